@@ -1,0 +1,162 @@
+//! The table of actions: what every route names, and who may do it.
+//!
+//! One line an action. `read` is for members and keys with any scope, `write` for admins and `write` keys, `admin`
+//! for admins and `admin` keys, `owner` for owners alone. A key never does more than its scopes say.
+
+use lantern_types::{Denial, RequestId};
+
+use crate::actor::{Actor, Permit, Principal, Role};
+
+/// How much an action asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Looks.
+    Read,
+    /// Changes the tenant's agents and runs.
+    Write,
+    /// Changes keys, providers and people.
+    Admin,
+    /// Ends the tenant.
+    Owner,
+}
+
+/// An action that a route may name.
+pub trait Act: Send + Sync + 'static {
+    /// Its stable name, `resource.verb`.
+    const NAME: &'static str;
+    /// What it asks for.
+    const ACCESS: Access;
+}
+
+macro_rules! actions {
+    ($($name:ident = $access:ident $text:literal;)+) => {
+        $(
+            #[doc = concat!("`", $text, "`")]
+            #[derive(Clone, Copy, Debug)]
+            pub struct $name;
+            impl Act for $name {
+                const NAME: &'static str = $text;
+                const ACCESS: Access = Access::$access;
+            }
+        )+
+        /// Every action with what it asks for, in table order.
+        pub const ACTIONS: &[(&str, Access)] = &[$(($text, Access::$access)),+];
+    };
+}
+
+actions! {
+    ReadSelf = Read "self.read";
+    ListAgents = Read "agents.list";
+    ReadAgent = Read "agents.read";
+    CreateAgent = Write "agents.create";
+    UpdateAgent = Write "agents.update";
+    DeleteAgent = Write "agents.delete";
+    ListRuns = Read "runs.list";
+    ReadRun = Read "runs.read";
+    CreateRun = Write "runs.create";
+    CancelRun = Write "runs.cancel";
+    SteerRun = Write "runs.steer";
+    SignalRun = Write "runs.signal";
+    DeleteRun = Write "runs.delete";
+    ListApprovals = Read "approvals.list";
+    DecideApproval = Write "approvals.decide";
+    ListApiKeys = Read "api_keys.list";
+    CreateApiKey = Admin "api_keys.create";
+    RevokeApiKey = Admin "api_keys.revoke";
+    ListProviders = Read "providers.list";
+    SaveProvider = Admin "providers.save";
+    DeleteProvider = Admin "providers.delete";
+    ListTools = Read "tools.list";
+}
+
+/// Whether this actor may do `A`: the sole maker of a [`Permit`].
+pub fn authorize<A: Act>(actor: Actor, request: RequestId) -> Result<Permit<A>, Denial> {
+    if allows(&actor.principal, A::ACCESS) {
+        return Ok(Permit::grant(actor, request));
+    }
+    let code = match actor.principal {
+        Principal::Key { .. } => "scope_missing",
+        Principal::User { .. } => "role_missing",
+    };
+    Err(Denial::new(code, required(A::ACCESS)))
+}
+
+/// The scope or role that an access asks for, as errors name it.
+pub const fn required(access: Access) -> &'static str {
+    match access {
+        Access::Read => "read",
+        Access::Write => "write",
+        Access::Admin => "admin",
+        Access::Owner => "owner",
+    }
+}
+
+/// The table itself: who has which access.
+pub fn allows(principal: &Principal, access: Access) -> bool {
+    match principal {
+        Principal::User { role, .. } => match role {
+            Role::Owner => true,
+            Role::Admin => access <= Access::Admin,
+            Role::Member => access == Access::Read,
+        },
+        Principal::Key { scopes, .. } => {
+            let highest = scopes.iter().filter_map(|scope| scope_access(scope)).max();
+            access <= highest.unwrap_or(Access::Read) && access <= Access::Admin
+        }
+    }
+}
+
+/// The scopes a key may be given; `None` for anything else, which is refused when the key is made.
+pub fn scope_access(scope: &str) -> Option<Access> {
+    match scope {
+        "read" => Some(Access::Read),
+        "write" => Some(Access::Write),
+        "admin" => Some(Access::Admin),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lantern_types::{ApiKeyId, DEV_TENANT, DEV_USER};
+
+    fn user(role: Role) -> Principal {
+        Principal::User { id: DEV_USER, email: String::new(), name: String::new(), role }
+    }
+
+    fn key(scopes: &[&str]) -> Principal {
+        Principal::Key {
+            id: ApiKeyId::from_uuid(DEV_USER.uuid()),
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn nobody_has_more_than_the_table_says() {
+        let rows: &[(Principal, [bool; 4])] = &[
+            (user(Role::Owner), [true, true, true, true]),
+            (user(Role::Admin), [true, true, true, false]),
+            (user(Role::Member), [true, false, false, false]),
+            (key(&[]), [true, false, false, false]),
+            (key(&["read"]), [true, false, false, false]),
+            (key(&["write"]), [true, true, false, false]),
+            (key(&["admin"]), [true, true, true, false]),
+            (key(&["owner", "root"]), [true, false, false, false]),
+        ];
+        for (principal, want) in rows {
+            let got =
+                [Access::Read, Access::Write, Access::Admin, Access::Owner].map(|a| allows(principal, a));
+            assert_eq!(&got, want, "{principal:?}");
+        }
+    }
+
+    #[test]
+    fn a_permit_opens_only_the_actors_tenant() {
+        let actor = Actor { tenant: DEV_TENANT, principal: user(Role::Member) };
+        let request = RequestId::from_uuid(DEV_USER.uuid());
+        let permit = authorize::<ListAgents>(actor.clone(), request).unwrap();
+        assert_eq!(permit.scope().tenant(), DEV_TENANT);
+        assert_eq!(authorize::<CreateAgent>(actor, request).unwrap_err().code, "role_missing");
+    }
+}

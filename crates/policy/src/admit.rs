@@ -1,0 +1,226 @@
+//! Admission: whether one effect may happen now, and how much money is reserved for it first.
+//!
+//! Invariant: `spent + held + hold <= cap` for every grant, where the hold covers the dearest reply the call could
+//! have. [`Admitted`] is the only way to the functions that act outside, and only a [`Grant`] makes one.
+
+use lantern_types::{AdmissionFacts, Denial, Digest, Grant, Limits, MicroUsd, Route, Tokens, money};
+
+/// Work that was admitted: what the crates that act outside take.
+#[derive(Clone, Debug)]
+pub struct Admitted<T> {
+    work: T,
+    hold: MicroUsd,
+}
+
+impl<T> Admitted<T> {
+    /// Pairs work with the grant it was given, fresh or read back from the journal after a crash.
+    pub fn by(grant: &Grant, work: T) -> Self {
+        Self { work, hold: grant.hold }
+    }
+    /// The work.
+    pub const fn work(&self) -> &T {
+        &self.work
+    }
+    /// What is reserved for it.
+    pub const fn hold(&self) -> MicroUsd {
+        self.hold
+    }
+    /// Takes the work out.
+    pub fn into_work(self) -> T {
+        self.work
+    }
+}
+
+/// What a model call asks for.
+#[derive(Clone, Debug)]
+pub struct LlmRequest {
+    /// Where it would go.
+    pub route: Route,
+    /// Bytes of messages, tool definitions and schema.
+    pub request_bytes: u64,
+    /// The most tokens the reply may have.
+    pub max_tokens: u32,
+}
+
+/// What a tool call asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct ToolRequest {
+    /// Whether the agent's version lists the tool.
+    pub listed: bool,
+    /// Whether this process has the tool.
+    pub known: bool,
+    /// Earlier calls of it in this run.
+    pub calls: u32,
+    /// The most calls the agent allows.
+    pub calls_max: Option<u32>,
+}
+
+/// The state of the run's money.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Purse {
+    /// The run's cap.
+    pub cap: MicroUsd,
+    /// Spent so far.
+    pub spent: MicroUsd,
+    /// Held by other steps.
+    pub held: MicroUsd,
+}
+
+/// Tokens of wire framing that a provider may add for each request, on top of one token a byte.
+const FRAMING_TOKENS: u64 = 256;
+
+/// Whether a model call may be made, and the hold that covers the dearest reply it could have.
+pub fn admit_llm(
+    purse: Purse,
+    request: &LlmRequest,
+    limits: &Limits,
+    catalogue: Digest,
+) -> Result<Grant, Denial> {
+    if request.request_bytes > limits.prompt_bytes_max {
+        let (bytes, max) = (request.request_bytes, limits.prompt_bytes_max);
+        return Err(Denial::new(
+            "prompt_too_large",
+            format!("the request has {bytes} bytes; the limit is {max}"),
+        ));
+    }
+    let hold = money::cost(
+        request.route.price,
+        Tokens(request.request_bytes.saturating_add(FRAMING_TOKENS)),
+        Tokens(u64::from(request.max_tokens)),
+    )
+    .map_err(|_| Denial::new("run_budget_exceeded", "the worst-case cost is out of range"))?;
+    within(purse, hold)?;
+    let facts = AdmissionFacts {
+        request_bytes: request.request_bytes,
+        max_tokens: request.max_tokens,
+        ..facts(purse)
+    };
+    Ok(Grant {
+        hold,
+        route: Some(request.route.clone()),
+        facts,
+        policy: crate::digest(),
+        catalogue,
+        limits: limits.digest(),
+    })
+}
+
+/// Whether a tool may be called.
+pub fn admit_tool(
+    purse: Purse,
+    request: ToolRequest,
+    limits: &Limits,
+    catalogue: Digest,
+) -> Result<Grant, Denial> {
+    if !request.listed {
+        return Err(Denial::new("tool_not_allowed", "the agent's version does not list this tool"));
+    }
+    if !request.known {
+        return Err(Denial::new("tool_unknown", "no such tool on this server"));
+    }
+    if let Some(max) = request.calls_max
+        && request.calls >= max
+    {
+        return Err(Denial::new(
+            "tool_call_limit",
+            format!("the agent allows {max} calls of this tool in a run"),
+        ));
+    }
+    let facts = AdmissionFacts { calls: request.calls, ..facts(purse) };
+    Ok(Grant {
+        hold: MicroUsd::ZERO,
+        route: None,
+        facts,
+        policy: crate::digest(),
+        catalogue,
+        limits: limits.digest(),
+    })
+}
+
+/// Admits what costs nothing and acts on nobody: waits, maps, races, child starts.
+pub fn admit_plain(purse: Purse, limits: &Limits, catalogue: Digest) -> Grant {
+    Grant {
+        hold: MicroUsd::ZERO,
+        route: None,
+        facts: facts(purse),
+        policy: crate::digest(),
+        catalogue,
+        limits: limits.digest(),
+    }
+}
+
+fn facts(purse: Purse) -> AdmissionFacts {
+    AdmissionFacts { cap: purse.cap, spent: purse.spent, held: purse.held, ..AdmissionFacts::default() }
+}
+
+fn within(purse: Purse, hold: MicroUsd) -> Result<(), Denial> {
+    let total = purse.spent.plus(purse.held).and_then(|sum| sum.plus(hold));
+    match total {
+        Ok(total) if total <= purse.cap => Ok(()),
+        _ => Err(Denial::new(
+            "run_budget_exceeded",
+            format!(
+                "this call could cost {hold}; the run has spent {} and holds {} of its {} cap",
+                purse.spent, purse.held, purse.cap
+            ),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lantern_types::{Price, PriceSource};
+
+    fn request(max_tokens: u32) -> LlmRequest {
+        let price =
+            Price { input: MicroUsd::from_micros(1_000_000), output: MicroUsd::from_micros(1_000_000) };
+        let route =
+            Route { provider: "p".into(), model: "m".into(), price, price_source: PriceSource::Catalogue };
+        LlmRequest { route, request_bytes: 100, max_tokens }
+    }
+
+    fn purse(cap: i64, spent: i64, held: i64) -> Purse {
+        Purse {
+            cap: MicroUsd::from_micros(cap),
+            spent: MicroUsd::from_micros(spent),
+            held: MicroUsd::from_micros(held),
+        }
+    }
+
+    #[test]
+    fn a_hold_never_passes_the_cap() {
+        let digest = crate::digest();
+        let limits = Limits::default();
+        // One micro-dollar a token: 100 bytes + 256 framing + 44 reply = 400.
+        for (purse, want) in [
+            (purse(400, 0, 0), Ok(400)),
+            (purse(399, 0, 0), Err("run_budget_exceeded")),
+            (purse(1_000, 500, 100), Ok(400)),
+            (purse(1_000, 500, 101), Err("run_budget_exceeded")),
+            (purse(i64::MAX, i64::MAX, i64::MAX), Err("run_budget_exceeded")),
+        ] {
+            let got = admit_llm(purse, &request(44), &limits, digest);
+            assert_eq!(got.as_ref().map(|g| g.hold.micros()).map_err(|d| d.code.as_str()), want);
+        }
+    }
+
+    #[test]
+    fn a_tool_must_be_listed_known_and_within_its_count() {
+        let ask = |listed, known, calls, calls_max| {
+            admit_tool(
+                purse(0, 0, 0),
+                ToolRequest { listed, known, calls, calls_max },
+                &Limits::default(),
+                crate::digest(),
+            )
+            .map(|_| ())
+            .map_err(|d| d.code)
+        };
+        assert_eq!(ask(true, true, 9, None), Ok(()));
+        assert_eq!(ask(true, true, 1, Some(2)), Ok(()));
+        assert_eq!(ask(true, true, 2, Some(2)), Err("tool_call_limit".to_owned()));
+        assert_eq!(ask(false, true, 0, None), Err("tool_not_allowed".to_owned()));
+        assert_eq!(ask(true, false, 0, None), Err("tool_unknown".to_owned()));
+    }
+}

@@ -1,0 +1,23 @@
+//! Who may do what, and whether this effect may happen: facts in, verdict out.
+//!
+//! Pure and table-driven. Fails closed: an unknown action, model, price or address is refused. Knows no clock, no
+//! socket and no database; callers bring the facts and journal the verdict.
+
+pub mod action;
+pub mod actor;
+pub mod admit;
+pub mod catalogue;
+pub mod egress;
+pub mod route;
+
+pub use action::{ACTIONS, Access, Act, authorize};
+pub use actor::{Actor, Permit, Principal, Role, Scope};
+pub use admit::{Admitted, LlmRequest, ToolRequest, admit_llm, admit_plain, admit_tool};
+pub use catalogue::Catalogue;
+
+use lantern_types::Digest;
+
+/// Names the rules of this build: any change to the version is another digest in the journal.
+pub fn digest() -> Digest {
+    Digest::of(concat!("lantern-policy/", env!("CARGO_PKG_VERSION"), "/1").as_bytes())
+}

@@ -1,0 +1,31 @@
+//! The words every other crate speaks: ids, money, time, limits, digests, and the structs that more than one
+//! crate puts on a wire.
+//!
+//! Invariant: nothing here reads a clock, rolls a die, opens a socket or names a driver. Traits in [`edge`] say
+//! what those look like; their real bodies live in `net` and their fakes in `sim`.
+
+#![warn(missing_docs)]
+
+pub mod chain;
+pub mod digest;
+pub mod edge;
+pub mod failure;
+pub mod grant;
+pub mod id;
+pub mod limits;
+pub mod llm;
+pub mod money;
+pub mod secret;
+pub mod time;
+pub mod tool;
+
+pub use chain::{ChainHead, link};
+pub use digest::Digest;
+pub use failure::{Acted, Failure};
+pub use grant::{AdmissionFacts, Denial, Grant, PriceSource, Route};
+pub use id::*;
+pub use limits::Limits;
+pub use money::{MicroUsd, Overflow, Price, Tokens};
+pub use secret::Secret;
+pub use time::{At, Dur};
+pub use tool::{EffectClass, EffectKey, ToolDef, ToolName};

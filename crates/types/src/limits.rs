@@ -1,0 +1,92 @@
+//! Every limit in one struct. A limit is checked where the value enters and asserted where it is used.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Dur, MicroUsd};
+
+/// The limits in force. Serialises with its units in the names; its [`digest`](Limits::digest) is journaled with
+/// every admission, so that a decision can be re-derived later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Limits {
+    /// Steps a run may request before it must continue as new or stop.
+    pub steps_per_run_max: u32,
+    /// Events a run's journal may hold; beyond it the run continues as new.
+    pub events_per_run_max: u32,
+    /// Model turns of one agent run, whatever its manifest asks.
+    pub turns_per_run_max: u32,
+    /// Attempts at one step, whatever its policy asks.
+    pub attempts_per_step_max: u32,
+    /// Items of one map step.
+    pub map_items_max: u32,
+    /// Steps of one map or race in flight at once.
+    pub concurrency_max: u32,
+    /// How deep runs may start child runs.
+    pub child_depth_max: u32,
+    /// Steps in one `steps` program.
+    pub program_steps_max: u32,
+    /// Identical tool calls in a row before the run is stopped as looping.
+    pub identical_calls_max: u32,
+    /// A request body, in bytes.
+    pub body_bytes_max: u64,
+    /// A run's input, in bytes of JSON.
+    pub input_bytes_max: u64,
+    /// One step's output, in bytes of JSON.
+    pub output_bytes_max: u64,
+    /// A model request, in bytes of text and schemas.
+    pub prompt_bytes_max: u64,
+    /// Undelivered inbox rows of one run.
+    pub inbox_rows_max: u32,
+    /// Completion tokens of one call when the agent names no number.
+    pub completion_tokens_default: u32,
+    /// Completion tokens of one call, whatever the agent asks.
+    pub completion_tokens_max: u32,
+    /// The longest a step may take when its policy names no timeout.
+    pub step_timeout_default: Dur,
+    /// The longest a step may take, waits for people and time excepted.
+    pub step_timeout_max: Dur,
+    /// The longest sleep, signal wait or approval wait.
+    pub wait_max: Dur,
+    /// What one run may cost when neither the agent nor the request says.
+    pub run_cost_default: MicroUsd,
+    /// Event-stream subscribers of one process.
+    pub subscribers_max: u32,
+    /// Runs one process drives at once.
+    pub runs_in_memory_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            steps_per_run_max: 2_000,
+            events_per_run_max: 10_000,
+            turns_per_run_max: 40,
+            attempts_per_step_max: 20,
+            map_items_max: 1_000,
+            concurrency_max: 64,
+            child_depth_max: 5,
+            program_steps_max: 500,
+            identical_calls_max: 3,
+            body_bytes_max: 8 << 20,
+            input_bytes_max: 4 << 20,
+            output_bytes_max: 1 << 20,
+            prompt_bytes_max: 8 << 20,
+            inbox_rows_max: 1_000,
+            completion_tokens_default: 4_096,
+            completion_tokens_max: 128_000,
+            step_timeout_default: Dur::from_secs(120),
+            step_timeout_max: Dur::from_secs(3_600),
+            wait_max: Dur::from_secs(366 * 86_400),
+            run_cost_default: MicroUsd::from_micros(5_000_000),
+            subscribers_max: 10_000,
+            runs_in_memory_max: 4_096,
+        }
+    }
+}
+
+impl Limits {
+    /// Names this set of limits.
+    pub fn digest(&self) -> Digest {
+        Digest::of(serde_json::to_string(self).unwrap_or_default().as_bytes())
+    }
+}

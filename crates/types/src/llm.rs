@@ -1,0 +1,116 @@
+//! A model call and its reply, in the neutral form that every vendor conversion starts from and ends in.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{EffectKey, ToolDef};
+
+/// Who said a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The agent's instructions.
+    System,
+    /// The person or program that asks.
+    User,
+    /// The model.
+    Assistant,
+    /// A tool's result.
+    Tool,
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    /// Who said it.
+    pub role: Role,
+    /// What was said; empty when the message is tool calls only.
+    #[serde(default)]
+    pub content: String,
+    /// The tool calls the assistant asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolUse>,
+    /// For [`Role::Tool`]: which call this answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+}
+
+impl Message {
+    /// A plain message.
+    pub fn text(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
+    }
+}
+
+/// A tool call as the model wrote it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolUse {
+    /// The model's id for this call.
+    pub id: String,
+    /// The tool's name on the wire (`source__action`).
+    pub name: String,
+    /// The arguments exactly as the model wrote them: JSON text, possibly malformed.
+    pub arguments: String,
+}
+
+/// One request to a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LlmCall {
+    /// The provider's own name of the model.
+    pub model: String,
+    /// The conversation so far.
+    pub messages: Vec<Message>,
+    /// The tools on offer.
+    pub tools: Vec<ToolDef>,
+    /// The most tokens the reply may have. Always set: it bounds the hold.
+    pub max_tokens: u32,
+    /// Sampling temperature as given by the agent (a JSON number).
+    pub temperature: Option<serde_json::Number>,
+    /// JSON Schema that the reply must satisfy, if the agent asked for structured output.
+    pub output_schema: Option<Value>,
+    /// The key to send outside.
+    pub key: EffectKey,
+}
+
+/// Why the model stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// It was done.
+    Stop,
+    /// It asks for tools.
+    ToolCalls,
+    /// It reached `max_tokens`.
+    Length,
+    /// The provider withheld the reply.
+    ContentFilter,
+}
+
+/// Tokens used, as the provider counted them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Prompt tokens.
+    pub tokens_in: u64,
+    /// Completion tokens, reasoning included.
+    pub tokens_out: u64,
+}
+
+/// A model's reply, whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LlmReply {
+    /// The text.
+    pub content: String,
+    /// The tool calls it asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolUse>,
+    /// Why it stopped.
+    pub finish: Finish,
+    /// What it used. `None` when the provider did not say: the caller then charges the hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// The model that answered, as the provider named it.
+    pub model: String,
+}
