@@ -1,1 +1,32 @@
-//! Placeholder.
+//! What a run *is*: inputs become events, events become state, state names the effects that the world owes it.
+//!
+//! ```text
+//! decide(run, input)  -> the events, and the run after them     rules live here, and only here
+//! evolve(run, event)  -> the run after one event                total: cannot fail, has no rules
+//! effects(run, event) -> what the world must now do             derivable again after any crash
+//! ```
+//!
+//! Pure by `Cargo.toml`: no async, no clock, no randomness, no driver. Time arrives as an [`At`](lantern_types::At)
+//! in the [`Context`], results arrive as [`Input`]s. Duplicated inputs are ignored, so delivery may be at least once.
+
+mod decide;
+pub mod effect;
+pub mod event;
+mod input;
+pub mod manifest;
+mod program;
+mod progress;
+mod retry;
+mod run;
+mod step;
+pub mod template;
+pub mod wire;
+
+pub use decide::{Context, Decision, Refused, decide, offered_tools, start};
+pub use effect::{Effect, child_run, effects};
+pub use event::{Content, Event, FORMAT, Fact, Outcome, Parent, StepId, StepKind};
+pub use input::{Arrival, Done, Input, Start};
+pub use manifest::{Manifest, ProgramKind};
+pub use program::{LlmAsk, llm_ask, timeout};
+pub use retry::Retry;
+pub use run::{Children, Phase, Run, Status, Step, StepState, Work, evolve};

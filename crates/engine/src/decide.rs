@@ -1,0 +1,380 @@
+//! The rules: what an input does to a run.
+//!
+//! `decide` is a function from values to values: it consumes the run and gives back the run after the events it
+//! decided on, and those events, which the caller makes durable before it performs anything. An input that means
+//! nothing now (a second copy, a step that is over) decides nothing.
+
+mod arrive;
+mod perform;
+
+use std::sync::Arc;
+
+use lantern_types::{Acted, At, Denial, EffectClass, Limits, MicroUsd, ToolDef, tool};
+use serde_json::Value;
+
+use crate::event::{Content, Event, Fact, Outcome, StepId, StepKind};
+use crate::input::{Input, Start};
+use crate::manifest::{Manifest, ProgramKind};
+use crate::program::{self, NewStep, Next};
+use crate::run::{Phase, Run, Step, StepState, Work, evolve};
+use crate::step;
+
+/// What a decision may look at besides the run and the input.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The time.
+    pub at: At,
+    /// The limits in force.
+    pub limits: &'a Limits,
+    /// The tools this process has.
+    pub tools: &'a [ToolDef],
+}
+
+/// What was decided.
+#[derive(Debug)]
+pub struct Decision {
+    /// The run after the events.
+    pub run: Run,
+    /// What happened; empty when the input means nothing now.
+    pub events: Vec<Event>,
+}
+
+/// A run may not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    /// Stable: `input_too_large`, `too_deep`, `steps_invalid`.
+    pub code: &'static str,
+    /// For the caller.
+    pub message: String,
+}
+
+/// Starts a run: event 1, and nothing else, so that whoever asks for a run need not know how it goes on.
+pub fn start(run: Run, start: Start, context: &Context<'_>) -> Result<Decision, Refused> {
+    assert!(run.phase == Phase::New, "a run starts once");
+    let limits = context.limits;
+    let bytes = start.input.to_string().len() as u64;
+    if bytes > limits.input_bytes_max {
+        let message = format!("the input has {bytes} bytes; the limit is {}", limits.input_bytes_max);
+        return Err(Refused { code: "input_too_large", message });
+    }
+    if start.depth > limits.child_depth_max {
+        let message = format!("runs start runs at most {} deep", limits.child_depth_max);
+        return Err(Refused { code: "too_deep", message });
+    }
+    let program = run.manifest.program_for(&start.input);
+    check_steps(&run.manifest, program, &start.input, limits)?;
+    let fact = Fact::RunStarted {
+        agent: start.agent,
+        version: start.version,
+        manifest: start.manifest,
+        program,
+        parent: start.parent,
+        depth: start.depth,
+        cap: start.cap,
+        deadline: Run::deadline_of(&run.manifest, context.at),
+        policy: start.policy,
+        catalogue: start.catalogue,
+        limits: limits.digest(),
+    };
+    let mut draft = Draft::new(run, context);
+    draft.emit(fact, Some(Content::Input(start.input)));
+    Ok(draft.done())
+}
+
+fn check_steps(
+    manifest: &Manifest,
+    program: ProgramKind,
+    input: &Value,
+    limits: &Limits,
+) -> Result<(), Refused> {
+    if program != ProgramKind::Steps {
+        return Ok(());
+    }
+    let count = if manifest.steps.is_empty() {
+        let steps = input.get("steps").map_or(Ok(Vec::new()), Manifest::parse_steps);
+        steps.map_err(|invalid| Refused { code: "steps_invalid", message: format!("input.{invalid}") })?.len()
+    } else {
+        manifest.steps.len()
+    };
+    let max = limits.program_steps_max;
+    if count > usize::try_from(max).unwrap_or(usize::MAX) {
+        return Err(Refused { code: "steps_invalid", message: format!("{count} steps; the limit is {max}") });
+    }
+    Ok(())
+}
+
+/// What `input` does to `run`.
+pub fn decide(run: Run, input: Input, context: &Context<'_>) -> Decision {
+    let mut draft = Draft::new(run, context);
+    if draft.run.phase == Phase::Active {
+        draft.take(input);
+        draft.advance();
+    }
+    draft.done()
+}
+
+/// The run while a decision is being made: every event is applied as it is decided.
+struct Draft<'a> {
+    run: Run,
+    events: Vec<Event>,
+    context: &'a Context<'a>,
+}
+
+impl<'a> Draft<'a> {
+    const fn new(run: Run, context: &'a Context<'a>) -> Self {
+        Self { run, events: Vec::new(), context }
+    }
+
+    fn done(self) -> Decision {
+        Decision { run: self.run, events: self.events }
+    }
+
+    fn emit(&mut self, fact: Fact, content: Option<Content>) {
+        let event = Event { seq: self.run.seq + 1, at: self.context.at, fact, content };
+        evolve(&mut self.run, &event);
+        self.events.push(event);
+    }
+
+    fn active(&self) -> bool {
+        self.run.phase == Phase::Active
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Wake => {}
+            Input::Recovered => self.recover(),
+            Input::Admit { step, grant } => self.admit(step, *grant),
+            Input::Deny { step, denial } => self.deny(step, denial),
+            Input::Performed { step, generation, result } => self.performed(&step, generation, result),
+            Input::Arrived(arrival) => self.arrived(arrival),
+        }
+    }
+
+    /// Lets time and the program move the run as far as they can without anything from outside.
+    fn advance(&mut self) {
+        self.fire_due();
+        while self.active() && !self.run.paused {
+            if self.run.seq >= u64::from(self.context.limits.events_per_run_max) {
+                let message = format!("the run has {} events", self.run.seq);
+                return self.fail_run("events_limit", message, None);
+            }
+            let wanted = program::next(&self.run, self.context);
+            if wanted.is_empty() {
+                return;
+            }
+            for next in wanted {
+                if !self.active() {
+                    return;
+                }
+                self.apply(next);
+            }
+        }
+    }
+
+    fn apply(&mut self, next: Next) {
+        match next {
+            Next::Request(new) => self.request(new),
+            Next::Settle { step, output } => self.settle(&step, &output),
+            Next::Fail { step, code, message } => self.fail_step(&step, &code, message, Acted::No),
+            Next::Abandon { step, code } => self.abandon(&step, code),
+            Next::Block { period, rounds } => {
+                self.emit(Fact::ProgressBlocked { period, rounds }, None);
+                let message = format!(
+                    "the last {rounds} rounds of {period} tool call(s) were identical and changed nothing; \
+                     the run was stopped before it spent again"
+                );
+                self.fail_run("loop_detected", message, None);
+            }
+            Next::Succeed(output) => {
+                self.finish(Outcome::Succeeded, None, None, Some(Content::Output(output)))
+            }
+            Next::Continue(input) => self.continue_as_new(&input),
+            Next::FailRun { code, message, step } => self.fail_run(&code, message, step),
+        }
+    }
+
+    fn request(&mut self, new: NewStep) {
+        if self.run.steps().len()
+            >= usize::try_from(self.context.limits.steps_per_run_max).unwrap_or(usize::MAX)
+        {
+            let message =
+                format!("the run asked for more than {} steps", self.context.limits.steps_per_run_max);
+            return self.fail_run("steps_limit", message, None);
+        }
+        let (effect, approval) = self.class_of(&new);
+        let longest = self.context.at + self.context.limits.wait_max;
+        let due = new.until.or(new.wait.map(|wait| self.context.at + wait)).map(|due| due.min(longest));
+        let tools = match &new.work {
+            Work::Turn { offer_tools: true, .. } => Some(tool::set_digest(&self.offered())),
+            _ => None,
+        };
+        let step = new.id.clone();
+        let asks = approval || new.kind == StepKind::Approval;
+        self.emit(
+            Fact::StepRequested {
+                step: new.id,
+                kind: new.kind,
+                name: step::name_of(Some(&new.work)),
+                parent: new.parent,
+                effect,
+                due,
+                request: step::request_digest(&new.work),
+                tools,
+                approval,
+            },
+            Some(Content::Work(new.work)),
+        );
+        if asks {
+            let due = due.unwrap_or(self.context.at + lantern_types::Dur::from_secs(86_400));
+            self.emit(Fact::ApprovalAsked { step: step.clone(), due }, None);
+        }
+        self.match_signal(&step);
+    }
+
+    /// What a step does outside, and whether a person approves it first. An unknown tool counts as irreversible.
+    fn class_of(&self, new: &NewStep) -> (EffectClass, bool) {
+        match &new.work {
+            Work::Tool { name, .. } => {
+                let declared =
+                    self.context.tools.iter().find(|tool| &tool.name == name).map(|tool| tool.effect);
+                let listed = self.run.manifest.tool(name);
+                let effect = declared.unwrap_or(EffectClass::Irreversible);
+                let effect = effect.max(listed.and_then(|tool| tool.effect).unwrap_or(EffectClass::Pure));
+                (effect, listed.is_some_and(|tool| tool.approval))
+            }
+            Work::Turn { .. } | Work::Llm { .. } | Work::Child { .. } => (EffectClass::Keyed, false),
+            _ => (EffectClass::Pure, false),
+        }
+    }
+
+    fn offered(&self) -> Vec<ToolDef> {
+        offered_tools(&self.run, self.context.tools)
+    }
+
+    /// A signal that came before anything waited for it settles the first step that does.
+    fn match_signal(&mut self, id: &StepId) {
+        let Some(Work::Signal { name }) = self.run.step(id).and_then(|step| step.work.clone()) else {
+            return;
+        };
+        let early =
+            self.run.signals.iter().find(|(waiting, _)| *waiting == name).map(|(_, value)| value.clone());
+        if let Some(value) = early {
+            self.settle(id, &value);
+        }
+    }
+
+    /// Fires what is due, earliest first, and the run's own deadline last.
+    fn fire_due(&mut self) {
+        let now = self.context.at;
+        let mut due: Vec<(At, StepId)> = self
+            .run
+            .open_steps()
+            .filter_map(|step| Some((step.due().filter(|due| *due <= now)?, step.id.clone())))
+            .collect();
+        due.sort();
+        for (_, id) in due {
+            if self.active() {
+                self.fire(&id);
+            }
+        }
+        if self.active() && self.run.deadline.is_some_and(|deadline| deadline <= now) {
+            self.fail_run("run_timeout", "the run did not end within its timeout".to_owned(), None);
+        }
+    }
+
+    fn fire(&mut self, id: &StepId) {
+        let Some(step) = self.run.step(id) else { return };
+        match (&step.state, step.kind) {
+            (StepState::Backoff { readmit: false, .. }, _) if !self.run.paused => self.reissue(id),
+            (StepState::Backoff { readmit: true, .. }, _) if !self.run.paused => self.readmit(id),
+            (StepState::Waiting { .. }, StepKind::Sleep) => self.settle(id, &Arc::new(Value::Null)),
+            (StepState::Waiting { .. }, StepKind::Signal) => {
+                self.fail_step(id, "signal_timeout", "no such signal came in time".to_owned(), Acted::No);
+            }
+            (StepState::Waiting { .. }, StepKind::Approval) | (StepState::AwaitingApproval { .. }, _) => {
+                self.emit(Fact::ApprovalDenied { step: id.clone(), by: String::new() }, None);
+                self.fail_step(id, "approval_expired", "nobody decided in time".to_owned(), Acted::No);
+            }
+            _ => {}
+        }
+    }
+
+    fn settle(&mut self, id: &StepId, output: &Arc<Value>) {
+        self.settle_with(id, Content::Output(output.clone()), MicroUsd::ZERO, None);
+    }
+
+    fn fail_step(&mut self, id: &StepId, code: &str, message: String, acted: Acted) {
+        let Some(step) = self.run.step(id) else { return };
+        let fact = Fact::StepFailed {
+            step: id.clone(),
+            kind: step.kind,
+            name: step::name_of(step.work.as_ref()),
+            generation: step.generation,
+            attempt: step.attempt,
+            code: code.to_owned(),
+            acted,
+            cost: step::charge(step, acted),
+        };
+        self.emit(fact, Some(Content::Error(message)));
+    }
+
+    fn abandon(&mut self, id: &StepId, code: &str) {
+        let Some(step) = self.run.step(id).filter(|step| !step.is_final()) else { return };
+        let cost = step::charge(step, step::may_have_acted(step));
+        self.emit(Fact::StepAbandoned { step: id.clone(), code: code.to_owned(), cost }, None);
+    }
+
+    fn fail_run(&mut self, code: &str, message: String, step: Option<StepId>) {
+        self.finish(Outcome::Failed, Some(code.to_owned()), step, Some(Content::Error(message)));
+    }
+
+    /// Ends the run: nothing stays open, and the last event says how. Written once.
+    fn finish(
+        &mut self,
+        outcome: Outcome,
+        code: Option<String>,
+        step: Option<StepId>,
+        content: Option<Content>,
+    ) {
+        let why = if outcome == Outcome::Cancelled { "cancelled" } else { "run_ended" };
+        let open: Vec<StepId> = self.run.open_steps().map(|step| step.id.clone()).collect();
+        for id in open.iter().rev() {
+            self.abandon(id, why);
+        }
+        let output = match &content {
+            Some(Content::Output(output)) => Some(step::digest_of(output)),
+            _ => None,
+        };
+        self.emit(Fact::Finished { outcome, code, step, output }, content);
+    }
+
+    fn continue_as_new(&mut self, input: &Value) {
+        let next = crate::effect::child_run(self.run.id, &StepId::new("continue"), 1);
+        self.emit(Fact::ContinuedAsNew { run: next }, Some(Content::Input(Arc::new(input.clone()))));
+        let output = Arc::new(serde_json::json!({ "continuedAs": next.to_string() }));
+        self.finish(Outcome::Succeeded, None, None, Some(Content::Output(output)));
+    }
+
+    fn deny(&mut self, id: StepId, denial: Denial) {
+        let Some(step) = self.run.step(&id).filter(|step| step.state == StepState::Requested) else { return };
+        let is_tool =
+            step.kind == StepKind::Tool && step.parent.is_some() && self.run.program == ProgramKind::Agent;
+        let (code, reason) = (denial.code.clone(), denial.reason.clone());
+        self.emit(Fact::StepDenied { step: id.clone(), code: denial.code, reason: denial.reason }, None);
+        if !is_tool {
+            self.fail_run(&code, reason, Some(id));
+        }
+    }
+}
+
+/// The definitions of the tools that the run's version lists and this process has.
+pub fn offered_tools(run: &Run, tools: &[ToolDef]) -> Vec<ToolDef> {
+    let listed = run.manifest.tools.as_deref().unwrap_or_default();
+    listed.iter().filter_map(|tool| tools.iter().find(|def| def.name == tool.name).cloned()).collect()
+}
+
+/// The step, if it is in the state that an input is about.
+fn performing<'r>(run: &'r Run, id: &StepId, generation: u32) -> Option<&'r Step> {
+    run.step(id).filter(|step| step.state == StepState::Performing && step.generation == generation)
+}

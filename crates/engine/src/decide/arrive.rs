@@ -1,0 +1,122 @@
+//! What arrives through the inbox: signals, decisions, results of children, and orders to stop, pause or go on.
+
+use std::sync::Arc;
+
+use lantern_types::{Acted, MicroUsd};
+use serde_json::{Value, json};
+
+use super::Draft;
+use crate::event::{Content, Fact, Outcome, StepId, StepKind};
+use crate::input::Arrival;
+use crate::run::{StepState, Work};
+
+impl Draft<'_> {
+    pub(super) fn arrived(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Signal { name, value } => self.signalled(name, value),
+            Arrival::Approval { step, granted, by, note } => self.approved(&step, granted, by, note),
+            Arrival::Resolution { step, happened, output, by } => self.resolved(&step, happened, output, by),
+            Arrival::ChildFinished { step, outcome, spent, output } => {
+                self.child_finished(&step, outcome, spent, output)
+            }
+            Arrival::Cancel { by, reason } => {
+                let reason = Content::Reason(reason.unwrap_or_default());
+                self.emit(Fact::CancelRequested { by }, Some(reason.clone()));
+                self.finish(Outcome::Cancelled, None, None, Some(reason));
+            }
+            Arrival::Pause { by } => {
+                if !self.run.paused {
+                    self.emit(Fact::Paused { by }, None);
+                }
+            }
+            Arrival::Resume { by } => {
+                if self.run.paused {
+                    self.emit(Fact::Resumed { by }, None);
+                    self.fire_due();
+                }
+            }
+        }
+    }
+
+    /// A signal settles the first step that waits for it, or is kept for one that will.
+    fn signalled(&mut self, name: String, value: Value) {
+        let waiting = self.run.open_steps().find(|step| {
+            matches!(step.state, StepState::Waiting { .. })
+                && matches!(&step.work, Some(Work::Signal { name: wanted }) if *wanted == name)
+        });
+        let waiting = waiting.map(|step| step.id.clone());
+        let value = Arc::new(value);
+        self.emit(Fact::SignalReceived { name }, Some(Content::Signal(value.clone())));
+        if let Some(id) = waiting {
+            self.settle(&id, &value);
+        }
+    }
+
+    fn approved(&mut self, id: &StepId, granted: bool, by: String, note: Option<Value>) {
+        let Some(step) = self.run.step(id) else { return };
+        let asks = match step.state {
+            StepState::AwaitingApproval { .. } => true,
+            StepState::Waiting { .. } => step.kind == StepKind::Approval,
+            _ => false,
+        };
+        if !asks || !may_decide(step.work.as_ref(), &by) {
+            return;
+        }
+        let is_step = step.kind == StepKind::Approval;
+        let note_content = note.clone().map(|note| Content::Reason(crate::template::as_text(&note)));
+        if !granted {
+            self.emit(Fact::ApprovalDenied { step: id.clone(), by: by.clone() }, note_content);
+            let message = match note {
+                Some(note) => format!("denied by {by}: {}", crate::template::as_text(&note)),
+                None => format!("denied by {by}"),
+            };
+            return self.fail_step(id, "approval_denied", message, Acted::No);
+        }
+        self.emit(Fact::ApprovalGranted { step: id.clone(), by: by.clone() }, note_content);
+        if is_step {
+            let output = json!({ "approved": true, "by": by, "answer": note });
+            self.settle(id, &Arc::new(output));
+        }
+    }
+
+    fn child_finished(&mut self, id: &StepId, outcome: Outcome, spent: MicroUsd, output: Value) {
+        let Some(step) = self.run.step(id) else { return };
+        if step.kind != StepKind::Child || !matches!(step.state, StepState::Waiting { .. }) {
+            return;
+        }
+        let hold = step.grant.as_ref().map_or(MicroUsd::ZERO, |grant| grant.hold);
+        let spent = spent.max(MicroUsd::ZERO).min(hold);
+        if outcome == Outcome::Succeeded {
+            return self.settle_with(id, Content::Output(Arc::new(output)), spent, None);
+        }
+        let code = output.get("code").and_then(Value::as_str).unwrap_or("child_failed").to_owned();
+        let message = output.get("message").map(crate::template::as_text).unwrap_or_default();
+        self.fail_child(id, &code, message, spent);
+    }
+
+    /// A failed child is charged what it spent, not its whole hold.
+    fn fail_child(&mut self, id: &StepId, code: &str, message: String, cost: MicroUsd) {
+        let Some(step) = self.run.step(id) else { return };
+        let fact = Fact::StepFailed {
+            step: id.clone(),
+            kind: step.kind,
+            name: crate::step::name_of(step.work.as_ref()),
+            generation: step.generation,
+            attempt: step.attempt,
+            code: code.to_owned(),
+            acted: Acted::Unknown,
+            cost,
+        };
+        self.emit(fact, Some(Content::Error(message)));
+    }
+}
+
+/// Whether `by` is among the approvers, when the step names any.
+fn may_decide(work: Option<&Work>, by: &str) -> bool {
+    match work {
+        Some(Work::Approval { approvers, .. }) if !approvers.is_empty() => {
+            approvers.iter().any(|approver| approver.eq_ignore_ascii_case(by))
+        }
+        _ => true,
+    }
+}

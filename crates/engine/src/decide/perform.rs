@@ -1,0 +1,178 @@
+//! Admission, results, retries and doubt: the life of a step that acts outside.
+
+use lantern_types::{Acted, EffectClass, Failure, Grant};
+use std::sync::Arc;
+
+use super::{Draft, performing};
+use crate::event::{Content, Fact, StepId, StepKind};
+use crate::input::Done;
+use crate::run::{self, StepState};
+use crate::step;
+
+impl Draft<'_> {
+    pub(super) fn admit(&mut self, id: StepId, grant: Grant) {
+        let Some(step) = self.run.step(&id).filter(|step| step.state == StepState::Requested) else { return };
+        let over = self.run.spent.plus(self.run.held).and_then(|sum| sum.plus(grant.hold));
+        assert!(
+            over.is_ok_and(|total| total <= self.run.cap) || grant.hold.micros() == 0,
+            "a grant passes the cap"
+        );
+        let (generation, attempt) = (step.generation, step.attempt + 1);
+        self.emit(Fact::StepAdmitted { step: id, generation, attempt, grant }, None);
+    }
+
+    pub(super) fn performed(&mut self, id: &StepId, generation: u32, result: Result<Done, Failure>) {
+        if performing(&self.run, id, generation).is_none() {
+            return;
+        }
+        match result {
+            Ok(Done::Reply { reply, violations }) => {
+                self.settle_with(
+                    id,
+                    Content::Reply { reply, violations },
+                    lantern_types::MicroUsd::ZERO,
+                    None,
+                );
+            }
+            Ok(Done::Output(output)) => {
+                let bytes = output.to_string().len() as u64;
+                let max = self.context.limits.output_bytes_max;
+                if bytes > max {
+                    let message = format!("the output has {bytes} bytes; the limit is {max}");
+                    return self.fail_step(id, "output_too_large", message, Acted::Unknown);
+                }
+                self.settle(id, &Arc::new(output));
+            }
+            Err(failure) => self.attempt_failed(id, failure),
+        }
+    }
+
+    /// Settles a step. For a model's reply the cost comes from its usage and the granted price.
+    pub(super) fn settle_with(
+        &mut self,
+        id: &StepId,
+        content: Content,
+        cost: lantern_types::MicroUsd,
+        output: Option<lantern_types::Digest>,
+    ) {
+        let Some(step) = self.run.step(id).filter(|step| !step.is_final()) else { return };
+        let grant = step.grant.as_ref();
+        let route = grant.and_then(|grant| grant.route.as_ref());
+        let (cost, tokens_in, tokens_out, model) = match &content {
+            Content::Reply { reply, .. } => {
+                let (cost, tokens_in, tokens_out) = step::reply_cost(grant, reply);
+                (cost, tokens_in, tokens_out, Some(reply.model.clone()))
+            }
+            _ => (cost, 0, 0, None),
+        };
+        let digest = match &content {
+            Content::Reply { reply, .. } => step::digest_of(&serde_json::to_value(reply).unwrap_or_default()),
+            Content::Output(value) => step::digest_of(value),
+            _ => step::digest_of(&serde_json::Value::Null),
+        };
+        let fact = Fact::StepSettled {
+            step: id.clone(),
+            kind: step.kind,
+            name: step::name_of(step.work.as_ref()),
+            generation: step.generation,
+            attempt: step.attempt,
+            cost,
+            tokens_in,
+            tokens_out,
+            output: output.unwrap_or(digest),
+            provider: route.map(|route| route.provider.clone()),
+            model,
+        };
+        self.emit(fact, Some(content));
+    }
+
+    /// Retries, doubts or gives up, by what the failure and the step's class say.
+    fn attempt_failed(&mut self, id: &StepId, failure: Failure) {
+        let Some(step) = self.run.step(id) else { return };
+        let doubtful = failure.acted == Acted::Unknown && !step.effect.repeats();
+        if doubtful {
+            return self.doubt(id, failure.code, failure.message);
+        }
+        let retry = run::retry_of(&self.run, step);
+        let allowed = failure.retryable && !retry.non_retryable.iter().any(|code| code == failure.code);
+        let attempts_max = self.context.limits.attempts_per_step_max;
+        let salt = format!("{}|{id}", self.run.id);
+        let due = allowed
+            .then(|| retry.due(step.attempt, attempts_max, self.context.at, failure.retry_after, &salt))
+            .flatten();
+        let Some(due) = due else {
+            return self.fail_step(id, failure.code, failure.message, failure.acted);
+        };
+        let generation = match failure.acted {
+            Acted::No => step.generation + 1,
+            Acted::Unknown => step.generation,
+        };
+        let fact = Fact::StepRetrying {
+            step: id.clone(),
+            generation,
+            attempt: step.attempt + 1,
+            code: failure.code.to_owned(),
+            acted: failure.acted,
+            due,
+        };
+        self.emit(fact, Some(Content::Error(failure.message)));
+    }
+
+    fn doubt(&mut self, id: &StepId, code: &str, message: String) {
+        let Some(generation) = self.run.step(id).map(|step| step.generation) else { return };
+        let fact = Fact::StepInDoubt { step: id.clone(), generation, code: code.to_owned() };
+        self.emit(fact, Some(Content::Error(message)));
+    }
+
+    /// The backoff is over and the generation is the same: send again under the same key.
+    pub(super) fn reissue(&mut self, id: &StepId) {
+        let Some(step) = self.run.step(id) else { return };
+        let fact =
+            Fact::StepReissued { step: id.clone(), generation: step.generation, attempt: step.attempt + 1 };
+        self.emit(fact, None);
+    }
+
+    /// The backoff is over and the generation is new: the step asks for admission again.
+    pub(super) fn readmit(&mut self, id: &StepId) {
+        let Some(step) = self.run.step(id) else { return };
+        let fact = Fact::StepReadmitted { step: id.clone(), generation: step.generation };
+        self.emit(fact, None);
+    }
+
+    /// After a crash: whatever was outside is of unknown outcome.
+    pub(super) fn recover(&mut self) {
+        let outside: Vec<StepId> = self
+            .run
+            .open_steps()
+            .filter(|step| step.state == StepState::Performing)
+            .map(|step| step.id.clone())
+            .collect();
+        for id in outside {
+            let Some(step) = self.run.step(&id) else { continue };
+            let spent = step.attempt >= self.context.limits.attempts_per_step_max;
+            match step.effect {
+                EffectClass::Reconcilable | EffectClass::Irreversible => {
+                    let message = "the process died after the step was admitted".to_owned();
+                    self.doubt(&id, "crashed", message);
+                }
+                _ if spent => {
+                    let message = format!("{} attempts ended without a result", step.attempt);
+                    self.fail_step(&id, "attempts_exhausted", message, Acted::Unknown);
+                }
+                _ => self.reissue(&id),
+            }
+        }
+    }
+
+    /// Someone found out whether a step in doubt had happened.
+    pub(super) fn resolved(&mut self, id: &StepId, happened: bool, output: serde_json::Value, by: String) {
+        let Some(step) = self.run.step(id).filter(|step| step.state == StepState::InDoubt) else { return };
+        debug_assert!(step.kind != StepKind::Llm, "a model call is keyed and never in doubt");
+        self.emit(Fact::StepResolved { step: id.clone(), happened, by }, None);
+        if happened {
+            self.settle(id, &Arc::new(output));
+        } else {
+            self.fail_step(id, "did_not_happen", "found not to have happened".to_owned(), Acted::No);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the world must do because of an event. Derivable again after any crash, from the run and the event alone.
+//!
+//! The run is a parameter because prompts are stored once, in the events that first said them, and not again with
+//! every request (ADR 0003).
+
+use lantern_types::{Digest, MicroUsd, RunId};
+use serde_json::Value;
+
+use crate::event::{Content, Event, Fact, Outcome, StepId};
+use crate::input::Arrival;
+use crate::run::{Run, Work};
+
+/// Something for the outside to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Perform the step under its key.
+    Perform(StepId),
+    /// Start a run: a child step's, or this run's continuation. Idempotent by `run`.
+    StartRun {
+        /// The id it must have.
+        run: RunId,
+        /// The child step; `None` for a continuation.
+        step: Option<StepId>,
+        /// The agent; `None` for this run's own version.
+        agent: Option<String>,
+        /// What it is asked.
+        input: Value,
+        /// The most it may spend.
+        cap: MicroUsd,
+    },
+    /// Ask a run that this one started to stop.
+    CancelRun(RunId),
+    /// Tell the run that started this one how it ended.
+    TellParent {
+        /// The parent.
+        run: RunId,
+        /// What to put in its inbox.
+        arrival: Box<Arrival>,
+    },
+}
+
+/// The id of the run that a child step starts: the same after any crash.
+pub fn child_run(run: RunId, step: &StepId, generation: u32) -> RunId {
+    let digest = Digest::of(format!("child|{run}|{step}|{generation}").as_bytes());
+    let mut bytes = [0_u8; 16];
+    for (to, from) in bytes.iter_mut().zip(digest.bytes()) {
+        *to = *from;
+    }
+    // RFC 9562 version 8: the layout is ours.
+    let raw = u128::from_be_bytes(bytes);
+    let tagged = raw & !(0xF << 76) & !(0b11 << 62) | 0x8 << 76 | 0b10 << 62;
+    RunId::from_bytes(&tagged.to_be_bytes()).unwrap_or(run)
+}
+
+/// What must be done because of `event`; `run` is the run after it.
+pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
+    match &event.fact {
+        Fact::StepAdmitted { step, grant, generation, .. } => {
+            match run.step(step).and_then(|s| s.work.as_ref()) {
+                Some(Work::Child { agent, input }) => vec![Effect::StartRun {
+                    run: child_run(run.id, step, *generation),
+                    step: Some(step.clone()),
+                    agent: Some(agent.clone()),
+                    input: input.clone(),
+                    cap: grant.hold,
+                }],
+                _ => vec![Effect::Perform(step.clone())],
+            }
+        }
+        Fact::StepReissued { step, .. } => vec![Effect::Perform(step.clone())],
+        Fact::StepAbandoned { step, .. } => match run.step(step) {
+            Some(step) if matches!(step.work, Some(Work::Child { .. })) && step.attempt > 0 => {
+                vec![Effect::CancelRun(child_run(run.id, &step.id, step.generation))]
+            }
+            _ => Vec::new(),
+        },
+        Fact::ContinuedAsNew { run: next } => {
+            let left = run.cap.minus(run.spent).unwrap_or_default().max(MicroUsd::ZERO);
+            let input = match &event.content {
+                Some(Content::Input(input)) => Value::clone(input),
+                _ => Value::Null,
+            };
+            vec![Effect::StartRun { run: *next, step: None, agent: None, input, cap: left }]
+        }
+        Fact::Finished { outcome, .. } => tell_parent(run, *outcome),
+        _ => Vec::new(),
+    }
+}
+
+fn tell_parent(run: &Run, outcome: Outcome) -> Vec<Effect> {
+    let Some((parent, step)) = run.parent.as_ref().and_then(|p| p.step.clone().map(|step| (p.run, step)))
+    else {
+        return Vec::new();
+    };
+    let output = match (&run.output, &run.error) {
+        (Some(output), _) => Value::clone(output),
+        (None, Some((code, message, _))) => serde_json::json!({ "code": code, "message": message }),
+        (None, None) => Value::Null,
+    };
+    let arrival = Arrival::ChildFinished { step, outcome, spent: run.spent, output };
+    vec![Effect::TellParent { run: parent, arrival: Box::new(arrival) }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_childs_id_is_a_version_8_uuid_that_depends_on_all_of_its_key() {
+        let run: RunId = "018f0000-0000-7000-8000-000000000001".parse().unwrap();
+        let step = StepId::new("a");
+        let id = child_run(run, &step, 1);
+        assert_eq!((id.uuid().get_version_num(), id.uuid().get_variant()), (8, uuid_variant()));
+        assert_eq!(id, child_run(run, &step, 1));
+        assert_ne!(id, child_run(run, &step, 2));
+        assert_ne!(id, child_run(run, &StepId::new("b"), 1));
+    }
+
+    fn uuid_variant() -> uuid::Variant {
+        uuid::Variant::RFC4122
+    }
+}

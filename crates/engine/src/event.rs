@@ -1,0 +1,496 @@
+//! Events: what happened to a run, forever. Format 1.
+//!
+//! Each event has an envelope (its [`Fact`]: kinds, amounts, digests, times, decisions; no user content) and, where
+//! there is any, a [`Content`] (prompts, arguments, results) that is stored sealed apart from it. An append is stored
+//! as one envelope a line and one body. Adding a variant is fine; editing one needs an ADR.
+
+use std::fmt;
+use std::sync::Arc;
+
+use lantern_types::llm::LlmReply;
+use lantern_types::{Acted, AgentId, At, Digest, EffectClass, Grant, MicroUsd, RunId, VersionId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::manifest::ProgramKind;
+use crate::run::Work;
+
+/// The event format that this build writes. A worker claims only runs whose format it knows.
+pub const FORMAT: i64 = 1;
+
+/// A step's name within its run: `llm-1`, `llm-1.tool-2`, `fetch`, `each[3]`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepId(Arc<str>);
+
+impl StepId {
+    /// Names a step.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One event of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its place in the run's journal, from 1.
+    pub seq: u64,
+    /// When it was decided.
+    pub at: At,
+    /// What happened.
+    pub fact: Fact,
+    /// What was said, if anything: stored sealed.
+    pub content: Option<Content>,
+}
+
+/// The kinds of step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    /// A model call.
+    Llm,
+    /// A tool call.
+    Tool,
+    /// A wait for time.
+    Sleep,
+    /// A wait for a named signal.
+    Signal,
+    /// A wait for a person's decision.
+    Approval,
+    /// A run of another agent.
+    Child,
+    /// One step for each item, a bounded number at once, results in order.
+    Map,
+    /// Several steps at once; the first to succeed wins.
+    Race,
+}
+
+/// How a run ended. Written once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It did what it was asked.
+    Succeeded,
+    /// It could not; the code says why.
+    Failed,
+    /// It was told to stop.
+    Cancelled,
+}
+
+/// Who started a run, when a run did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The parent run.
+    pub run: RunId,
+    /// The child step within it; `None` when this run continues the parent as new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<StepId>,
+}
+
+/// What happened: the envelope. No user content in any field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+pub enum Fact {
+    /// The run exists. Always event 1.
+    RunStarted {
+        /// The agent.
+        agent: AgentId,
+        /// The immutable version that runs.
+        version: VersionId,
+        /// That version's digest.
+        manifest: Digest,
+        /// Its program.
+        program: ProgramKind,
+        /// Who started it, when a run did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<Parent>,
+        /// How many runs stand above it.
+        #[serde(default)]
+        depth: u32,
+        /// The most it may spend.
+        cap: MicroUsd,
+        /// When it must be over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<At>,
+        /// The policy, catalogue and limits in force when it was admitted.
+        policy: Digest,
+        /// See `policy`.
+        catalogue: Digest,
+        /// See `policy`.
+        limits: Digest,
+    },
+    /// The program asked for a step.
+    StepRequested {
+        /// The step.
+        step: StepId,
+        /// Its kind.
+        kind: StepKind,
+        /// The tool, signal or agent it names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The map, race or model turn it belongs to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<StepId>,
+        /// What it does outside.
+        effect: EffectClass,
+        /// For waits: when they end by themselves. For approvals: when they expire.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<At>,
+        /// Names what is asked, so that identical requests can be told.
+        request: Digest,
+        /// For model turns: names the set of tools the turn saw.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tools: Option<Digest>,
+        /// Whether a person must approve before it is performed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        approval: bool,
+    },
+    /// The step may be performed, and its money is reserved. Durable before anything is sent.
+    StepAdmitted {
+        /// The step.
+        step: StepId,
+        /// The third part of its key.
+        generation: u32,
+        /// Counts attempts, for people.
+        attempt: u32,
+        /// The admission.
+        grant: Grant,
+    },
+    /// The step may not be performed.
+    StepDenied {
+        /// The step.
+        step: StepId,
+        /// Why, as a stable code.
+        code: String,
+        /// Why, with amounts and limits.
+        reason: String,
+    },
+    /// The step is done.
+    StepSettled {
+        /// The step.
+        step: StepId,
+        /// Its kind.
+        kind: StepKind,
+        /// The tool, signal or agent it named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The key under which it was done.
+        generation: u32,
+        /// The attempt that did it.
+        attempt: u32,
+        /// What it cost.
+        #[serde(default)]
+        cost: MicroUsd,
+        /// Prompt tokens it used.
+        #[serde(default)]
+        tokens_in: u64,
+        /// Completion tokens it used.
+        #[serde(default)]
+        tokens_out: u64,
+        /// Names its output.
+        output: Digest,
+        /// The provider that answered, for a model call.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider: Option<String>,
+        /// The model that answered, as the provider named it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+    },
+    /// The step failed for good.
+    StepFailed {
+        /// The step.
+        step: StepId,
+        /// Its kind.
+        kind: StepKind,
+        /// The tool, signal or agent it named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// The last generation.
+        generation: u32,
+        /// The last attempt.
+        attempt: u32,
+        /// Why.
+        code: String,
+        /// Whether it may have happened all the same.
+        acted: Acted,
+        /// What it is charged: the hold, when a model may have been billed.
+        #[serde(default)]
+        cost: MicroUsd,
+    },
+    /// An attempt failed; the step will be tried again.
+    StepRetrying {
+        /// The step.
+        step: StepId,
+        /// The generation of the next attempt: grown only when this one certainly did not act.
+        generation: u32,
+        /// The number of the next attempt.
+        attempt: u32,
+        /// Why this attempt failed.
+        code: String,
+        /// Whether this attempt may have acted.
+        acted: Acted,
+        /// When the next attempt is made.
+        due: At,
+    },
+    /// The wait before an attempt of a new generation is over: the step asks for admission again.
+    StepReadmitted {
+        /// The step.
+        step: StepId,
+        /// The new generation.
+        generation: u32,
+    },
+    /// A crash left the step's outcome unknown, and its class lets it be sent again under the same key.
+    StepReissued {
+        /// The step.
+        step: StepId,
+        /// The same generation as before.
+        generation: u32,
+        /// One more attempt.
+        attempt: u32,
+    },
+    /// Nobody knows whether the step happened, and its class forbids sending it again.
+    StepInDoubt {
+        /// The step.
+        step: StepId,
+        /// The generation in doubt.
+        generation: u32,
+        /// What happened to the attempt.
+        code: String,
+    },
+    /// Someone found out.
+    StepResolved {
+        /// The step.
+        step: StepId,
+        /// Whether it had happened.
+        happened: bool,
+        /// Who says so.
+        by: String,
+    },
+    /// The step is no longer wanted.
+    StepAbandoned {
+        /// The step.
+        step: StepId,
+        /// `cancelled`, `race_lost`, `sibling_failed`, `run_ended`.
+        code: String,
+        /// What it is charged: the hold, when a model may have been billed.
+        #[serde(default)]
+        cost: MicroUsd,
+    },
+    /// A person is asked.
+    ApprovalAsked {
+        /// The step that waits.
+        step: StepId,
+        /// When the question lapses.
+        due: At,
+    },
+    /// A person said yes.
+    ApprovalGranted {
+        /// The step.
+        step: StepId,
+        /// Who.
+        by: String,
+    },
+    /// A person said no, or nobody said anything in time (`by` is then empty).
+    ApprovalDenied {
+        /// The step.
+        step: StepId,
+        /// Who.
+        by: String,
+    },
+    /// A signal came in from outside.
+    SignalReceived {
+        /// Its name.
+        name: String,
+    },
+    /// Someone asked the run to stop.
+    CancelRequested {
+        /// Who.
+        by: String,
+    },
+    /// Nothing new is started until the run is resumed.
+    Paused {
+        /// Who asked.
+        by: String,
+    },
+    /// The run goes on.
+    Resumed {
+        /// Who asked.
+        by: String,
+    },
+    /// The run goes round in circles; the next spend was blocked.
+    ProgressBlocked {
+        /// How many calls make one round.
+        period: u32,
+        /// How many identical rounds were seen.
+        rounds: u32,
+    },
+    /// The program went on as a new run.
+    ContinuedAsNew {
+        /// The new run.
+        run: RunId,
+    },
+    /// The run is over. Written once, and last.
+    Finished {
+        /// How.
+        outcome: Outcome,
+        /// Why, for a failure.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        /// The step that failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+        /// Names its output.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Digest>,
+    },
+}
+
+/// What was said: sealed apart from the envelope.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Content {
+    /// What the run was asked ([`Fact::RunStarted`]).
+    Input(Arc<Value>),
+    /// What a step is asked to do ([`Fact::StepRequested`]).
+    Work(Work),
+    /// What a step gave ([`Fact::StepSettled`], [`Fact::Finished`]).
+    Output(Arc<Value>),
+    /// What a model replied, and how it broke the schema it was given.
+    Reply {
+        /// The reply.
+        reply: LlmReply,
+        /// Violations of the output schema, worded for the model.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        violations: Vec<String>,
+    },
+    /// What went wrong, in words.
+    Error(String),
+    /// A signal's value.
+    Signal(Arc<Value>),
+    /// Why someone asked for something.
+    Reason(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<F> {
+    seq: u64,
+    at: At,
+    #[serde(flatten)]
+    fact: F,
+}
+
+/// The stored bytes are not events of a format this build knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unreadable event: {0}")]
+pub struct Unreadable(pub String);
+
+impl From<serde_json::Error> for Unreadable {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The bytes of an append: envelopes, one JSON object a line, and the body's plaintext if any event has content.
+pub fn encode(events: &[Event]) -> Result<(Vec<u8>, Option<Vec<u8>>), Unreadable> {
+    let mut lines = Vec::with_capacity(events.len() * 192);
+    let mut contents = Vec::new();
+    for event in events {
+        serde_json::to_writer(&mut lines, &Envelope { seq: event.seq, at: event.at, fact: &event.fact })?;
+        lines.push(b'\n');
+        if let Some(content) = &event.content {
+            contents.push((event.seq, content));
+        }
+    }
+    let body = if contents.is_empty() { None } else { Some(serde_json::to_vec(&contents)?) };
+    Ok((lines, body))
+}
+
+/// Reads an append back. Without a body (dropped by retention, or not opened) events come without content.
+pub fn decode(lines: &[u8], body: Option<&[u8]>) -> Result<Vec<Event>, Unreadable> {
+    let mut contents: Vec<(u64, Content)> = match body {
+        Some(body) => serde_json::from_slice(body)?,
+        None => Vec::new(),
+    };
+    contents.reverse();
+    let mut events = Vec::new();
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let envelope: Envelope<Fact> = serde_json::from_slice(line)?;
+        let content = contents.pop_if(|(seq, _)| *seq == envelope.seq).map(|(_, content)| content);
+        events.push(Event { seq: envelope.seq, at: envelope.at, fact: envelope.fact, content });
+    }
+    Ok(events)
+}
+
+impl Fact {
+    /// The step this is about, if it is about one.
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::StepRequested { step, .. }
+            | Self::StepAdmitted { step, .. }
+            | Self::StepDenied { step, .. }
+            | Self::StepSettled { step, .. }
+            | Self::StepFailed { step, .. }
+            | Self::StepRetrying { step, .. }
+            | Self::StepReadmitted { step, .. }
+            | Self::StepReissued { step, .. }
+            | Self::StepInDoubt { step, .. }
+            | Self::StepResolved { step, .. }
+            | Self::StepAbandoned { step, .. }
+            | Self::ApprovalAsked { step, .. }
+            | Self::ApprovalGranted { step, .. }
+            | Self::ApprovalDenied { step, .. } => Some(step),
+            Self::Finished { step, .. } => step.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_append_reads_back_with_and_without_its_body() {
+        let event = |seq, fact, content| Event { seq, at: At::from_micros(7), fact, content };
+        let events = vec![
+            event(4, Fact::Paused { by: "ada".into() }, None),
+            event(
+                5,
+                Fact::SignalReceived { name: "go".into() },
+                Some(Content::Signal(Arc::new(Value::from(1)))),
+            ),
+            event(6, Fact::Resumed { by: "ada".into() }, Some(Content::Reason("lunch is over".into()))),
+        ];
+        let (lines, body) = encode(&events).unwrap();
+        assert_eq!(
+            lines.split(|b| *b == b'\n').next().unwrap(),
+            br#"{"seq":4,"at":7,"type":"Paused","by":"ada"}"#
+        );
+        assert_eq!(decode(&lines, body.as_deref()).unwrap(), events);
+        let bare = decode(&lines, None).unwrap();
+        assert!(bare.iter().all(|e| e.content.is_none()) && bare.len() == 3);
+        assert!(!String::from_utf8(lines).unwrap().contains("lunch"));
+    }
+
+    #[test]
+    fn unknown_kinds_are_refused_not_skipped() {
+        assert!(decode(br#"{"seq":1,"at":7,"type":"Teleported"}"#, None).is_err());
+        assert!(decode(b"not json", None).is_err());
+    }
+}

@@ -1,0 +1,147 @@
+//! What can happen to a run. Everything the engine learns arrives as one of these, and may arrive twice.
+
+use std::sync::Arc;
+
+use lantern_types::llm::LlmReply;
+use lantern_types::{AgentId, Denial, Digest, Failure, Grant, MicroUsd, VersionId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::{Outcome, Parent, StepId};
+
+/// How a run begins.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The agent.
+    pub agent: AgentId,
+    /// The version.
+    pub version: VersionId,
+    /// Its digest.
+    pub manifest: Digest,
+    /// What it is asked.
+    pub input: Arc<Value>,
+    /// Who started it, when a run did.
+    pub parent: Option<Parent>,
+    /// How many runs stand above it.
+    pub depth: u32,
+    /// The most it may spend.
+    pub cap: MicroUsd,
+    /// The policy and catalogue in force.
+    pub policy: Digest,
+    /// See `policy`.
+    pub catalogue: Digest,
+}
+
+/// A step's work, done.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// A model replied; `violations` say how the reply breaks the output schema it was given.
+    Reply {
+        /// The reply.
+        reply: LlmReply,
+        /// Worded for the model.
+        violations: Vec<String>,
+    },
+    /// A tool returned.
+    Output(Value),
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time has passed, or a worker has just taken the run up with nothing outside.
+    Wake,
+    /// A worker has taken the run over from one that died: what was outside is of unknown outcome.
+    Recovered,
+    /// A requested step was admitted.
+    Admit {
+        /// The step.
+        step: StepId,
+        /// The admission.
+        grant: Box<Grant>,
+    },
+    /// A requested step was refused.
+    Deny {
+        /// The step.
+        step: StepId,
+        /// The refusal.
+        denial: Denial,
+    },
+    /// An attempt at a step came back.
+    Performed {
+        /// The step.
+        step: StepId,
+        /// The generation that was sent.
+        generation: u32,
+        /// What came back.
+        result: Result<Done, Failure>,
+    },
+    /// Something arrived through the run's inbox.
+    Arrived(Arrival),
+}
+
+/// What may arrive from outside the lease holder: stored in the run's inbox until it is drained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Arrival {
+    /// A named signal.
+    Signal {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: Value,
+    },
+    /// A person's decision on an approval.
+    Approval {
+        /// The waiting step.
+        step: StepId,
+        /// Yes or no.
+        granted: bool,
+        /// Who.
+        by: String,
+        /// What they said besides.
+        #[serde(default)]
+        note: Option<Value>,
+    },
+    /// Someone found out whether a step in doubt happened.
+    Resolution {
+        /// The step.
+        step: StepId,
+        /// Whether it had happened.
+        happened: bool,
+        /// Its output, if it had.
+        #[serde(default)]
+        output: Value,
+        /// Who says so.
+        by: String,
+    },
+    /// A child run ended.
+    ChildFinished {
+        /// The child step.
+        step: StepId,
+        /// How.
+        outcome: Outcome,
+        /// What it spent.
+        spent: MicroUsd,
+        /// Its output, or its error's code and message.
+        output: Value,
+    },
+    /// Stop.
+    Cancel {
+        /// Who asks.
+        by: String,
+        /// Why.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// Start nothing new.
+    Pause {
+        /// Who asks.
+        by: String,
+    },
+    /// Go on.
+    Resume {
+        /// Who asks.
+        by: String,
+    },
+}

@@ -1,0 +1,242 @@
+//! Reading a list of steps, in the contract's shape (`{step_id, kind, data, retries, timeout}`) and in ours.
+
+use lantern_types::Dur;
+use serde_json::{Map, Value};
+
+use super::StepDef;
+use super::read::{Fields, Invalid, Issue, issue};
+use crate::event::StepKind;
+use crate::retry::Retry;
+
+/// How deep maps and races may nest.
+const DEPTH_MAX: usize = 4;
+
+/// Reads a list on its own.
+pub(super) fn list(value: &Value) -> Result<Vec<StepDef>, Invalid> {
+    let mut issues = Vec::new();
+    let steps = read(value, "steps", &mut issues);
+    if issues.is_empty() { Ok(steps) } else { Err(Invalid { issues }) }
+}
+
+/// Reads a list found at `path`.
+pub(super) fn read(value: &Value, path: &str, issues: &mut Vec<Issue>) -> Vec<StepDef> {
+    read_at(value, path, 0, issues)
+}
+
+fn read_at(value: &Value, path: &str, depth: usize, issues: &mut Vec<Issue>) -> Vec<StepDef> {
+    let Some(list) = value.as_array() else {
+        issue(issues, path, "expected a list of steps");
+        return Vec::new();
+    };
+    let mut steps: Vec<StepDef> = Vec::with_capacity(list.len());
+    for (n, entry) in list.iter().enumerate() {
+        let path = format!("{path}[{n}]");
+        let step = one(entry, &path, &format!("step-{}", n + 1), depth, issues);
+        if steps.iter().any(|other| other.id == step.id) {
+            issue(issues, &format!("{path}.id"), format!("another step is named {:?}", step.id));
+        }
+        steps.push(step);
+    }
+    steps
+}
+
+fn one(entry: &Value, path: &str, default_id: &str, depth: usize, issues: &mut Vec<Issue>) -> StepDef {
+    let mut fields = Fields::of(entry, path, issues);
+    let id: Option<String> = fields.read(&["id", "stepId", "step_id", "name"], "expected a name", issues);
+    let id = id.unwrap_or_else(|| default_id.to_owned());
+    if !valid_id(&id) {
+        issue(issues, &fields.path("id"), "expected 1 to 63 letters, digits, `-` or `_`");
+    }
+    let kind_text: Option<String> = fields.read(&["kind", "type"], "expected a step kind", issues);
+    let kind = kind_text.as_deref().and_then(kind_of);
+    if kind.is_none() {
+        let known = "llm, tool, sleep, signal, approval, child, map, race, continue";
+        issue(issues, &fields.path("kind"), format!("expected one of {known}"));
+    }
+    let kind = kind.flatten();
+    let data = fields.get(&["data", "config", "with"]).cloned().unwrap_or_else(|| Value::Object(Map::new()));
+    if !data.is_object() {
+        issue(issues, &fields.path("data"), "expected an object");
+    }
+    let retries: Option<u32> = fields.read(&["retries"], "expected a number of retries", issues);
+    let policy = match fields.get(&["retry"]) {
+        Some(value) => retry(value, &fields.path("retry"), issues),
+        None => retries.map(|n| Retry { max_attempts: n.saturating_add(1), ..Retry::default() }),
+    };
+    let timeout = fields
+        .duration(&["timeoutMs", "timeout_ms"], Dur::from_millis(1), issues)
+        .or_else(|| fields.duration(&["timeout", "timeoutSec", "timeout_sec"], Dur::from_secs(1), issues));
+    let inner = inner(kind, &data, &mut fields, depth, issues);
+    fields.finish(issues);
+    StepDef { id, kind, data: without_inner(data), retry: policy, timeout, inner }
+}
+
+/// The steps inside a map (one) or a race (several), from the step itself or from its data.
+fn inner(
+    kind: Option<StepKind>,
+    data: &Value,
+    fields: &mut Fields<'_>,
+    depth: usize,
+    issues: &mut Vec<Issue>,
+) -> Vec<StepDef> {
+    let at_step = fields.get(&["step", "steps", "branches"]).cloned();
+    let in_data = ["step", "steps", "branches"].iter().find_map(|name| data.get(name)).cloned();
+    let path = fields.path("step");
+    match (kind, at_step.or(in_data)) {
+        (Some(StepKind::Map | StepKind::Race), _) if depth >= DEPTH_MAX => {
+            issue(issues, &path, format!("maps and races nest at most {DEPTH_MAX} deep"));
+            Vec::new()
+        }
+        (Some(StepKind::Map), Some(Value::Array(list))) if list.len() == 1 => {
+            read_at(&Value::Array(list), &path, depth + 1, issues)
+        }
+        (Some(StepKind::Map), Some(step @ Value::Object(_))) => {
+            vec![one(&step, &path, "item", depth + 1, issues)]
+        }
+        (Some(StepKind::Map), _) => {
+            issue(issues, &path, "a map needs one step to make for each item");
+            Vec::new()
+        }
+        (Some(StepKind::Race), Some(list @ Value::Array(_)))
+            if list.as_array().is_some_and(|l| !l.is_empty()) =>
+        {
+            read_at(&list, &fields.path("steps"), depth + 1, issues)
+        }
+        (Some(StepKind::Race), _) => {
+            issue(issues, &fields.path("steps"), "a race needs a list of steps");
+            Vec::new()
+        }
+        (_, Some(_)) => {
+            issue(issues, &path, "only a map or a race holds steps");
+            Vec::new()
+        }
+        (_, None) => Vec::new(),
+    }
+}
+
+fn without_inner(mut data: Value) -> Value {
+    if let Some(map) = data.as_object_mut() {
+        for name in ["step", "steps", "branches"] {
+            map.remove(name);
+        }
+    }
+    data
+}
+
+/// The outer option says whether the word is known; the inner is `None` for `continue`.
+fn kind_of(text: &str) -> Option<Option<StepKind>> {
+    Some(Some(match text {
+        "llm" | "llm_call" | "ai-step" => StepKind::Llm,
+        "tool" | "tool_call" => StepKind::Tool,
+        "sleep" => StepKind::Sleep,
+        "signal" | "wait_signal" => StepKind::Signal,
+        "approval" => StepKind::Approval,
+        "child" | "child_run" | "subagent" => StepKind::Child,
+        "map" => StepKind::Map,
+        "race" => StepKind::Race,
+        "continue" | "continue_as_new" => return Some(None),
+        _ => return None,
+    }))
+}
+
+fn valid_id(id: &str) -> bool {
+    (1..=63).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// Reads `{maxAttempts, initialInterval, maxInterval, backoff, nonRetryable}`; intervals in ms or as durations.
+pub(super) fn retry(value: &Value, path: &str, issues: &mut Vec<Issue>) -> Option<Retry> {
+    let default = Retry::default();
+    if let Some(attempts) = value.as_u64() {
+        return Some(Retry { max_attempts: u32::try_from(attempts).unwrap_or(u32::MAX), ..default });
+    }
+    let mut fields = Fields::of(value, path, issues);
+    let millis = |dur: Dur| dur.millis().unsigned_abs();
+    let ms = Dur::from_millis(1);
+    let retry = Retry {
+        max_attempts: fields
+            .read(&["maxAttempts", "max_attempts"], "expected a number of attempts", issues)
+            .unwrap_or(default.max_attempts),
+        initial_interval_ms: fields
+            .duration(
+                &["initialIntervalMs", "initialInterval", "initial_interval_ms", "initial_interval"],
+                ms,
+                issues,
+            )
+            .map_or(default.initial_interval_ms, millis),
+        max_interval_ms: fields
+            .duration(&["maxIntervalMs", "maxInterval", "max_interval_ms", "max_interval"], ms, issues)
+            .map_or(default.max_interval_ms, millis),
+        backoff_percent: backoff(&mut fields, issues).unwrap_or(default.backoff_percent),
+        non_retryable: fields
+            .read(&["nonRetryable", "non_retryable"], "expected a list of codes", issues)
+            .unwrap_or_default(),
+    };
+    fields.finish(issues);
+    if retry.max_attempts == 0 {
+        issue(issues, &format!("{path}.maxAttempts"), "expected at least 1");
+    }
+    Some(retry)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to lie between 1 and 100"
+)]
+fn backoff(fields: &mut Fields<'_>, issues: &mut Vec<Issue>) -> Option<u32> {
+    if let Some(percent) = fields.read::<u32>(&["backoffPercent"], "expected a percentage", issues) {
+        return Some(percent.clamp(100, 10_000));
+    }
+    let factor: f64 = fields.read(&["backoff"], "expected a factor such as 2", issues)?;
+    if !(1.0..=100.0).contains(&factor) {
+        issue(issues, &fields.path("backoff"), "expected a factor from 1 to 100");
+        return None;
+    }
+    Some((factor * 100.0).round() as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_contract_shape_and_ours_read_the_same() {
+        let contract = list(&json!([
+            {"step_id": "a", "kind": "llm_call", "data": {"prompt": "hi"}, "retries": 2, "timeout": 30},
+            {"step_id": "b", "kind": "wait_signal", "data": {"signal_name": "go", "timeout_sec": 5}},
+        ]))
+        .unwrap();
+        let ours = list(&json!([
+            {"id": "a", "kind": "llm", "data": {"prompt": "hi"}, "retry": {"maxAttempts": 3}, "timeoutMs": "30s"},
+            {"id": "b", "kind": "signal", "data": {"signal_name": "go", "timeout_sec": 5}},
+        ]))
+        .unwrap();
+        assert_eq!(contract, ours);
+    }
+
+    #[test]
+    fn maps_and_races_hold_steps_and_nothing_else_does() {
+        let steps = list(&json!([
+            {"id": "m", "kind": "map", "data": {"items": [1, 2], "concurrency": 2, "step": {"kind": "tool", "data": {"tool": "calc"}}}},
+            {"id": "r", "kind": "race", "steps": [{"id": "x", "kind": "sleep"}, {"id": "y", "kind": "signal"}]},
+        ]))
+        .unwrap();
+        assert_eq!(steps[0].inner.len(), 1);
+        assert_eq!(steps[0].data, json!({"items": [1, 2], "concurrency": 2}));
+        assert_eq!(steps[1].inner[1].id, "y");
+        for bad in [
+            json!([{"kind": "map", "data": {"items": []}}]),
+            json!([{"kind": "race", "steps": []}]),
+            json!([{"kind": "sleep", "steps": [{"kind": "sleep"}]}]),
+            json!([{"kind": "teleport"}]),
+            json!([{"id": "a", "kind": "sleep"}, {"id": "a", "kind": "sleep"}]),
+            json!([{"id": "a.b", "kind": "sleep"}]),
+            json!([{"id": "a", "kind": "sleep", "retry": {"maxAttempts": 0}}]),
+            json!([{"id": "a", "kind": "sleep", "colour": "red"}]),
+            json!({"id": "a"}),
+        ] {
+            assert!(list(&bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! The `steps` program: a list, one after another; maps and races run several at once.
+//!
+//! `{{input.…}}`, `{{steps.<id>.…}}`, and inside a map `{{item…}}` and `{{index}}`, are rendered when a step is asked
+//! for. Children of a map are named `each[0]`, those of a race `fastest.branch`.
+
+use std::sync::Arc;
+
+use lantern_types::llm::{Message, Role};
+use lantern_types::{At, Dur, ToolName};
+use serde_json::{Map, Value, json};
+
+use super::{NewStep, Next};
+use crate::decide::Context;
+use crate::event::{StepId, StepKind};
+use crate::manifest::StepDef;
+use crate::run::{Run, Step, StepState, Work};
+use crate::template::{self, Lookup, as_text};
+
+/// How long an approval waits when its author does not say.
+const APPROVAL_WAIT: Dur = Dur::from_secs(86_400);
+
+pub(super) fn next(run: &Run, context: &Context<'_>) -> Vec<Next> {
+    for def in run.defs.iter() {
+        let Some(step) = run.step_named(&def.id) else { return ask(run, def, context) };
+        match &step.state {
+            StepState::Settled { .. } => {}
+            StepState::Failed { code, message } => {
+                return vec![Next::FailRun {
+                    code: code.clone(),
+                    message: message.clone(),
+                    step: Some(step.id.clone()),
+                }];
+            }
+            StepState::Abandoned => return Vec::new(),
+            _ => return inside(run, step, def, context),
+        }
+    }
+    vec![Next::Succeed(Arc::new(output(run)))]
+}
+
+/// `{result, stepsRan, steps}`: the last step's output as text, how many there were, and every output by name.
+fn output(run: &Run) -> Value {
+    let outputs: Map<String, Value> = run
+        .defs
+        .iter()
+        .filter_map(|def| Some((def.id.clone(), Value::clone(run.step_named(&def.id)?.output()?))))
+        .collect();
+    let last = run.defs.last().and_then(|def| outputs.get(&def.id));
+    let text = last.map(|value| as_text(value.get("text").unwrap_or(value))).unwrap_or_default();
+    json!({ "result": text, "stepsRan": run.steps().len(), "steps": outputs })
+}
+
+fn ask(run: &Run, def: &StepDef, context: &Context<'_>) -> Vec<Next> {
+    let place = Place { id: StepId::new(def.id.as_str()), parent: None, item: None };
+    request(run, def, place, context)
+}
+
+/// Where a step stands among others.
+struct Place {
+    id: StepId,
+    parent: Option<StepId>,
+    item: Option<(usize, Value)>,
+}
+
+fn request(run: &Run, def: &StepDef, place: Place, context: &Context<'_>) -> Vec<Next> {
+    let scope = Scope::new(run, &place);
+    let data = template::render(&def.data, &scope);
+    let Some(kind) = def.kind else {
+        let input = data.get("input").cloned().unwrap_or(Value::Null);
+        return vec![Next::Continue(input)];
+    };
+    match work(kind, &data, run, context) {
+        Ok(Asked { work, wait, until }) => {
+            let wait = wait.or(def.timeout.filter(|_| is_wait(kind)));
+            vec![Next::Request(NewStep { id: place.id, kind, parent: place.parent, work, wait, until })]
+        }
+        Err(message) => vec![Next::FailRun {
+            code: "step_data_invalid".to_owned(),
+            message: format!("{}: {message}", place.id),
+            step: Some(place.id),
+        }],
+    }
+}
+
+const fn is_wait(kind: StepKind) -> bool {
+    matches!(kind, StepKind::Signal | StepKind::Approval)
+}
+
+struct Asked {
+    work: Work,
+    wait: Option<Dur>,
+    until: Option<At>,
+}
+
+impl Asked {
+    const fn now(work: Work) -> Self {
+        Self { work, wait: None, until: None }
+    }
+}
+
+fn work(kind: StepKind, data: &Value, run: &Run, context: &Context<'_>) -> Result<Asked, String> {
+    match kind {
+        StepKind::Llm => llm(data, run).map(Asked::now),
+        StepKind::Tool => tool(data).map(Asked::now),
+        StepKind::Sleep => sleep(data),
+        StepKind::Signal => {
+            let name = text(data, &["signal_name", "signalName", "name", "signal"])
+                .ok_or("a signal needs a name")?;
+            let wait = duration(data, &["timeout_sec", "timeoutSec", "timeout"], Dur::from_secs(1))?;
+            Ok(Asked { work: Work::Signal { name }, wait, until: None })
+        }
+        StepKind::Approval => {
+            let reason = text(data, &["reason", "question", "prompt"]).unwrap_or_default();
+            let wait =
+                duration(data, &["timeout_sec", "timeoutSec", "timeout", "expiresAt"], Dur::from_secs(1))?;
+            let approvers = names(data.get("approvers"))?;
+            Ok(Asked {
+                work: Work::Approval { reason, approvers },
+                wait: wait.or(Some(APPROVAL_WAIT)),
+                until: None,
+            })
+        }
+        StepKind::Child => {
+            let agent =
+                text(data, &["agent_name", "agentName", "agent"]).ok_or("a child run needs an agent name")?;
+            let input = data.get("input").cloned().unwrap_or(Value::Null);
+            Ok(Asked::now(Work::Child { agent, input }))
+        }
+        StepKind::Map => map(data, context).map(Asked::now),
+        StepKind::Race => Ok(Asked::now(Work::Race)),
+    }
+}
+
+fn llm(data: &Value, run: &Run) -> Result<Work, String> {
+    let manifest = &run.manifest;
+    let mut messages: Vec<Message> = Vec::new();
+    let system =
+        text(data, &["system", "systemPrompt", "system_prompt"]).or_else(|| manifest.system_prompt.clone());
+    if let Some(system) = system {
+        messages.push(Message::text(Role::System, system));
+    }
+    if let Some(list) = data.get("messages") {
+        let said: Vec<Message> =
+            serde_json::from_value(list.clone()).map_err(|_| "messages must be a list of {role, content}")?;
+        messages.extend(said);
+    }
+    if let Some(prompt) = data.get("prompt") {
+        messages.push(Message::text(Role::User, as_text(prompt)));
+    }
+    if !messages.iter().any(|message| message.role == Role::User) {
+        return Err("a model call needs a prompt or messages".to_owned());
+    }
+    Ok(Work::Llm {
+        model: text(data, &["model", "capability"]).unwrap_or_else(|| manifest.model.clone()),
+        messages,
+        max_tokens: count(data, &["max_tokens", "maxTokens"])?.or(manifest.max_tokens),
+        temperature: data
+            .get("temperature")
+            .and_then(|t| t.as_number().cloned())
+            .or_else(|| manifest.temperature.clone()),
+        output_schema: ["output_schema", "outputSchema"].iter().find_map(|name| data.get(name)).cloned(),
+    })
+}
+
+fn tool(data: &Value) -> Result<Work, String> {
+    let name = text(data, &["tool_name", "toolName", "tool", "name"]).ok_or("a tool call needs a tool")?;
+    let name = ToolName::parse(&name).map_err(|error| error.to_string())?;
+    let arguments = ["arguments", "args", "parameters"].iter().find_map(|name| data.get(name)).cloned();
+    let arguments = match arguments {
+        None | Some(Value::Null) => Value::Object(Map::new()),
+        Some(Value::String(text)) => {
+            serde_json::from_str(&text).map_err(|_| "arguments must be a JSON object")?
+        }
+        Some(other) => other,
+    };
+    if !arguments.is_object() {
+        return Err("arguments must be a JSON object".to_owned());
+    }
+    Ok(Work::Tool { name, arguments, call: None })
+}
+
+fn sleep(data: &Value) -> Result<Asked, String> {
+    if let Some(until) = text(data, &["until"]) {
+        let until = until.parse::<At>().map_err(|error| format!("until: {error}"))?;
+        return Ok(Asked { work: Work::Sleep, wait: None, until: Some(until) });
+    }
+    let wait = duration(data, &["duration_sec", "durationSec", "duration", "seconds"], Dur::from_secs(1))?
+        .or(duration(data, &["durationMs", "duration_ms"], Dur::from_millis(1))?)
+        .ok_or("a sleep needs a duration")?;
+    Ok(Asked { work: Work::Sleep, wait: Some(wait), until: None })
+}
+
+fn map(data: &Value, context: &Context<'_>) -> Result<Work, String> {
+    let items = match data.get("items") {
+        Some(Value::Array(items)) => items.clone(),
+        Some(Value::String(text)) => {
+            serde_json::from_str::<Vec<Value>>(text).map_err(|_| "items must be a list".to_owned())?
+        }
+        _ => return Err("items must be a list".to_owned()),
+    };
+    let max = context.limits.map_items_max;
+    if items.len() > usize::try_from(max).unwrap_or(usize::MAX) {
+        return Err(format!("{} items; the limit is {max}", items.len()));
+    }
+    let concurrency = count(data, &["concurrency"])?.unwrap_or(8).clamp(1, context.limits.concurrency_max);
+    Ok(Work::Map { items, concurrency })
+}
+
+fn text(data: &Value, names: &[&str]) -> Option<String> {
+    names
+        .iter()
+        .find_map(|name| data.get(name))
+        .filter(|value| !value.is_null())
+        .map(as_text)
+        .filter(|t| !t.is_empty())
+}
+
+fn duration(data: &Value, names: &[&str], unit: Dur) -> Result<Option<Dur>, String> {
+    let Some((name, value)) = names.iter().find_map(|name| Some((name, data.get(name)?))) else {
+        return Ok(None);
+    };
+    crate::manifest::duration(value, unit).map(Some).ok_or_else(|| format!("{name}: expected a duration"))
+}
+
+fn count(data: &Value, names: &[&str]) -> Result<Option<u32>, String> {
+    let Some((name, value)) = names.iter().find_map(|name| Some((name, data.get(name)?))) else {
+        return Ok(None);
+    };
+    if value.is_null() {
+        return Ok(None);
+    }
+    let read = value.as_u64().or_else(|| value.as_str()?.parse().ok()).and_then(|n| u32::try_from(n).ok());
+    read.map(Some).ok_or_else(|| format!("{name}: expected a whole number"))
+}
+
+fn names(value: Option<&Value>) -> Result<Vec<String>, String> {
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(one)) => Ok(vec![one.clone()]),
+        Some(list) => {
+            serde_json::from_value(list.clone()).map_err(|_| "approvers must be a list of names".to_owned())
+        }
+    }
+}
+
+/// What an open step's own children want.
+fn inside(run: &Run, step: &Step, def: &StepDef, context: &Context<'_>) -> Vec<Next> {
+    match &step.work {
+        Some(Work::Map { items, concurrency }) => inside_map(run, step, def, (items, *concurrency), context),
+        Some(Work::Race) => inside_race(run, step, def, context),
+        _ => Vec::new(),
+    }
+}
+
+fn inside_map(
+    run: &Run,
+    step: &Step,
+    def: &StepDef,
+    (items, concurrency): (&[Value], u32),
+    context: &Context<'_>,
+) -> Vec<Next> {
+    if let Some(failed) = step.children.failed.as_ref().and_then(|id| run.step(id)) {
+        return fail_composite(run, step, failed);
+    }
+    let Some(inner) = def.inner.first() else { return Vec::new() };
+    let mut wanted = nested(run, step, inner, context);
+    let room = usize::try_from(concurrency.saturating_sub(step.children.open)).unwrap_or(0);
+    let asked = step.children.ids.len();
+    for (index, item) in items.iter().enumerate().skip(asked).take(room) {
+        let id = StepId::new(format!("{}[{index}]", step.id));
+        let place = Place { id, parent: Some(step.id.clone()), item: Some((index, item.clone())) };
+        wanted.extend(request(run, inner, place, context));
+    }
+    if wanted.is_empty() && step.children.open == 0 && asked == items.len() {
+        let outputs: Vec<Value> = step
+            .children
+            .ids
+            .iter()
+            .map(|id| run.step(id).and_then(Step::output).map_or(Value::Null, |output| Value::clone(output)))
+            .collect();
+        wanted.push(Next::Settle { step: step.id.clone(), output: Arc::new(Value::Array(outputs)) });
+    }
+    wanted
+}
+
+fn inside_race(run: &Run, step: &Step, def: &StepDef, context: &Context<'_>) -> Vec<Next> {
+    if let Some(winner) = step.children.settled.as_ref().and_then(|id| run.step(id)) {
+        let mut wanted = abandon_open(run, step, "race_lost");
+        let output = winner.output().cloned().unwrap_or_default();
+        wanted.push(Next::Settle { step: step.id.clone(), output });
+        return wanted;
+    }
+    if step.children.ids.is_empty() {
+        return def
+            .inner
+            .iter()
+            .flat_map(|branch| {
+                let id = StepId::new(format!("{}.{}", step.id, branch.id));
+                request(run, branch, Place { id, parent: Some(step.id.clone()), item: None }, context)
+            })
+            .collect();
+    }
+    if step.children.open == 0
+        && let Some(failed) = step.children.failed.as_ref().and_then(|id| run.step(id))
+    {
+        return fail_composite(run, step, failed);
+    }
+    step.children
+        .ids
+        .iter()
+        .filter_map(|id| run.step(id))
+        .filter(|child| !child.is_final())
+        .filter_map(|child| Some((child, def_of(run, child)?)))
+        .flat_map(|(child, def)| inside(run, child, def, context))
+        .collect()
+}
+
+/// What the open children of a map want, when they are maps or races themselves.
+fn nested(run: &Run, step: &Step, inner: &StepDef, context: &Context<'_>) -> Vec<Next> {
+    if inner.inner.is_empty() {
+        return Vec::new();
+    }
+    step.children
+        .ids
+        .iter()
+        .filter_map(|id| run.step(id))
+        .filter(|child| !child.is_final())
+        .flat_map(|child| inside(run, child, inner, context))
+        .collect()
+}
+
+fn fail_composite(run: &Run, step: &Step, failed: &Step) -> Vec<Next> {
+    let (code, message) = match &failed.state {
+        StepState::Failed { code, message } => (code.clone(), format!("{}: {message}", failed.id)),
+        _ => ("step_failed".to_owned(), failed.id.to_string()),
+    };
+    let mut wanted = abandon_open(run, step, "sibling_failed");
+    wanted.push(Next::Fail { step: step.id.clone(), code, message });
+    wanted
+}
+
+/// Abandons everything open below a step, innermost first.
+fn abandon_open(run: &Run, step: &Step, code: &'static str) -> Vec<Next> {
+    let mut wanted = Vec::new();
+    for child in step.children.ids.iter().filter_map(|id| run.step(id)).filter(|child| !child.is_final()) {
+        wanted.extend(abandon_open(run, child, code));
+        wanted.push(Next::Abandon { step: child.id.clone(), code });
+    }
+    wanted
+}
+
+/// The definition that a step was made from.
+pub(super) fn def_of<'a>(run: &'a Run, step: &Step) -> Option<&'a StepDef> {
+    let Some(parent) = step.parent.as_ref().and_then(|id| run.step(id)) else {
+        return run.defs.iter().find(|def| def.id == step.id.as_str());
+    };
+    let def = def_of(run, parent)?;
+    match parent.kind {
+        StepKind::Map => def.inner.first(),
+        _ => {
+            let name = step.id.as_str().strip_prefix(parent.id.as_str())?.strip_prefix('.')?;
+            def.inner.iter().find(|branch| branch.id == name)
+        }
+    }
+}
+
+/// The roots that references start from. Steps inside maps see their own item and the outermost list's steps.
+struct Scope<'a> {
+    run: &'a Run,
+    item: Option<Value>,
+    index: Value,
+}
+
+impl<'a> Scope<'a> {
+    fn new(run: &'a Run, place: &Place) -> Self {
+        let (index, item) = match &place.item {
+            Some((index, item)) => (Some(*index), Some(item.clone())),
+            None => inherited(run, place.parent.as_ref()),
+        };
+        Self { run, item, index: index.map_or(Value::Null, Value::from) }
+    }
+}
+
+/// The item of the nearest map above, for a race inside a map.
+fn inherited(run: &Run, parent: Option<&StepId>) -> (Option<usize>, Option<Value>) {
+    let Some(step) = parent.and_then(|id| run.step(id)) else { return (None, None) };
+    let above = step.parent.as_ref().and_then(|id| run.step(id));
+    if let Some(Work::Map { items, .. }) = above.and_then(|map| map.work.as_ref())
+        && let Some(index) = above.and_then(|map| map.children.ids.iter().position(|id| *id == step.id))
+    {
+        return (Some(index), items.get(index).cloned());
+    }
+    inherited(run, step.parent.as_ref())
+}
+
+impl Lookup for Scope<'_> {
+    fn root<'s>(&self, path: &mut dyn Iterator<Item = &'s str>) -> Option<&Value> {
+        match path.next()? {
+            "input" => Some(&self.run.input),
+            "steps" => self.run.step_named(path.next()?)?.output().map(AsRef::as_ref),
+            "item" => self.item.as_ref(),
+            "index" => Some(&self.index),
+            _ => None,
+        }
+    }
+}

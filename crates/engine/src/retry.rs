@@ -1,0 +1,107 @@
+//! When a failed attempt is tried again, and how long to wait first. Deterministic: the jitter comes from the step.
+
+use lantern_types::{At, Digest, Dur};
+use serde::{Deserialize, Serialize};
+
+/// A step's retry policy. Defaults: 3 attempts, 1 s doubling to at most 60 s.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Retry {
+    /// Attempts in all, the first one included.
+    #[serde(alias = "max_attempts")]
+    pub max_attempts: u32,
+    /// Before the second attempt, in milliseconds.
+    #[serde(alias = "initial_interval_ms", alias = "initialInterval")]
+    pub initial_interval_ms: u64,
+    /// The longest wait, in milliseconds.
+    #[serde(alias = "max_interval_ms", alias = "maxInterval")]
+    pub max_interval_ms: u64,
+    /// Each wait is this many percent of the one before: 200 doubles.
+    #[serde(alias = "backoff_percent")]
+    pub backoff_percent: u32,
+    /// Failure codes that are never retried.
+    #[serde(alias = "non_retryable")]
+    pub non_retryable: Vec<String>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            max_attempts: 3,
+            initial_interval_ms: 1_000,
+            max_interval_ms: 60_000,
+            backoff_percent: 200,
+            non_retryable: Vec::new(),
+        }
+    }
+}
+
+/// The most that a `Retry-After` from outside can make us wait.
+const RETRY_AFTER_MAX: Dur = Dur::from_secs(3_600);
+
+impl Retry {
+    /// A policy that never tries again.
+    pub fn never() -> Self {
+        Self { max_attempts: 1, ..Self::default() }
+    }
+
+    /// When to try again after attempt number `attempt` failed at `at`; `None` when there are no attempts left.
+    pub(crate) fn due(
+        &self,
+        attempt: u32,
+        attempts_max: u32,
+        at: At,
+        asked: Option<Dur>,
+        salt: &str,
+    ) -> Option<At> {
+        if attempt >= self.max_attempts.min(attempts_max) {
+            return None;
+        }
+        let wait = self.interval(attempt).max(asked.unwrap_or(Dur::ZERO).min(RETRY_AFTER_MAX));
+        Some(at + wait + jitter(wait, attempt, salt))
+    }
+
+    /// The wait after attempt number `attempt`, before jitter.
+    fn interval(&self, attempt: u32) -> Dur {
+        let mut millis = self.initial_interval_ms;
+        for _ in 1..attempt {
+            millis = millis.saturating_mul(u64::from(self.backoff_percent)) / 100;
+            if millis >= self.max_interval_ms {
+                break;
+            }
+        }
+        Dur::from_millis(millis.min(self.max_interval_ms))
+    }
+}
+
+/// Up to a tenth of the wait, so that a thousand runs refused at once do not return at once.
+fn jitter(wait: Dur, attempt: u32, salt: &str) -> Dur {
+    let digest = Digest::of_parts(&[salt.as_bytes(), &attempt.to_be_bytes()]);
+    let die = digest.bytes().first().copied().unwrap_or(0);
+    Dur::from_micros(wait.micros() / 10 * i64::from(die) / 255)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_maximum() {
+        let retry = Retry { max_attempts: 9, max_interval_ms: 5_000, ..Retry::default() };
+        let waits: Vec<i64> = (1..6).map(|n| retry.interval(n).millis()).collect();
+        assert_eq!(waits, [1_000, 2_000, 4_000, 5_000, 5_000]);
+    }
+
+    #[test]
+    fn attempts_end_and_retry_after_is_honoured_within_reason() {
+        let retry = Retry::default();
+        let at = At::from_micros(0);
+        assert_eq!(retry.due(3, 20, at, None, "s"), None);
+        assert_eq!(retry.due(1, 1, at, None, "s"), None);
+        let asked = retry.due(1, 20, at, Some(Dur::from_secs(30)), "s").unwrap();
+        assert!(asked >= at + Dur::from_secs(30) && asked <= at + Dur::from_secs(33));
+        let absurd = retry.due(1, 20, at, Some(Dur::from_secs(1 << 40)), "s").unwrap();
+        assert!(absurd <= at + Dur::from_secs(3_960));
+        assert_eq!(retry.due(1, 20, at, None, "s"), retry.due(1, 20, at, None, "s"));
+    }
+}

@@ -1,0 +1,655 @@
+//! A run as it stands: the fold of its events.
+//!
+//! [`evolve`] is total and has no rules. It asserts what can never be otherwise (sequence numbers follow, money held
+//! is never negative) and crashes rather than corrupts; the worker parks a run whose fold panics.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lantern_types::llm::{LlmReply, Message, ToolUse};
+use lantern_types::{At, Dur, EffectClass, Grant, MicroUsd, RunId, ToolName};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::{Content, Event, Fact, Outcome, Parent, StepId, StepKind};
+use crate::manifest::{Manifest, ProgramKind, StepDef};
+use crate::retry::Retry;
+
+/// What the contract's `status` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// No worker has taken it up.
+    Queued,
+    /// Under way, or waiting for time, a signal or a child.
+    Running,
+    /// Waiting for a person, or told to pause.
+    Paused,
+    /// Over.
+    Succeeded,
+    /// Over.
+    Failed,
+    /// Over.
+    Cancelled,
+}
+
+impl Status {
+    /// The contract's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+    /// Whether nothing can follow.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing has happened yet: no event.
+    New,
+    /// Started and not over.
+    Active,
+    /// Over.
+    Over(Outcome),
+}
+
+/// What a step is asked to do. User content: journaled in the sealed body only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "work", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum Work {
+    /// The agent loop's turn: its messages are derived from the run, so that they are stored once.
+    Turn {
+        /// From 1.
+        turn: u32,
+        /// Whether tools are on offer; the last turn must answer.
+        offer_tools: bool,
+    },
+    /// A model call of a `steps` program, as rendered.
+    Llm {
+        /// A capability or model.
+        model: String,
+        /// The messages.
+        messages: Vec<Message>,
+        /// Completion tokens.
+        max_tokens: Option<u32>,
+        /// Sampling temperature.
+        temperature: Option<serde_json::Number>,
+        /// JSON Schema of the reply.
+        output_schema: Option<Value>,
+    },
+    /// A tool call.
+    Tool {
+        /// Which tool.
+        name: ToolName,
+        /// Its arguments.
+        arguments: Value,
+        /// The model's id of the call, when a model asked.
+        call: Option<String>,
+    },
+    /// A wait for time.
+    Sleep,
+    /// A wait for a signal of that name.
+    Signal {
+        /// The name.
+        name: String,
+    },
+    /// A question to a person.
+    Approval {
+        /// Why it is asked.
+        reason: String,
+        /// Who may answer; empty: anyone who may decide approvals.
+        approvers: Vec<String>,
+    },
+    /// A run of another agent.
+    Child {
+        /// Its name.
+        agent: String,
+        /// What it is asked.
+        input: Value,
+    },
+    /// One step for each item.
+    Map {
+        /// The items.
+        items: Vec<Value>,
+        /// At once.
+        concurrency: u32,
+    },
+    /// Several steps at once.
+    Race,
+}
+
+/// Where a step stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepState {
+    /// A person is asked before it is performed.
+    AwaitingApproval {
+        /// When the question lapses.
+        due: At,
+    },
+    /// Waits for its admission.
+    Requested,
+    /// Admitted: it is, or may be, outside.
+    Performing,
+    /// Waits for time, a signal, a person or a child; maps and races wait for their steps.
+    Waiting {
+        /// When the wait ends by itself.
+        due: Option<At>,
+    },
+    /// Will be tried again.
+    Backoff {
+        /// When.
+        due: At,
+        /// Whether the next attempt needs a new admission, because its generation is new.
+        readmit: bool,
+    },
+    /// May or may not have happened.
+    InDoubt,
+    /// Done.
+    Settled {
+        /// What it gave.
+        output: Arc<Value>,
+        /// What the model replied, for a model call.
+        reply: Option<Arc<LlmReply>>,
+        /// How the reply broke its schema.
+        violations: Vec<String>,
+    },
+    /// Failed for good.
+    Failed {
+        /// Why.
+        code: String,
+        /// In words.
+        message: String,
+    },
+    /// No longer wanted.
+    Abandoned,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Its name.
+    pub id: StepId,
+    /// Its kind.
+    pub kind: StepKind,
+    /// The step it belongs to.
+    pub parent: Option<StepId>,
+    /// What it is asked. `None` only when the body was dropped by retention.
+    pub work: Option<Work>,
+    /// What it does outside.
+    pub effect: EffectClass,
+    /// Names the request.
+    pub request: lantern_types::Digest,
+    /// Names the output, once settled.
+    pub output: Option<lantern_types::Digest>,
+    /// Where it stands.
+    pub state: StepState,
+    /// The third part of its key.
+    pub generation: u32,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// Its admission, while it is held.
+    pub grant: Option<Grant>,
+    /// When it was asked for.
+    pub requested_at: At,
+    /// The steps that belong to it: requested, still open, and the first that failed.
+    pub children: Children,
+}
+
+/// A parent step's count of its children.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Children {
+    /// In order of request.
+    pub ids: Vec<StepId>,
+    /// Not yet final.
+    pub open: u32,
+    /// The first to fail.
+    pub failed: Option<StepId>,
+    /// The first to settle.
+    pub settled: Option<StepId>,
+}
+
+impl Step {
+    /// Whether nothing can follow for this step.
+    pub fn is_final(&self) -> bool {
+        matches!(self.state, StepState::Settled { .. } | StepState::Failed { .. } | StepState::Abandoned)
+    }
+    /// What it gave, if it is settled.
+    pub fn output(&self) -> Option<&Arc<Value>> {
+        match &self.state {
+            StepState::Settled { output, .. } => Some(output),
+            _ => None,
+        }
+    }
+    /// The model's tool calls, if this is a settled model call that asks for some.
+    pub fn tool_calls(&self) -> &[ToolUse] {
+        match &self.state {
+            StepState::Settled { reply: Some(reply), .. } => &reply.tool_calls,
+            _ => &[],
+        }
+    }
+    /// When time alone moves it on.
+    pub fn due(&self) -> Option<At> {
+        match self.state {
+            StepState::AwaitingApproval { due } | StepState::Backoff { due, .. } => Some(due),
+            StepState::Waiting { due } => due,
+            _ => None,
+        }
+    }
+    /// Whether only a person can move it on.
+    fn waits_for_a_person(&self) -> bool {
+        match self.state {
+            StepState::AwaitingApproval { .. } | StepState::InDoubt => true,
+            StepState::Waiting { .. } => self.kind == StepKind::Approval,
+            _ => false,
+        }
+    }
+}
+
+/// A run, folded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// The version it runs.
+    pub manifest: Arc<Manifest>,
+    /// Its program.
+    pub program: ProgramKind,
+    /// The steps of a `steps` program: the manifest's, or those that came with the input.
+    pub defs: Arc<Vec<StepDef>>,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Whether it was told to pause.
+    pub paused: bool,
+    /// Whether a worker has done anything for it yet.
+    pub touched: bool,
+    /// What it is asked.
+    pub input: Arc<Value>,
+    /// Who started it.
+    pub parent: Option<Parent>,
+    /// How many runs stand above it.
+    pub depth: u32,
+    /// The sequence number of the last event.
+    pub seq: u64,
+    /// The most it may spend.
+    pub cap: MicroUsd,
+    /// Spent.
+    pub spent: MicroUsd,
+    /// Reserved by steps under way.
+    pub held: MicroUsd,
+    /// Prompt tokens used.
+    pub tokens_in: u64,
+    /// Completion tokens used.
+    pub tokens_out: u64,
+    /// When it must be over.
+    pub deadline: Option<At>,
+    /// When it was asked for.
+    pub created_at: At,
+    /// When it was over.
+    pub finished_at: Option<At>,
+    /// Its output, once it succeeded.
+    pub output: Option<Arc<Value>>,
+    /// Its error, once it failed: code, words, step.
+    pub error: Option<(String, String, Option<StepId>)>,
+    /// Signals that nothing waits for yet, oldest first.
+    pub signals: Vec<(String, Arc<Value>)>,
+    pub(crate) steps: Vec<Step>,
+    index: HashMap<StepId, usize>,
+    /// Steps that are not final, in order of request.
+    open: Vec<usize>,
+}
+
+impl Run {
+    /// A run that nothing has happened to.
+    pub fn new(id: RunId, manifest: Arc<Manifest>) -> Self {
+        Self {
+            id,
+            program: manifest.program.unwrap_or_default(),
+            defs: Arc::new(manifest.steps.clone()),
+            manifest,
+            phase: Phase::New,
+            paused: false,
+            touched: false,
+            input: Arc::new(Value::Null),
+            parent: None,
+            depth: 0,
+            seq: 0,
+            cap: MicroUsd::ZERO,
+            spent: MicroUsd::ZERO,
+            held: MicroUsd::ZERO,
+            tokens_in: 0,
+            tokens_out: 0,
+            deadline: None,
+            created_at: At::default(),
+            finished_at: None,
+            output: None,
+            error: None,
+            signals: Vec::new(),
+            steps: Vec::new(),
+            index: HashMap::new(),
+            open: Vec::new(),
+        }
+    }
+
+    /// A run folded from its whole journal.
+    pub fn fold(id: RunId, manifest: Arc<Manifest>, events: &[Event]) -> Self {
+        let mut run = Self::new(id, manifest);
+        events.iter().for_each(|event| evolve(&mut run, event));
+        run
+    }
+
+    /// The step of that name.
+    pub fn step(&self, id: &StepId) -> Option<&Step> {
+        self.steps.get(*self.index.get(id)?)
+    }
+    /// The step of that name, by text.
+    pub fn step_named(&self, id: &str) -> Option<&Step> {
+        self.step(&StepId::new(id))
+    }
+    /// Every step, in order of request.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+    /// The steps that are not final, in order of request.
+    pub fn open_steps(&self) -> impl Iterator<Item = &Step> {
+        self.open.iter().filter_map(|n| self.steps.get(*n))
+    }
+    /// The first step that waits for its admission.
+    pub fn awaiting_admission(&self) -> Option<&Step> {
+        if self.paused {
+            return None;
+        }
+        self.open_steps().find(|step| step.state == StepState::Requested)
+    }
+    /// When time alone next moves the run on; `None` when it never does.
+    pub fn next_due(&self) -> Option<At> {
+        if self.phase != Phase::Active {
+            return None;
+        }
+        self.open_steps().filter_map(Step::due).chain(self.deadline).min()
+    }
+    /// Whether an effect is, or may be, outside right now.
+    pub fn performing(&self) -> bool {
+        self.open_steps().any(|step| step.state == StepState::Performing)
+    }
+    /// What the contract's `status` says.
+    pub fn status(&self) -> Status {
+        match self.phase {
+            Phase::New => Status::Queued,
+            Phase::Over(Outcome::Succeeded) => Status::Succeeded,
+            Phase::Over(Outcome::Failed) => Status::Failed,
+            Phase::Over(Outcome::Cancelled) => Status::Cancelled,
+            Phase::Active if self.paused => Status::Paused,
+            Phase::Active if !self.touched => Status::Queued,
+            Phase::Active if self.waits_for_a_person() => Status::Paused,
+            Phase::Active => Status::Running,
+        }
+    }
+
+    /// Whether every step that could move by itself has moved, and a person is what the rest waits for.
+    fn waits_for_a_person(&self) -> bool {
+        let mut leaves = self.open_steps().filter(|step| step.children.open == 0).peekable();
+        leaves.peek().is_some() && leaves.all(Step::waits_for_a_person)
+    }
+
+    fn step_mut(&mut self, id: &StepId) -> Option<&mut Step> {
+        let n = *self.index.get(id)?;
+        self.steps.get_mut(n)
+    }
+
+    fn add(&mut self, step: Step) {
+        let n = self.steps.len();
+        if let Some(parent) = step.parent.clone().and_then(|id| self.step_mut(&id)) {
+            parent.children.ids.push(step.id.clone());
+            parent.children.open += 1;
+        }
+        self.index.insert(step.id.clone(), n);
+        self.open.push(n);
+        self.steps.push(step);
+    }
+
+    /// Moves a step to a final state: its hold is released, its cost booked, its parent told.
+    fn close(&mut self, id: &StepId, state: StepState, cost: MicroUsd) {
+        let Some(n) = self.index.get(id).copied() else { return };
+        let Some(step) = self.steps.get_mut(n) else { return };
+        assert!(!step.is_final(), "step {id} is final and cannot end again");
+        let (settled, failed) =
+            (matches!(state, StepState::Settled { .. }), matches!(state, StepState::Failed { .. }));
+        step.state = state;
+        let grant = step.grant.take();
+        let parent = step.parent.clone();
+        self.release(grant.as_ref());
+        self.spent = self.spent.plus(cost).unwrap_or(self.spent);
+        self.open.retain(|open| *open != n);
+        if let Some(parent) = parent.and_then(|id| self.step_mut(&id)) {
+            parent.children.open = parent.children.open.saturating_sub(1);
+            if settled {
+                parent.children.settled.get_or_insert_with(|| id.clone());
+            }
+            if failed {
+                parent.children.failed.get_or_insert_with(|| id.clone());
+            }
+        }
+    }
+
+    fn release(&mut self, grant: Option<&Grant>) {
+        let hold = grant.map_or(MicroUsd::ZERO, |grant| grant.hold);
+        self.held = self.held.minus(hold).unwrap_or(self.held);
+        assert!(self.held >= MicroUsd::ZERO, "more was released than was held");
+    }
+
+    /// When `timeout` of the manifest ends a run asked for at `at`.
+    pub(crate) fn deadline_of(manifest: &Manifest, at: At) -> Option<At> {
+        manifest.timeout.filter(|timeout| *timeout > Dur::ZERO).map(|timeout| at + timeout)
+    }
+}
+
+/// Moves the run on by one event. Total: there is no event it refuses.
+pub fn evolve(run: &mut Run, event: &Event) {
+    assert!(event.seq == run.seq + 1, "event {} does not follow {}", event.seq, run.seq);
+    run.seq = event.seq;
+    run.touched |= run.phase == Phase::Active;
+    match &event.fact {
+        Fact::RunStarted { .. } => started(run, event),
+        Fact::StepRequested { .. } => requested(run, event),
+        Fact::StepAdmitted { step, generation, attempt, grant } => {
+            run.held = run.held.plus(grant.hold).unwrap_or(run.held);
+            if let Some(step) = run.step_mut(step) {
+                step.generation = *generation;
+                step.attempt = *attempt;
+                step.grant = Some(grant.clone());
+                step.state = if step.kind == StepKind::Child {
+                    StepState::Waiting { due: None }
+                } else {
+                    StepState::Performing
+                };
+            }
+        }
+        Fact::StepDenied { step, code, reason } => {
+            let state = StepState::Failed { code: code.clone(), message: reason.clone() };
+            run.close(step, state, MicroUsd::ZERO);
+        }
+        Fact::StepSettled { .. } => settled(run, event),
+        Fact::StepFailed { step, code, cost, .. } => {
+            let message = match &event.content {
+                Some(Content::Error(message)) => message.clone(),
+                _ => String::new(),
+            };
+            run.close(step, StepState::Failed { code: code.clone(), message }, *cost);
+        }
+        Fact::StepRetrying { step, generation, attempt, due, .. } => {
+            retrying(run, step, *generation, *attempt, *due)
+        }
+        Fact::StepReadmitted { step, .. } => {
+            if let Some(step) = run.step_mut(step) {
+                step.state = StepState::Requested;
+            }
+        }
+        Fact::StepReissued { step, attempt, .. } => {
+            if let Some(step) = run.step_mut(step) {
+                step.attempt = *attempt;
+                step.state = StepState::Performing;
+            }
+        }
+        Fact::StepInDoubt { step, .. } => {
+            if let Some(step) = run.step_mut(step) {
+                step.state = StepState::InDoubt;
+            }
+        }
+        Fact::StepAbandoned { step, cost, .. } => run.close(step, StepState::Abandoned, *cost),
+        Fact::ApprovalAsked { step, due } => {
+            if let Some(step) = run.step_mut(step) {
+                step.state = match step.kind {
+                    StepKind::Approval => StepState::Waiting { due: Some(*due) },
+                    _ => StepState::AwaitingApproval { due: *due },
+                };
+            }
+        }
+        Fact::ApprovalGranted { step, .. } => {
+            if let Some(step) = run.step_mut(step)
+                && step.kind != StepKind::Approval
+            {
+                step.state = StepState::Requested;
+            }
+        }
+        Fact::SignalReceived { name } => {
+            let value = match &event.content {
+                Some(Content::Signal(value)) => value.clone(),
+                _ => Arc::new(Value::Null),
+            };
+            run.signals.push((name.clone(), value));
+        }
+        Fact::Paused { .. } => run.paused = true,
+        Fact::Resumed { .. } => run.paused = false,
+        Fact::Finished { outcome, code, step, .. } => {
+            finished(run, event, *outcome, code.as_deref(), step.as_ref())
+        }
+        Fact::StepResolved { .. }
+        | Fact::ApprovalDenied { .. }
+        | Fact::CancelRequested { .. }
+        | Fact::ProgressBlocked { .. }
+        | Fact::ContinuedAsNew { .. } => {}
+    }
+}
+
+fn started(run: &mut Run, event: &Event) {
+    let Fact::RunStarted { program, parent, depth, cap, deadline, .. } = &event.fact else { return };
+    run.phase = Phase::Active;
+    run.program = *program;
+    run.parent.clone_from(parent);
+    run.depth = *depth;
+    run.cap = *cap;
+    run.deadline = *deadline;
+    run.created_at = event.at;
+    if let Some(Content::Input(input)) = &event.content {
+        run.input = input.clone();
+    }
+    if run.program == ProgramKind::Steps && run.defs.is_empty() {
+        let steps = run.input.get("steps").map(Manifest::parse_steps);
+        run.defs = Arc::new(steps.and_then(Result::ok).unwrap_or_default());
+    }
+}
+
+fn requested(run: &mut Run, event: &Event) {
+    let Fact::StepRequested { step, kind, parent, effect, due, request, .. } = &event.fact else { return };
+    let work = match &event.content {
+        Some(Content::Work(work)) => Some(work.clone()),
+        _ => None,
+    };
+    let state = match kind {
+        StepKind::Llm | StepKind::Tool | StepKind::Child => StepState::Requested,
+        StepKind::Sleep | StepKind::Signal | StepKind::Approval | StepKind::Map | StepKind::Race => {
+            StepState::Waiting { due: *due }
+        }
+    };
+    run.add(Step {
+        id: step.clone(),
+        kind: *kind,
+        parent: parent.clone(),
+        work,
+        effect: *effect,
+        request: *request,
+        output: None,
+        state,
+        generation: 1,
+        attempt: 0,
+        grant: None,
+        requested_at: event.at,
+        children: Children::default(),
+    });
+}
+
+fn settled(run: &mut Run, event: &Event) {
+    let Fact::StepSettled { step, cost, tokens_in, tokens_out, output, .. } = &event.fact else { return };
+    run.tokens_in = run.tokens_in.saturating_add(*tokens_in);
+    run.tokens_out = run.tokens_out.saturating_add(*tokens_out);
+    let consumes = run.step(step).and_then(|step| match &step.work {
+        Some(Work::Signal { name }) => Some(name.clone()),
+        _ => None,
+    });
+    if let Some(name) = consumes
+        && let Some(n) = run.signals.iter().position(|(waiting, _)| *waiting == name)
+    {
+        run.signals.remove(n);
+    }
+    let state = match &event.content {
+        Some(Content::Reply { reply, violations }) => StepState::Settled {
+            output: Arc::new(crate::step::reply_output(reply, *tokens_in, *tokens_out, *cost)),
+            reply: Some(Arc::new(reply.clone())),
+            violations: violations.clone(),
+        },
+        Some(Content::Output(output)) => {
+            StepState::Settled { output: output.clone(), reply: None, violations: Vec::new() }
+        }
+        _ => StepState::Settled { output: Arc::new(Value::Null), reply: None, violations: Vec::new() },
+    };
+    run.close(step, state, *cost);
+    if let Some(step) = run.step_mut(step) {
+        step.output = Some(*output);
+    }
+}
+
+fn retrying(run: &mut Run, id: &StepId, generation: u32, attempt: u32, due: At) {
+    let Some(step) = run.step_mut(id) else { return };
+    let readmit = generation != step.generation;
+    step.generation = generation;
+    step.attempt = attempt.saturating_sub(1);
+    step.state = StepState::Backoff { due, readmit };
+    let released = if readmit { step.grant.take() } else { None };
+    run.release(released.as_ref());
+}
+
+fn finished(run: &mut Run, event: &Event, outcome: Outcome, code: Option<&str>, step: Option<&StepId>) {
+    assert!(run.phase == Phase::Active, "a run ends once");
+    assert!(run.open.is_empty(), "a run ends with no step open");
+    run.phase = Phase::Over(outcome);
+    run.paused = false;
+    run.finished_at = Some(event.at);
+    match &event.content {
+        Some(Content::Output(output)) => run.output = Some(output.clone()),
+        Some(Content::Error(message) | Content::Reason(message)) => {
+            run.error = Some((code.unwrap_or("cancelled").to_owned(), message.clone(), step.cloned()));
+        }
+        _ if outcome != Outcome::Succeeded => {
+            run.error = Some((code.unwrap_or("cancelled").to_owned(), String::new(), step.cloned()));
+        }
+        _ => {}
+    }
+}
+
+/// The default retry policy of a step that does something outside.
+pub(crate) fn retry_of<'a>(run: &'a Run, step: &Step) -> std::borrow::Cow<'a, Retry> {
+    use std::borrow::Cow;
+    let def = crate::program::def_of(run, step).and_then(|def| def.retry.as_ref());
+    match (def, &run.manifest.retry) {
+        (Some(retry), _) | (None, Some(retry)) => Cow::Borrowed(retry),
+        (None, None) => Cow::Owned(Retry::default()),
+    }
+}

@@ -1,0 +1,74 @@
+//! What the kinds of step have in common when they end: outputs, digests, and what an ending costs.
+
+use lantern_types::llm::LlmReply;
+use lantern_types::{Acted, Digest, Grant, MicroUsd, Tokens, money};
+use serde_json::{Value, json};
+
+use crate::event::StepKind;
+use crate::run::{Step, StepState, Work};
+
+/// A model call's output as `{{steps.<id>.text}}` and the event stream see it.
+pub(crate) fn reply_output(reply: &LlmReply, tokens_in: u64, tokens_out: u64, cost: MicroUsd) -> Value {
+    json!({
+        "text": reply.content,
+        "model_used": reply.model,
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "cost_usd": cost.to_wire(),
+    })
+}
+
+/// What a settled model call costs: its usage at the granted price, or the whole hold when the provider did not say.
+pub(crate) fn reply_cost(grant: Option<&Grant>, reply: &LlmReply) -> (MicroUsd, u64, u64) {
+    let Some(grant) = grant else { return (MicroUsd::ZERO, 0, 0) };
+    let Some(usage) = reply.usage else {
+        return (grant.hold, 0, 0);
+    };
+    let price = grant.route.as_ref().map(|route| route.price).unwrap_or_default();
+    let cost = money::cost(price, Tokens(usage.tokens_in), Tokens(usage.tokens_out)).unwrap_or(grant.hold);
+    (cost, usage.tokens_in, usage.tokens_out)
+}
+
+/// What a step is charged that ended without settling: its hold, if something that costs money may have happened.
+pub(crate) fn charge(step: &Step, acted: Acted) -> MicroUsd {
+    match (&step.grant, acted) {
+        (Some(grant), Acted::Unknown) => grant.hold,
+        _ => MicroUsd::ZERO,
+    }
+}
+
+/// Whether an effect of this step is, or may have been, outside.
+pub(crate) fn may_have_acted(step: &Step) -> Acted {
+    match step.state {
+        StepState::Performing | StepState::InDoubt | StepState::Backoff { readmit: false, .. } => {
+            Acted::Unknown
+        }
+        StepState::Waiting { .. } if step.kind == StepKind::Child => Acted::Unknown,
+        _ => Acted::No,
+    }
+}
+
+/// What a step names: its tool, signal or agent.
+pub(crate) fn name_of(work: Option<&Work>) -> Option<String> {
+    match work? {
+        Work::Tool { name, .. } => Some(name.as_str().to_owned()),
+        Work::Signal { name } => Some(name.clone()),
+        Work::Child { agent, .. } => Some(agent.clone()),
+        _ => None,
+    }
+}
+
+/// Names a JSON value. Object keys are sorted by `serde_json`'s map, so equal values have equal digests.
+pub(crate) fn digest_of(value: &Value) -> Digest {
+    Digest::of(value.to_string().as_bytes())
+}
+
+/// Names what a step is asked.
+pub(crate) fn request_digest(work: &Work) -> Digest {
+    match work {
+        Work::Tool { name, arguments, .. } => {
+            Digest::of_parts(&[name.as_str().as_bytes(), arguments.to_string().as_bytes()])
+        }
+        other => Digest::of(serde_json::to_string(other).unwrap_or_default().as_bytes()),
+    }
+}

@@ -1,0 +1,118 @@
+//! `{{path}}` references in a program's data: `input.topic`, `steps.fetch.body`, `item`, `index`.
+//!
+//! One pass: what a reference brings in is never scanned again, so user text cannot smuggle a reference. A string
+//! that is one reference keeps the value's own JSON type; inside other text a non-string is written as JSON. A path
+//! that leads nowhere gives `""` inside text and `null` alone.
+
+use serde_json::{Map, Value};
+
+/// Looks a path up.
+pub trait Lookup {
+    /// The value that a path starts from: takes the segments that name it (`input`; `steps`, `fetch`).
+    fn root<'s>(&self, path: &mut dyn Iterator<Item = &'s str>) -> Option<&Value>;
+}
+
+/// Renders every string inside `value`.
+pub fn render(value: &Value, scope: &dyn Lookup) -> Value {
+    match value {
+        Value::String(text) => render_text(text, scope),
+        Value::Array(items) => Value::Array(items.iter().map(|item| render(item, scope)).collect()),
+        Value::Object(fields) => Value::Object(
+            fields.iter().map(|(key, value)| (key.clone(), render(value, scope))).collect::<Map<_, _>>(),
+        ),
+        other => other.clone(),
+    }
+}
+
+/// Whether any string inside `value` holds a reference.
+pub fn has_references(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("{{"),
+        Value::Array(items) => items.iter().any(has_references),
+        Value::Object(fields) => fields.values().any(has_references),
+        _ => false,
+    }
+}
+
+/// A value as text: strings as they are, everything else as JSON, null as nothing.
+pub fn as_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn render_text(text: &str, scope: &dyn Lookup) -> Value {
+    if let Some(path) = sole_reference(text) {
+        return find(path, scope).cloned().unwrap_or(Value::Null);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((path, tail)) = after.split_once("}}") else { break };
+        out.push_str(before);
+        if let Some(value) = find(path.trim(), scope) {
+            out.push_str(&as_text(value));
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    Value::String(out)
+}
+
+fn sole_reference(text: &str) -> Option<&str> {
+    let path = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
+    (!path.contains("{{") && !path.contains("}}")).then(|| path.trim())
+}
+
+fn find<'a>(path: &str, scope: &'a dyn Lookup) -> Option<&'a Value> {
+    let mut segments = path.split(['.', '[']).map(|segment| segment.trim_end_matches(']').trim());
+    let root = scope.root(&mut segments)?;
+    segments.try_fold(root, |value, segment| match value {
+        Value::Object(fields) => fields.get(segment),
+        Value::Array(items) => items.get(segment.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    struct Roots(Value);
+    impl Lookup for Roots {
+        fn root<'s>(&self, path: &mut dyn Iterator<Item = &'s str>) -> Option<&Value> {
+            self.0.get(path.next()?)
+        }
+    }
+
+    #[test]
+    fn the_reference_table() {
+        let scope = Roots(json!({
+            "input": {"name": "Ada", "n": 3, "list": [{"k": 1}, 2], "evil": "{{input.name}}"},
+            "item": [1],
+        }));
+        for (text, want) in [
+            ("{{input.name}}", json!("Ada")),
+            ("{{ input.n }}", json!(3)),
+            ("{{input.list}}", json!([{"k": 1}, 2])),
+            ("{{input.list[0].k}}", json!(1)),
+            ("{{input.list.1}}", json!(2)),
+            ("hi {{input.name}}, {{input.n}}", json!("hi Ada, 3")),
+            ("{{input.n}}{{input.n}}", json!("33")),
+            ("x {{input.list}}", json!("x [{\"k\":1},2]")),
+            ("{{nowhere}}", json!(null)),
+            ("a{{nowhere.b}}z", json!("az")),
+            ("open {{input.name", json!("open {{input.name")),
+            ("{{input.evil}}!", json!("{{input.name}}!")),
+            ("{{}}", json!(null)),
+            ("{{input.list[99]}}", json!(null)),
+            ("{{item[0]}}", json!(1)),
+        ] {
+            assert_eq!(render(&json!(text), &scope), want, "{text}");
+        }
+        assert_eq!(render(&json!({"a": ["{{input.n}}"]}), &scope), json!({"a": [3]}));
+    }
+}

@@ -1,0 +1,222 @@
+//! The agent program: turns, tools, retries, doubt, loops, schemas, money.
+
+use lantern_engine::{Arrival, Done, Input, Status, StepId, llm_ask};
+use lantern_types::llm::Role;
+use lantern_types::{Dur, Failure, Limits};
+use serde_json::json;
+
+use crate::desk::{Desk, said};
+
+fn agent() -> serde_json::Value {
+    json!({"systemPrompt": "be brief", "tools": ["calc", "pay", {"name": "mail", "approval": true}]})
+}
+
+#[test]
+fn a_turn_its_tools_and_an_answer() {
+    let mut desk = Desk::open(agent(), json!({"prompt": "2+2?"}));
+    assert_eq!(desk.performed(), ["llm-1"]);
+    let kinds =
+        desk.asks("llm-1", &[("calc", json!({"expression": "2+2"})), ("calc", json!({"expression": "1+1"}))]);
+    assert_eq!(kinds, ["step_completed", "step_started", "step_started", "step_admitted", "step_admitted"]);
+    desk.returns("llm-1.tool-2", json!(2));
+    assert_eq!(desk.status(), Status::Running);
+    let kinds = desk.returns("llm-1.tool-1", json!({"value": 4}));
+    assert_eq!(
+        kinds,
+        ["step_completed", "step_started", "step_admitted"],
+        "one append settles, requests and admits"
+    );
+    let ask = llm_ask(desk.run(), desk.run().step_named("llm-2").unwrap()).unwrap();
+    let roles: Vec<Role> = ask.messages.iter().map(|m| m.role).collect();
+    assert_eq!(roles, [Role::System, Role::User, Role::Assistant, Role::Tool, Role::Tool]);
+    assert_eq!(ask.messages[3].content, r#"{"value":4}"#, "results come in the order of the calls");
+    assert_eq!(desk.reply("llm-2", "four"), ["step_completed", "run_succeeded"]);
+    assert_eq!(desk.output(), json!({"result": "four"}));
+    let run = desk.run();
+    assert_eq!((run.spent.micros(), run.held.micros(), run.tokens_in, run.tokens_out), (30, 0, 20, 10));
+}
+
+#[test]
+fn second_copies_and_strangers_decide_nothing() {
+    let mut desk = Desk::open(agent(), json!("hi"));
+    assert_eq!(desk.returns("no-such-step", json!(1)), [""; 0]);
+    desk.reply("llm-1", "hello");
+    for input in [Input::Wake, Input::Recovered] {
+        assert_eq!(desk.give(input), [""; 0]);
+    }
+    assert_eq!(desk.reply("llm-1", "hello again"), [""; 0]);
+    assert_eq!(desk.arrives(Arrival::Cancel { by: "x".into(), reason: None }), [""; 0], "a run ends once");
+    assert_eq!(desk.status(), Status::Succeeded);
+}
+
+#[test]
+fn a_refusal_retries_under_a_new_key_and_a_timeout_under_the_same() {
+    let mut desk = Desk::open(agent(), json!("hi"));
+    desk.fails(
+        "llm-1",
+        Failure {
+            retry_after: Some(Dur::from_secs(30)),
+            ..Failure::transient("provider_rate_limited", "slow")
+        },
+    );
+    assert_eq!(desk.run().held.micros(), 0, "a refused call releases its hold");
+    assert_eq!(desk.later(10), [""; 0]);
+    assert_eq!(desk.later(25), ["step_readmitted", "step_admitted"]);
+    assert_eq!(desk.last_grant_generation("llm-1"), 2);
+    desk.fails("llm-1", Failure::unknown("provider_timeout", "no answer"));
+    assert_eq!(desk.run().held.micros(), 100, "an unknown outcome keeps its hold");
+    assert_eq!(desk.later(60), ["step_reissued"]);
+    assert_eq!(desk.run().step_named("llm-1").unwrap().generation, 2);
+    assert_eq!(
+        desk.fails("llm-1", Failure::unknown("provider_timeout", "no answer")),
+        ["step_failed", "run_failed"]
+    );
+    assert_eq!(desk.error_code(), "provider_timeout");
+    assert_eq!(
+        (desk.run().spent.micros(), desk.run().held.micros()),
+        (100, 0),
+        "what may have been billed is charged"
+    );
+}
+
+#[test]
+fn what_cannot_be_repeated_is_doubted_and_resolved_by_someone() {
+    let mut desk = Desk::open(agent(), json!("pay"));
+    desk.asks("llm-1", &[("pay", json!({"to": "bob"}))]);
+    assert_eq!(desk.give(Input::Recovered), ["step_in_doubt"]);
+    assert_eq!(desk.status(), Status::Paused);
+    assert_eq!(desk.returns("llm-1.tool-1", json!("late")), [""; 0]);
+    let step = StepId::new("llm-1.tool-1");
+    let found = Arrival::Resolution { step, happened: true, output: json!("paid"), by: "ada".into() };
+    assert_eq!(desk.arrives(found), ["step_resolved", "step_completed", "step_started", "step_admitted"]);
+    assert_eq!(desk.performed().iter().filter(|s| s.contains("tool")).count(), 1, "it was sent once");
+}
+
+#[test]
+fn after_a_crash_a_model_call_is_sent_again_under_its_key() {
+    let mut desk = Desk::open(agent(), json!("hi"));
+    assert_eq!(desk.give(Input::Recovered), ["step_reissued"]);
+    assert_eq!(desk.performed(), ["llm-1", "llm-1"]);
+    assert_eq!(desk.run().held.micros(), 100);
+    desk.reply("llm-1", "hello");
+    assert_eq!(desk.run().step_named("llm-1").unwrap().attempt, 2);
+}
+
+#[test]
+fn a_tool_that_needs_approval_waits_for_a_person() {
+    let mut desk = Desk::open(agent(), json!("mail"));
+    assert_eq!(
+        desk.asks("llm-1", &[("mail", json!({}))]),
+        ["step_completed", "step_started", "approval_requested"]
+    );
+    assert_eq!(desk.status(), Status::Paused);
+    let decide = |granted| Arrival::Approval {
+        step: StepId::new("llm-1.tool-1"),
+        granted,
+        by: "ada".into(),
+        note: None,
+    };
+    assert_eq!(desk.arrives(decide(true)), ["approval_granted", "step_admitted"]);
+    assert_eq!(desk.arrives(decide(false)), [""; 0], "decided once");
+    desk.returns("llm-1.tool-1", json!("sent"));
+    desk.asks("llm-2", &[("mail", json!({"n": 2}))]);
+    let again =
+        Arrival::Approval { step: StepId::new("llm-2.tool-1"), granted: false, by: "ada".into(), note: None };
+    assert_eq!(desk.arrives(again), ["approval_denied", "step_failed", "step_started", "step_admitted"]);
+    let ask = llm_ask(desk.run(), desk.run().step_named("llm-3").unwrap()).unwrap();
+    assert!(ask.messages.last().unwrap().content.contains("denied by ada"), "the model is told");
+}
+
+#[test]
+fn going_in_circles_is_stopped_before_the_next_spend() {
+    for calls in [vec!["1+1"], vec!["1+1", "2+2"]] {
+        let mut desk = Desk::open(json!({"tools": ["calc"], "maxTurns": 40}), json!("loop"));
+        for turn in 1..20 {
+            let step = format!("llm-{turn}");
+            if desk.run().step_named(&step).is_none() {
+                break;
+            }
+            let expression = calls[(turn - 1) % calls.len()];
+            desk.asks(&step, &[("calc", json!({"expression": expression}))]);
+            desk.returns(&format!("llm-{turn}.tool-1"), json!("same"));
+        }
+        assert_eq!(desk.error_code(), "loop_detected");
+        let turns = desk.performed().iter().filter(|s| !s.contains("tool")).count();
+        assert_eq!(turns, 3 * calls.len(), "no further model call was made");
+    }
+}
+
+#[test]
+fn the_last_turn_must_answer() {
+    let mut desk = Desk::open(json!({"tools": ["calc"], "maxTurns": 2}), json!("x"));
+    desk.asks("llm-1", &[("calc", json!({"n": 1}))]);
+    desk.returns("llm-1.tool-1", json!(1));
+    assert!(!llm_ask(desk.run(), desk.run().step_named("llm-2").unwrap()).unwrap().offer_tools);
+    desk.asks("llm-2", &[("calc", json!({"n": 2}))]);
+    assert_eq!(desk.status(), Status::Succeeded, "calls that were not on offer are not made");
+}
+
+#[test]
+fn a_reply_that_breaks_its_schema_is_sent_back_twice() {
+    let mut desk = Desk::open(json!({"outputSchema": {"type": "object"}}), json!("x"));
+    for turn in 1..=3 {
+        let done = Done::Reply { reply: said("nope", &[]), violations: vec!["not an object".into()] };
+        desk.done(&format!("llm-{turn}"), done);
+    }
+    assert_eq!(desk.error_code(), "output_schema_violated");
+    let mut desk = Desk::open(json!({"outputSchema": {"type": "object"}}), json!("x"));
+    let done = Done::Reply { reply: said("nope", &[]), violations: vec!["not an object".into()] };
+    desk.done("llm-1", done);
+    let ask = llm_ask(desk.run(), desk.run().step_named("llm-2").unwrap()).unwrap();
+    assert!(ask.messages.last().unwrap().content.contains("not an object"));
+    desk.reply("llm-2", r#"{"a":1}"#);
+    assert_eq!(desk.output()["structured"], json!({"a": 1}));
+}
+
+#[test]
+fn a_denied_tool_tells_the_model_and_a_denied_turn_ends_the_run() {
+    let mut desk = Desk::closed(json!({"tools": ["calc"]}), json!("x"), Limits::default());
+    desk.give_once(Input::Wake);
+    desk.denies("llm-1", "run_budget_exceeded");
+    assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "run_budget_exceeded"));
+    assert_eq!(desk.performed(), [""; 0]);
+}
+
+#[test]
+fn cancelling_stops_everything_and_charges_what_may_have_been_billed() {
+    let mut desk = Desk::open(agent(), json!("hi"));
+    let kinds = desk.arrives(Arrival::Cancel { by: "ada".into(), reason: Some("enough".into()) });
+    assert_eq!(kinds, ["cancel_requested", "step_abandoned", "run_cancelled"]);
+    assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (100, 0));
+    assert_eq!(desk.reply("llm-1", "too late"), [""; 0]);
+    assert_eq!(desk.status(), Status::Cancelled);
+}
+
+#[test]
+fn pausing_lets_what_is_outside_finish_and_starts_nothing_new() {
+    let mut desk = Desk::open(agent(), json!("hi"));
+    desk.arrives(Arrival::Pause { by: "ada".into() });
+    assert_eq!(desk.asks("llm-1", &[("calc", json!({}))]), ["step_completed"]);
+    assert_eq!(desk.status(), Status::Paused);
+    assert_eq!(
+        desk.arrives(Arrival::Resume { by: "ada".into() }),
+        ["resumed", "step_started", "step_admitted"]
+    );
+}
+
+#[test]
+fn limits_end_a_run_with_a_reason() {
+    let limits = Limits { steps_per_run_max: 2, ..Limits::default() };
+    let mut desk = Desk::closed(json!({"tools": ["calc"]}), json!("x"), limits);
+    desk.give(Input::Wake);
+    desk.asks("llm-1", &[("calc", json!({"n": 1})), ("calc", json!({"n": 2}))]);
+    assert_eq!(desk.error_code(), "steps_limit");
+    let limits = Limits { events_per_run_max: 3, ..Limits::default() };
+    let mut desk = Desk::closed(json!({"tools": ["calc"]}), json!("x"), limits);
+    desk.give(Input::Wake);
+    desk.asks("llm-1", &[("calc", json!({"n": 1}))]);
+    assert_eq!(desk.error_code(), "events_limit");
+    let mut desk = Desk::open(json!({"timeout": "10s"}), json!("x"));
+    assert_eq!(desk.later(11), ["step_abandoned", "run_failed"]);
+    assert_eq!(desk.error_code(), "run_timeout");
+}

@@ -1,0 +1,6 @@
+//! What runs do, told as stories: inputs in, events and effects out.
+
+mod agent;
+mod desk;
+mod history;
+mod steps;

@@ -1,0 +1,201 @@
+//! The `steps` program: every kind of step, references, concurrency, continuation.
+
+use lantern_engine::{Arrival, Effect, Outcome, Status, StepId, StepState, Work};
+use lantern_types::{Failure, MicroUsd};
+use serde_json::{Value, json};
+
+use crate::desk::Desk;
+
+fn steps(list: Value) -> Value {
+    json!({"program": "steps", "steps": list})
+}
+
+fn arguments(desk: &Desk, step: &str) -> Value {
+    match &desk.run().step_named(step).unwrap().work {
+        Some(Work::Tool { arguments, .. }) => arguments.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn one_after_another_with_references() {
+    let list = json!([
+        {"id": "think", "kind": "llm", "data": {"prompt": "about {{input.topic}}"}},
+        {"id": "add", "kind": "tool", "data": {"tool": "calc", "arguments": {"expression": "{{steps.think.tokens_in}}+{{input.n}}", "raw": "{{input.n}}"}}},
+    ]);
+    let mut desk = Desk::open(steps(list), json!({"topic": "tea", "n": 3}));
+    match &desk.run().step_named("think").unwrap().work {
+        Some(Work::Llm { messages, .. }) => assert_eq!(messages[0].content, "about tea"),
+        other => panic!("{other:?}"),
+    }
+    desk.reply("think", "warm");
+    assert_eq!(arguments(&desk, "add"), json!({"expression": "10+3", "raw": 3}));
+    desk.returns("add", json!({"value": 13}));
+    let output = desk.output();
+    assert_eq!((&output["result"], &output["stepsRan"]), (&json!(r#"{"value":13}"#), &json!(2)));
+    assert_eq!(output["steps"]["think"]["text"], "warm");
+}
+
+#[test]
+fn steps_may_come_with_the_input_in_the_contracts_shape() {
+    let input = json!({"steps": [{"step_id": "nap", "kind": "sleep", "data": {"duration_sec": 5}},
+        {"step_id": "go", "kind": "wait_signal", "data": {"signal_name": "go", "timeout_sec": 60}}]});
+    let mut desk = Desk::open(json!({}), input);
+    assert_eq!(desk.later(4), [""; 0]);
+    assert_eq!(desk.later(2), ["sleep_completed", "signal_waiting"]);
+    let go = Arrival::Signal { name: "go".into(), value: json!({"by": "ada"}) };
+    assert_eq!(desk.arrives(go), ["signal_received", "step_completed", "run_succeeded"]);
+    assert_eq!(desk.output()["steps"]["go"], json!({"by": "ada"}));
+}
+
+#[test]
+fn an_early_signal_is_kept_and_a_late_one_times_out() {
+    let list = json!([{"id": "nap", "kind": "sleep", "data": {"duration": "10s"}}, {"id": "a", "kind": "signal", "data": {"name": "go"}},
+        {"id": "b", "kind": "signal", "data": {"name": "go", "timeout": "5s"}}]);
+    let mut desk = Desk::open(steps(list), json!({}));
+    desk.arrives(Arrival::Signal { name: "go".into(), value: json!(1) });
+    assert_eq!(desk.later(10), ["sleep_completed", "signal_waiting", "step_completed", "signal_waiting"]);
+    assert_eq!(desk.later(5), ["step_failed", "run_failed"]);
+    assert_eq!(desk.error_code(), "signal_timeout");
+}
+
+#[test]
+fn approvals_pause_the_run_and_name_who_may_decide() {
+    let list = json!([{"id": "ok", "kind": "approval", "data": {"reason": "ship?", "approvers": ["ada@x.y"], "timeout_sec": 60}}]);
+    let mut desk = Desk::open(steps(list.clone()), json!({}));
+    assert_eq!(desk.status(), Status::Paused);
+    let decide = |by: &str, granted| Arrival::Approval {
+        step: StepId::new("ok"),
+        granted,
+        by: by.into(),
+        note: Some(json!("fine")),
+    };
+    assert_eq!(desk.arrives(decide("bob@x.y", true)), [""; 0]);
+    assert_eq!(
+        desk.arrives(decide("ada@x.y", true)),
+        ["approval_granted", "step_completed", "run_succeeded"]
+    );
+    assert_eq!(desk.output()["steps"]["ok"], json!({"approved": true, "by": "ada@x.y", "answer": "fine"}));
+    let mut desk = Desk::open(steps(list.clone()), json!({}));
+    desk.arrives(decide("ada@x.y", false));
+    assert_eq!(desk.error_code(), "approval_denied");
+    let mut desk = Desk::open(steps(list), json!({}));
+    assert_eq!(desk.later(60), ["approval_denied", "step_failed", "run_failed"]);
+    assert_eq!(desk.error_code(), "approval_expired");
+}
+
+#[test]
+fn a_map_keeps_order_and_bounds_what_is_open() {
+    let list = json!([{"id": "each", "kind": "map", "data": {"items": "{{input.list}}", "concurrency": 2},
+        "step": {"kind": "tool", "data": {"tool": "calc", "arguments": {"expression": "{{item}}*{{index}}"}}}}]);
+    let mut desk = Desk::open(steps(list), json!({"list": [5, 6, 7]}));
+    assert_eq!(desk.performed(), ["each[0]", "each[1]"]);
+    assert_eq!(arguments(&desk, "each[1]"), json!({"expression": "6*1"}));
+    desk.returns("each[1]", json!("b"));
+    assert_eq!(desk.performed().len(), 3);
+    desk.returns("each[2]", json!("c"));
+    desk.returns("each[0]", json!("a"));
+    assert_eq!(desk.output()["steps"]["each"], json!(["a", "b", "c"]));
+    let list = json!([{"id": "each", "kind": "map", "data": {"items": []}, "step": {"kind": "sleep", "data": {"duration": "1s"}}}]);
+    assert_eq!(Desk::open(steps(list), json!({})).output()["steps"]["each"], json!([]));
+}
+
+#[test]
+fn one_failure_ends_a_map_and_stops_its_siblings() {
+    let list = json!([{"id": "each", "kind": "map", "data": {"items": [1, 2, 3], "concurrency": 3},
+        "step": {"kind": "tool", "data": {"tool": "calc"}, "retries": 0}}]);
+    let mut desk = Desk::open(steps(list), json!({}));
+    desk.returns("each[0]", json!(1));
+    let kinds = desk.fails("each[1]", Failure::refused("tool_failed", "no"));
+    assert_eq!(kinds, ["step_failed", "step_abandoned", "step_failed", "run_failed"]);
+    assert_eq!(desk.error_code(), "tool_failed");
+}
+
+#[test]
+fn the_first_of_a_race_wins_and_the_others_are_dropped() {
+    let list = json!([{"id": "fast", "kind": "race", "steps": [
+        {"id": "work", "kind": "tool", "data": {"tool": "calc"}},
+        {"id": "cap", "kind": "sleep", "data": {"duration": "5s"}}]}]);
+    let mut desk = Desk::open(steps(list.clone()), json!({}));
+    desk.returns("fast.work", json!(42));
+    assert_eq!(desk.output()["steps"]["fast"], json!(42));
+    assert_eq!(desk.run().step_named("fast.cap").unwrap().state, StepState::Abandoned);
+    let mut desk = Desk::open(steps(list), json!({}));
+    assert_eq!(desk.later(6), ["sleep_completed", "step_abandoned", "step_completed", "run_succeeded"]);
+}
+
+#[test]
+fn races_nest_in_maps_and_see_their_item() {
+    let list = json!([{"id": "each", "kind": "map", "data": {"items": ["x", "y"]}, "step": {"kind": "race", "steps": [
+        {"id": "w", "kind": "tool", "data": {"tool": "calc", "arguments": {"it": "{{item}}", "n": "{{index}}"}}},
+        {"id": "t", "kind": "sleep", "data": {"duration": "5s"}}]}}]);
+    let mut desk = Desk::open(steps(list), json!({}));
+    assert_eq!(arguments(&desk, "each[1].w"), json!({"it": "y", "n": 1}));
+    desk.returns("each[0].w", json!("X"));
+    desk.returns("each[1].w", json!("Y"));
+    assert_eq!(desk.output()["steps"]["each"], json!(["X", "Y"]));
+}
+
+#[test]
+fn a_child_run_reports_back_once_and_its_cost_is_booked() {
+    let list =
+        json!([{"id": "sub", "kind": "child", "data": {"agent": "helper", "input": {"q": "{{input.q}}"}}}]);
+    let mut desk = Desk::open(steps(list.clone()), json!({"q": 1}));
+    let started = desk.effects.iter().find_map(|effect| match effect {
+        Effect::StartRun { run, step: Some(_), agent: Some(agent), input, cap } => {
+            Some((*run, agent.clone(), input.clone(), *cap))
+        }
+        _ => None,
+    });
+    let (child, agent, input, cap) = started.unwrap();
+    assert_eq!((agent.as_str(), &input, cap.micros()), ("helper", &json!({"q": 1}), 100));
+    let finished = Arrival::ChildFinished {
+        step: StepId::new("sub"),
+        outcome: Outcome::Succeeded,
+        spent: MicroUsd::from_micros(40),
+        output: json!({"result": "ok"}),
+    };
+    assert_eq!(desk.arrives(finished.clone()), ["child_completed", "run_succeeded"]);
+    assert_eq!(desk.arrives(finished), [""; 0]);
+    assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (40, 0));
+    let mut desk = Desk::open(steps(list), json!({"q": 1}));
+    desk.arrives(Arrival::Cancel { by: "ada".into(), reason: None });
+    assert!(desk.effects.contains(&Effect::CancelRun(child)), "cancelling a run cancels its children");
+}
+
+#[test]
+fn a_run_may_go_on_as_a_new_one() {
+    let list = json!([{"id": "again", "kind": "continue", "data": {"input": {"n": "{{input.n}}"}}}]);
+    let desk = Desk::open(steps(list), json!({"n": 2}));
+    assert_eq!(desk.status(), Status::Succeeded);
+    let next = desk.effects.iter().find_map(|effect| match effect {
+        Effect::StartRun { run, step: None, agent: None, input, .. } => {
+            Some((run.to_string(), input.clone()))
+        }
+        _ => None,
+    });
+    let (run, input) = next.unwrap();
+    assert_eq!((desk.output()["continuedAs"].as_str(), input), (Some(run.as_str()), json!({"n": 2})));
+}
+
+#[test]
+fn bad_data_names_the_step() {
+    for data in [
+        json!({"id": "x", "kind": "tool", "data": {"tool": "Not A Tool"}}),
+        json!({"id": "x", "kind": "llm", "data": {}}),
+        json!({"id": "x", "kind": "sleep", "data": {"duration": "soon"}}),
+        json!({"id": "x", "kind": "map", "data": {"items": 5}, "step": {"kind": "sleep"}}),
+        json!({"id": "x", "kind": "signal", "data": {}}),
+        json!({"id": "x", "kind": "child", "data": {}}),
+    ] {
+        let desk = Desk::open(steps(json!([data])), json!({}));
+        assert_eq!(desk.error_code(), "step_data_invalid", "{data}");
+        assert!(desk.run().error.as_ref().unwrap().1.contains("x: "), "{data}");
+    }
+}
+
+#[test]
+fn no_steps_succeed_at_once() {
+    let desk = Desk::open(steps(json!([])), json!({}));
+    assert_eq!((desk.status(), desk.output()["stepsRan"].clone()), (Status::Succeeded, json!(0)));
+}
