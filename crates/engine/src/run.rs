@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lantern_types::llm::{LlmReply, Message, ToolUse};
-use lantern_types::{At, Dur, EffectClass, Grant, MicroUsd, RunId, ToolName};
+use lantern_types::{At, Dur, EffectClass, Grant, MicroUsd, RunId, ToolName, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -258,8 +258,10 @@ impl Step {
 pub struct Run {
     /// Its id.
     pub id: RunId,
-    /// The version it runs.
+    /// The version's manifest.
     pub manifest: Arc<Manifest>,
+    /// The version it runs; `None` before it started.
+    pub version: Option<VersionId>,
     /// Its program.
     pub program: ProgramKind,
     /// The steps of a `steps` program: the manifest's, or those that came with the input.
@@ -268,8 +270,8 @@ pub struct Run {
     pub phase: Phase,
     /// Whether it was told to pause.
     pub paused: bool,
-    /// Whether a worker has done anything for it yet.
-    pub touched: bool,
+    /// When a worker first did anything for it.
+    pub started_at: Option<At>,
     /// What it is asked.
     pub input: Arc<Value>,
     /// Who started it.
@@ -314,9 +316,10 @@ impl Run {
             program: manifest.program.unwrap_or_default(),
             defs: Arc::new(manifest.steps.clone()),
             manifest,
+            version: None,
             phase: Phase::New,
             paused: false,
-            touched: false,
+            started_at: None,
             input: Arc::new(Value::Null),
             parent: None,
             depth: 0,
@@ -387,7 +390,7 @@ impl Run {
             Phase::Over(Outcome::Failed) => Status::Failed,
             Phase::Over(Outcome::Cancelled) => Status::Cancelled,
             Phase::Active if self.paused => Status::Paused,
-            Phase::Active if !self.touched => Status::Queued,
+            Phase::Active if self.started_at.is_none() => Status::Queued,
             Phase::Active if self.waits_for_a_person() => Status::Paused,
             Phase::Active => Status::Running,
         }
@@ -455,7 +458,9 @@ impl Run {
 pub fn evolve(run: &mut Run, event: &Event) {
     assert!(event.seq == run.seq + 1, "event {} does not follow {}", event.seq, run.seq);
     run.seq = event.seq;
-    run.touched |= run.phase == Phase::Active;
+    if run.phase == Phase::Active {
+        run.started_at.get_or_insert(event.at);
+    }
     match &event.fact {
         Fact::RunStarted { .. } => started(run, event),
         Fact::StepRequested { .. } => requested(run, event),
@@ -540,7 +545,8 @@ pub fn evolve(run: &mut Run, event: &Event) {
 }
 
 fn started(run: &mut Run, event: &Event) {
-    let Fact::RunStarted { program, parent, depth, cap, deadline, .. } = &event.fact else { return };
+    let Fact::RunStarted { version, program, parent, depth, cap, deadline, .. } = &event.fact else { return };
+    run.version = Some(*version);
     run.phase = Phase::Active;
     run.program = *program;
     run.parent.clone_from(parent);

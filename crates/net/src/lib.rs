@@ -1,1 +1,24 @@
-//! Placeholder.
+//! The only door out: connections on behalf of tenants, the real clock, fresh ids, background tasks and signals.
+//!
+//! Invariant: no socket is dialled before [`lantern_policy::egress`] has seen its address, and everything that other
+//! crates must not touch (time, randomness, the task scheduler) has its one real body here. Knows nothing of models,
+//! tools or runs.
+
+#![warn(missing_docs)]
+
+mod clock;
+mod dns;
+mod error;
+pub mod http;
+mod ids;
+mod signal;
+pub mod sse;
+mod tasks;
+
+pub use crate::http::Client;
+pub use clock::RealClock;
+pub use error::Error;
+pub use ids::RealIds;
+pub use lantern_policy::egress::Reach;
+pub use signal::Signals;
+pub use tasks::{Shutdown, TaskSet};

@@ -1,1 +1,40 @@
-//! Placeholder.
+//! Everything that lasts: the facade over SQLite and PostgreSQL, the journal, leases, inbox and outbox, sealed
+//! bodies and blobs.
+//!
+//! Invariant: a tenant's rows are reached only through a [`Scope`](lantern_policy::Scope), and a run's state changes
+//! only by [`journal::append`]. Events are bytes here: this crate never parses one, and decides nothing. It reads no
+//! clock and mints no id; callers bring both.
+
+#![warn(missing_docs)]
+
+pub mod blob;
+pub mod db;
+mod dialect;
+pub mod error;
+pub mod inbox;
+pub mod journal;
+pub mod keys;
+pub mod lease;
+pub mod notify;
+pub mod outbox;
+pub mod record;
+mod runs;
+pub mod seal;
+pub mod system;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod value;
+pub mod vault;
+pub mod versions;
+
+pub use blob::Blobs;
+pub use db::{
+    Batch, Db, Expect, PostgresOptions, SqliteOptions, SystemTx, TenantTx, Where, create_roles,
+    migrate_postgres,
+};
+pub use error::{Error, Result};
+pub use keys::Keys;
+pub use notify::{Hint, Hub};
+pub use seal::Sealer;
+pub use value::{Row, Value};
+pub use vault::{Sealed, Vault};

@@ -50,6 +50,13 @@ impl Add<Dur> for At {
     }
 }
 
+impl Add for Dur {
+    type Output = Dur;
+    fn add(self, other: Dur) -> Dur {
+        Dur(self.0.saturating_add(other.0))
+    }
+}
+
 impl Sub<Dur> for At {
     type Output = At;
     fn sub(self, dur: Dur) -> At {

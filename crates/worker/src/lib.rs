@@ -1,1 +1,49 @@
-//! Placeholder.
+//! Runs the effects: claims runs, folds them, decides, admits, appends, performs.
+//!
+//! Invariant: an effect is performed only after the append that admits it is durable, and only by the holder of the
+//! run's lease. No business rules live here: an `if` about agents belongs in `engine`, one about money or permission in
+//! `policy`.
+
+mod admission;
+mod drive;
+pub mod edge;
+mod load;
+mod outbox;
+mod perform;
+pub mod providers;
+mod schema;
+mod service;
+pub mod tools;
+
+use std::sync::Arc;
+
+use lantern_policy::Catalogue;
+use lantern_store::{Db, Vault};
+use lantern_types::Limits;
+use lantern_types::edge::{Clock, IdGen, Tasks};
+
+pub use edge::{Llm, Tools};
+pub use service::{Options, run};
+
+/// What a worker works with. Everything that touches the outside is a trait, so that simulation can replace it.
+#[derive(Clone)]
+pub struct Deps {
+    /// The database.
+    pub db: Db,
+    /// Seals and opens bodies.
+    pub vault: Vault,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn IdGen>,
+    /// Where the drivers run.
+    pub tasks: Arc<dyn Tasks>,
+    /// Models.
+    pub llm: Arc<dyn Llm>,
+    /// Tools.
+    pub tools: Arc<dyn Tools>,
+    /// The limits in force.
+    pub limits: Arc<Limits>,
+    /// The model catalogue in force.
+    pub catalogue: Arc<Catalogue>,
+}

@@ -1,0 +1,103 @@
+//! The exchange with a provider: send, tell a reply from a refusal, read it to its end.
+//!
+//! Invariant: every exchange ends within its timeout, and with a whole reply or a failure. Redirects are not
+//! followed: a request with a key in it goes to the configured address or nowhere.
+
+use lantern_net::Client;
+use lantern_net::http::{Deadlines, HeaderMap, Method, Request, Response, header};
+use lantern_types::llm::{LlmCall, LlmReply};
+use lantern_types::{Dur, Failure};
+
+use crate::failure::{invalid, of_connection};
+use crate::stream::{Reader, whole};
+use crate::{Deltas, Endpoint, convert, types, vendor};
+
+/// A stream that is silent for longer has hung. Models that think without a word need this long.
+const IDLE_MAX: Dur = Dur::from_secs(120);
+/// How long to wait, after a reply's last event, for the end of its body.
+const END_WAIT: Dur = Dur::from_millis(100);
+/// A reply that comes whole.
+const BODY_BYTES_MAX: usize = 8 << 20;
+const ERROR_BYTES_MAX: usize = 64 << 10;
+const LIST_BYTES_MAX: usize = 4 << 20;
+
+/// Makes one model call.
+pub(crate) async fn call(
+    client: &Client,
+    endpoint: &Endpoint,
+    call: &LlmCall,
+    timeout: Dur,
+    deltas: Deltas<'_>,
+) -> Result<LlmReply, Failure> {
+    let body = convert::wire::request(call, vendor::wire::quirks(&call.model));
+    let body = serde_json::to_vec(&body)
+        .map_err(|error| Failure::refused(crate::failure::REFUSED, format!("unsendable: {error}")))?;
+    let request = Request {
+        method: Method::POST,
+        url: url(endpoint, vendor::wire::CALL_PATH),
+        headers: vendor::wire::call_headers(endpoint, call)?,
+        body: body.into(),
+    };
+    let deadlines = Deadlines { first_byte: timeout, idle: timeout.min(IDLE_MAX), total: timeout };
+    let response = accepted(client, endpoint, request, deadlines).await?;
+    if is_stream(&response) {
+        return streamed(response, &call.model, deltas).await;
+    }
+    let body = response.bytes(BODY_BYTES_MAX).await.map_err(of_connection)?;
+    let reply = whole(&body, &call.model)?;
+    if !reply.content.is_empty() {
+        deltas(&reply.content);
+    }
+    Ok(reply)
+}
+
+/// Asks which models there are.
+pub(crate) async fn list_models(
+    client: &Client,
+    endpoint: &Endpoint,
+    timeout: Dur,
+) -> Result<Vec<String>, Failure> {
+    let headers: HeaderMap = vendor::wire::headers(endpoint)?;
+    let request = Request { headers, ..Request::get(url(endpoint, vendor::wire::MODELS_PATH)) };
+    let response = accepted(client, endpoint, request, Deadlines::total(timeout)).await?;
+    let body = response.bytes(LIST_BYTES_MAX).await.map_err(of_connection)?;
+    let list: types::wire::ModelList = serde_json::from_slice(&body)
+        .map_err(|error| invalid(format!("the list of models cannot be read: {error}")))?;
+    Ok(list.data.into_iter().map(|model| model.id).collect())
+}
+
+fn url(endpoint: &Endpoint, path: &str) -> String {
+    format!("{}/{path}", endpoint.base_url.trim_end_matches('/'))
+}
+
+/// A response with a 2xx status; every other is a failure.
+async fn accepted(
+    client: &Client,
+    endpoint: &Endpoint,
+    request: Request,
+    deadlines: Deadlines,
+) -> Result<Response, Failure> {
+    let mut response = client.send(endpoint.reach, request, deadlines).await.map_err(of_connection)?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    // The status alone says what to do; a body that breaks off only costs the provider's words.
+    let body = response.up_to(ERROR_BYTES_MAX).await.map(|(body, _)| body).unwrap_or_default();
+    Err(vendor::wire::refusal(response.status(), response.headers(), &body))
+}
+
+fn is_stream(response: &Response) -> bool {
+    response.header(&header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+async fn streamed(mut response: Response, asked: &str, deltas: Deltas<'_>) -> Result<LlmReply, Failure> {
+    let mut reader = Reader::new();
+    while let Some(bytes) = response.chunk().await.map_err(of_connection)? {
+        if reader.push(&bytes, deltas)? {
+            // A connection is used again only when its body was read to the end. Nothing else depends on it.
+            drop(tokio::time::timeout(END_WAIT.std(), response.chunk()).await);
+            break;
+        }
+    }
+    reader.finish(asked)
+}

@@ -1,0 +1,226 @@
+//! The facade over both databases: three doors and no `begin`.
+//!
+//! [`Db::read`] is a snapshot, [`Db::write`] a transaction, [`Db::submit`] a closed list of statements. Whatever a
+//! door answers has been committed durably. An interactive transaction would own SQLite's only writer across
+//! awaits, and so forbid both group commit and pipelining; that is why there is none.
+//!
+//! Invariant: only the files under `db/` name a database driver, and a tenant's door binds `$1` to its tenant.
+//! Holds no SQL of its own, no clock and no ids.
+
+mod listen;
+mod migrate;
+mod postgres;
+mod sqlite;
+mod tx;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lantern_policy::Scope;
+use lantern_types::edge::{BoxFuture, Clock, Tasks};
+use lantern_types::{At, Secret, TenantId};
+
+use crate::error::Result;
+use crate::notify::Hub;
+use tx::{Tx, Work};
+
+pub use migrate::{create_roles, migrate_postgres};
+#[cfg(feature = "testing")]
+pub(crate) use postgres::run_as_owner;
+pub use tx::{Batch, Expect, SystemTx, TenantTx, Where};
+
+/// How a data folder is opened.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// Read connections; each costs up to 2 MiB of cache.
+    pub readers: usize,
+    /// The most pages of 4 KiB that the database file may take; `None` leaves it to the disk.
+    pub pages_max: Option<u32>,
+    /// Written beside each migration that is applied.
+    pub now: At,
+}
+
+impl SqliteOptions {
+    /// Four readers and no limit but the disk.
+    pub const fn at(now: At) -> Self {
+        Self { readers: 4, pages_max: None, now }
+    }
+}
+
+/// How a PostgreSQL cluster is reached. Two roles, because only one of them may look across tenants.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    /// Connects as `lantern_app`: row-level security shows it one tenant at a time.
+    pub app_url: Secret<String>,
+    /// Connects as `lantern_system`: leases and sign-in, on exactly the tables these need.
+    pub system_url: Secret<String>,
+    /// Connections of the app role; the system role has a quarter of it, at least two.
+    pub connections: usize,
+}
+
+/// An open database. Cheap to clone; closes when the last clone is dropped.
+#[derive(Clone)]
+pub struct Db {
+    engine: Arc<Engine>,
+    hub: Hub,
+}
+
+enum Engine {
+    Inline(sqlite::Inline),
+    Files(sqlite::Files),
+    Postgres(postgres::Pools),
+}
+
+/// Whose rows a transaction sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    App(TenantId),
+    System,
+    /// The app role without saying whose transaction it is.
+    #[cfg(feature = "testing")]
+    Nobody,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Read,
+    Write,
+}
+
+impl Db {
+    /// Opens (and on first use makes) the database of a data folder, and brings its schema up to date.
+    /// Fails with `Locked` while another process has the folder, and with `Corrupt`, `Foreign` or `TooNew` when the
+    /// file is not a database that this build may write to.
+    pub async fn open_sqlite(data_dir: &Path, options: SqliteOptions) -> Result<Self> {
+        let hub = Hub::new();
+        let (dir, writer_hub) = (data_dir.to_owned(), hub.clone());
+        let files = sqlite::blocking(move || sqlite::Files::open(&dir, &options, writer_hub)).await?;
+        Ok(Self { engine: Arc::new(Engine::Files(files)), hub })
+    }
+
+    /// A database in memory whose transactions run on the caller's own thread, for simulation and tests.
+    pub fn inline_sqlite() -> Result<Self> {
+        Ok(Self { engine: Arc::new(Engine::Inline(sqlite::Inline::open()?)), hub: Hub::new() })
+    }
+
+    /// Connects to a cluster that [`migrate_postgres`] has prepared. Fails with `TooOld` or `TooNew` when its schema
+    /// is not this build's, and with `Unavailable` when nobody answers.
+    pub async fn open_postgres(options: &PostgresOptions) -> Result<Self> {
+        let pools = postgres::Pools::open(options).await?;
+        Ok(Self { engine: Arc::new(Engine::Postgres(pools)), hub: Hub::new() })
+    }
+
+    /// Carries hints to and from the other processes of a PostgreSQL cluster until shutdown; on SQLite there is no
+    /// other process and this does nothing. Losing hints costs a polling interval and nothing else.
+    pub fn follow(&self, tasks: &dyn Tasks, clock: Arc<dyn Clock>) {
+        if let Engine::Postgres(pools) = &*self.engine {
+            listen::start(pools, &self.hub, tasks, clock);
+        }
+    }
+
+    /// Where commits are announced inside this process.
+    pub const fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Runs `f` against a snapshot of one tenant's rows.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        scope: Scope,
+        f: impl for<'a> FnOnce(&'a mut TenantTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Role::App(scope.tenant()), Mode::Read, tenant_work(scope, f)).await
+    }
+
+    /// Runs `f` in a transaction on one tenant's rows and answers once it is durable. An error from `f`, or from any
+    /// statement in it, undoes all of it. `f` awaits nothing but its own statements: no clock, no ids, no network.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        scope: Scope,
+        f: impl for<'a> FnOnce(&'a mut TenantTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Role::App(scope.tenant()), Mode::Write, tenant_work(scope, f)).await
+    }
+
+    /// Commits a closed list of statements as one transaction: one round trip on PostgreSQL, one place in the
+    /// writer's group on SQLite. Answers the row counts. A count other than expected undoes the batch: `Conflict`.
+    pub async fn submit(&self, scope: Scope, batch: Batch) -> Result<Vec<u64>> {
+        batch.check()?;
+        if let Engine::Postgres(pools) = &*self.engine {
+            let (counts, hints) = pools.submit(scope.tenant(), batch).await?;
+            self.hub.tell(&hints);
+            return Ok(counts);
+        }
+        let work = tenant_work(scope, move |tx| Box::pin(async move { tx.submit(batch).await }));
+        self.run(Role::App(scope.tenant()), Mode::Write, work).await
+    }
+
+    /// Runs `f` against a snapshot of every tenant's rows. For this crate alone.
+    pub(crate) async fn system_read<T: Send + 'static>(
+        &self,
+        f: impl for<'a> FnOnce(&'a mut SystemTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Role::System, Mode::Read, system_work(f)).await
+    }
+
+    /// Runs `f` in a transaction across tenants. For this crate alone.
+    pub(crate) async fn system_write<T: Send + 'static>(
+        &self,
+        f: impl for<'a> FnOnce(&'a mut SystemTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Role::System, Mode::Write, system_work(f)).await
+    }
+
+    async fn run<T: Send + 'static>(&self, role: Role, mode: Mode, work: Work<T>) -> Result<T> {
+        let (value, hints) = match &*self.engine {
+            Engine::Inline(inline) => inline.run(mode, work)?,
+            Engine::Files(files) => match mode {
+                Mode::Read => files.read(work).await?,
+                // The writer announces by itself: the commit counts even if nobody waits for the answer any more.
+                Mode::Write => return files.write(work).await,
+            },
+            Engine::Postgres(pools) => pools.run(role, mode, work).await?,
+        };
+        self.hub.tell(&hints);
+        Ok(value)
+    }
+
+    /// Every row that a statement shows to the app role when nobody said whose transaction it is. For tests.
+    #[cfg(feature = "testing")]
+    pub async fn rows_of_nobody(&self, sql: &'static str) -> Result<Vec<crate::value::Row>> {
+        let work: Work<_> = Box::new(move |tx| Box::pin(async move { tx.all(sql, None, &[]).await }));
+        self.run(Role::Nobody, Mode::Read, work).await
+    }
+
+    /// Prepares a statement without running it. For the test that prepares every statement of this crate.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn prepare_only(&self, system: bool, sql: &'static str) -> Result<()> {
+        let role = if system { Role::System } else { Role::App(lantern_types::DEV_TENANT) };
+        let work: Work<()> = Box::new(move |tx| Box::pin(async move { tx.prepare(sql).await }));
+        self.run(role, Mode::Read, work).await
+    }
+}
+
+fn tenant_work<T: Send + 'static>(
+    scope: Scope,
+    f: impl for<'a> FnOnce(&'a mut TenantTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
+) -> Work<T> {
+    Box::new(move |tx: &mut Tx| {
+        Box::pin(async move {
+            let mut tx = TenantTx::new(tx, scope);
+            f(&mut tx).await
+        })
+    })
+}
+
+fn system_work<T: Send + 'static>(
+    f: impl for<'a> FnOnce(&'a mut SystemTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
+) -> Work<T> {
+    Box::new(move |tx: &mut Tx| {
+        Box::pin(async move {
+            let mut tx = SystemTx::new(tx);
+            f(&mut tx).await
+        })
+    })
+}

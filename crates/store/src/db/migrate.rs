@@ -1,0 +1,179 @@
+//! Brings a database to this build's schema, or says why it must not be touched.
+//!
+//! Invariant: a migration is applied once, whole, in order, under a lock, and its text never changes afterwards (its
+//! checksum is kept). A newer schema is refused. Roles are not migrations: an operator makes them once, by
+//! [`create_roles`].
+
+use lantern_types::{At, Digest, Secret};
+use rusqlite::Connection;
+use tokio_postgres::Client;
+
+use super::{postgres, sqlite};
+use crate::dialect;
+use crate::error::{Error, Result};
+
+/// Marks our files among all SQLite databases: "Lntn".
+const APPLICATION_ID: i64 = 0x4c6e_746e;
+
+struct Migration {
+    number: i64,
+    name: &'static str,
+    both: &'static str,
+    postgres: &'static str,
+}
+
+const MIGRATIONS: &[Migration] = &[Migration {
+    number: 1,
+    name: "foundation",
+    both: include_str!("../../../../migrations/0001_foundation.sql"),
+    postgres: include_str!("../../../../migrations/postgres/0001_foundation.sql"),
+}];
+
+const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (
+    number BIGINT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    checksum BYTES NOT NULL,
+    applied_at BIGINT NOT NULL
+)";
+const APPLIED: &str = "SELECT number, checksum FROM migrations ORDER BY number";
+const RECORD: &str = "INSERT INTO migrations (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)";
+
+impl Migration {
+    fn checksum(&self) -> Digest {
+        Digest::of_parts(&[self.both.as_bytes(), self.postgres.as_bytes()])
+    }
+}
+
+fn known() -> i64 {
+    MIGRATIONS.last().map_or(0, |m| m.number)
+}
+
+/// The migrations that are still to be applied, given those that were.
+fn pending(applied: &[(i64, Vec<u8>)]) -> Result<Vec<&'static Migration>> {
+    let found = applied.last().map_or(0, |(number, _)| *number);
+    if found > known() {
+        return Err(Error::TooNew { found, known: known() });
+    }
+    for migration in MIGRATIONS {
+        let stored = applied.iter().find(|(number, _)| *number == migration.number);
+        if stored.is_some_and(|(_, checksum)| checksum != migration.checksum().bytes()) {
+            return Err(Error::Misuse(format!("migration {} was edited after it ran", migration.number)));
+        }
+    }
+    Ok(MIGRATIONS.iter().filter(|m| m.number > found).collect())
+}
+
+/// Whether a SQLite file is ours, or new. Asks before anything is written.
+pub(super) fn check_sqlite(conn: &Connection) -> Result<()> {
+    let int = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(sqlite::fault);
+    let mark = int("PRAGMA application_id")?;
+    let tables = int("SELECT count(*) FROM sqlite_schema")?;
+    if mark == APPLICATION_ID || (mark == 0 && tables == 0) { Ok(()) } else { Err(Error::Foreign) }
+}
+
+/// Applies what is pending, all of it in one transaction.
+pub(super) fn sqlite(conn: &mut Connection, now: At) -> Result<()> {
+    let fault = sqlite::fault;
+    let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault)?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault)?;
+    tx.execute_batch(&dialect::migration(HISTORY, false)).map_err(fault)?;
+    let applied = sqlite::query(&tx, APPLIED, None, &[])?
+        .iter()
+        .map(|row| Ok((row.int("number")?, row.bytes("checksum")?)))
+        .collect::<Result<Vec<_>>>()?;
+    for migration in pending(&applied)? {
+        tx.execute_batch(&dialect::migration(migration.both, false)).map_err(fault)?;
+        let row = [migration.number.into(), migration.name.into(), migration.checksum().into(), now.into()];
+        sqlite::execute(&tx, RECORD, None, &row)?;
+    }
+    tx.commit().map_err(fault)
+}
+
+/// Brings a PostgreSQL database to this build's schema. Connects as its owner; the roles must be there already.
+/// Several processes may call it at once: one applies, the others find it done.
+pub async fn migrate_postgres(owner_url: &Secret<String>, now: At) -> Result<()> {
+    postgres::alone(owner_url, async |client| apply(client, now).await).await
+}
+
+async fn apply(client: &Client, now: At) -> Result<()> {
+    let fault = postgres::fault;
+    let missing = "SELECT 2 - count(*) FROM pg_roles WHERE rolname IN ('lantern_app', 'lantern_system')";
+    if client.query_one(missing, &[]).await.map_err(fault)?.try_get::<_, i64>(0).map_err(fault)? > 0 {
+        let advice =
+            "the roles lantern_app and lantern_system do not exist: run `lantern migrate --create-roles`";
+        return Err(Error::Misuse(advice.to_owned()));
+    }
+    // Released with the transaction, whatever happens.
+    client.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(1282307182)").await.map_err(fault)?;
+    client.batch_execute(&dialect::migration(HISTORY, true)).await.map_err(fault)?;
+    for migration in pending(&applied(client).await?)? {
+        client.batch_execute(&dialect::migration(migration.both, true)).await.map_err(fault)?;
+        client.batch_execute(migration.postgres).await.map_err(fault)?;
+        let checksum = migration.checksum().bytes().to_vec();
+        client
+            .execute(RECORD, &[&migration.number, &migration.name, &checksum, &now.micros()])
+            .await
+            .map_err(fault)?;
+    }
+    client.batch_execute("COMMIT").await.map_err(fault)
+}
+
+async fn applied(client: &Client) -> Result<Vec<(i64, Vec<u8>)>> {
+    let fault = postgres::fault;
+    let rows = client.query(APPLIED, &[]).await.map_err(fault)?;
+    rows.iter().map(|row| Ok((row.try_get(0).map_err(fault)?, row.try_get(1).map_err(fault)?))).collect()
+}
+
+/// Whether a PostgreSQL database has exactly this build's schema.
+pub(super) async fn check_postgres(client: &Client) -> Result<()> {
+    let exists = "SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('migrations')";
+    let row = client.query_one(exists, &[]).await.map_err(postgres::fault)?;
+    let applied = match row.try_get::<_, i64>(0).map_err(postgres::fault)? {
+        0 => Vec::new(),
+        _ => applied(client).await?,
+    };
+    match pending(&applied)?.first() {
+        None => Ok(()),
+        Some(first) => Err(Error::TooOld { found: first.number - 1, known: known() }),
+    }
+}
+
+/// Makes the two roles that serve, or gives them these passwords. Connects as a role that may create roles; not a
+/// migration, because roles belong to the cluster and not to one database.
+pub async fn create_roles(
+    owner_url: &Secret<String>,
+    app_password: &Secret<String>,
+    system_password: &Secret<String>,
+) -> Result<()> {
+    postgres::alone(owner_url, async |client| {
+        role(client, "lantern_app", app_password).await?;
+        role(client, "lantern_system", system_password).await
+    })
+    .await
+}
+
+async fn role(client: &Client, name: &str, password: &Secret<String>) -> Result<()> {
+    let fault = postgres::fault;
+    // The server quotes, since DDL takes no parameters.
+    let build =
+        "SELECT format('%s ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD %L',
+        CASE WHEN EXISTS (SELECT 1 FROM pg_roles WHERE rolname = CAST($1 AS TEXT)) THEN 'ALTER' ELSE 'CREATE' END,
+        CAST($1 AS TEXT), CAST($2 AS TEXT))";
+    let row = client.query_one(build, &[&name, password.expose()]).await.map_err(fault)?;
+    client.batch_execute(row.try_get(0).map_err(fault)?).await.map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pending() {
+        let now: Vec<_> = MIGRATIONS.iter().map(|m| (m.number, m.checksum().bytes().to_vec())).collect();
+        assert_eq!(pending(&[]).unwrap().len(), MIGRATIONS.len());
+        assert!(pending(&now).unwrap().is_empty());
+        let newer = [now.clone(), vec![(known() + 1, vec![])]].concat();
+        assert!(matches!(pending(&newer), Err(Error::TooNew { .. })));
+        assert!(matches!(pending(&[(1, vec![0])]), Err(Error::Misuse(_))));
+    }
+}

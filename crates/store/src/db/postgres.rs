@@ -1,0 +1,400 @@
+//! PostgreSQL below the facade: two pools, a transaction that begins with its first statement, and the one-trip batch.
+//!
+//! Invariant: every transaction of the app role says whose it is (`app.tenant_id`, local to the transaction) before
+//! or with its first statement, so row-level security shows it that tenant alone. A connection goes back to its pool
+//! only after its transaction has ended; one that was abandoned half-way is closed.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use futures_util::future::join;
+use lantern_types::{Secret, TenantId};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Client, Config, NoTls, Statement};
+
+use super::tx::{Batch, Conn, Expect, Step, Tx, Work};
+use super::{Mode, PostgresOptions, Role, migrate};
+use crate::error::{Error, Result, Source};
+use crate::notify::Hint;
+use crate::value::{Row, Value};
+
+/// How long a caller waits for a connection before it is told to come back.
+const WAIT: Duration = Duration::from_secs(10);
+/// What the server enforces on every session of ours.
+const SESSION: &str = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000";
+
+/// The pools of the two roles that serve.
+pub(super) struct Pools {
+    app: Pool,
+    system: Pool,
+    config: Config,
+}
+
+impl Pools {
+    pub(super) async fn open(options: &PostgresOptions) -> Result<Self> {
+        let config = parse(&options.app_url)?;
+        let app = pool(config.clone(), options.connections.max(1))?;
+        let system = pool(parse(&options.system_url)?, (options.connections / 4).max(2))?;
+        migrate::check_postgres(app.get().await.map_err(pool_fault)?.as_ref()).await?;
+        drop(system.get().await.map_err(pool_fault)?);
+        Ok(Self { app, system, config })
+    }
+
+    /// How to connect as the app role, for the connection that listens.
+    pub(super) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The app role's pool, for the connection that notifies.
+    pub(super) const fn app(&self) -> &Pool {
+        &self.app
+    }
+
+    pub(super) async fn run<T>(&self, role: Role, mode: Mode, work: Work<T>) -> Result<(T, Vec<Hint>)> {
+        let pool = if role == Role::System { &self.system } else { &self.app };
+        let client = pool.get().await.map_err(pool_fault)?;
+        let mut tx = Tx::new(Conn::Postgres(Session::new(client, begin(role, mode))));
+        let outcome = work(&mut tx).await;
+        let settled = tx.settle(outcome);
+        if let Conn::Postgres(session) = tx.conn {
+            session.end(settled.is_ok() && mode == Mode::Write).await?;
+        }
+        settled
+    }
+
+    /// Sends `BEGIN`, the tenant, every statement and `COMMIT` as one write and reads all the answers. A count that
+    /// is not as expected is made an error inside the database, so that the `COMMIT` already on its way undoes all.
+    pub(super) async fn submit(&self, tenant: TenantId, batch: Batch) -> Result<(Vec<u64>, Vec<Hint>)> {
+        let client = self.app.get().await.map_err(pool_fault)?;
+        let statements = prepare_all(&client, &batch.steps).await?;
+        let session = Session::new(client, begin(Role::App(tenant), Mode::Write));
+        let counts = session.pipeline(tenant.into(), &batch.steps, &statements).await?;
+        Ok((counts, batch.hints))
+    }
+}
+
+/// The first message of a transaction. The tenant is 32 hex digits, so nothing in it needs quoting.
+fn begin(role: Role, mode: Mode) -> String {
+    let begin = match mode {
+        Mode::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        Mode::Write => "BEGIN",
+    };
+    match role {
+        Role::App(tenant) => format!("{begin}; SET LOCAL app.tenant_id = '{}'", hex::encode(tenant.bytes())),
+        _ => begin.to_owned(),
+    }
+}
+
+/// A pooled connection inside one transaction.
+pub(super) struct Session {
+    client: Option<Object>,
+    begin: String,
+    begun: bool,
+}
+
+impl Session {
+    const fn new(client: Object, begin: String) -> Self {
+        Self { client: Some(client), begin, begun: false }
+    }
+
+    fn client(&self) -> Result<&Object> {
+        self.client.as_ref().ok_or_else(|| Error::internal("a transaction was used after its end"))
+    }
+
+    /// Runs one request; the transaction's beginning travels with the first.
+    async fn send<T>(
+        &mut self,
+        request: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T> {
+        let first = !std::mem::replace(&mut self.begun, true);
+        let client = self.client()?;
+        if first {
+            let (begun, answer) = join(client.batch_execute(&self.begin), request(client)).await;
+            begun.map_err(fault)?;
+            answer.map_err(fault)
+        } else {
+            request(client).await.map_err(fault)
+        }
+    }
+
+    pub(super) async fn query(
+        &mut self,
+        sql: &str,
+        tenant: Option<&Value>,
+        params: &[Value],
+    ) -> Result<Vec<Row>> {
+        let statement = self.client()?.prepare_cached(sql).await.map_err(fault)?;
+        let params = bound(&statement, tenant, params)?;
+        let rows = self.send(async |client| client.query(&statement, &params).await).await?;
+        let names: Arc<[String]> = statement.columns().iter().map(|c| c.name().to_owned()).collect();
+        rows.iter().map(|row| read(row, &names)).collect()
+    }
+
+    pub(super) async fn execute(
+        &mut self,
+        sql: &str,
+        tenant: Option<&Value>,
+        params: &[Value],
+    ) -> Result<u64> {
+        let statement = self.client()?.prepare_cached(sql).await.map_err(fault)?;
+        let params = bound(&statement, tenant, params)?;
+        self.send(async |client| client.execute(&statement, &params).await).await
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) async fn prepare(&self, sql: &str) -> Result<()> {
+        self.client()?.prepare(sql).await.map(drop).map_err(fault)
+    }
+
+    async fn end(mut self, commit: bool) -> Result<()> {
+        if self.begun {
+            let end = if commit { "COMMIT" } else { "ROLLBACK" };
+            self.client()?.batch_execute(end).await.map_err(fault)?;
+        }
+        self.give_back();
+        Ok(())
+    }
+
+    async fn pipeline(mut self, tenant: Value, steps: &[Step], statements: &[Statement]) -> Result<Vec<u64>> {
+        self.begun = true;
+        let client = self.client()?;
+        let mut answers: Vec<Answer<'_>> = vec![Box::pin(control(client, &self.begin))];
+        for (step, statement) in steps.iter().zip(statements) {
+            answers.push(Box::pin(change(client, step, statement, &tenant)));
+        }
+        answers.push(Box::pin(control(client, "COMMIT")));
+        let answers = in_order(answers).await;
+        if answers.last().is_some_and(Result::is_ok) {
+            // Also after a failed statement: its `COMMIT` has ended the transaction by undoing it.
+            self.give_back();
+        }
+        let counts = answers.into_iter().collect::<Result<Vec<u64>>>()?;
+        Ok(counts.into_iter().skip(1).take(steps.len()).collect())
+    }
+
+    /// The transaction has ended: the connection may serve another.
+    fn give_back(&mut self) {
+        self.begun = false;
+    }
+}
+
+/// A transaction that was not ended leaves with its connection, which tells the server to undo it.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.begun
+            && let Some(client) = self.client.take()
+        {
+            drop(Object::take(client));
+        }
+    }
+}
+
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<u64>> + Send + 'a>>;
+
+async fn control(client: &Object, sql: &str) -> Result<u64> {
+    client.batch_execute(sql).await.map(|()| 0).map_err(fault)
+}
+
+async fn change(client: &Object, step: &Step, statement: &Statement, tenant: &Value) -> Result<u64> {
+    let params = bound(statement, Some(tenant), &step.params)?;
+    match (step.expect, client.query(statement, &params).await) {
+        (Expect::Rows(n), Ok(_)) => Ok(n),
+        (Expect::Any, Ok(rows)) => {
+            let count = rows.first().map(|row| row.try_get::<_, i64>(0)).transpose().map_err(fault)?;
+            Ok(count.unwrap_or_default().unsigned_abs())
+        }
+        (Expect::Rows(_), Err(e)) if e.code() == Some(&SqlState::DIVISION_BY_ZERO) => Err(Error::Conflict),
+        (_, Err(e)) => Err(fault(e)),
+    }
+}
+
+/// Polls all of them, always in their order: that is the order in which the driver sends them.
+async fn in_order(mut answers: Vec<Answer<'_>>) -> Vec<Result<u64>> {
+    let mut done: Vec<Option<Result<u64>>> = answers.iter().map(|_| None).collect();
+    std::future::poll_fn(move |cx| {
+        for (answer, slot) in answers.iter_mut().zip(&mut done) {
+            if slot.is_none()
+                && let Poll::Ready(result) = answer.as_mut().poll(cx)
+            {
+                *slot = Some(result);
+            }
+        }
+        if done.iter().all(Option::is_some) {
+            Poll::Ready(done.drain(..).flatten().collect())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// Prepares the counting form of each statement; only a connection's first batch of a kind waits for this.
+async fn prepare_all(client: &Object, steps: &[Step]) -> Result<Vec<Statement>> {
+    let mut statements = Vec::with_capacity(steps.len());
+    for step in steps {
+        let sql = counting(step.sql, step.expect);
+        statements.push(client.prepare_cached(&sql).await.map_err(fault)?);
+    }
+    Ok(statements)
+}
+
+/// The statement wrapped so that it answers its row count, and fails when that is not the expected one. The divisor
+/// comes from the rows themselves, so the planner cannot divide by zero ahead of time.
+fn counting(sql: &str, expect: Expect) -> String {
+    let answer = match expect {
+        Expect::Any => "count(*)".to_owned(),
+        Expect::Rows(n) => format!("1 / (CASE WHEN count(*) = {n} THEN 1 ELSE 0 END)"),
+    };
+    format!("WITH changed AS ({sql} RETURNING 1) SELECT {answer} FROM changed")
+}
+
+fn parse(url: &Secret<String>) -> Result<Config> {
+    let mut config: Config =
+        url.expose().parse().map_err(|e: tokio_postgres::Error| Error::Misuse(describe(&e)))?;
+    if config.get_options().is_none() {
+        config.options(SESSION);
+    }
+    config.application_name("lantern").connect_timeout(WAIT).keepalives_idle(Duration::from_secs(30));
+    Ok(config)
+}
+
+fn pool(config: Config, size: usize) -> Result<Pool> {
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    Pool::builder(Manager::from_config(config, NoTls, recycling))
+        .max_size(size)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(WAIT))
+        .create_timeout(Some(WAIT))
+        .build()
+        .map_err(Error::internal)
+}
+
+/// One connection of its own, without the session limits, for work that is done once.
+pub(super) async fn alone<T>(
+    url: &Secret<String>,
+    work: impl AsyncFnOnce(&Client) -> Result<T>,
+) -> Result<T> {
+    let config: Config =
+        url.expose().parse().map_err(|e: tokio_postgres::Error| Error::Misuse(describe(&e)))?;
+    let (client, connection) = config.connect(NoTls).await.map_err(fault)?;
+    let (answer, _closed) = join(
+        async move {
+            let answer = work(&client).await;
+            // Dropping the client ends the connection, and with it the other half of this join.
+            drop(client);
+            answer
+        },
+        connection,
+    )
+    .await;
+    answer
+}
+
+/// Runs SQL of a test's own making on a connection of its own.
+#[cfg(feature = "testing")]
+pub(crate) async fn run_as_owner(url: &Secret<String>, sql: String) -> Result<()> {
+    alone(url, async |client| client.batch_execute(&sql).await.map_err(fault)).await
+}
+
+/// The parameters of a statement. Checked here, because the driver would call a mistake of ours a lost connection.
+fn bound<'a>(
+    statement: &Statement,
+    tenant: Option<&'a Value>,
+    params: &'a [Value],
+) -> Result<Vec<&'a (dyn ToSql + Sync)>> {
+    let given: Vec<&Value> = tenant.into_iter().chain(params).collect();
+    let wanted = statement.params();
+    if given.len() == wanted.len() && given.iter().zip(wanted).all(|(value, ty)| fits(value, ty)) {
+        return Ok(given.into_iter().map(|value| value as &(dyn ToSql + Sync)).collect());
+    }
+    let given: Vec<_> = given.into_iter().map(kind).collect();
+    Err(Error::Misuse(format!("a statement wants the parameters {wanted:?} and was given {given:?}")))
+}
+
+fn fits(value: &Value, ty: &Type) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Int(_) => *ty == Type::INT8,
+        Value::Text(_) => *ty == Type::TEXT,
+        Value::Bytes(_) => *ty == Type::BYTEA,
+    }
+}
+
+/// A parameter's kind, for messages: never its content.
+const fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Int(_) => "int",
+        Value::Text(_) => "text",
+        Value::Bytes(_) => "bytes",
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Source> {
+        match self {
+            Self::Null => Ok(IsNull::Yes),
+            Self::Int(int) => int.to_sql(ty, out),
+            Self::Text(text) => text.to_sql(ty, out),
+            Self::Bytes(bytes) => bytes.to_sql(ty, out),
+        }
+    }
+    fn accepts(ty: &Type) -> bool {
+        matches!(*ty, Type::INT8 | Type::TEXT | Type::BYTEA)
+    }
+    to_sql_checked!();
+}
+
+fn read(row: &tokio_postgres::Row, names: &Arc<[String]>) -> Result<Row> {
+    let value = |(index, column): (usize, &tokio_postgres::Column)| {
+        let value = match *column.type_() {
+            Type::INT8 => row.try_get::<_, Option<i64>>(index).map(Value::from),
+            Type::INT4 => row.try_get::<_, Option<i32>>(index).map(|int| int.map(i64::from).into()),
+            Type::TEXT => row.try_get::<_, Option<String>>(index).map(Value::from),
+            Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(index).map(Value::from),
+            ref ty => return Err(Error::Misuse(format!("the schema has no columns of type {ty}"))),
+        };
+        value.map_err(fault)
+    };
+    let values = row.columns().iter().enumerate().map(value).collect::<Result<Vec<_>>>()?;
+    Ok(Row::new(Arc::clone(names), values))
+}
+
+fn pool_fault(error: PoolError) -> Error {
+    match error {
+        PoolError::Backend(e) => fault(e),
+        other => Error::unavailable(other),
+    }
+}
+
+fn describe(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// What a driver's error means to a caller.
+pub(super) fn fault(error: tokio_postgres::Error) -> Error {
+    let Some(code) = error.code() else {
+        return Error::Unavailable(error.into());
+    };
+    match code.code() {
+        "23505" | "23503" | "23001" => Error::Conflict,
+        "23502" | "23514" | "42501" | "42601" | "42P01" | "42703" => Error::Misuse(describe(&error)),
+        "53100" => Error::Full,
+        "XX001" | "XX002" => Error::Corrupt(error.into()),
+        // Serialization failures and deadlocks, lost connections, resources, operators: all of them pass.
+        other
+            if ["40", "08", "53", "55", "57", "58", "28", "3D"]
+                .iter()
+                .any(|class| other.starts_with(class)) =>
+        {
+            Error::Unavailable(error.into())
+        }
+        _ => Error::Internal(error.into()),
+    }
+}

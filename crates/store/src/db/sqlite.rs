@@ -1,0 +1,278 @@
+//! SQLite below the facade: opening a data folder, running a statement, and the two ways to run a transaction.
+//!
+//! Invariant: one connection writes (on its own thread, or inline); readers are opened read-only and see snapshots.
+//! WAL with `synchronous=FULL`: what has been answered survives a power cut. The folder's lock file is held from
+//! before the database is touched until after the last commit.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
+use tokio::sync::Semaphore;
+
+use super::tx::{Conn, Tx, Work};
+use super::writer::{Writer, poll_once};
+use super::{Mode, SqliteOptions, migrate};
+use crate::error::{Error, Result};
+use crate::notify::{Hint, Hub};
+use crate::value::{Row, Value};
+
+/// The database's name inside the data folder.
+const DATABASE: &str = "lantern.db";
+/// More than every statement of the product; a statement is then prepared once for each connection.
+const STATEMENTS_CACHED: usize = 256;
+
+/// A data folder: a writer thread and a few readers.
+pub(super) struct Files {
+    readers: Arc<Mutex<Vec<Tx>>>,
+    permits: Semaphore,
+    // Last, because fields close in this order and only a connection that writes can fold the WAL in at the end.
+    writer: Writer,
+}
+
+impl Files {
+    pub(super) fn open(dir: &Path, options: &SqliteOptions, hub: Hub) -> Result<Self> {
+        std::fs::create_dir_all(dir).map_err(|e| Error::file(format!("create {}", dir.display()), e))?;
+        let lock = lock(&dir.join("lock"))?;
+        let path = dir.join(DATABASE);
+        let mut writer = Connection::open(&path).map_err(fault)?;
+        prepare_writer(&mut writer, options)?;
+        let readers = (0..options.readers.max(1)).map(|_| open_reader(&path)).collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            permits: Semaphore::new(readers.len()),
+            readers: Arc::new(Mutex::new(readers)),
+            writer: Writer::start(writer, hub, lock)?,
+        })
+    }
+
+    pub(super) async fn write<T: Send + 'static>(&self, work: Work<T>) -> Result<T> {
+        self.writer.write(work).await
+    }
+
+    pub(super) async fn read<T: Send + 'static>(&self, work: Work<T>) -> Result<(T, Vec<Hint>)> {
+        let _permit = self.permits.acquire().await.map_err(Error::internal)?;
+        let idle = Arc::clone(&self.readers);
+        blocking(move || {
+            let reader = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            // A reader is missing only when an abandoned read still holds it.
+            let mut tx = reader.ok_or_else(|| Error::unavailable("every reader is busy"))?;
+            let answer = snapshot(&mut tx, work);
+            idle.lock().unwrap_or_else(PoisonError::into_inner).push(tx);
+            answer
+        })
+        .await
+    }
+}
+
+/// A database in memory, used on the caller's thread.
+pub(super) struct Inline {
+    // Held for one transaction, which cannot wait; so never across an await.
+    tx: Mutex<Tx>,
+}
+
+impl Inline {
+    pub(super) fn open() -> Result<Self> {
+        let mut conn = Connection::open_in_memory().map_err(fault)?;
+        configure(&conn)?;
+        migrate::sqlite(&mut conn, lantern_types::At::from_micros(0))?;
+        Ok(Self { tx: Mutex::new(Tx::new(Conn::Sqlite(conn))) })
+    }
+
+    pub(super) fn run<T>(&self, mode: Mode, work: Work<T>) -> Result<(T, Vec<Hint>)> {
+        let mut tx = self.tx.lock().unwrap_or_else(PoisonError::into_inner);
+        match mode {
+            Mode::Read => snapshot(&mut tx, work),
+            Mode::Write => {
+                batch(&tx, "BEGIN IMMEDIATE")?;
+                let answer = poll_once(&mut tx, work);
+                batch(&tx, if answer.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+                answer
+            }
+        }
+    }
+}
+
+/// Runs a closure on Tokio's blocking threads.
+pub(super) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(f).await.map_err(Error::internal)?
+}
+
+fn snapshot<T>(tx: &mut Tx, work: Work<T>) -> Result<(T, Vec<Hint>)> {
+    batch(tx, "BEGIN")?;
+    let answer = poll_once(tx, work);
+    batch(tx, "ROLLBACK")?;
+    answer
+}
+
+fn batch(tx: &Tx, sql: &str) -> Result<()> {
+    match &tx.conn {
+        Conn::Sqlite(conn) => conn.execute_batch(sql).map_err(fault),
+        Conn::Postgres(_) => Err(Error::internal("a foreign connection")),
+    }
+}
+
+fn prepare_writer(conn: &mut Connection, options: &SqliteOptions) -> Result<()> {
+    configure(conn)?;
+    migrate::check_sqlite(conn)?;
+    conn.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA cache_size = -16384;
+         PRAGMA wal_autocheckpoint = 4000;
+         PRAGMA journal_size_limit = 16777216;",
+    )
+    .map_err(fault)?;
+    migrate::sqlite(conn, options.now)?;
+    if let Some(pages) = options.pages_max {
+        conn.pragma_update(None, "max_page_count", pages).map_err(fault)?;
+    }
+    Ok(())
+}
+
+fn configure(conn: &Connection) -> Result<()> {
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    conn.execute_batch(
+        "PRAGMA busy_timeout = 5000;
+         PRAGMA foreign_keys = ON;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA temp_store = MEMORY;",
+    )
+    .map_err(fault)
+}
+
+fn open_reader(path: &Path) -> Result<Tx> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(fault)?;
+    configure(&conn)?;
+    conn.execute_batch("PRAGMA cache_size = -2048").map_err(fault)?;
+    Ok(Tx::new(Conn::Sqlite(conn)))
+}
+
+/// Takes the folder's lock and writes our process id into it, for whoever is refused.
+fn lock(path: &Path) -> Result<File> {
+    let doing = || format!("lock {}", path.display());
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|e| Error::file(doing(), e))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let holder = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(Error::Locked { holder });
+        }
+        Err(TryLockError::Error(e)) => return Err(Error::file(doing(), e)),
+    }
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(|e| Error::file(doing(), e))?;
+    Ok(file)
+}
+
+/// Every row of a statement. `tenant`, when there is one, is `$1` and `params` start at `$2`.
+pub(super) fn query(
+    conn: &Connection,
+    sql: &str,
+    tenant: Option<&Value>,
+    params: &[Value],
+) -> Result<Vec<Row>> {
+    let mut statement = conn.prepare_cached(sql).map_err(fault)?;
+    let names: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
+    bind(&mut statement, tenant, params)?;
+    let mut rows = statement.raw_query();
+    let mut out = Vec::new();
+    while let Some(row) = rows.next().map_err(fault)? {
+        let read = |column| row.get_ref(column).map_err(fault).and_then(value);
+        let values = (0..names.len()).map(read).collect::<Result<Vec<_>>>()?;
+        out.push(Row::new(Arc::clone(&names), values));
+    }
+    Ok(out)
+}
+
+/// How many rows a statement changed.
+pub(super) fn execute(conn: &Connection, sql: &str, tenant: Option<&Value>, params: &[Value]) -> Result<u64> {
+    let mut statement = conn.prepare_cached(sql).map_err(fault)?;
+    bind(&mut statement, tenant, params)?;
+    statement.raw_execute().map(|count| count as u64).map_err(fault)
+}
+
+#[cfg(feature = "testing")]
+pub(super) fn prepare(conn: &Connection, sql: &str) -> Result<()> {
+    conn.prepare(sql).map(drop).map_err(fault)
+}
+
+/// SQLite numbers `$3` by first appearance, not by its digits; so each is bound by its name.
+fn bind(statement: &mut CachedStatement<'_>, tenant: Option<&Value>, params: &[Value]) -> Result<()> {
+    for position in 1..=statement.parameter_count() {
+        let name = statement.parameter_name(position).unwrap_or_default();
+        let number = name.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
+        let value = match (number, tenant) {
+            (Some(1), Some(tenant)) => Some(tenant),
+            (Some(number), Some(_)) => number.checked_sub(2).and_then(|index| params.get(index)),
+            (Some(number), None) => number.checked_sub(1).and_then(|index| params.get(index)),
+            (None, _) => None,
+        };
+        let value =
+            value.ok_or_else(|| Error::Misuse(format!("nothing was given for parameter {name:?}")))?;
+        statement.raw_bind_parameter(position, value).map_err(fault)?;
+    }
+    Ok(())
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(int) => ValueRef::Integer(*int),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+fn value(stored: ValueRef<'_>) -> Result<Value> {
+    Ok(match stored {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(int) => Value::Int(int),
+        ValueRef::Text(text) => {
+            Value::Text(str::from_utf8(text).map_err(|e| Error::Corrupt(e.into()))?.to_owned())
+        }
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+        ValueRef::Real(_) => return Err(Error::Misuse("the schema has no floating numbers".to_owned())),
+    })
+}
+
+/// What a driver's error means to a caller.
+pub(super) fn fault(error: rusqlite::Error) -> Error {
+    use rusqlite::ffi;
+    let rusqlite::Error::SqliteFailure(failure, _) = &error else {
+        return Error::Internal(error.into());
+    };
+    match (failure.code, failure.extended_code) {
+        (ErrorCode::ConstraintViolation, ffi::SQLITE_CONSTRAINT_CHECK | ffi::SQLITE_CONSTRAINT_NOTNULL) => {
+            Error::Misuse(error.to_string())
+        }
+        (ErrorCode::ConstraintViolation, _) => Error::Conflict,
+        (ErrorCode::DiskFull, _) => Error::Full,
+        (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _) => Error::Corrupt(error.into()),
+        (
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::OutOfMemory
+            | ErrorCode::CannotOpen
+            | ErrorCode::ReadOnly
+            | ErrorCode::PermissionDenied,
+            _,
+        ) => Error::Unavailable(error.into()),
+        _ => Error::Internal(error.into()),
+    }
+}

@@ -1,0 +1,307 @@
+//! Transactions as callers see them, whichever database is below.
+//!
+//! Invariant: a [`TenantTx`] binds `$1` to its tenant and refuses a statement that does not mention `tenant_id` and
+//! `$1`. That is a textual net; on PostgreSQL row-level security is the wall behind it. A transaction in which any
+//! statement failed is undone even when its closure swallows the error, as PostgreSQL would do by itself.
+
+use lantern_policy::Scope;
+use lantern_types::RunId;
+use lantern_types::edge::BoxFuture;
+
+use super::{postgres, sqlite};
+use crate::error::{Error, Result};
+use crate::notify::Hint;
+use crate::value::{Row, Value};
+
+/// What runs inside a transaction. On SQLite it is polled exactly once.
+pub(super) type Work<T> = Box<dyn for<'a> FnOnce(&'a mut Tx) -> BoxFuture<'a, Result<T>> + Send>;
+
+/// A connection in a transaction, and what to announce once it has committed.
+pub(super) struct Tx {
+    pub(super) conn: Conn,
+    hints: Vec<Hint>,
+    failed: bool,
+}
+
+pub(super) enum Conn {
+    Sqlite(rusqlite::Connection),
+    Postgres(postgres::Session),
+}
+
+impl Tx {
+    pub(super) const fn new(conn: Conn) -> Self {
+        Self { conn, hints: Vec::new(), failed: false }
+    }
+
+    pub(super) async fn all(
+        &mut self,
+        sql: &str,
+        tenant: Option<&Value>,
+        params: &[Value],
+    ) -> Result<Vec<Row>> {
+        let rows = match &mut self.conn {
+            Conn::Sqlite(conn) => sqlite::query(conn, sql, tenant, params),
+            Conn::Postgres(session) => session.query(sql, tenant, params).await,
+        };
+        self.failed |= rows.is_err();
+        rows
+    }
+
+    async fn exec(&mut self, sql: &str, tenant: Option<&Value>, params: &[Value]) -> Result<u64> {
+        let count = match &mut self.conn {
+            Conn::Sqlite(conn) => sqlite::execute(conn, sql, tenant, params),
+            Conn::Postgres(session) => session.execute(sql, tenant, params).await,
+        };
+        self.failed |= count.is_err();
+        count
+    }
+
+    #[cfg(feature = "testing")]
+    pub(super) async fn prepare(&mut self, sql: &str) -> Result<()> {
+        match &mut self.conn {
+            Conn::Sqlite(conn) => sqlite::prepare(conn, sql),
+            Conn::Postgres(session) => session.prepare(sql).await,
+        }
+    }
+
+    /// Ends the use of this connection for one piece of work: its outcome and its hints, ready for the next.
+    pub(super) fn settle<T>(&mut self, outcome: Result<T>) -> Result<(T, Vec<Hint>)> {
+        let hints = std::mem::take(&mut self.hints);
+        let failed = std::mem::take(&mut self.failed);
+        match outcome {
+            Ok(_) if failed => {
+                Err(Error::Misuse("a transaction went on after one of its statements failed".to_owned()))
+            }
+            outcome => outcome.map(|value| (value, hints)),
+        }
+    }
+}
+
+/// A transaction on one tenant's rows.
+pub struct TenantTx<'t> {
+    tx: &'t mut Tx,
+    scope: Scope,
+    tenant: Value,
+}
+
+impl<'t> TenantTx<'t> {
+    pub(super) fn new(tx: &'t mut Tx, scope: Scope) -> Self {
+        Self { tx, scope, tenant: scope.tenant().into() }
+    }
+
+    /// The tenant this transaction belongs to.
+    pub const fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// The first row, if any. `$1` is the tenant; `params` start at `$2`.
+    pub async fn one(&mut self, sql: &'static str, params: &[Value]) -> Result<Option<Row>> {
+        Ok(self.all(sql, params).await?.into_iter().next())
+    }
+
+    /// Every row. `$1` is the tenant; `params` start at `$2`.
+    pub async fn all(&mut self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>> {
+        names_its_tenant(sql)?;
+        self.tx.all(sql, Some(&self.tenant), params).await
+    }
+
+    /// How many rows it changed. `$1` is the tenant; `params` start at `$2`.
+    pub async fn exec(&mut self, sql: &'static str, params: &[Value]) -> Result<u64> {
+        names_its_tenant(sql)?;
+        self.tx.exec(sql, Some(&self.tenant), params).await
+    }
+
+    /// At most `limit` rows of `base` (which ends in its `WHERE` and uses `$1` alone), narrowed by `filter`, in the
+    /// order of `order` (`created_at DESC, id DESC`).
+    pub async fn all_where(
+        &mut self,
+        base: &'static str,
+        filter: Where,
+        order: &'static str,
+        limit: u32,
+    ) -> Result<Vec<Row>> {
+        names_its_tenant(base)?;
+        let Where { sql, mut params } = filter;
+        params.push(limit.into());
+        let sql = format!("{base}{sql} ORDER BY {order} LIMIT ${}", params.len() + 1);
+        self.tx.all(&sql, Some(&self.tenant), &params).await
+    }
+
+    /// Announces, once this transaction has committed, that a run's journal has grown.
+    pub fn changed(&mut self, run: RunId) {
+        self.tx.hints.push(Hint::Changed(run));
+    }
+
+    /// Announces, once this transaction has committed, that a run wants a worker.
+    pub fn wake(&mut self, run: RunId) {
+        self.tx.hints.push(Hint::Wake(run));
+    }
+
+    pub(super) async fn submit(&mut self, batch: Batch) -> Result<Vec<u64>> {
+        let mut counts = Vec::with_capacity(batch.steps.len());
+        for step in batch.steps {
+            let count = self.tx.exec(step.sql, Some(&self.tenant), &step.params).await?;
+            if matches!(step.expect, Expect::Rows(n) if n != count) {
+                return Err(Error::Conflict);
+            }
+            counts.push(count);
+        }
+        self.tx.hints.extend(batch.hints);
+        Ok(counts)
+    }
+}
+
+/// A transaction across tenants. Made only by this crate, in `lease.rs` and `system.rs`.
+pub struct SystemTx<'t> {
+    tx: &'t mut Tx,
+}
+
+impl<'t> SystemTx<'t> {
+    pub(super) const fn new(tx: &'t mut Tx) -> Self {
+        Self { tx }
+    }
+
+    pub(crate) async fn one(&mut self, sql: &'static str, params: &[Value]) -> Result<Option<Row>> {
+        Ok(self.all(sql, params).await?.into_iter().next())
+    }
+
+    pub(crate) async fn all(&mut self, sql: &'static str, params: &[Value]) -> Result<Vec<Row>> {
+        self.tx.all(sql, None, params).await
+    }
+
+    pub(crate) async fn exec(&mut self, sql: &'static str, params: &[Value]) -> Result<u64> {
+        self.tx.exec(sql, None, params).await
+    }
+
+    /// Whether statements may use what only PostgreSQL has; asked by `dialect.rs` alone.
+    pub(crate) const fn is_postgres(&self) -> bool {
+        matches!(self.tx.conn, Conn::Postgres(_))
+    }
+}
+
+/// How many rows a statement of a batch must change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Exactly so many, or the whole batch is undone.
+    Rows(u64),
+    /// Any number.
+    Any,
+}
+
+/// A closed list of statements for [`Db::submit`](super::Db::submit), none of which returns rows.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub(super) steps: Vec<Step>,
+    pub(super) hints: Vec<Hint>,
+}
+
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) sql: &'static str,
+    pub(super) params: Vec<Value>,
+    pub(super) expect: Expect,
+}
+
+impl Batch {
+    /// No statements yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a statement. `$1` is the tenant; `params` start at `$2`. Put a guard first: what fails early costs least.
+    pub fn add(&mut self, sql: &'static str, params: Vec<Value>, expect: Expect) {
+        self.steps.push(Step { sql, params, expect });
+    }
+
+    /// Announces, once the batch has committed, that a run's journal has grown.
+    pub fn changed(&mut self, run: RunId) {
+        self.hints.push(Hint::Changed(run));
+    }
+
+    /// Announces, once the batch has committed, that a run wants a worker.
+    pub fn wake(&mut self, run: RunId) {
+        self.hints.push(Hint::Wake(run));
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        self.steps.iter().try_for_each(|step| names_its_tenant(step.sql))
+    }
+}
+
+/// The conditions of a list, each on a column that the code names and with a placeholder for what the caller brings.
+#[derive(Debug, Default)]
+pub struct Where {
+    sql: String,
+    params: Vec<Value>,
+}
+
+impl Where {
+    /// No condition beyond the tenant's.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn bind(&mut self, value: Value) -> String {
+        self.params.push(value);
+        format!("${}", self.params.len() + 1)
+    }
+
+    /// `column = value`; no condition when `value` is `None`.
+    pub fn eq(mut self, column: &'static str, value: Option<impl Into<Value>>) -> Self {
+        if let Some(value) = value {
+            let placeholder = self.bind(value.into());
+            self.sql.extend([" AND ", column, " = ", &placeholder]);
+        }
+        self
+    }
+
+    /// Rows that come after `last` in descending order of both columns: the next page.
+    pub fn before(
+        mut self,
+        columns: (&'static str, &'static str),
+        last: Option<(impl Into<Value>, impl Into<Value>)>,
+    ) -> Self {
+        if let Some((first, second)) = last {
+            let (one, two) = (self.bind(first.into()), self.bind(second.into()));
+            self.sql.extend([" AND (", columns.0, ", ", columns.1, ") < (", &one, ", ", &two, ")"]);
+        }
+        self
+    }
+}
+
+/// Refuses a statement that is not bound to its tenant.
+fn names_its_tenant(sql: &'static str) -> Result<()> {
+    let bound = sql.split("$1").skip(1).any(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()));
+    if bound && sql.contains("tenant_id") {
+        return Ok(());
+    }
+    Err(Error::Misuse(format!("a tenant's statement must mention tenant_id and $1: {sql}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_without_its_tenant_is_refused() {
+        for (sql, fine) in [
+            ("SELECT 1 FROM runs WHERE tenant_id = $1", true),
+            ("SELECT 1 FROM runs WHERE id = $1", false),
+            ("SELECT 1 FROM runs WHERE tenant_id = $10", false),
+            ("SELECT 1 FROM runs WHERE tenant_id = $12 AND id = $1", true),
+            ("SELECT tenant_id FROM runs", false),
+        ] {
+            assert_eq!(names_its_tenant(sql).is_ok(), fine, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_filter_numbers_its_placeholders_from_two() {
+        let filter = Where::new()
+            .eq("status", Some("queued"))
+            .eq("agent", None::<&str>)
+            .before(("created_at", "id"), Some((5_i64, 6_i64)));
+        assert_eq!(filter.sql, " AND status = $2 AND (created_at, id) < ($3, $4)");
+        assert_eq!(filter.params, [Value::from("queued"), Value::Int(5), Value::Int(6)]);
+    }
+}

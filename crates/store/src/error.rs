@@ -1,0 +1,95 @@
+//! The store's one error: a variant for each thing a caller can do about it.
+//!
+//! Drivers' own errors travel inside as sources and never in a signature. "Not found" is not an error here: reads
+//! answer `Option`.
+
+use std::error::Error as StdError;
+
+/// What the store's functions answer with.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error below, whose type is nobody's business.
+pub type Source = Box<dyn StdError + Send + Sync>;
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else was first: a guard or a unique key said no. Nothing was written; read again, then decide.
+    #[error("the row has changed, or one like it exists")]
+    Conflict,
+    /// It did not happen for a reason that passes (a full queue, a lost connection, a busy database). Try again.
+    /// A connection lost in the middle of a commit leaves the outcome open: read the head before repeating.
+    #[error("the database cannot answer now")]
+    Unavailable(#[source] Source),
+    /// The disk, or the space the database may take, is full. Nothing was written, and reads still work.
+    #[error("there is no space left for the database")]
+    Full,
+    /// Another process has this data folder open.
+    #[error("the data folder is in use by another process{}", holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Locked {
+        /// Its process id, when it could be read.
+        holder: Option<u32>,
+    },
+    /// The database file is damaged: restore it from a backup.
+    #[error("the database file is damaged")]
+    Corrupt(#[source] Source),
+    /// The file is a healthy database of some other program.
+    #[error("the database belongs to another program")]
+    Foreign,
+    /// The schema was migrated by a newer build than this one: run that build.
+    #[error("the database has schema {found}, and this build knows {known}")]
+    TooNew {
+        /// The number of the newest migration in the database.
+        found: i64,
+        /// The number of the newest migration in this build.
+        known: i64,
+    },
+    /// The schema is older than this build needs: run `lantern migrate`.
+    #[error("the database has schema {found}, and this build needs {known}: run `lantern migrate`")]
+    TooOld {
+        /// The number of the newest migration in the database.
+        found: i64,
+        /// The number of the newest migration in this build.
+        known: i64,
+    },
+    /// The caller broke a rule of this crate: a statement without its tenant, a wrong type, a missing role.
+    #[error("misuse of the store: {0}")]
+    Misuse(String),
+    /// Sealed bytes could not be opened: another key sealed them, they were shredded, or somebody changed them.
+    #[error("sealed data could not be opened: {0}")]
+    Sealed(&'static str),
+    /// The operating system refused a file of the data folder.
+    #[error("{doing}")]
+    File {
+        /// What was being done, with the path.
+        doing: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A fault of ours. A human should look.
+    #[error("the store failed")]
+    Internal(#[source] Source),
+}
+
+impl Error {
+    /// For a reason that passes.
+    pub(crate) fn unavailable(why: impl Into<Source>) -> Self {
+        Self::Unavailable(why.into())
+    }
+    /// For a fault of ours.
+    pub(crate) fn internal(why: impl Into<Source>) -> Self {
+        Self::Internal(why.into())
+    }
+    /// For a file that could not be read or written; a full disk is told apart.
+    pub(crate) fn file(doing: impl Into<String>, source: std::io::Error) -> Self {
+        match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::File { doing: doing.into(), source },
+        }
+    }
+    /// Whether the same call may succeed later without anybody changing anything.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Full)
+    }
+}

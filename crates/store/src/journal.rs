@@ -1,0 +1,384 @@
+//! A run's journal: the only place where a run's state changes.
+//!
+//! Invariant: an append writes one journal row and one guarded update of the run, in one transaction. The guard
+//! (epoch, version, and the pokes when the run is let go) is fence, optimistic lock and projection in one statement;
+//! when it does not hold, nothing is written. Rows are never edited. The chain is computed by the caller and only
+//! written here.
+
+use lantern_policy::Scope;
+use lantern_types::*;
+
+use crate::blob;
+use crate::db::{Batch, Db, Expect, TenantTx};
+use crate::error::{Error, Result};
+use crate::outbox::{self, NewOutbox};
+use crate::value::{Row, Value};
+
+pub use crate::runs::{RunFilter, RunRow, head, head_in, list};
+
+/// The event format that is written.
+pub const FORMAT: i64 = 1;
+
+/// A run and its first append.
+#[derive(Clone, Debug)]
+pub struct NewRun {
+    /// Minted, or brought by the caller.
+    pub id: RunId,
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Its name at this time, kept for lists.
+    pub agent_name: String,
+    /// The version that runs.
+    pub agent_version_id: VersionId,
+    /// The status after the first events.
+    pub status: &'static str,
+    /// What started it: `api`, `child`, ….
+    pub trigger_kind: String,
+    /// The run that started it, with the step that waits for it.
+    pub parent: Option<(RunId, String)>,
+    /// The conversation it belongs to.
+    pub session_id: Option<SessionId>,
+    /// How many ancestors it has.
+    pub depth: u32,
+    /// JSON.
+    pub labels: String,
+    /// A second run with this key is the first one.
+    pub idempotency_key: Option<String>,
+    /// How many events the first append holds; they are numbered from 1.
+    pub n: i64,
+    /// The event envelopes, one JSON object a line.
+    pub bytes: Vec<u8>,
+    /// The stored body: see [`Vault`](crate::Vault).
+    pub body: Option<Vec<u8>>,
+    /// The chain after the first append.
+    pub chain: ChainHead,
+    /// When; also when it is due for a worker.
+    pub at: At,
+}
+
+/// What became of a new run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It was written and is due.
+    New,
+    /// Nothing was written: this run has the same idempotency key.
+    Existing(RunId),
+}
+
+/// The run's row as it must read after an append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Projection {
+    /// The contract's word.
+    pub status: &'static str,
+    /// Settled cost.
+    pub spent: MicroUsd,
+    /// Reserved for steps in flight.
+    pub held: MicroUsd,
+    /// Prompt tokens.
+    pub tokens_in: i64,
+    /// Completion tokens.
+    pub tokens_out: i64,
+    /// When it first ran.
+    pub started_at: Option<At>,
+    /// When it ended; set exactly when it has ended.
+    pub finished_at: Option<At>,
+    /// Why it failed.
+    pub error_code: Option<String>,
+}
+
+/// Letting a run go with an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// When somebody must look again; `None` waits for a poke alone.
+    pub wake_at: Option<At>,
+    /// The pokes that were seen: one more, and the run is not let go.
+    pub pokes: i64,
+}
+
+/// Events to be added by the holder of a lease.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The run.
+    pub run: RunId,
+    /// The lease under which it is driven.
+    pub epoch: i64,
+    /// The last seq before this append.
+    pub expected_version: i64,
+    /// How many events.
+    pub n: i64,
+    /// When.
+    pub at: At,
+    /// The event envelopes, one JSON object a line.
+    pub bytes: Vec<u8>,
+    /// The stored body: see [`Vault`](crate::Vault).
+    pub body: Option<Vec<u8>>,
+    /// The chain after this append.
+    pub chain: ChainHead,
+    /// The run's row after this append.
+    pub projection: Projection,
+    /// Inbox rows that these events took in.
+    pub drained: Vec<InboxId>,
+    /// What must go out because of these events.
+    pub outbox: Vec<NewOutbox>,
+    /// Lets the run go in the same transaction.
+    pub release: Option<Release>,
+}
+
+/// An append that is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The last seq now.
+    pub version: i64,
+}
+
+/// One stored append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The seq of its first event.
+    pub first_seq: i64,
+    /// How many events.
+    pub n: i64,
+    /// When.
+    pub at: At,
+    /// The event format.
+    pub format: i64,
+    /// The event envelopes.
+    pub bytes: Vec<u8>,
+    /// The stored body.
+    pub body: Option<Vec<u8>>,
+    /// The chain after it.
+    pub chain: ChainHead,
+}
+
+const BY_KEY: &str = "SELECT id FROM runs WHERE tenant_id = $1 AND idempotency_key = $2";
+const CREATE: &str =
+    "INSERT INTO runs (tenant_id, id, agent_id, agent_name, agent_version_id, status, trigger_kind,
+    version, chain, owner, epoch, pokes, wake_at, spent, held, tokens_in, tokens_out, created_at, started_at,
+    finished_at, parent_run_id, parent_step, session_id, depth, labels, error_code, idempotency_key)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, 0, 0, $10, 0, 0, 0, 0, $10, NULL,
+    NULL, $11, $12, $13, $14, $15, NULL, $16)
+    ON CONFLICT (tenant_id, idempotency_key) DO NOTHING";
+const INSERT: &str = "INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const GUARD: &str =
+    "UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
+    tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14
+    WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL";
+const GUARD_AND_FINISH: &str = "UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9,
+    tokens_in = $10, tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14,
+    owner = NULL, wake_at = NULL
+    WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL";
+const GUARD_AND_RELEASE: &str =
+    "UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9,
+    tokens_in = $10, tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14,
+    owner = NULL, wake_at = $16
+    WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL AND pokes = $15";
+const DRAIN: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2 AND id = $3";
+const READ: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
+    WHERE tenant_id = $1 AND run_id = $2 AND first_seq + n > $3 ORDER BY first_seq LIMIT $4";
+const FIRST: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
+    WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq LIMIT 1";
+const LAST: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
+    WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq DESC LIMIT 1";
+const FINISHED: &str =
+    "SELECT 1 AS finished FROM runs WHERE tenant_id = $1 AND id = $2 AND finished_at IS NOT NULL";
+const BODIES: &str = "SELECT body FROM journal WHERE tenant_id = $1 AND run_id = $2 AND body IS NOT NULL";
+const DELETE_JOURNAL: &str = "DELETE FROM journal WHERE tenant_id = $1 AND run_id = $2";
+const DELETE_INBOX: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2";
+const DELETE_OUTBOX: &str = "DELETE FROM outbox WHERE tenant_id = $1 AND run_id = $2";
+const DELETE_RUN: &str = "DELETE FROM runs WHERE tenant_id = $1 AND id = $2";
+
+/// Every statement of this file.
+#[cfg(feature = "testing")]
+pub(crate) const STATEMENTS: &[&str] = &[
+    BY_KEY,
+    CREATE,
+    INSERT,
+    GUARD,
+    GUARD_AND_FINISH,
+    GUARD_AND_RELEASE,
+    DRAIN,
+    READ,
+    FIRST,
+    LAST,
+    FINISHED,
+    BODIES,
+    DELETE_JOURNAL,
+    DELETE_INBOX,
+    DELETE_OUTBOX,
+    DELETE_RUN,
+];
+
+/// Writes a run and its first append. A run of the same idempotency key is answered instead; a run of the same id is
+/// a `Conflict`, and so is an agent or version that is not there.
+pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
+    let id = run.id;
+    let first = Stored {
+        first_seq: 1,
+        n: run.n,
+        at: run.at,
+        format: FORMAT,
+        bytes: run.bytes,
+        body: run.body,
+        chain: run.chain,
+    };
+    let (parent, step) = run.parent.unzip();
+    let params = [
+        id.into(),
+        run.agent_id.into(),
+        run.agent_name.into(),
+        run.agent_version_id.into(),
+        run.status.into(),
+        run.trigger_kind.into(),
+        run.n.into(),
+        run.chain.into(),
+        run.at.into(),
+        parent.into(),
+        step.into(),
+        run.session_id.into(),
+        run.depth.into(),
+        run.labels.into(),
+        run.idempotency_key.clone().into(),
+    ];
+    if tx.exec(CREATE, &params).await? == 0 {
+        let existing = tx.one(BY_KEY, &[run.idempotency_key.into()]).await?.ok_or(Error::Conflict)?;
+        return Ok(Created::Existing(existing.id("id")?));
+    }
+    tx.exec(INSERT, &row(id, first)).await?;
+    tx.wake(id);
+    tx.changed(id);
+    Ok(Created::New)
+}
+
+/// Adds events to a run that its caller holds. `Conflict` when the lease or the version has moved on (or, with
+/// `release`, when a poke came in between): then nothing was written. A caller that gets it with `release` repeats
+/// without; a second `Conflict` means that the run is somebody else's.
+pub async fn append(db: &Db, scope: Scope, append: Append) -> Result<Appended> {
+    let version = append.expected_version.saturating_add(append.n);
+    db.submit(scope, batch(append, version)).await?;
+    Ok(Appended { version })
+}
+
+fn batch(append: Append, version: i64) -> Batch {
+    let run = append.run;
+    let first_seq = append.expected_version.saturating_add(1);
+    let mut batch = Batch::new();
+    let mut guard = vec![run.into(), append.epoch.into(), append.expected_version.into(), version.into()];
+    guard.push(append.chain.into());
+    let finished = append.projection.finished_at.is_some();
+    guard.extend(projected(append.projection));
+    // The guard goes first: on PostgreSQL it takes the run's lock, and a stale holder fails before it writes.
+    match append.release {
+        // A finished run has no driver: nothing may claim it again.
+        None if finished => batch.add(GUARD_AND_FINISH, guard, Expect::Rows(1)),
+        None => batch.add(GUARD, guard, Expect::Rows(1)),
+        Some(release) => {
+            guard.extend([release.pokes.into(), release.wake_at.into()]);
+            batch.add(GUARD_AND_RELEASE, guard, Expect::Rows(1));
+            batch.wake(run);
+        }
+    }
+    let added = Stored {
+        first_seq,
+        n: append.n,
+        at: append.at,
+        format: FORMAT,
+        bytes: append.bytes,
+        body: append.body,
+        chain: append.chain,
+    };
+    batch.add(INSERT, row(run, added), Expect::Rows(1));
+    for id in append.drained {
+        // A row that is gone was drained by an append whose answer was lost; its input is in the journal.
+        batch.add(DRAIN, vec![run.into(), id.into()], Expect::Any);
+    }
+    for new in append.outbox {
+        outbox::add(&mut batch, run, new);
+    }
+    batch.changed(run);
+    batch
+}
+
+fn projected(to: Projection) -> [Value; 8] {
+    [
+        to.status.into(),
+        to.spent.into(),
+        to.held.into(),
+        to.tokens_in.into(),
+        to.tokens_out.into(),
+        to.started_at.into(),
+        to.finished_at.into(),
+        to.error_code.into(),
+    ]
+}
+
+fn row(run: RunId, stored: Stored) -> Vec<Value> {
+    vec![
+        run.into(),
+        stored.first_seq.into(),
+        stored.n.into(),
+        stored.at.into(),
+        stored.format.into(),
+        stored.bytes.into(),
+        stored.body.into(),
+        stored.chain.into(),
+    ]
+}
+
+/// At most `limit` appends that hold the event `from_seq` or later ones, oldest first. The first of them may begin
+/// before `from_seq`.
+pub async fn read(db: &Db, scope: Scope, run: RunId, from_seq: i64, limit: u32) -> Result<Vec<Stored>> {
+    db.read(scope, move |tx| {
+        Box::pin(async move {
+            let params = [run.into(), from_seq.into(), limit.into()];
+            tx.all(READ, &params).await?.into_iter().map(stored).collect()
+        })
+    })
+    .await
+}
+
+/// The first and the last append of each of these runs, in the order asked: a run's input and its outcome. A run
+/// with one append has the same one twice; a run that is not there is `None`.
+pub async fn ends(db: &Db, scope: Scope, runs: Vec<RunId>) -> Result<Vec<Option<(Stored, Stored)>>> {
+    db.read(scope, move |tx| {
+        Box::pin(async move {
+            let mut ends = Vec::with_capacity(runs.len());
+            for run in runs {
+                let first = tx.one(FIRST, &[run.into()]).await?.map(stored).transpose()?;
+                let last = tx.one(LAST, &[run.into()]).await?.map(stored).transpose()?;
+                ends.push(first.zip(last));
+            }
+            Ok(ends)
+        })
+    })
+    .await
+}
+
+/// Deletes a run that has finished, with everything that belongs to it, and answers the blobs that it named, for
+/// [`Vault::discard`](crate::Vault::discard) after the commit. `None`, and nothing deleted, when it is not there or
+/// has not finished.
+pub async fn delete(tx: &mut TenantTx<'_>, run: RunId) -> Result<Option<Vec<Digest>>> {
+    if tx.one(FINISHED, &[run.into()]).await?.is_none() {
+        return Ok(None);
+    }
+    let mut blobs = Vec::new();
+    for mut row in tx.all(BODIES, &[run.into()]).await? {
+        blobs.extend(row.take_bytes("body")?.as_deref().and_then(blob::named));
+    }
+    for sql in [DELETE_JOURNAL, DELETE_INBOX, DELETE_OUTBOX, DELETE_RUN] {
+        tx.exec(sql, &[run.into()]).await?;
+    }
+    Ok(Some(blobs))
+}
+
+fn stored(mut row: Row) -> Result<Stored> {
+    Ok(Stored {
+        first_seq: row.int("first_seq")?,
+        n: row.int("n")?,
+        at: row.at("at")?,
+        format: row.int("format")?,
+        chain: row.chain("chain")?,
+        body: row.take_bytes("body")?,
+        bytes: row.take_bytes("bytes")?.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,121 @@
+//! The master key: 32 bytes from the operator, or from a file of mode 0600 that is made at the first start.
+//!
+//! Invariant: there is no default key. A key file is made once, whole, and never written over; a file that others can
+//! read is refused. Keys for other purposes are derived, so that no two purposes share one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use lantern_types::Secret;
+use lantern_types::edge::IdGen;
+use zeroize::Zeroize as _;
+
+use crate::error::{Error, Result};
+
+/// The key file's name inside the data folder.
+const FILE: &str = "lantern.key";
+
+/// The master key.
+#[derive(Clone)]
+pub struct Keys {
+    master: Secret<[u8; 32]>,
+}
+
+impl Keys {
+    /// The operator's key when there is one (32 bytes as hex or base64), else the data folder's key file, which is
+    /// made when it is not there.
+    pub fn from_env_or_file(
+        credential_key: Option<&Secret<String>>,
+        data_dir: &Path,
+        ids: &dyn IdGen,
+    ) -> Result<Self> {
+        if let Some(text) = credential_key {
+            return Self::parse(text.expose()).ok_or_else(|| {
+                Error::Misuse("the credential key is not 32 bytes as hex or base64".to_owned())
+            });
+        }
+        let path = data_dir.join(FILE);
+        if !path.exists() {
+            make(&path, ids).map_err(|e| Error::file(format!("make {}", path.display()), e))?;
+        }
+        Self::load(&path)
+    }
+
+    /// A key for tests and simulation, from seeded randomness.
+    pub fn from_ids(ids: &dyn IdGen) -> Self {
+        let mut master = [0; 32];
+        ids.fill(&mut master);
+        Self { master: Secret::new(master) }
+    }
+
+    fn load(path: &Path) -> Result<Self> {
+        let fail = |e| Error::file(format!("read {}", path.display()), e);
+        let mode = fs::metadata(path).map_err(fail)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            let advice = format!("{} is readable by others: run `chmod 600` on it", path.display());
+            return Err(Error::Misuse(advice));
+        }
+        let mut text = fs::read_to_string(path).map_err(fail)?;
+        let keys = Self::parse(text.trim());
+        text.zeroize();
+        keys.ok_or_else(|| Error::Misuse(format!("{} does not hold a key", path.display())))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let decoded = hex::decode(text).ok().filter(|bytes| bytes.len() == 32).or_else(|| {
+            [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD]
+                .iter()
+                .find_map(|alphabet| alphabet.decode(text).ok())
+        });
+        let mut bytes = decoded?;
+        let master = <[u8; 32]>::try_from(bytes.as_slice()).ok();
+        bytes.zeroize();
+        master.map(|master| Self { master: Secret::new(master) })
+    }
+
+    /// A key for one purpose, by HKDF-SHA256: the same for the same label, and of no use for finding another.
+    pub fn derive(&self, label: &str) -> Result<Secret<[u8; 32]>> {
+        let mut key = [0; 32];
+        Salt::new(HKDF_SHA256, b"lantern/1")
+            .extract(self.master.expose())
+            .expand(&[label.as_bytes()], Length32)
+            .and_then(|okm| okm.fill(&mut key))
+            .map_err(|_| Error::internal("key derivation failed"))?;
+        Ok(Secret::new(key))
+    }
+}
+
+struct Length32;
+
+impl KeyType for Length32 {
+    fn len(&self) -> usize {
+        32
+    }
+}
+
+/// Writes a new key under another name, syncs it, and links it into place; the link fails when somebody was first,
+/// and their key stands.
+fn make(path: &Path, ids: &dyn IdGen) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut key = [0; 32];
+    ids.fill(&mut key);
+    let mut text = hex::encode(key);
+    key.zeroize();
+    let partial = path.with_extension(format!("{}.part", std::process::id()));
+    drop(fs::remove_file(&partial));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+    let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
+    text.zeroize();
+    let linked = written.and_then(|()| match fs::hard_link(&partial, path) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        linked => linked,
+    });
+    fs::remove_file(&partial)?;
+    linked.and_then(|()| File::open(folder)?.sync_all())
+}

@@ -1,0 +1,171 @@
+//! Who drives which run: one lease row for each process, an owner and an epoch on each run.
+//!
+//! Invariant: a run is claimed by one process at a time, and every claim raises its epoch; appends of an earlier
+//! epoch fail. A process that misses its beats loses all its runs at once and must register anew under another id.
+//! Runs need no renewal of their own.
+
+use lantern_policy::Scope;
+use lantern_types::*;
+
+use crate::db::{Db, SystemTx};
+use crate::dialect;
+use crate::error::Result;
+use crate::value::Row;
+
+/// A process that may claim runs, until it misses its beats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessLease {
+    /// The process.
+    pub process: ProcessId,
+    /// Until when, unless it beats before.
+    pub expires_at: At,
+}
+
+/// A run that this process now drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Its tenant's scope.
+    pub scope: Scope,
+    /// The run.
+    pub run: RunId,
+    /// What its appends must carry.
+    pub epoch: i64,
+    /// The last event's seq.
+    pub version: i64,
+    /// The chain after the last append.
+    pub chain: ChainHead,
+    /// The pokes so far.
+    pub pokes: i64,
+}
+
+const REGISTER: &str = "INSERT INTO processes (id, started_at, expires_at) VALUES ($1, $2, $3)";
+const BEAT: &str = "UPDATE processes SET expires_at = $3 WHERE id = $1 AND expires_at > $2";
+const EXPIRED: &str = "SELECT id FROM processes WHERE expires_at <= $1";
+const OTHERS: &str = "SELECT id FROM processes WHERE id <> $1";
+const FORGET: &str = "DELETE FROM processes WHERE id = $1";
+const FORGET_EXPIRED: &str = "DELETE FROM processes WHERE id = $1 AND expires_at <= $2";
+const ORPHAN: &str = "UPDATE runs SET owner = NULL, wake_at = $2 WHERE owner = $1";
+const POKED: &str = "SELECT DISTINCT r.tenant_id, r.id FROM inbox i
+    JOIN runs r ON r.tenant_id = i.tenant_id AND r.id = i.run_id WHERE r.owner = $1";
+const RELEASE: &str = "UPDATE runs SET owner = NULL, wake_at = $6
+    WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND pokes = $5 AND owner IS NOT NULL";
+
+/// Every statement of this file that runs across tenants.
+#[cfg(feature = "testing")]
+pub(crate) const SYSTEM_STATEMENTS: &[&str] =
+    &[REGISTER, BEAT, EXPIRED, OTHERS, FORGET, FORGET_EXPIRED, ORPHAN, POKED];
+/// Every statement of this file that runs for one tenant.
+#[cfg(feature = "testing")]
+pub(crate) const STATEMENTS: &[&str] = &[RELEASE];
+
+/// Enters a process. Its id is minted anew at every start.
+pub async fn register(db: &Db, process: ProcessId, now: At, ttl: Dur) -> Result<ProcessLease> {
+    let expires_at = now + ttl;
+    db.system_write(move |tx| {
+        Box::pin(async move { tx.exec(REGISTER, &[process.into(), now.into(), expires_at.into()]).await })
+    })
+    .await?;
+    Ok(ProcessLease { process, expires_at })
+}
+
+/// Prolongs a lease. `false` when it had run out: its runs may be somebody else's, so the process must drop them all
+/// and register under a new id.
+pub async fn beat(db: &Db, process: ProcessId, now: At, ttl: Dur) -> Result<bool> {
+    let params = [process.into(), now.into(), (now + ttl).into()];
+    db.system_write(move |tx| Box::pin(async move { Ok(tx.exec(BEAT, &params).await? == 1) })).await
+}
+
+/// Takes at most `limit` due runs, longest due first, after setting free the runs of processes that missed their
+/// beats.
+pub async fn claim(db: &Db, process: ProcessId, now: At, limit: u32) -> Result<Vec<Claimed>> {
+    db.system_write(move |tx| {
+        Box::pin(async move {
+            for row in tx.all(EXPIRED, &[now.into()]).await? {
+                let dead: ProcessId = row.id("id")?;
+                // A beat that came in between keeps the row, and with it the runs.
+                if tx.exec(FORGET_EXPIRED, &[dead.into(), now.into()]).await? == 1 {
+                    tx.exec(ORPHAN, &[dead.into(), now.into()]).await?;
+                }
+            }
+            let rows = dialect::claim(tx, &[process.into(), now.into(), limit.into()]).await?;
+            rows.iter().map(claimed).collect()
+        })
+    })
+    .await
+}
+
+/// Sets free the runs of every other process, at once. Only for a data folder, whose lock proves the others dead.
+pub async fn expire_others(db: &Db, process: ProcessId, now: At) -> Result<()> {
+    db.system_write(move |tx| {
+        Box::pin(async move {
+            for row in tx.all(OTHERS, &[process.into()]).await? {
+                orphan(tx, row.id("id")?, now).await?;
+            }
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// Gives up everything at shutdown: the process's runs are due at once, for whoever is there.
+pub async fn surrender(db: &Db, process: ProcessId, now: At) -> Result<()> {
+    db.system_write(move |tx| Box::pin(orphan(tx, process, now))).await?;
+    db.hub().wake();
+    Ok(())
+}
+
+/// The runs of this process in whose inbox something lies.
+pub async fn poked(db: &Db, process: ProcessId) -> Result<Vec<(Scope, RunId)>> {
+    db.system_read(move |tx| {
+        Box::pin(async move {
+            let rows = tx.all(POKED, &[process.into()]).await?;
+            rows.iter().map(|row| Ok((Scope::of_lease(row.id("tenant_id")?), row.id("id")?))).collect()
+        })
+    })
+    .await
+}
+
+/// What the holder of a run knows of it when letting go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The run.
+    pub run: RunId,
+    /// The lease.
+    pub epoch: i64,
+    /// The last event's seq.
+    pub version: i64,
+    /// The pokes that were seen.
+    pub pokes: i64,
+}
+
+/// Lets a run go until `wake_at` or a poke. `false`, and it is still held, when a poke or an append came in between,
+/// or when it was somebody else's already.
+pub async fn release(db: &Db, scope: Scope, held: Held, wake_at: Option<At>) -> Result<bool> {
+    let params = [held.run.into(), held.epoch.into(), held.version.into(), held.pokes.into(), wake_at.into()];
+    db.write(scope, move |tx| {
+        Box::pin(async move {
+            let released = tx.exec(RELEASE, &params).await? == 1;
+            if released {
+                tx.wake(held.run);
+            }
+            Ok(released)
+        })
+    })
+    .await
+}
+
+async fn orphan(tx: &mut SystemTx<'_>, process: ProcessId, now: At) -> Result<()> {
+    tx.exec(FORGET, &[process.into()]).await?;
+    tx.exec(ORPHAN, &[process.into(), now.into()]).await.map(drop)
+}
+
+fn claimed(row: &Row) -> Result<Claimed> {
+    Ok(Claimed {
+        scope: Scope::of_lease(row.id("tenant_id")?),
+        run: row.id("id")?,
+        epoch: row.int("epoch")?,
+        version: row.int("version")?,
+        chain: row.chain("chain")?,
+        pokes: row.int("pokes")?,
+    })
+}

@@ -1,0 +1,238 @@
+//! Hints that something was committed: workers wake for new work, event streams read on.
+//!
+//! Invariant: a hint is told only after its commit, carries no data, and may be lost or repeated. Whoever waits for
+//! one also polls, so the database stays the only truth.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use lantern_types::RunId;
+use tokio::sync::{broadcast, mpsc, watch};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hint {
+    /// A run's journal has grown.
+    Changed(RunId),
+    /// A run wants a worker: it is new, or something lies in its inbox.
+    Wake(RunId),
+}
+
+/// Text of a model call as it arrives: best effort, never stored, made whole by the event that settles the step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// The run.
+    pub run: RunId,
+    /// The step.
+    pub step: String,
+    /// Which send of it: a retry begins anew.
+    pub generation: u32,
+    /// Bytes of the reply before this piece.
+    pub offset: u64,
+    /// The piece.
+    pub text: String,
+}
+
+/// Pieces that a slow listener may be behind before it misses some.
+const DELTAS_KEPT: usize = 256;
+
+/// The meeting point of commits and those who wait for them. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    workers: watch::Sender<u64>,
+    // Sections under this lock only look up and insert; nothing waits or allocates much.
+    runs: Mutex<HashMap<RunId, Told>>,
+    outside: OnceLock<mpsc::Sender<Hint>>,
+}
+
+/// What the listeners of one run are told.
+struct Told {
+    changed: watch::Sender<()>,
+    deltas: broadcast::Sender<Arc<Delta>>,
+}
+
+impl Told {
+    fn new() -> Self {
+        Self { changed: watch::Sender::new(()), deltas: broadcast::Sender::new(DELTAS_KEPT) }
+    }
+}
+
+impl Hub {
+    pub(crate) fn new() -> Self {
+        let inner = Inner {
+            workers: watch::Sender::new(0),
+            runs: Mutex::new(HashMap::new()),
+            outside: OnceLock::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Woken whenever some run may want a worker.
+    pub fn workers(&self) -> Wakes {
+        Wakes { seen: self.inner.workers.subscribe() }
+    }
+
+    /// Woken whenever one run's journal may have grown.
+    pub fn subscribe(&self, run: RunId) -> RunWatch {
+        let mut runs = self.runs();
+        let told = runs.entry(run).or_insert_with(Told::new);
+        RunWatch { seen: told.changed.subscribe(), deltas: told.deltas.subscribe(), run, hub: self.clone() }
+    }
+
+    /// How many runs are being watched.
+    pub fn watched(&self) -> usize {
+        self.runs().len()
+    }
+
+    /// Tells this process, and the others when [`Db::follow`](crate::Db::follow) runs.
+    pub(crate) fn tell(&self, hints: &[Hint]) {
+        for hint in hints {
+            self.tell_here(*hint);
+            if let Some(outside) = self.inner.outside.get() {
+                // A full queue drops the hint: the other processes poll.
+                outside.try_send(*hint).ok();
+            }
+        }
+    }
+
+    /// Tells this process alone.
+    pub(crate) fn tell_here(&self, hint: Hint) {
+        match hint {
+            Hint::Wake(_) => self.wake(),
+            Hint::Changed(run) => {
+                if let Some(told) = self.runs().get(&run) {
+                    told.changed.send_replace(());
+                }
+            }
+        }
+    }
+
+    /// Whether anybody listens to this run, so that nobody makes deltas for no one.
+    pub fn is_watched(&self, run: RunId) -> bool {
+        self.runs().contains_key(&run)
+    }
+
+    /// Tells the listeners of a run in this process what its model says.
+    pub fn delta(&self, delta: Delta) {
+        if let Some(told) = self.runs().get(&delta.run) {
+            // Nobody listening any more is no failure.
+            drop(told.deltas.send(Arc::new(delta)));
+        }
+    }
+
+    /// Wakes this process's workers.
+    pub fn wake(&self) {
+        self.inner.workers.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Where hints for other processes go from now on; `None` when they already go somewhere.
+    pub(crate) fn outside(&self, capacity: usize) -> Option<mpsc::Receiver<Hint>> {
+        let (sender, receiver) = mpsc::channel(capacity);
+        self.inner.outside.set(sender).ok().map(|()| receiver)
+    }
+
+    fn runs(&self) -> MutexGuard<'_, HashMap<RunId, Told>> {
+        self.inner.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A worker's ear.
+pub struct Wakes {
+    seen: watch::Receiver<u64>,
+}
+
+impl Wakes {
+    /// Completes at the next hint, or at once when there was one since the last call.
+    pub async fn next(&mut self) {
+        if self.seen.changed().await.is_err() {
+            // The database is closed: no hint will ever come.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A listener to one run. Forgotten by the hub when dropped.
+pub struct RunWatch {
+    seen: watch::Receiver<()>,
+    deltas: broadcast::Receiver<Arc<Delta>>,
+    run: RunId,
+    hub: Hub,
+}
+
+impl RunWatch {
+    /// Completes at the next hint, or at once when there was one since the last call.
+    pub async fn changed(&mut self) {
+        if self.seen.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What a listener hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The journal may have grown.
+    Changed,
+    /// A model said something.
+    Delta(Arc<Delta>),
+}
+
+impl RunWatch {
+    /// Completes at the next hint or piece of text. Pieces that came too quickly are skipped.
+    pub async fn next(&mut self) -> Heard {
+        loop {
+            tokio::select! {
+                biased;
+                changed = self.seen.changed() => {
+                    if changed.is_ok() {
+                        return Heard::Changed;
+                    }
+                    std::future::pending::<()>().await;
+                }
+                delta = self.deltas.recv() => {
+                    if let Ok(delta) = delta {
+                        return Heard::Delta(delta);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for RunWatch {
+    fn drop(&mut self) {
+        let mut runs = self.hub.runs();
+        // This watch still counts as one.
+        if runs.get(&self.run).is_some_and(|told| told.changed.receiver_count() <= 1) {
+            runs.remove(&self.run);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use lantern_types::DEV_USER;
+
+    #[test]
+    fn hints_reach_those_who_wait_and_are_forgotten_with_them() {
+        let hub = Hub::new();
+        let run = RunId::from_uuid(DEV_USER.uuid());
+        let (mut workers, mut watch) = (hub.workers(), hub.subscribe(run));
+        let second = hub.subscribe(run);
+        assert!(watch.changed().now_or_never().is_none());
+        hub.tell(&[Hint::Changed(run), Hint::Wake(run)]);
+        assert!(watch.changed().now_or_never().is_some());
+        assert!(watch.changed().now_or_never().is_none());
+        assert!(workers.next().now_or_never().is_some());
+        drop(watch);
+        assert_eq!(hub.watched(), 1);
+        drop(second);
+        assert_eq!(hub.watched(), 0);
+    }
+}

@@ -1,0 +1,148 @@
+//! Runs as lists and pages show them: the projection beside the journal. Reads only.
+
+use lantern_policy::Scope;
+use lantern_types::*;
+
+use crate::db::{Db, TenantTx, Where};
+use crate::error::Result;
+use crate::value::Row;
+
+/// A run's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRow {
+    /// Its id.
+    pub id: RunId,
+    /// Its agent.
+    pub agent_id: AgentId,
+    /// Its agent's name when it started.
+    pub agent_name: String,
+    /// The version that runs.
+    pub agent_version_id: VersionId,
+    /// The contract's word.
+    pub status: String,
+    /// What started it.
+    pub trigger_kind: String,
+    /// The last event's seq.
+    pub version: i64,
+    /// The chain after the last append.
+    pub chain: ChainHead,
+    /// The process that drives it.
+    pub owner: Option<ProcessId>,
+    /// How often it was claimed.
+    pub epoch: i64,
+    /// How often something came for it from outside.
+    pub pokes: i64,
+    /// When somebody must look again, while nobody drives it.
+    pub wake_at: Option<At>,
+    /// Settled cost.
+    pub spent: MicroUsd,
+    /// Reserved for steps in flight.
+    pub held: MicroUsd,
+    /// Prompt tokens.
+    pub tokens_in: i64,
+    /// Completion tokens.
+    pub tokens_out: i64,
+    /// When it was made.
+    pub created_at: At,
+    /// When it first ran.
+    pub started_at: Option<At>,
+    /// When it ended.
+    pub finished_at: Option<At>,
+    /// The run that started it.
+    pub parent_run_id: Option<RunId>,
+    /// The parent's step that waits for it.
+    pub parent_step: Option<String>,
+    /// The conversation it belongs to.
+    pub session_id: Option<SessionId>,
+    /// How many ancestors it has.
+    pub depth: i64,
+    /// JSON.
+    pub labels: String,
+    /// Why it failed.
+    pub error_code: Option<String>,
+}
+
+/// Which runs a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// Of this agent.
+    pub agent_name: Option<String>,
+    /// In this status.
+    pub status: Option<String>,
+    /// Of this conversation.
+    pub session_id: Option<SessionId>,
+    /// Started by this run.
+    pub parent_run_id: Option<RunId>,
+    /// Older than this one: the last of the page before.
+    pub before: Option<(At, RunId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+const HEAD: &str = "SELECT id, agent_id, agent_name, agent_version_id, status, trigger_kind, version, chain, owner,
+    epoch, pokes, wake_at, spent, held, tokens_in, tokens_out, created_at, started_at, finished_at, parent_run_id,
+    parent_step, session_id, depth, labels, error_code FROM runs WHERE tenant_id = $1 AND id = $2";
+const LIST: &str = "SELECT id, agent_id, agent_name, agent_version_id, status, trigger_kind, version, chain, owner,
+    epoch, pokes, wake_at, spent, held, tokens_in, tokens_out, created_at, started_at, finished_at, parent_run_id,
+    parent_step, session_id, depth, labels, error_code FROM runs WHERE tenant_id = $1";
+
+/// Every statement of this file.
+#[cfg(feature = "testing")]
+pub(crate) const STATEMENTS: &[&str] = &[HEAD, LIST];
+
+/// A run's row, if the tenant has it.
+pub async fn head(db: &Db, scope: Scope, run: RunId) -> Result<Option<RunRow>> {
+    db.read(scope, move |tx| Box::pin(head_in(tx, run))).await
+}
+
+/// A run's row inside a transaction.
+pub async fn head_in(tx: &mut TenantTx<'_>, run: RunId) -> Result<Option<RunRow>> {
+    tx.one(HEAD, &[run.into()]).await?.map(|row| read(&row)).transpose()
+}
+
+/// Runs, newest first.
+pub async fn list(db: &Db, scope: Scope, filter: RunFilter) -> Result<Vec<RunRow>> {
+    db.read(scope, move |tx| {
+        Box::pin(async move {
+            let conditions = Where::new()
+                .eq("agent_name", filter.agent_name)
+                .eq("status", filter.status)
+                .eq("session_id", filter.session_id)
+                .eq("parent_run_id", filter.parent_run_id)
+                .before(("created_at", "id"), filter.before);
+            let rows = tx.all_where(LIST, conditions, "created_at DESC, id DESC", filter.limit).await?;
+            rows.iter().map(read).collect()
+        })
+    })
+    .await
+}
+
+fn read(row: &Row) -> Result<RunRow> {
+    Ok(RunRow {
+        id: row.id("id")?,
+        agent_id: row.id("agent_id")?,
+        agent_name: row.text("agent_name")?,
+        agent_version_id: row.id("agent_version_id")?,
+        status: row.text("status")?,
+        trigger_kind: row.text("trigger_kind")?,
+        version: row.int("version")?,
+        chain: row.chain("chain")?,
+        owner: row.opt_id("owner")?,
+        epoch: row.int("epoch")?,
+        pokes: row.int("pokes")?,
+        wake_at: row.opt_at("wake_at")?,
+        spent: row.money("spent")?,
+        held: row.money("held")?,
+        tokens_in: row.int("tokens_in")?,
+        tokens_out: row.int("tokens_out")?,
+        created_at: row.at("created_at")?,
+        started_at: row.opt_at("started_at")?,
+        finished_at: row.opt_at("finished_at")?,
+        parent_run_id: row.opt_id("parent_run_id")?,
+        parent_step: row.opt_text("parent_step")?,
+        session_id: row.opt_id("session_id")?,
+        depth: row.int("depth")?,
+        labels: row.text("labels")?,
+        error_code: row.opt_text("error_code")?,
+    })
+}

@@ -1,0 +1,196 @@
+//! Sealing: AES-256-GCM under a key of the data subject's, which is stored wrapped by the master key.
+//!
+//! Invariant: what is sealed can be opened only with the same tenant, purpose and row id, so ciphertexts cannot be
+//! moved about; deleting a subject's key row makes everything sealed under it unreadable for good. Nonces are 96
+//! random bits, fresh for each seal: safe for 2^32 seals of one subject.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use lantern_policy::Scope;
+use lantern_types::edge::{Clock, IdGen};
+use lantern_types::{Digest, TenantId};
+use zeroize::Zeroize as _;
+
+use crate::db::Db;
+use crate::error::{Error, Result};
+use crate::keys::Keys;
+use crate::value::Value;
+
+/// The first byte of everything sealed.
+const VERSION: u8 = 1;
+const NONCE: usize = 12;
+/// Data keys kept in memory: one for each tenant that was busy lately.
+const CACHED_MAX: usize = 4_096;
+/// The default subject: the tenant itself.
+const TENANT: &str = "tenant";
+
+const FIND: &str = "SELECT wrapped FROM subject_keys WHERE tenant_id = $1 AND subject = $2";
+const KEEP: &str =
+    "INSERT INTO subject_keys (tenant_id, subject, wrapped, created_at) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (tenant_id, subject) DO NOTHING";
+const SHRED: &str = "DELETE FROM subject_keys WHERE tenant_id = $1 AND subject = $2";
+
+/// Every statement of this file.
+#[cfg(feature = "testing")]
+pub(crate) const STATEMENTS: &[&str] = &[FIND, KEEP, SHRED];
+
+/// What a ciphertext is for, and which row it belongs to. Both are authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// `journal`, `inbox`, `outbox`, `llm_provider`, ….
+    pub purpose: &'static str,
+    /// The row's id.
+    pub row: &'a [u8],
+}
+
+/// Seals and opens. Cheap to clone.
+#[derive(Clone)]
+pub struct Sealer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Db,
+    wrapping: LessSafeKey,
+    ids: Arc<dyn IdGen>,
+    clock: Arc<dyn Clock>,
+    // Sections under this lock are one look-up or insert.
+    cache: Mutex<HashMap<TenantId, Arc<LessSafeKey>>>,
+}
+
+impl Sealer {
+    /// A sealer whose data keys are wrapped by `keys`.
+    pub fn new(db: Db, keys: &Keys, ids: Arc<dyn IdGen>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let wrapping = cipher(keys.derive("wrap")?.expose())?;
+        let cache = Mutex::new(HashMap::new());
+        Ok(Self { inner: Arc::new(Inner { db, wrapping, ids, clock, cache }) })
+    }
+
+    /// Seals `plain` for one place. The first seal of a tenant makes its data key.
+    pub async fn seal(&self, scope: Scope, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>> {
+        let key = match self.data_key(scope).await? {
+            Some(key) => key,
+            None => self.new_data_key(scope).await?,
+        };
+        self.encrypt(&key, &associated(scope, place), plain)
+    }
+
+    /// Opens what was sealed for this place. `Sealed` when it was not, or when its key was shredded.
+    pub async fn open(&self, scope: Scope, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>> {
+        let key = self.data_key(scope).await?.ok_or(Error::Sealed("its key was shredded"))?;
+        decrypt(&key, &associated(scope, place), sealed)
+    }
+
+    /// Deletes the tenant's data key: everything sealed under it is unreadable from now on. Other processes forget
+    /// the key when they stop.
+    pub async fn shred(&self, scope: Scope) -> Result<()> {
+        let inner = &self.inner;
+        inner
+            .db
+            .write(scope, |tx| Box::pin(async move { tx.exec(SHRED, &[TENANT.into()]).await.map(drop) }))
+            .await?;
+        inner.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(&scope.tenant());
+        Ok(())
+    }
+
+    async fn data_key(&self, scope: Scope) -> Result<Option<Arc<LessSafeKey>>> {
+        let cached = {
+            let cache = self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.get(&scope.tenant()).cloned()
+        };
+        if cached.is_some() {
+            return Ok(cached);
+        }
+        let found = self
+            .inner
+            .db
+            .read(scope, |tx| Box::pin(async move { tx.one(FIND, &[TENANT.into()]).await }))
+            .await?;
+        found.map(|row| self.unwrap_key(scope, &row.bytes("wrapped")?)).transpose()
+    }
+
+    /// Two processes may both try: the first row stands, and both use it.
+    async fn new_data_key(&self, scope: Scope) -> Result<Arc<LessSafeKey>> {
+        let inner = &self.inner;
+        let mut key = [0; 32];
+        inner.ids.fill(&mut key);
+        let wrapped = self.encrypt(&inner.wrapping, &associated(scope, wrapping_place()), &key)?;
+        key.zeroize();
+        let params: [Value; 3] = [TENANT.into(), wrapped.into(), inner.clock.now().into()];
+        let kept = inner
+            .db
+            .write(scope, move |tx| {
+                Box::pin(async move {
+                    tx.exec(KEEP, &params).await?;
+                    tx.one(FIND, &[TENANT.into()]).await
+                })
+            })
+            .await?;
+        let row = kept.ok_or_else(|| Error::internal("a data key vanished as it was made"))?;
+        self.unwrap_key(scope, &row.bytes("wrapped")?)
+    }
+
+    fn unwrap_key(&self, scope: Scope, wrapped: &[u8]) -> Result<Arc<LessSafeKey>> {
+        let inner = &self.inner;
+        let mut plain = decrypt(&inner.wrapping, &associated(scope, wrapping_place()), wrapped)
+            .map_err(|_| Error::Sealed("the master key is not the one that sealed this tenant's data"))?;
+        let key = cipher(&plain).map(Arc::new);
+        plain.zeroize();
+        let key = key?;
+        let mut cache = inner.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= CACHED_MAX {
+            // Rare, and the next look-up of each is one read: simpler than keeping track of age.
+            cache.clear();
+        }
+        cache.insert(scope.tenant(), Arc::clone(&key));
+        Ok(key)
+    }
+
+    fn encrypt(&self, key: &LessSafeKey, associated: &Digest, plain: &[u8]) -> Result<Vec<u8>> {
+        let mut nonce = [0; NONCE];
+        self.inner.ids.fill(&mut nonce);
+        let mut ciphertext = plain.to_vec();
+        key.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(associated.bytes()),
+            &mut ciphertext,
+        )
+        .map_err(|_| Error::internal("sealing failed"))?;
+        let mut sealed = Vec::with_capacity(1 + NONCE + ciphertext.len());
+        sealed.push(VERSION);
+        sealed.extend_from_slice(&nonce);
+        sealed.append(&mut ciphertext);
+        Ok(sealed)
+    }
+}
+
+fn decrypt(key: &LessSafeKey, associated: &Digest, sealed: &[u8]) -> Result<Vec<u8>> {
+    let (nonce, ciphertext) = sealed
+        .strip_prefix(&[VERSION])
+        .and_then(|rest| rest.split_first_chunk::<NONCE>())
+        .ok_or(Error::Sealed("it has no known form"))?;
+    let mut plain = ciphertext.to_vec();
+    let opened = key
+        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(associated.bytes()), &mut plain)
+        .map_err(|_| Error::Sealed("the key or the place does not fit, or it was changed"))?
+        .len();
+    plain.truncate(opened);
+    Ok(plain)
+}
+
+fn cipher(key: &[u8]) -> Result<LessSafeKey> {
+    let unbound =
+        UnboundKey::new(&AES_256_GCM, key).map_err(|_| Error::Sealed("a data key has a wrong length"))?;
+    Ok(LessSafeKey::new(unbound))
+}
+
+const fn wrapping_place() -> Place<'static> {
+    Place { purpose: "subject_key", row: TENANT.as_bytes() }
+}
+
+/// Lengths are part of it, so no two places collide.
+fn associated(scope: Scope, place: Place<'_>) -> Digest {
+    Digest::of_parts(&[scope.tenant().bytes(), place.purpose.as_bytes(), place.row])
+}

@@ -1,0 +1,109 @@
+//! What must be found before anybody knows whose it is: sign-in by address, keys by hash, the installation's own
+//! settings.
+//!
+//! Invariant: besides leases and the outbox, this is all that looks across tenants. Every answer carries the tenant it
+//! belongs to; nothing here lists one tenant's rows for another.
+
+use lantern_types::*;
+
+use crate::db::Db;
+use crate::error::Result;
+use crate::value::Row;
+
+/// Someone who may sign in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// Their tenant.
+    pub tenant: TenantId,
+    /// Their row.
+    pub id: UserId,
+    /// Their address as they wrote it.
+    pub email: String,
+    /// Their name.
+    pub name: String,
+    /// `member`, `admin` or `owner`.
+    pub role: String,
+    /// What their password is checked against.
+    pub password_hash: String,
+}
+
+/// An API key that was presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresentedKey {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its row.
+    pub id: ApiKeyId,
+    /// JSON: a list of scopes.
+    pub scopes: String,
+    /// When it ends.
+    pub expires_at: Option<At>,
+    /// When it was taken back.
+    pub revoked_at: Option<At>,
+    /// When it was last seen.
+    pub last_used_at: Option<At>,
+}
+
+const USER_BY_EMAIL: &str =
+    "SELECT tenant_id, id, email, name, role, password_hash FROM users WHERE email_key = $1";
+const KEY_BY_HASH: &str = "SELECT tenant_id, id, scopes, expires_at, revoked_at, last_used_at FROM api_keys
+    WHERE key_hash = $1";
+const TENANTS: &str = "SELECT count(*) AS tenants FROM tenants";
+const SETTING: &str = "SELECT value FROM settings WHERE name = $1";
+const KEEP_SETTING: &str = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+
+/// Every statement of this file, all across tenants.
+#[cfg(feature = "testing")]
+pub(crate) const SYSTEM_STATEMENTS: &[&str] = &[USER_BY_EMAIL, KEY_BY_HASH, TENANTS, SETTING, KEEP_SETTING];
+
+/// The account of an address in lower case.
+pub async fn user_by_email(db: &Db, email_key: String) -> Result<Option<SignIn>> {
+    let read = |row: Row| {
+        Ok(SignIn {
+            tenant: row.id("tenant_id")?,
+            id: row.id("id")?,
+            email: row.text("email")?,
+            name: row.text("name")?,
+            role: row.text("role")?,
+            password_hash: row.text("password_hash")?,
+        })
+    };
+    let found = db
+        .system_read(move |tx| Box::pin(async move { tx.one(USER_BY_EMAIL, &[email_key.into()]).await }))
+        .await?;
+    found.map(read).transpose()
+}
+
+/// The key with this hash, expired and revoked ones too: the caller judges.
+pub async fn key_by_hash(db: &Db, hash: Digest) -> Result<Option<PresentedKey>> {
+    let read = |row: Row| {
+        Ok(PresentedKey {
+            tenant: row.id("tenant_id")?,
+            id: row.id("id")?,
+            scopes: row.text("scopes")?,
+            expires_at: row.opt_at("expires_at")?,
+            revoked_at: row.opt_at("revoked_at")?,
+            last_used_at: row.opt_at("last_used_at")?,
+        })
+    };
+    let found =
+        db.system_read(move |tx| Box::pin(async move { tx.one(KEY_BY_HASH, &[hash.into()]).await })).await?;
+    found.map(read).transpose()
+}
+
+/// Answers whenever the database does: the readiness check.
+pub async fn ping(db: &Db) -> Result<()> {
+    db.system_read(|tx| Box::pin(async move { tx.one(TENANTS, &[]).await.map(drop) })).await
+}
+
+/// The installation's setting of this name; `value` becomes it, for good, when there is none yet.
+pub async fn keep_setting(db: &Db, name: &'static str, value: Vec<u8>) -> Result<Vec<u8>> {
+    db.system_write(move |tx| {
+        Box::pin(async move {
+            tx.exec(KEEP_SETTING, &[name.into(), value.clone().into()]).await?;
+            let kept = tx.one(SETTING, &[name.into()]).await?;
+            kept.map_or(Ok(value), |row| row.bytes("value"))
+        })
+    })
+    .await
+}

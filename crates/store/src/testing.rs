@@ -1,0 +1,213 @@
+//! What tests of the store, and of everything above it, need: a database of each kind for a test, seeded ids, a clock
+//! that is told the time, and the rows that runs hang on.
+//!
+//! Invariant: a test that asks for PostgreSQL gets one or fails with what to install; it never passes by skipping.
+//! Only compiled with the feature `testing`.
+
+#![expect(clippy::panic, clippy::expect_used, reason = "a test's scaffolding fails by panicking")]
+
+mod cluster;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use lantern_policy::Scope;
+use lantern_types::edge::{BoxFuture, Clock, IdGen};
+use lantern_types::*;
+use uuid::Uuid;
+
+use crate::db::{Db, SqliteOptions};
+use crate::error::Result;
+use crate::{dialect, inbox, journal, lease, outbox, runs, seal, system};
+
+pub use cluster::{Cluster, TestDatabase};
+pub use schema::schema;
+
+/// Makes `NAME::sqlite` and `NAME::postgres` of one test: `db_test!(name, async |db| { … })`.
+#[macro_export]
+macro_rules! db_test {
+    ($(#[$doc:meta])* $name:ident, $test:expr) => {
+        $(#[$doc])*
+        mod $name {
+            #[expect(unused_imports, reason = "a test may need nothing from its file")]
+            use super::*;
+
+            #[test]
+            fn sqlite() {
+                $crate::testing::on_sqlite($test);
+            }
+
+            #[test]
+            fn postgres() {
+                $crate::testing::on_postgres($test);
+            }
+        }
+    };
+}
+
+/// Runs a test on a new data folder.
+pub fn on_sqlite(test: impl AsyncFnOnce(Db)) {
+    let folder = Folder::new("sqlite");
+    block_on(async {
+        let options = SqliteOptions::at(At::from_micros(1));
+        test(Db::open_sqlite(folder.path(), options).await.expect("open a data folder")).await;
+    });
+}
+
+/// Runs a test on a new database of this test binary's own cluster, connected as the roles that serve.
+pub fn on_postgres(test: impl AsyncFnOnce(Db)) {
+    block_on(async {
+        let database = Cluster::shared().database().await;
+        test(Db::open_postgres(&database.options()).await.expect("open a database")).await;
+        database.discard().await;
+    });
+}
+
+/// Runs a future on a runtime of its own, to its end.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("build a runtime").block_on(future)
+}
+
+/// A folder that is removed when dropped.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+static FOLDERS: AtomicU64 = AtomicU64::new(0);
+
+impl Folder {
+    /// A new, empty folder in the system's place for them.
+    pub fn new(name: &str) -> Self {
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("lantern-{name}-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        // Left by a killed process that had our id.
+        drop(std::fs::remove_dir_all(&path));
+        std::fs::create_dir_all(&path).expect("make a folder");
+        Self(path)
+    }
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// Ids and randomness from a counter: the same in every run of a test, different for every seed.
+#[derive(Debug)]
+pub struct SeededIds(AtomicU64);
+
+impl SeededIds {
+    /// Starts at a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed << 32))
+    }
+    fn draw(&self) -> [u8; 32] {
+        *Digest::of(&self.0.fetch_add(1, Ordering::Relaxed).to_be_bytes()).bytes()
+    }
+}
+
+impl IdGen for SeededIds {
+    fn uuid(&self) -> Uuid {
+        let mut random = [0; 16];
+        random.iter_mut().zip(self.draw()).for_each(|(to, from)| *to = from);
+        uuid7(At::from_micros(1), u128::from_be_bytes(random))
+    }
+    fn fill(&self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(32) {
+            chunk.iter_mut().zip(self.draw()).for_each(|(to, from)| *to = from);
+        }
+    }
+}
+
+/// A clock that shows what it was set to. Its sleeps are real, for there is nothing to wake them otherwise.
+#[derive(Debug)]
+pub struct SetClock(AtomicI64);
+
+impl SetClock {
+    /// Shows this time.
+    pub const fn at(at: At) -> Self {
+        Self(AtomicI64::new(at.micros()))
+    }
+    /// Shows another time from now on.
+    pub fn set(&self, at: At) {
+        self.0.store(at.micros(), Ordering::Relaxed);
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> At {
+        At::from_micros(self.0.load(Ordering::Relaxed))
+    }
+    fn sleep(&self, dur: Dur) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(dur.std()))
+    }
+}
+
+/// A tenant with an agent: what every run hangs on.
+#[derive(Clone, Copy, Debug)]
+pub struct Seeded {
+    /// The tenant's scope.
+    pub scope: Scope,
+    /// Its agent, named `digest`.
+    pub agent: AgentId,
+    /// The agent's only version.
+    pub version: VersionId,
+}
+
+const TENANT: &str =
+    "INSERT INTO tenants (tenant_id, slug, name, tier, created_at) VALUES ($1, $2, $2, 'dev', 1)";
+const AGENT: &str = "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version)
+    VALUES ($1, $2, 'digest', '{}', 1, 1, 1)";
+const VERSION: &str =
+    "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest, created_at)
+    VALUES ($1, $2, $3, 1, $4, '{}', 1)";
+
+/// Makes a tenant with an agent.
+pub async fn seed(db: &Db, tenant: TenantId) -> Result<Seeded> {
+    let scope = Scope::of_lease(tenant);
+    // Their own ids for every tenant, derived so that a test can tell them apart when printed.
+    let derived = |n: u128| Uuid::from_u128(tenant.uuid().as_u128().wrapping_mul(1_000).wrapping_add(n));
+    let (agent, version) = (AgentId::from_uuid(derived(1)), VersionId::from_uuid(derived(2)));
+    db.write(scope, move |tx| {
+        Box::pin(async move {
+            tx.exec(TENANT, &[tenant.to_string().into()]).await?;
+            tx.exec(AGENT, &[agent.into()]).await?;
+            let digest = Digest::of(b"manifest");
+            tx.exec(VERSION, &[version.into(), agent.into(), digest.into()]).await.map(drop)
+        })
+    })
+    .await?;
+    Ok(Seeded { scope, agent, version })
+}
+
+/// Prepares every statement of this crate against a database, as the role that runs it; panics with the one that
+/// does not fit.
+pub async fn prepare_every_statement(db: &Db) {
+    let tenant = [
+        journal::STATEMENTS,
+        runs::STATEMENTS,
+        inbox::STATEMENTS,
+        outbox::STATEMENTS,
+        lease::STATEMENTS,
+        seal::STATEMENTS,
+    ];
+    let system = [lease::SYSTEM_STATEMENTS, outbox::SYSTEM_STATEMENTS, system::SYSTEM_STATEMENTS];
+    let claim = [if schema::is_postgres(db).await { dialect::CLAIM_POSTGRES } else { dialect::CLAIM_SQLITE }];
+    let all = tenant
+        .concat()
+        .into_iter()
+        .map(|sql| (false, sql))
+        .chain(system.concat().into_iter().chain(claim).map(|sql| (true, sql)));
+    for (is_system, sql) in all {
+        if let Err(e) = db.prepare_only(is_system, sql).await {
+            panic!("{e:?}\n{sql}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Bodies: sealed, and kept in their row or in a blob. The one thing that those who write journals need.
+//!
+//! Invariant: the digest that the chain links is the SHA-256 of the sealed bytes, wherever they are kept; it can be
+//! checked without any key.
+
+use lantern_policy::Scope;
+use lantern_types::Digest;
+
+use crate::blob::{self, Blobs};
+use crate::error::{Error, Result};
+use crate::seal::{Place, Sealer};
+
+/// A body that is ready to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// What the row holds.
+    pub stored: Vec<u8>,
+    /// What the chain links.
+    pub digest: Digest,
+}
+
+/// Seals bodies and finds them again. Cheap to clone.
+#[derive(Clone)]
+pub struct Vault {
+    sealer: Sealer,
+    blobs: Blobs,
+}
+
+impl Vault {
+    /// A vault over a sealer and a place for large bodies.
+    pub const fn new(sealer: Sealer, blobs: Blobs) -> Self {
+        Self { sealer, blobs }
+    }
+
+    /// For what is small and has no chain: inputs, payloads, credentials.
+    pub const fn sealer(&self) -> &Sealer {
+        &self.sealer
+    }
+
+    /// Seals a body. When this answers, a large one is durable already, so the row that names it may be written.
+    pub async fn seal(&self, scope: Scope, place: Place<'_>, plain: &[u8]) -> Result<Sealed> {
+        let sealed = self.sealer.seal(scope, place, plain).await?;
+        let digest = Digest::of(&sealed);
+        Ok(Sealed { stored: self.blobs.park(scope, sealed).await?, digest })
+    }
+
+    /// Opens a stored body.
+    pub async fn open(&self, scope: Scope, place: Place<'_>, stored: &[u8]) -> Result<Vec<u8>> {
+        let sealed = self.blobs.fetch(scope, stored).await?;
+        self.sealer.open(scope, place, &sealed).await
+    }
+
+    /// What the chain links for a stored body. Needs no key and reads no blob.
+    pub fn digest(stored: &[u8]) -> Result<Digest> {
+        blob::digest_of(stored).ok_or_else(|| Error::Corrupt("a stored body has no known form".into()))
+    }
+
+    /// Removes the blobs that a deleted run named.
+    pub async fn discard(&self, scope: Scope, blobs: &[Digest]) -> Result<()> {
+        for digest in blobs {
+            self.blobs.discard(scope, *digest).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! Agent versions as those who start and drive runs need them: the current one by name, and any one by id.
+//!
+//! Reads only. How versions come about is the control plane's business.
+
+use lantern_policy::Scope;
+use lantern_types::{AgentId, Digest, VersionId};
+
+use crate::db::{Db, TenantTx};
+use crate::error::Result;
+use crate::value::Row;
+
+/// A version that may be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its name.
+    pub agent_name: String,
+    /// The version.
+    pub id: VersionId,
+    /// What names the manifest.
+    pub digest: Digest,
+    /// The manifest's canonical text.
+    pub manifest: String,
+}
+
+const CURRENT: &str = "SELECT a.id AS agent_id, a.name AS agent_name, v.id AS id, v.digest AS digest,
+    v.manifest AS manifest FROM agents a
+    JOIN agent_versions v ON v.tenant_id = a.tenant_id AND v.id = a.current_version_id
+    WHERE a.tenant_id = $1 AND a.name = $2 AND a.archived_at IS NULL";
+const BY_ID: &str = "SELECT v.agent_id AS agent_id, a.name AS agent_name, v.id AS id, v.digest AS digest,
+    v.manifest AS manifest FROM agent_versions v
+    JOIN agents a ON a.tenant_id = v.tenant_id AND a.id = v.agent_id
+    WHERE v.tenant_id = $1 AND v.id = $2";
+
+/// Every statement of this file.
+pub const STATEMENTS: &[&str] = &[CURRENT, BY_ID];
+
+/// The version that a new run of this agent runs; `None` when there is no such agent, or it is archived.
+pub async fn current(tx: &mut TenantTx<'_>, agent_name: &str) -> Result<Option<Version>> {
+    tx.one(CURRENT, &[agent_name.into()]).await?.map(read).transpose()
+}
+
+/// One version, archived agent or not: a run that has started goes on.
+pub async fn by_id(db: &Db, scope: Scope, id: VersionId) -> Result<Option<Version>> {
+    db.read(scope, move |tx| {
+        Box::pin(async move { tx.one(BY_ID, &[id.into()]).await?.map(read).transpose() })
+    })
+    .await
+}
+
+fn read(row: Row) -> Result<Version> {
+    Ok(Version {
+        agent: row.id("agent_id")?,
+        agent_name: row.text("agent_name")?,
+        id: row.id("id")?,
+        digest: row.digest("digest")?,
+        manifest: row.text("manifest")?,
+    })
+}

@@ -1,0 +1,179 @@
+//! Appends: what is written, and what the guard refuses.
+
+use lantern_store::journal::{self, Created, RunFilter};
+use lantern_store::testing::seed;
+use lantern_store::{Error, db_test, inbox, outbox};
+use lantern_types::*;
+use uuid::Uuid;
+
+use crate::support::*;
+
+db_test!(an_append_is_read_back_as_written, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    let new = new_run(seeded, run(1), at(10));
+    assert_eq!(create(&db, seeded.scope, new.clone()).await.unwrap(), Created::New);
+    let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
+    assert_eq!((claimed.version, claimed.epoch, claimed.chain), (1, 1, new.chain));
+    let append = two_events(&claimed);
+    let appended = journal::append(&db, seeded.scope, append.clone()).await.unwrap();
+    assert_eq!(appended.version, 3);
+
+    let stored = journal::read(&db, seeded.scope, run(1), 1, 100).await.unwrap();
+    assert_eq!(stored.len(), 2);
+    assert_eq!((stored[0].first_seq, stored[0].n, &stored[0].bytes), (1, 1, &new.bytes));
+    assert_eq!((stored[1].first_seq, stored[1].n, &stored[1].bytes), (2, 2, &append.bytes));
+    assert_eq!((stored[1].body.as_deref(), stored[1].chain), (Some(&b"body"[..]), append.chain));
+    assert_eq!(stored[1].format, journal::FORMAT);
+    for (from, first) in [(1, Some(1)), (2, Some(2)), (3, Some(2)), (4, None)] {
+        let read = journal::read(&db, seeded.scope, run(1), from, 1).await.unwrap();
+        assert_eq!(read.first().map(|s| s.first_seq), first, "from {from}");
+    }
+    let ends = journal::ends(&db, seeded.scope, vec![run(1), run(9)]).await.unwrap();
+    assert_eq!(ends, [Some((stored[0].clone(), stored[1].clone())), None]);
+
+    let head = journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap();
+    assert_eq!((head.status.as_str(), head.version, head.chain), ("running", 3, append.chain));
+    assert_eq!((head.spent.micros(), head.held.micros(), head.tokens_in, head.tokens_out), (5, 7, 11, 13));
+    assert_eq!((head.created_at, head.started_at, head.finished_at), (at(10), Some(at(20)), None));
+    assert_eq!(head.owner, Some(process(1)));
+});
+
+db_test!(the_guard_refuses_and_then_nothing_is_written, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
+    let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
+    let fine = two_events(&claimed);
+    for (what, wrong) in [
+        ("an earlier epoch", journal::Append { epoch: fine.epoch - 1, ..fine.clone() }),
+        ("a later epoch", journal::Append { epoch: fine.epoch + 1, ..fine.clone() }),
+        ("an earlier version", journal::Append { expected_version: 0, ..fine.clone() }),
+        ("a later version", journal::Append { expected_version: 2, ..fine.clone() }),
+        ("another run", journal::Append { run: run(2), ..fine.clone() }),
+    ] {
+        let refused = journal::append(&db, seeded.scope, wrong).await;
+        assert!(matches!(refused, Err(Error::Conflict)), "{what}: {refused:?}");
+    }
+    assert_eq!(journal::read(&db, seeded.scope, run(1), 1, 100).await.unwrap().len(), 1);
+    assert_eq!(journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap().version, 1);
+
+    journal::append(&db, seeded.scope, fine.clone()).await.unwrap();
+    let twice = journal::append(&db, seeded.scope, fine).await;
+    assert!(matches!(twice, Err(Error::Conflict)), "the same append again: {twice:?}");
+    assert_eq!(journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap().version, 3);
+});
+
+db_test!(nothing_follows_the_end, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
+    let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
+    let mut last = two_events(&claimed);
+    last.projection.finished_at = Some(at(30));
+    last.projection.error_code = Some("run_budget_exceeded".to_owned());
+    journal::append(&db, seeded.scope, last.clone()).await.unwrap();
+    let more = journal::Append { expected_version: 3, ..last };
+    assert!(matches!(journal::append(&db, seeded.scope, more).await, Err(Error::Conflict)));
+    assert_eq!(put(&db, seeded.scope, run(1), input(1), "late", at(40)).await, inbox::Put::Closed);
+    let head = journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap();
+    assert_eq!(head.error_code.as_deref(), Some("run_budget_exceeded"));
+});
+
+db_test!(an_append_drains_its_inbox_and_fills_its_outbox, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
+    let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
+    put(&db, seeded.scope, run(1), input(1), "a", at(21)).await;
+    put(&db, seeded.scope, run(1), input(2), "b", at(22)).await;
+    let send = |key: &str, id| outbox::NewOutbox {
+        id: Uuid::from_u128(id),
+        key: key.to_owned(),
+        kind: "child",
+        payload: b"sealed".to_vec(),
+        due_at: at(50),
+    };
+    let append = journal::Append {
+        drained: vec![input(1)],
+        outbox: vec![send("child-1", 1), send("child-1", 2)],
+        ..two_events(&claimed)
+    };
+    // A refused append neither drains nor sends.
+    let stale = journal::Append { epoch: 0, ..append.clone() };
+    assert!(journal::append(&db, seeded.scope, stale).await.is_err());
+    assert_eq!(inbox::list(&db, seeded.scope, run(1)).await.unwrap().1.len(), 2);
+    assert!(outbox::take(&db, at(50), at(60), 10).await.unwrap().is_empty());
+
+    journal::append(&db, seeded.scope, append).await.unwrap();
+    let (pokes, waiting) = inbox::list(&db, seeded.scope, run(1)).await.unwrap();
+    assert_eq!((pokes, waiting.len(), waiting[0].id), (2, 1, input(2)));
+    assert!(outbox::take(&db, at(49), at(60), 10).await.unwrap().is_empty(), "not due yet");
+    let due = outbox::take(&db, at(50), at(60), 10).await.unwrap();
+    assert_eq!(due.len(), 1, "one row for each key");
+    assert_eq!((due[0].run, due[0].kind.as_str(), due[0].scope), (run(1), "child", seeded.scope));
+    assert!(outbox::take(&db, at(50), at(60), 10).await.unwrap().is_empty(), "taken");
+    assert_eq!(outbox::take(&db, at(60), at(70), 10).await.unwrap()[0].attempts, 1);
+    outbox::done(&db, seeded.scope, due[0].id).await.unwrap();
+    assert!(outbox::take(&db, at(99), at(100), 10).await.unwrap().is_empty());
+});
+
+db_test!(one_run_for_each_idempotency_key, async |db| {
+    let one = seed(&db, tenant(1)).await.unwrap();
+    let two = seed(&db, tenant(2)).await.unwrap();
+    let keyed = |seeded, id| journal::NewRun {
+        idempotency_key: Some("order-7".to_owned()),
+        ..new_run(seeded, id, at(10))
+    };
+    assert_eq!(create(&db, one.scope, keyed(one, run(1))).await.unwrap(), Created::New);
+    assert_eq!(create(&db, one.scope, keyed(one, run(2))).await.unwrap(), Created::Existing(run(1)));
+    assert!(journal::head(&db, one.scope, run(2)).await.unwrap().is_none());
+    assert_eq!(
+        create(&db, two.scope, keyed(two, run(3))).await.unwrap(),
+        Created::New,
+        "another tenant's key"
+    );
+    let same_id = create(&db, one.scope, new_run(one, run(1), at(10))).await;
+    assert!(matches!(same_id, Err(Error::Conflict)), "{same_id:?}");
+    let no_agent = new_run(one, run(5), at(10));
+    let no_agent = journal::NewRun { agent_id: two.agent, ..no_agent };
+    assert!(matches!(create(&db, one.scope, no_agent).await, Err(Error::Conflict)), "another tenant's agent");
+});
+
+db_test!(lists_are_newest_first_and_filtered, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    let session = SessionId::from_uuid(Uuid::from_u128(77));
+    for n in 0..6 {
+        let mut new = new_run(seeded, run(n), at(10 + i64::try_from(n / 2).unwrap()));
+        new.session_id = (n == 3).then_some(session);
+        new.parent = (n == 4).then(|| (run(3), "1".to_owned()));
+        create(&db, seeded.scope, new).await.unwrap();
+    }
+    let ids = async |filter: RunFilter| {
+        let rows = journal::list(&db, seeded.scope, filter).await.unwrap();
+        rows.iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    let all = RunFilter { limit: 100, ..RunFilter::default() };
+    assert_eq!(ids(all.clone()).await, [5, 4, 3, 2, 1, 0].map(run));
+    let page = RunFilter { before: Some((at(11), run(3))), limit: 2, ..all.clone() };
+    assert_eq!(ids(page).await, [2, 1].map(run));
+    assert_eq!(ids(RunFilter { session_id: Some(session), ..all.clone() }).await, [run(3)]);
+    assert_eq!(ids(RunFilter { parent_run_id: Some(run(3)), ..all.clone() }).await, [run(4)]);
+    assert!(ids(RunFilter { status: Some("failed".to_owned()), ..all.clone() }).await.is_empty());
+    let quoted = RunFilter { agent_name: Some("x' OR '1'='1".to_owned()), ..all };
+    assert!(ids(quoted).await.is_empty());
+});
+
+db_test!(a_finished_run_is_deleted_whole, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
+    let delete = async || db.write(seeded.scope, |tx| Box::pin(journal::delete(tx, run(1)))).await.unwrap();
+    let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
+    put(&db, seeded.scope, run(1), input(1), "a", at(21)).await;
+    assert_eq!(delete().await, None, "it has not finished");
+    let mut last = two_events(&claimed);
+    last.projection.finished_at = Some(at(30));
+    let blob = Digest::of(b"large");
+    last.body = Some([&[1], &blob.bytes()[..]].concat());
+    journal::append(&db, seeded.scope, last).await.unwrap();
+    assert_eq!(delete().await, Some(vec![blob]));
+    assert_eq!(delete().await, None);
+    assert!(journal::head(&db, seeded.scope, run(1)).await.unwrap().is_none());
+    assert!(journal::read(&db, seeded.scope, run(1), 1, 10).await.unwrap().is_empty());
+});

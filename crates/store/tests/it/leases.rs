@@ -1,0 +1,158 @@
+//! Leases: one driver for each run, whatever the processes do.
+
+use std::collections::HashSet;
+
+use futures_util::future::join;
+use lantern_store::inbox::{self, Put};
+use lantern_store::journal::{self, Append, Release};
+use lantern_store::lease::{self, Held};
+use lantern_store::testing::{Seeded, seed};
+use lantern_store::{Db, Error, db_test};
+use lantern_types::*;
+
+use crate::support::*;
+
+const TTL: Dur = Dur::from_secs(10);
+
+async fn with_runs(db: &Db, count: u128) -> Seeded {
+    let seeded = seed(db, tenant(1)).await.unwrap();
+    for n in 0..count {
+        create(db, seeded.scope, new_run(seeded, run(n), at(10))).await.unwrap();
+    }
+    seeded
+}
+
+db_test!(two_processes_never_claim_the_same_run, async |db| {
+    with_runs(&db, 60).await;
+    for n in [1, 2] {
+        lease::register(&db, process(n), at(20), TTL).await.unwrap();
+    }
+    let claims = async |n: u128| {
+        let mut mine = Vec::new();
+        loop {
+            let claimed = lease::claim(&db, process(n), at(20), 7).await.unwrap();
+            assert!(claimed.len() <= 7);
+            if claimed.is_empty() {
+                return mine;
+            }
+            mine.extend(claimed.iter().map(|claimed| claimed.run));
+        }
+    };
+    let (one, two) = join(claims(1), claims(2)).await;
+    let (ones, twos): (HashSet<_>, HashSet<_>) = (one.iter().collect(), two.iter().collect());
+    assert_eq!((ones.len(), twos.len()), (one.len(), two.len()));
+    assert!(ones.is_disjoint(&twos));
+    assert_eq!(ones.len() + twos.len(), 60);
+});
+
+db_test!(only_what_is_due_is_claimed_and_longest_due_first, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    for (n, due) in [(1, 30), (2, 10), (3, 20), (4, 99)] {
+        create(&db, seeded.scope, new_run(seeded, run(n), at(due))).await.unwrap();
+    }
+    lease::register(&db, process(1), at(20), TTL).await.unwrap();
+    let claimed = async |limit| {
+        let claimed = lease::claim(&db, process(1), at(40), limit).await.unwrap();
+        claimed.iter().map(|claimed| claimed.run).collect::<HashSet<_>>()
+    };
+    assert_eq!(claimed(2).await, HashSet::from([run(2), run(3)]));
+    assert_eq!(claimed(9).await, HashSet::from([run(1)]));
+});
+
+db_test!(a_process_that_misses_its_beats_loses_its_runs, async |db| {
+    let seeded = with_runs(&db, 2).await;
+    let old = claim_all(&db, process(1), at(20)).await;
+    assert_eq!(old.len(), 2);
+    assert!(lease::beat(&db, process(1), at(30), TTL).await.unwrap());
+    let late = at(30) + TTL;
+    lease::register(&db, process(2), late, TTL).await.unwrap();
+    let new = lease::claim(&db, process(2), late, 256).await.unwrap();
+    assert_eq!(new.len(), 2);
+    assert_eq!(new[0].epoch, 2);
+    assert!(!lease::beat(&db, process(1), late, TTL).await.unwrap(), "too late for a beat");
+    let stale = journal::append(&db, seeded.scope, two_events(&old[0])).await;
+    assert!(matches!(stale, Err(Error::Conflict)), "{stale:?}");
+    journal::append(&db, seeded.scope, two_events(&new[0])).await.unwrap();
+});
+
+db_test!(a_beating_process_keeps_its_runs, async |db| {
+    with_runs(&db, 1).await;
+    assert_eq!(claim_all(&db, process(1), at(20)).await.len(), 1);
+    assert!(lease::beat(&db, process(1), at(9_000_000), TTL).await.unwrap());
+    assert!(claim_all(&db, process(2), at(12_000_000)).await.is_empty());
+});
+
+db_test!(a_restart_takes_over_at_once, async |db| {
+    with_runs(&db, 3).await;
+    assert_eq!(claim_all(&db, process(1), at(20)).await.len(), 3);
+    lease::expire_others(&db, process(2), at(21)).await.unwrap();
+    assert_eq!(claim_all(&db, process(2), at(21)).await.len(), 3);
+    lease::surrender(&db, process(2), at(22)).await.unwrap();
+    assert!(!lease::beat(&db, process(2), at(22), TTL).await.unwrap());
+    let again = claim_all(&db, process(3), at(22)).await;
+    assert_eq!(again.iter().map(|claimed| claimed.epoch).collect::<Vec<_>>(), [3, 3, 3]);
+});
+
+db_test!(a_poke_between_looking_and_letting_go_keeps_the_run, async |db| {
+    let seeded = with_runs(&db, 1).await;
+    let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
+    let (pokes, waiting) = inbox::list(&db, seeded.scope, run(0)).await.unwrap();
+    assert!(waiting.is_empty());
+    assert_eq!(put(&db, seeded.scope, run(0), input(1), "cancel", at(25)).await, Put::Stored);
+
+    let held = Held { run: run(0), epoch: claimed.epoch, version: claimed.version, pokes };
+    assert!(!lease::release(&db, seeded.scope, held, None).await.unwrap());
+    let parting = Append { release: Some(Release { wake_at: None, pokes }), ..two_events(&claimed) };
+    assert!(matches!(journal::append(&db, seeded.scope, parting.clone()).await, Err(Error::Conflict)));
+    assert_eq!(lease::poked(&db, process(1)).await.unwrap(), [(seeded.scope, run(0))]);
+    assert!(lease::poked(&db, process(2)).await.unwrap().is_empty());
+
+    let (pokes, waiting) = inbox::list(&db, seeded.scope, run(0)).await.unwrap();
+    let parting = Append {
+        drained: waiting.iter().map(|waiting| waiting.id).collect(),
+        release: Some(Release { wake_at: Some(at(500)), pokes }),
+        ..parting
+    };
+    journal::append(&db, seeded.scope, parting).await.unwrap();
+    let head = journal::head(&db, seeded.scope, run(0)).await.unwrap().unwrap();
+    assert_eq!((head.owner, head.wake_at), (None, Some(at(500))));
+    assert!(lease::claim(&db, process(1), at(499), 9).await.unwrap().is_empty());
+    assert_eq!(lease::claim(&db, process(1), at(500), 9).await.unwrap().len(), 1);
+});
+
+db_test!(a_poke_wakes_a_run_that_nobody_drives, async |db| {
+    let seeded = with_runs(&db, 1).await;
+    let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
+    let held = Held { run: run(0), epoch: claimed.epoch, version: claimed.version, pokes: 0 };
+    assert!(lease::release(&db, seeded.scope, held, None).await.unwrap());
+    assert!(!lease::release(&db, seeded.scope, held, None).await.unwrap(), "it is not held any more");
+    assert!(lease::claim(&db, process(1), at(1_000), 9).await.unwrap().is_empty(), "nothing is due");
+    put(&db, seeded.scope, run(0), input(1), "signal", at(40)).await;
+    let woken = lease::claim(&db, process(1), at(40), 9).await.unwrap();
+    assert_eq!((woken.len(), woken[0].pokes, woken[0].epoch), (1, 1, 2));
+});
+
+db_test!(an_inbox_takes_a_key_once_and_has_an_end, async |db| {
+    let seeded = with_runs(&db, 1).await;
+    let scope = seeded.scope;
+    assert_eq!(put(&db, scope, run(0), input(1), "a", at(1)).await, Put::Stored);
+    assert_eq!(put(&db, scope, run(0), input(2), "a", at(2)).await, Put::Duplicate);
+    assert_eq!(put(&db, scope, run(0), input(3), "b", at(3)).await, Put::Stored);
+    assert_eq!(put(&db, scope, run(0), input(4), "c", at(4)).await, Put::Stored);
+    assert_eq!(put(&db, scope, run(0), input(5), "d", at(5)).await, Put::Full);
+    assert_eq!(put(&db, scope, run(9), input(6), "e", at(6)).await, Put::Closed);
+    let waiting = inbox::list(&db, scope, run(0)).await.unwrap().1;
+    assert_eq!(waiting.iter().map(|w| w.key.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+});
+
+db_test!(commits_are_announced, async |db| {
+    let (mut workers, mut watch) = (db.hub().workers(), db.hub().subscribe(run(0)));
+    let seeded = with_runs(&db, 1).await;
+    workers.next().await;
+    watch.changed().await;
+    let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
+    journal::append(&db, seeded.scope, two_events(&claimed)).await.unwrap();
+    watch.changed().await;
+    put(&db, seeded.scope, run(0), input(1), "a", at(25)).await;
+    workers.next().await;
+});

@@ -1,0 +1,393 @@
+//! Drives one run while this process holds it.
+//!
+//! One loop: take what has come (results, inbox, time) → decide → admit what was requested → append everything as one
+//! append → perform. Dropping the future of an effect stops it, so cancelling really stops work. The folded run stays
+//! in memory; the journal is read only when a run is taken up.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::StreamExt;
+use futures_util::future::{AbortHandle, Abortable};
+use futures_util::stream::FuturesUnordered;
+use lantern_engine::{
+    Arrival, Context, Effect, Event, Fact, Input, Phase, Run, Status, StepId, decide, effects, event,
+};
+use lantern_net::Shutdown;
+use lantern_policy::Scope;
+use lantern_store::journal::{self, Append, Projection};
+use lantern_store::lease::{self, Claimed, Held};
+use lantern_store::record::Record;
+use lantern_store::seal::Place;
+use lantern_store::{Error, inbox};
+use lantern_types::edge::BoxFuture;
+use lantern_types::{ChainHead, Dur, InboxId};
+use tokio::sync::Notify;
+
+use crate::load::{self, Unloadable};
+use crate::perform::{Performed, perform};
+use crate::{Deps, admission, outbox};
+
+/// A run that waits longer than this, with nothing outside, is let go until then.
+const PARK_AFTER: Dur = Dur::from_secs(2);
+/// How long to wait before looking again at a store that could not answer.
+const STORE_RETRY: Dur = Dur::from_millis(500);
+
+/// Why driving ended.
+#[derive(Debug)]
+enum Ended {
+    /// The run is over, or was let go.
+    Done,
+    /// Another holder has it.
+    Lost,
+    /// The store could not answer.
+    Store(Error),
+    /// This build cannot go on with it.
+    Parked(String),
+}
+
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Conflict => Self::Lost,
+            Error::Corrupt(_) | Error::Sealed(_) => Self::Parked(error.to_string()),
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<Unloadable> for Ended {
+    fn from(error: Unloadable) -> Self {
+        match error {
+            Unloadable::Store(error) => error.into(),
+            Unloadable::Parked(reason) => Self::Parked(reason),
+        }
+    }
+}
+
+/// Drives `claimed` until it is over, let go or lost. `ear` is notified when something lies in the run's inbox.
+pub(crate) async fn drive(deps: Arc<Deps>, claimed: Claimed, ear: Arc<Notify>, stopping: Shutdown) {
+    loop {
+        let driven = AssertUnwindSafe(take_up(&deps, claimed, &ear, &stopping)).catch_unwind().await;
+        match driven.unwrap_or_else(|_| Ended::Parked("the fold of this run panicked".to_owned())) {
+            Ended::Done => return,
+            Ended::Lost => return tracing::debug!(run = %claimed.run, "another holder has the run"),
+            Ended::Parked(reason) => {
+                tracing::error!(run = %claimed.run, reason, "the run is parked: this build cannot go on with it");
+                return park(&deps, claimed).await;
+            }
+            Ended::Store(error) => {
+                tracing::warn!(run = %claimed.run, error = %chain(&error), "the store could not answer; trying again");
+                if stopping.is_requested() {
+                    return;
+                }
+                deps.clock.sleep(STORE_RETRY).await;
+            }
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Lets a run that cannot be driven go, until someone pokes it.
+async fn park(deps: &Deps, claimed: Claimed) {
+    let head = journal::head(&deps.db, claimed.scope, claimed.run).await;
+    let Ok(Some(head)) = head else { return };
+    let held = Held { run: claimed.run, epoch: claimed.epoch, version: head.version, pokes: head.pokes };
+    if let Err(error) = lease::release(&deps.db, claimed.scope, held, None).await {
+        tracing::warn!(run = %claimed.run, error = %chain(&error), "the parked run could not be let go");
+    }
+}
+
+async fn take_up(deps: &Arc<Deps>, claimed: Claimed, ear: &Notify, stopping: &Shutdown) -> Ended {
+    let loaded = match load::load(deps, claimed.scope, claimed.run).await {
+        Ok(loaded) => loaded,
+        Err(error) => return error.into(),
+    };
+    let first = if loaded.run.performing() { Input::Recovered } else { Input::Wake };
+    let mut driver = Driver {
+        deps,
+        scope: claimed.scope,
+        epoch: claimed.epoch,
+        pokes: -1,
+        chain: loaded.chain,
+        run: Some(loaded.run),
+        outside: Outside::default(),
+    };
+    match driver.work(first, ear, stopping).await {
+        Ok(()) => Ended::Done,
+        Err(ended) => ended,
+    }
+}
+
+/// Effects that are outside right now.
+#[derive(Default)]
+struct Outside {
+    futures: FuturesUnordered<Abortable<BoxFuture<'static, Performed>>>,
+    handles: HashMap<StepId, AbortHandle>,
+}
+
+impl Outside {
+    fn start(&mut self, step: StepId, work: BoxFuture<'static, Performed>) {
+        let (handle, registration) = AbortHandle::new_pair();
+        if let Some(earlier) = self.handles.insert(step, handle) {
+            earlier.abort();
+        }
+        self.futures.push(Abortable::new(work, registration));
+    }
+
+    fn stop(&mut self, step: &StepId) {
+        if let Some(handle) = self.handles.remove(step) {
+            handle.abort();
+        }
+    }
+
+    /// The next result and every other that is ready by then; never completes when nothing is outside.
+    async fn results(&mut self) -> Vec<Performed> {
+        let mut results = Vec::new();
+        while results.is_empty() {
+            match self.futures.next().await {
+                Some(Ok(result)) => results.push(result),
+                Some(Err(_aborted)) => {}
+                None => std::future::pending().await,
+            }
+        }
+        while let Some(Some(next)) = self.futures.next().now_or_never() {
+            results.extend(next.ok());
+        }
+        for (step, ..) in &results {
+            self.handles.remove(step);
+        }
+        results
+    }
+}
+
+/// What woke the driver.
+enum Woken {
+    Results(Vec<Performed>),
+    Poked,
+    Due,
+    Stopping,
+}
+
+struct Driver<'a> {
+    deps: &'a Arc<Deps>,
+    scope: Scope,
+    epoch: i64,
+    /// Pokes seen when the inbox was last read; -1 before the first time.
+    pokes: i64,
+    chain: ChainHead,
+    /// Always there between two decisions.
+    run: Option<Run>,
+    outside: Outside,
+}
+
+impl Driver<'_> {
+    async fn work(&mut self, first: Input, ear: &Notify, stopping: &Shutdown) -> Result<(), Ended> {
+        let (mut inputs, mut drained) = self.drain().await?;
+        inputs.insert(0, first);
+        loop {
+            let admit = !stopping.is_requested();
+            self.step(std::mem::take(&mut inputs), std::mem::take(&mut drained), admit).await?;
+            if held(&self.run)?.phase != Phase::Active || self.let_go(stopping).await? {
+                return Ok(());
+            }
+            match self.wait(ear, stopping).await? {
+                Woken::Results(results) => {
+                    let performed = |(step, generation, result)| Input::Performed { step, generation, result };
+                    inputs.extend(results.into_iter().map(performed));
+                }
+                Woken::Poked => (inputs, drained) = self.drain().await?,
+                Woken::Due | Woken::Stopping => inputs.push(Input::Wake),
+            }
+        }
+    }
+
+    /// Decides on the inputs, admits what they led to, makes it all durable in one append, and performs it.
+    async fn step(&mut self, inputs: Vec<Input>, drained: Vec<InboxId>, admit: bool) -> Result<(), Ended> {
+        let mut events = Vec::new();
+        for input in inputs {
+            self.decide(input, &mut events)?;
+        }
+        while admit {
+            let run = held(&self.run)?;
+            let Some(step) = run.awaiting_admission() else { break };
+            let verdict = admission::admit(self.deps, self.scope, run, step).await;
+            let verdict = verdict.map_err(|failure| Ended::Store(Error::Unavailable(failure.message.into())))?;
+            self.decide(verdict, &mut events)?;
+        }
+        if events.is_empty() {
+            return self.discard(drained).await;
+        }
+        self.append(&events, drained).await?;
+        self.perform(&events)
+    }
+
+    fn decide(&mut self, input: Input, events: &mut Vec<Event>) -> Result<(), Ended> {
+        held(&self.run)?;
+        let Some(run) = self.run.take() else { return Ok(()) };
+        let context = Context { at: self.deps.clock.now(), limits: &self.deps.limits, tools: self.deps.tools.defs() };
+        let decision = catch_unwind(AssertUnwindSafe(|| decide(run, input, &context)));
+        let decision = decision.map_err(|_| Ended::Parked("the rules of this run panicked".to_owned()))?;
+        events.extend(decision.events);
+        self.run = Some(decision.run);
+        Ok(())
+    }
+
+    async fn append(&mut self, events: &[Event], drained: Vec<InboxId>) -> Result<(), Ended> {
+        let (deps, run) = (self.deps, held(&self.run)?);
+        let n = i64::try_from(events.len()).unwrap_or(i64::MAX);
+        let version = i64::try_from(run.seq).unwrap_or(i64::MAX) - n;
+        let encoded = event::encode(events).map_err(|error| Ended::Parked(error.to_string()))?;
+        let record = Record::seal(&deps.vault, self.scope, (run.id, version + 1), self.chain, encoded).await?;
+        let chain = record.chain;
+        let append = Append {
+            run: run.id,
+            epoch: self.epoch,
+            expected_version: version,
+            n,
+            at: deps.clock.now(),
+            bytes: record.bytes,
+            body: record.body,
+            chain,
+            projection: projection(run),
+            drained,
+            outbox: outbox::rows(deps, self.scope, run, events).await?,
+            release: None,
+        };
+        let sends = !append.outbox.is_empty();
+        journal::append(&deps.db, self.scope, append).await?;
+        self.chain = chain;
+        if sends {
+            deps.db.hub().wake();
+        }
+        Ok(())
+    }
+
+    /// Starts what the durable events ask for, and stops what they no longer want.
+    fn perform(&mut self, events: &[Event]) -> Result<(), Ended> {
+        for event in events {
+            if let Fact::StepAbandoned { step, .. } | Fact::StepFailed { step, .. } = &event.fact {
+                self.outside.stop(step);
+            }
+        }
+        let mut starting = Vec::new();
+        let run = held(&self.run)?;
+        for event in events {
+            for effect in effects(run, event) {
+                let Effect::Perform(id) = effect else { continue };
+                let step = run.step(&id).filter(|step| !step.is_final());
+                starting.extend(step.and_then(|step| Some((id, perform(self.deps, self.scope, run, step)?))));
+            }
+        }
+        for (id, work) in starting {
+            self.outside.start(id, work);
+        }
+        Ok(())
+    }
+
+    /// What lies in the inbox, as inputs, with the rows that the next append takes in.
+    async fn drain(&mut self) -> Result<(Vec<Input>, Vec<InboxId>), Ended> {
+        let id = held(&self.run)?.id;
+        let (pokes, waiting) = inbox::list(&self.deps.db, self.scope, id).await?;
+        self.pokes = pokes;
+        let (mut inputs, mut rows) = (Vec::new(), Vec::new());
+        for row in waiting {
+            let place = Place { purpose: "inbox", row: row.id.bytes() };
+            let plain = self.deps.vault.sealer().open(self.scope, place, &row.input).await?;
+            match serde_json::from_slice::<Arrival>(&plain) {
+                Ok(arrival) => inputs.push(Input::Arrived(arrival)),
+                Err(error) => return Err(Ended::Parked(format!("unreadable inbox row: {error}"))),
+            }
+            rows.push(row.id);
+        }
+        Ok((inputs, rows))
+    }
+
+    async fn discard(&mut self, rows: Vec<InboxId>) -> Result<(), Ended> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        Ok(inbox::discard(&self.deps.db, self.scope, held(&self.run)?.id, rows).await?)
+    }
+
+    /// Lets the run go when nothing is outside and nothing will happen soon, or when the process is stopping.
+    /// `false` when it is still held.
+    async fn let_go(&mut self, stopping: &Shutdown) -> Result<bool, Ended> {
+        if !self.outside.handles.is_empty() {
+            return Ok(false);
+        }
+        let run = held(&self.run)?;
+        let now = self.deps.clock.now();
+        let due = run.next_due();
+        let stopped = stopping.is_requested();
+        if !stopped && due.is_some_and(|due| due <= now + PARK_AFTER) {
+            return Ok(false);
+        }
+        let version = i64::try_from(run.seq).unwrap_or(i64::MAX);
+        let held = Held { run: run.id, epoch: self.epoch, version, pokes: self.pokes };
+        let wake_at = if stopped { Some(now) } else { due };
+        Ok(lease::release(&self.deps.db, self.scope, held, wake_at).await?)
+    }
+
+    async fn wait(&mut self, ear: &Notify, stopping: &Shutdown) -> Result<Woken, Ended> {
+        let run = held(&self.run)?;
+        let now = self.deps.clock.now();
+        let idle = self.outside.handles.is_empty();
+        let due = run.next_due().map(|due| due.since(now));
+        // With nothing outside and nothing due soon the run was not let go because it was poked: look at once.
+        let poked = idle && due.is_none_or(|due| due > PARK_AFTER);
+        if poked {
+            return Ok(Woken::Poked);
+        }
+        let clock = self.deps.clock.clone();
+        let timer = async move {
+            match due {
+                Some(due) => clock.sleep(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let stop = async {
+            // Once stopping, only results and pokes matter: the wake that stopping causes is given once.
+            if idle || !stopping.is_requested() { stopping.requested().await } else { std::future::pending().await }
+        };
+        Ok(tokio::select! {
+            biased;
+            results = self.outside.results() => Woken::Results(results),
+            () = ear.notified() => Woken::Poked,
+            () = timer => Woken::Due,
+            () = stop => Woken::Stopping,
+        })
+    }
+}
+
+/// The folded run. It is absent only after a decision panicked, and then the run is parked.
+/// Borrows the field alone: effects under way may move between threads, but not be shared by them.
+fn held(run: &Option<Run>) -> Result<&Run, Ended> {
+    run.as_ref().ok_or_else(|| Ended::Parked("a decision was cut short".to_owned()))
+}
+
+fn projection(run: &Run) -> Projection {
+    let failed = run.status() == Status::Failed;
+    Projection {
+        status: run.status().as_str(),
+        spent: run.spent,
+        held: run.held,
+        tokens_in: i64::try_from(run.tokens_in).unwrap_or(i64::MAX),
+        tokens_out: i64::try_from(run.tokens_out).unwrap_or(i64::MAX),
+        started_at: run.started_at,
+        finished_at: run.finished_at,
+        error_code: run.error.as_ref().filter(|_| failed).map(|(code, ..)| code.clone()),
+    }
+}

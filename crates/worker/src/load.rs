@@ -1,0 +1,74 @@
+//! Loading a claimed run: journal, chain, bodies, manifest, fold.
+
+use std::sync::Arc;
+
+use lantern_engine::{Event, Fact, FORMAT, Manifest, Run, event};
+use lantern_policy::Scope;
+use lantern_store::{journal, record, versions};
+use lantern_types::{ChainHead, RunId, VersionId};
+
+use crate::Deps;
+
+/// Why a run cannot be driven.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unloadable {
+    /// The store cannot answer now, or said something about the lease.
+    #[error(transparent)]
+    Store(#[from] lantern_store::Error),
+    /// This build cannot read the run: it is parked, never dropped.
+    #[error("{0}")]
+    Parked(String),
+}
+
+/// A run with the head of its journal.
+pub(crate) struct Loaded {
+    pub(crate) run: Run,
+    pub(crate) chain: ChainHead,
+}
+
+/// Appends that are read at once.
+const PAGE: u32 = 256;
+
+/// Loads and folds a run.
+pub(crate) async fn load(deps: &Deps, scope: Scope, id: RunId) -> Result<Loaded, Unloadable> {
+    let (events, chain) = events(deps, scope, id).await?;
+    let version = match events.first().map(|event| &event.fact) {
+        Some(Fact::RunStarted { version, .. }) => *version,
+        _ => return Err(Unloadable::Parked("the journal does not begin with a start".to_owned())),
+    };
+    let manifest = manifest(deps, scope, version).await?;
+    Ok(Loaded { run: Run::fold(id, manifest, &events), chain })
+}
+
+/// Every event of a run, and the chain after the last, which is checked on the way.
+async fn events(deps: &Deps, scope: Scope, id: RunId) -> Result<(Vec<Event>, ChainHead), Unloadable> {
+    let mut chain = ChainHead::genesis();
+    let mut all = Vec::new();
+    let mut next = 1;
+    loop {
+        let page = journal::read(&deps.db, scope, id, next, PAGE).await?;
+        let full = page.len() == PAGE as usize;
+        for stored in page {
+            if stored.format != FORMAT {
+                return Err(Unloadable::Parked(format!("event format {} is not known to this build", stored.format)));
+            }
+            chain = record::verify(chain, &stored)?;
+            let body = record::open(&deps.vault, scope, id, &stored).await?;
+            let events = event::decode(&stored.bytes, body.as_deref());
+            all.extend(events.map_err(|error| Unloadable::Parked(error.to_string()))?);
+            next = stored.first_seq + stored.n;
+        }
+        if !full {
+            return Ok((all, chain));
+        }
+    }
+}
+
+/// A version's manifest.
+pub(crate) async fn manifest(deps: &Deps, scope: Scope, id: VersionId) -> Result<Arc<Manifest>, Unloadable> {
+    let version = versions::by_id(&deps.db, scope, id).await?;
+    let version = version.ok_or_else(|| Unloadable::Parked("the agent's version is gone".to_owned()))?;
+    serde_json::from_str(&version.manifest)
+        .map(Arc::new)
+        .map_err(|error| Unloadable::Parked(format!("the version's manifest cannot be read: {error}")))
+}

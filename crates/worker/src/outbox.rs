@@ -1,0 +1,251 @@
+//! What runs owe to other runs: starting children and continuations, cancelling children, telling parents.
+//!
+//! Rows are written with the events that ask for them and deleted only once absorbed; each is absorbed once, because a
+//! child's id follows from its key and an inbox takes a key once.
+
+use std::sync::Arc;
+
+use lantern_engine::{
+    Arrival, Context, Effect, Event, Manifest, Outcome, Parent, Run, Start, StepId, effects, event, start,
+};
+use lantern_net::Shutdown;
+use lantern_policy::Scope;
+use lantern_store::inbox::NewInput;
+use lantern_store::journal::{self, NewRun};
+use lantern_store::outbox::{self, Due, NewOutbox};
+use lantern_store::record::Record;
+use lantern_store::seal::Place;
+use lantern_store::versions::{self, Version};
+use lantern_store::{Error, Result, inbox};
+use lantern_types::{ChainHead, Dur, InboxId, MicroUsd, RunId, VersionId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{Deps, schema};
+
+/// A row is taken again if it was not absorbed within this time.
+const AGAIN_AFTER: Dur = Dur::from_secs(15);
+/// Rows are looked for at least this often.
+const POLL: Dur = Dur::from_millis(1_000);
+/// Rows taken at once.
+const BATCH: u32 = 64;
+
+/// What a row says. Sealed.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+enum Errand {
+    Start {
+        run: RunId,
+        step: Option<StepId>,
+        /// A child's agent; a continuation runs its predecessor's version.
+        agent: Option<String>,
+        version: Option<VersionId>,
+        input: Value,
+        cap: MicroUsd,
+        depth: u32,
+    },
+    Tell {
+        run: RunId,
+        arrival: Arrival,
+    },
+}
+
+/// The rows that these events ask for.
+pub(crate) async fn rows(deps: &Deps, scope: Scope, run: &Run, events: &[Event]) -> Result<Vec<NewOutbox>> {
+    let mut rows = Vec::new();
+    for event in events {
+        for (n, effect) in effects(run, event).into_iter().enumerate() {
+            let Some(errand) = errand(run, effect) else { continue };
+            let id = deps.ids.uuid();
+            let plain = serde_json::to_vec(&errand).map_err(|error| Error::Internal(error.into()))?;
+            let place = Place { purpose: "outbox", row: id.as_bytes() };
+            let payload = deps.vault.sealer().seal(scope, place, &plain).await?;
+            let key = format!("{}.{n}", event.seq);
+            rows.push(NewOutbox { id, key, kind: "run", payload, due_at: deps.clock.now() });
+        }
+    }
+    Ok(rows)
+}
+
+fn errand(run: &Run, effect: Effect) -> Option<Errand> {
+    match effect {
+        Effect::Perform(_) => None,
+        Effect::StartRun { run: id, step, agent, input, cap } => Some(Errand::Start {
+            run: id,
+            version: run.version.filter(|_| agent.is_none()),
+            depth: if step.is_some() { run.depth + 1 } else { run.depth },
+            step,
+            agent,
+            input,
+            cap,
+        }),
+        Effect::CancelRun(child) => Some(Errand::Tell {
+            run: child,
+            arrival: Arrival::Cancel { by: format!("run {}", run.id), reason: Some("the parent run ended".to_owned()) },
+        }),
+        Effect::TellParent { run: parent, arrival } => Some(Errand::Tell { run: parent, arrival: *arrival }),
+    }
+}
+
+/// Delivers rows until the process stops.
+pub(crate) async fn deliver(deps: Arc<Deps>, stopping: Shutdown) {
+    let mut wakes = deps.db.hub().workers();
+    while !stopping.is_requested() {
+        match deliver_due(&deps).await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the outbox cannot be read now; trying again"),
+        }
+        tokio::select! {
+            biased;
+            () = stopping.requested() => {}
+            () = wakes.next() => {}
+            () = deps.clock.sleep(POLL) => {}
+        }
+    }
+}
+
+/// Delivers what is due; `true` when there may be more.
+async fn deliver_due(deps: &Deps) -> Result<bool> {
+    let now = deps.clock.now();
+    let due = outbox::take(&deps.db, now, now + AGAIN_AFTER, BATCH).await?;
+    let more = u32::try_from(due.len()).is_ok_and(|n| n == BATCH);
+    for row in due {
+        match deliver_one(deps, &row).await {
+            Ok(()) => outbox::done(&deps.db, row.scope, row.id).await?,
+            Err(error) => tracing::warn!(run = %row.run, attempts = row.attempts, %error, "not delivered; trying again"),
+        }
+    }
+    Ok(more)
+}
+
+async fn deliver_one(deps: &Deps, row: &Due) -> Result<()> {
+    let place = Place { purpose: "outbox", row: row.id.as_bytes() };
+    let plain = deps.vault.sealer().open(row.scope, place, &row.payload).await?;
+    let errand: Errand = serde_json::from_slice(&plain).map_err(|error| Error::Corrupt(error.into()))?;
+    match errand {
+        Errand::Tell { run, arrival } => tell(deps, row.scope, run, format!("{}|{}", row.run, row.key), arrival).await,
+        Errand::Start { run, step, agent, version, input, cap, depth } => {
+            let child = Child { id: run, parent: row.run, step, agent, version, input, cap, depth };
+            begin(deps, row.scope, child, &row.key).await
+        }
+    }
+}
+
+struct Child {
+    id: RunId,
+    parent: RunId,
+    step: Option<StepId>,
+    agent: Option<String>,
+    version: Option<VersionId>,
+    input: Value,
+    cap: MicroUsd,
+    depth: u32,
+}
+
+/// Starts a run, or tells the parent why it cannot be started.
+async fn begin(deps: &Deps, scope: Scope, child: Child, key: &str) -> Result<()> {
+    let (parent, step) = (child.parent, child.step.clone());
+    match start_run(deps, scope, child).await? {
+        Ok(()) => Ok(()),
+        Err((code, message)) => {
+            let Some(step) = step else {
+                tracing::error!(run = %parent, code, message, "a run could not go on as a new one");
+                return Ok(());
+            };
+            let output = json!({ "code": code, "message": message });
+            let arrival = Arrival::ChildFinished { step, outcome: Outcome::Failed, spent: MicroUsd::ZERO, output };
+            tell(deps, scope, parent, format!("{parent}|{key}"), arrival).await
+        }
+    }
+}
+
+type Refusal = (&'static str, String);
+
+async fn start_run(deps: &Deps, scope: Scope, child: Child) -> Result<Result<(), Refusal>> {
+    let found = match (&child.agent, child.version) {
+        (Some(name), _) => {
+            let name = name.clone();
+            deps.db.read(scope, move |tx| Box::pin(async move { versions::current(tx, &name).await })).await?
+        }
+        (None, Some(version)) => versions::by_id(&deps.db, scope, version).await?,
+        (None, None) => None,
+    };
+    let Some(version) = found else {
+        return Ok(Err(("agent_not_found", "there is no such agent".to_owned())));
+    };
+    let manifest: Manifest =
+        serde_json::from_str(&version.manifest).map_err(|error| Error::Corrupt(error.into()))?;
+    if let Some(schema) = &manifest.input_schema {
+        let broken = schema::violations(schema, &child.input);
+        if !broken.is_empty() {
+            return Ok(Err(("input_schema_violated", broken.join("; "))));
+        }
+    }
+    create(deps, scope, child, version, manifest).await
+}
+
+async fn create(
+    deps: &Deps,
+    scope: Scope,
+    child: Child,
+    version: Version,
+    manifest: Manifest,
+) -> Result<Result<(), Refusal>> {
+    let context = Context { at: deps.clock.now(), limits: &deps.limits, tools: deps.tools.defs() };
+    let cap = manifest.max_cost.map_or(child.cap, |own| own.min(child.cap));
+    let begin = Start {
+        agent: version.agent,
+        version: version.id,
+        manifest: version.digest,
+        input: Arc::new(child.input),
+        parent: Some(Parent { run: child.parent, step: child.step.clone() }),
+        depth: child.depth,
+        cap,
+        policy: lantern_policy::digest(),
+        catalogue: deps.catalogue.digest(),
+    };
+    let decision = match start(Run::new(child.id, Arc::new(manifest)), begin, &context) {
+        Ok(decision) => decision,
+        Err(refused) => return Ok(Err((refused.code, refused.message))),
+    };
+    let encoded = event::encode(&decision.events).map_err(|error| Error::Internal(error.into()))?;
+    let record = Record::seal(&deps.vault, scope, (child.id, 1), ChainHead::genesis(), encoded).await?;
+    let new = NewRun {
+        id: child.id,
+        agent_id: version.agent,
+        agent_name: version.agent_name,
+        agent_version_id: version.id,
+        status: decision.run.status().as_str(),
+        trigger_kind: "subagent".to_owned(),
+        parent: Some((child.parent, child.step.map(|step| step.to_string()).unwrap_or_default())),
+        session_id: None,
+        depth: child.depth,
+        labels: "{}".to_owned(),
+        idempotency_key: None,
+        n: i64::try_from(decision.events.len()).unwrap_or(i64::MAX),
+        bytes: record.bytes,
+        body: record.body,
+        chain: record.chain,
+        at: context.at,
+    };
+    match deps.db.write(scope, move |tx| Box::pin(async move { journal::create(tx, new).await })).await {
+        // The same id means that an earlier delivery of this row started it.
+        Ok(_) | Err(Error::Conflict) => Ok(Ok(())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts something in a run's inbox. A run that is over needs to hear nothing.
+async fn tell(deps: &Deps, scope: Scope, run: RunId, key: String, arrival: Arrival) -> Result<()> {
+    let id = InboxId::from_uuid(deps.ids.uuid());
+    let plain = serde_json::to_vec(&arrival).map_err(|error| Error::Internal(error.into()))?;
+    let input = deps.vault.sealer().seal(scope, Place { purpose: "inbox", row: id.bytes() }, &plain).await?;
+    let new = NewInput { id, run, key, input, at: deps.clock.now() };
+    let rows_max = deps.limits.inbox_rows_max;
+    let put = deps.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await?;
+    match put {
+        inbox::Put::Full => Err(Error::Unavailable("the run's inbox is full".into())),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,126 @@
+//! Performs one admitted step: a model call or a tool call, within its timeout, panics contained.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use lantern_engine::{Done, LlmAsk, Run, Step, StepId, Work, llm_ask, offered_tools, timeout};
+use lantern_policy::{Admitted, Scope};
+use lantern_store::notify::Delta;
+use lantern_types::edge::BoxFuture;
+use lantern_types::llm::{LlmCall, LlmReply};
+use lantern_types::tool::ToolCall;
+use lantern_types::{Dur, EffectKey, Failure, Grant, RunId};
+use serde_json::Value;
+
+use crate::edge::Say;
+use crate::{Deps, admission, schema};
+
+/// What came back, for which send of which step.
+pub(crate) type Performed = (StepId, u32, Result<Done, Failure>);
+
+/// The work of a step, ready to be awaited; `None` when there is nothing to perform.
+pub(crate) fn perform(deps: &Arc<Deps>, scope: Scope, run: &Run, step: &Step) -> Option<BoxFuture<'static, Performed>> {
+    let grant = step.grant.clone()?;
+    let (id, generation) = (step.id.clone(), step.generation);
+    let limit = timeout(run, step, &deps.limits);
+    let work = work(deps, scope, run, step, &grant, limit)?;
+    let clock = deps.clock.clone();
+    Some(Box::pin(async move {
+        let work = AssertUnwindSafe(work).catch_unwind();
+        // A little past the work's own timeout, which gives the better message.
+        let late = clock.sleep(limit + Dur::from_secs(5));
+        let result = tokio::select! {
+            biased;
+            done = work => done.unwrap_or_else(|_| Err(Failure::unknown("internal_panic", "the step's work panicked"))),
+            () = late => Err(Failure::unknown("timeout", format!("no result within {} ms", limit.millis()))),
+        };
+        (id, generation, result)
+    }))
+}
+
+type Working = BoxFuture<'static, Result<Done, Failure>>;
+
+fn work(deps: &Arc<Deps>, scope: Scope, run: &Run, step: &Step, grant: &Grant, limit: Dur) -> Option<Working> {
+    let key = EffectKey { run: run.id, step: step.id.to_string(), generation: step.generation };
+    match step.work.as_ref()? {
+        Work::Turn { .. } | Work::Llm { .. } => {
+            let ask = llm_ask(run, step)?;
+            Some(llm(deps, scope, run, ask, grant, key, limit))
+        }
+        Work::Tool { name, arguments, .. } => {
+            let config = run.manifest.tool(name).and_then(|tool| tool.config.clone());
+            let call = ToolCall { name: name.clone(), arguments: arguments.clone(), config, key };
+            Some(tool(deps, scope, Admitted::by(grant, call), limit))
+        }
+        _ => None,
+    }
+}
+
+fn llm(
+    deps: &Arc<Deps>,
+    scope: Scope,
+    run: &Run,
+    ask: LlmAsk,
+    grant: &Grant,
+    key: EffectKey,
+    limit: Dur,
+) -> Working {
+    let Some(route) = grant.route.clone() else {
+        return Box::pin(async { Err(Failure::refused("no_llm", "the admission names no model")) });
+    };
+    let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
+    let max_tokens = admission::max_tokens(deps, &ask);
+    let say = say(deps, run.id, &key);
+    let output_schema = ask.output_schema.clone();
+    let call = LlmCall {
+        model: route.model.clone(),
+        messages: ask.messages,
+        tools,
+        max_tokens,
+        temperature: ask.temperature,
+        output_schema: ask.output_schema,
+        key,
+    };
+    let (deps, call) = (deps.clone(), Admitted::by(grant, call));
+    Box::pin(async move {
+        let reply = deps.llm.call(scope, route, call, limit, say).await?;
+        let violations = output_schema.map(|schema| broken(&schema, &reply)).unwrap_or_default();
+        Ok(Done::Reply { reply, violations })
+    })
+}
+
+/// How a final reply breaks the schema it was given; a reply that asks for tools is not final.
+fn broken(schema: &Value, reply: &LlmReply) -> Vec<String> {
+    if !reply.tool_calls.is_empty() {
+        return Vec::new();
+    }
+    match serde_json::from_str(&reply.content) {
+        Ok(value) => schema::violations(schema, &value),
+        Err(error) => vec![format!("the reply is not JSON: {error}")],
+    }
+}
+
+/// Tells those who watch the run what the model says, piece by piece.
+fn say(deps: &Arc<Deps>, run: RunId, key: &EffectKey) -> Say {
+    let hub = deps.db.hub().clone();
+    let (step, generation) = (key.step.clone(), key.generation);
+    let mut offset = 0;
+    Box::new(move |text| {
+        if hub.is_watched(run) {
+            hub.delta(Delta { run, step: step.clone(), generation, offset, text: text.to_owned() });
+        }
+        offset += text.len() as u64;
+    })
+}
+
+fn tool(deps: &Arc<Deps>, scope: Scope, call: Admitted<ToolCall>, limit: Dur) -> Working {
+    let def = deps.tools.defs().iter().find(|def| def.name == call.work().name);
+    let broken = def.map(|def| schema::violations(&def.input_schema, &call.work().arguments)).unwrap_or_default();
+    if !broken.is_empty() {
+        let failure = Failure::refused("tool_arguments_invalid", broken.join("; "));
+        return Box::pin(async move { Err(failure) });
+    }
+    let deps = deps.clone();
+    Box::pin(async move { deps.tools.call(scope, call, limit).await.map(Done::Output) })
+}

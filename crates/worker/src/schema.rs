@@ -1,0 +1,36 @@
+//! JSON Schema checks of arguments and replies. References to files and URLs are not followed.
+
+use serde_json::Value;
+
+/// Problems that are reported; a model needs the first few.
+const REPORTED_MAX: usize = 5;
+
+/// How `value` breaks `schema`, worded for a model or a person; empty when it does not. A schema that cannot be
+/// compiled is itself the problem.
+pub(crate) fn violations(schema: &Value, value: &Value) -> Vec<String> {
+    match jsonschema::validator_for(schema) {
+        Ok(validator) => validator.iter_errors(value).take(REPORTED_MAX).map(|error| worded(&error)).collect(),
+        Err(error) => vec![format!("the schema itself is invalid: {error}")],
+    }
+}
+
+fn worded(error: &jsonschema::ValidationError<'_>) -> String {
+    let path = error.instance_path().to_string();
+    let message: String = error.to_string().chars().take(300).collect();
+    if path.is_empty() { message } else { format!("{path}: {message}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn problems_are_named_with_their_place() {
+        let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
+        assert!(violations(&schema, &json!({"n": 1})).is_empty());
+        assert!(violations(&schema, &json!({"n": "x"})).first().is_some_and(|text| text.starts_with("/n: ")));
+        assert_eq!(violations(&schema, &json!({})).len(), 1);
+        assert_eq!(violations(&json!({"type": 5}), &json!({})).len(), 1);
+    }
+}

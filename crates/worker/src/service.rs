@@ -1,0 +1,171 @@
+//! The worker of a process: its lease, its claims, and a driver for each run it holds.
+//!
+//! A process that misses its beats drops every run it holds and registers anew; the runs are then somebody's again
+//! within one lease time, and appends under the old epoch fail.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lantern_net::Shutdown;
+use lantern_store::lease::{self, Claimed};
+use lantern_store::{Error, Result};
+use lantern_types::{Dur, ProcessId, RunId};
+use tokio::sync::Notify;
+
+use crate::{Deps, drive, outbox};
+
+/// How a worker behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long a silent process keeps its runs.
+    pub ttl: Dur,
+    /// Whether the data folder's lock proves that every earlier process is dead.
+    pub sole: bool,
+    /// How often to look for work without being told.
+    pub poll: Dur,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ttl: Dur::from_secs(10), sole: false, poll: Dur::from_millis(250) }
+    }
+}
+
+/// Runs claimed by one statement.
+const CLAIM_MAX: u32 = 256;
+
+/// The runs that are being driven here, each with what wakes its driver.
+#[derive(Clone, Default)]
+struct Driven {
+    // Sections under this lock are one look-up, insert or removal.
+    runs: Arc<Mutex<HashMap<RunId, Arc<Notify>>>>,
+}
+
+impl Driven {
+    fn with<T>(&self, f: impl FnOnce(&mut HashMap<RunId, Arc<Notify>>) -> T) -> T {
+        f(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+    fn len(&self) -> usize {
+        self.with(|runs| runs.len())
+    }
+    fn poke(&self, run: RunId) {
+        if let Some(ear) = self.with(|runs| runs.get(&run).cloned()) {
+            ear.notify_one();
+        }
+    }
+}
+
+/// Works until the process stops, then lets everything go.
+pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
+    let deps = Arc::new(deps);
+    let deliveries = outbox::deliver(deps.clone(), stopping.clone());
+    let lives = async {
+        while !stopping.is_requested() {
+            if let Err(error) = live(&deps, options, &stopping).await {
+                tracing::warn!(%error, "the worker cannot reach the store; trying again");
+                deps.clock.sleep(options.poll).await;
+            }
+        }
+    };
+    tokio::join!(deliveries, lives);
+}
+
+/// One life: from registering a process id to losing it or stopping.
+async fn live(deps: &Arc<Deps>, options: Options, stopping: &Shutdown) -> Result<()> {
+    let process = ProcessId::from_uuid(deps.ids.uuid());
+    lease::register(&deps.db, process, deps.clock.now(), options.ttl).await?;
+    if options.sole {
+        lease::expire_others(&deps.db, process, deps.clock.now()).await?;
+    }
+    let life = Life { deps, options, process, driven: Driven::default(), ended: stopping.child() };
+    let lived = tokio::select! {
+        lived = life.claim_and_poke() => lived,
+        beaten = life.beat() => beaten,
+    };
+    life.ended.request();
+    if stopping.is_requested() {
+        life.drain().await;
+        lease::surrender(&deps.db, process, deps.clock.now()).await?;
+    }
+    lived
+}
+
+struct Life<'a> {
+    deps: &'a Arc<Deps>,
+    options: Options,
+    process: ProcessId,
+    driven: Driven,
+    /// Requested when this life ends: its drivers let go.
+    ended: Shutdown,
+}
+
+impl Life<'_> {
+    /// Keeps the lease; ends when it was lost. Beats go on until it is certain that the lease has run out.
+    async fn beat(&self) -> Result<()> {
+        let mut kept_until = self.deps.clock.now() + self.options.ttl;
+        loop {
+            self.deps.clock.sleep(Dur::from_micros(self.options.ttl.micros() / 3)).await;
+            let now = self.deps.clock.now();
+            match lease::beat(&self.deps.db, self.process, now, self.options.ttl).await {
+                Ok(true) => kept_until = now + self.options.ttl,
+                Ok(false) => return Err(Error::Unavailable("the process lost its lease".into())),
+                Err(error) if self.deps.clock.now() >= kept_until => return Err(error),
+                Err(error) => tracing::warn!(%error, "a beat failed; trying again"),
+            }
+        }
+    }
+
+    async fn claim_and_poke(&self) -> Result<()> {
+        let mut wakes = self.deps.db.hub().workers();
+        loop {
+            while self.claim().await? {}
+            for (_, run) in lease::poked(&self.deps.db, self.process).await? {
+                self.driven.poke(run);
+            }
+            tokio::select! {
+                biased;
+                () = self.ended.requested() => return Ok(()),
+                () = wakes.next() => {}
+                () = self.deps.clock.sleep(self.options.poll) => {}
+            }
+        }
+    }
+
+    /// Claims what is due and starts a driver for each; `true` when there may be more.
+    async fn claim(&self) -> Result<bool> {
+        let room = self.deps.limits.runs_in_memory_max.saturating_sub(u32::try_from(self.driven.len()).unwrap_or(u32::MAX));
+        let limit = room.min(CLAIM_MAX);
+        if limit == 0 || self.ended.is_requested() {
+            return Ok(false);
+        }
+        let claimed = lease::claim(&self.deps.db, self.process, self.deps.clock.now(), limit).await?;
+        let more = u32::try_from(claimed.len()).is_ok_and(|n| n == limit);
+        for run in claimed {
+            self.start(run);
+        }
+        Ok(more)
+    }
+
+    fn start(&self, claimed: Claimed) {
+        let ear = Arc::new(Notify::new());
+        self.driven.with(|runs| runs.insert(claimed.run, ear.clone()));
+        let (deps, driven, ended) = (self.deps.clone(), self.driven.clone(), self.ended.clone());
+        let work = async move {
+            drive::drive(deps, claimed, ear.clone(), ended).await;
+            driven.with(|runs| {
+                // A later claim of the same run has put its own ear there.
+                if runs.get(&claimed.run).is_some_and(|other| Arc::ptr_eq(other, &ear)) {
+                    runs.remove(&claimed.run);
+                }
+            });
+        };
+        self.deps.tasks.spawn("run", Box::pin(work));
+    }
+
+    /// Waits until every driver has let go. The process's own grace period bounds this.
+    async fn drain(&self) {
+        while self.driven.len() > 0 {
+            self.deps.clock.sleep(Dur::from_millis(20)).await;
+        }
+    }
+}

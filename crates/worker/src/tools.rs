@@ -1,0 +1,54 @@
+//! The registry of tools. One source for now: the built-in ones.
+
+mod calc;
+mod http_fetch;
+
+use lantern_net::{Client, Reach};
+use lantern_policy::{Admitted, Scope};
+use lantern_types::edge::BoxFuture;
+use lantern_types::tool::ToolCall;
+use lantern_types::{Dur, Failure, ToolDef};
+use serde_json::Value;
+
+use crate::edge::Tools;
+
+/// The tools that need nothing but this process: `calc` and `http.fetch`.
+pub struct Builtin {
+    client: Client,
+    reach: Reach,
+    defs: Vec<ToolDef>,
+}
+
+impl Builtin {
+    /// The built-in tools. `http.fetch` reaches public addresses only.
+    pub fn new(client: Client) -> Self {
+        Self::reaching(client, Reach::Public)
+    }
+
+    /// The same, with another reach for `http.fetch`: for an operator who says so.
+    pub fn reaching(client: Client, reach: Reach) -> Self {
+        Self { client, reach, defs: definitions() }
+    }
+}
+
+/// The definitions of the built-in tools.
+pub fn definitions() -> Vec<ToolDef> {
+    [calc::def(), http_fetch::def()].into_iter().flatten().collect()
+}
+
+impl Tools for Builtin {
+    fn defs(&self) -> &[ToolDef] {
+        &self.defs
+    }
+
+    fn call(&self, _scope: Scope, call: Admitted<ToolCall>, timeout: Dur) -> BoxFuture<'_, Result<Value, Failure>> {
+        Box::pin(async move {
+            let work = call.into_work();
+            match work.name.as_str() {
+                calc::NAME => calc::call(&work.arguments),
+                http_fetch::NAME => http_fetch::call(&self.client, self.reach, &work, timeout).await,
+                other => Err(Failure::refused("tool_unknown", format!("there is no tool {other}"))),
+            }
+        })
+    }
+}

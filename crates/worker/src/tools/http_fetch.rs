@@ -1,0 +1,91 @@
+//! `http.fetch`: reads one page. GET only, so that fetching twice is fetching once.
+//!
+//! Every address that is dialled, redirects included, is checked after it was resolved; the body is cut at a limit and
+//! says so. Secrets are never sent: there are no headers to set.
+
+use lantern_net::http::{Deadlines, Request, Response, header};
+use lantern_net::{Client, Error, Reach};
+use lantern_types::tool::ToolCall;
+use lantern_types::{Dur, EffectClass, Failure, ToolDef, ToolName};
+use serde_json::{Value, json};
+
+pub(super) const NAME: &str = "http.fetch";
+
+/// Redirects that are followed.
+const HOPS_MAX: usize = 5;
+/// Bytes of body that are returned when the call names no number, and the most that it may name.
+const BYTES_DEFAULT: usize = 128 * 1024;
+const BYTES_MAX: usize = 512 * 1024;
+
+pub(super) fn def() -> Option<ToolDef> {
+    Some(ToolDef {
+        name: ToolName::parse(NAME).ok()?,
+        description: "Fetches a web page or API resource over HTTP(S) with GET and returns its status, content type \
+                      and text. Private addresses cannot be reached."
+            .to_owned(),
+        input_schema: json!({
+            "type": "object",
+            "properties": {
+                "url": { "type": "string", "description": "Absolute http or https URL.", "maxLength": 8192 },
+                "maxBytes": { "type": "integer", "minimum": 1, "maximum": BYTES_MAX, "description": "Cut the body here." }
+            },
+            "required": ["url"],
+            "additionalProperties": false
+        }),
+        effect: EffectClass::Idempotent,
+    })
+}
+
+pub(super) async fn call(client: &Client, reach: Reach, call: &ToolCall, timeout: Dur) -> Result<Value, Failure> {
+    let url = call.arguments.get("url").and_then(Value::as_str).unwrap_or_default();
+    let asked = call.arguments.get("maxBytes").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    let bytes_max = asked.unwrap_or(BYTES_DEFAULT).min(BYTES_MAX);
+    let (url, mut response) = follow(client, reach, url.to_owned(), timeout).await?;
+    let status = response.status();
+    if matches!(status.as_u16(), 429 | 500..=599) {
+        let message = format!("{url} answered {}", status.as_u16());
+        return Err(Failure { retry_after: retry_after(&response), ..Failure::transient("http_status", message) });
+    }
+    let content_type = response.header(&header::CONTENT_TYPE).unwrap_or_default().to_owned();
+    let (body, truncated) = response.up_to(bytes_max).await.map_err(|error| failure(&error))?;
+    Ok(json!({
+        "status": status.as_u16(),
+        "url": url,
+        "contentType": content_type,
+        "body": String::from_utf8_lossy(&body),
+        "truncated": truncated,
+    }))
+}
+
+async fn follow(client: &Client, reach: Reach, mut url: String, timeout: Dur) -> Result<(String, Response), Failure> {
+    for _ in 0..=HOPS_MAX {
+        let mut request = Request::get(url.clone());
+        let agent = concat!("lantern/", env!("CARGO_PKG_VERSION"));
+        request.headers.insert(header::USER_AGENT, header::HeaderValue::from_static(agent));
+        let response = client.send(reach, request, Deadlines::total(timeout)).await.map_err(|error| failure(&error))?;
+        match response.redirect() {
+            Some(next) => url = next,
+            None => return Ok((url, response)),
+        }
+    }
+    Err(Failure::refused("too_many_redirects", format!("more than {HOPS_MAX} redirects")))
+}
+
+fn retry_after(response: &Response) -> Option<Dur> {
+    response.header(&header::RETRY_AFTER)?.trim().parse().ok().map(Dur::from_secs)
+}
+
+fn failure(error: &Error) -> Failure {
+    let (code, retryable) = match error {
+        Error::Denied(denial) => return Failure::refused("egress_denied", denial.reason.clone()),
+        Error::Invalid(_) => ("url_invalid", false),
+        Error::Unreachable { .. } => ("http_unreachable", true),
+        Error::Timeout { .. } => ("http_timeout", true),
+        Error::Interrupted { .. } => ("http_interrupted", true),
+        Error::TooLarge { .. } => ("http_too_large", false),
+        Error::Setup(_) => ("http_setup", false),
+    };
+    let acted = error.acted();
+    Failure { code, message: error.to_string(), acted, retryable, retry_after: None }
+}
+
