@@ -1,0 +1,343 @@
+//! A place to run workers at: one tenant, one database, scripted models and tools, virtual time.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use lantern_engine::{Arrival, Context, Event, Manifest, Run, Start, event, start};
+use lantern_net::{RealIds, TaskSet};
+use lantern_policy::route::Choices;
+use lantern_policy::{Admitted, Catalogue, Scope};
+use lantern_store::inbox::{self, NewInput};
+use lantern_store::journal::{self, NewRun};
+use lantern_store::record::{self, Record};
+use lantern_store::journal::{RunFilter, RunRow};
+use lantern_store::seal::Place;
+use lantern_store::{Blobs, Db, Keys, Sealer, Vault, versions};
+use lantern_types::edge::{BoxFuture, Clock, IdGen};
+use lantern_types::llm::{Finish, LlmCall, LlmReply, ToolUse, Usage};
+use lantern_types::tool::ToolCall;
+use lantern_types::{
+    AgentId, At, ChainHead, DEV_TENANT, Dur, EffectClass, Failure, InboxId, Limits, MicroUsd, Price, PriceSource, Route, RunId,
+    ToolDef, ToolName, VersionId,
+};
+use lantern_worker::edge::Say;
+use lantern_worker::{Deps, Llm, Options, Tools};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+/// A clock that follows the runtime's virtual time.
+struct VirtualClock {
+    start: tokio::time::Instant,
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> At {
+        let passed = self.start.elapsed();
+        At::from_micros(1_700_000_000_000_000) + Dur::from_millis(u64::try_from(passed.as_millis()).unwrap())
+    }
+    fn sleep(&self, dur: Dur) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(dur.std()))
+    }
+}
+
+/// What a scripted model or tool does when it is called.
+pub(crate) enum Act {
+    Say(&'static str),
+    Ask(&'static str, Value),
+    Return(Value),
+    Fail(Failure),
+    /// Never answers.
+    Hang,
+    /// Answers after a while.
+    Slow(u64, Box<Act>),
+}
+
+/// Models and tools that do what they are told, step by step, and remember every call's key.
+#[derive(Default)]
+pub(crate) struct Script {
+    acts: Mutex<HashMap<String, VecDeque<Act>>>,
+    calls: Mutex<Vec<String>>,
+    defs: Vec<ToolDef>,
+}
+
+impl Script {
+    /// `step` does these things, one for each call.
+    pub(crate) fn on(&self, step: &str, acts: Vec<Act>) {
+        self.acts.lock().unwrap().entry(step.to_owned()).or_default().extend(acts);
+    }
+    /// `step#generation`, in the order of calls.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+    fn next(&self, step: &str, generation: u32) -> Act {
+        self.calls.lock().unwrap().push(format!("{step}#{generation}"));
+        let act = self.acts.lock().unwrap().get_mut(step).and_then(VecDeque::pop_front);
+        act.unwrap_or_else(|| Act::Fail(Failure::refused("unscripted", step)))
+    }
+}
+
+fn perform(act: Act) -> BoxFuture<'static, Result<Act, Failure>> {
+    Box::pin(async move {
+        match act {
+            Act::Fail(failure) => Err(failure),
+            Act::Hang => std::future::pending().await,
+            Act::Slow(millis, act) => {
+                tokio::time::sleep(Dur::from_millis(millis).std()).await;
+                perform(*act).await
+            }
+            other => Ok(other),
+        }
+    })
+}
+
+impl Llm for Script {
+    fn choices(&self, _scope: Scope) -> BoxFuture<'_, Result<Choices, Failure>> {
+        Box::pin(async { Ok(Choices { providers: Vec::new(), offline_stands_in: true }) })
+    }
+    fn call(
+        &self,
+        _scope: Scope,
+        route: Route,
+        call: Admitted<LlmCall>,
+        _timeout: Dur,
+        mut say: Say,
+    ) -> BoxFuture<'_, Result<LlmReply, Failure>> {
+        assert_eq!((route.price, route.price_source), (Price::default(), PriceSource::Builtin));
+        let key = call.work().key.clone();
+        let act = self.next(&key.step, key.generation);
+        Box::pin(async move {
+            let usage = Some(Usage { tokens_in: 10, tokens_out: 5 });
+            let reply = |content: &str, tool_calls: Vec<ToolUse>, finish| LlmReply {
+                content: content.into(),
+                tool_calls,
+                finish,
+                usage,
+                model: "scripted".into(),
+            };
+            match perform(act).await? {
+                Act::Ask(name, arguments) => {
+                    let call = ToolUse { id: "c1".into(), name: name.into(), arguments: arguments.to_string() };
+                    Ok(reply("", vec![call], Finish::ToolCalls))
+                }
+                Act::Say(text) => {
+                    say(text);
+                    Ok(reply(text, vec![], Finish::Stop))
+                }
+                _ => Err(Failure::refused("unscripted", "a model cannot do this")),
+            }
+        })
+    }
+}
+
+impl Tools for Script {
+    fn defs(&self) -> &[ToolDef] {
+        &self.defs
+    }
+    fn call(&self, _scope: Scope, call: Admitted<ToolCall>, _timeout: Dur) -> BoxFuture<'_, Result<Value, Failure>> {
+        let key = call.work().key.clone();
+        let act = self.next(&key.step, key.generation);
+        Box::pin(async move {
+            match perform(act).await? {
+                Act::Return(value) => Ok(value),
+                _ => Err(Failure::refused("unscripted", "a tool cannot do this")),
+            }
+        })
+    }
+}
+
+pub(crate) struct Bench {
+    pub(crate) script: Arc<Script>,
+    pub(crate) scope: Scope,
+    pub(crate) db: Db,
+    deps: Deps,
+    tasks: Mutex<TaskSet>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdGen>,
+    sole: bool,
+}
+
+const TENANT: &str = "INSERT INTO tenants (tenant_id, slug, name, tier, created_at) VALUES ($1, 'dev', 'Dev', 'team', 0)";
+const AGENT: &str = "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
+    VALUES ($1, $2, $3, '{}', 0, 0, 1, $4)";
+const VERSION: &str = "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest, created_at)
+    VALUES ($1, $2, $3, 1, $4, $5, 0)";
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: tokio::time::Instant::now() });
+        let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
+        let db = Db::inline_sqlite().unwrap();
+        let scope = Scope::of_lease(DEV_TENANT);
+        db.write(scope, |tx| Box::pin(async move { tx.exec(TENANT, &[]).await })).await.unwrap();
+        let sealer = Sealer::new(db.clone(), &Keys::from_ids(ids.as_ref()), ids.clone(), clock.clone()).unwrap();
+        let def = |name: &str, effect| ToolDef {
+            name: ToolName::parse(name).unwrap(),
+            description: String::new(),
+            input_schema: json!({"type": "object"}),
+            effect,
+        };
+        let defs = vec![def("calc", EffectClass::Pure), def("pay", EffectClass::Irreversible)];
+        let script = Arc::new(Script { defs, ..Script::default() });
+        let tasks = TaskSet::new(Handle::current());
+        let deps = Deps {
+            db: db.clone(),
+            vault: Vault::new(sealer, Blobs::memory()),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            tasks: Arc::new(tasks.clone()),
+            llm: script.clone(),
+            tools: script.clone(),
+            limits: Arc::new(Limits::default()),
+            catalogue: Arc::new(Catalogue::builtin().unwrap()),
+        };
+        Self { script, scope, db, deps, tasks: Mutex::new(tasks), clock, ids, sole: true }
+    }
+
+    /// Starts a worker process.
+    pub(crate) fn start_worker(&self) {
+        use lantern_types::edge::Tasks as _;
+        let tasks = TaskSet::new(Handle::current());
+        let deps = Deps { tasks: Arc::new(tasks.clone()), ..self.deps.clone() };
+        let options = Options { sole: self.sole, ..Options::default() };
+        tasks.spawn("worker", Box::pin(lantern_worker::run(deps, options, tasks.stopping())));
+        *self.tasks.lock().unwrap() = tasks;
+    }
+
+    /// `kill -9`: every future of the process is dropped where it stands.
+    pub(crate) async fn kill(&self) {
+        let tasks = self.tasks.lock().unwrap().clone();
+        tasks.kill();
+        tokio::task::yield_now().await;
+    }
+
+    /// A stop that waits for what is outside.
+    pub(crate) async fn stop(&self) -> Vec<&'static str> {
+        let tasks = self.tasks.lock().unwrap().clone();
+        tasks.shutdown(Dur::from_secs(30)).await
+    }
+
+    pub(crate) async fn agent(&self, name: &'static str, manifest: Value) {
+        let manifest = Manifest::parse(&manifest).unwrap();
+        let (agent, version) = (AgentId::from_uuid(self.ids.uuid()), VersionId::from_uuid(self.ids.uuid()));
+        let (digest, text) = (manifest.digest(), manifest.canonical());
+        self.db
+            .write(self.scope, move |tx| {
+                Box::pin(async move {
+                    tx.exec(AGENT, &[agent.into(), name.into(), version.into()]).await?;
+                    tx.exec(VERSION, &[version.into(), agent.into(), digest.into(), text.into()]).await
+                })
+            })
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn start_run(&self, agent: &'static str, input: Value) -> RunId {
+        let version = self
+            .db
+            .read(self.scope, move |tx| Box::pin(async move { versions::current(tx, agent).await }))
+            .await
+            .unwrap()
+            .unwrap();
+        let id = RunId::from_uuid(self.ids.uuid());
+        let manifest: Arc<Manifest> = Arc::new(serde_json::from_str(&version.manifest).unwrap());
+        let begin = Start {
+            agent: version.agent,
+            version: version.id,
+            manifest: version.digest,
+            input: Arc::new(input),
+            parent: None,
+            depth: 0,
+            cap: MicroUsd::from_micros(1_000_000),
+            policy: lantern_policy::digest(),
+            catalogue: self.deps.catalogue.digest(),
+        };
+        let at = self.clock.now();
+        let context = Context { at, limits: &self.deps.limits, tools: self.script.defs() };
+        let events = start(Run::new(id, manifest), begin, &context).unwrap().events;
+        let encoded = event::encode(&events).unwrap();
+        let record =
+            Record::seal(&self.deps.vault, self.scope, (id, 1), ChainHead::genesis(), encoded).await.unwrap();
+        let new = NewRun {
+            id,
+            agent_id: version.agent,
+            agent_name: version.agent_name,
+            agent_version_id: version.id,
+            status: "queued",
+            trigger_kind: "api".into(),
+            parent: None,
+            session_id: None,
+            depth: 0,
+            labels: "{}".into(),
+            idempotency_key: None,
+            n: 1,
+            bytes: record.bytes,
+            body: record.body,
+            chain: record.chain,
+            at,
+        };
+        self.db.write(self.scope, move |tx| Box::pin(async move { journal::create(tx, new).await })).await.unwrap();
+        id
+    }
+
+    pub(crate) async fn send(&self, run: RunId, key: &str, arrival: Arrival) -> inbox::Put {
+        let id = InboxId::from_uuid(self.ids.uuid());
+        let plain = serde_json::to_vec(&arrival).unwrap();
+        let place = Place { purpose: "inbox", row: id.bytes() };
+        let input = self.deps.vault.sealer().seal(self.scope, place, &plain).await.unwrap();
+        let new = NewInput { id, run, key: key.to_owned(), input, at: self.clock.now() };
+        self.db.write(self.scope, move |tx| Box::pin(async move { inbox::put(tx, new, 100).await })).await.unwrap()
+    }
+
+    pub(crate) async fn head(&self, run: RunId) -> RunRow {
+        journal::head(&self.db, self.scope, run).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn child_of(&self, run: RunId) -> RunRow {
+        let filter = RunFilter { parent_run_id: Some(run), limit: 10, ..Default::default() };
+        journal::list(&self.db, self.scope, filter).await.unwrap().remove(0)
+    }
+
+    /// Waits until the run is in `status`; virtual time passes as fast as it can.
+    pub(crate) async fn until(&self, run: RunId, status: &str) -> RunRow {
+        for _ in 0..20_000 {
+            let head = self.head(run).await;
+            if head.status == status {
+                return head;
+            }
+            self.clock.sleep(Dur::from_millis(50)).await;
+        }
+        panic!("the run is {} and not {status}; calls: {:?}", self.head(run).await.status, self.script.calls());
+    }
+
+    /// Waits until so many calls were made.
+    pub(crate) async fn until_calls(&self, n: usize) {
+        for _ in 0..20_000 {
+            if self.script.calls().len() >= n {
+                return;
+            }
+            self.clock.sleep(Dur::from_millis(10)).await;
+        }
+        panic!("only {:?}", self.script.calls());
+    }
+
+    pub(crate) async fn pass(&self, secs: u64) {
+        self.clock.sleep(Dur::from_secs(secs)).await;
+    }
+
+    /// The run, folded from its journal, whose chain is checked.
+    pub(crate) async fn folded(&self, run: RunId) -> (Run, Vec<Event>) {
+        let mut chain = ChainHead::genesis();
+        let mut events = Vec::new();
+        for stored in journal::read(&self.db, self.scope, run, 1, 1_000).await.unwrap() {
+            chain = record::verify(chain, &stored).unwrap();
+            let body = record::open(&self.deps.vault, self.scope, run, &stored).await.unwrap();
+            events.extend(event::decode(&stored.bytes, body.as_deref()).unwrap());
+        }
+        let head = self.head(run).await;
+        let version = versions::by_id(&self.db, self.scope, head.agent_version_id).await.unwrap().unwrap();
+        let run = Run::fold(run, Arc::new(serde_json::from_str(&version.manifest).unwrap()), &events);
+        assert_eq!((run.status().as_str(), run.seq), (head.status.as_str(), u64::try_from(head.version).unwrap()));
+        assert_eq!((run.spent, run.held, head.chain), (head.spent, head.held, chain));
+        (run, events)
+    }
+}

@@ -1,0 +1,82 @@
+//! Processes that die, stop, or lose their lease.
+
+use lantern_engine::{Arrival, Fact, StepId};
+use serde_json::json;
+
+use crate::bench::{Act, Bench};
+
+#[tokio::test(start_paused = true)]
+async fn a_completed_model_call_is_never_made_again() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({"tools": ["calc"]})).await;
+    bench.script.on("llm-1", vec![Act::Ask("calc", json!({}))]);
+    bench.script.on("llm-1.tool-1", vec![Act::Return(json!(1))]);
+    bench.script.on("llm-2", vec![Act::Hang, Act::Say("after the crash")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.until_calls(3).await;
+    bench.kill().await;
+    bench.pass(60).await;
+    assert_eq!(bench.head(run).await.status, "running");
+    bench.start_worker();
+    bench.until(run, "succeeded").await;
+    assert_eq!(bench.script.calls(), ["llm-1#1", "llm-1.tool-1#1", "llm-2#1", "llm-2#1"]);
+    let (_, events) = bench.folded(run).await;
+    let reissued = events.iter().filter(|e| matches!(e.fact, Fact::StepReissued { .. })).count();
+    assert_eq!(reissued, 1, "the journal shows both attempts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_irreversible_call_is_doubted_after_a_crash_and_resolved_by_a_person() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({"tools": ["pay"]})).await;
+    bench.script.on("llm-1", vec![Act::Ask("pay", json!({}))]);
+    bench.script.on("llm-1.tool-1", vec![Act::Hang]);
+    bench.script.on("llm-2", vec![Act::Say("paid")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.until_calls(2).await;
+    bench.kill().await;
+    bench.start_worker();
+    bench.until(run, "paused").await;
+    bench.pass(3_600).await;
+    assert_eq!(bench.script.calls().len(), 2, "nobody sends it again");
+    let step = StepId::new("llm-1.tool-1");
+    let found = Arrival::Resolution { step, happened: true, output: json!("receipt 7"), by: "ada".into() };
+    bench.send(run, "k", found).await;
+    bench.until(run, "succeeded").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_graceful_stop_finishes_what_is_outside_and_starts_nothing_new() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({"tools": ["calc"]})).await;
+    bench.script.on("llm-1", vec![Act::Slow(5_000, Box::new(Act::Ask("calc", json!({}))))]);
+    bench.script.on("llm-1.tool-1", vec![Act::Return(json!(1))]);
+    bench.script.on("llm-2", vec![Act::Say("done")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.until_calls(1).await;
+    assert!(bench.stop().await.is_empty(), "everything let go in time");
+    assert_eq!(bench.script.calls().len(), 1);
+    let head = bench.head(run).await;
+    assert!(head.owner.is_none() && head.wake_at.is_some());
+    bench.start_worker();
+    bench.until(run, "succeeded").await;
+    assert_eq!(bench.script.calls(), ["llm-1#1", "llm-1.tool-1#1", "llm-2#1"], "nothing was done twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_arrived_while_nobody_ran_is_taken_in_first() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({})).await;
+    bench.script.on("llm-1", vec![Act::Hang]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.until_calls(1).await;
+    bench.kill().await;
+    bench.send(run, "c", Arrival::Cancel { by: "ada".into(), reason: Some("enough".into()) }).await;
+    bench.start_worker();
+    bench.until(run, "cancelled").await;
+    bench.folded(run).await;
+}

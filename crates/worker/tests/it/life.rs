@@ -1,0 +1,153 @@
+//! Ordinary lives of runs.
+
+use lantern_engine::{Arrival, StepId};
+use lantern_store::inbox::Put;
+use lantern_types::{Dur, Failure};
+use serde_json::json;
+
+use crate::bench::{Act, Bench};
+
+fn agent() -> serde_json::Value {
+    json!({"tools": ["calc", "pay"]})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_from_queued_to_succeeded() {
+    let bench = Bench::new().await;
+    bench.agent("a", agent()).await;
+    bench.script.on("llm-1", vec![Act::Ask("calc", json!({"expression": "1+1"}))]);
+    bench.script.on("llm-1.tool-1", vec![Act::Return(json!({"value": 2}))]);
+    bench.script.on("llm-2", vec![Act::Say("two")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!({"prompt": "1+1?"})).await;
+    let head = bench.until(run, "succeeded").await;
+    assert_eq!((head.tokens_in, head.tokens_out, head.owner), (20, 10, None));
+    let (run, _) = bench.folded(run).await;
+    assert_eq!(*run.output.unwrap(), json!({"result": "two"}));
+    assert_eq!(bench.script.calls(), ["llm-1#1", "llm-1.tool-1#1", "llm-2#1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_wait_is_let_go_and_taken_up_again() {
+    let bench = Bench::new().await;
+    let steps = json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}, {"id": "go", "kind": "signal", "data": {"name": "go"}},
+        {"id": "ok", "kind": "approval", "data": {"reason": "sure?"}}, {"id": "sum", "kind": "tool", "data": {"tool": "calc"}}]);
+    bench.agent("s", json!({"program": "steps", "steps": steps})).await;
+    bench.script.on("sum", vec![Act::Return(json!(7))]);
+    bench.start_worker();
+    let run = bench.start_run("s", json!({})).await;
+    bench.until(run, "running").await;
+    bench.pass(10).await;
+    let head = bench.head(run).await;
+    assert!(head.owner.is_none() && head.wake_at.is_some(), "nobody holds a run that sleeps");
+    bench.pass(3_600).await;
+    assert_eq!(bench.head(run).await.wake_at, None, "a signal has no time");
+    let go = || Arrival::Signal { name: "go".into(), value: json!(1) };
+    assert_eq!(bench.send(run, "k1", go()).await, Put::Stored);
+    bench.until(run, "paused").await;
+    let yes = Arrival::Approval { step: StepId::new("ok"), granted: true, by: "ada".into(), note: None };
+    assert_eq!(bench.send(run, "k2", yes).await, Put::Stored);
+    bench.until(run, "succeeded").await;
+    assert_eq!(bench.send(run, "k3", go()).await, Put::Closed);
+    bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_call_is_made_again_under_a_new_key() {
+    let bench = Bench::new().await;
+    bench.agent("a", agent()).await;
+    let busy = Failure { retry_after: Some(Dur::from_secs(20)), ..Failure::transient("provider_rate_limited", "busy") };
+    bench.script.on("llm-1", vec![Act::Fail(busy), Act::Fail(Failure::unknown("provider_timeout", "?")), Act::Say("ok")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.until(run, "succeeded").await;
+    assert_eq!(bench.script.calls(), ["llm-1#1", "llm-1#2", "llm-1#2"], "an unknown end keeps its key");
+    bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_stops_the_work_that_is_outside() {
+    let bench = Bench::new().await;
+    bench.agent("a", agent()).await;
+    bench.script.on("llm-1", vec![Act::Hang]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.until_calls(1).await;
+    bench.send(run, "c", Arrival::Cancel { by: "ada".into(), reason: None }).await;
+    bench.until(run, "cancelled").await;
+    bench.pass(7_200).await;
+    assert_eq!(bench.script.calls().len(), 1);
+    bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pausing_and_resuming() {
+    let bench = Bench::new().await;
+    bench.agent("a", agent()).await;
+    bench.script.on("llm-1", vec![Act::Slow(5_000, Box::new(Act::Ask("calc", json!({}))))]);
+    bench.script.on("llm-1.tool-1", vec![Act::Return(json!(1))]);
+    bench.script.on("llm-2", vec![Act::Say("done")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.until_calls(1).await;
+    bench.send(run, "p", Arrival::Pause { by: "ada".into() }).await;
+    bench.until(run, "paused").await;
+    bench.pass(600).await;
+    assert_eq!(bench.script.calls().len(), 1, "a paused run starts nothing");
+    bench.send(run, "r", Arrival::Resume { by: "ada".into() }).await;
+    bench.until(run, "succeeded").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_runs_and_reports_and_a_missing_one_fails() {
+    let bench = Bench::new().await;
+    let steps = |agent: &str| json!({"program": "steps", "steps": [{"id": "sub", "kind": "child", "data": {"agent": agent, "input": {"q": 1}}}]});
+    bench.agent("parent", steps("child")).await;
+    bench.agent("lost", steps("nobody")).await;
+    bench.agent("child", json!({})).await;
+    bench.script.on("llm-1", vec![Act::Say("from the child")]);
+    bench.start_worker();
+    let run = bench.start_run("parent", json!({})).await;
+    bench.until(run, "succeeded").await;
+    let (folded, _) = bench.folded(run).await;
+    assert_eq!(folded.output.unwrap()["steps"]["sub"], json!({"result": "from the child"}));
+    let child = bench.child_of(run).await;
+    assert_eq!((child.depth, child.trigger_kind.as_str()), (1, "subagent"));
+    bench.folded(child.id).await;
+    let run = bench.start_run("lost", json!({})).await;
+    assert_eq!(bench.until(run, "failed").await.error_code.as_deref(), Some("agent_not_found"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_on_as_a_new_one() {
+    let bench = Bench::new().await;
+    let steps = json!([{"id": "go", "kind": "signal", "data": {"name": "{{input.wait}}"}}, {"id": "again", "kind": "continue", "data": {"input": {"wait": "never"}}}]);
+    bench.agent("loop", json!({"program": "steps", "steps": steps})).await;
+    bench.start_worker();
+    let run = bench.start_run("loop", json!({"wait": "go"})).await;
+    bench.send(run, "k", Arrival::Signal { name: "go".into(), value: json!(null) }).await;
+    bench.until(run, "succeeded").await;
+    bench.pass(5).await;
+    let next = bench.child_of(run).await;
+    let (folded, _) = bench.folded(next.id).await;
+    assert_eq!((folded.status().as_str(), folded.input.as_ref()), ("running", &json!({"wait": "never"})));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_map_runs_as_many_at_once_as_it_may() {
+    let bench = Bench::new().await;
+    let step = json!({"kind": "tool", "data": {"tool": "calc", "arguments": {"n": "{{item}}"}}});
+    let steps = json!([{"id": "each", "kind": "map", "data": {"items": [0, 1, 2, 3], "concurrency": 2}, "step": step}]);
+    bench.agent("m", json!({"program": "steps", "steps": steps})).await;
+    for n in 0..4 {
+        bench.script.on(&format!("each[{n}]"), vec![Act::Slow(1_000, Box::new(Act::Return(json!(n))))]);
+    }
+    bench.start_worker();
+    let run = bench.start_run("m", json!({})).await;
+    bench.until_calls(2).await;
+    bench.pass(0).await;
+    assert_eq!(bench.script.calls().len(), 2);
+    bench.until(run, "succeeded").await;
+    let (folded, _) = bench.folded(run).await;
+    assert_eq!(folded.output.unwrap()["steps"]["each"], json!([0, 1, 2, 3]));
+}

@@ -1,0 +1,8 @@
+//! The worker over a real database in memory, with scripted models and tools and a clock that runs ahead.
+
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod life;
