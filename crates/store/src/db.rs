@@ -105,7 +105,8 @@ impl Db {
     }
 
     /// Connects to a cluster that [`migrate_postgres`] has prepared. Fails with `TooOld` or `TooNew` when its schema
-    /// is not this build's, and with `Unavailable` when nobody answers.
+    /// is not this build's, with `Misuse` when the app role bypasses row-level security, and with `Unavailable` when
+    /// nobody answers.
     pub async fn open_postgres(options: &PostgresOptions) -> Result<Self> {
         let pools = postgres::Pools::open(options).await?;
         Ok(Self { engine: Arc::new(Engine::Postgres(pools)), hub: Hub::new() })
@@ -147,13 +148,13 @@ impl Db {
     /// writer's group on SQLite. Answers the row counts. A count other than expected undoes the batch: `Conflict`.
     pub async fn submit(&self, scope: Scope, batch: Batch) -> Result<Vec<u64>> {
         batch.check()?;
-        if let Engine::Postgres(pools) = &*self.engine {
-            let (counts, hints) = pools.submit(scope.tenant(), batch).await?;
-            self.hub.tell(&hints);
-            return Ok(counts);
-        }
-        let work = tenant_work(scope, move |tx| Box::pin(async move { tx.submit(batch).await }));
-        self.run(Role::App(scope.tenant()), Mode::Write, work).await
+        let (counts, hints) = match &*self.engine {
+            Engine::Inline(inline) => inline.submit(scope.tenant(), batch)?,
+            Engine::Files(files) => return files.submit(scope.tenant(), batch).await,
+            Engine::Postgres(pools) => pools.submit(scope.tenant(), batch).await?,
+        };
+        self.hub.tell(&hints);
+        Ok(counts)
     }
 
     /// Runs `f` against a snapshot of every tenant's rows. For this crate alone.

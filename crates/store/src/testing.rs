@@ -11,15 +11,17 @@ mod schema;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use futures_util::future::{Either, join_all, select};
 use lantern_policy::Scope;
-use lantern_types::edge::{BoxFuture, Clock, IdGen};
+use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::*;
 use uuid::Uuid;
 
 use crate::db::{Db, SqliteOptions};
 use crate::error::Result;
-use crate::{dialect, inbox, journal, lease, outbox, runs, seal, system};
+use crate::{dialect, inbox, journal, lease, outbox, runs, seal, system, versions};
 
 pub use cluster::{Cluster, TestDatabase};
 pub use schema::schema;
@@ -150,6 +152,27 @@ impl Clock for SetClock {
     }
 }
 
+/// Background work that runs beside a test's own and ends with it.
+#[derive(Default)]
+pub struct HeldTasks(Mutex<Vec<BoxFuture<'static, ()>>>);
+
+impl Tasks for HeldTasks {
+    fn spawn(&self, _name: &'static str, work: BoxFuture<'static, ()>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(work);
+    }
+}
+
+impl HeldTasks {
+    /// Runs `body` to its end, and what was spawned so far beside it.
+    pub async fn beside<T>(self, body: impl Future<Output = T>) -> T {
+        let held = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match select(Box::pin(body), join_all(held)).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right((_, body)) => body.await,
+        }
+    }
+}
+
 /// A tenant with an agent: what every run hangs on.
 #[derive(Clone, Copy, Debug)]
 pub struct Seeded {
@@ -187,8 +210,14 @@ pub async fn seed(db: &Db, tenant: TenantId) -> Result<Seeded> {
     Ok(Seeded { scope, agent, version })
 }
 
-/// Prepares every statement of this crate against a database, as the role that runs it; panics with the one that
-/// does not fit.
+/// Prepares statements against a database as the role that serves tenants; panics with the one that does not fit.
+pub async fn prepare_statements(db: &Db, statements: impl IntoIterator<Item = &'static str>) {
+    for sql in statements {
+        prepare(db, false, sql).await;
+    }
+}
+
+/// Prepares every statement of this crate, each as the role that runs it; panics with the one that does not fit.
 pub async fn prepare_every_statement(db: &Db) {
     let tenant = [
         journal::STATEMENTS,
@@ -197,17 +226,18 @@ pub async fn prepare_every_statement(db: &Db) {
         outbox::STATEMENTS,
         lease::STATEMENTS,
         seal::STATEMENTS,
+        versions::STATEMENTS,
     ];
-    let system = [lease::SYSTEM_STATEMENTS, outbox::SYSTEM_STATEMENTS, system::SYSTEM_STATEMENTS];
-    let claim = [if schema::is_postgres(db).await { dialect::CLAIM_POSTGRES } else { dialect::CLAIM_SQLITE }];
-    let all = tenant
-        .concat()
-        .into_iter()
-        .map(|sql| (false, sql))
-        .chain(system.concat().into_iter().chain(claim).map(|sql| (true, sql)));
-    for (is_system, sql) in all {
-        if let Err(e) = db.prepare_only(is_system, sql).await {
-            panic!("{e:?}\n{sql}");
-        }
+    prepare_statements(db, tenant.concat()).await;
+    let claim = if schema::is_postgres(db).await { dialect::CLAIM_POSTGRES } else { dialect::CLAIM_SQLITE };
+    let system = [lease::SYSTEM_STATEMENTS, outbox::SYSTEM_STATEMENTS, system::SYSTEM_STATEMENTS, &[claim]];
+    for sql in system.concat() {
+        prepare(db, true, sql).await;
+    }
+}
+
+async fn prepare(db: &Db, system: bool, sql: &'static str) {
+    if let Err(e) = db.prepare_only(system, sql).await {
+        panic!("{e:?}\n{sql}");
     }
 }

@@ -34,7 +34,11 @@ async fn llm(deps: &Deps, scope: Scope, run: &Run, ask: &LlmAsk) -> Result<Resul
     let choices = deps.llm.choices(scope).await?;
     let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
     Ok(route::route(&ask.model, &choices, &deps.catalogue).and_then(|route| {
-        let request = LlmRequest { route, request_bytes: request_bytes(ask, &tools), max_tokens: max_tokens(deps, ask) };
+        let request = LlmRequest {
+            route,
+            request_bytes: request_bytes(ask, &tools),
+            max_tokens: max_tokens(deps, ask),
+        };
         admit_llm(purse(run), &request, &deps.limits, deps.catalogue.digest())
     }))
 }
@@ -81,12 +85,17 @@ fn request_bytes(ask: &LlmAsk, tools: &[ToolDef]) -> u64 {
         .messages
         .iter()
         .map(|message| {
-            let calls: usize = message.tool_calls.iter().map(|c| c.id.len() + c.name.len() + c.arguments.len() + 32).sum();
+            let calls: usize =
+                message.tool_calls.iter().map(|c| c.id.len() + c.name.len() + c.arguments.len() + 32).sum();
             message.content.len() + calls + 32
         })
         .sum();
-    let tools: usize =
-        tools.iter().map(|tool| tool.name.wire().len() + tool.description.len() + tool.input_schema.to_string().len() + 64).sum();
+    let tools: usize = tools
+        .iter()
+        .map(|tool| {
+            tool.name.wire().len() + tool.description.len() + tool.input_schema.to_string().len() + 64
+        })
+        .sum();
     let schema = ask.output_schema.as_ref().map_or(0, |schema| schema.to_string().len());
     (messages + tools + schema) as u64
 }

@@ -205,7 +205,8 @@ impl Driver<'_> {
             }
             match self.wait(ear, stopping).await? {
                 Woken::Results(results) => {
-                    let performed = |(step, generation, result)| Input::Performed { step, generation, result };
+                    let performed =
+                        |(step, generation, result)| Input::Performed { step, generation, result };
                     inputs.extend(results.into_iter().map(performed));
                 }
                 Woken::Poked => (inputs, drained) = self.drain().await?,
@@ -224,7 +225,8 @@ impl Driver<'_> {
             let run = held(&self.run)?;
             let Some(step) = run.awaiting_admission() else { break };
             let verdict = admission::admit(self.deps, self.scope, run, step).await;
-            let verdict = verdict.map_err(|failure| Ended::Store(Error::Unavailable(failure.message.into())))?;
+            let verdict =
+                verdict.map_err(|failure| Ended::Store(Error::Unavailable(failure.message.into())))?;
             self.decide(verdict, &mut events)?;
         }
         if events.is_empty() {
@@ -237,7 +239,8 @@ impl Driver<'_> {
     fn decide(&mut self, input: Input, events: &mut Vec<Event>) -> Result<(), Ended> {
         held(&self.run)?;
         let Some(run) = self.run.take() else { return Ok(()) };
-        let context = Context { at: self.deps.clock.now(), limits: &self.deps.limits, tools: self.deps.tools.defs() };
+        let context =
+            Context { at: self.deps.clock.now(), limits: &self.deps.limits, tools: self.deps.tools.defs() };
         let decision = catch_unwind(AssertUnwindSafe(|| decide(run, input, &context)));
         let decision = decision.map_err(|_| Ended::Parked("the rules of this run panicked".to_owned()))?;
         events.extend(decision.events);
@@ -250,7 +253,8 @@ impl Driver<'_> {
         let n = i64::try_from(events.len()).unwrap_or(i64::MAX);
         let version = i64::try_from(run.seq).unwrap_or(i64::MAX) - n;
         let encoded = event::encode(events).map_err(|error| Ended::Parked(error.to_string()))?;
-        let record = Record::seal(&deps.vault, self.scope, (run.id, version + 1), self.chain, encoded).await?;
+        let record =
+            Record::seal(&deps.vault, self.scope, (run.id, version + 1), self.chain, encoded).await?;
         let chain = record.chain;
         let append = Append {
             run: run.id,
@@ -360,7 +364,11 @@ impl Driver<'_> {
         };
         let stop = async {
             // Once stopping, only results and pokes matter: the wake that stopping causes is given once.
-            if idle || !stopping.is_requested() { stopping.requested().await } else { std::future::pending().await }
+            if idle || !stopping.is_requested() {
+                stopping.requested().await
+            } else {
+                std::future::pending().await
+            }
         };
         Ok(tokio::select! {
             biased;

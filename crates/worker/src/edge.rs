@@ -33,5 +33,10 @@ pub trait Tools: Send + Sync + 'static {
     fn defs(&self) -> &[ToolDef];
 
     /// Makes the call. Dropping the future stops it.
-    fn call(&self, scope: Scope, call: Admitted<ToolCall>, timeout: Dur) -> BoxFuture<'_, Result<Value, Failure>>;
+    fn call(
+        &self,
+        scope: Scope,
+        call: Admitted<ToolCall>,
+        timeout: Dur,
+    ) -> BoxFuture<'_, Result<Value, Failure>>;
 }

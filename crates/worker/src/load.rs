@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lantern_engine::{Event, Fact, FORMAT, Manifest, Run, event};
+use lantern_engine::{Event, FORMAT, Fact, Manifest, Run, event};
 use lantern_policy::Scope;
 use lantern_store::{journal, record, versions};
 use lantern_types::{ChainHead, RunId, VersionId};
@@ -50,7 +50,10 @@ async fn events(deps: &Deps, scope: Scope, id: RunId) -> Result<(Vec<Event>, Cha
         let full = page.len() == PAGE as usize;
         for stored in page {
             if stored.format != FORMAT {
-                return Err(Unloadable::Parked(format!("event format {} is not known to this build", stored.format)));
+                return Err(Unloadable::Parked(format!(
+                    "event format {} is not known to this build",
+                    stored.format
+                )));
             }
             chain = record::verify(chain, &stored)?;
             let body = record::open(&deps.vault, scope, id, &stored).await?;

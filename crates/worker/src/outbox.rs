@@ -81,7 +81,10 @@ fn errand(run: &Run, effect: Effect) -> Option<Errand> {
         }),
         Effect::CancelRun(child) => Some(Errand::Tell {
             run: child,
-            arrival: Arrival::Cancel { by: format!("run {}", run.id), reason: Some("the parent run ended".to_owned()) },
+            arrival: Arrival::Cancel {
+                by: format!("run {}", run.id),
+                reason: Some("the parent run ended".to_owned()),
+            },
         }),
         Effect::TellParent { run: parent, arrival } => Some(Errand::Tell { run: parent, arrival: *arrival }),
     }
@@ -113,7 +116,9 @@ async fn deliver_due(deps: &Deps) -> Result<bool> {
     for row in due {
         match deliver_one(deps, &row).await {
             Ok(()) => outbox::done(&deps.db, row.scope, row.id).await?,
-            Err(error) => tracing::warn!(run = %row.run, attempts = row.attempts, %error, "not delivered; trying again"),
+            Err(error) => {
+                tracing::warn!(run = %row.run, attempts = row.attempts, %error, "not delivered; trying again")
+            }
         }
     }
     Ok(more)
@@ -124,7 +129,9 @@ async fn deliver_one(deps: &Deps, row: &Due) -> Result<()> {
     let plain = deps.vault.sealer().open(row.scope, place, &row.payload).await?;
     let errand: Errand = serde_json::from_slice(&plain).map_err(|error| Error::Corrupt(error.into()))?;
     match errand {
-        Errand::Tell { run, arrival } => tell(deps, row.scope, run, format!("{}|{}", row.run, row.key), arrival).await,
+        Errand::Tell { run, arrival } => {
+            tell(deps, row.scope, run, format!("{}|{}", row.run, row.key), arrival).await
+        }
         Errand::Start { run, step, agent, version, input, cap, depth } => {
             let child = Child { id: run, parent: row.run, step, agent, version, input, cap, depth };
             begin(deps, row.scope, child, &row.key).await
@@ -154,7 +161,8 @@ async fn begin(deps: &Deps, scope: Scope, child: Child, key: &str) -> Result<()>
                 return Ok(());
             };
             let output = json!({ "code": code, "message": message });
-            let arrival = Arrival::ChildFinished { step, outcome: Outcome::Failed, spent: MicroUsd::ZERO, output };
+            let arrival =
+                Arrival::ChildFinished { step, outcome: Outcome::Failed, spent: MicroUsd::ZERO, output };
             tell(deps, scope, parent, format!("{parent}|{key}"), arrival).await
         }
     }
@@ -243,7 +251,8 @@ async fn tell(deps: &Deps, scope: Scope, run: RunId, key: String, arrival: Arriv
     let input = deps.vault.sealer().seal(scope, Place { purpose: "inbox", row: id.bytes() }, &plain).await?;
     let new = NewInput { id, run, key, input, at: deps.clock.now() };
     let rows_max = deps.limits.inbox_rows_max;
-    let put = deps.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await?;
+    let put =
+        deps.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await?;
     match put {
         inbox::Put::Full => Err(Error::Unavailable("the run's inbox is full".into())),
         _ => Ok(()),

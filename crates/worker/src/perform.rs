@@ -20,7 +20,12 @@ use crate::{Deps, admission, schema};
 pub(crate) type Performed = (StepId, u32, Result<Done, Failure>);
 
 /// The work of a step, ready to be awaited; `None` when there is nothing to perform.
-pub(crate) fn perform(deps: &Arc<Deps>, scope: Scope, run: &Run, step: &Step) -> Option<BoxFuture<'static, Performed>> {
+pub(crate) fn perform(
+    deps: &Arc<Deps>,
+    scope: Scope,
+    run: &Run,
+    step: &Step,
+) -> Option<BoxFuture<'static, Performed>> {
     let grant = step.grant.clone()?;
     let (id, generation) = (step.id.clone(), step.generation);
     let limit = timeout(run, step, &deps.limits);
@@ -41,7 +46,14 @@ pub(crate) fn perform(deps: &Arc<Deps>, scope: Scope, run: &Run, step: &Step) ->
 
 type Working = BoxFuture<'static, Result<Done, Failure>>;
 
-fn work(deps: &Arc<Deps>, scope: Scope, run: &Run, step: &Step, grant: &Grant, limit: Dur) -> Option<Working> {
+fn work(
+    deps: &Arc<Deps>,
+    scope: Scope,
+    run: &Run,
+    step: &Step,
+    grant: &Grant,
+    limit: Dur,
+) -> Option<Working> {
     let key = EffectKey { run: run.id, step: step.id.to_string(), generation: step.generation };
     match step.work.as_ref()? {
         Work::Turn { .. } | Work::Llm { .. } => {
@@ -116,7 +128,8 @@ fn say(deps: &Arc<Deps>, run: RunId, key: &EffectKey) -> Say {
 
 fn tool(deps: &Arc<Deps>, scope: Scope, call: Admitted<ToolCall>, limit: Dur) -> Working {
     let def = deps.tools.defs().iter().find(|def| def.name == call.work().name);
-    let broken = def.map(|def| schema::violations(&def.input_schema, &call.work().arguments)).unwrap_or_default();
+    let broken =
+        def.map(|def| schema::violations(&def.input_schema, &call.work().arguments)).unwrap_or_default();
     if !broken.is_empty() {
         let failure = Failure::refused("tool_arguments_invalid", broken.join("; "));
         return Box::pin(async move { Err(failure) });

@@ -53,7 +53,8 @@ pub struct Providers {
     rules: Arc<Rules>,
 }
 
-const LIST: &str = "SELECT provider, base_url, api_key, models FROM llm_providers WHERE tenant_id = $1 ORDER BY provider";
+const LIST: &str =
+    "SELECT provider, base_url, api_key, models FROM llm_providers WHERE tenant_id = $1 ORDER BY provider";
 
 /// Every statement of this file.
 pub const STATEMENTS: &[&str] = &[LIST];
@@ -87,7 +88,9 @@ impl Providers {
             let own = row.opt_text("base_url").map_err(unavailable)?;
             let sealed = row.opt_bytes("api_key").map_err(unavailable)?;
             let models = row.text("models").map_err(unavailable)?;
-            let Some(base_url) = own.clone().or_else(|| self.rules.vendor_urls.get(&name).cloned()) else { continue };
+            let Some(base_url) = own.clone().or_else(|| self.rules.vendor_urls.get(&name).cloned()) else {
+                continue;
+            };
             found.push(Configured {
                 api_key: self.open_key(scope, &name, sealed).await?,
                 vendor: own.is_none() || own.as_ref() == self.rules.vendor_urls.get(&name),
@@ -97,7 +100,8 @@ impl Providers {
                 base_url,
             });
         }
-        let shared = self.rules.shared.iter().filter(|shared| !found.iter().any(|own| own.name == shared.name));
+        let shared =
+            self.rules.shared.iter().filter(|shared| !found.iter().any(|own| own.name == shared.name));
         let shared: Vec<Configured> = shared
             .map(|shared| Configured {
                 name: shared.name.clone(),
@@ -112,11 +116,17 @@ impl Providers {
         Ok(found)
     }
 
-    async fn open_key(&self, scope: Scope, name: &str, sealed: Option<Vec<u8>>) -> Result<Option<Secret<String>>, Failure> {
+    async fn open_key(
+        &self,
+        scope: Scope,
+        name: &str,
+        sealed: Option<Vec<u8>>,
+    ) -> Result<Option<Secret<String>>, Failure> {
         let Some(sealed) = sealed else { return Ok(None) };
         let place = Place { purpose: "llm_provider", row: name.as_bytes() };
         let plain = self.vault.sealer().open(scope, place, &sealed).await.map_err(unavailable)?;
-        let text = String::from_utf8(plain).map_err(|_| Failure::refused("no_llm", "the stored key is not text"))?;
+        let text =
+            String::from_utf8(plain).map_err(|_| Failure::refused("no_llm", "the stored key is not text"))?;
         Ok(Some(Secret::new(text)))
     }
 }
@@ -151,7 +161,10 @@ impl Llm for Providers {
             } else {
                 let found = self.configured(scope).await?.into_iter().find(|p| p.name == route.provider);
                 let Some(provider) = found else {
-                    return Err(Failure::refused("no_llm", format!("{} is no longer configured", route.provider)));
+                    return Err(Failure::refused(
+                        "no_llm",
+                        format!("{} is no longer configured", route.provider),
+                    ));
                 };
                 Target::Endpoint(Endpoint {
                     provider: provider.name,

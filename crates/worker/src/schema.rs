@@ -9,7 +9,9 @@ const REPORTED_MAX: usize = 5;
 /// compiled is itself the problem.
 pub(crate) fn violations(schema: &Value, value: &Value) -> Vec<String> {
     match jsonschema::validator_for(schema) {
-        Ok(validator) => validator.iter_errors(value).take(REPORTED_MAX).map(|error| worded(&error)).collect(),
+        Ok(validator) => {
+            validator.iter_errors(value).take(REPORTED_MAX).map(|error| worded(&error)).collect()
+        }
         Err(error) => vec![format!("the schema itself is invalid: {error}")],
     }
 }

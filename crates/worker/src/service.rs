@@ -79,6 +79,7 @@ async fn live(deps: &Arc<Deps>, options: Options, stopping: &Shutdown) -> Result
     }
     let life = Life { deps, options, process, driven: Driven::default(), ended: stopping.child() };
     let lived = tokio::select! {
+        biased;
         lived = life.claim_and_poke() => lived,
         beaten = life.beat() => beaten,
     };
@@ -133,7 +134,11 @@ impl Life<'_> {
 
     /// Claims what is due and starts a driver for each; `true` when there may be more.
     async fn claim(&self) -> Result<bool> {
-        let room = self.deps.limits.runs_in_memory_max.saturating_sub(u32::try_from(self.driven.len()).unwrap_or(u32::MAX));
+        let room = self
+            .deps
+            .limits
+            .runs_in_memory_max
+            .saturating_sub(u32::try_from(self.driven.len()).unwrap_or(u32::MAX));
         let limit = room.min(CLAIM_MAX);
         if limit == 0 || self.ended.is_requested() {
             return Ok(false);

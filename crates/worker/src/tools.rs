@@ -41,7 +41,12 @@ impl Tools for Builtin {
         &self.defs
     }
 
-    fn call(&self, _scope: Scope, call: Admitted<ToolCall>, timeout: Dur) -> BoxFuture<'_, Result<Value, Failure>> {
+    fn call(
+        &self,
+        _scope: Scope,
+        call: Admitted<ToolCall>,
+        timeout: Dur,
+    ) -> BoxFuture<'_, Result<Value, Failure>> {
         Box::pin(async move {
             let work = call.into_work();
             match work.name.as_str() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lantern_engine::{
-    Arrival, Content, Context, Done, Effect, Event, Fact, Input, Manifest, Run, Start, Status, StepId,
-    decide, effects, start, wire,
+    Arrival, Context, Done, Effect, Event, Fact, Input, Manifest, Run, Start, Status, StepId, decide,
+    effects, start, wire,
 };
 use lantern_types::llm::{Finish, LlmReply, ToolUse, Usage};
 use lantern_types::{
@@ -164,9 +164,6 @@ impl Desk {
                 _ => None,
             })
             .unwrap_or(0)
-    }
-    pub(crate) fn contents(&self) -> Vec<&Content> {
-        self.events.iter().filter_map(|event| event.content.as_ref()).collect()
     }
 }
 

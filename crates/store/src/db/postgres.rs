@@ -26,6 +26,8 @@ use crate::value::{Row, Value};
 
 /// How long a caller waits for a connection before it is told to come back.
 const WAIT: Duration = Duration::from_secs(10);
+/// The most bytes that PostgreSQL takes in one field, rounded down.
+const FIELD_MAX: usize = 1_000_000_000;
 /// What the server enforces on every session of ours.
 const SESSION: &str = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000";
 
@@ -41,7 +43,10 @@ impl Pools {
         let config = parse(&options.app_url)?;
         let app = pool(config.clone(), options.connections.max(1))?;
         let system = pool(parse(&options.system_url)?, (options.connections / 4).max(2))?;
-        migrate::check_postgres(app.get().await.map_err(pool_fault)?.as_ref()).await?;
+        let client = app.get().await.map_err(pool_fault)?;
+        walled(client.as_ref()).await?;
+        migrate::check_postgres(client.as_ref()).await?;
+        drop(client);
         drop(system.get().await.map_err(pool_fault)?);
         Ok(Self { app, system, config })
     }
@@ -74,8 +79,19 @@ impl Pools {
         let client = self.app.get().await.map_err(pool_fault)?;
         let statements = prepare_all(&client, &batch.steps).await?;
         let session = Session::new(client, begin(Role::App(tenant), Mode::Write));
-        let counts = session.pipeline(tenant.into(), &batch.steps, &statements).await?;
+        let counts = session.pipeline(&tenant.into(), &batch.steps, &statements).await?;
         Ok((counts, batch.hints))
+    }
+}
+
+/// Refuses to serve tenants as a role that row-level security does not hold.
+async fn walled(client: &Client) -> Result<()> {
+    let sql = "SELECT count(*) FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls)";
+    match client.query_one(sql, &[]).await.and_then(|row| row.try_get::<_, i64>(0)).map_err(fault)? {
+        0 => Ok(()),
+        _ => {
+            Err(Error::Misuse("the app role bypasses row-level security: connect as lantern_app".to_owned()))
+        }
     }
 }
 
@@ -161,12 +177,20 @@ impl Session {
         Ok(())
     }
 
-    async fn pipeline(mut self, tenant: Value, steps: &[Step], statements: &[Statement]) -> Result<Vec<u64>> {
+    async fn pipeline<'b>(
+        mut self,
+        tenant: &'b Value,
+        steps: &'b [Step],
+        statements: &[Statement],
+    ) -> Result<Vec<u64>> {
+        // All of them before anything is sent: the `COMMIT` on its way would not notice one that never left.
+        let bind = |(step, statement): (&'b Step, _)| bound(statement, Some(tenant), &step.params);
+        let params = steps.iter().zip(statements).map(bind).collect::<Result<Vec<_>>>()?;
         self.begun = true;
         let client = self.client()?;
         let mut answers: Vec<Answer<'_>> = vec![Box::pin(control(client, &self.begin))];
-        for (step, statement) in steps.iter().zip(statements) {
-            answers.push(Box::pin(change(client, step, statement, &tenant)));
+        for ((step, statement), params) in steps.iter().zip(statements).zip(params) {
+            answers.push(Box::pin(change(client, step.expect, statement, params)));
         }
         answers.push(Box::pin(control(client, "COMMIT")));
         let answers = in_order(answers).await;
@@ -195,15 +219,15 @@ impl Drop for Session {
     }
 }
 
+type Params<'a> = Vec<&'a (dyn ToSql + Sync)>;
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<u64>> + Send + 'a>>;
 
 async fn control(client: &Object, sql: &str) -> Result<u64> {
     client.batch_execute(sql).await.map(|()| 0).map_err(fault)
 }
 
-async fn change(client: &Object, step: &Step, statement: &Statement, tenant: &Value) -> Result<u64> {
-    let params = bound(statement, Some(tenant), &step.params)?;
-    match (step.expect, client.query(statement, &params).await) {
+async fn change(client: &Object, expect: Expect, statement: &Statement, params: Params<'_>) -> Result<u64> {
+    match (expect, client.query(statement, &params).await) {
         (Expect::Rows(n), Ok(_)) => Ok(n),
         (Expect::Any, Ok(rows)) => {
             let count = rows.first().map(|row| row.try_get::<_, i64>(0)).transpose().map_err(fault)?;
@@ -303,11 +327,7 @@ pub(crate) async fn run_as_owner(url: &Secret<String>, sql: String) -> Result<()
 }
 
 /// The parameters of a statement. Checked here, because the driver would call a mistake of ours a lost connection.
-fn bound<'a>(
-    statement: &Statement,
-    tenant: Option<&'a Value>,
-    params: &'a [Value],
-) -> Result<Vec<&'a (dyn ToSql + Sync)>> {
+fn bound<'a>(statement: &Statement, tenant: Option<&'a Value>, params: &'a [Value]) -> Result<Params<'a>> {
     let given: Vec<&Value> = tenant.into_iter().chain(params).collect();
     let wanted = statement.params();
     if given.len() == wanted.len() && given.iter().zip(wanted).all(|(value, ty)| fits(value, ty)) {
@@ -321,8 +341,8 @@ fn fits(value: &Value, ty: &Type) -> bool {
     match value {
         Value::Null => true,
         Value::Int(_) => *ty == Type::INT8,
-        Value::Text(_) => *ty == Type::TEXT,
-        Value::Bytes(_) => *ty == Type::BYTEA,
+        Value::Text(text) => *ty == Type::TEXT && text.len() <= FIELD_MAX,
+        Value::Bytes(bytes) => *ty == Type::BYTEA && bytes.len() <= FIELD_MAX,
     }
 }
 
@@ -384,9 +404,11 @@ pub(super) fn fault(error: tokio_postgres::Error) -> Error {
     };
     match code.code() {
         "23505" | "23503" | "23001" => Error::Conflict,
-        "23502" | "23514" | "42501" | "42601" | "42P01" | "42703" => Error::Misuse(describe(&error)),
+        "23502" | "23514" => Error::Misuse(describe(&error)),
         "53100" => Error::Full,
         "XX001" | "XX002" => Error::Corrupt(error.into()),
+        // Values that no column takes, statements that do not fit the schema, rows that the role may not touch.
+        other if other.starts_with("22") || other.starts_with("42") => Error::Misuse(describe(&error)),
         // Serialization failures and deadlocks, lost connections, resources, operators: all of them pass.
         other
             if ["40", "08", "53", "55", "57", "58", "28", "3D"]

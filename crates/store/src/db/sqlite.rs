@@ -4,16 +4,18 @@
 //! WAL with `synchronous=FULL`: what has been answered survives a power cut. The folder's lock file is held from
 //! before the database is touched until after the last commit.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lantern_types::TenantId;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 
-use super::tx::{Conn, Tx, Work};
+use super::tx::{Batch, Conn, Expect, Tx, Work};
 use super::writer::{Writer, poll_once};
 use super::{Mode, SqliteOptions, migrate};
 use crate::error::{Error, Result};
@@ -28,21 +30,23 @@ const STATEMENTS_CACHED: usize = 256;
 /// A data folder: a writer thread and a few readers.
 pub(super) struct Files {
     readers: Arc<Mutex<Vec<Tx>>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     // Last, because fields close in this order and only a connection that writes can fold the WAL in at the end.
     writer: Writer,
 }
 
 impl Files {
     pub(super) fn open(dir: &Path, options: &SqliteOptions, hub: Hub) -> Result<Self> {
-        std::fs::create_dir_all(dir).map_err(|e| Error::file(format!("create {}", dir.display()), e))?;
+        // For its owner alone: what is not sealed (names, addresses, hashes) is nobody else's business.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|e| Error::file(format!("create {}", dir.display()), e))?;
         let lock = lock(&dir.join("lock"))?;
         let path = dir.join(DATABASE);
         let mut writer = Connection::open(&path).map_err(fault)?;
         prepare_writer(&mut writer, options)?;
         let readers = (0..options.readers.max(1)).map(|_| open_reader(&path)).collect::<Result<Vec<_>>>()?;
         Ok(Self {
-            permits: Semaphore::new(readers.len()),
+            permits: Arc::new(Semaphore::new(readers.len())),
             readers: Arc::new(Mutex::new(readers)),
             writer: Writer::start(writer, hub, lock)?,
         })
@@ -52,15 +56,20 @@ impl Files {
         self.writer.write(work).await
     }
 
+    pub(super) async fn submit(&self, tenant: TenantId, batch: Batch) -> Result<Vec<u64>> {
+        self.writer.submit(tenant, batch).await
+    }
+
     pub(super) async fn read<T: Send + 'static>(&self, work: Work<T>) -> Result<(T, Vec<Hint>)> {
-        let _permit = self.permits.acquire().await.map_err(Error::internal)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(Error::internal)?;
         let idle = Arc::clone(&self.readers);
         blocking(move || {
             let reader = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            // A reader is missing only when an abandoned read still holds it.
-            let mut tx = reader.ok_or_else(|| Error::unavailable("every reader is busy"))?;
+            let mut tx = reader.ok_or_else(|| Error::internal("a reader is missing"))?;
             let answer = snapshot(&mut tx, work);
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(tx);
+            // Here and not with the future, which may be dropped while its reader is still at work.
+            drop(permit);
             answer
         })
         .await
@@ -86,13 +95,46 @@ impl Inline {
         match mode {
             Mode::Read => snapshot(&mut tx, work),
             Mode::Write => {
-                batch(&tx, "BEGIN IMMEDIATE")?;
+                begin_commit(&tx, "BEGIN IMMEDIATE")?;
                 let answer = poll_once(&mut tx, work);
-                batch(&tx, if answer.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+                begin_commit(&tx, if answer.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
                 answer
             }
         }
     }
+
+    pub(super) fn submit(&self, tenant: TenantId, batch: Batch) -> Result<(Vec<u64>, Vec<Hint>)> {
+        let tx = self.tx.lock().unwrap_or_else(PoisonError::into_inner);
+        begin_commit(&tx, "BEGIN IMMEDIATE")?;
+        let answer = run_batch(&tx, &tenant.into(), &batch);
+        begin_commit(&tx, if answer.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+        answer.map(|counts| (counts, batch.hints)).map_err(|refused| refused.error)
+    }
+}
+
+/// Why a batch failed, and whether it had changed anything by then.
+pub(super) struct Refused {
+    pub(super) error: Error,
+    pub(super) wrote: bool,
+}
+
+/// Runs a batch inside a transaction that is open. When it is refused, its caller undoes what it wrote.
+pub(super) fn run_batch(tx: &Tx, tenant: &Value, batch: &Batch) -> Result<Vec<u64>, Refused> {
+    let Conn::Sqlite(conn) = &tx.conn else {
+        return Err(Refused { error: Error::internal("a foreign connection"), wrote: false });
+    };
+    let mut counts = Vec::with_capacity(batch.steps.len());
+    for step in &batch.steps {
+        let wrote = counts.iter().any(|count| *count > 0);
+        // A statement that fails undoes itself.
+        let count =
+            execute(conn, step.sql, Some(tenant), &step.params).map_err(|error| Refused { error, wrote })?;
+        if matches!(step.expect, Expect::Rows(n) if n != count) {
+            return Err(Refused { error: Error::Conflict, wrote: wrote || count > 0 });
+        }
+        counts.push(count);
+    }
+    Ok(counts)
 }
 
 /// Runs a closure on Tokio's blocking threads.
@@ -101,13 +143,13 @@ pub(super) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + 
 }
 
 fn snapshot<T>(tx: &mut Tx, work: Work<T>) -> Result<(T, Vec<Hint>)> {
-    batch(tx, "BEGIN")?;
+    begin_commit(tx, "BEGIN")?;
     let answer = poll_once(tx, work);
-    batch(tx, "ROLLBACK")?;
+    begin_commit(tx, "ROLLBACK")?;
     answer
 }
 
-fn batch(tx: &Tx, sql: &str) -> Result<()> {
+fn begin_commit(tx: &Tx, sql: &str) -> Result<()> {
     match &tx.conn {
         Conn::Sqlite(conn) => conn.execute_batch(sql).map_err(fault),
         Conn::Postgres(_) => Err(Error::internal("a foreign connection")),
@@ -222,6 +264,10 @@ fn bind(statement: &mut CachedStatement<'_>, tenant: Option<&Value>, params: &[V
         };
         let value =
             value.ok_or_else(|| Error::Misuse(format!("nothing was given for parameter {name:?}")))?;
+        if matches!(value, Value::Text(text) if text.contains('\0')) {
+            // PostgreSQL refuses it; what one database takes, the other must.
+            return Err(Error::Misuse("a text holds a zero character".to_owned()));
+        }
         statement.raw_bind_parameter(position, value).map_err(fault)?;
     }
     Ok(())

@@ -136,19 +136,6 @@ impl<'t> TenantTx<'t> {
     pub fn wake(&mut self, run: RunId) {
         self.tx.hints.push(Hint::Wake(run));
     }
-
-    pub(super) async fn submit(&mut self, batch: Batch) -> Result<Vec<u64>> {
-        let mut counts = Vec::with_capacity(batch.steps.len());
-        for step in batch.steps {
-            let count = self.tx.exec(step.sql, Some(&self.tenant), &step.params).await?;
-            if matches!(step.expect, Expect::Rows(n) if n != count) {
-                return Err(Error::Conflict);
-            }
-            counts.push(count);
-        }
-        self.tx.hints.extend(batch.hints);
-        Ok(counts)
-    }
 }
 
 /// A transaction across tenants. Made only by this crate, in `lease.rs` and `system.rs`.

@@ -145,6 +145,12 @@ impl TestDatabase {
         self.cluster.url(user, &self.name)
     }
 
+    /// Ends every connection to the database, as a failover would.
+    pub async fn cut_connections(&self) {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname =";
+        self.cluster.owner(format!("{sql} '{}'", self.name)).await;
+    }
+
     /// Drops the database, also under connections that are still closing.
     pub async fn discard(self) {
         self.cluster.owner(format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;

@@ -62,7 +62,9 @@ pub async fn schema(db: &Db) -> Result<String> {
         })
         .await?;
     let mut lines = rows.iter().map(|row| row.text("line")).collect::<Result<Vec<_>>>()?;
-    lines.iter_mut().for_each(|line| *line = line.replace(" BLOB", " BYTES").replace(" BYTEA", " BYTES"));
+    for line in &mut lines {
+        *line = line.replace(" BLOB", " BYTES").replace(" BYTEA", " BYTES");
+    }
     lines.sort();
     lines.push(String::new());
     Ok(lines.join("\n"))

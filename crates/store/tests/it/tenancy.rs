@@ -1,14 +1,19 @@
 //! Tenants: nobody sees another's rows, by the facade on both databases and by row-level security on PostgreSQL even
 //! when a statement tries.
 
+use lantern_policy::Scope;
 use lantern_store::testing::{Cluster, block_on, prepare_every_statement, schema, seed};
-use lantern_store::{Db, Error, Value, db_test, inbox, journal, migrate_postgres};
+use lantern_store::{Db, Error, PostgresOptions, Value, db_test, inbox, journal, migrate_postgres};
 use lantern_types::*;
 
 use crate::support::*;
 
 db_test!(every_statement_fits_both_databases, async |db| {
     prepare_every_statement(&db).await;
+    let wrong = db.write(Scope::of_lease(tenant(1)), |tx| {
+        Box::pin(async move { tx.exec("SELECT nothing FROM runs WHERE tenant_id = $1", &[]).await })
+    });
+    assert!(wrong.await.is_err(), "a statement that does not fit is found out");
 });
 
 db_test!(both_catalogs_tell_the_same_schema, async |db| {
@@ -67,12 +72,7 @@ fn on_cluster(test: impl AsyncFnOnce(Db)) {
     lantern_store::testing::on_postgres(test);
 }
 
-async fn exec(
-    db: &Db,
-    scope: lantern_policy::Scope,
-    sql: &'static str,
-    params: Vec<Value>,
-) -> Result<u64, Error> {
+async fn exec(db: &Db, scope: Scope, sql: &'static str, params: Vec<Value>) -> Result<u64, Error> {
     db.write(scope, move |tx| Box::pin(async move { tx.exec(sql, &params).await })).await
 }
 
@@ -152,12 +152,17 @@ fn a_cluster_is_migrated_once_and_refused_when_it_is_not() {
         let database = Cluster::shared().empty_database().await;
         let early = Db::open_postgres(&database.options()).await;
         assert!(matches!(early, Err(Error::TooOld { found: 0, .. })), "{:?}", early.err());
-        for _ in 0..2 {
-            migrate_postgres(&database.owner_url(), At::from_micros(1)).await.unwrap();
-        }
+        // Three processes start at once, and one comes later.
+        let migrate = async || migrate_postgres(&database.owner_url(), At::from_micros(1)).await;
+        let at_once = futures_util::future::join3(migrate(), migrate(), migrate()).await;
+        assert!(matches!(at_once, (Ok(()), Ok(()), Ok(()))), "{at_once:?}");
+        migrate().await.unwrap();
         let db = Db::open_postgres(&database.options()).await.unwrap();
         seed(&db, tenant(1)).await.unwrap();
         drop(db);
+        let options = PostgresOptions { app_url: database.owner_url(), ..database.options() };
+        let unwalled = Db::open_postgres(&options).await.err();
+        assert!(matches!(unwalled, Some(Error::Misuse(_))), "a superuser sees every tenant: {unwalled:?}");
         database.discard().await;
     });
 }

@@ -93,11 +93,46 @@ db_test!(a_batch_is_all_or_nothing, async |db| {
     assert_eq!(number(&db, seeded, SUM).await, 1 + 10 + 1 + 1);
 });
 
+db_test!(a_mistake_in_a_later_statement_undoes_the_earlier_ones, async |db| {
+    let seeded = ready(&db).await;
+    let row = |name: &str| vec![name.into(), vec![1].into(), 1_i64.into()];
+    let too_few = vec!["b".into(), vec![1].into()];
+    for wrong in [too_few, row("zero \0 character")] {
+        let mut batch = Batch::new();
+        batch.add(KEEP, row("a"), Expect::Rows(1));
+        batch.add(KEEP, wrong, Expect::Rows(1));
+        let refused = db.submit(seeded.scope, batch).await;
+        assert!(matches!(refused, Err(Error::Misuse(_))), "{refused:?}");
+        assert_eq!(number(&db, seeded, COUNT).await, 0);
+    }
+});
+
+db_test!(a_refused_batch_in_a_crowd_is_undone_alone, async |db| {
+    let seeded = ready(&db).await;
+    let jobs = (0..64).map(async |n: u32| {
+        if n.is_multiple_of(5) {
+            return keep(&db, seeded, format!("closure-{n}")).await.is_ok();
+        }
+        let mut batch = Batch::new();
+        let row = |name: String| vec![name.into(), vec![1].into(), 1_i64.into()];
+        batch.add(KEEP, row(format!("batch-{n}")), Expect::Rows(1));
+        // Three of them write first and only then find out that they must not.
+        let subject = if [7, 21, 42].contains(&n) { "nobody".to_owned() } else { format!("batch-{n}") };
+        batch.add(ADD, vec![subject.into(), 1_i64.into()], Expect::Rows(1));
+        db.submit(seeded.scope, batch).await.is_ok()
+    });
+    let outcomes = join_all(jobs).await;
+    let refused: Vec<_> =
+        (0..).zip(&outcomes).filter(|(_, fine)| !**fine).map(|(n, _)| n).collect::<Vec<i32>>();
+    assert_eq!(refused, [7, 21, 42]);
+    assert_eq!(number(&db, seeded, COUNT).await, 61);
+});
+
 db_test!(no_update_is_lost_in_a_crowd, async |db| {
     let seeded = ready(&db).await;
     keep(&db, seeded, "sum".to_owned()).await.unwrap();
     let adds = (0..200).map(async |n: u32| {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             let mut batch = Batch::new();
             batch.add(ADD, vec!["sum".into(), 1_i64.into()], Expect::Rows(1));
             db.submit(seeded.scope, batch).await.map(drop)
@@ -130,8 +165,13 @@ db_test!(an_abandoned_transaction_does_not_poison_its_connection, async |db| {
         let write = keep(&db, seeded, format!("abandoned-{n}"));
         drop(futures_util::future::select(Box::pin(write), std::future::ready(())).await);
     }
+    for _ in 0..20 {
+        let read = db.read(seeded.scope, |tx| Box::pin(async move { tx.one(COUNT, &[]).await }));
+        drop(futures_util::future::select(Box::pin(read), std::future::ready(())).await);
+    }
     keep(&db, seeded, "after".to_owned()).await.unwrap();
-    assert!(number(&db, seeded, COUNT).await >= 1);
+    let reads = join_all((0..20).map(|_| number(&db, seeded, COUNT))).await;
+    assert!(reads.iter().all(|count| *count >= 1));
 });
 
 #[test]

@@ -17,7 +17,8 @@ const DECIMALS: u32 = 12;
 pub(super) fn def() -> Option<ToolDef> {
     Some(ToolDef {
         name: ToolName::parse(NAME).ok()?,
-        description: "Evaluates an arithmetic expression exactly: + - * / % ^, parentheses, decimals.".to_owned(),
+        description: "Evaluates an arithmetic expression exactly: + - * / % ^, parentheses, decimals."
+            .to_owned(),
         input_schema: json!({
             "type": "object",
             "properties": { "expression": { "type": "string", "description": "For example (120+33)*2" } },
@@ -81,7 +82,8 @@ impl Rational {
         self.plus(whole.times(other)?.negated()?)
     }
     fn power(self, exponent: Self) -> Result<Self, String> {
-        let times = u32::try_from(exponent.over.unsigned_abs()).ok().filter(|n| exponent.under == 1 && *n <= 4_096);
+        let times =
+            u32::try_from(exponent.over.unsigned_abs()).ok().filter(|n| exponent.under == 1 && *n <= 4_096);
         let times = times.ok_or("exponents must be whole numbers of at most 4096")?;
         let raise = |base: i128| base.checked_pow(times).ok_or(RANGE);
         let (over, under) = (raise(self.over)?, raise(self.under)?);
@@ -187,7 +189,10 @@ impl Parser<'_> {
     }
 
     fn number(&mut self) -> Result<Rational, String> {
-        let end = self.rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_')).unwrap_or(self.rest.len());
+        let end = self
+            .rest
+            .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_'))
+            .unwrap_or(self.rest.len());
         let (digits, rest) = self.rest.split_at(end);
         if digits.is_empty() {
             let found = self.rest.chars().next().map_or_else(|| "the end".to_owned(), |c| format!("{c:?}"));
@@ -238,7 +243,22 @@ mod tests {
     fn nonsense_is_refused_with_a_reason() {
         let deep = "(".repeat(5_000);
         let long = "1+".repeat(20_000);
-        for text in ["", "1/0", "2+", "x", "1 2", "(1", "1..2", ".", "2^0.5", "9^9999", "10^40*10^40", "0^-1", &deep, &long] {
+        for text in [
+            "",
+            "1/0",
+            "2+",
+            "x",
+            "1 2",
+            "(1",
+            "1..2",
+            ".",
+            "2^0.5",
+            "9^9999",
+            "10^40*10^40",
+            "0^-1",
+            &deep,
+            &long,
+        ] {
             assert!(call(&json!({ "expression": text })).is_err(), "{}", &text[..text.len().min(20)]);
         }
     }

@@ -20,9 +20,10 @@ const BYTES_MAX: usize = 512 * 1024;
 pub(super) fn def() -> Option<ToolDef> {
     Some(ToolDef {
         name: ToolName::parse(NAME).ok()?,
-        description: "Fetches a web page or API resource over HTTP(S) with GET and returns its status, content type \
+        description:
+            "Fetches a web page or API resource over HTTP(S) with GET and returns its status, content type \
                       and text. Private addresses cannot be reached."
-            .to_owned(),
+                .to_owned(),
         input_schema: json!({
             "type": "object",
             "properties": {
@@ -36,7 +37,12 @@ pub(super) fn def() -> Option<ToolDef> {
     })
 }
 
-pub(super) async fn call(client: &Client, reach: Reach, call: &ToolCall, timeout: Dur) -> Result<Value, Failure> {
+pub(super) async fn call(
+    client: &Client,
+    reach: Reach,
+    call: &ToolCall,
+    timeout: Dur,
+) -> Result<Value, Failure> {
     let url = call.arguments.get("url").and_then(Value::as_str).unwrap_or_default();
     let asked = call.arguments.get("maxBytes").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
     let bytes_max = asked.unwrap_or(BYTES_DEFAULT).min(BYTES_MAX);
@@ -44,7 +50,10 @@ pub(super) async fn call(client: &Client, reach: Reach, call: &ToolCall, timeout
     let status = response.status();
     if matches!(status.as_u16(), 429 | 500..=599) {
         let message = format!("{url} answered {}", status.as_u16());
-        return Err(Failure { retry_after: retry_after(&response), ..Failure::transient("http_status", message) });
+        return Err(Failure {
+            retry_after: retry_after(&response),
+            ..Failure::transient("http_status", message)
+        });
     }
     let content_type = response.header(&header::CONTENT_TYPE).unwrap_or_default().to_owned();
     let (body, truncated) = response.up_to(bytes_max).await.map_err(|error| failure(&error))?;
@@ -57,12 +66,18 @@ pub(super) async fn call(client: &Client, reach: Reach, call: &ToolCall, timeout
     }))
 }
 
-async fn follow(client: &Client, reach: Reach, mut url: String, timeout: Dur) -> Result<(String, Response), Failure> {
+async fn follow(
+    client: &Client,
+    reach: Reach,
+    mut url: String,
+    timeout: Dur,
+) -> Result<(String, Response), Failure> {
     for _ in 0..=HOPS_MAX {
         let mut request = Request::get(url.clone());
         let agent = concat!("lantern/", env!("CARGO_PKG_VERSION"));
         request.headers.insert(header::USER_AGENT, header::HeaderValue::from_static(agent));
-        let response = client.send(reach, request, Deadlines::total(timeout)).await.map_err(|error| failure(&error))?;
+        let response =
+            client.send(reach, request, Deadlines::total(timeout)).await.map_err(|error| failure(&error))?;
         match response.redirect() {
             Some(next) => url = next,
             None => return Ok((url, response)),
@@ -88,4 +103,3 @@ fn failure(error: &Error) -> Failure {
     let acted = error.acted();
     Failure { code, message: error.to_string(), acted, retryable, retry_after: None }
 }
-

@@ -9,16 +9,16 @@ use lantern_policy::route::Choices;
 use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::inbox::{self, NewInput};
 use lantern_store::journal::{self, NewRun};
-use lantern_store::record::{self, Record};
 use lantern_store::journal::{RunFilter, RunRow};
+use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
 use lantern_store::{Blobs, Db, Keys, Sealer, Vault, versions};
 use lantern_types::edge::{BoxFuture, Clock, IdGen};
 use lantern_types::llm::{Finish, LlmCall, LlmReply, ToolUse, Usage};
 use lantern_types::tool::ToolCall;
 use lantern_types::{
-    AgentId, At, ChainHead, DEV_TENANT, Dur, EffectClass, Failure, InboxId, Limits, MicroUsd, Price, PriceSource, Route, RunId,
-    ToolDef, ToolName, VersionId,
+    AgentId, At, ChainHead, DEV_TENANT, Dur, EffectClass, Failure, InboxId, Limits, MicroUsd, Price,
+    PriceSource, Route, RunId, ToolDef, ToolName, VersionId,
 };
 use lantern_worker::edge::Say;
 use lantern_worker::{Deps, Llm, Options, Tools};
@@ -116,7 +116,8 @@ impl Llm for Script {
             };
             match perform(act).await? {
                 Act::Ask(name, arguments) => {
-                    let call = ToolUse { id: "c1".into(), name: name.into(), arguments: arguments.to_string() };
+                    let call =
+                        ToolUse { id: "c1".into(), name: name.into(), arguments: arguments.to_string() };
                     Ok(reply("", vec![call], Finish::ToolCalls))
                 }
                 Act::Say(text) => {
@@ -133,7 +134,12 @@ impl Tools for Script {
     fn defs(&self) -> &[ToolDef] {
         &self.defs
     }
-    fn call(&self, _scope: Scope, call: Admitted<ToolCall>, _timeout: Dur) -> BoxFuture<'_, Result<Value, Failure>> {
+    fn call(
+        &self,
+        _scope: Scope,
+        call: Admitted<ToolCall>,
+        _timeout: Dur,
+    ) -> BoxFuture<'_, Result<Value, Failure>> {
         let key = call.work().key.clone();
         let act = self.next(&key.step, key.generation);
         Box::pin(async move {
@@ -156,10 +162,13 @@ pub(crate) struct Bench {
     sole: bool,
 }
 
-const TENANT: &str = "INSERT INTO tenants (tenant_id, slug, name, tier, created_at) VALUES ($1, 'dev', 'Dev', 'team', 0)";
-const AGENT: &str = "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
+const TENANT: &str =
+    "INSERT INTO tenants (tenant_id, slug, name, tier, created_at) VALUES ($1, 'dev', 'Dev', 'team', 0)";
+const AGENT: &str =
+    "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
     VALUES ($1, $2, $3, '{}', 0, 0, 1, $4)";
-const VERSION: &str = "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest, created_at)
+const VERSION: &str =
+    "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest, created_at)
     VALUES ($1, $2, $3, 1, $4, $5, 0)";
 
 impl Bench {
@@ -169,7 +178,8 @@ impl Bench {
         let db = Db::inline_sqlite().unwrap();
         let scope = Scope::of_lease(DEV_TENANT);
         db.write(scope, |tx| Box::pin(async move { tx.exec(TENANT, &[]).await })).await.unwrap();
-        let sealer = Sealer::new(db.clone(), &Keys::from_ids(ids.as_ref()), ids.clone(), clock.clone()).unwrap();
+        let sealer =
+            Sealer::new(db.clone(), &Keys::from_ids(ids.as_ref()), ids.clone(), clock.clone()).unwrap();
         let def = |name: &str, effect| ToolDef {
             name: ToolName::parse(name).unwrap(),
             description: String::new(),
@@ -275,7 +285,10 @@ impl Bench {
             chain: record.chain,
             at,
         };
-        self.db.write(self.scope, move |tx| Box::pin(async move { journal::create(tx, new).await })).await.unwrap();
+        self.db
+            .write(self.scope, move |tx| Box::pin(async move { journal::create(tx, new).await }))
+            .await
+            .unwrap();
         id
     }
 
@@ -285,7 +298,10 @@ impl Bench {
         let place = Place { purpose: "inbox", row: id.bytes() };
         let input = self.deps.vault.sealer().seal(self.scope, place, &plain).await.unwrap();
         let new = NewInput { id, run, key: key.to_owned(), input, at: self.clock.now() };
-        self.db.write(self.scope, move |tx| Box::pin(async move { inbox::put(tx, new, 100).await })).await.unwrap()
+        self.db
+            .write(self.scope, move |tx| Box::pin(async move { inbox::put(tx, new, 100).await }))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn head(&self, run: RunId) -> RunRow {
@@ -306,7 +322,11 @@ impl Bench {
             }
             self.clock.sleep(Dur::from_millis(50)).await;
         }
-        panic!("the run is {} and not {status}; calls: {:?}", self.head(run).await.status, self.script.calls());
+        panic!(
+            "the run is {} and not {status}; calls: {:?}",
+            self.head(run).await.status,
+            self.script.calls()
+        );
     }
 
     /// Waits until so many calls were made.
@@ -336,7 +356,10 @@ impl Bench {
         let head = self.head(run).await;
         let version = versions::by_id(&self.db, self.scope, head.agent_version_id).await.unwrap().unwrap();
         let run = Run::fold(run, Arc::new(serde_json::from_str(&version.manifest).unwrap()), &events);
-        assert_eq!((run.status().as_str(), run.seq), (head.status.as_str(), u64::try_from(head.version).unwrap()));
+        assert_eq!(
+            (run.status().as_str(), run.seq),
+            (head.status.as_str(), u64::try_from(head.version).unwrap())
+        );
         assert_eq!((run.spent, run.held, head.chain), (head.spent, head.held, chain));
         (run, events)
     }

@@ -56,8 +56,14 @@ async fn a_long_wait_is_let_go_and_taken_up_again() {
 async fn a_refused_call_is_made_again_under_a_new_key() {
     let bench = Bench::new().await;
     bench.agent("a", agent()).await;
-    let busy = Failure { retry_after: Some(Dur::from_secs(20)), ..Failure::transient("provider_rate_limited", "busy") };
-    bench.script.on("llm-1", vec![Act::Fail(busy), Act::Fail(Failure::unknown("provider_timeout", "?")), Act::Say("ok")]);
+    let busy = Failure {
+        retry_after: Some(Dur::from_secs(20)),
+        ..Failure::transient("provider_rate_limited", "busy")
+    };
+    bench.script.on(
+        "llm-1",
+        vec![Act::Fail(busy), Act::Fail(Failure::unknown("provider_timeout", "?")), Act::Say("ok")],
+    );
     bench.start_worker();
     let run = bench.start_run("a", json!("hi")).await;
     bench.until(run, "succeeded").await;

@@ -1,0 +1,56 @@
+# The menu. What is behind it is Cargo and `cargo xtask`; nothing happens here that cannot be run by hand.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Outside the checkout, so that every clone on a machine shares the built dependencies.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lantern/target
+
+# Cargo tells sources apart by their age and not by their folder, so what another checkout built here would pass for
+# ours. Whoever comes to the folder after another checkout makes its own sources the newest.
+.PHONY: claim
+claim:
+	@mkdir -p "$(CARGO_TARGET_DIR)"; mine="$(CURDIR) $$(ls -di .)"; stamp="$(CARGO_TARGET_DIR)/.checkout"; \
+	if [ "$$(cat "$$stamp" 2>/dev/null || true)" != "$$mine" ]; then \
+		find crates xtask migrations -type f -exec touch -c {} +; printf '%s\n' "$$mine" >"$$stamp"; \
+	fi
+
+# Arguments for `lantern dev`, as in: make dev ARGS="--listen 127.0.0.1:9000"
+ARGS ?=
+
+.PHONY: help
+help: ## List the verbs
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+.PHONY: dev
+dev: claim ## Build and start everything in one process: make dev ARGS="--listen 127.0.0.1:9000"
+	@.ci/install build
+	@cargo build --bin lantern
+	@exec "$(CARGO_TARGET_DIR)/debug/lantern" dev $(ARGS)
+
+.PHONY: watch
+watch: claim ## The same, built and started again whenever a source file changes
+	@.ci/install build
+	@cargo xtask watch $(ARGS)
+
+# One process for each test program, so that its tests share one PostgreSQL cluster. Documentation examples are not
+# compiled (`tidy` keeps them plain text), so these are all tests there are.
+.PHONY: test
+test: claim ## Install what the tests lack, then run every test
+	@.ci/install test
+	@cargo test --workspace --locked --no-fail-fast --lib --bins --tests
+
+.PHONY: check
+check: claim ## Everything else that must hold: format, lints, structure, dependencies, documentation
+	@.ci/install build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	cargo xtask tidy
+	cargo xtask deps
+	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --locked --quiet
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all

@@ -1,0 +1,209 @@
+//! The fold: what one event does to a run.
+//!
+//! Total, and without rules: there is no event it refuses. It asserts what can never be otherwise (sequence numbers
+//! follow, a run ends once and with nothing open) and crashes rather than corrupts; the worker parks such a run.
+
+use std::sync::Arc;
+
+use lantern_types::{At, MicroUsd};
+use serde_json::Value;
+
+use super::{Children, Phase, Run, Step, StepState, Work};
+use crate::event::{Content, Event, Fact, Outcome, StepId, StepKind};
+use crate::manifest::{Manifest, ProgramKind};
+
+/// Moves the run on by one event. Total: there is no event it refuses.
+pub fn evolve(run: &mut Run, event: &Event) {
+    assert!(event.seq == run.seq + 1, "event {} does not follow {}", event.seq, run.seq);
+    run.seq = event.seq;
+    if run.phase == Phase::Active {
+        run.started_at.get_or_insert(event.at);
+    }
+    match &event.fact {
+        Fact::RunStarted { .. } => started(run, event),
+        Fact::StepRequested { .. } => requested(run, event),
+        Fact::StepAdmitted { step, generation, attempt, grant } => {
+            run.held = run.held.plus(grant.hold).unwrap_or(run.held);
+            if let Some(step) = run.step_mut(step) {
+                step.generation = *generation;
+                step.attempt = *attempt;
+                step.grant = Some(grant.clone());
+                step.state = if step.kind == StepKind::Child {
+                    StepState::Waiting { due: None }
+                } else {
+                    StepState::Performing
+                };
+            }
+        }
+        Fact::StepDenied { step, code, reason } => {
+            let state = StepState::Failed { code: code.clone(), message: reason.clone() };
+            run.close(step, state, MicroUsd::ZERO);
+        }
+        Fact::StepSettled { .. } => settled(run, event),
+        Fact::StepFailed { step, code, cost, .. } => {
+            let message = match &event.content {
+                Some(Content::Error(message)) => message.clone(),
+                _ => String::new(),
+            };
+            run.close(step, StepState::Failed { code: code.clone(), message }, *cost);
+        }
+        Fact::StepRetrying { step, generation, attempt, due, .. } => {
+            retrying(run, step, *generation, *attempt, *due)
+        }
+        Fact::StepReadmitted { step, .. } => {
+            if let Some(step) = run.step_mut(step) {
+                step.state = StepState::Requested;
+            }
+        }
+        Fact::StepReissued { step, attempt, .. } => {
+            if let Some(step) = run.step_mut(step) {
+                step.attempt = *attempt;
+                step.state = StepState::Performing;
+            }
+        }
+        Fact::StepInDoubt { step, .. } => {
+            if let Some(step) = run.step_mut(step) {
+                step.state = StepState::InDoubt;
+            }
+        }
+        Fact::StepAbandoned { step, cost, .. } => run.close(step, StepState::Abandoned, *cost),
+        Fact::ApprovalAsked { step, due } => {
+            if let Some(step) = run.step_mut(step) {
+                step.state = match step.kind {
+                    StepKind::Approval => StepState::Waiting { due: Some(*due) },
+                    _ => StepState::AwaitingApproval { due: *due },
+                };
+            }
+        }
+        Fact::ApprovalGranted { step, .. } => {
+            if let Some(step) = run.step_mut(step)
+                && step.kind != StepKind::Approval
+            {
+                step.state = StepState::Requested;
+            }
+        }
+        Fact::SignalReceived { name } => {
+            let value = match &event.content {
+                Some(Content::Signal(value)) => value.clone(),
+                _ => Arc::new(Value::Null),
+            };
+            run.signals.push((name.clone(), value));
+        }
+        Fact::Paused { .. } => run.paused = true,
+        Fact::Resumed { .. } => run.paused = false,
+        Fact::Finished { outcome, code, step, .. } => {
+            finished(run, event, *outcome, code.as_deref(), step.as_ref())
+        }
+        Fact::StepResolved { .. }
+        | Fact::ApprovalDenied { .. }
+        | Fact::CancelRequested { .. }
+        | Fact::ProgressBlocked { .. }
+        | Fact::ContinuedAsNew { .. } => {}
+    }
+}
+
+fn started(run: &mut Run, event: &Event) {
+    let Fact::RunStarted { version, program, parent, depth, cap, deadline, .. } = &event.fact else { return };
+    run.version = Some(*version);
+    run.phase = Phase::Active;
+    run.program = *program;
+    run.parent.clone_from(parent);
+    run.depth = *depth;
+    run.cap = *cap;
+    run.deadline = *deadline;
+    run.created_at = event.at;
+    if let Some(Content::Input(input)) = &event.content {
+        run.input = input.clone();
+    }
+    if run.program == ProgramKind::Steps && run.defs.is_empty() {
+        let steps = run.input.get("steps").map(Manifest::parse_steps);
+        run.defs = Arc::new(steps.and_then(Result::ok).unwrap_or_default());
+    }
+}
+
+fn requested(run: &mut Run, event: &Event) {
+    let Fact::StepRequested { step, kind, parent, effect, due, request, .. } = &event.fact else { return };
+    let work = match &event.content {
+        Some(Content::Work(work)) => Some(work.clone()),
+        _ => None,
+    };
+    let state = match kind {
+        StepKind::Llm | StepKind::Tool | StepKind::Child => StepState::Requested,
+        StepKind::Sleep | StepKind::Signal | StepKind::Approval | StepKind::Map | StepKind::Race => {
+            StepState::Waiting { due: *due }
+        }
+    };
+    run.add(Step {
+        id: step.clone(),
+        kind: *kind,
+        parent: parent.clone(),
+        work,
+        effect: *effect,
+        request: *request,
+        output: None,
+        state,
+        generation: 1,
+        attempt: 0,
+        grant: None,
+        requested_at: event.at,
+        children: Children::default(),
+    });
+}
+
+fn settled(run: &mut Run, event: &Event) {
+    let Fact::StepSettled { step, cost, tokens_in, tokens_out, output, .. } = &event.fact else { return };
+    run.tokens_in = run.tokens_in.saturating_add(*tokens_in);
+    run.tokens_out = run.tokens_out.saturating_add(*tokens_out);
+    let consumes = run.step(step).and_then(|step| match &step.work {
+        Some(Work::Signal { name }) => Some(name.clone()),
+        _ => None,
+    });
+    if let Some(name) = consumes
+        && let Some(n) = run.signals.iter().position(|(waiting, _)| *waiting == name)
+    {
+        run.signals.remove(n);
+    }
+    let state = match &event.content {
+        Some(Content::Reply { reply, violations }) => StepState::Settled {
+            output: Arc::new(crate::step::reply_output(reply, *tokens_in, *tokens_out, *cost)),
+            reply: Some(Arc::new(reply.clone())),
+            violations: violations.clone(),
+        },
+        Some(Content::Output(output)) => {
+            StepState::Settled { output: output.clone(), reply: None, violations: Vec::new() }
+        }
+        _ => StepState::Settled { output: Arc::new(Value::Null), reply: None, violations: Vec::new() },
+    };
+    run.close(step, state, *cost);
+    if let Some(step) = run.step_mut(step) {
+        step.output = Some(*output);
+    }
+}
+
+fn retrying(run: &mut Run, id: &StepId, generation: u32, attempt: u32, due: At) {
+    let Some(step) = run.step_mut(id) else { return };
+    let readmit = generation != step.generation;
+    step.generation = generation;
+    step.attempt = attempt.saturating_sub(1);
+    step.state = StepState::Backoff { due, readmit };
+    let released = if readmit { step.grant.take() } else { None };
+    run.release(released.as_ref());
+}
+
+fn finished(run: &mut Run, event: &Event, outcome: Outcome, code: Option<&str>, step: Option<&StepId>) {
+    assert!(run.phase == Phase::Active, "a run ends once");
+    assert!(run.open.is_empty(), "a run ends with no step open");
+    run.phase = Phase::Over(outcome);
+    run.paused = false;
+    run.finished_at = Some(event.at);
+    match &event.content {
+        Some(Content::Output(output)) => run.output = Some(output.clone()),
+        Some(Content::Error(message) | Content::Reason(message)) => {
+            run.error = Some((code.unwrap_or("cancelled").to_owned(), message.clone(), step.cloned()));
+        }
+        _ if outcome != Outcome::Succeeded => {
+            run.error = Some((code.unwrap_or("cancelled").to_owned(), String::new(), step.cloned()));
+        }
+        _ => {}
+    }
+}
