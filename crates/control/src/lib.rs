@@ -1,1 +1,37 @@
-//! Placeholder.
+//! The control plane: people, keys, agents, runs and settings over HTTP.
+//!
+//! Invariant: nothing here calls a model or runs user code, and of a run's journal only the first event is written
+//! here; whatever else comes for a run goes into its inbox. A handler acts for the tenant of its permit and no other.
+
+#![warn(missing_docs)]
+
+mod app;
+mod features;
+mod password;
+mod permit;
+mod schema;
+mod seed;
+
+use axum::Router;
+use lantern_edge::request::{self, Around};
+use lantern_edge::{Route, route};
+
+pub use app::{App, OwnEndpoint, Probe, ProbeAsk, Providers, Setup};
+pub use lantern_edge::limit::Rate;
+pub use seed::{seed_dev, seed_first};
+
+/// Everything this crate serves, ready for [`lantern_edge::serve`].
+pub fn router(app: App) -> Router {
+    let around = Around { ids: app.ids.clone(), clock: app.clock.clone() };
+    request::wrap(route::mount(routes()), around, &app.limits).with_state(app)
+}
+
+/// Every route: method, path and action.
+pub fn routes() -> Vec<Route<App>> {
+    features::routes()
+}
+
+/// Every SQL statement of this crate, for the test that prepares them on both databases.
+pub fn statements() -> Vec<&'static str> {
+    features::statements()
+}

@@ -1,1 +1,44 @@
-//! Placeholder.
+//! The HTTP edge that every front door shares: who asks, what they may, what they sent, how they are answered.
+//!
+//! ```text
+//! request.rs   id, span, measurements, rendering of errors      around every request
+//! permit.rs    authenticate (auth.rs, token.rs), then authorize  before every handler that is not public
+//! body.rs      bounded JSON into a model                         query.rs and page.rs likewise for the query
+//! problem.rs   an error's status and body                        code.rs lists every code
+//! sse.rs       event streams                                     serve.rs connections and their end
+//! ```
+//!
+//! Invariant: knows no resource and no business rule. Status numbers stand in `problem.rs` and `reply.rs` alone.
+
+#![warn(missing_docs)]
+
+pub mod auth;
+pub mod body;
+pub mod code;
+pub mod etag;
+pub mod fields;
+pub mod limit;
+pub mod metrics;
+pub mod page;
+mod permit;
+pub mod problem;
+pub mod query;
+pub mod reply;
+pub mod request;
+pub mod route;
+pub mod serve;
+pub mod sse;
+pub mod token;
+
+pub use auth::Gate;
+pub use body::{Body, Model};
+pub use code::Code;
+pub use fields::{Change, Fields};
+pub use metrics::Metrics;
+pub use page::{Page, Paging};
+pub use permit::permit;
+pub use problem::{Error, FieldError, Result};
+pub use query::{Params, Path};
+pub use reply::{Created, Either, Json, NoContent, NotReady};
+pub use route::Route;
+pub use serve::serve;

@@ -237,7 +237,7 @@ pub enum Fact {
     StepRetrying {
         /// The step.
         step: StepId,
-        /// The generation of the next attempt: grown only when this one certainly did not act.
+        /// The generation of the next attempt: grown only when nothing sent under the present one can have acted.
         generation: u32,
         /// The number of the next attempt.
         attempt: u32,

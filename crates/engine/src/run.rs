@@ -199,6 +199,9 @@ pub struct Step {
     pub generation: u32,
     /// Attempts so far.
     pub attempt: u32,
+    /// Whether an earlier send under this generation ended without a definite answer: it may have acted, whatever the
+    /// present one says.
+    pub resent: bool,
     /// Its admission, while it is held.
     pub grant: Option<Grant>,
     /// When it was asked for.
@@ -375,12 +378,14 @@ impl Run {
         }
         self.open_steps().find(|step| step.state == StepState::Requested)
     }
-    /// When time alone next moves the run on; `None` when it never does.
+    /// When time alone next moves the run on; `None` when it never does. A pause holds retries back, but no wait.
     pub fn next_due(&self) -> Option<At> {
         if self.phase != Phase::Active {
             return None;
         }
-        self.open_steps().filter_map(Step::due).chain(self.deadline).min()
+        let held_back = |step: &Step| self.paused && matches!(step.state, StepState::Backoff { .. });
+        let steps = self.open_steps().filter(|step| !held_back(step)).filter_map(Step::due);
+        steps.chain(self.deadline).min()
     }
     /// Whether an effect is, or may be, outside right now.
     pub fn performing(&self) -> bool {

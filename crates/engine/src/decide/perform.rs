@@ -100,10 +100,12 @@ impl Draft<'_> {
         let due = allowed
             .then(|| retry.due(step.attempt, attempts_max, self.context.at, failure.retry_after, &salt))
             .flatten();
+        // A refusal speaks for its own send only: one before it, under the same key, may have acted all the same.
+        let acted = if step.resent { Acted::Unknown } else { failure.acted };
         let Some(due) = due else {
-            return self.fail_step(id, failure.code, failure.message, failure.acted);
+            return self.fail_step(id, failure.code, failure.message, acted);
         };
-        let generation = match failure.acted {
+        let generation = match acted {
             Acted::No => step.generation + 1,
             Acted::Unknown => step.generation,
         };

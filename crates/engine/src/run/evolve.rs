@@ -58,6 +58,7 @@ pub fn evolve(run: &mut Run, event: &Event) {
         Fact::StepReissued { step, attempt, .. } => {
             if let Some(step) = run.step_mut(step) {
                 step.attempt = *attempt;
+                step.resent = true;
                 step.state = StepState::Performing;
             }
         }
@@ -144,6 +145,7 @@ fn requested(run: &mut Run, event: &Event) {
         state,
         generation: 1,
         attempt: 0,
+        resent: false,
         grant: None,
         requested_at: event.at,
         children: Children::default(),

@@ -1,0 +1,147 @@
+//! What every handler works with: the store, the clock, and the few things that live as long as the process.
+//!
+//! Invariant: cheap to clone, because every request has one. Holds no request's data.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lantern_edge::limit::{Buckets, Rate};
+use lantern_edge::{Gate, Metrics};
+use lantern_net::Shutdown;
+use lantern_policy::Catalogue;
+use lantern_store::{Db, Keys, Vault};
+use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
+use lantern_types::{Dur, Failure, Limits, Secret, TenantId, ToolDef};
+use tokio::sync::Semaphore;
+
+use crate::password::Passwords;
+
+/// The contract's limit on sign-ins, for each address from each peer.
+const LOGINS: Rate = Rate { count: 10, per: Dur::from_secs(60), burst: 10 };
+
+/// What the process brings.
+pub struct Setup {
+    /// The database.
+    pub db: Db,
+    /// Seals and opens what is sealed.
+    pub vault: Vault,
+    /// The instance key, from which the tokens' key is derived.
+    pub keys: Keys,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn IdGen>,
+    /// Where background work runs.
+    pub tasks: Arc<dyn Tasks>,
+    /// The limits in force.
+    pub limits: Arc<Limits>,
+    /// The model catalogue in force.
+    pub catalogue: Arc<Catalogue>,
+    /// The tools that workers of this build have.
+    pub tools: Vec<ToolDef>,
+    /// How many runs a tenant may start; `None` for any number.
+    pub spawn: Option<Rate>,
+    /// Model providers, as far as the settings pages know them.
+    pub providers: Providers,
+    /// Ends event streams when the process stops.
+    pub stop: Shutdown,
+}
+
+/// What the settings pages know of model providers.
+pub struct Providers {
+    /// Those that need no base URL, because their vendor's is known.
+    pub known: Vec<String>,
+    /// Those that the operator configured for everybody.
+    pub shared: Vec<String>,
+    /// Whether nothing but the offline model answers when a tenant has configured nothing.
+    pub offline: bool,
+    /// Lists a provider's models, within a deadline of its own.
+    pub probe: Probe,
+}
+
+/// Lists the models of a provider.
+pub type Probe = Arc<dyn Fn(ProbeAsk) -> BoxFuture<'static, Result<Vec<String>, Failure>> + Send + Sync>;
+
+/// Which provider is asked for its models.
+#[derive(Debug)]
+pub struct ProbeAsk {
+    /// Its name.
+    pub provider: String,
+    /// The tenant's own endpoint; `None` asks the operator's provider of that name.
+    pub own: Option<OwnEndpoint>,
+}
+
+/// A tenant's own endpoint.
+#[derive(Debug)]
+pub struct OwnEndpoint {
+    /// `None` means the vendor's.
+    pub base_url: Option<String>,
+    /// Its key, if it has one.
+    pub api_key: Option<Secret<String>>,
+}
+
+/// The state of the router.
+#[derive(Clone)]
+pub struct App {
+    /// The database.
+    pub db: Db,
+    /// Seals and opens what is sealed.
+    pub vault: Vault,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn IdGen>,
+    /// Where background work runs.
+    pub tasks: Arc<dyn Tasks>,
+    /// The limits in force.
+    pub limits: Arc<Limits>,
+    /// The model catalogue in force.
+    pub catalogue: Arc<Catalogue>,
+    /// The tools that workers of this build have.
+    pub tools: Arc<[ToolDef]>,
+    /// Ends event streams when the process stops.
+    pub stop: Shutdown,
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What is the process's own.
+pub(crate) struct Inner {
+    pub(crate) gate: Gate,
+    pub(crate) passwords: Passwords,
+    pub(crate) logins: Buckets<(String, IpAddr)>,
+    pub(crate) spawns: Option<Buckets<TenantId>>,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) metrics: Metrics,
+    pub(crate) providers: Providers,
+}
+
+impl App {
+    /// The state for one process. Fails when the instance key cannot sign.
+    pub fn new(setup: Setup) -> lantern_store::Result<Self> {
+        let gate = Gate::new(setup.db.clone(), &setup.keys, setup.clock.clone(), setup.tasks.clone())?;
+        let metrics = Metrics::install();
+        metrics.keep(&*setup.tasks, setup.clock.clone());
+        let streams = usize::try_from(setup.limits.subscribers_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let inner = Inner {
+            gate,
+            passwords: Passwords::new(setup.ids.clone()),
+            logins: Buckets::new(LOGINS),
+            spawns: setup.spawn.map(Buckets::new),
+            streams: Arc::new(Semaphore::new(streams.min(Semaphore::MAX_PERMITS))),
+            metrics,
+            providers: setup.providers,
+        };
+        Ok(Self {
+            db: setup.db,
+            vault: setup.vault,
+            clock: setup.clock,
+            ids: setup.ids,
+            tasks: setup.tasks,
+            limits: setup.limits,
+            catalogue: setup.catalogue,
+            tools: setup.tools.into(),
+            stop: setup.stop,
+            inner: Arc::new(inner),
+        })
+    }
+}

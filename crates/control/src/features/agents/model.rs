@@ -1,0 +1,268 @@
+//! What a request may say about an agent, and what becomes of the agent by it. Pure.
+
+use lantern_edge::{Change, Code, Error, FieldError, Fields, Model, Result};
+use lantern_engine::Manifest;
+use lantern_types::{AgentId, At, Digest, ToolDef, VersionId};
+use serde_json::{Map, Value};
+
+use crate::schema;
+
+/// The names of the manifest's fields, each with the spellings that mean the same.
+const MANIFEST_FIELDS: &[&[&str]] = &[
+    &["program"],
+    &["model"],
+    &["systemPrompt", "instructions"],
+    &["tools"],
+    &["maxTurns"],
+    &["maxTokens"],
+    &["temperature"],
+    &["inputSchema"],
+    &["outputSchema"],
+    &["maxCostUsd"],
+    &["timeout", "timeoutMs"],
+    &["retry"],
+    &["steps"],
+];
+const TEXT_BYTES_MAX: usize = 16 << 10;
+const URL_BYTES_MAX: usize = 2_048;
+const MANIFEST_BYTES_MAX: usize = 1 << 20;
+const NAME_MAX: usize = 63;
+
+/// An agent's row with its current version's manifest.
+#[derive(Clone, Debug)]
+pub(crate) struct Agent {
+    pub(crate) id: AgentId,
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) labels: Map<String, Value>,
+    pub(crate) avatar_url: Option<String>,
+    pub(crate) style_prompt: Option<String>,
+    pub(crate) current: VersionId,
+    pub(crate) created_by: Option<String>,
+    pub(crate) created_at: At,
+    pub(crate) updated_at: At,
+    pub(crate) archived_at: Option<At>,
+    /// Grows with every change of the row.
+    pub(crate) revision: i64,
+}
+
+/// The version an agent runs now.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    pub(crate) number: i64,
+    pub(crate) digest: Digest,
+    pub(crate) manifest: Manifest,
+}
+
+/// What a request says about an agent.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    pub(crate) description: Change<String>,
+    pub(crate) labels: Change<Map<String, Value>>,
+    pub(crate) avatar_url: Change<String>,
+    pub(crate) style_prompt: Change<String>,
+    /// The manifest's fields as they were written.
+    manifest: Map<String, Value>,
+}
+
+impl Model for Changes {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let description = fields.change_text("description", TEXT_BYTES_MAX);
+        let labels = fields.labels("labels");
+        let avatar_url = fields.change_text("avatarUrl", URL_BYTES_MAX);
+        let style_prompt = fields.change_text("stylePrompt", TEXT_BYTES_MAX);
+        let mut manifest = Map::new();
+        for name in MANIFEST_FIELDS.iter().flat_map(|spellings| spellings.iter()) {
+            if let Some((key, value)) = fields.raw(name) {
+                manifest.insert(key.to_owned(), value.clone());
+            }
+        }
+        Some(Self { description, labels, avatar_url, style_prompt, manifest })
+    }
+}
+
+/// A request to create an agent, or to change the one of that name.
+#[derive(Debug)]
+pub(crate) struct NewAgent {
+    pub(crate) name: String,
+    pub(crate) changes: Changes,
+}
+
+impl Model for NewAgent {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let name = fields.required_text("name", 1_024);
+        if name.as_deref().is_some_and(|name| !valid_name(name)) {
+            fields.issue("name", "expected 1 to 63 lower-case letters, digits or `-`, beginning with no `-`");
+        }
+        let changes = Changes::read(fields);
+        Some(Self { name: name?, changes: changes? })
+    }
+}
+
+/// `[a-z0-9][a-z0-9-]{0,62}`
+pub(crate) fn valid_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=NAME_MAX).contains(&name.len()) && !name.starts_with('-') && name.bytes().all(inner)
+}
+
+impl Changes {
+    /// Whether the request says nothing at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        let row = (&self.description, &self.labels, &self.avatar_url, &self.style_prompt);
+        matches!(row, (Change::Keep, Change::Keep, Change::Keep, Change::Keep)) && self.manifest.is_empty()
+    }
+
+    /// The manifest after these changes: a field that is named replaces, and `null` goes back to the default.
+    pub(crate) fn manifest(&self, old: Manifest, tools: &[ToolDef]) -> Result<Manifest> {
+        let said = Manifest::parse(&Value::Object(self.manifest.clone())).map_err(|invalid| {
+            refused(
+                invalid.issues.into_iter().map(|i| FieldError { path: i.path, message: i.message }).collect(),
+            )
+        })?;
+        let manifest = self.merged(old, said);
+        let issues = problems(&manifest, tools);
+        if issues.is_empty() { Ok(manifest) } else { Err(refused(issues)) }
+    }
+
+    fn merged(&self, old: Manifest, said: Manifest) -> Manifest {
+        let named = |field: &str| {
+            let spellings = MANIFEST_FIELDS.iter().find(|spellings| spellings.contains(&field));
+            let mut keys = self.manifest.keys();
+            keys.any(|key| spellings.is_some_and(|s| s.contains(&camel(key).as_str())))
+        };
+        macro_rules! pick {
+            ($($field:ident $name:literal),+ $(,)?) => {
+                Manifest { $($field: if named($name) { said.$field } else { old.$field }),+ }
+            };
+        }
+        pick! {
+            program "program",
+            model "model",
+            system_prompt "systemPrompt",
+            tools "tools",
+            max_turns "maxTurns",
+            max_tokens "maxTokens",
+            temperature "temperature",
+            input_schema "inputSchema",
+            output_schema "outputSchema",
+            retry "retry",
+            max_cost "maxCostUsd",
+            timeout "timeout",
+            steps "steps",
+        }
+    }
+}
+
+/// What the engine cannot know: whether schemas compile, and whether the tools exist here.
+fn problems(manifest: &Manifest, tools: &[ToolDef]) -> Vec<FieldError> {
+    let mut issues = Vec::new();
+    for (path, schema) in [("inputSchema", &manifest.input_schema), ("outputSchema", &manifest.output_schema)]
+    {
+        if let Some(message) = schema.as_ref().and_then(schema::problem) {
+            issues.push(FieldError { path: path.to_owned(), message });
+        }
+    }
+    for (n, listed) in manifest.tools.iter().flatten().enumerate() {
+        if !tools.iter().any(|tool| tool.name == listed.name) {
+            let message = format!("there is no tool {}; GET /v1/tools lists them", listed.name);
+            issues.push(FieldError { path: format!("tools[{n}]"), message });
+        }
+    }
+    let bytes = manifest.canonical().len();
+    if bytes > MANIFEST_BYTES_MAX {
+        let message = format!("the manifest has {bytes} bytes; the limit is {MANIFEST_BYTES_MAX}");
+        issues.push(FieldError { path: String::new(), message });
+    }
+    issues
+}
+
+fn refused(issues: Vec<FieldError>) -> Error {
+    let named: Vec<String> =
+        issues.iter().map(|issue| format!("{}: {}", issue.path, issue.message)).collect();
+    Error::new(Code::InvalidManifest, format!("invalid manifest: {}", named.join("; "))).with_fields(issues)
+}
+
+/// `max_turns` as `maxTurns`.
+fn camel(key: &str) -> String {
+    let mut upper = false;
+    let mut out = String::with_capacity(key.len());
+    for c in key.chars() {
+        match (c, upper) {
+            ('_', _) => upper = true,
+            (c, true) => {
+                out.push(c.to_ascii_uppercase());
+                upper = false;
+            }
+            (c, false) => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lantern_types::{EffectClass, ToolName};
+    use serde_json::json;
+
+    fn changes(body: Value) -> Changes {
+        let map = body.as_object().unwrap().clone();
+        let mut fields = Fields::of(&map);
+        let changes = Changes::read(&mut fields).unwrap();
+        fields.finish().unwrap();
+        changes
+    }
+
+    fn calc() -> Vec<ToolDef> {
+        let name = ToolName::parse("calc").unwrap();
+        vec![ToolDef { name, description: String::new(), input_schema: json!({}), effect: EffectClass::Pure }]
+    }
+
+    #[test]
+    fn names_are_what_the_contract_says() {
+        for (name, fine) in [
+            ("a", true),
+            ("digest-2", true),
+            ("0", true),
+            (&*"a".repeat(63), true),
+            (&*"a".repeat(64), false),
+            ("", false),
+            ("-a", false),
+            ("A", false),
+            ("a_b", false),
+            ("a b", false),
+            ("ä", false),
+            ("a/b", false),
+        ] {
+            assert_eq!(valid_name(name), fine, "{name}");
+        }
+    }
+
+    #[test]
+    fn named_fields_replace_and_the_rest_stays() {
+        let first = changes(json!({"model": "gpt-4o", "max_turns": 3, "tools": ["calc"], "timeout": "30s"}));
+        let first = first.manifest(Manifest::default(), &calc()).unwrap();
+        assert_eq!((first.model.as_str(), first.max_turns), ("gpt-4o", 3));
+        let second = changes(json!({"instructions": "Be brief.", "maxTurns": null, "timeoutMs": null}));
+        let second = second.manifest(first, &calc()).unwrap();
+        assert_eq!(second.system_prompt.as_deref(), Some("Be brief."));
+        assert_eq!(second.max_turns, Manifest::default().max_turns);
+        assert_eq!((second.model.as_str(), second.timeout), ("gpt-4o", None));
+        assert_eq!(second.tools.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_manifest_that_could_not_run_is_refused_with_its_paths() {
+        for (body, path) in [
+            (json!({"maxTurns": 0}), "maxTurns"),
+            (json!({"tools": ["calc", "teleport"]}), "tools[1]"),
+            (json!({"inputSchema": {"type": "nonsense"}}), "inputSchema"),
+            (json!({"outputSchema": {"$ref": "http://localhost/x"}}), "outputSchema"),
+            (json!({"steps": [{"kind": "jump"}]}), "steps[0].kind"),
+            (json!({"systemPrompt": "x".repeat(2 << 20)}), ""),
+        ] {
+            let error = changes(body).manifest(Manifest::default(), &calc()).unwrap_err();
+            assert_eq!((error.code(), error.fields()[0].path.as_str()), (Code::InvalidManifest, path));
+        }
+    }
+}

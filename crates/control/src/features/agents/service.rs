@@ -1,0 +1,199 @@
+//! Creating, changing and archiving agents: read, decide, write, in one transaction.
+//!
+//! Invariant: a version is written exactly when the manifest's digest changed, in the transaction that makes it
+//! current; so "current" always exists and no two versions in a row are the same.
+
+use lantern_edge::{Code, Error, Result, etag};
+use lantern_engine::Manifest;
+use lantern_policy::action::{CreateAgent, DeleteAgent, UpdateAgent};
+use lantern_policy::{Actor, Permit, Principal, Scope};
+use lantern_store::TenantTx;
+use lantern_types::{AgentId, At, ToolDef, UserId, VersionId};
+
+use super::model::{self, Agent, Changes, Current, NewAgent};
+use super::store::{self, NewVersion};
+use crate::App;
+
+/// An agent after a request, and whether the request changed anything.
+pub(super) struct Changed {
+    pub(super) agent: Agent,
+    pub(super) current: Current,
+    pub(super) updated: bool,
+}
+
+/// What a decision needs beside the request and the row.
+struct Desk {
+    now: At,
+    by: Option<UserId>,
+    agent: AgentId,
+    version: VersionId,
+    tools: std::sync::Arc<[ToolDef]>,
+}
+
+impl Desk {
+    fn of(app: &App, actor: &Actor) -> Self {
+        let by = match actor.principal {
+            Principal::User { id, .. } => Some(id),
+            Principal::Key { .. } => None,
+        };
+        Self {
+            now: app.clock.now(),
+            by,
+            agent: AgentId::from_uuid(app.ids.uuid()),
+            version: VersionId::from_uuid(app.ids.uuid()),
+            tools: app.tools.clone(),
+        }
+    }
+
+    fn new_version(&self, number: i64, manifest: &Manifest) -> NewVersion {
+        NewVersion {
+            id: self.version,
+            number,
+            digest: manifest.digest(),
+            manifest: manifest.canonical(),
+            by: self.by,
+            at: self.now,
+        }
+    }
+}
+
+/// The agent of that name with its current version, archived or not. `agent_not_found` when there is none.
+pub(crate) async fn get(app: &App, scope: Scope, name: &str) -> Result<(Agent, Current)> {
+    let wanted = named(name)?;
+    let found = app.db.read(scope, move |tx| Box::pin(async move { store::find(tx, &wanted).await })).await?;
+    found.ok_or_else(|| not_found(name))
+}
+
+/// Makes an agent, or changes the one of that name.
+pub(super) async fn create(app: &App, permit: &Permit<CreateAgent>, new: NewAgent) -> Result<Changed> {
+    let desk = Desk::of(app, permit.actor());
+    app.db
+        .write(permit.scope(), move |tx| {
+            Box::pin(async move {
+                match store::find(tx, &new.name).await? {
+                    Some(found) => change(tx, &desk, found, new.changes).await,
+                    None => insert(tx, &desk, new).await,
+                }
+            })
+        })
+        .await?
+}
+
+/// Changes an agent, if it is still at the revision that the caller names.
+pub(super) async fn update(
+    app: &App,
+    permit: &Permit<UpdateAgent>,
+    name: String,
+    changes: Changes,
+    revision: Option<i64>,
+) -> Result<Changed> {
+    let (name, desk) = (named(&name)?, Desk::of(app, permit.actor()));
+    app.db
+        .write(permit.scope(), move |tx| {
+            Box::pin(async move {
+                let Some(found) = store::find(tx, &name).await? else { return Ok(Err(not_found(&name))) };
+                if let Err(outdated) = etag::check(revision, found.0.revision) {
+                    return Ok(Err(outdated));
+                }
+                change(tx, &desk, found, changes).await
+            })
+        })
+        .await?
+}
+
+/// Archives an agent. Again and again is fine.
+pub(super) async fn archive(app: &App, permit: &Permit<DeleteAgent>, name: &str) -> Result<()> {
+    let (wanted, now) = (named(name)?, app.clock.now());
+    let found = app
+        .db
+        .write(permit.scope(), move |tx| Box::pin(async move { store::archive(tx, &wanted, now).await }))
+        .await?;
+    if found { Ok(()) } else { Err(not_found(name)) }
+}
+
+/// A name that could be an agent's; the others need no look-up, and might not go into a column.
+fn named(name: &str) -> Result<String> {
+    if model::valid_name(name) { Ok(name.to_owned()) } else { Err(not_found(name)) }
+}
+
+/// The answer inside a transaction: the store's error undoes it, ours is an answer about nothing written.
+type Answer = lantern_store::Result<Result<Changed>>;
+
+async fn insert(tx: &mut TenantTx<'_>, desk: &Desk, new: NewAgent) -> Answer {
+    let manifest = match new.changes.manifest(Manifest::default(), &desk.tools) {
+        Ok(manifest) => manifest,
+        Err(invalid) => return Ok(Err(invalid)),
+    };
+    let version = desk.new_version(1, &manifest);
+    let digest = version.digest;
+    let agent = Agent {
+        id: desk.agent,
+        name: new.name,
+        description: new.changes.description.apply(None),
+        labels: new.changes.labels.apply(None).unwrap_or_default(),
+        avatar_url: new.changes.avatar_url.apply(None),
+        style_prompt: new.changes.style_prompt.apply(None),
+        current: desk.version,
+        created_by: desk.by.map(|id| id.to_string()),
+        created_at: desk.now,
+        updated_at: desk.now,
+        archived_at: None,
+        revision: 1,
+    };
+    store::insert(tx, &agent, desk.by, version).await?;
+    Ok(Ok(Changed { agent, current: Current { number: 1, digest, manifest }, updated: true }))
+}
+
+async fn change(
+    tx: &mut TenantTx<'_>,
+    desk: &Desk,
+    (old, current): (Agent, Current),
+    changes: Changes,
+) -> Answer {
+    if old.archived_at.is_some() {
+        return Ok(Err(archived(&old.name)));
+    }
+    if changes.is_empty() {
+        return Ok(Ok(Changed { agent: old, current, updated: false }));
+    }
+    let manifest = match changes.manifest(current.manifest.clone(), &desk.tools) {
+        Ok(manifest) => manifest,
+        Err(invalid) => return Ok(Err(invalid)),
+    };
+    let mut agent = Agent {
+        description: changes.description.apply(old.description.clone()),
+        labels: changes.labels.apply(Some(old.labels.clone())).unwrap_or_default(),
+        avatar_url: changes.avatar_url.apply(old.avatar_url.clone()),
+        style_prompt: changes.style_prompt.apply(old.style_prompt.clone()),
+        updated_at: desk.now,
+        ..old.clone()
+    };
+    let digest = manifest.digest();
+    let number = if digest == current.digest { current.number } else { current.number.saturating_add(1) };
+    if number == current.number && same_row(&old, &agent) {
+        return Ok(Ok(Changed { agent: old, current, updated: false }));
+    }
+    if number != current.number {
+        store::insert_version(tx, agent.id, desk.new_version(number, &manifest)).await?;
+        agent.current = desk.version;
+    }
+    store::update(tx, &agent).await?;
+    agent.revision = agent.revision.saturating_add(1);
+    Ok(Ok(Changed { agent, current: Current { number, digest, manifest }, updated: true }))
+}
+
+fn same_row(old: &Agent, new: &Agent) -> bool {
+    (&old.description, &old.labels, &old.avatar_url, &old.style_prompt)
+        == (&new.description, &new.labels, &new.avatar_url, &new.style_prompt)
+}
+
+/// 404 for an agent that is not there, or is somebody else's.
+pub(crate) fn not_found(name: &str) -> Error {
+    let name: String = name.chars().take(80).collect();
+    Error::new(Code::AgentNotFound, format!("agent {name:?} not found"))
+}
+
+/// 409 for an agent that is no longer in use.
+pub(crate) fn archived(name: &str) -> Error {
+    Error::new(Code::AgentArchived, format!("agent {name:?} is archived; use another name"))
+}

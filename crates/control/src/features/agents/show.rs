@@ -1,0 +1,197 @@
+//! An agent as clients see it: the contract's fields, and the manifest in the words that people write it in.
+//!
+//! Invariant: what is shown of a manifest reads back as the same manifest.
+
+use lantern_engine::Manifest;
+use lantern_engine::manifest::{StepDef, ToolRef};
+use lantern_types::{AgentId, Digest, TenantId, VersionId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::model::{Agent, Current};
+use super::store::VersionRow;
+
+/// An agent in a list.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Listed {
+    id: AgentId,
+    tenant_id: TenantId,
+    name: String,
+    created_at: String,
+    updated_at: String,
+    labels: Map<String, Value>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    current_version_id: VersionId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archived_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    avatar_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    style_prompt: Option<String>,
+}
+
+/// An agent alone: with its manifest, field by field.
+#[derive(Debug, Serialize)]
+pub(super) struct Detail {
+    #[serde(flatten)]
+    agent: Listed,
+    version: i64,
+    digest: Digest,
+    #[serde(flatten)]
+    manifest: Map<String, Value>,
+}
+
+/// What an update answers.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Updated {
+    pub(super) name: String,
+    pub(super) updated: bool,
+    pub(super) version: i64,
+    pub(super) digest: Digest,
+    pub(super) current_version_id: VersionId,
+}
+
+/// One version. The manifest's bytes are the ones that its digest names.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Version {
+    id: VersionId,
+    version: i64,
+    digest: Digest,
+    created_at: String,
+    manifest: Box<RawValue>,
+}
+
+pub(super) fn listed(tenant: TenantId, agent: Agent) -> Listed {
+    Listed {
+        id: agent.id,
+        tenant_id: tenant,
+        name: agent.name,
+        created_at: agent.created_at.to_string(),
+        updated_at: agent.updated_at.to_string(),
+        labels: agent.labels,
+        status: if agent.archived_at.is_some() { "archived" } else { "active" },
+        description: agent.description,
+        current_version_id: agent.current,
+        created_by: agent.created_by,
+        archived_at: agent.archived_at.map(|at| at.to_string()),
+        avatar_url: agent.avatar_url,
+        style_prompt: agent.style_prompt,
+    }
+}
+
+pub(super) fn detail(tenant: TenantId, agent: Agent, current: &Current) -> Detail {
+    Detail {
+        agent: listed(tenant, agent),
+        version: current.number,
+        digest: current.digest,
+        manifest: manifest(&current.manifest),
+    }
+}
+
+pub(super) fn version(row: VersionRow) -> serde_json::Result<Version> {
+    Ok(Version {
+        id: row.id,
+        version: row.number,
+        digest: row.digest,
+        created_at: row.created_at.to_string(),
+        manifest: RawValue::from_string(row.manifest)?,
+    })
+}
+
+/// The manifest as a request would say it; what it does not say is left out.
+fn manifest(manifest: &Manifest) -> Map<String, Value> {
+    let timeout = manifest.timeout.map(|timeout| timeout.millis());
+    let steps: Vec<Value> = manifest.steps.iter().map(step).collect();
+    said(vec![
+        ("program", json!(manifest.program)),
+        ("model", json!(manifest.model)),
+        ("systemPrompt", json!(manifest.system_prompt)),
+        ("tools", json!(manifest.tools.as_ref().map(|tools| tools.iter().map(tool).collect::<Vec<_>>()))),
+        ("maxTurns", json!(manifest.max_turns)),
+        ("maxTokens", json!(manifest.max_tokens)),
+        ("temperature", json!(manifest.temperature)),
+        ("inputSchema", json!(manifest.input_schema)),
+        ("outputSchema", json!(manifest.output_schema)),
+        ("retry", json!(manifest.retry)),
+        ("maxCostUsd", json!(manifest.max_cost.map(lantern_types::MicroUsd::to_wire))),
+        ("timeoutMs", json!(timeout)),
+        ("steps", if steps.is_empty() { Value::Null } else { Value::Array(steps) }),
+    ])
+}
+
+/// A tool of which nothing is said is its name.
+fn tool(tool: &ToolRef) -> Value {
+    let said = said(vec![
+        ("name", json!(tool.name)),
+        ("effect", json!(tool.effect)),
+        ("approval", if tool.approval { json!(true) } else { Value::Null }),
+        ("timeoutMs", json!(tool.timeout.map(|timeout| timeout.millis()))),
+        ("maxCalls", json!(tool.max_calls)),
+        ("config", json!(tool.config)),
+    ]);
+    if said.len() == 1 { json!(tool.name) } else { Value::Object(said) }
+}
+
+fn step(def: &StepDef) -> Value {
+    let inner: Vec<Value> = def.inner.iter().map(step).collect();
+    let holds = |kind| def.kind == Some(kind);
+    let (one, many) = match inner.split_first() {
+        Some((first, _)) if holds(lantern_engine::StepKind::Map) => (first.clone(), Value::Null),
+        Some(_) => (Value::Null, Value::Array(inner)),
+        None => (Value::Null, Value::Null),
+    };
+    Value::Object(said(vec![
+        ("id", json!(def.id)),
+        ("kind", def.kind.map_or_else(|| json!("continue"), |kind| json!(kind))),
+        ("data", def.data.clone()),
+        ("retry", json!(def.retry)),
+        ("timeoutMs", json!(def.timeout.map(|timeout| timeout.millis()))),
+        ("step", one),
+        ("steps", many),
+    ]))
+}
+
+fn said(fields: Vec<(&str, Value)>) -> Map<String, Value> {
+    fields
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_reads_back_as_the_same_manifest() {
+        for text in [
+            json!({}),
+            json!({
+                "model": "gpt-4o", "systemPrompt": "x", "maxTurns": 3, "maxTokens": 100, "temperature": 0.5,
+                "inputSchema": {"type": "object"}, "outputSchema": {"type": "object"}, "maxCostUsd": 0.25,
+                "timeout": "30s", "retry": {"maxAttempts": 2, "backoff": 1.5, "nonRetryable": ["x"]},
+                "tools": ["calc", {"name": "http.fetch", "approval": true, "timeoutMs": 500, "maxCalls": 2,
+                    "effect": "irreversible", "config": {"a": 1}}],
+            }),
+            json!({"tools": []}),
+            json!({"program": "steps", "steps": [
+                {"id": "m", "kind": "map", "data": {"items": [1, 2], "step": {"kind": "tool", "data": {"tool": "calc"}}}},
+                {"id": "r", "kind": "race", "steps": [{"id": "x", "kind": "sleep"}, {"id": "y", "kind": "signal"}]},
+                {"id": "c", "kind": "continue", "timeout": 5, "retries": 1},
+            ]}),
+        ] {
+            let read = Manifest::parse(&text).unwrap();
+            let shown = Value::Object(manifest(&read));
+            assert_eq!(Manifest::parse(&shown).unwrap(), read, "{shown}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Agents and versions in SQL. No decisions here.
+
+use lantern_engine::Manifest;
+use lantern_policy::Scope;
+use lantern_store::{Db, Error, Result, Row, TenantTx, Value, Where};
+use lantern_types::{AgentId, At, Digest, UserId, VersionId};
+
+use super::model::{Agent, Current};
+
+const GET: &str = "SELECT a.id AS id, a.name AS name, a.description AS description, a.labels AS labels,
+    a.avatar_url AS avatar_url, a.style_prompt AS style_prompt, a.current_version_id AS current_version_id,
+    a.created_by AS created_by, a.created_at AS created_at, a.updated_at AS updated_at,
+    a.archived_at AS archived_at, a.version AS version,
+    v.number AS number, v.digest AS digest, v.manifest AS manifest
+    FROM agents a JOIN agent_versions v ON v.tenant_id = a.tenant_id AND v.id = a.current_version_id
+    WHERE a.tenant_id = $1 AND a.name = $2";
+const LIST: &str =
+    "SELECT id, name, description, labels, avatar_url, style_prompt, current_version_id, created_by,
+    created_at, updated_at, archived_at, version FROM agents WHERE tenant_id = $1 AND archived_at IS NULL";
+const INSERT: &str = "INSERT INTO agents (tenant_id, id, name, description, labels, avatar_url, style_prompt,
+    current_version_id, created_by, created_at, updated_at, version)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, 1)";
+const UPDATE: &str = "UPDATE agents SET description = $4, labels = $5, avatar_url = $6, style_prompt = $7,
+    current_version_id = $8, updated_at = $9, version = version + 1
+    WHERE tenant_id = $1 AND id = $2 AND version = $3";
+const ARCHIVE: &str = "UPDATE agents SET archived_at = COALESCE(archived_at, $3), updated_at = $3,
+    version = version + 1 WHERE tenant_id = $1 AND name = $2";
+const INSERT_VERSION: &str = "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest,
+    created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+const VERSIONS: &str =
+    "SELECT id, number, digest, manifest, created_at FROM agent_versions WHERE tenant_id = $1";
+
+/// Every statement of this file.
+pub(crate) const STATEMENTS: &[&str] = &[GET, LIST, INSERT, UPDATE, ARCHIVE, INSERT_VERSION, VERSIONS];
+
+/// A version that is to be written.
+pub(super) struct NewVersion {
+    pub(super) id: VersionId,
+    pub(super) number: i64,
+    pub(super) digest: Digest,
+    pub(super) manifest: String,
+    pub(super) by: Option<UserId>,
+    pub(super) at: At,
+}
+
+/// A version as it is listed.
+pub(super) struct VersionRow {
+    pub(super) id: VersionId,
+    pub(super) number: i64,
+    pub(super) digest: Digest,
+    pub(super) manifest: String,
+    pub(super) created_at: At,
+}
+
+/// The agent of that name with its current version, archived or not.
+pub(super) async fn find(tx: &mut TenantTx<'_>, name: &str) -> Result<Option<(Agent, Current)>> {
+    let Some(row) = tx.one(GET, &[name.into()]).await? else { return Ok(None) };
+    Ok(Some((agent(&row)?, current(&row)?)))
+}
+
+/// The active agents, newest first.
+pub(super) async fn list(
+    db: &Db,
+    scope: Scope,
+    before: Option<(At, AgentId)>,
+    limit: u32,
+) -> Result<Vec<Agent>> {
+    db.read(scope, move |tx| {
+        Box::pin(async move {
+            let older = Where::new().before(("created_at", "id"), before);
+            let rows = tx.all_where(LIST, older, "created_at DESC, id DESC", limit).await?;
+            rows.iter().map(agent).collect()
+        })
+    })
+    .await
+}
+
+/// Adds an agent whose first version is `version`.
+pub(super) async fn insert(
+    tx: &mut TenantTx<'_>,
+    agent: &Agent,
+    by: Option<UserId>,
+    version: NewVersion,
+) -> Result<()> {
+    let params = [
+        agent.id.into(),
+        agent.name.as_str().into(),
+        agent.description.clone().into(),
+        labels(agent)?,
+        agent.avatar_url.clone().into(),
+        agent.style_prompt.clone().into(),
+        agent.current.into(),
+        by.into(),
+        agent.created_at.into(),
+    ];
+    tx.exec(INSERT, &params).await?;
+    insert_version(tx, agent.id, version).await
+}
+
+/// Writes a changed agent over its last revision. `Conflict` when that is no longer the last.
+pub(super) async fn update(tx: &mut TenantTx<'_>, agent: &Agent) -> Result<()> {
+    let params = [
+        agent.id.into(),
+        agent.revision.into(),
+        agent.description.clone().into(),
+        labels(agent)?,
+        agent.avatar_url.clone().into(),
+        agent.style_prompt.clone().into(),
+        agent.current.into(),
+        agent.updated_at.into(),
+    ];
+    if tx.exec(UPDATE, &params).await? == 0 { Err(Error::Conflict) } else { Ok(()) }
+}
+
+/// Adds a version.
+pub(super) async fn insert_version(tx: &mut TenantTx<'_>, agent: AgentId, version: NewVersion) -> Result<()> {
+    let params = [
+        version.id.into(),
+        agent.into(),
+        version.number.into(),
+        version.digest.into(),
+        version.manifest.into(),
+        version.by.into(),
+        version.at.into(),
+    ];
+    tx.exec(INSERT_VERSION, &params).await.map(drop)
+}
+
+/// Archives an agent, once; `false` when there is none of that name.
+pub(super) async fn archive(tx: &mut TenantTx<'_>, name: &str, now: At) -> Result<bool> {
+    Ok(tx.exec(ARCHIVE, &[name.into(), now.into()]).await? > 0)
+}
+
+/// An agent's versions, newest first.
+pub(super) async fn versions(
+    tx: &mut TenantTx<'_>,
+    agent: AgentId,
+    before: Option<(At, VersionId)>,
+    limit: u32,
+) -> Result<Vec<VersionRow>> {
+    let filter = Where::new().eq("agent_id", Some(agent)).before(("created_at", "id"), before);
+    let rows = tx.all_where(VERSIONS, filter, "created_at DESC, id DESC", limit).await?;
+    rows.iter().map(version).collect()
+}
+
+fn version(row: &Row) -> Result<VersionRow> {
+    Ok(VersionRow {
+        id: row.id("id")?,
+        number: row.int("number")?,
+        digest: row.digest("digest")?,
+        manifest: row.text("manifest")?,
+        created_at: row.at("created_at")?,
+    })
+}
+
+fn agent(row: &Row) -> Result<Agent> {
+    let labels = serde_json::from_str(&row.text("labels")?).map_err(unreadable)?;
+    Ok(Agent {
+        id: row.id("id")?,
+        name: row.text("name")?,
+        description: row.opt_text("description")?,
+        labels,
+        avatar_url: row.opt_text("avatar_url")?,
+        style_prompt: row.opt_text("style_prompt")?,
+        current: row.id("current_version_id")?,
+        created_by: row.opt_id::<UserId>("created_by")?.map(|id| id.to_string()),
+        created_at: row.at("created_at")?,
+        updated_at: row.at("updated_at")?,
+        archived_at: row.opt_at("archived_at")?,
+        revision: row.int("version")?,
+    })
+}
+
+fn current(row: &Row) -> Result<Current> {
+    let manifest: Manifest = serde_json::from_str(&row.text("manifest")?).map_err(unreadable)?;
+    Ok(Current { number: row.int("number")?, digest: row.digest("digest")?, manifest })
+}
+
+fn labels(agent: &Agent) -> Result<Value> {
+    serde_json::to_string(&agent.labels).map(Value::from).map_err(unreadable)
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::Internal(error.into())
+}

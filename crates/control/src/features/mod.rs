@@ -1,0 +1,43 @@
+//! The resources, one folder or file each, in groups. Adding one is a line in [`routes`] and one in [`statements`].
+//!
+//! A feature may use another's `model` and `service`, never its `store` or `routes`.
+
+pub(crate) mod agents;
+pub(crate) mod identity;
+pub(crate) mod platform;
+pub(crate) mod runs;
+pub(crate) mod settings;
+pub(crate) mod tools;
+
+use lantern_edge::Route;
+
+use crate::{App, seed};
+
+/// Every route.
+pub(crate) fn routes() -> Vec<Route<App>> {
+    [
+        platform::health::routes(),
+        identity::session::routes(),
+        identity::api_keys::routes(),
+        agents::routes::routes(),
+        runs::routes::routes(),
+        settings::providers::routes(),
+        tools::routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Every SQL statement.
+pub(crate) fn statements() -> Vec<&'static str> {
+    [
+        seed::STATEMENTS,
+        lantern_edge::auth::STATEMENTS,
+        identity::api_keys::STATEMENTS,
+        agents::store::STATEMENTS,
+        runs::store::STATEMENTS,
+        settings::providers::STATEMENTS,
+    ]
+    .concat()
+}

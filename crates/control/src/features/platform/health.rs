@@ -1,0 +1,60 @@
+//! Whether the process lives, whether it can serve, what it measures, and a page that says what it is.
+//!
+//! Invariant: open to everybody, so nothing here names a tenant.
+
+use axum::extract::State;
+use axum::response::Html;
+use lantern_edge::route::{public_any, public_get};
+use lantern_edge::{Either, Json, NotReady, Route};
+use lantern_store::system;
+use serde::Serialize;
+
+use crate::App;
+
+const PAGE: &str = concat!(
+    "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Lantern</title>",
+    "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}</style>",
+    "<h1>Lantern ",
+    env!("CARGO_PKG_VERSION"),
+    "</h1><p>Durable agents. The API is at <code>/v1</code>; sign in with <code>POST /auth/login</code>, or run ",
+    "<code>lantern login</code>.</p><p><a href=\"/healthz\">health</a> · <a href=\"/metrics\">metrics</a></p></html>",
+);
+
+pub(crate) fn routes() -> Vec<Route<App>> {
+    vec![
+        public_get("/", page),
+        public_any("/healthz", alive),
+        public_any("/readyz", ready),
+        public_get("/metrics", measurements),
+    ]
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health {
+    status: &'static str,
+    llm_mode: &'static str,
+}
+
+async fn page() -> Html<&'static str> {
+    Html(PAGE)
+}
+
+async fn alive(State(app): State<App>) -> Json<Health> {
+    let llm_mode = if app.inner.providers.offline { "offline" } else { "api" };
+    Json(Health { status: "ok", llm_mode })
+}
+
+async fn ready(State(app): State<App>) -> Either<&'static str, NotReady> {
+    match system::ping(&app.db).await {
+        Ok(()) => Either::A("ok"),
+        Err(error) => {
+            tracing::warn!(%error, "the database is not ready");
+            Either::B(NotReady("database not ready"))
+        }
+    }
+}
+
+async fn measurements(State(app): State<App>) -> String {
+    app.inner.metrics.render()
+}

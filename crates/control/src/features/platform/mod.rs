@@ -1,0 +1,3 @@
+//! The process itself, as operators and load balancers see it.
+
+pub(crate) mod health;

@@ -1,0 +1,188 @@
+//! A run's event stream: its journal from some event on, then what is added, then the end.
+//!
+//! Invariant: every stored event is sent once and in order, whichever process drives the run: hints make it quick, and
+//! reading the row every 250 ms makes it certain. Text of a model call comes in between, best effort and without an
+//! id. A run that is over ends its stream with one `end` frame, whatever its status.
+
+use std::collections::{HashSet, VecDeque};
+
+use futures_util::{Stream, stream};
+use lantern_edge::sse::{Frame, Resume};
+use lantern_edge::{Code, Error, Result};
+use lantern_engine::{Event, Fact, wire};
+use lantern_policy::Scope;
+use lantern_store::journal::{self, RunRow};
+use lantern_store::notify::{Delta, Heard, RunWatch};
+use lantern_types::{Dur, RunId};
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{history, service};
+use crate::App;
+
+/// How often the row is read without being told.
+const POLL: Dur = Dur::from_millis(250);
+
+/// The stream of a run's frames. `run_not_found` when it is not there, `too_many_streams` when the process has enough.
+pub(super) async fn follow(
+    app: &App,
+    scope: Scope,
+    run: RunId,
+    resume: Resume,
+) -> Result<impl Stream<Item = Frame> + Send + 'static> {
+    service::head(app, scope, run).await?;
+    let place = app.inner.streams.clone().try_acquire_owned().map_err(|_| {
+        Error::new(Code::TooManyStreams, "this server has as many event streams as it takes")
+            .retry_after(Dur::from_secs(5))
+    })?;
+    let tail = Tail {
+        watch: app.db.hub().subscribe(run),
+        app: app.clone(),
+        scope,
+        run,
+        next: resume.from_seq.max(1),
+        live: resume.live,
+        ready: VecDeque::new(),
+        settled: HashSet::new(),
+        over: false,
+        _place: place,
+    };
+    Ok(stream::unfold(tail, |mut tail| async move { tail.frame().await.map(|frame| (frame, tail)) }))
+}
+
+struct Tail {
+    app: App,
+    scope: Scope,
+    run: RunId,
+    /// The seq of the next event to send.
+    next: u64,
+    live: bool,
+    ready: VecDeque<Frame>,
+    /// Steps whose outcome was sent: text that comes late for them is dropped.
+    settled: HashSet<String>,
+    watch: RunWatch,
+    over: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Tail {
+    async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Some(frame);
+            }
+            if self.over {
+                return None;
+            }
+            if let Err(error) = self.read_on().await {
+                // The client resumes where it was; nothing is lost by ending here.
+                tracing::warn!(run = %self.run, %error, "an event stream broke off");
+                return None;
+            }
+        }
+    }
+
+    /// Reads what is there, or waits for something.
+    async fn read_on(&mut self) -> Result<()> {
+        let Some(row) = journal::head(&self.app.db, self.scope, self.run).await? else {
+            self.over = true;
+            return Ok(());
+        };
+        if u64::try_from(row.version).is_ok_and(|version| version >= self.next) {
+            return self.read_page().await;
+        }
+        if row.finished_at.is_some() {
+            self.ready.push_back(end(self.run, &row)?);
+            self.over = true;
+        } else if self.live {
+            self.wait().await?;
+        } else {
+            self.over = true;
+        }
+        Ok(())
+    }
+
+    async fn read_page(&mut self) -> Result<()> {
+        for event in history::page(&self.app, self.scope, self.run, self.next).await? {
+            if let Fact::StepSettled { step, .. } | Fact::StepFailed { step, .. } = &event.fact {
+                self.settled.insert(step.as_str().to_owned());
+            }
+            self.next = event.seq.saturating_add(1);
+            self.ready.push_back(stored(self.run, &event));
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> Result<()> {
+        tokio::select! {
+            biased;
+            heard = self.watch.next() => match heard {
+                Heard::Delta(delta) if !self.settled.contains(&delta.step) => self.ready.push_back(said(&delta)?),
+                Heard::Delta(_) | Heard::Changed => {}
+            },
+            () = self.app.clock.sleep(POLL) => {}
+        }
+        Ok(())
+    }
+}
+
+fn stored(run: RunId, event: &Event) -> Frame {
+    Frame {
+        id: Some(event.seq),
+        event: wire::kind(&event.fact).into(),
+        data: wire::frame(run, event).to_string(),
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Said<'a> {
+    kind: &'static str,
+    step_id: &'a str,
+    run_id: RunId,
+    data: Piece<'a>,
+    payload: Piece<'a>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Piece<'a> {
+    text: &'a str,
+    generation: u32,
+    offset: u64,
+}
+
+fn said(delta: &Delta) -> Result<Frame> {
+    let piece = Piece { text: &delta.text, generation: delta.generation, offset: delta.offset };
+    let kind = "llm_delta";
+    frame(kind, &Said { kind, step_id: &delta.step, run_id: delta.run, data: piece, payload: piece })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct End<'a> {
+    kind: &'static str,
+    seq: i64,
+    run_id: RunId,
+    status: &'a str,
+    data: Status<'a>,
+    payload: Status<'a>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Status<'a> {
+    status: &'a str,
+}
+
+fn end(run: RunId, row: &RunRow) -> Result<Frame> {
+    let status = Status { status: &row.status };
+    let kind = "end";
+    frame(
+        kind,
+        &End { kind, seq: row.version, run_id: run, status: &row.status, data: status, payload: status },
+    )
+}
+
+fn frame(kind: &'static str, data: &impl Serialize) -> Result<Frame> {
+    let data = serde_json::to_string(data).map_err(Error::internal)?;
+    Ok(Frame { id: None, event: kind.into(), data })
+}

@@ -1,0 +1,110 @@
+//! Runs as their journals tell them: events for streams and logs, ends for lists, folds for decisions.
+//!
+//! Invariant: bodies are opened only where contents are needed. Reads only.
+
+use std::sync::Arc;
+
+use lantern_edge::{Error, Result};
+use lantern_engine::event::{self, Unreadable};
+use lantern_engine::{Event, Manifest, Run};
+use lantern_policy::Scope;
+use lantern_store::journal::{self, RunRow, Stored};
+use lantern_store::{record, versions};
+use lantern_types::RunId;
+
+use super::model::{self, Said, StepLog};
+use crate::App;
+
+/// Appends read at once.
+const PAGE: u32 = 64;
+/// Events from the end of a run that its step log is made of.
+const LOGGED_MAX: i64 = 300;
+/// Inputs and outputs that one page of runs shows, in bytes of stored bodies; later runs of the page go without.
+const CONTENTS_MAX: usize = 4 << 20;
+
+/// The events of one append, with what was said.
+pub(super) async fn events(app: &App, scope: Scope, run: RunId, stored: &Stored) -> Result<Vec<Event>> {
+    let body = record::open(&app.vault, scope, run, stored).await?;
+    event::decode(&stored.bytes, body.as_deref()).map_err(unreadable)
+}
+
+/// The next events from `from_seq` on, with what was said; none when there are none yet.
+pub(super) async fn page(app: &App, scope: Scope, run: RunId, from_seq: u64) -> Result<Vec<Event>> {
+    let mut found = Vec::new();
+    for stored in journal::read(&app.db, scope, run, signed(from_seq), PAGE).await? {
+        let events = events(app, scope, run, &stored).await?;
+        found.extend(events.into_iter().filter(|event| event.seq >= from_seq));
+    }
+    Ok(found)
+}
+
+/// What happened to a run's steps lately.
+pub(super) async fn log(app: &App, scope: Scope, row: &RunRow) -> Result<Vec<StepLog>> {
+    let from = row.version.saturating_sub(LOGGED_MAX).max(1);
+    let limit = u32::try_from(LOGGED_MAX).unwrap_or(u32::MAX);
+    let mut lines = Vec::new();
+    for stored in journal::read(&app.db, scope, row.id, from, limit).await? {
+        let events = event::decode(&stored.bytes, None).map_err(unreadable)?;
+        lines.extend(events.iter().filter_map(model::logged));
+    }
+    Ok(lines)
+}
+
+/// What a run was asked and what came of it.
+pub(super) async fn said(app: &App, scope: Scope, run: RunId) -> Result<Said> {
+    let ends = journal::ends(&app.db, scope, vec![run]).await?;
+    match ends.into_iter().next().flatten() {
+        Some(ends) => told(app, scope, run, &ends).await,
+        None => Ok(Said::default()),
+    }
+}
+
+/// The same for a page of runs, as far as it stays within reason.
+pub(super) async fn said_of_all(app: &App, scope: Scope, runs: &[RunId]) -> Result<Vec<Said>> {
+    let mut budget = CONTENTS_MAX;
+    let mut all = Vec::with_capacity(runs.len());
+    for (run, ends) in runs.iter().zip(journal::ends(&app.db, scope, runs.to_vec()).await?) {
+        let said = match ends {
+            Some(ends) if budget > 0 => told(app, scope, *run, &ends).await?,
+            _ => Said::default(),
+        };
+        let shown =
+            [&said.input, &said.output].into_iter().flatten().map(|value| value.to_string().len()).sum();
+        budget = budget.saturating_sub(shown);
+        all.push(said);
+    }
+    Ok(all)
+}
+
+async fn told(app: &App, scope: Scope, run: RunId, (first, last): &(Stored, Stored)) -> Result<Said> {
+    let opening = events(app, scope, run, first).await?;
+    let input = opening.first().and_then(model::asked);
+    let closing =
+        if last.first_seq == first.first_seq { opening } else { events(app, scope, run, last).await? };
+    let (output, error) = closing.last().map(model::outcome).unwrap_or_default();
+    Ok(Said { input, output, error })
+}
+
+/// The run, folded from its whole journal.
+pub(super) async fn fold(app: &App, scope: Scope, row: &RunRow) -> Result<Run> {
+    let version = versions::by_id(&app.db, scope, row.agent_version_id).await?;
+    let version = version.ok_or_else(|| unreadable(Unreadable("its version is gone".to_owned())))?;
+    let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
+    let mut all = Vec::new();
+    loop {
+        let next = all.last().map_or(1, |event: &Event| event.seq.saturating_add(1));
+        let more = page(app, scope, row.id, next).await?;
+        if more.is_empty() {
+            return Ok(Run::fold(row.id, Arc::new(manifest), &all));
+        }
+        all.extend(more);
+    }
+}
+
+fn signed(seq: u64) -> i64 {
+    i64::try_from(seq).unwrap_or(i64::MAX)
+}
+
+fn unreadable(error: Unreadable) -> Error {
+    Error::internal(error)
+}

@@ -1,0 +1,241 @@
+//! What a request may say about a run, and what a run looks like from outside. Pure.
+
+use lantern_edge::{Change, Error, Fields, Model, Params, Result};
+use lantern_engine::{Content, Event, Fact, Outcome};
+use lantern_store::journal::{RunFilter, RunRow};
+use lantern_types::{AgentId, MicroUsd, RunId, SessionId, TenantId, VersionId};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::App;
+
+/// The contract's words for a run's status.
+const STATUSES: [&str; 6] = ["queued", "running", "paused", "succeeded", "failed", "cancelled"];
+const KEY_BYTES_MAX: usize = 255;
+const WORDS_BYTES_MAX: usize = 4_096;
+
+/// A request to start a run.
+#[derive(Debug)]
+pub(super) struct NewRun {
+    pub(super) agent_name: String,
+    pub(super) input: Value,
+    pub(super) session: Option<SessionId>,
+    pub(super) labels: Map<String, Value>,
+    pub(super) idempotency_key: Option<String>,
+    pub(super) max_cost: Option<MicroUsd>,
+    pub(super) stream: bool,
+}
+
+impl Model for NewRun {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let agent_name = fields.required_text("agentName", 1_024);
+        let input = fields.value("input").cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        let session = fields.parsed("sessionId", "a session id");
+        let labels = match fields.labels("labels") {
+            Change::Set(labels) => labels,
+            Change::Keep | Change::Clear => Map::new(),
+        };
+        let idempotency_key = fields.text("idempotencyKey", KEY_BYTES_MAX);
+        let max_cost = fields.dollars("maxCostUsd");
+        let stream = fields.boolean("stream").unwrap_or(false);
+        Some(Self { agent_name: agent_name?, input, session, labels, idempotency_key, max_cost, stream })
+    }
+}
+
+/// Why a run is cancelled.
+#[derive(Debug)]
+pub(super) struct Cancel {
+    pub(super) reason: Option<String>,
+}
+
+impl Model for Cancel {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self { reason: fields.text("reason", WORDS_BYTES_MAX) })
+    }
+}
+
+/// A signal's value.
+#[derive(Debug)]
+pub(super) struct Signal {
+    pub(super) value: Value,
+}
+
+impl Model for Signal {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self { value: fields.value("value").cloned().unwrap_or(Value::Null) })
+    }
+}
+
+/// A person's decision.
+#[derive(Debug)]
+pub(super) struct Decision {
+    pub(super) approved: bool,
+    pub(super) note: Option<Value>,
+}
+
+impl Model for Decision {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let approved = fields.required_boolean("approved");
+        let note = fields.value("note").cloned();
+        Some(Self { approved: approved?, note })
+    }
+}
+
+/// What somebody found out about a step in doubt.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) happened: bool,
+    pub(super) output: Value,
+}
+
+impl Model for Finding {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let happened = fields.required_boolean("happened");
+        let output = fields.value("output").cloned().unwrap_or(Value::Null);
+        Some(Self { happened: happened?, output })
+    }
+}
+
+/// Which runs a list is about. The page is the caller's.
+pub(super) fn filter(params: &Params) -> Result<RunFilter> {
+    Ok(RunFilter {
+        agent_name: params.text("agent").map(ToOwned::to_owned),
+        status: params.word("status", &STATUSES)?.map(ToOwned::to_owned),
+        session_id: params.parsed("sessionId", "a session id")?,
+        parent_run_id: params.parsed("parentRunId", "a run id")?,
+        ..RunFilter::default()
+    })
+}
+
+/// A run, as clients see it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Run {
+    id: RunId,
+    tenant_id: TenantId,
+    agent_id: AgentId,
+    agent_name: String,
+    agent_version_id: VersionId,
+    status: String,
+    cost_usd: f64,
+    tokens_in: i64,
+    tokens_out: i64,
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<String>,
+    labels: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<SessionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_run_id: Option<RunId>,
+    trigger_kind: String,
+    trigger_meta: Vec<StepLog>,
+    #[serde(flatten)]
+    said: Said,
+}
+
+/// What a run was asked and what came of it.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Said {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) input: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) output: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<RunError>,
+}
+
+/// Why a run failed.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RunError {
+    code: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_id: Option<String>,
+}
+
+/// One line of the contract's step log.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct StepLog {
+    step: String,
+    status: &'static str,
+    detail: String,
+    ts: String,
+}
+
+/// The run of this row.
+pub(super) fn shown(tenant: TenantId, row: RunRow, said: Said, log: Vec<StepLog>) -> Run {
+    Run {
+        id: row.id,
+        tenant_id: tenant,
+        agent_id: row.agent_id,
+        agent_name: row.agent_name,
+        agent_version_id: row.agent_version_id,
+        status: row.status,
+        cost_usd: row.spent.to_wire(),
+        tokens_in: row.tokens_in,
+        tokens_out: row.tokens_out,
+        created_at: row.created_at.to_string(),
+        started_at: row.started_at.map(|at| at.to_string()),
+        finished_at: row.finished_at.map(|at| at.to_string()),
+        labels: serde_json::from_str(&row.labels).unwrap_or_default(),
+        session_id: row.session_id,
+        parent_run_id: row.parent_run_id,
+        trigger_kind: row.trigger_kind,
+        trigger_meta: log,
+        said,
+    }
+}
+
+/// What a run was asked, from its first event.
+pub(super) fn asked(event: &Event) -> Option<Value> {
+    match &event.content {
+        Some(Content::Input(input)) => Some((**input).clone()),
+        _ => None,
+    }
+}
+
+/// What came of a run, from its last event: its output or its error.
+pub(super) fn outcome(event: &Event) -> (Option<Value>, Option<RunError>) {
+    let Fact::Finished { outcome, code, step, .. } = &event.fact else { return (None, None) };
+    match (outcome, &event.content) {
+        (Outcome::Succeeded, Some(Content::Output(output))) => (Some((**output).clone()), None),
+        (Outcome::Failed, content) => {
+            let message = match content {
+                Some(Content::Error(message)) => message.clone(),
+                _ => String::new(),
+            };
+            let code = code.clone().unwrap_or_else(|| "failed".to_owned());
+            let step_id = step.as_ref().map(|step| step.as_str().to_owned());
+            (None, Some(RunError { code, message, step_id }))
+        }
+        _ => (None, None),
+    }
+}
+
+/// What the step log says of an event, if anything. Needs no contents.
+pub(super) fn logged(event: &Event) -> Option<StepLog> {
+    let (step, status, detail) = match &event.fact {
+        Fact::StepRequested { step, name, .. } => (step, "running", name.clone().unwrap_or_default()),
+        Fact::StepSettled { step, name, .. } => (step, "completed", name.clone().unwrap_or_default()),
+        Fact::StepFailed { step, code, .. } => (step, "failed", code.clone()),
+        Fact::StepDenied { step, code, reason } => (step, "failed", format!("{code}: {reason}")),
+        Fact::StepAbandoned { step, code, .. } => (step, "failed", code.clone()),
+        _ => return None,
+    };
+    Some(StepLog { step: step.to_string(), status, detail, ts: event.at.to_string() })
+}
+
+/// The most that the run may spend: the least of what its version, its request and the limits say.
+pub(super) fn cap(app: &App, version: Option<MicroUsd>, request: Option<MicroUsd>) -> MicroUsd {
+    let said = version.into_iter().chain(request).min();
+    said.unwrap_or(app.limits.run_cost_default)
+}
+
+/// 404 for a run that is not there, or is somebody else's.
+pub(super) fn not_found() -> Error {
+    Error::new(lantern_edge::Code::RunNotFound, "run not found")
+}

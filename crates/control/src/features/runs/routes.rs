@@ -1,0 +1,209 @@
+//! Runs over HTTP.
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::HeaderMap;
+use lantern_edge::route::{delete_route, get_route, post_route};
+use lantern_edge::sse::{self, Resume};
+use lantern_edge::{
+    Body, Code, Created, Error, Fields, Json, Model as _, NoContent, Page, Params, Path, Result, Route,
+};
+use lantern_policy::action::{
+    CancelRun, CreateRun, DecideApproval, DeleteRun, ListRuns, ReadRun, SignalRun, SteerRun,
+};
+use lantern_policy::{Permit, Scope};
+use lantern_types::RunId;
+use serde::Serialize;
+
+use super::model::{self, Cancel, Decision, Finding, NewRun, Run, Signal};
+use super::{events, service, steer};
+use crate::App;
+
+const KEY_BYTES_MAX: usize = 255;
+
+pub(crate) fn routes() -> Vec<Route<App>> {
+    vec![
+        get_route("/v1/runs", list),
+        post_route("/v1/runs", create),
+        get_route("/v1/runs/{id}", get),
+        delete_route("/v1/runs/{id}", delete),
+        post_route("/v1/runs/{id}/cancel", cancel),
+        post_route("/v1/runs/{id}/pause", pause),
+        post_route("/v1/runs/{id}/resume", resume),
+        post_route("/v1/runs/{id}/signals/{name}", signal),
+        post_route("/v1/runs/{id}/approvals/{stepId}", approve),
+        post_route("/v1/runs/{id}/steps/{stepId}/resolve", resolve),
+        get_route("/v1/runs/{id}/events", follow),
+    ]
+}
+
+/// What steering answers: it lies in the run's inbox.
+#[derive(Serialize)]
+struct Accepted {
+    status: &'static str,
+}
+
+const ACCEPTED: Json<Accepted> = Json(Accepted { status: "accepted" });
+
+/// List runs.
+async fn list(permit: Permit<ListRuns>, State(app): State<App>, params: Params) -> Result<Page<Run>> {
+    service::list(&app, permit.scope(), &params).await
+}
+
+/// Start a run, or answer the one that its key started.
+async fn create(
+    permit: Permit<CreateRun>,
+    State(app): State<App>,
+    headers: HeaderMap,
+    Body(mut new): Body<NewRun>,
+) -> Result<Response> {
+    new.idempotency_key = new.idempotency_key.or(idempotency_key(&headers)?);
+    let stream = new.stream;
+    let started = service::start(&app, &permit, new).await?;
+    if stream {
+        return streamed(&app, permit.scope(), started.run, Resume::START).await;
+    }
+    let body = service::get(&app, permit.scope(), started.run).await?;
+    if started.fresh {
+        return Ok(Created { body, location: format!("/v1/runs/{}", started.run) }.into_response());
+    }
+    Ok(Json(body).into_response())
+}
+
+/// Read a run.
+async fn get(permit: Permit<ReadRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Json<Run>> {
+    service::get(&app, permit.scope(), run(&id)?).await.map(Json)
+}
+
+/// Delete a run that is over.
+async fn delete(
+    permit: Permit<DeleteRun>,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<NoContent> {
+    service::delete(&app, &permit, run(&id)?).await?;
+    Ok(NoContent)
+}
+
+/// Cancel a run.
+async fn cancel(
+    permit: Permit<CancelRun>,
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Body(cancel): Body<Cancel>,
+) -> Result<Json<Run>> {
+    let (scope, id) = (permit.scope(), run(&id)?);
+    steer::cancel(&app, scope, id, steer::by(permit.actor()), cancel.reason).await?;
+    service::get(&app, scope, id).await.map(Json)
+}
+
+/// Pause a run.
+async fn pause(
+    permit: Permit<SteerRun>,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<Run>> {
+    let (scope, id) = (permit.scope(), run(&id)?);
+    steer::pause(&app, scope, id, steer::by(permit.actor())).await?;
+    service::get(&app, scope, id).await.map(Json)
+}
+
+/// Let a paused run go on.
+async fn resume(
+    permit: Permit<SteerRun>,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<Run>> {
+    let (scope, id) = (permit.scope(), run(&id)?);
+    steer::resume(&app, scope, id, steer::by(permit.actor())).await?;
+    service::get(&app, scope, id).await.map(Json)
+}
+
+/// Send a run a signal; `approval:STEP` is a decision.
+async fn signal(
+    permit: Permit<SignalRun>,
+    State(app): State<App>,
+    Path((id, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    Body(signal): Body<Signal>,
+) -> Result<Json<Accepted>> {
+    let (scope, id) = (permit.scope(), run(&id)?);
+    match name.strip_prefix("approval:") {
+        Some(step) => {
+            let about = (step.to_owned(), steer::by(permit.actor()));
+            steer::decide(&app, scope, id, about, decision(&signal)?).await?;
+        }
+        None => {
+            let key = idempotency_key(&headers)?;
+            steer::signal(&app, scope, id, (name, signal.value), key).await?;
+        }
+    }
+    Ok(ACCEPTED)
+}
+
+/// Decide an approval.
+async fn approve(
+    permit: Permit<DecideApproval>,
+    State(app): State<App>,
+    Path((id, step)): Path<(String, String)>,
+    Body(decision): Body<Decision>,
+) -> Result<Json<Accepted>> {
+    let about = (step, steer::by(permit.actor()));
+    steer::decide(&app, permit.scope(), run(&id)?, about, decision).await?;
+    Ok(ACCEPTED)
+}
+
+/// Say whether a step in doubt happened.
+async fn resolve(
+    permit: Permit<SteerRun>,
+    State(app): State<App>,
+    Path((id, step)): Path<(String, String)>,
+    Body(finding): Body<Finding>,
+) -> Result<Json<Accepted>> {
+    let about = (step, steer::by(permit.actor()));
+    steer::resolve(&app, permit.scope(), run(&id)?, about, finding).await?;
+    Ok(ACCEPTED)
+}
+
+/// Follow a run's events.
+async fn follow(
+    permit: Permit<ReadRun>,
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response> {
+    streamed(&app, permit.scope(), run(&id)?, Resume::of(&headers, &params)?).await
+}
+
+async fn streamed(app: &App, scope: Scope, run: RunId, resume: Resume) -> Result<Response> {
+    let frames = events::follow(app, scope, run, resume).await?;
+    Ok(sse::events(frames, app.clock.clone(), app.stop.clone()))
+}
+
+/// What is no id names no run.
+fn run(id: &str) -> Result<RunId> {
+    id.parse().map_err(|_| model::not_found())
+}
+
+/// The contract's other way to decide: a signal whose value holds the decision.
+fn decision(signal: &Signal) -> Result<Decision> {
+    let refused =
+        |message: &str| Error::new(Code::InvalidBody, message.to_owned()).with_field("value", message);
+    let map = signal.value.as_object().ok_or_else(|| refused("expected {\"approved\": true or false}"))?;
+    let mut fields = Fields::of(map);
+    let decision = Decision::read(&mut fields);
+    fields.finish().ok().and(decision).ok_or_else(|| refused("expected {\"approved\": true or false}"))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok("") => Ok(None),
+        Ok(text) if text.len() <= KEY_BYTES_MAX => Ok(Some(text.to_owned())),
+        _ => {
+            let words = format!("Idempotency-Key: expected at most {KEY_BYTES_MAX} visible ASCII characters");
+            Err(Error::new(Code::InvalidHeader, words))
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Starting, reading and deleting runs.
+//!
+//! Invariant: a run and its first event are one transaction, and a key starts one run however often it is sent. What
+//! the agent demands of its input is checked before anything is written.
+
+use std::sync::Arc;
+
+use lantern_edge::{Code, Error, Page, Paging, Params, Result};
+use lantern_engine::{Context, Manifest, Refused, Start, event};
+use lantern_policy::action::{CreateRun, DeleteRun};
+use lantern_policy::{Permit, Scope};
+use lantern_store::journal::{self, Created, RunRow};
+use lantern_store::record::Record;
+use lantern_store::versions::{self, Version};
+use lantern_types::{At, ChainHead, RunId};
+
+use super::model::{self, NewRun, Run, Said, filter};
+use super::{history, store};
+use crate::features::agents;
+use crate::{App, schema};
+
+/// A run that a request asked for.
+pub(super) struct Started {
+    pub(super) run: RunId,
+    /// Whether this request made it, rather than an earlier one with the same key.
+    pub(super) fresh: bool,
+}
+
+/// Starts a run, or finds the one that its key started.
+pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) -> Result<Started> {
+    let scope = permit.scope();
+    if let Some(key) = &new.idempotency_key
+        && let Some(run) = store::by_key(&app.db, scope, key.clone()).await?
+    {
+        return Ok(Started { run, fresh: false });
+    }
+    let now = app.clock.now();
+    if let Some(spawns) = &app.inner.spawns {
+        spawns.take(scope.tenant(), now).map_err(|wait| {
+            Error::new(Code::RunRateLimited, "rate limited: too many runs, slow down").retry_after(wait)
+        })?;
+    }
+    let version = version(app, scope, &new.agent_name).await?;
+    let run = RunId::from_uuid(app.ids.uuid());
+    let first = first_append(app, scope, (run, now), &version, new).await?;
+    let body = first.body.clone();
+    let created =
+        app.db.write(scope, move |tx| Box::pin(async move { journal::create(tx, first).await })).await?;
+    match created {
+        Created::New => {
+            tracing::info!(tenant = %scope.tenant(), %run, agent = %version.agent_name, "a run was asked for");
+            Ok(Started { run, fresh: true })
+        }
+        Created::Existing(first) => {
+            // Two requests raced with one key. What was sealed for the second belongs to nobody.
+            if let Some(body) = body {
+                app.vault.discard(scope, &[lantern_store::Vault::digest(&body)?]).await?;
+            }
+            Ok(Started { run: first, fresh: false })
+        }
+    }
+}
+
+/// The version that a new run runs.
+async fn version(app: &App, scope: Scope, name: &str) -> Result<Version> {
+    let (agent, _) = agents::service::get(app, scope, name).await?;
+    if agent.archived_at.is_some() {
+        return Err(agents::service::archived(name));
+    }
+    let wanted = agent.name;
+    let found =
+        app.db.read(scope, move |tx| Box::pin(async move { versions::current(tx, &wanted).await })).await?;
+    found.ok_or_else(|| agents::service::not_found(name))
+}
+
+/// Event 1, sealed and chained.
+async fn first_append(
+    app: &App,
+    scope: Scope,
+    (run, now): (RunId, At),
+    version: &Version,
+    new: NewRun,
+) -> Result<journal::NewRun> {
+    let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
+    check_input(&manifest, &new)?;
+    let start = Start {
+        agent: version.agent,
+        version: version.id,
+        manifest: version.digest,
+        input: Arc::new(new.input),
+        parent: None,
+        depth: 0,
+        cap: model::cap(app, manifest.max_cost, new.max_cost),
+        policy: lantern_policy::digest(),
+        catalogue: app.catalogue.digest(),
+    };
+    let context = Context { at: now, limits: &app.limits, tools: &app.tools };
+    let decision = lantern_engine::start(lantern_engine::Run::new(run, Arc::new(manifest)), start, &context)
+        .map_err(refused)?;
+    let plain = event::encode(&decision.events).map_err(Error::internal)?;
+    let record = Record::seal(&app.vault, scope, (run, 1), ChainHead::genesis(), plain).await?;
+    Ok(journal::NewRun {
+        id: run,
+        agent_id: version.agent,
+        agent_name: version.agent_name.clone(),
+        agent_version_id: version.id,
+        status: decision.run.status().as_str(),
+        trigger_kind: "api".to_owned(),
+        parent: None,
+        session_id: new.session,
+        depth: 0,
+        labels: serde_json::to_string(&new.labels).map_err(Error::internal)?,
+        idempotency_key: new.idempotency_key,
+        n: i64::try_from(decision.events.len()).map_err(Error::internal)?,
+        bytes: record.bytes,
+        body: record.body,
+        chain: record.chain,
+        at: now,
+    })
+}
+
+fn check_input(manifest: &Manifest, new: &NewRun) -> Result<()> {
+    let Some(schema) = &manifest.input_schema else { return Ok(()) };
+    let fields = schema::violations("input", schema, &new.input);
+    if fields.is_empty() {
+        return Ok(());
+    }
+    let words = format!("the input does not match the input schema of {}", new.agent_name);
+    Err(Error::new(Code::InputSchemaViolated, words).with_fields(fields))
+}
+
+fn refused(refused: Refused) -> Error {
+    let code = match refused.code {
+        "input_too_large" => Code::InputTooLarge,
+        _ => Code::InvalidInput,
+    };
+    Error::new(code, refused.message.clone())
+        .with_extra("reason", refused.code)
+        .with_field("input", refused.message)
+}
+
+/// A run's row. `run_not_found` when there is none, or it is another tenant's.
+pub(super) async fn head(app: &App, scope: Scope, run: RunId) -> Result<RunRow> {
+    journal::head(&app.db, scope, run).await?.ok_or_else(model::not_found)
+}
+
+/// A run with its input, its outcome and its step log.
+pub(super) async fn get(app: &App, scope: Scope, run: RunId) -> Result<Run> {
+    let row = head(app, scope, run).await?;
+    let said = history::said(app, scope, run).await?;
+    let log = history::log(app, scope, &row).await?;
+    Ok(model::shown(scope.tenant(), row, said, log))
+}
+
+/// A page of runs, newest first.
+pub(super) async fn list(app: &App, scope: Scope, params: &Params) -> Result<Page<Run>> {
+    let paging = Paging::of(params)?;
+    let mut filter = filter(params)?;
+    filter.before = paging.before.map(|(at, id)| (at, RunId::from_uuid(id)));
+    filter.limit = paging.fetch();
+    let rows = journal::list(&app.db, scope, filter).await?;
+    let (rows, page) = Page::cut(rows, &paging, params, |row| (row.created_at, row.id.uuid())).split();
+    let ids: Vec<RunId> = rows.iter().map(|row| row.id).collect();
+    let said = history::said_of_all(app, scope, &ids).await?;
+    let shown = |(row, said): (RunRow, Said)| model::shown(scope.tenant(), row, said, Vec::new());
+    Ok(page.with(rows.into_iter().zip(said).map(shown).collect()))
+}
+
+/// Deletes a run that is over, with its journal.
+pub(super) async fn delete(app: &App, permit: &Permit<DeleteRun>, run: RunId) -> Result<()> {
+    let scope = permit.scope();
+    head(app, scope, run).await?;
+    let deleted =
+        app.db.write(scope, move |tx| Box::pin(async move { journal::delete(tx, run).await })).await?;
+    let Some(blobs) = deleted else {
+        return Err(Error::new(Code::RunNotFinished, "the run is not over; cancel it first"));
+    };
+    app.vault.discard(scope, &blobs).await?;
+    tracing::info!(tenant = %scope.tenant(), %run, "a run was deleted");
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! Steering runs that somebody else drives: cancel, pause, resume, signals, decisions, findings.
+//!
+//! Invariant: everything goes through the run's inbox, sealed. "Accepted" means that it lies there durably; whether it
+//! still means anything is decided by whoever takes it in, and by the checks here as far as they can see.
+
+use lantern_edge::{Code, Error, Result};
+use lantern_engine::{Arrival, StepId, StepKind, StepState, Work};
+use lantern_policy::{Actor, Principal, Scope};
+use lantern_store::inbox::{self, NewInput, Put};
+use lantern_store::journal::RunRow;
+use lantern_store::seal::Place;
+use lantern_types::{Dur, InboxId, RunId};
+use serde_json::Value;
+
+use super::model::{Decision, Finding};
+use super::{history, service};
+use crate::App;
+
+/// How long an answer waits for what it asked for.
+const WAIT_MAX: Dur = Dur::from_secs(2);
+/// How often it looks without being told.
+const POLL: Dur = Dur::from_millis(250);
+const NAME_BYTES_MAX: usize = 200;
+
+/// Who asks, as the journal records it.
+pub(super) fn by(actor: &Actor) -> String {
+    match &actor.principal {
+        Principal::User { email, .. } => email.clone(),
+        Principal::Key { id, .. } => format!("api-key:{id}"),
+    }
+}
+
+/// Asks a run to stop, and waits a moment for it to have done so.
+pub(super) async fn cancel(
+    app: &App,
+    scope: Scope,
+    run: RunId,
+    by: String,
+    reason: Option<String>,
+) -> Result<()> {
+    let row = unfinished(app, scope, run).await?;
+    // A second request while the first waits is the same request.
+    put(app, scope, run, "cancel".to_owned(), &Arrival::Cancel { by, reason }).await?;
+    settled(app, scope, row).await
+}
+
+/// Asks a run to start nothing new, and waits a moment.
+pub(super) async fn pause(app: &App, scope: Scope, run: RunId, by: String) -> Result<()> {
+    let row = unfinished(app, scope, run).await?;
+    put(app, scope, run, unique(app, "pause"), &Arrival::Pause { by }).await?;
+    settled(app, scope, row).await
+}
+
+/// Asks a paused run to go on, and waits a moment.
+pub(super) async fn resume(app: &App, scope: Scope, run: RunId, by: String) -> Result<()> {
+    let row = unfinished(app, scope, run).await?;
+    put(app, scope, run, unique(app, "resume"), &Arrival::Resume { by }).await?;
+    settled(app, scope, row).await
+}
+
+/// Sends a run a named value. The same `key` is taken once.
+pub(super) async fn signal(
+    app: &App,
+    scope: Scope,
+    run: RunId,
+    (name, value): (String, Value),
+    key: Option<String>,
+) -> Result<()> {
+    unfinished(app, scope, run).await?;
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
+        let words = format!("a signal's name has 1 to {NAME_BYTES_MAX} bytes");
+        return Err(Error::new(Code::InvalidBody, words.clone()).with_field("name", words));
+    }
+    let key = match key {
+        Some(key) => format!("signal:{name}:{key}"),
+        None => unique(app, "signal"),
+    };
+    put(app, scope, run, key, &Arrival::Signal { name, value }).await.map(drop)
+}
+
+/// Decides an approval that a step waits for.
+pub(super) async fn decide(
+    app: &App,
+    scope: Scope,
+    run: RunId,
+    (step, by): (String, String),
+    decision: Decision,
+) -> Result<()> {
+    let row = unfinished(app, scope, run).await?;
+    waits_for_approval(app, scope, &row, &step, &by).await?;
+    let (key, step) = (format!("approval:{step}"), StepId::new(step));
+    let arrival = Arrival::Approval { step, granted: decision.approved, by, note: decision.note };
+    match put(app, scope, run, key, &arrival).await? {
+        Put::Duplicate => {
+            Err(Error::new(Code::StepNotWaiting, "a decision on this step is on its way already"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says whether a step in doubt happened.
+pub(super) async fn resolve(
+    app: &App,
+    scope: Scope,
+    run: RunId,
+    (step, by): (String, String),
+    finding: Finding,
+) -> Result<()> {
+    let row = unfinished(app, scope, run).await?;
+    let folded = history::fold(app, scope, &row).await?;
+    let found = folded.step_named(&step).ok_or_else(|| no_step(&step))?;
+    if found.state != StepState::InDoubt {
+        return Err(Error::new(Code::StepNotInDoubt, format!("step {step} is not in doubt")));
+    }
+    let (key, step) = (format!("resolve:{step}:{}", found.generation), StepId::new(step));
+    let arrival = Arrival::Resolution { step, happened: finding.happened, output: finding.output, by };
+    match put(app, scope, run, key, &arrival).await? {
+        Put::Duplicate => {
+            Err(Error::new(Code::StepNotInDoubt, "a finding on this step is on its way already"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn waits_for_approval(app: &App, scope: Scope, row: &RunRow, step: &str, by: &str) -> Result<()> {
+    let folded = history::fold(app, scope, row).await?;
+    let found = folded.step_named(step).ok_or_else(|| no_step(step))?;
+    let waits = match found.state {
+        StepState::AwaitingApproval { .. } => true,
+        StepState::Waiting { .. } => found.kind == StepKind::Approval,
+        _ => false,
+    };
+    if !waits {
+        return Err(Error::new(Code::StepNotWaiting, format!("step {step} does not wait for a decision")));
+    }
+    match &found.work {
+        Some(Work::Approval { approvers, .. })
+            if !approvers.is_empty()
+                && !approvers.iter().any(|approver| approver.eq_ignore_ascii_case(by)) =>
+        {
+            Err(Error::new(Code::NotAnApprover, format!("step {step} names other approvers than {by}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn unfinished(app: &App, scope: Scope, run: RunId) -> Result<RunRow> {
+    let row = service::head(app, scope, run).await?;
+    if row.finished_at.is_some() { Err(finished(&row.status)) } else { Ok(row) }
+}
+
+async fn put(app: &App, scope: Scope, run: RunId, key: String, arrival: &Arrival) -> Result<Put> {
+    let id = InboxId::from_uuid(app.ids.uuid());
+    let plain = serde_json::to_vec(arrival).map_err(Error::internal)?;
+    let place = Place { purpose: "inbox", row: id.bytes() };
+    let input = app.vault.sealer().seal(scope, place, &plain).await?;
+    let (at, rows_max) = (app.clock.now(), app.limits.inbox_rows_max);
+    let new = NewInput { id, run, key, input, at };
+    let put =
+        app.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await?;
+    match put {
+        Put::Stored | Put::Duplicate => Ok(put),
+        Put::Full => {
+            let words = "the run has too many undelivered inputs";
+            Err(Error::new(Code::InboxFull, words).retry_after(Dur::from_secs(1)))
+        }
+        // It was there a moment ago, so it has ended since.
+        Put::Closed => Err(finished(&service::head(app, scope, run).await?.status)),
+    }
+}
+
+/// Waits until the run has moved on from `before`, ended, or taken its time.
+async fn settled(app: &App, scope: Scope, before: RunRow) -> Result<()> {
+    let mut watch = app.db.hub().subscribe(before.id);
+    let mut late = app.clock.sleep(WAIT_MAX);
+    loop {
+        let row = service::head(app, scope, before.id).await?;
+        if row.finished_at.is_some() || row.version > before.version {
+            return Ok(());
+        }
+        tokio::select! {
+            biased;
+            () = watch.changed() => {}
+            () = app.clock.sleep(POLL) => {}
+            () = &mut late => return Ok(()),
+        }
+    }
+}
+
+fn unique(app: &App, what: &str) -> String {
+    format!("{what}:{}", app.ids.uuid())
+}
+
+fn finished(status: &str) -> Error {
+    Error::new(Code::RunFinished, format!("the run is over: {status}")).with_extra("status", status)
+}
+
+fn no_step(step: &str) -> Error {
+    let step: String = step.chars().take(80).collect();
+    Error::new(Code::StepNotFound, format!("the run has no step {step:?}"))
+}

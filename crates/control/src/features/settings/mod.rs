@@ -1,0 +1,3 @@
+//! What a tenant configures for all of its agents.
+
+pub(crate) mod providers;

@@ -1,0 +1,317 @@
+//! Model providers of a tenant: a key, a base URL of its own, or both.
+//!
+//! Invariant: a key is sealed before it is written and never shown again, and saving replaces the whole row, so that
+//! nobody can send a stored key to another address by changing the address alone. Whether an address may be reached is
+//! decided when it is dialled.
+
+use axum::extract::State;
+use http::Uri;
+use lantern_edge::route::{delete_route, get_route, post_route};
+use lantern_edge::{Body, Code, Error, Fields, Json, Model, NoContent, Path, Result, Route};
+use lantern_policy::action::{DeleteProvider, ListProviders, SaveProvider};
+use lantern_policy::{Permit, Scope};
+use lantern_store::seal::Place;
+use lantern_store::{Row, Value};
+use lantern_types::{At, Failure, Secret, secret};
+use serde::Serialize;
+
+use crate::App;
+use crate::app::{OwnEndpoint, ProbeAsk};
+
+const NAME_MAX: usize = 63;
+const KEY_BYTES_MAX: usize = 4_096;
+const URL_BYTES_MAX: usize = 2_048;
+/// Models remembered of a provider.
+const MODELS_MAX: usize = 500;
+
+pub(crate) fn routes() -> Vec<Route<App>> {
+    vec![
+        get_route("/v1/settings/llm-providers", list),
+        post_route("/v1/settings/llm-providers", save),
+        delete_route("/v1/settings/llm-providers/{provider}", delete),
+        post_route("/v1/settings/llm-providers/{provider}/test", test),
+    ]
+}
+
+// Model
+
+struct NewProvider {
+    provider: String,
+    api_key: Option<Secret<String>>,
+    base_url: Option<String>,
+}
+
+impl Model for NewProvider {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let provider = fields.required_text("provider", 1_024);
+        if provider.as_deref().is_some_and(|name| !valid_name(name)) {
+            fields.issue("provider", "expected 1 to 63 lower-case letters, digits, `-`, `_` or `.`");
+        }
+        let api_key = fields.text("apiKey", KEY_BYTES_MAX).map(|key| key.trim().to_owned());
+        if api_key.as_deref().is_some_and(|key| key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            fields.issue("apiKey", "expected visible ASCII characters without spaces");
+        }
+        let base_url = fields.text("baseUrl", URL_BYTES_MAX);
+        if let Some(problem) = base_url.as_deref().and_then(url_problem) {
+            fields.issue("baseUrl", problem);
+        }
+        Some(Self { provider: provider?, api_key: api_key.map(Secret::new), base_url })
+    }
+}
+
+fn valid_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
+    (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(inner)
+}
+
+/// Why this cannot be a base URL, if it cannot.
+fn url_problem(text: &str) -> Option<&'static str> {
+    let Ok(uri) = text.parse::<Uri>() else {
+        return Some("expected a URL such as https://models.example.com/v1");
+    };
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("http" | "https"), Some(_)) if text.contains('#') => Some("must not have a fragment"),
+        (Some("http" | "https"), Some(_)) if uri.query().is_some() => Some("must not have a query"),
+        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
+            Some("must not hold credentials; send the key as apiKey")
+        }
+        (Some("http" | "https"), Some(_)) => None,
+        _ => Some("expected an http or https URL"),
+    }
+}
+
+/// A provider in the list.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Provider {
+    provider: String,
+    status: &'static str,
+    key_masked: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct Saved {
+    status: &'static str,
+    provider: String,
+}
+
+/// What a test found.
+#[derive(Serialize)]
+struct Tested {
+    success: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+// Store
+
+const LIST: &str = "SELECT provider, base_url, key_mask, created_at, updated_at FROM llm_providers
+    WHERE tenant_id = $1 ORDER BY provider";
+const GET: &str =
+    "SELECT base_url, api_key, updated_at FROM llm_providers WHERE tenant_id = $1 AND provider = $2";
+const SAVE: &str =
+    "INSERT INTO llm_providers (tenant_id, provider, base_url, api_key, key_mask, models, created_at,
+    updated_at) VALUES ($1, $2, $3, $4, $5, '[]', $6, $6) ON CONFLICT (tenant_id, provider) DO UPDATE SET
+    base_url = excluded.base_url, api_key = excluded.api_key, key_mask = excluded.key_mask,
+    models = excluded.models, updated_at = excluded.updated_at";
+const KEEP_MODELS: &str = "UPDATE llm_providers SET models = $4
+    WHERE tenant_id = $1 AND provider = $2 AND updated_at = $3";
+const DELETE: &str = "DELETE FROM llm_providers WHERE tenant_id = $1 AND provider = $2";
+
+/// Every statement of this file.
+pub(crate) const STATEMENTS: &[&str] = &[LIST, GET, SAVE, KEEP_MODELS, DELETE];
+
+fn read(row: &Row) -> lantern_store::Result<Provider> {
+    Ok(Provider {
+        provider: row.text("provider")?,
+        status: "active",
+        key_masked: row.opt_text("key_mask")?.unwrap_or_default(),
+        base_url: row.opt_text("base_url")?,
+        created_at: Some(row.at("created_at")?.to_string()),
+        updated_at: Some(row.at("updated_at")?.to_string()),
+        source: None,
+    })
+}
+
+// Service
+
+/// The tenant's own endpoint of that name, opened, and when it was saved.
+async fn own(app: &App, scope: Scope, provider: &str) -> Result<Option<(OwnEndpoint, At)>> {
+    let name = provider.to_owned();
+    let row = app.db.read(scope, |tx| Box::pin(async move { tx.one(GET, &[name.into()]).await })).await?;
+    let Some(row) = row else { return Ok(None) };
+    let api_key = match row.opt_bytes("api_key")? {
+        Some(sealed) => Some(open(app, scope, provider, &sealed).await?),
+        None => None,
+    };
+    Ok(Some((OwnEndpoint { base_url: row.opt_text("base_url")?, api_key }, row.at("updated_at")?)))
+}
+
+async fn open(app: &App, scope: Scope, provider: &str, sealed: &[u8]) -> Result<Secret<String>> {
+    let plain = app.vault.sealer().open(scope, place(provider), sealed).await?;
+    String::from_utf8(plain).map(Secret::new).map_err(|error| Error::internal(error.utf8_error()))
+}
+
+const fn place(provider: &str) -> Place<'_> {
+    Place { purpose: "llm_provider", row: provider.as_bytes() }
+}
+
+/// Asks a tenant's own endpoint for its models and remembers them, so that capabilities can find one.
+async fn probe(
+    app: &App,
+    scope: Scope,
+    provider: String,
+    own: OwnEndpoint,
+    saved: At,
+) -> Result<Vec<String>, Failure> {
+    let ask = ProbeAsk { provider: provider.clone(), own: Some(own) };
+    let mut models = (app.inner.providers.probe)(ask).await?;
+    models.truncate(MODELS_MAX);
+    let text = serde_json::to_string(&models).unwrap_or_else(|_| "[]".to_owned());
+    let params: [Value; 3] = [provider.into(), saved.into(), text.into()];
+    let kept = app.db.write(scope, |tx| Box::pin(async move { tx.exec(KEEP_MODELS, &params).await })).await;
+    if let Err(error) = kept {
+        tracing::warn!(%error, "the models of a provider were not remembered");
+    }
+    Ok(models)
+}
+
+// Routes
+
+/// List the tenant's providers, then the operator's.
+async fn list(permit: Permit<ListProviders>, State(app): State<App>) -> Result<Json<Vec<Provider>>> {
+    let rows = app.db.read(permit.scope(), |tx| Box::pin(async move { tx.all(LIST, &[]).await })).await?;
+    let mut providers = rows.iter().map(read).collect::<lantern_store::Result<Vec<_>>>()?;
+    let shared = app.inner.providers.shared.iter();
+    let others =
+        shared.filter(|name| !rows.iter().any(|row| row.text("provider").is_ok_and(|own| own == **name)));
+    providers.extend(others.map(|name| Provider {
+        provider: name.clone(),
+        status: "active",
+        key_masked: "****env****".to_owned(),
+        base_url: None,
+        created_at: None,
+        updated_at: None,
+        source: Some("environment"),
+    }));
+    Ok(Json(providers))
+}
+
+/// Save a provider: what is not said is not kept.
+async fn save(
+    permit: Permit<SaveProvider>,
+    State(app): State<App>,
+    Body(new): Body<NewProvider>,
+) -> Result<Json<Saved>> {
+    let scope = permit.scope();
+    let known = app.inner.providers.known.contains(&new.provider);
+    if new.base_url.is_none() && (!known || new.api_key.is_none()) {
+        let message = if known { "apiKey or baseUrl is required" } else { "is required for this provider" };
+        let path = if known { "apiKey" } else { "baseUrl" };
+        return Err(Error::new(Code::InvalidBody, format!("{path}: {message}")).with_field(path, message));
+    }
+    let key = match &new.api_key {
+        Some(key) => {
+            Some(app.vault.sealer().seal(scope, place(&new.provider), key.expose().as_bytes()).await?)
+        }
+        None => None,
+    };
+    let now = app.clock.now();
+    let mask = new.api_key.as_ref().map(secret::masked);
+    let params: [Value; 5] =
+        [new.provider.as_str().into(), new.base_url.clone().into(), key.into(), mask.into(), now.into()];
+    app.db.write(scope, |tx| Box::pin(async move { tx.exec(SAVE, &params).await })).await?;
+    tracing::info!(tenant = %scope.tenant(), provider = %new.provider, "saved a model provider");
+    let (task, provider) = (app.clone(), new.provider.clone());
+    let own = OwnEndpoint { base_url: new.base_url, api_key: new.api_key };
+    let ask = async move {
+        if let Err(failure) = probe(&task, scope, provider, own, now).await {
+            tracing::debug!(code = failure.code, "a new provider did not list its models");
+        }
+    };
+    app.tasks.spawn("provider.models", Box::pin(ask));
+    Ok(Json(Saved { status: "saved", provider: new.provider }))
+}
+
+/// Forget a provider.
+async fn delete(
+    permit: Permit<DeleteProvider>,
+    State(app): State<App>,
+    Path(provider): Path<String>,
+) -> Result<NoContent> {
+    let name = named(&provider)?;
+    let gone = app
+        .db
+        .write(permit.scope(), |tx| Box::pin(async move { tx.exec(DELETE, &[name.into()]).await }))
+        .await?;
+    if gone == 0 { Err(not_found(&provider)) } else { Ok(NoContent) }
+}
+
+/// Ask a provider for its models, now.
+async fn test(
+    permit: Permit<SaveProvider>,
+    State(app): State<App>,
+    Path(provider): Path<String>,
+) -> Result<Json<Tested>> {
+    let (scope, name) = (permit.scope(), named(&provider)?);
+    let asked = match own(&app, scope, &name).await? {
+        Some((own, saved)) => probe(&app, scope, name, own, saved).await,
+        None if app.inner.providers.shared.contains(&name) => {
+            (app.inner.providers.probe)(ProbeAsk { provider: name, own: None }).await
+        }
+        None => return Err(not_found(&provider)),
+    };
+    Ok(Json(match asked {
+        Ok(models) => {
+            let message = format!("{provider} answers and lists {} models", models.len());
+            Tested { success: true, message: Some(message), error: None }
+        }
+        Err(failure) => Tested { success: false, message: None, error: Some(failure.message) },
+    }))
+}
+
+/// A name that could be a provider's; the others need no look-up, and might not go into a column.
+fn named(provider: &str) -> Result<String> {
+    if valid_name(provider) { Ok(provider.to_owned()) } else { Err(not_found(provider)) }
+}
+
+fn not_found(provider: &str) -> Error {
+    let name: String = provider.chars().take(80).collect();
+    Error::new(Code::ProviderNotFound, format!("no provider {name:?} is configured"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_urls_are_plain_http_urls() {
+        for (url, fine) in [
+            ("https://models.example.com/v1", true),
+            ("http://127.0.0.1:11434/v1", true),
+            ("http://[::1]:8000", true),
+            ("ftp://x/y", false),
+            ("file:///etc/passwd", false),
+            ("//example.com", false),
+            ("example.com/v1", false),
+            ("https://user:pw@example.com/v1", false),
+            ("https://example.com/v1#frag", false),
+            ("https://example.com/v1?key=1", false),
+            ("https://exa mple.com", false),
+            ("", false),
+        ] {
+            assert_eq!(url_problem(url).is_none(), fine, "{url}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Agents: upsert, versions, patches, archives, pages.
+
+use http::HeaderValue;
+use lantern_types::Digest;
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, request};
+
+const AGENTS: &str = "/v1/agents";
+
+#[tokio::test]
+async fn an_agent_is_made_changed_and_versioned() {
+    let test = TestApp::new().await;
+    let made = test
+        .agent(json!({"name": "digest", "description": "d", "labels": {"team": "x"}, "system_prompt": "Be brief.",
+            "tools": ["calc"], "maxTurns": 3, "maxCostUsd": 0.25, "inputSchema": {"type": "object"}}))
+        .await;
+    assert_eq!((made["status"].as_str(), made["version"].as_i64()), (Some("active"), Some(1)));
+    assert_eq!(made["tenantId"], test.a.id.to_string());
+    let shown = test.get(&test.a.owner, "/v1/agents/digest").await.is(200);
+    assert_eq!(shown.json, made);
+    for (field, want) in [
+        ("systemPrompt", json!("Be brief.")),
+        ("tools", json!(["calc"])),
+        ("maxTurns", json!(3)),
+        ("maxCostUsd", json!(0.25)),
+        ("model", json!("auto")),
+        ("labels", json!({"team": "x"})),
+    ] {
+        assert_eq!(made[field], want, "{field}");
+    }
+    // The same again changes nothing; another manifest is another version; other words are not.
+    assert_eq!(test.agent(json!({"name": "digest", "maxTurns": 3})).await["version"], 1);
+    let second = test.agent(json!({"name": "digest", "maxTurns": 4, "description": null})).await;
+    assert_eq!((second["version"].as_i64(), second.get("description")), (Some(2), None));
+    assert_eq!((&second["systemPrompt"], &second["id"]), (&made["systemPrompt"], &made["id"]));
+    let patched = test.patch(&test.a.owner, "/v1/agents/digest", json!({"stylePrompt": "dry"})).await.is(200);
+    assert_eq!((&patched.json["updated"], &patched.json["version"]), (&json!(true), &json!(2)));
+    let patched = test.patch(&test.a.owner, "/v1/agents/digest", json!({"systemPrompt": null})).await.is(200);
+    assert_eq!(patched.json["version"], 3);
+    let idle = test.patch(&test.a.owner, "/v1/agents/digest", json!({})).await.is(200);
+    assert_eq!((&idle.json["updated"], &idle.json["digest"]), (&json!(false), &patched.json["digest"]));
+    assert_eq!(test.get(&test.a.owner, "/v1/agents/digest").await.json.get("systemPrompt"), None);
+}
+
+#[tokio::test]
+async fn a_versions_bytes_are_the_ones_its_digest_names() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "v", "temperature": 0.70, "outputSchema": {"b": 1, "a": [1.0, 2]}})).await;
+    test.agent(json!({"name": "v", "maxTurns": 2})).await;
+    let page = test.get(&test.a.owner, "/v1/agents/v/versions?limit=1").await.is(200);
+    assert_eq!(page.json[0]["version"], 2);
+    let next = page.header("link").split(['<', '>']).nth(1).unwrap().to_owned();
+    let last = test.get(&test.a.owner, &next).await.is(200);
+    assert_eq!((last.json[0]["version"].as_i64(), last.header("link")), (Some(1), ""));
+    for text in [&page.text, &last.text] {
+        let manifest = text.split_once("\"manifest\":").unwrap().1.strip_suffix("}]").unwrap();
+        assert!(text.contains(&Digest::of(manifest.as_bytes()).to_string()));
+    }
+    test.get(&test.a.owner, "/v1/agents/none/versions").await.refused(404, "agent_not_found");
+}
+
+#[tokio::test]
+async fn an_archived_agent_stays_archived() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "old"})).await;
+    test.delete(&test.a.owner, "/v1/agents/old").await.is(204);
+    test.delete(&test.a.owner, "/v1/agents/old").await.is(204);
+    assert_eq!(test.get(&test.a.owner, AGENTS).await.json, json!([]));
+    let shown = test.get(&test.a.owner, "/v1/agents/old").await.is(200).json;
+    assert!(shown["status"] == "archived" && shown["archivedAt"].is_string());
+    let again = json!({"name": "old", "systemPrompt": "revived"});
+    test.post(&test.a.owner, AGENTS, again.clone()).await.refused(409, "agent_archived");
+    test.patch(&test.a.owner, "/v1/agents/old", again).await.refused(409, "agent_archived");
+    test.post(&test.a.owner, "/v1/runs", json!({"agentName": "old"})).await.refused(409, "agent_archived");
+    test.delete(&test.a.owner, "/v1/agents/never").await.refused(404, "agent_not_found");
+    test.get(&test.a.owner, "/v1/agents/%00%ff").await.refused(404, "route_not_found");
+    test.get(&test.a.owner, "/v1/agents/%00").await.refused(404, "agent_not_found");
+}
+
+#[tokio::test]
+async fn what_cannot_run_is_refused_with_its_paths() {
+    let test = TestApp::new().await;
+    let post = async |body: Value| test.post(&test.a.owner, AGENTS, body).await;
+    for name in ["", "A", "-x", "a b", "ä", &"x".repeat(64)] {
+        post(json!({"name": name})).await.refused(400, "invalid_body");
+    }
+    let wrong = json!({"name": 5, "labels": {"a": 1}, "description": ["x"], "avatarUrl": "x".repeat(3_000)});
+    let paths = post(wrong).await.refused(400, "invalid_body");
+    assert_eq!(paths.paths(), ["name", "description", "labels.a", "avatarUrl"]);
+    let manifest = json!({"name": "x", "maxTurns": -1, "tools": ["calc", "nope", {"name": "pay", "effect": "maybe"}],
+        "inputSchema": {"type": "nonsense"}, "temperature": 99, "timeout": "soon"});
+    let answer = post(manifest).await.refused(400, "invalid_manifest");
+    for path in ["maxTurns", "tools[2].effect", "temperature", "timeout"] {
+        assert!(answer.paths().contains(&path), "{path}: {}", answer.text);
+    }
+    let later = json!({"name": "x", "tools": ["nope"], "inputSchema": {"type": "nonsense"}});
+    assert_eq!(post(later).await.refused(400, "invalid_manifest").paths(), ["inputSchema", "tools[0]"]);
+    assert_eq!(test.get(&test.a.owner, AGENTS).await.json, json!([]));
+}
+
+#[tokio::test]
+async fn lists_are_paged_and_unknown_fields_are_named() {
+    let test = TestApp::new().await;
+    for n in 0..5 {
+        let body = json!({"name": format!("a{n}"), "colour": "red", "nöt ascii": 1, "size": 1});
+        assert_eq!(
+            test.post(&test.a.owner, AGENTS, body).await.is(201).header("lantern-ignored"),
+            "colour,size"
+        );
+    }
+    let mut path = format!("{AGENTS}?limit=2");
+    let mut names = Vec::new();
+    loop {
+        let page = test.get(&test.a.owner, &path).await.is(200);
+        names.extend(
+            page.json.as_array().unwrap().iter().map(|agent| agent["name"].as_str().unwrap().to_owned()),
+        );
+        match page.header("link").split(['<', '>']).nth(1) {
+            Some(next) => path = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(names, ["a4", "a3", "a2", "a1", "a0"]);
+    for query in ["limit=0", "limit=101", "limit=-1", "limit=x", "cursor=zzz", "cursor=AAAA"] {
+        test.get(&test.a.owner, &format!("{AGENTS}?{query}")).await.refused(400, "invalid_query");
+    }
+}
+
+#[tokio::test]
+async fn an_update_may_name_the_version_it_is_about() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "e"})).await;
+    let tag = test.get(&test.a.owner, "/v1/agents/e").await.header("etag").to_owned();
+    let patch = async |tag: &str, text: &str| {
+        let body = Some(json!({"description": text}));
+        let mut request = request("PATCH", "/v1/agents/e", Some(&test.a.owner), body);
+        request.headers_mut().insert("if-match", HeaderValue::from_str(tag).unwrap());
+        test.send(request).await
+    };
+    let second = patch(&tag, "one").await.is(200).header("etag").to_owned();
+    patch(&tag, "two").await.refused(412, "version_mismatch");
+    patch("nonsense", "two").await.refused(400, "invalid_header");
+    patch(&second, "two").await.is(200);
+}

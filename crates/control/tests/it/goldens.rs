@@ -1,0 +1,67 @@
+//! The route table, the public routes and the matrix of who may do what, as files. `UPDATE=1` rewrites them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use lantern_control::routes;
+use lantern_edge::route;
+use lantern_policy::action::{ACTIONS, allows};
+use lantern_policy::{Principal, Role};
+use lantern_types::{ApiKeyId, DEV_USER};
+
+fn golden(name: &str, got: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(name);
+    #[expect(clippy::disallowed_methods, reason = "a test's own switch, not configuration")]
+    if std::env::var("UPDATE").is_ok() {
+        std::fs::write(&path, got).unwrap();
+    }
+    let want = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(got, want, "{name} differs; UPDATE=1 rewrites it, and the difference wants a review");
+}
+
+#[test]
+fn routes_are_as_listed() {
+    golden("routes.txt", &format!("# method, path, action\n{}", route::table(&routes())));
+}
+
+#[test]
+fn public_routes_are_as_listed() {
+    let public: Vec<_> = routes().into_iter().filter(|route| route.action().is_none()).collect();
+    golden("public-routes.txt", &format!("# Open to everybody.\n{}", route::table(&public)));
+}
+
+#[test]
+fn the_matrix_of_roles_and_actions_is_as_listed() {
+    let user = |role| Principal::User { id: DEV_USER, email: String::new(), name: String::new(), role };
+    let key = |scope: &str| Principal::Key {
+        id: ApiKeyId::from_uuid(DEV_USER.uuid()),
+        scopes: vec![scope.to_owned()],
+    };
+    let columns = [
+        ("owner", user(Role::Owner)),
+        ("admin", user(Role::Admin)),
+        ("member", user(Role::Member)),
+        ("key:admin", key("admin")),
+        ("key:write", key("write")),
+        ("key:read", key("read")),
+    ];
+    let mut text = format!("{:<20}", "# action");
+    columns.iter().for_each(|(name, _)| text.push_str(&format!(" {name:<9}")));
+    for (action, access) in ACTIONS {
+        text = format!("{}\n{action:<20}", text.trim_end());
+        for (_, principal) in &columns {
+            text.push_str(&format!(" {:<9}", if allows(principal, *access) { "yes" } else { "-" }));
+        }
+    }
+    golden("authz-matrix.txt", &format!("{}\n", text.trim_end()));
+}
+
+#[test]
+fn every_route_names_an_action_of_the_table_and_stands_once() {
+    let known: BTreeSet<&str> = ACTIONS.iter().map(|(name, _)| *name).collect();
+    let mut seen = BTreeSet::new();
+    for route in routes() {
+        assert!(route.action().is_none_or(|(name, _)| known.contains(name)), "{}", route.path());
+        assert!(seen.insert((route.method(), route.path())), "{} {} twice", route.method(), route.path());
+    }
+}

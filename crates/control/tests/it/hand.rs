@@ -1,0 +1,167 @@
+//! A worker by hand: claims a run and gives it inputs one at a time, through the engine and the journal.
+
+use std::sync::Arc;
+
+use lantern_engine::{Arrival, Context, Done, Event, Input, Manifest, Run, StepId, decide, event};
+use lantern_store::journal::{self, Append, Projection};
+use lantern_store::record::{self, Record};
+use lantern_store::seal::Place;
+use lantern_store::{inbox, lease, versions};
+use lantern_types::llm::{Finish, LlmReply, Usage};
+use lantern_types::{
+    AdmissionFacts, ChainHead, Digest, Dur, Failure, Grant, InboxId, MicroUsd, Price, PriceSource, ProcessId,
+    Route, RunId,
+};
+use serde_json::Value;
+
+use crate::app::{Tenant, TestApp};
+
+pub(crate) struct Hand<'t> {
+    test: &'t TestApp,
+    tenant: &'t Tenant,
+    id: RunId,
+    epoch: i64,
+    version: i64,
+    chain: ChainHead,
+    run: Option<Run>,
+}
+
+impl<'t> Hand<'t> {
+    /// Takes a run of tenant `a`.
+    pub(crate) async fn take(test: &'t TestApp, run: &str) -> Self {
+        Self::take_of(test, &test.a, run).await
+    }
+
+    pub(crate) async fn take_of(test: &'t TestApp, tenant: &'t Tenant, run: &str) -> Self {
+        let (app, id) = (&test.app, run.parse::<RunId>().unwrap());
+        let process = ProcessId::from_uuid(app.ids.uuid());
+        lease::register(&app.db, process, app.clock.now(), Dur::from_secs(86_400)).await.unwrap();
+        let claimed = lease::claim(&app.db, process, app.clock.now(), 256).await.unwrap();
+        let claimed = claimed.into_iter().find(|claimed| claimed.run == id).expect("the run is due");
+        let mut events = Vec::new();
+        for stored in journal::read(&app.db, tenant.scope, id, 1, 1_000).await.unwrap() {
+            let body = record::open(&app.vault, tenant.scope, id, &stored).await.unwrap();
+            events.extend(event::decode(&stored.bytes, body.as_deref()).unwrap());
+        }
+        let head = journal::head(&app.db, tenant.scope, id).await.unwrap().unwrap();
+        let version = versions::by_id(&app.db, tenant.scope, head.agent_version_id).await.unwrap().unwrap();
+        let manifest: Manifest = serde_json::from_str(&version.manifest).unwrap();
+        let run = Some(Run::fold(id, Arc::new(manifest), &events));
+        Self { test, tenant, id, epoch: claimed.epoch, version: claimed.version, chain: claimed.chain, run }
+    }
+
+    pub(crate) fn run(&self) -> &Run {
+        self.run.as_ref().unwrap()
+    }
+
+    /// Decides on an input and appends what follows, admitting whatever asks for it.
+    pub(crate) async fn give(&mut self, input: Input) {
+        self.give_once(input, Vec::new()).await;
+        while let Some(step) = self.run().awaiting_admission().map(|step| step.id.clone()) {
+            self.give_once(Input::Admit { step, grant: Box::new(grant()) }, Vec::new()).await;
+        }
+    }
+
+    /// Takes in what lies in the inbox.
+    pub(crate) async fn drain(&mut self) -> usize {
+        let app = &self.test.app;
+        let (_, waiting) = inbox::list(&app.db, self.tenant.scope, self.id).await.unwrap();
+        let count = waiting.len();
+        for row in waiting {
+            let place = Place { purpose: "inbox", row: row.id.bytes() };
+            let plain = app.vault.sealer().open(self.tenant.scope, place, &row.input).await.unwrap();
+            let arrival: Arrival = serde_json::from_slice(&plain).unwrap();
+            self.give_once(Input::Arrived(arrival), vec![row.id]).await;
+        }
+        count
+    }
+
+    /// The model answers a step.
+    pub(crate) async fn replies(&mut self, step: &str, text: &str) {
+        let reply = LlmReply {
+            content: text.to_owned(),
+            tool_calls: Vec::new(),
+            finish: Finish::Stop,
+            usage: Some(Usage { tokens_in: 10, tokens_out: 5 }),
+            model: "m".to_owned(),
+        };
+        self.performed(step, Ok(Done::Reply { reply, violations: Vec::new() })).await;
+    }
+
+    /// A tool returns.
+    pub(crate) async fn returns(&mut self, step: &str, output: Value) {
+        self.performed(step, Ok(Done::Output(output))).await;
+    }
+
+    /// Whatever was performed failed.
+    pub(crate) async fn fails(&mut self, step: &str, failure: Failure) {
+        self.performed(step, Err(failure)).await;
+    }
+
+    async fn performed(&mut self, step: &str, result: Result<Done, Failure>) {
+        let step = StepId::new(step);
+        let generation = self.run().step(&step).unwrap().generation;
+        self.give(Input::Performed { step, generation, result }).await;
+    }
+
+    async fn give_once(&mut self, input: Input, drained: Vec<InboxId>) {
+        let app = &self.test.app;
+        let context = Context { at: app.clock.now(), limits: &app.limits, tools: &app.tools };
+        let decision = decide(self.run.take().unwrap(), input, &context);
+        self.run = Some(decision.run);
+        if !decision.events.is_empty() {
+            self.append(&decision.events, drained).await;
+        }
+    }
+
+    async fn append(&mut self, events: &[Event], drained: Vec<InboxId>) {
+        let app = &self.test.app;
+        let plain = event::encode(events).unwrap();
+        let place = (self.id, self.version + 1);
+        let record = Record::seal(&app.vault, self.tenant.scope, place, self.chain, plain).await.unwrap();
+        self.chain = record.chain;
+        let append = Append {
+            run: self.id,
+            epoch: self.epoch,
+            expected_version: self.version,
+            n: i64::try_from(events.len()).unwrap(),
+            at: app.clock.now(),
+            bytes: record.bytes,
+            body: record.body,
+            chain: record.chain,
+            projection: projection(self.run()),
+            drained,
+            outbox: Vec::new(),
+            release: None,
+        };
+        self.version = journal::append(&app.db, self.tenant.scope, append).await.unwrap().version;
+    }
+}
+
+fn projection(run: &Run) -> Projection {
+    Projection {
+        status: run.status().as_str(),
+        spent: run.spent,
+        held: run.held,
+        tokens_in: i64::try_from(run.tokens_in).unwrap(),
+        tokens_out: i64::try_from(run.tokens_out).unwrap(),
+        started_at: Some(run.created_at),
+        finished_at: run.finished_at,
+        error_code: run.error.as_ref().map(|(code, ..)| code.clone()),
+    }
+}
+
+fn grant() -> Grant {
+    let price = Price { input: MicroUsd::from_micros(1_000_000), output: MicroUsd::from_micros(1_000_000) };
+    let route =
+        Route { provider: "p".into(), model: "m".into(), price, price_source: PriceSource::Catalogue };
+    let digest = Digest::of(b"test");
+    Grant {
+        hold: MicroUsd::from_micros(1_000),
+        route: Some(route),
+        facts: AdmissionFacts::default(),
+        policy: digest,
+        catalogue: digest,
+        limits: digest,
+    }
+}

@@ -1,0 +1,30 @@
+//! The control plane over its real router and a real database; two tenants always exist.
+
+#[cfg(test)]
+mod agents;
+#[cfg(test)]
+mod app;
+#[cfg(test)]
+mod bodies;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod goldens;
+#[cfg(test)]
+mod hand;
+#[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod platform;
+#[cfg(test)]
+mod postgres;
+#[cfg(test)]
+mod providers;
+#[cfg(test)]
+mod runs;
+#[cfg(test)]
+mod session;
+#[cfg(test)]
+mod steer;
+#[cfg(test)]
+mod walk;

@@ -1,0 +1,37 @@
+//! The same application over PostgreSQL: one pass through what each feature does.
+
+use lantern_store::testing::on_postgres;
+use serde_json::json;
+
+use crate::app::{TestApp, Wishes};
+use crate::hand::Hand;
+
+#[test]
+fn the_features_work_over_postgres() {
+    on_postgres(async |db| {
+        let test = TestApp::over(db, Wishes::default()).await;
+        lantern_control::seed_dev(&test.app).await.unwrap();
+        test.agent(json!({"name": "pg", "systemPrompt": "x"})).await;
+        test.patch(&test.a.owner, "/v1/agents/pg", json!({"maxTurns": 2})).await.is(200);
+        let body = json!({"agentName": "pg", "input": {"q": 1}, "idempotencyKey": "once"});
+        let run = test.run(body.clone()).await;
+        assert_eq!(test.post(&test.a.owner, "/v1/runs", body).await.is(200).json["id"], run.as_str());
+        let mut hand = Hand::take(&test, &run).await;
+        hand.give(lantern_engine::Input::Wake).await;
+        hand.replies("llm-1", "done").await;
+        let shown = test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.is(200).json;
+        assert_eq!((&shown["status"], &shown["output"]["result"]), (&json!("succeeded"), &json!("done")));
+        assert_eq!(
+            test.get(&test.a.owner, "/v1/runs?limit=1&status=succeeded").await.is(200).json[0]["id"],
+            run.as_str()
+        );
+        let key = test.key(&["read"]).await;
+        test.get(&key, "/v1/api-keys?limit=1").await.is(200);
+        let lab = json!({"provider": "lab", "apiKey": "sk-0123456789", "baseUrl": "http://10.0.0.1/v1"});
+        test.post(&test.a.owner, "/v1/settings/llm-providers", lab).await.is(200);
+        test.post(&test.a.owner, "/v1/settings/llm-providers/lab/test", json!({})).await.is(200);
+        test.get(&test.b.owner, &format!("/v1/runs/{run}")).await.refused(404, "run_not_found");
+        test.delete(&test.a.owner, &format!("/v1/runs/{run}")).await.is(204);
+        test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.refused(404, "run_not_found");
+    });
+}

@@ -1,0 +1,96 @@
+//! Model providers: keys go in and never come out.
+
+use lantern_store::seal::Place;
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+
+const PROVIDERS: &str = "/v1/settings/llm-providers";
+
+async fn models(test: &TestApp) -> String {
+    const MODELS: &str = "SELECT models FROM llm_providers WHERE tenant_id = $1";
+    let row = test
+        .app
+        .db
+        .read(test.a.scope, |tx| Box::pin(async move { tx.one(MODELS, &[]).await }))
+        .await
+        .unwrap();
+    row.unwrap().text("models").unwrap()
+}
+
+#[tokio::test]
+async fn a_key_is_sealed_masked_and_asked_with() {
+    let test = TestApp::new().await;
+    let body = json!({"provider": "vendor", "api_key": " sk-secret-abcd1234 "});
+    let saved = test.post(&test.a.owner, PROVIDERS, body).await.is(200);
+    assert_eq!(saved.json, json!({"status": "saved", "provider": "vendor"}));
+    let listed = test.get(&test.a.owner, PROVIDERS).await.is(200);
+    assert_eq!(listed.json[0]["keyMasked"], "****1234");
+    assert!(!listed.text.contains("secret"));
+    assert_eq!(
+        listed.json[1],
+        json!({"provider": "house", "status": "active", "keyMasked": "****env****",
+        "source": "environment"})
+    );
+
+    const KEY: &str = "SELECT api_key FROM llm_providers WHERE tenant_id = $1";
+    let row =
+        test.app.db.read(test.a.scope, |tx| Box::pin(async move { tx.one(KEY, &[]).await })).await.unwrap();
+    let sealed = row.unwrap().bytes("api_key").unwrap();
+    let place = Place { purpose: "llm_provider", row: b"vendor" };
+    let plain = test.app.vault.sealer().open(test.a.scope, place, &sealed).await.unwrap();
+    assert_eq!(plain, b"sk-secret-abcd1234");
+
+    let tested = test.post(&test.a.owner, &format!("{PROVIDERS}/vendor/test"), json!({})).await.is(200);
+    assert_eq!(tested.json["success"], true);
+    assert!(test.probed.asked.lock().unwrap().contains(&"vendor - sk-secret-abcd1234".to_owned()));
+    assert_eq!(models(&test).await, r#"["small","large"]"#);
+}
+
+#[tokio::test]
+async fn saving_again_replaces_and_keeps_no_key_for_another_address() {
+    let test = TestApp::new().await;
+    test.post(&test.a.owner, PROVIDERS, json!({"provider": "vendor", "apiKey": "sk-0123456789"}))
+        .await
+        .is(200);
+    let moved = json!({"provider": "vendor", "baseUrl": "https://evil.example.com/v1"});
+    test.post(&test.a.owner, PROVIDERS, moved).await.is(200);
+    test.post(&test.a.owner, &format!("{PROVIDERS}/vendor/test"), json!({})).await.is(200);
+    let asked = test.probed.asked.lock().unwrap().last().cloned();
+    assert_eq!(asked.as_deref(), Some("vendor https://evil.example.com/v1 -"));
+    test.delete(&test.a.owner, &format!("{PROVIDERS}/vendor")).await.is(204);
+    test.delete(&test.a.owner, &format!("{PROVIDERS}/vendor")).await.refused(404, "provider_not_found");
+    assert_eq!(test.get(&test.a.owner, PROVIDERS).await.json.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_failed_test_says_why() {
+    let test = TestApp::new().await;
+    *test.probed.fails.lock().unwrap() = true;
+    let tested = test.post(&test.a.owner, &format!("{PROVIDERS}/house/test"), json!({})).await.is(200);
+    assert_eq!(tested.json, json!({"success": false, "error": "the provider refuses the key"}));
+    test.post(&test.a.owner, &format!("{PROVIDERS}/none/test"), json!({}))
+        .await
+        .refused(404, "provider_not_found");
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_refused() {
+    let test = TestApp::new().await;
+    let refused =
+        async |body: Value| test.post(&test.a.owner, PROVIDERS, body).await.refused(400, "invalid_body");
+    for (body, path) in [
+        (json!({"apiKey": "k"}), "provider"),
+        (json!({"provider": "Bad Name", "apiKey": "k"}), "provider"),
+        (json!({"provider": "vendor"}), "apiKey"),
+        (json!({"provider": "vendor", "apiKey": ""}), "apiKey"),
+        (json!({"provider": "vendor", "apiKey": "a\r\nb"}), "apiKey"),
+        (json!({"provider": "unknown", "apiKey": "k"}), "baseUrl"),
+        (json!({"provider": "lab", "baseUrl": "ftp://x"}), "baseUrl"),
+        (json!({"provider": "lab", "baseUrl": "http://u:p@x/"}), "baseUrl"),
+        (json!({"provider": "lab", "baseUrl": "http://x/#f"}), "baseUrl"),
+        (json!({"provider": "lab", "baseUrl": 5}), "baseUrl"),
+    ] {
+        assert_eq!(refused(body.clone()).await.paths(), [path], "{body}");
+    }
+}

@@ -1,0 +1,180 @@
+//! Runs: started once, checked before, read back, listed, deleted.
+
+use lantern_control::Rate;
+use lantern_engine::Input;
+use lantern_types::{Dur, Failure, Limits};
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, Wishes, request};
+use crate::hand::Hand;
+
+const RUNS: &str = "/v1/runs";
+
+#[tokio::test]
+async fn a_run_is_queued_driven_and_read_back() {
+    let test = TestApp::new().await;
+    let agent = test.agent(json!({"name": "a"})).await;
+    let session = "0190b8a0-0000-7000-8000-000000000001";
+    let body =
+        json!({"agent_name": "a", "input": {"q": "hi"}, "sessionId": session, "labels": {"k": "v"}, "x": 1});
+    let made = test.post(&test.a.owner, RUNS, body).await.is(201);
+    assert_eq!(made.header("lantern-ignored"), "x");
+    let id = made.json["id"].as_str().unwrap().to_owned();
+    assert_eq!(made.header("location"), format!("/v1/runs/{id}"));
+    for (field, want) in [
+        ("status", json!("queued")),
+        ("agentName", json!("a")),
+        ("agentId", agent["id"].clone()),
+        ("agentVersionId", agent["currentVersionId"].clone()),
+        ("tenantId", json!(test.a.id)),
+        ("input", json!({"q": "hi"})),
+        ("labels", json!({"k": "v"})),
+        ("sessionId", json!(session)),
+        ("triggerKind", json!("api")),
+        ("triggerMeta", json!([])),
+        ("tokensIn", json!(0)),
+    ] {
+        assert_eq!(made.json[field], want, "{field}");
+    }
+    let mut hand = Hand::take(&test, &id).await;
+    hand.give(Input::Wake).await;
+    hand.replies("llm-1", "hello").await;
+    let run = test.get(&test.a.owner, &format!("{RUNS}/{id}")).await.is(200).json;
+    assert_eq!((&run["status"], &run["output"]), (&json!("succeeded"), &json!({"result": "hello"})));
+    assert_eq!((&run["tokensIn"], &run["tokensOut"]), (&json!(10), &json!(5)));
+    assert!(run["costUsd"].as_f64().unwrap() > 0.0 && run["finishedAt"].is_string());
+    let log = run["triggerMeta"].as_array().unwrap();
+    assert_eq!((&log[0]["step"], &log[0]["status"]), (&json!("llm-1"), &json!("running")));
+    assert_eq!(log[1]["status"], "completed");
+    let listed = test.get(&test.a.owner, RUNS).await.is(200).json;
+    assert_eq!((&listed[0]["output"], &listed[0]["triggerMeta"]), (&run["output"], &json!([])));
+}
+
+#[tokio::test]
+async fn a_failed_run_says_why() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a", "retry": {"maxAttempts": 1}})).await;
+    let id = test.run(json!({"agentName": "a"})).await;
+    let mut hand = Hand::take(&test, &id).await;
+    hand.give(Input::Wake).await;
+    hand.fails("llm-1", Failure::refused("provider_auth", "the key is wrong")).await;
+    let run = test.get(&test.a.owner, &format!("{RUNS}/{id}")).await.is(200).json;
+    assert_eq!(run["status"], "failed");
+    assert_eq!(run["error"]["code"], "provider_auth");
+    assert_eq!(run["error"]["stepId"], "llm-1");
+    assert!(run["error"]["message"].as_str().unwrap().contains("the key is wrong"), "{run}");
+}
+
+#[tokio::test]
+async fn what_cannot_start_is_refused_before_anything_is_written() {
+    let limits = Limits { input_bytes_max: 200, ..Limits::default() };
+    let test = TestApp::with(Wishes { limits, spawn: None }).await;
+    let schema = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}});
+    test.agent(json!({"name": "strict", "inputSchema": schema})).await;
+    test.agent(json!({"name": "steps", "program": "steps"})).await;
+    let post = async |body: Value| test.post(&test.a.owner, RUNS, body).await;
+    post(json!({"agentName": "nobody"})).await.refused(404, "agent_not_found");
+    post(json!({"agentName": "\u{1F4A9}/../x"})).await.refused(404, "agent_not_found");
+    post(json!({})).await.refused(400, "invalid_body");
+    let wrong = json!({"agentName": "strict", "input": {"n": "one"}});
+    assert_eq!(post(wrong).await.refused(400, "input_schema_violated").paths(), ["input.n"]);
+    assert_eq!(
+        post(json!({"agentName": "strict"})).await.refused(400, "input_schema_violated").paths(),
+        ["input"]
+    );
+    let long = json!({"agentName": "strict", "input": {"n": 1, "pad": "x".repeat(300)}});
+    post(long).await.refused(413, "input_too_large");
+    let steps = json!({"agentName": "steps", "input": {"steps": [{"kind": "jump"}]}});
+    assert_eq!(post(steps).await.refused(400, "invalid_input").json["reason"], "steps_invalid");
+    for (field, value) in [
+        ("sessionId", json!("not-a-uuid")),
+        ("labels", json!({"a": 1})),
+        ("labels", json!([])),
+        ("stream", json!("yes")),
+        ("idempotencyKey", json!("x".repeat(300))),
+        ("maxCostUsd", json!("free")),
+    ] {
+        let answer = post(json!({"agentName": "strict", field: value})).await.refused(400, "invalid_body");
+        assert!(answer.paths()[0].starts_with(field), "{}", answer.text);
+    }
+    assert_eq!(test.get(&test.a.owner, RUNS).await.json, json!([]));
+}
+
+#[tokio::test]
+async fn a_key_starts_one_run_for_each_tenant() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    let keyed = async |token: &str, key: &str| {
+        let mut request = request("POST", RUNS, Some(token), Some(json!({"agentName": "a"})));
+        request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        test.send(request).await
+    };
+    let first = keyed(&test.a.owner, "once").await.is(201).json;
+    assert_eq!(keyed(&test.a.owner, "once").await.is(200).json["id"], first["id"]);
+    assert_ne!(keyed(&test.a.owner, "twice").await.is(201).json["id"], first["id"]);
+    let body = json!({"agentName": "a", "idempotency_key": "once"});
+    assert_eq!(test.post(&test.a.owner, RUNS, body).await.is(200).json["id"], first["id"]);
+    test.post(&test.b.owner, "/v1/agents", json!({"name": "a"})).await.is(201);
+    assert_ne!(keyed(&test.b.owner, "once").await.is(201).json["id"], first["id"]);
+    assert_eq!(test.get(&test.a.owner, RUNS).await.json.as_array().unwrap().len(), 2);
+    // The first run stands even when its agent could not be started any more.
+    test.delete(&test.a.owner, "/v1/agents/a").await.is(204);
+    assert_eq!(keyed(&test.a.owner, "once").await.is(200).json["id"], first["id"]);
+}
+
+#[tokio::test]
+async fn a_tenant_starts_as_many_runs_as_the_rate_lets_through() {
+    let spawn = Some(Rate { count: 120, per: Dur::from_secs(60), burst: 2 });
+    let test = TestApp::with(Wishes { spawn, ..Wishes::default() }).await;
+    test.agent(json!({"name": "a"})).await;
+    test.run(json!({"agentName": "a"})).await;
+    test.run(json!({"agentName": "a"})).await;
+    let late =
+        test.post(&test.a.owner, RUNS, json!({"agentName": "a"})).await.refused(429, "run_rate_limited");
+    assert_eq!(late.json["error"], "rate limited: too many runs, slow down");
+    assert_eq!(late.header("retry-after"), "1");
+    test.post(&test.b.owner, RUNS, json!({"agentName": "a"})).await.is(404);
+    test.clock.pass(Dur::from_secs(1));
+    test.run(json!({"agentName": "a"})).await;
+}
+
+#[tokio::test]
+async fn lists_are_filtered_and_paged() {
+    let test = TestApp::new().await;
+    for name in ["a", "b"] {
+        test.agent(json!({"name": name})).await;
+        for _ in 0..3 {
+            test.run(json!({"agentName": name})).await;
+        }
+    }
+    let list = async |query: &str| test.get(&test.a.owner, &format!("{RUNS}?{query}")).await;
+    assert_eq!(list("agent=a").await.is(200).json.as_array().unwrap().len(), 3);
+    assert_eq!(list("status=failed").await.is(200).json, json!([]));
+    let page = list("agent=b&limit=2&status=queued").await.is(200);
+    let next = page.header("link").split(['<', '>']).nth(1).unwrap().to_owned();
+    let rest = test.get(&test.a.owner, &next).await.is(200);
+    assert_eq!((page.json.as_array().unwrap().len(), rest.json.as_array().unwrap().len()), (2, 1));
+    for bad in ["status=canceled", "sessionId=x", "session_id=5", "limit=1000", "parentRunId=y", "agent=%00"]
+    {
+        list(bad).await.refused(400, "invalid_query");
+    }
+}
+
+#[tokio::test]
+async fn only_a_run_that_is_over_can_be_deleted() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    // Large enough for a blob of its own.
+    let id = test.run(json!({"agentName": "a", "input": {"text": "x".repeat(100_000)}})).await;
+    let path = format!("{RUNS}/{id}");
+    test.delete(&test.a.owner, &path).await.refused(409, "run_not_finished");
+    let mut hand = Hand::take(&test, &id).await;
+    hand.give(Input::Wake).await;
+    hand.replies("llm-1", "ok").await;
+    assert_eq!(
+        test.get(&test.a.owner, &path).await.is(200).json["input"]["text"].as_str().unwrap().len(),
+        100_000
+    );
+    test.delete(&test.a.owner, &path).await.is(204);
+    test.delete(&test.a.owner, &path).await.refused(404, "run_not_found");
+}

@@ -1,0 +1,166 @@
+//! Cancel, pause, resume, signals, decisions and findings: what lies in the inbox, and what is refused.
+
+use lantern_engine::Input;
+use lantern_types::{Failure, Limits};
+use serde_json::{Value, json};
+
+use crate::app::{Answer, TestApp, Wishes, request};
+use crate::hand::Hand;
+
+async fn steps(test: &TestApp, steps: Value) -> String {
+    test.agent(json!({"name": "s", "program": "steps", "steps": steps})).await;
+    test.run(json!({"agentName": "s"})).await
+}
+
+async fn post(test: &TestApp, run: &str, what: &str, body: Value) -> Answer {
+    test.post(&test.a.owner, &format!("/v1/runs/{run}/{what}"), body).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_run_is_over_and_says_so() {
+    let test = TestApp::new().await;
+    let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    let asks = post(&test, &run, "cancel", json!({"reason": "enough"}));
+    let obeys = async {
+        while hand.drain().await == 0 {
+            tokio::task::yield_now().await
+        }
+    };
+    let (answer, ()) = tokio::join!(asks, obeys);
+    assert_eq!(answer.is(200).json["status"], "cancelled");
+    for what in ["cancel", "pause", "resume", "signals/go"] {
+        post(&test, &run, what, json!({})).await.refused(409, "run_finished");
+    }
+    post(&test, &run, "approvals/nap", json!({"approved": true})).await.refused(409, "run_finished");
+    post(&test, &run, "steps/nap/resolve", json!({"happened": true})).await.refused(409, "run_finished");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_comes_even_when_nobody_drives_the_run() {
+    let test = TestApp::new().await;
+    let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+    assert_eq!(post(&test, &run, "cancel", json!({})).await.is(200).json["status"], "queued");
+    assert_eq!(post(&test, &run, "cancel", json!({})).await.is(200).json["status"], "queued");
+    let mut hand = Hand::take(&test, &run).await;
+    assert_eq!(hand.drain().await, 1, "the second request is the first");
+    assert_eq!(test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.json["status"], "cancelled");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_paused_and_goes_on() {
+    let test = TestApp::new().await;
+    let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    for (what, status) in [("pause", "paused"), ("resume", "running"), ("pause", "paused")] {
+        let asks = post(&test, &run, what, json!({}));
+        let obeys = async {
+            while hand.drain().await == 0 {
+                tokio::task::yield_now().await
+            }
+        };
+        let (answer, ()) = tokio::join!(asks, obeys);
+        assert_eq!(answer.is(200).json["status"], status);
+    }
+}
+
+#[tokio::test]
+async fn signals_arrive_once_for_each_key() {
+    let test = TestApp::new().await;
+    let run = steps(&test, json!([{"id": "w", "kind": "signal", "data": {"name": "go"}}])).await;
+    let keyed = async |key: &str| {
+        let path = format!("/v1/runs/{run}/signals/go");
+        let mut request = request("POST", &path, Some(&test.a.owner), Some(json!({"value": {"n": 1}})));
+        request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        test.send(request).await.is(200).json
+    };
+    assert_eq!(keyed("k").await, json!({"status": "accepted"}));
+    assert_eq!(keyed("k").await, json!({"status": "accepted"}));
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    assert_eq!(hand.drain().await, 1);
+    let shown = test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.json;
+    assert_eq!((&shown["status"], &shown["output"]["steps"]["w"]), (&json!("succeeded"), &json!({"n": 1})));
+}
+
+#[tokio::test]
+async fn an_inbox_takes_so_much_and_no_more() {
+    let limits = Limits { inbox_rows_max: 2, ..Limits::default() };
+    let test = TestApp::with(Wishes { limits, spawn: None }).await;
+    let run = steps(&test, json!([{"id": "w", "kind": "signal", "data": {"name": "go"}}])).await;
+    post(&test, &run, "signals/a", json!({})).await.is(200);
+    post(&test, &run, "signals/b", json!({})).await.is(200);
+    let full = post(&test, &run, "signals/c", json!({})).await.refused(429, "inbox_full");
+    assert_eq!(full.header("retry-after"), "1");
+    let name = "n".repeat(300);
+    post(&test, &run, &format!("signals/{name}"), json!({})).await.refused(400, "invalid_body");
+    post(&test, &run, "signals/%00", json!({})).await.refused(400, "invalid_body");
+}
+
+#[tokio::test]
+async fn an_approval_is_decided_by_those_who_may() {
+    let test = TestApp::new().await;
+    let ask = |id: &str, approvers: Value| json!({"id": id, "kind": "approval", "data": {"reason": "sure?", "approvers": approvers}});
+    let run = steps(
+        &test,
+        json!([ask("one", json!(["owner@example.com"])), ask("two", json!(["boss@example.com"]))]),
+    )
+    .await;
+    post(&test, &run, "approvals/one", json!({"approved": true})).await.refused(404, "step_not_found");
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    assert_eq!(test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.json["status"], "paused");
+    for body in [json!({}), json!({"approved": "yes"}), json!({"approved": null})] {
+        assert_eq!(
+            post(&test, &run, "approvals/one", body).await.refused(400, "invalid_body").paths(),
+            ["approved"]
+        );
+    }
+    post(&test, &run, "approvals/one", json!({"approved": true, "note": "ok"})).await.is(200);
+    post(&test, &run, "approvals/one", json!({"approved": false})).await.refused(409, "step_not_waiting");
+    assert_eq!(hand.drain().await, 1);
+    post(&test, &run, "approvals/one", json!({"approved": true})).await.refused(409, "step_not_waiting");
+    post(&test, &run, "approvals/two", json!({"approved": true})).await.refused(403, "not_an_approver");
+    post(&test, &run, "signals/approval:two", json!({"value": {"approved": 1}}))
+        .await
+        .refused(400, "invalid_body");
+    post(&test, &run, "signals/approval:none", json!({"value": {"approved": true}}))
+        .await
+        .refused(404, "step_not_found");
+}
+
+#[tokio::test]
+async fn a_signal_can_be_a_decision() {
+    let test = TestApp::new().await;
+    let run = steps(&test, json!([{"id": "ok", "kind": "approval", "data": {"reason": "sure?"}}])).await;
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    post(&test, &run, "signals/approval:ok", json!({"value": {"approved": false, "note": "no"}}))
+        .await
+        .is(200);
+    assert_eq!(hand.drain().await, 1);
+    let shown = test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.json;
+    assert_eq!((&shown["status"], &shown["error"]["code"]), (&json!("failed"), &json!("approval_denied")));
+}
+
+#[tokio::test]
+async fn a_step_in_doubt_is_resolved_by_someone_who_looked() {
+    let test = TestApp::new().await;
+    let run =
+        steps(&test, json!([{"id": "p", "kind": "tool", "data": {"tool": "pay", "arguments": {}}}])).await;
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    post(&test, &run, "steps/p/resolve", json!({"happened": true})).await.refused(409, "step_not_in_doubt");
+    hand.fails("p", Failure::unknown("timeout", "nobody knows")).await;
+    post(&test, &run, "steps/q/resolve", json!({"happened": true})).await.refused(404, "step_not_found");
+    post(&test, &run, "steps/p/resolve", json!({"output": 1})).await.refused(400, "invalid_body");
+    post(&test, &run, "steps/p/resolve", json!({"happened": true, "output": {"paid": 5}})).await.is(200);
+    assert_eq!(hand.drain().await, 1);
+    let shown = test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.json;
+    assert_eq!(
+        (&shown["status"], &shown["output"]["steps"]["p"]),
+        (&json!("succeeded"), &json!({"paid": 5}))
+    );
+}

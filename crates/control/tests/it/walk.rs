@@ -1,0 +1,124 @@
+//! Every route, as nobody, as the weakest, and as another tenant. A new route is covered the moment it exists.
+
+use lantern_control::routes;
+use lantern_edge::Route;
+use lantern_policy::Access;
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, request};
+
+type Guarded = (&'static str, &'static str, &'static str, Access);
+
+fn guarded() -> Vec<Guarded> {
+    let read = |route: Route<lantern_control::App>| {
+        let (action, access) = route.action()?;
+        Some((route.method(), route.path(), action, access))
+    };
+    routes().into_iter().filter_map(read).collect()
+}
+
+/// A body that the action accepts, so that nothing but the caller is wrong.
+fn body(action: &str, path: &str) -> Option<Value> {
+    Some(match action {
+        "agents.create" => json!({"name": "walked"}),
+        "agents.update" => json!({"description": "walked"}),
+        "runs.create" => json!({"agentName": "mine"}),
+        "runs.cancel" | "runs.signal" => json!({}),
+        "runs.steer" if path.ends_with("/resolve") => json!({"happened": true}),
+        "runs.steer" => json!({}),
+        "approvals.decide" => json!({"approved": true}),
+        "api_keys.create" => json!({"name": "walked"}),
+        "providers.save" => json!({"provider": "vendor", "apiKey": "sk-0123456789"}),
+        _ => return None,
+    })
+}
+
+/// Things of tenant `a`, to put into paths.
+struct Things {
+    run: String,
+    key: String,
+}
+
+async fn things(test: &TestApp) -> Things {
+    test.agent(json!({"name": "mine"})).await;
+    let run = test.run(json!({"agentName": "mine"})).await;
+    let key = test.post(&test.a.owner, "/v1/api-keys", json!({"name": "k"})).await.is(201);
+    let lab = json!({"provider": "lab", "baseUrl": "http://127.0.0.1:1/v1"});
+    test.post(&test.a.owner, "/v1/settings/llm-providers", lab).await.is(200);
+    Things { run, key: key.json["key"]["id"].as_str().unwrap().to_owned() }
+}
+
+fn filled(path: &str, things: &Things) -> String {
+    let id = if path.starts_with("/v1/api-keys") { &things.key } else { &things.run };
+    let name = if path.contains("/signals/") { "go" } else { "mine" };
+    path.replace("{id}", id).replace("{name}", name).replace("{stepId}", "s").replace("{provider}", "lab")
+}
+
+#[tokio::test]
+async fn nobody_gets_nothing() {
+    let test = TestApp::new().await;
+    let things = things(&test).await;
+    for (method, path, action, _) in guarded() {
+        let path = filled(path, &things);
+        let answer =
+            test.send(request(method, &path, None, body(action, &path))).await.refused(401, "unauthorized");
+        assert_eq!(answer.header("www-authenticate"), "Bearer", "{method} {path}");
+        let want = if path == "/auth/me" { "invalid or missing token" } else { "unauthorized" };
+        assert_eq!(answer.json["error"], want);
+    }
+}
+
+#[tokio::test]
+async fn the_weakest_get_what_the_table_says() {
+    let test = TestApp::new().await;
+    let things = things(&test).await;
+    let key = test.key(&["read"]).await;
+    for (method, path, action, access) in guarded() {
+        let path = filled(path, &things);
+        for (token, code) in [(&test.a.member, "role_missing"), (&key, "scope_missing")] {
+            if access == Access::Read {
+                if path.ends_with("/events") {
+                    continue;
+                }
+                let answer = test.send(request(method, &path, Some(token), None)).await;
+                assert_eq!(answer.status, 200, "{method} {path} {}", answer.text);
+            } else {
+                let refused = request(method, &path, Some(token), body(action, &path));
+                let answer = test.send(refused).await.refused(403, code);
+                assert!(["write", "admin"].contains(&answer.json["required_scope"].as_str().unwrap()));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_tenants_things_are_not_there() {
+    let test = TestApp::new().await;
+    let things = things(&test).await;
+    for (method, path, action, _) in guarded() {
+        let filled = filled(path, &things);
+        let answer = test.send(request(method, &filled, Some(&test.b.owner), body(action, path))).await;
+        if path.contains('{') || action == "runs.create" {
+            assert_eq!(answer.status, 404, "{method} {path} {}", answer.text);
+            assert!(answer.json["code"].as_str().unwrap().ends_with("_not_found"), "{}", answer.text);
+        } else if method == "GET" && path.starts_with("/v1/") && action != "tools.list" {
+            let own: Vec<&Value> = answer
+                .json
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|item| item["source"] != "environment")
+                .collect();
+            assert!(
+                !own.iter().any(|item| item.to_string().contains("mine")),
+                "{method} {path} {}",
+                answer.text
+            );
+        }
+    }
+    // What the other tenant did left everything where it was.
+    let run = test.get(&test.a.owner, &format!("/v1/runs/{}", things.run)).await.is(200);
+    assert_eq!(run.json["status"], "queued");
+    assert_eq!(test.get(&test.a.owner, "/v1/agents/mine").await.is(200).json["status"], "active");
+    assert_eq!(test.get(&test.a.owner, "/v1/agents/walked").await.status, 404);
+}

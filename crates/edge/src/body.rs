@@ -1,0 +1,117 @@
+//! Request bodies: bounded, timed, UTF-8, JSON, and read into a model that names every problem with its path.
+//!
+//! Invariant: a handler that has a [`Body`] has a valid model. Fields that the model does not know are ignored and
+//! named in the answer's `Lantern-Ignored` header, because the contract's clients send such.
+
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use lantern_types::Dur;
+use serde_json::{Map, Value};
+
+use crate::code::Code;
+use crate::fields::Fields;
+use crate::problem::{Error, FieldError, Result};
+use crate::request::Ignored;
+
+/// How long a client may take to send a body.
+const TIME_MAX: Dur = Dur::from_secs(30);
+
+/// What a body becomes. Problems are reported through the fields; `None` only when there was one.
+pub trait Model: Sized {
+    /// Reads the fields that it knows.
+    fn read(fields: &mut Fields<'_>) -> Option<Self>;
+}
+
+/// A request's body, read. An empty one reads like `{}`.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: Model> FromRequest<S> for Body<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self> {
+        let ignored = request.extensions().get::<Ignored>().cloned().unwrap_or_default();
+        let read = Bytes::from_request(request, state);
+        let bytes = match tokio::time::timeout(TIME_MAX.std(), read).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(rejection)) => return Err(unread(rejection)),
+            Err(_) => return Err(Error::new(Code::BodyTooSlow, "the body took too long to arrive")),
+        };
+        let map = object(&bytes)?;
+        let mut fields = Fields::of(&map);
+        let model = T::read(&mut fields);
+        match (fields.finish(), model) {
+            (Ok(names), Some(model)) => {
+                ignored.add(names);
+                Ok(Self(model))
+            }
+            (Err(issues), _) => Err(invalid(issues)),
+            (Ok(_), None) => Err(Error::new(Code::InvalidBody, "the body cannot be read")),
+        }
+    }
+}
+
+/// The message names the fields too, for people who read nothing else.
+fn invalid(issues: Vec<FieldError>) -> Error {
+    let named: Vec<String> = issues.iter().map(|issue| format!("{} {}", issue.path, issue.message)).collect();
+    Error::new(Code::InvalidBody, format!("invalid request body: {}", named.join("; "))).with_fields(issues)
+}
+
+fn object(bytes: &[u8]) -> Result<Map<String, Value>> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        Error::new(Code::InvalidUtf8, format!("the body is not UTF-8 from byte {at} on"))
+    })?;
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| Error::new(Code::InvalidJson, format!("the body is not JSON: {error}")))?;
+    match value {
+        Value::Object(map) => Ok(map),
+        _ => Err(Error::new(Code::InvalidBody, "invalid request body: expected an object")
+            .with_field("", "expected an object")),
+    }
+}
+
+fn unread(rejection: BytesRejection) -> Error {
+    match rejection {
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
+            Error::new(Code::BodyTooLarge, "the body is larger than this server takes")
+        }
+        other => Error::new(Code::InvalidBody, "the body could not be received").caused_by(other),
+    }
+}
+
+/// A body without fields.
+impl Model for () {
+    fn read(_: &mut Fields<'_>) -> Option<Self> {
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_that_are_not_objects_are_told_apart() {
+        for (bytes, want) in [
+            (&b""[..], None),
+            (b" \n", None),
+            (b"{}", None),
+            (b"\xff\xfe", Some("invalid_utf8")),
+            (b"{\"a\":", Some("invalid_json")),
+            (b"{\"a\": 1e999}", Some("invalid_json")),
+            (b"{\"a\": \"\\ud800\"}", Some("invalid_json")),
+            (b"[]", Some("invalid_body")),
+            (b"null", Some("invalid_body")),
+            (b"\"x\"", Some("invalid_body")),
+        ] {
+            assert_eq!(object(bytes).err().map(|error| error.code().as_str()), want, "{bytes:?}");
+        }
+        let deep = "[".repeat(100_000);
+        assert_eq!(object(deep.as_bytes()).unwrap_err().code(), Code::InvalidJson);
+    }
+}

@@ -1,0 +1,138 @@
+//! Every error code a client can see, with its kind. A code is forever: programs switch on it.
+//!
+//! Invariant: one line `Variant = "snake_code",` for each code, under the kind that gives it its status, and one page
+//! `docs/errors/CODE.md`. Knows no status numbers and no wording.
+
+/// What a client can do about an error. `problem.rs` alone knows the status number of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Send something else.
+    Invalid,
+    /// Say who you are.
+    Unauthenticated,
+    /// Ask somebody who may.
+    Forbidden,
+    /// It is not there, or not yours to know about.
+    NotFound,
+    /// The path exists, the method does not.
+    NotAllowed,
+    /// Send it faster.
+    TooSlow,
+    /// Not in this state.
+    Conflict,
+    /// Somebody changed it first.
+    Outdated,
+    /// Send less.
+    TooLarge,
+    /// Send it later.
+    RateLimited,
+    /// Try again.
+    Unavailable,
+    /// A fault of ours.
+    Internal,
+}
+
+macro_rules! codes {
+    ($($kind:ident { $($variant:ident = $text:literal,)+ })+) => {
+        /// A stable error code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $($(#[doc = concat!("`", $text, "`")] $variant,)+)+
+        }
+
+        impl Code {
+            /// Every code, in table order.
+            pub const ALL: &[Code] = &[$($(Code::$variant,)+)+];
+
+            /// As it stands in the body.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($(Self::$variant => $text,)+)+ }
+            }
+
+            /// What a client can do about it.
+            pub const fn kind(self) -> Kind {
+                match self { $($(Self::$variant => Kind::$kind,)+)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    Invalid {
+        InvalidJson = "invalid_json",
+        InvalidUtf8 = "invalid_utf8",
+        InvalidBody = "invalid_body",
+        InvalidQuery = "invalid_query",
+        InvalidHeader = "invalid_header",
+        InvalidManifest = "invalid_manifest",
+        InvalidInput = "invalid_input",
+        InputSchemaViolated = "input_schema_violated",
+    }
+    Unauthenticated {
+        Unauthorized = "unauthorized",
+        InvalidCredentials = "invalid_credentials",
+    }
+    Forbidden {
+        ScopeMissing = "scope_missing",
+        RoleMissing = "role_missing",
+        ScopeEscalation = "scope_escalation",
+        NotAnApprover = "not_an_approver",
+    }
+    NotFound {
+        RouteNotFound = "route_not_found",
+        AgentNotFound = "agent_not_found",
+        RunNotFound = "run_not_found",
+        StepNotFound = "step_not_found",
+        ApiKeyNotFound = "api_key_not_found",
+        ProviderNotFound = "provider_not_found",
+    }
+    NotAllowed {
+        MethodNotAllowed = "method_not_allowed",
+    }
+    TooSlow {
+        BodyTooSlow = "body_too_slow",
+    }
+    Conflict {
+        Conflict = "conflict",
+        AgentArchived = "agent_archived",
+        RunFinished = "run_finished",
+        RunNotFinished = "run_not_finished",
+        StepNotWaiting = "step_not_waiting",
+        StepNotInDoubt = "step_not_in_doubt",
+    }
+    Outdated {
+        VersionMismatch = "version_mismatch",
+    }
+    TooLarge {
+        BodyTooLarge = "body_too_large",
+        InputTooLarge = "input_too_large",
+    }
+    RateLimited {
+        LoginRateLimited = "login_rate_limited",
+        RunRateLimited = "run_rate_limited",
+        InboxFull = "inbox_full",
+    }
+    Unavailable {
+        Unavailable = "unavailable",
+        StorageFull = "storage_full",
+        TooManyStreams = "too_many_streams",
+    }
+    Internal {
+        Internal = "internal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_distinct_and_in_snake_case() {
+        let texts: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(texts.len(), Code::ALL.len());
+        let snake =
+            |text: &str| text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        assert!(texts.iter().all(|text| snake(text)));
+    }
+}

@@ -1,0 +1,285 @@
+//! Reading a JSON object as a client sent it: both casings, every problem with its path, and what nobody asked for.
+//!
+//! Invariant: text that comes out of here has no NUL and at most as many bytes as its reader allows, so that it can
+//! go into any column. `null` is as good as absent, save where a change is read: there it clears.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+
+use lantern_types::MicroUsd;
+use serde_json::{Map, Value};
+
+use crate::problem::FieldError;
+
+/// What a request says about one field of something that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<T> {
+    /// Nothing.
+    Keep,
+    /// It said `null`.
+    Clear,
+    /// A new value.
+    Set(T),
+}
+
+impl<T> Change<T> {
+    /// The field after the change.
+    pub fn apply(self, old: Option<T>) -> Option<T> {
+        match self {
+            Self::Keep => old,
+            Self::Clear => None,
+            Self::Set(new) => Some(new),
+        }
+    }
+}
+
+/// The fields of one object, remembering which were read and what was wrong with them.
+pub struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    seen: BTreeSet<&'a str>,
+    issues: Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `map`, none of them read.
+    pub const fn of(map: &'a Map<String, Value>) -> Self {
+        Self { map, seen: BTreeSet::new(), issues: Vec::new() }
+    }
+
+    /// Says what is wrong with a field.
+    pub fn issue(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.issues.push(FieldError { path: path.into(), message: message.into() });
+    }
+
+    /// A field by its camelCase name, or by its snake_case one: present, possibly null.
+    pub fn raw(&mut self, name: &str) -> Option<(&'a str, &'a Value)> {
+        let map = self.map;
+        let snake = snake(name);
+        let found = map.get_key_value(name).or_else(|| map.get_key_value(&snake))?;
+        for spelling in [name, &snake] {
+            if let Some((key, _)) = map.get_key_value(spelling) {
+                self.seen.insert(key);
+            }
+        }
+        Some((found.0.as_str(), found.1))
+    }
+
+    /// Any value that is there and not null.
+    pub fn value(&mut self, name: &str) -> Option<&'a Value> {
+        self.raw(name).map(|(_, value)| value).filter(|value| !value.is_null())
+    }
+
+    /// Text of at most `bytes_max` bytes.
+    pub fn text(&mut self, name: &str, bytes_max: usize) -> Option<String> {
+        let value = self.value(name)?;
+        self.checked(name, check_text(value, bytes_max))
+    }
+
+    /// The same, and it must be there and not empty.
+    pub fn required_text(&mut self, name: &str, bytes_max: usize) -> Option<String> {
+        let text = self.required(name, |fields| fields.text(name, bytes_max))?;
+        if text.trim().is_empty() {
+            self.issue(name, "must not be empty");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// The same, as a change.
+    pub fn change_text(&mut self, name: &str, bytes_max: usize) -> Change<String> {
+        match self.raw(name) {
+            None => Change::Keep,
+            Some((_, Value::Null)) => Change::Clear,
+            Some((_, value)) => match self.checked(name, check_text(value, bytes_max)) {
+                Some(text) => Change::Set(text),
+                None => Change::Keep,
+            },
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, name: &str) -> Option<bool> {
+        let value = self.value(name)?;
+        self.checked(name, value.as_bool().ok_or_else(|| expected("true or false", value)))
+    }
+
+    /// The same, and it must be there.
+    pub fn required_boolean(&mut self, name: &str) -> Option<bool> {
+        self.required(name, |fields| fields.boolean(name))
+    }
+
+    /// A whole number in `range`.
+    pub fn integer(&mut self, name: &str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        let value = self.value(name)?;
+        let (from, to) = (range.start(), range.end());
+        let read = value.as_u64().filter(|n| range.contains(n));
+        self.checked(
+            name,
+            read.ok_or_else(|| expected(&format!("a whole number from {from} to {to}"), value)),
+        )
+    }
+
+    /// Text that `T` reads, such as an id or a time.
+    pub fn parsed<T: FromStr>(&mut self, name: &str, want: &str) -> Option<T> {
+        let value = self.value(name)?;
+        let read = value.as_str().and_then(|text| text.parse().ok());
+        self.checked(name, read.ok_or_else(|| expected(want, value)))
+    }
+
+    /// Dollars, as a number or as text: at most six decimals.
+    pub fn dollars(&mut self, name: &str) -> Option<MicroUsd> {
+        let value = self.value(name)?;
+        let text = match value {
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => text.clone(),
+            _ => String::new(),
+        };
+        let read = MicroUsd::parse_usd(&text);
+        self.checked(
+            name,
+            read.ok_or_else(|| expected("dollars with at most 6 decimals, such as 0.25", value)),
+        )
+    }
+
+    /// A list of texts.
+    pub fn texts(&mut self, name: &str, count_max: usize, bytes_max: usize) -> Option<Vec<String>> {
+        let value = self.value(name)?;
+        let Some(list) = value.as_array().filter(|list| list.len() <= count_max) else {
+            self.issue(name, expected(&format!("a list of at most {count_max} texts"), value));
+            return None;
+        };
+        let mut texts = Vec::with_capacity(list.len());
+        for (n, entry) in list.iter().enumerate() {
+            let text = check_text(entry, bytes_max);
+            texts.extend(self.checked(&format!("{name}[{n}]"), text));
+        }
+        Some(texts)
+    }
+
+    /// `{"key": "text"}` with at most 64 entries, each side bounded. Null clears.
+    pub fn labels(&mut self, name: &str) -> Change<Map<String, Value>> {
+        const ENTRIES_MAX: usize = 64;
+        let value = match self.raw(name) {
+            None => return Change::Keep,
+            Some((_, Value::Null)) => return Change::Clear,
+            Some((_, value)) => value,
+        };
+        let Some(map) = value.as_object().filter(|map| map.len() <= ENTRIES_MAX) else {
+            self.issue(name, expected(&format!("an object of at most {ENTRIES_MAX} texts"), value));
+            return Change::Keep;
+        };
+        for (key, entry) in map {
+            let path = format!("{name}.{}", bounded(key, 64));
+            if key.is_empty() || key.len() > 128 {
+                self.issue(path.clone(), "a label's name has 1 to 128 bytes");
+            }
+            self.checked(&path, check_text(entry, 1_024));
+        }
+        Change::Set(map.clone())
+    }
+
+    fn required<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        if self.value(name).is_none() {
+            self.issue(name, "is required");
+            return None;
+        }
+        read(self)
+    }
+
+    fn checked<T>(&mut self, path: &str, read: Result<T, String>) -> Option<T> {
+        read.map_err(|message| self.issue(path, message)).ok()
+    }
+
+    /// What was wrong, or the names that nobody read.
+    pub fn finish(self) -> Result<Vec<String>, Vec<FieldError>> {
+        if !self.issues.is_empty() {
+            return Err(self.issues);
+        }
+        let unread = self.map.keys().filter(|key| !self.seen.contains(key.as_str()));
+        Ok(unread.cloned().collect())
+    }
+}
+
+fn check_text(value: &Value, bytes_max: usize) -> Result<String, String> {
+    let text = value.as_str().ok_or_else(|| expected("text", value))?;
+    if text.len() > bytes_max {
+        return Err(format!("has {} bytes; the limit is {bytes_max}", text.len()));
+    }
+    if text.contains('\0') {
+        return Err("must not contain NUL characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn expected(want: &str, got: &Value) -> String {
+    let kind = match got {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    format!("expected {want}, got {kind}")
+}
+
+fn bounded(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
+}
+
+/// `agentName` as `agent_name`.
+pub(crate) fn snake(camel: &str) -> String {
+    let mut out = String::with_capacity(camel.len() + 4);
+    for c in camel.chars() {
+        if c.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn both_casings_are_read_and_the_rest_is_named() {
+        let map = object(json!({"agent_name": "a", "maxCostUsd": "0.25", "colour": "red", "note": null}));
+        let mut fields = Fields::of(&map);
+        assert_eq!(fields.required_text("agentName", 10).unwrap(), "a");
+        assert_eq!(fields.dollars("maxCostUsd").unwrap().micros(), 250_000);
+        assert_eq!(fields.change_text("note", 10), Change::Clear);
+        assert_eq!(fields.change_text("other", 10), Change::Keep);
+        assert_eq!(fields.finish().unwrap(), ["colour"]);
+    }
+
+    #[test]
+    fn every_problem_has_its_path() {
+        let map = object(json!({
+            "a": 5, "b": "toolong", "c": "n\u{0}l", "d": -1, "e": 1e99, "f": "x", "g": ["ok", 7],
+            "h": {"k": 1}, "i": "yes", "j": -2.5, "k": " ",
+        }));
+        let mut fields = Fields::of(&map);
+        fields.text("a", 9);
+        fields.text("b", 3);
+        fields.text("c", 9);
+        fields.integer("d", 0..=10);
+        fields.integer("e", 0..=10);
+        fields.parsed::<lantern_types::RunId>("f", "a run id");
+        fields.texts("g", 5, 5);
+        fields.labels("h");
+        fields.boolean("i");
+        fields.dollars("j");
+        fields.required_text("k", 9);
+        fields.required_text("z", 9);
+        let issues = fields.finish().unwrap_err();
+        let paths: Vec<&str> = issues.iter().map(|issue| issue.path.as_str()).collect();
+        assert_eq!(paths, ["a", "b", "c", "d", "e", "f", "g[1]", "h.k", "i", "j", "k", "z"]);
+    }
+}

@@ -1,0 +1,81 @@
+//! Rate limits: one bucket of tokens for each key, by the generic cell rate algorithm.
+//!
+//! Invariant: memory is bounded by `KEYS_MAX`, and a key costs one integer: the time at which its bucket would be
+//! full again. Reads no clock; callers bring the time.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+
+use lantern_types::{At, Dur};
+
+/// Keys remembered at once. Those with a full bucket are forgotten first; when none has, newcomers wait.
+const KEYS_MAX: usize = 100_000;
+
+/// How much is let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, in the long run…
+    pub count: u32,
+    /// …in this time.
+    pub per: Dur,
+    /// How many at once.
+    pub burst: u32,
+}
+
+/// Buckets by key.
+pub struct Buckets<K> {
+    interval: Dur,
+    slack: Dur,
+    // Sections under this lock are one look-up, or one sweep when the map is full.
+    full_at: Mutex<HashMap<K, At>>,
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    /// Full buckets.
+    pub fn new(rate: Rate) -> Self {
+        let interval = Dur::from_micros(rate.per.micros() / i64::from(rate.count.max(1)));
+        let slack = interval.times(u64::from(rate.burst.max(1) - 1));
+        Self { interval, slack, full_at: Mutex::new(HashMap::new()) }
+    }
+
+    /// Takes a token, or says how long until there is one.
+    pub fn take(&self, key: K, now: At) -> Result<(), Dur> {
+        let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if full_at.len() >= KEYS_MAX && !full_at.contains_key(&key) {
+            full_at.retain(|_, at| *at > now);
+            if full_at.len() >= KEYS_MAX {
+                return Err(self.interval);
+            }
+        }
+        let at = full_at.entry(key).or_insert(now);
+        let full = (*at).max(now);
+        let missing = full.since(now);
+        if missing > self.slack {
+            return Err(Dur::from_micros(missing.micros() - self.slack.micros()));
+        }
+        *at = full + self.interval;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_then_the_rate_holds() {
+        let buckets = Buckets::new(Rate { count: 120, per: Dur::from_secs(60), burst: 3 });
+        let at = |millis: u64| At::from_micros(1_000_000) + Dur::from_millis(millis);
+        for _ in 0..3 {
+            assert_eq!(buckets.take("a", at(0)), Ok(()));
+        }
+        assert_eq!(buckets.take("a", at(0)), Err(Dur::from_millis(500)));
+        assert_eq!(buckets.take("b", at(0)), Ok(()));
+        assert_eq!(buckets.take("a", at(499)), Err(Dur::from_millis(1)));
+        assert_eq!(buckets.take("a", at(500)), Ok(()));
+        assert_eq!(buckets.take("a", at(500)), Err(Dur::from_millis(500)));
+        // A refusal costs nothing: whoever waits as told gets through, however often they tried.
+        assert_eq!(buckets.take("a", at(1_000)), Ok(()));
+    }
+}

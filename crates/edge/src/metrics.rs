@@ -1,0 +1,84 @@
+//! The edge's measurements, in one file: names in snake_case with their unit last, labels with few values.
+//!
+//! Invariant: no label holds a tenant, an id or a path as it was asked for; the route's template stands for the path.
+
+use std::sync::OnceLock;
+
+use http::{Method, StatusCode};
+use lantern_types::Dur;
+use lantern_types::edge::{Clock, Tasks};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+const REQUESTS: &str = "http_requests_total";
+const DURATION: &str = "http_request_duration_seconds";
+/// From a cached read to a request that waits for a run.
+const BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
+/// How often samples are folded into their buckets, so that they do not pile up between two readings.
+const UPKEEP: Dur = Dur::from_secs(5);
+
+/// The process's measurements, as Prometheus reads them. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    handle: PrometheusHandle,
+}
+
+impl Metrics {
+    /// Collects what this process measures from now on. There is one collection a process: a second call answers
+    /// the first one.
+    pub fn install() -> Self {
+        static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+        let handle = HANDLE.get_or_init(|| {
+            let builder = PrometheusBuilder::new();
+            let builder = builder.set_buckets(&BUCKETS).unwrap_or_else(|_| PrometheusBuilder::new());
+            let recorder = builder.build_recorder();
+            let handle = recorder.handle();
+            if metrics::set_global_recorder(recorder).is_err() {
+                tracing::warn!("another recorder collects this process's metrics; /metrics stays empty");
+            }
+            metrics::describe_counter!(REQUESTS, "Answered requests.");
+            metrics::describe_histogram!(DURATION, "Time from the request's head to the answer's head.");
+            handle
+        });
+        Self { handle: handle.clone() }
+    }
+
+    /// Keeps the collection small while nobody reads it, until the process stops.
+    pub fn keep(&self, tasks: &dyn Tasks, clock: std::sync::Arc<dyn Clock>) {
+        let handle = self.handle.clone();
+        let upkeep = async move {
+            loop {
+                clock.sleep(UPKEEP).await;
+                handle.run_upkeep();
+            }
+        };
+        tasks.spawn("metrics.upkeep", Box::pin(upkeep));
+    }
+
+    /// Everything, in Prometheus's text format.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+}
+
+/// Counts one answer.
+pub(crate) fn answered(route: &str, method: &Method, status: StatusCode, took: Dur) {
+    let method = named(method);
+    let route = route.to_owned();
+    metrics::counter!(REQUESTS, "route" => route.clone(), "method" => method, "status" => status.as_str().to_owned())
+        .increment(1);
+    metrics::histogram!(DURATION, "route" => route, "method" => method).record(took.std().as_secs_f64());
+}
+
+/// A method that anybody may invent must not become a label.
+fn named(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

@@ -1,0 +1,125 @@
+//! Pages of a list: bare arrays, newest first, with the way to the next page in a `Link` header.
+//!
+//! Invariant: a cursor names the last row of a page by time and id, so that rows which come or go in between neither
+//! repeat nor hide others. To clients it is opaque; a cursor that this server did not write is refused.
+
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderValue, header};
+use lantern_types::At;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::problem::Result;
+use crate::query::{Params, wrong};
+use crate::reply::Json;
+
+/// The most that one page holds, and what it holds when nobody says.
+pub const LIMIT_MAX: u32 = 100;
+
+/// Which page is asked for.
+#[derive(Debug)]
+pub struct Paging {
+    /// At most so many items.
+    pub limit: u32,
+    /// Items older than this one: the last of the page before.
+    pub before: Option<(At, Uuid)>,
+}
+
+impl Paging {
+    /// Reads `limit` and `cursor`.
+    pub fn of(params: &Params) -> Result<Self> {
+        let limit = params.integer("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_MAX);
+        let before = match params.text("cursor") {
+            Some(text) => {
+                Some(decode(text).ok_or_else(|| wrong("cursor", "expected a cursor from a Link header"))?)
+            }
+            None => None,
+        };
+        Ok(Self { limit, before })
+    }
+
+    /// How many rows to fetch: one more than the page holds tells whether there is a next page.
+    pub const fn fetch(&self) -> u32 {
+        self.limit + 1
+    }
+}
+
+/// One page.
+#[derive(Debug)]
+pub struct Page<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// The first `limit` of the fetched `items`, and a link when there were more. `key` is what a list is sorted by.
+    pub fn cut(mut items: Vec<T>, paging: &Paging, params: &Params, key: impl Fn(&T) -> (At, Uuid)) -> Self {
+        let limit = usize::try_from(paging.limit).unwrap_or(usize::MAX);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|last| params.with_cursor(&encode(key(last))));
+        Self { items, next }
+    }
+
+    /// The same page of other items.
+    pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(f).collect(), next: self.next }
+    }
+
+    /// The same page of other items, unless one of them cannot be made.
+    pub fn try_map<U, E>(self, f: impl FnMut(T) -> Result<U, E>) -> Result<Page<U>, E> {
+        let items = self.items.into_iter().map(f).collect::<Result<_, E>>()?;
+        Ok(Page { items, next: self.next })
+    }
+
+    /// The items, and the page without them, to be put together again with others.
+    pub fn split(self) -> (Vec<T>, Page<()>) {
+        (self.items, Page { items: Vec::new(), next: self.next })
+    }
+
+    /// The same page with these items.
+    pub fn with<U>(self, items: Vec<U>) -> Page<U> {
+        Page { items, next: self.next }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        let link = self.next.and_then(|next| HeaderValue::from_str(&format!("<{next}>; rel=\"next\"")).ok());
+        let mut response = Json(self.items).into_response();
+        if let Some(link) = link {
+            response.headers_mut().insert(header::LINK, link);
+        }
+        response
+    }
+}
+
+fn encode((at, id): (At, Uuid)) -> String {
+    let mut bytes = [0_u8; 24];
+    let (front, back) = bytes.split_at_mut(8);
+    front.copy_from_slice(&at.micros().to_be_bytes());
+    back.copy_from_slice(id.as_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn decode(text: &str) -> Option<(At, Uuid)> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (at, id) = bytes.split_first_chunk::<8>()?;
+    Some((At::from_micros(i64::from_be_bytes(*at)), Uuid::from_slice(id).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_round_trip_and_foreign_ones_are_refused() {
+        let key = (At::from_micros(1_700_000_000_000_000), Uuid::from_u128(7));
+        assert_eq!(decode(&encode(key)), Some(key));
+        for bad in ["", "x", "AAAA", "MTcwMDAwMDAwMA==", &encode(key)[1..]] {
+            assert_eq!(decode(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Query strings and path segments, read with the same strictness as bodies: what cannot be meant is refused.
+//!
+//! Invariant: text that comes out of here has no NUL. A path segment that cannot name anything is a 404, never a 400,
+//! because a path is a name and not an argument.
+
+use std::str::FromStr;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Query};
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use crate::code::Code;
+use crate::fields::snake;
+use crate::problem::{Error, Result};
+
+/// A query's parameters, in either casing. Unknown ones are ignored; of one given twice, the first counts.
+#[derive(Debug)]
+pub struct Params {
+    pairs: Vec<(String, String)>,
+    path_and_query: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|error| {
+            Error::new(Code::InvalidQuery, "the query string cannot be read").caused_by(error)
+        })?;
+        let path_and_query =
+            parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        let params = Self { pairs: pairs.0, path_and_query };
+        match params.pairs.iter().find(|(_, value)| value.contains('\0')) {
+            Some((name, _)) => Err(wrong(name, "must not contain NUL characters")),
+            None => Ok(params),
+        }
+    }
+}
+
+impl Params {
+    /// A parameter as text; an empty one counts as absent.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let snake = snake(name);
+        let found = self.pairs.iter().find(|(key, _)| key == name || *key == snake);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A parameter that `T` reads.
+    pub fn parsed<T: FromStr>(&self, name: &str, want: &str) -> Result<Option<T>> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| wrong(name, format!("expected {want}")))
+    }
+
+    /// A whole number in `range`.
+    pub fn integer(&self, name: &str, range: std::ops::RangeInclusive<u32>) -> Result<Option<u32>> {
+        let want = format!("a whole number from {} to {}", range.start(), range.end());
+        match self.parsed::<u32>(name, &want)? {
+            Some(n) if !range.contains(&n) => Err(wrong(name, format!("expected {want}"))),
+            read => Ok(read),
+        }
+    }
+
+    /// One of these words.
+    pub fn word(&self, name: &str, words: &[&str]) -> Result<Option<&str>> {
+        match self.text(name) {
+            Some(text) if !words.contains(&text) => {
+                Err(wrong(name, format!("expected one of {}", words.join(", "))))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// The request's path and query with another `cursor`.
+    pub(crate) fn with_cursor(&self, cursor: &str) -> String {
+        let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
+        let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
+        pairs.retain(|pair| pair.split('=').next() != Some("cursor"));
+        let cursor = format!("cursor={cursor}");
+        pairs.push(&cursor);
+        format!("{path}?{}", pairs.join("&"))
+    }
+}
+
+pub(crate) fn wrong(name: &str, message: impl Into<String>) -> Error {
+    let message = message.into();
+    Error::new(Code::InvalidQuery, format!("{name}: {message}")).with_field(name, message)
+}
+
+/// The path's variable segments, decoded.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let read = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        let nothing = |rejection: PathRejection| {
+            Error::new(Code::RouteNotFound, format!("there is nothing at {}", parts.uri.path()))
+                .caused_by(rejection)
+        };
+        read.map(|axum::extract::Path(segments)| Self(segments)).map_err(nothing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn params(uri: &str) -> Result<Params> {
+        let (mut parts, ()) = http::Request::get(uri).body(()).unwrap().into_parts();
+        Params::from_request_parts(&mut parts, &()).now_or_never().unwrap()
+    }
+
+    #[test]
+    fn parameters_are_read_or_refused() {
+        let read = params("/v1/runs?session_id=x&limit=7&limit=9&status=&q=a%20b").unwrap();
+        assert_eq!(read.text("sessionId"), Some("x"));
+        assert_eq!(read.text("status"), None);
+        assert_eq!(read.text("q"), Some("a b"));
+        assert_eq!(read.integer("limit", 1..=100).unwrap(), Some(7));
+        assert_eq!(read.integer("limit", 8..=100).unwrap_err().code(), Code::InvalidQuery);
+        assert!(read.parsed::<lantern_types::RunId>("sessionId", "an id").is_err());
+        assert!(read.word("q", &["a", "b"]).is_err());
+        assert!(params("/v1/runs?agent=%00").is_err());
+        assert!(params("/v1/runs?limit=99999999999999999999").unwrap().integer("limit", 1..=5).is_err());
+    }
+
+    #[test]
+    fn a_cursor_replaces_the_one_before() {
+        let read = params("/v1/runs?agent=a%26b&cursor=old&limit=2").unwrap();
+        assert_eq!(read.with_cursor("new"), "/v1/runs?agent=a%26b&limit=2&cursor=new");
+        assert_eq!(params("/v1/runs").unwrap().with_cursor("new"), "/v1/runs?cursor=new");
+    }
+}

@@ -1,0 +1,86 @@
+//! What handlers answer with. The status is the type's, so that no handler names a number.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::problem::Error;
+
+/// 200 with JSON.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+/// 201 with JSON, and where the new thing is.
+#[derive(Debug)]
+pub struct Created<T> {
+    /// What was made.
+    pub body: T,
+    /// Its path.
+    pub location: String,
+}
+
+/// 204.
+#[derive(Debug)]
+pub struct NoContent;
+
+/// 503 in plain words, for load balancers.
+#[derive(Debug)]
+pub struct NotReady(pub &'static str);
+
+/// One of two answers.
+#[derive(Debug)]
+pub enum Either<A, B> {
+    /// The first.
+    A(A),
+    /// The second.
+    B(B),
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(bytes) => {
+                let mut response = Response::new(Body::from(bytes));
+                let json = HeaderValue::from_static("application/json");
+                response.headers_mut().insert(header::CONTENT_TYPE, json);
+                response
+            }
+            Err(error) => Error::internal(error).into_response(),
+        }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Created<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.body).into_response();
+        if response.status() == StatusCode::OK {
+            *response.status_mut() = StatusCode::CREATED;
+            if let Ok(location) = HeaderValue::from_str(&self.location) {
+                response.headers_mut().insert(header::LOCATION, location);
+            }
+        }
+        response
+    }
+}
+
+impl IntoResponse for NoContent {
+    fn into_response(self) -> Response {
+        StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl IntoResponse for NotReady {
+    fn into_response(self) -> Response {
+        (StatusCode::SERVICE_UNAVAILABLE, self.0).into_response()
+    }
+}
+
+impl<A: IntoResponse, B: IntoResponse> IntoResponse for Either<A, B> {
+    fn into_response(self) -> Response {
+        match self {
+            Self::A(a) => a.into_response(),
+            Self::B(b) => b.into_response(),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Routes as data: each names its method, its path and its action, and there is no other way to add one.
+//!
+//! Invariant: `get_route` and its like take only handlers whose first argument is a [`Permit`], so a route without an
+//! authorization does not compile. What is open to everybody says so with `public_route` and is listed in
+//! `golden/public-routes.txt`.
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::routing::{MethodFilter, MethodRouter, any, on};
+use lantern_policy::{Access, Act, Permit};
+
+/// Argument lists that begin with a permit, for handlers of one to five arguments. Sealed.
+pub trait Guarded: sealed::Sealed {
+    /// The action that the permit is for.
+    type Act: Act;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! guarded {
+    ($(($($argument:ident),*);)+) => {$(
+        impl<M, A: Act, $($argument),*> sealed::Sealed for (M, Permit<A>, $($argument,)*) {}
+        impl<M, A: Act, $($argument),*> Guarded for (M, Permit<A>, $($argument,)*) {
+            type Act = A;
+        }
+    )+};
+}
+
+guarded! {
+    ();
+    (T1);
+    (T1, T2);
+    (T1, T2, T3);
+    (T1, T2, T3, T4);
+}
+
+/// One method of one path.
+pub struct Route<S> {
+    method: &'static str,
+    path: &'static str,
+    action: Option<(&'static str, Access)>,
+    handler: MethodRouter<S>,
+}
+
+impl<S> Route<S> {
+    /// `GET`, or `ANY`.
+    pub const fn method(&self) -> &'static str {
+        self.method
+    }
+    /// `/v1/runs/{id}`.
+    pub const fn path(&self) -> &'static str {
+        self.path
+    }
+    /// The action's name and what it asks for; `None` for a public route.
+    pub const fn action(&self) -> Option<(&'static str, Access)> {
+        self.action
+    }
+}
+
+macro_rules! verbs {
+    ($($name:ident $public:ident $text:literal $filter:ident;)+) => {$(
+        #[doc = concat!("`", $text, " path` for those who hold the permit that `handler` takes.")]
+        pub fn $name<H, T, S>(path: &'static str, handler: H) -> Route<S>
+        where
+            H: Handler<T, S>,
+            T: Guarded + 'static,
+            S: Clone + Send + Sync + 'static,
+        {
+            let action = Some((T::Act::NAME, T::Act::ACCESS));
+            Route { method: $text, path, action, handler: on(MethodFilter::$filter, handler) }
+        }
+
+        #[doc = concat!("`", $text, " path` for everybody.")]
+        pub fn $public<H, T, S>(path: &'static str, handler: H) -> Route<S>
+        where
+            H: Handler<T, S>,
+            T: 'static,
+            S: Clone + Send + Sync + 'static,
+        {
+            Route { method: $text, path, action: None, handler: on(MethodFilter::$filter, handler) }
+        }
+    )+};
+}
+
+verbs! {
+    get_route public_get "GET" GET;
+    post_route public_post "POST" POST;
+    put_route public_put "PUT" PUT;
+    patch_route public_patch "PATCH" PATCH;
+    delete_route public_delete "DELETE" DELETE;
+}
+
+/// `path` with any method, for everybody.
+pub fn public_any<H, T, S>(path: &'static str, handler: H) -> Route<S>
+where
+    H: Handler<T, S>,
+    T: 'static,
+    S: Clone + Send + Sync + 'static,
+{
+    Route { method: "ANY", path, action: None, handler: any(handler) }
+}
+
+/// A router of these routes. Two routes of one method and path are a mistake that panics at start, in every test.
+pub fn mount<S: Clone + Send + Sync + 'static>(routes: Vec<Route<S>>) -> Router<S> {
+    routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler))
+}
+
+/// The table for `golden/routes.txt`: method, path and action, sorted by path.
+pub fn table<S>(routes: &[Route<S>]) -> String {
+    let mut lines: Vec<_> = routes.iter().collect();
+    lines.sort_by_key(|route| (route.path, route.method));
+    let line = |route: &&Route<S>| {
+        let action = route.action.map_or("public", |(name, _)| name);
+        format!("{:<6} {:<44} {action}\n", route.method, route.path)
+    };
+    lines.iter().map(line).collect()
+}

@@ -1,0 +1,195 @@
+//! Server-sent events: frames, where to resume, and a body that is paced by its reader.
+//!
+//! Invariant: the body is pulled. A frame is made when the client can take it, so a slow client costs no memory; one
+//! that takes nothing at all is cut by the connection (`serve.rs`). A quiet stream beats every 15 s, and every stream
+//! ends when the server stops. What the frames say is the caller's.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use lantern_net::Shutdown;
+use lantern_types::Dur;
+use lantern_types::edge::Clock;
+
+use crate::code::Code;
+use crate::problem::{Error, Result};
+use crate::query::{Params, wrong};
+
+const HEARTBEAT: Dur = Dur::from_secs(15);
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// Reverse proxies that buffer answers stop doing so for this one.
+const UNBUFFERED: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What a client resumes after; frames that are not stored have none.
+    pub id: Option<u64>,
+    /// Its kind.
+    pub event: Cow<'static, str>,
+    /// Its data.
+    pub data: String,
+}
+
+impl Frame {
+    fn encode(&self) -> Bytes {
+        let mut text = String::with_capacity(self.data.len() + 64);
+        if let Some(id) = self.id {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "id: {id}");
+        }
+        let _ = writeln!(text, "event: {}", self.event);
+        for line in self.data.split('\n') {
+            let _ = writeln!(text, "data: {line}");
+        }
+        text.push('\n');
+        text.into()
+    }
+}
+
+/// Where a client wants a stream to begin, and whether it should go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The first event it wants.
+    pub from_seq: u64,
+    /// Whether to wait for more after the stored ones.
+    pub live: bool,
+}
+
+impl Resume {
+    /// From the beginning, and on.
+    pub const START: Self = Self { from_seq: 1, live: true };
+
+    /// `Last-Event-ID: n` begins after n, `?from_seq=n` at n; the header wins, because a browser that reconnects
+    /// sends the old query with it. `?live=false` ends after the stored events.
+    pub fn of(headers: &HeaderMap, params: &Params) -> Result<Self> {
+        let asked = params.parsed::<u64>("fromSeq", "an event's seq")?;
+        let live = match params.word("live", &["true", "false", "1", "0"])? {
+            Some(word) => matches!(word, "true" | "1"),
+            None => true,
+        };
+        let from_seq = match headers.get(LAST_EVENT_ID) {
+            Some(value) => last_seen(value)?.saturating_add(1),
+            None => asked.unwrap_or(1),
+        };
+        if i64::try_from(from_seq).is_err() {
+            return Err(wrong("from_seq", "expected an event's seq"));
+        }
+        Ok(Self { from_seq, live })
+    }
+}
+
+fn last_seen(value: &HeaderValue) -> Result<u64> {
+    let text = value.to_str().unwrap_or("?").trim();
+    if text.is_empty() {
+        return Ok(0);
+    }
+    text.parse().map_err(|_| Error::new(Code::InvalidHeader, "Last-Event-ID: expected the id of an event"))
+}
+
+/// An answer that sends `frames` until they end, the client leaves, or the server stops.
+pub fn events(
+    frames: impl Stream<Item = Frame> + Send + 'static,
+    clock: Arc<dyn Clock>,
+    stop: Shutdown,
+) -> Response {
+    let feed = Feed { frames: Box::pin(frames), clock, stop };
+    let chunks = stream::unfold(feed, |mut feed| async move {
+        let chunk = feed.next().await?;
+        Some((Ok::<_, Infallible>(chunk), feed))
+    });
+    let mut response = Body::from_stream(chunks).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(UNBUFFERED.0, UNBUFFERED.1);
+    response
+}
+
+struct Feed {
+    frames: Pin<Box<dyn Stream<Item = Frame> + Send>>,
+    clock: Arc<dyn Clock>,
+    stop: Shutdown,
+}
+
+impl Feed {
+    async fn next(&mut self) -> Option<Bytes> {
+        tokio::select! {
+            biased;
+            () = self.stop.requested() => None,
+            frame = self.frames.next() => Some(frame?.encode()),
+            () = self.clock.sleep(HEARTBEAT) => Some(Bytes::from_static(b": heartbeat\n\n")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt as _;
+    use lantern_net::RealClock;
+
+    fn frame(id: u64) -> Frame {
+        Frame { id: Some(id), event: "step_started".into(), data: format!("{{\"seq\":{id}}}") }
+    }
+
+    async fn next(body: &mut Body) -> Option<String> {
+        let frame = body.frame().await?.unwrap();
+        Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_then_heartbeats_then_the_end_at_shutdown() {
+        let (clock, stop) = (Arc::new(RealClock::new()), Shutdown::new());
+        let frames = stream::iter([frame(7)]).chain(stream::pending());
+        let mut body = events(frames, clock, stop.clone()).into_body();
+        assert_eq!(next(&mut body).await.unwrap(), "id: 7\nevent: step_started\ndata: {\"seq\":7}\n\n");
+        assert_eq!(next(&mut body).await.unwrap(), ": heartbeat\n\n");
+        assert_eq!(next(&mut body).await.unwrap(), ": heartbeat\n\n");
+        stop.request();
+        assert_eq!(next(&mut body).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_its_frames() {
+        let frames = stream::iter([Frame { id: None, event: "end".into(), data: "a\nb".into() }]);
+        let mut body = events(frames, Arc::new(RealClock::new()), Shutdown::new()).into_body();
+        assert_eq!(next(&mut body).await.unwrap(), "event: end\ndata: a\ndata: b\n\n");
+        assert_eq!(next(&mut body).await, None);
+    }
+
+    #[test]
+    fn a_client_resumes_where_it_says() {
+        use axum::extract::FromRequestParts as _;
+        use futures_util::FutureExt as _;
+        let resume = |uri: &str, last: Option<&'static str>| {
+            let (mut parts, ()) = http::Request::get(uri).body(()).unwrap().into_parts();
+            let params = Params::from_request_parts(&mut parts, &()).now_or_never().unwrap().unwrap();
+            let mut headers = HeaderMap::new();
+            headers.extend(last.map(|last| (LAST_EVENT_ID, HeaderValue::from_static(last))));
+            Resume::of(&headers, &params).ok().map(|resume| (resume.from_seq, resume.live))
+        };
+        for (uri, last, want) in [
+            ("/e", None, Some((1, true))),
+            ("/e?from_seq=5", None, Some((5, true))),
+            ("/e?fromSeq=5&live=false", None, Some((5, false))),
+            ("/e?from_seq=5", Some("9"), Some((10, true))),
+            ("/e", Some(""), Some((1, true))),
+            ("/e", Some("x"), None),
+            ("/e?from_seq=-1", None, None),
+            ("/e?from_seq=18446744073709551615", None, None),
+            ("/e?live=maybe", None, None),
+        ] {
+            assert_eq!(resume(uri, last), want, "{uri} {last:?}");
+        }
+    }
+}

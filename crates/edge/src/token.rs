@@ -1,0 +1,214 @@
+//! Session tokens: JWTs signed with Ed25519 under a key derived from the instance key.
+//!
+//! Invariant: a token is good only when signature, algorithm, type, issuer, audience and both times are. The
+//! algorithm is fixed here and never taken from the token. Time comes from the caller, not from the library.
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use lantern_policy::{Actor, Principal, Role};
+use lantern_store::Keys;
+use lantern_types::{At, Dur, TenantId, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::problem::Error;
+
+const ISSUER: &str = "lantern";
+const AUDIENCE: &str = "lantern-api";
+const ACCESS: &str = "access";
+/// How long a token is good.
+const LIFE: Dur = Dur::from_secs(60 * 60);
+/// By how much the clocks of two servers of one installation may differ.
+const LEEWAY: Dur = Dur::from_secs(60);
+/// A longer one was not issued here, and is not worth checking.
+const BYTES_MAX: usize = 4_096;
+/// An Ed25519 seed becomes a PKCS#8 v1 key by this prefix (RFC 8410).
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+/// A person who signs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Their tenant.
+    pub tenant: TenantId,
+    /// Their row.
+    pub id: UserId,
+    /// Their address.
+    pub email: String,
+    /// Their name.
+    pub name: String,
+    /// Their role.
+    pub role: Role,
+}
+
+/// Issues tokens and reads them back.
+pub struct Tokens {
+    sign: EncodingKey,
+    verify: DecodingKey,
+    rules: Validation,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    iat: i64,
+    exp: i64,
+    iss: String,
+    aud: String,
+    typ: String,
+    tenant_id: String,
+    email: String,
+    name: String,
+    role: String,
+}
+
+impl Tokens {
+    /// Tokens of this instance: every process with the same key reads them.
+    pub fn new(keys: &Keys) -> Result<Self, lantern_store::Error> {
+        let seed = keys.derive("token-signing")?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed.expose())
+            .map_err(|_| lantern_store::Error::Misuse("the token key is not an Ed25519 seed".to_owned()))?;
+        let pkcs8 = [PKCS8_PREFIX.as_slice(), seed.expose().as_slice()].concat();
+        let mut rules = Validation::new(Algorithm::EdDSA);
+        rules.set_issuer(&[ISSUER]);
+        rules.set_audience(&[AUDIENCE]);
+        rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // The library asks the machine's clock; `read` asks ours.
+        rules.validate_exp = false;
+        Ok(Self {
+            sign: EncodingKey::from_ed_der(&pkcs8),
+            verify: DecodingKey::from_ed_der(pair.public_key().as_ref()),
+            rules,
+        })
+    }
+
+    /// A token for this person, good for an hour.
+    pub fn issue(&self, person: &Person, now: At) -> Result<String, Error> {
+        let claims = Claims {
+            sub: person.id.to_string(),
+            iat: now.seconds(),
+            exp: (now + LIFE).seconds(),
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            typ: ACCESS.to_owned(),
+            tenant_id: person.tenant.to_string(),
+            email: person.email.clone(),
+            name: person.name.clone(),
+            role: person.role.as_str().to_owned(),
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &self.sign).map_err(Error::internal)
+    }
+
+    /// Whom a token speaks for; `None` when it is not a good one, for whatever reason.
+    pub(crate) fn read(&self, token: &str, now: At) -> Option<Actor> {
+        if token.len() > BYTES_MAX {
+            return None;
+        }
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.verify, &self.rules).ok()?.claims;
+        let issued = At::from_micros(claims.iat.checked_mul(1_000_000)?);
+        let in_time = claims.exp > now.seconds() && issued <= now + LEEWAY;
+        let (id, tenant) = (claims.sub.parse().ok()?, claims.tenant_id.parse().ok()?);
+        let role = Role::parse(&claims.role)?;
+        let principal = Principal::User { id, email: claims.email, name: claims.name, role };
+        (in_time && claims.typ == ACCESS).then_some(Actor { tenant, principal })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lantern_types::edge::IdGen;
+    use lantern_types::{DEV_TENANT, DEV_USER};
+
+    struct Fixed(u8);
+
+    impl IdGen for Fixed {
+        fn uuid(&self) -> uuid::Uuid {
+            uuid::Uuid::from_u128(u128::from(self.0))
+        }
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(self.0);
+        }
+    }
+
+    fn tokens(key: u8) -> Tokens {
+        Tokens::new(&Keys::from_ids(&Fixed(key))).unwrap()
+    }
+
+    fn person() -> Person {
+        let (email, name) = ("ada@example.com".to_owned(), "Ada".to_owned());
+        Person { tenant: DEV_TENANT, id: DEV_USER, email, name, role: Role::Member }
+    }
+
+    const NOW: At = At::from_micros(1_800_000_000_000_000);
+
+    #[test]
+    fn a_token_is_read_back_for_an_hour() {
+        let tokens = tokens(1);
+        let token = tokens.issue(&person(), NOW).unwrap();
+        let actor = tokens.read(&token, NOW + Dur::from_secs(3_599)).unwrap();
+        assert_eq!(actor.tenant, DEV_TENANT);
+        assert!(matches!(actor.principal, Principal::User { role: Role::Member, .. }));
+        assert_eq!(tokens.read(&token, NOW + Dur::from_secs(3_600)), None);
+        assert_eq!(tokens.read(&token, NOW - Dur::from_secs(61)), None);
+        assert!(tokens.read(&token, NOW - Dur::from_secs(60)).is_some());
+    }
+
+    #[test]
+    fn nothing_but_our_own_access_tokens_is_read() {
+        let ours = tokens(1);
+        let claims = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut claims = serde_json::json!({
+                "sub": DEV_USER, "iat": NOW.seconds(), "exp": NOW.seconds() + 60, "iss": "lantern",
+                "aud": "lantern-api", "typ": "access", "tenant_id": DEV_TENANT, "email": "", "name": "",
+                "role": "owner",
+            });
+            change(&mut claims);
+            claims
+        };
+        let signed =
+            |claims| jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &ours.sign).unwrap();
+        assert!(ours.read(&signed(claims(&|_| ())), NOW).is_some());
+        for (key, value) in [
+            ("iss", "other"),
+            ("aud", "lantern-data-plane"),
+            ("typ", "refresh"),
+            ("tenant_id", "x"),
+            ("sub", ""),
+            ("role", "root"),
+            ("role", ""),
+            ("exp", "soon"),
+        ] {
+            assert_eq!(ours.read(&signed(claims(&|c| c[key] = value.into())), NOW), None, "{key}={value}");
+        }
+        for key in ["iss", "aud", "typ", "tenant_id", "sub", "role", "exp", "iat"] {
+            let without = claims(&|c| drop(c.as_object_mut().unwrap().remove(key)));
+            assert_eq!(ours.read(&signed(without), NOW), None, "without {key}");
+        }
+        for absurd in [i64::MAX, i64::MIN] {
+            assert_eq!(ours.read(&signed(claims(&|c| c["iat"] = absurd.into())), NOW), None);
+        }
+        let foreign = tokens(2).issue(&person(), NOW).unwrap();
+        assert_eq!(ours.read(&foreign, NOW), None);
+    }
+
+    #[test]
+    fn the_algorithm_is_not_the_tokens_to_choose() {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+        let ours = tokens(1);
+        let good = ours.issue(&person(), NOW).unwrap();
+        let payload = good.split('.').nth(1).unwrap();
+        let none = format!("{}.{payload}.", B64.encode(r#"{"alg":"none","typ":"JWT"}"#));
+        // The classic confusion: the public key as the secret of a symmetric signature.
+        let public = ours.verify.try_get_as_bytes().unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&B64.decode(payload).unwrap()).unwrap();
+        let symmetric =
+            jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(public))
+                .unwrap();
+        let cut = good[..good.len() - 2].to_owned();
+        let huge = "a".repeat(1 << 20);
+        for bad in [none, symmetric, cut, huge, String::new(), "a.b.c".to_owned(), "..".to_owned()] {
+            assert_eq!(ours.read(&bad, NOW), None);
+        }
+    }
+}

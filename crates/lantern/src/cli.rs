@@ -1,0 +1,197 @@
+//! The command line: what can be said, and who does it.
+//!
+//! Invariant: a client command talks to a server over its HTTP API and to nothing else, so it works the same on the
+//! same machine and from across the world. Commands that are the server (`dev`, `serve`, `migrate`) are variants of
+//! [`Command`] beside [`Command::Client`], and `main` runs them.
+
+mod agents;
+mod api;
+mod console;
+mod doctor;
+mod failure;
+mod follow;
+mod format;
+mod input;
+mod login;
+mod runs;
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use api::Api;
+use console::{Console, Format};
+use failure::{Exit, Failure};
+
+use crate::server;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+    0  it worked; a followed run succeeded
+    1  the command failed; a followed run failed
+    2  the command line or the input makes no sense
+    3  not logged in, or not allowed
+    4  there is no such agent, run or step
+    5  the server cannot be reached
+    6  the run that was followed was cancelled
+  130  interrupted (a run that was followed goes on)
+
+Environment:
+  LANTERN_API_URL      the server, like --api-url
+  LANTERN_API_KEY      an API key, like --api-key
+  LANTERN_API_TOKEN    a session token; an API key wins over it
+  LANTERN_CREDENTIALS  the file that `login` writes [default: ~/.lantern/credentials.json]
+  NO_COLOR             set to anything: no colour
+
+Without a key or token in the environment, the login that was saved for this server is used.";
+
+/// Run AI agents that survive, stay within their budget, and can be checked afterwards.
+#[derive(Debug, Parser)]
+#[command(name = "lantern", version, after_help = AFTER_HELP, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Globals {
+    /// The server [env: LANTERN_API_URL] [default: http://127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    pub(crate) api_url: Option<String>,
+    /// An API key, in place of a login [env: LANTERN_API_KEY]
+    #[arg(long, global = true, value_name = "KEY", help_heading = "Global options")]
+    pub(crate) api_key: Option<String>,
+    /// An answer for people or for programs
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "text|json",
+        help_heading = "Global options"
+    )]
+    pub(crate) output: Format,
+}
+
+impl Globals {
+    /// Whether the answer is for programs.
+    pub(crate) fn json(&self) -> bool {
+        self.output == Format::Json
+    }
+}
+
+/// Everything that `lantern` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start everything in one process on this machine: no account, no other service
+    Dev(server::DevArgs),
+    /// Run a server for real: PostgreSQL or the embedded database, configured by file and environment
+    Serve(server::ServeArgs),
+    /// Bring a PostgreSQL database up to date
+    Migrate(server::MigrateArgs),
+    /// What is asked of a server.
+    #[command(flatten)]
+    Client(Verb),
+}
+
+/// What is asked of a server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Log in and remember it
+    Login(login::LoginArgs),
+    /// Show who you are to the server
+    Whoami,
+    /// Forget the saved login
+    Logout,
+    /// Create, show and remove agents
+    #[command(subcommand, visible_alias = "agent")]
+    Agents(agents::Verb),
+    /// Start runs, look at them and steer them
+    #[command(subcommand, visible_alias = "run")]
+    Runs(runs::Verb),
+    /// Show what happened in a run
+    Logs(runs::LogsArgs),
+    /// Check that the server, the login and the model work
+    #[command(
+        after_help = "The last check runs a small agent once, then removes the run and archives the agent."
+    )]
+    Doctor,
+    /// Write a completion script for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+/// Does what was asked, and says on standard error why it could not.
+pub(crate) fn run(globals: &Globals, verb: Verb) -> ExitCode {
+    let console = Console::new(globals.output);
+    match start(globals, &console, verb) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            console.fail(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+/// One thread is enough for a client: it waits for one server.
+fn start(globals: &Globals, console: &Console, verb: Verb) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
+    runtime.block_on(perform(globals, console, verb))
+}
+
+async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Completions { shell } => return completions(console, shell),
+        Verb::Logout => return login::logout(console),
+        Verb::Login(args) => login::login(console, globals, args).await?,
+        Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,
+        Verb::Whoami => login::whoami(console, &Api::open(globals)?).await?,
+        Verb::Agents(verb) => Box::pin(agents::run(console, &Api::open(globals)?, verb)).await?,
+        Verb::Runs(verb) => return Box::pin(runs::run(console, &Api::open(globals)?, verb)).await,
+        Verb::Logs(args) => return Box::pin(runs::logs(console, &Api::open(globals)?, &args)).await,
+    }
+    Ok(Exit::Ok)
+}
+
+fn completions(console: &Console, shell: Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "lantern", &mut script);
+    console.raw(&script)?;
+    Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn old_names_still_work() {
+        for line in [
+            vec!["lantern", "run", "list"],
+            vec!["lantern", "agent", "get", "digest"],
+            vec!["lantern", "runs", "create", "--agent", "digest", "--stream"],
+            vec!["lantern", "logs", "018f0000-0000-7000-8000-000000000001", "-f", "-o", "json"],
+        ] {
+            assert!(Cli::try_parse_from(&line).is_ok(), "{line:?}");
+        }
+    }
+}

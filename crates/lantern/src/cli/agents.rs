@@ -1,0 +1,276 @@
+//! `lantern agents`: create, get, list, delete and versions.
+//!
+//! Invariant: what a manifest may say is the server's to decide; here it is only put together from a file and flags,
+//! and fields that the server does not know are named instead of lost.
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use crate::cli::api::{Api, Call, encode};
+use crate::cli::console::{Console, fields};
+use crate::cli::failure::Failure;
+use crate::cli::format::{number, text, time};
+use crate::cli::input;
+use crate::cli::runs::confirmed;
+
+/// What can be done with agents.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Create an agent, or give it a new version
+    #[command(after_help = "Flags win over the file. An agent that exists gets the fields that are given \
+                            and keeps the others.")]
+    Create(CreateArgs),
+    /// Show one agent
+    Get {
+        /// The agent's name
+        name: String,
+    },
+    /// List agents, the newest first
+    List {
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Archive an agent; its runs stay
+    Delete {
+        /// The agent's name
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        force: bool,
+    },
+    /// List the versions of an agent, the newest first
+    Versions {
+        /// The agent's name
+        name: String,
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+}
+
+/// Flags of `lantern agents create`.
+#[derive(Debug, Default, Args)]
+pub(crate) struct CreateArgs {
+    /// A JSON file with the agent's fields, as in examples/digest/agent.json
+    #[arg(long, value_name = "FILE")]
+    file: Option<String>,
+    /// The agent's name: lower-case letters, digits and hyphens
+    #[arg(long, required_unless_present = "file")]
+    name: Option<String>,
+    /// What the agent is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// A label; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// A model, or what it must be able to do (auto, chat-small, …)
+    #[arg(long)]
+    model: Option<String>,
+    /// The instructions: text, @file, or @- for standard input
+    #[arg(long, value_name = "TEXT|@FILE")]
+    system: Option<String>,
+    /// A tool that the agent may call; may be repeated
+    #[arg(long = "tool", value_name = "NAME")]
+    tools: Vec<String>,
+    /// How many model calls one run may make
+    #[arg(long, value_name = "N")]
+    max_turns: Option<u32>,
+}
+
+/// Does what was asked.
+pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Create(args) => create(console, api, &args).await,
+        Verb::Get { name } => {
+            let agent = api.fetch(Call::get(path(&name))).await?;
+            console.answer(&agent, || describe(&agent))
+        }
+        Verb::List { limit } => list(console, api, limit).await,
+        Verb::Delete { name, force } => {
+            confirmed(console, force, &format!("archive the agent {name}"))?;
+            api.send(Call::delete(path(&name))).await?;
+            console
+                .answer(&json!({ "name": name, "archived": true }), || format!("archived the agent {name}"))
+        }
+        Verb::Versions { name, limit } => versions(console, api, &name, limit).await,
+    }
+}
+
+async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<(), Failure> {
+    let mut agent = match &args.file {
+        Some(file) => from_file(file)?,
+        None => Map::new(),
+    };
+    let system = match &args.system {
+        Some(argument) => {
+            let read = input::read(argument, std::io::stdin())?;
+            read.note.iter().for_each(|note| console.warn(note));
+            Some(read.text)
+        }
+        None => None,
+    };
+    overlay(&mut agent, args, system);
+    let reply = api.send(Call::post("/v1/agents", Value::Object(agent))).await?;
+    if !reply.ignored.is_empty() {
+        console.warn(&format!("the server does not know these fields: {}", reply.ignored.join(", ")));
+    }
+    let agent = reply.body;
+    console.answer(&agent, || {
+        let version = match number(&agent, "version") {
+            0 => String::new(),
+            n => format!(", version {n}"),
+        };
+        format!("saved the agent {}{version}", text(&agent, "name"))
+    })?;
+    if !console.json() {
+        console.note(&format!(
+            "run it: lantern runs create --agent {} --input @FILE --follow",
+            text(&agent, "name")
+        ));
+    }
+    Ok(())
+}
+
+async fn list(console: &Console, api: &Api, limit: u32) -> Result<(), Failure> {
+    let (agents, more) = api.list("/v1/agents", limit).await?;
+    if console.json() {
+        console.value(&Value::Array(agents))?;
+    } else if agents.is_empty() {
+        console.note("no agents yet: create one with `lantern agents create`");
+    } else {
+        let row = |agent: &Value| {
+            let column = |name: &str| text(agent, name).to_owned();
+            vec![column("name"), column("id"), column("description"), time(text(agent, "createdAt"))]
+        };
+        console.table(&["NAME", "ID", "DESCRIPTION", "CREATED"], agents.iter().map(row).collect())?;
+    }
+    console.more(more, limit);
+    Ok(())
+}
+
+async fn versions(console: &Console, api: &Api, name: &str, limit: u32) -> Result<(), Failure> {
+    let (versions, more) = api.list(&format!("{}/versions", path(name)), limit).await?;
+    if console.json() {
+        console.value(&Value::Array(versions))?;
+    } else {
+        let row = |version: &Value| {
+            let number = version.get("version").map(ToString::to_string).unwrap_or_default();
+            let column = |name: &str| text(version, name).to_owned();
+            vec![number, column("id"), column("digest"), time(text(version, "createdAt"))]
+        };
+        console.table(&["VERSION", "ID", "DIGEST", "CREATED"], versions.iter().map(row).collect())?;
+    }
+    console.more(more, limit);
+    Ok(())
+}
+
+fn path(name: &str) -> String {
+    format!("/v1/agents/{}", encode(name))
+}
+
+fn from_file(file: &str) -> Result<Map<String, Value>, Failure> {
+    let yaml = Path::new(file)
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"));
+    if yaml {
+        return Err(Failure::usage(format!("{file} is YAML; agent files are JSON")));
+    }
+    let read = input::read(&format!("@{file}"), std::io::empty())?;
+    match serde_json::from_str(&read.text) {
+        Ok(Value::Object(agent)) => Ok(agent),
+        Ok(_) => Err(Failure::usage(format!("{file} must hold one JSON object with the agent's fields"))),
+        Err(error) => Err(Failure::usage(format!("{file} is not JSON: {error}"))),
+    }
+}
+
+/// Puts the flags over what the file says.
+fn overlay(agent: &mut Map<String, Value>, args: &CreateArgs, system: Option<String>) {
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            agent.insert(name.to_owned(), value);
+        }
+    };
+    set("name", args.name.clone().map(Value::from));
+    set("description", args.description.clone().map(Value::from));
+    set("model", args.model.clone().map(Value::from));
+    set("systemPrompt", system.map(Value::from));
+    set("tools", (!args.tools.is_empty()).then(|| json!(args.tools)));
+    set("maxTurns", args.max_turns.map(Value::from));
+    let labels: Map<String, Value> =
+        args.labels.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+    set("labels", (!labels.is_empty()).then_some(Value::Object(labels)));
+}
+
+fn describe(agent: &Value) -> String {
+    let column = |name: &str| text(agent, name).to_owned();
+    let whole = |name: &str| agent.get(name).filter(|value| value.is_number()).map(ToString::to_string);
+    let tools = agent.get("tools").and_then(Value::as_array).into_iter().flatten();
+    let tools: Vec<&str> = tools.map(|tool| tool.as_str().unwrap_or_else(|| text(tool, "name"))).collect();
+    let labels = agent.get("labels").and_then(Value::as_object).into_iter().flatten();
+    let labels: Vec<String> =
+        labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    fields(&[
+        ("name", column("name")),
+        ("id", column("id")),
+        ("description", column("description")),
+        ("status", column("status")),
+        ("version", whole("version").unwrap_or_default()),
+        ("digest", column("digest")),
+        ("model", column("model")),
+        ("tools", tools.join(", ")),
+        ("max turns", whole("maxTurns").unwrap_or_default()),
+        ("labels", labels.join(", ")),
+        ("instructions", column("systemPrompt")),
+        ("created", time(text(agent, "createdAt"))),
+        ("updated", time(text(agent, "updatedAt"))),
+    ])
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let mut agent = Map::new();
+        agent.insert("name".into(), json!("a"));
+        agent.insert("model".into(), json!("auto"));
+        agent.insert("outputSchema".into(), json!({ "type": "object" }));
+        let args = CreateArgs {
+            name: Some("b".into()),
+            tools: vec!["calc".into()],
+            labels: vec![("team".into(), "x".into())],
+            max_turns: Some(3),
+            ..CreateArgs::default()
+        };
+        overlay(&mut agent, &args, Some("Be brief.".into()));
+        let want = json!({ "name": "b", "model": "auto", "outputSchema": { "type": "object" }, "tools": ["calc"],
+            "labels": { "team": "x" }, "maxTurns": 3, "systemPrompt": "Be brief." });
+        assert_eq!(Value::Object(agent), want);
+    }
+
+    #[test]
+    fn labels_have_a_key() {
+        assert_eq!(label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert!(label("a").is_err() && label("=b").is_err());
+    }
+
+    #[test]
+    fn an_agent_is_described() {
+        let agent = json!({ "name": "digest", "version": 2, "tools": ["calc", { "name": "http.fetch" }],
+            "labels": { "team": "x" }, "maxTurns": 20, "description": null });
+        let want =
+            "name       digest\nversion    2\ntools      calc, http.fetch\nmax turns  20\nlabels     team=x";
+        assert_eq!(describe(&agent), want);
+    }
+}

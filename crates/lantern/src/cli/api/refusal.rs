@@ -1,0 +1,179 @@
+//! Refusals and missing answers, as failures that say what to do next.
+//!
+//! Invariant: the exit code depends on the status and the code alone, never on the words of a message.
+
+use lantern_net::http::{Response, StatusCode, header};
+use serde_json::Value;
+
+use crate::cli::api::{Auth, Base};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::format::{line, text};
+use crate::env;
+
+/// More of an error page than this helps nobody.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// Reads an answer whose status is not a success.
+pub(crate) async fn read(mut response: Response, auth: &Auth) -> Failure {
+    let status = response.status();
+    let wait = response.header(&header::RETRY_AFTER).and_then(|value| value.parse::<u64>().ok());
+    let body = response.up_to(BODY_BYTES_MAX).await.map(|(body, _)| body).unwrap_or_default();
+    explain(status, wait, &body, auth)
+}
+
+/// No answer at all.
+pub(crate) fn unreached(base: &Base, error: &lantern_net::Error) -> Failure {
+    use lantern_net::Error;
+    let at = base.as_str();
+    match error {
+        Error::Unreachable { reason, .. } => {
+            passing(format!("cannot reach {at}: {reason}")).hint(start(base))
+        }
+        Error::Timeout { awaited, after, .. } => {
+            passing(format!("{at} sent no {awaited} within {} s", after.millis() / 1_000))
+                .hint("the server may be busy; look at its log")
+        }
+        Error::Interrupted { reason, .. } => passing(format!("the connection to {at} broke: {reason}"))
+            .hint("the server may have acted on the request all the same: look before you repeat it"),
+        Error::Denied(denial) => Failure::new(Exit::Unreachable, denial.to_string())
+            .hint(format!("name a host that can be connected to in --api-url or {}", env::API_URL)),
+        Error::Invalid(_) | Error::TooLarge { .. } | Error::Setup(_) => {
+            Failure::new(Exit::Failed, error.to_string())
+        }
+    }
+}
+
+fn passing(message: String) -> Failure {
+    Failure { passing: true, ..Failure::new(Exit::Unreachable, message) }
+}
+
+fn start(base: &Base) -> String {
+    if base.is_loopback() {
+        "is the server running? start it with `lantern dev`".to_owned()
+    } else {
+        format!("check --api-url or {}, and that the server is running", env::API_URL)
+    }
+}
+
+fn explain(status: StatusCode, wait: Option<u64>, body: &[u8], auth: &Auth) -> Failure {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let code = Some(text(&body, "code")).filter(|code| !code.is_empty());
+    let mut message = line(text(&body, "error"));
+    if message.is_empty() {
+        message = format!("the server answered {status}");
+    }
+    let exit = match status.as_u16() {
+        401 | 403 => Exit::Forbidden,
+        404 => Exit::NotFound,
+        _ => Exit::Failed,
+    };
+    let mut failure = Failure::new(exit, message);
+    failure.code = code.map(str::to_owned);
+    failure.details = details(&body);
+    failure.passing = matches!(status.as_u16(), 408 | 429 | 500..);
+    failure.hint = advice(status, code.unwrap_or_default(), wait, &body, auth);
+    failure
+}
+
+/// One line for each field that is wrong.
+fn details(body: &Value) -> Vec<String> {
+    let fields = body.get("fields").and_then(Value::as_array).into_iter().flatten();
+    fields.map(|field| format!("{}: {}", text(field, "path"), text(field, "message"))).collect()
+}
+
+fn advice(status: StatusCode, code: &str, wait: Option<u64>, body: &Value, auth: &Auth) -> Option<String> {
+    let scope = text(body, "required_scope");
+    let known = match code {
+        "agent_not_found" => Some("see what there is with `lantern agents list`".to_owned()),
+        "run_not_found" => Some("see what there is with `lantern runs list`".to_owned()),
+        "agent_archived" => Some("an archived agent stays archived: choose another name".to_owned()),
+        "run_not_finished" => Some("cancel it first with `lantern runs cancel`".to_owned()),
+        "run_finished" => {
+            Some("a run that is over does not change; see it with `lantern runs get`".to_owned())
+        }
+        "route_not_found" => {
+            Some(format!("is this a Lantern server of this version? check {}", env::API_URL))
+        }
+        "scope_missing" if !scope.is_empty() => Some(format!("use an API key with the scope `{scope}`")),
+        _ => None,
+    };
+    known.or_else(|| match status.as_u16() {
+        401 => Some(match auth {
+            Auth::None(_) => "check the email and the password".to_owned(),
+            Auth::Login(_) => "the login has expired: run `lantern login`".to_owned(),
+            Auth::Given(source, _) => format!("the server does not accept {source}: check it, or unset it"),
+        }),
+        403 => Some("ask an admin of the tenant".to_owned()),
+        429 => Some(match wait {
+            Some(seconds) => format!("try again in {seconds} s"),
+            None => "try again later".to_owned(),
+        }),
+        500.. => Some(match text(body, "requestId") {
+            "" => "look at the server's log".to_owned(),
+            id => format!("look at the server's log for the request {}", line(id)),
+        }),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lantern_types::{Dur, Secret};
+    use serde_json::json;
+
+    fn explained(status: u16, body: &Value) -> Failure {
+        let auth = Auth::Login(Secret::new("t".to_owned()));
+        explain(StatusCode::from_u16(status).unwrap(), Some(7), body.to_string().as_bytes(), &auth)
+    }
+
+    #[test]
+    fn statuses_become_exit_codes_and_advice() {
+        for (status, code, exit, advice) in [
+            (400, "invalid_body", Exit::Failed, ""),
+            (401, "unauthorized", Exit::Forbidden, "run `lantern login`"),
+            (403, "role_missing", Exit::Forbidden, "ask an admin"),
+            (404, "run_not_found", Exit::NotFound, "`lantern runs list`"),
+            (404, "agent_not_found", Exit::NotFound, "`lantern agents list`"),
+            (409, "run_not_finished", Exit::Failed, "`lantern runs cancel`"),
+            (429, "rate_limited", Exit::Failed, "try again in 7 s"),
+            (503, "unavailable", Exit::Failed, "request r-1"),
+        ] {
+            let failure = explained(status, &json!({ "error": "no", "code": code, "requestId": "r-1" }));
+            assert_eq!((failure.exit, failure.message.as_str()), (exit, "no"), "{status}");
+            assert!(failure.hint.unwrap_or_default().contains(advice), "{status}");
+            assert_eq!(failure.passing, status >= 429, "{status}");
+        }
+    }
+
+    #[test]
+    fn wrong_fields_and_scopes_are_named() {
+        let body = json!({ "error": "no", "code": "scope_missing", "required_scope": "write",
+            "fields": [{ "path": "tools[0]", "message": "no such tool" }] });
+        let failure = explained(403, &body);
+        assert_eq!(failure.details, ["tools[0]: no such tool"]);
+        assert_eq!(failure.hint.unwrap(), "use an API key with the scope `write`");
+    }
+
+    #[test]
+    fn pages_that_are_no_json_are_survived() {
+        let failure = explain(StatusCode::BAD_GATEWAY, None, b"<html>", &Auth::None(None));
+        assert_eq!(failure.message, "the server answered 502 Bad Gateway");
+    }
+
+    #[test]
+    fn a_local_server_that_is_not_there_can_be_started() {
+        let error = lantern_net::Error::Unreachable { host: "h".into(), reason: "refused".into() };
+        let hint = |url: &str| unreached(&Base::parse(url).unwrap(), &error).hint.unwrap();
+        assert!(hint("http://localhost:1").contains("lantern dev"));
+        assert!(hint("http://lantern.example.com").contains("LANTERN_API_URL"));
+        let slow = lantern_net::Error::Timeout {
+            host: "h".into(),
+            awaited: lantern_net::http::Awaited::FirstByte,
+            after: Dur::from_secs(20),
+        };
+        let failure = unreached(&Base::parse("http://localhost:1").unwrap(), &slow);
+        assert_eq!(failure.message, "http://localhost:1 sent no reply within 20 s");
+        assert!(failure.passing);
+    }
+}

@@ -1,0 +1,252 @@
+//! What the user sees: answers on standard output, everything else on standard error.
+//!
+//! Invariant: with `--output json` standard output holds JSON and nothing else. Colour and movement are used only on
+//! a terminal. Knows nothing of servers or runs.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::{Value, json};
+
+use crate::cli::failure::Failure;
+use crate::cli::format;
+use crate::env;
+
+/// The form of a command's answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// How a piece of text stands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// Not at all.
+    Plain,
+    /// Less than the rest.
+    Dim,
+    /// More than the rest.
+    Bold,
+    /// It went well.
+    Good,
+    /// It went badly.
+    Bad,
+    /// Somebody should look.
+    Warn,
+}
+
+/// Whether styles become colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Paint(pub(crate) bool);
+
+impl Paint {
+    /// `text` in `style`, or just `text`.
+    pub(crate) fn apply(self, style: Style, text: &str) -> String {
+        let code = match style {
+            Style::Dim => "2",
+            Style::Bold => "1",
+            Style::Good => "32",
+            Style::Bad => "31",
+            Style::Warn => "33",
+            Style::Plain => "",
+        };
+        if !self.0 || code.is_empty() || text.is_empty() {
+            return text.to_owned();
+        }
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+}
+
+/// The two streams, and what they can show.
+#[derive(Debug)]
+pub(crate) struct Console {
+    out: io::Stdout,
+    err: io::Stderr,
+    /// The form that was asked for.
+    pub(crate) format: Format,
+    /// Colours on standard output.
+    pub(crate) paint: Paint,
+    /// Standard output is a terminal: what goes there must not drive it.
+    pub(crate) terminal: bool,
+    /// Standard output is a terminal whose lines can be redrawn.
+    pub(crate) live: bool,
+    errors: Paint,
+    interactive: bool,
+}
+
+impl Console {
+    /// Looks at the streams and the environment once.
+    pub(crate) fn new(format: Format) -> Self {
+        let dumb = env::get(env::TERM).is_none_or(|term| term == "dumb");
+        let colour = !dumb && env::get(env::NO_COLOR).is_none();
+        let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        Self {
+            out: io::stdout(),
+            err: io::stderr(),
+            format,
+            paint: Paint(out && colour && format == Format::Text),
+            terminal: out,
+            live: out && !dumb && format == Format::Text,
+            errors: Paint(err && colour),
+            interactive: err && io::stdin().is_terminal(),
+        }
+    }
+
+    /// Whether somebody can be asked.
+    pub(crate) const fn interactive(&self) -> bool {
+        self.interactive
+    }
+
+    /// Whether programs read the answer.
+    pub(crate) fn json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Writes one line, or several, to standard output.
+    pub(crate) fn say(&self, text: &str) -> Result<(), Failure> {
+        let mut out = self.out.lock();
+        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    }
+
+    /// Writes bytes to standard output as they are.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut out = self.out.lock();
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    }
+
+    /// Writes JSON, indented by two spaces.
+    pub(crate) fn value(&self, value: &Value) -> Result<(), Failure> {
+        self.say(&format!("{value:#}"))
+    }
+
+    /// Answers with `value` to programs, and with `text` to people.
+    pub(crate) fn answer(&self, value: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.json() { self.value(value) } else { self.say(&text()) }
+    }
+
+    /// Says something beside the answer.
+    pub(crate) fn note(&self, text: &str) {
+        self.aside(&self.errors.apply(Style::Dim, text));
+    }
+
+    /// Says something beside the answer that should not be missed.
+    pub(crate) fn warn(&self, text: &str) {
+        self.aside(&format!("{} {text}", self.errors.apply(Style::Warn, "warning:")));
+    }
+
+    /// Says why the command failed and what to do next.
+    pub(crate) fn fail(&self, failure: &Failure) {
+        if failure.message.is_empty() {
+            return;
+        }
+        if self.json() {
+            let report = json!({
+                "error": failure.message, "code": failure.code, "details": failure.details,
+                "hint": failure.hint, "exitCode": failure.exit as u8,
+            });
+            return self.aside(&format!("{report:#}"));
+        }
+        let code = failure.code.as_ref().map(|code| format!(" ({})", format::line(code))).unwrap_or_default();
+        let head = self.errors.apply(Style::Bad, "error:");
+        self.aside(&format!("{head} {}{code}", format::block(&failure.message)));
+        for detail in &failure.details {
+            self.aside(&format!("  - {}", format::line(detail)));
+        }
+        if let Some(hint) = &failure.hint {
+            self.aside(&format!("{} {hint}", self.errors.apply(Style::Bold, "next:")));
+        }
+    }
+
+    /// Says that a list was cut.
+    pub(crate) fn more(&self, more: bool, limit: u32) {
+        if more {
+            self.note(&format!("there are more than {limit}: raise --limit to see them"));
+        }
+    }
+
+    /// Writes a question to standard error, without a line end.
+    pub(crate) fn ask(&self, question: &str) {
+        let mut err = self.err.lock();
+        let _ = write!(err, "{question}").and_then(|()| err.flush());
+    }
+
+    /// Writes a table without borders; on a terminal its cells wrap to fit.
+    pub(crate) fn table(&self, header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+        let columns = if self.live { Some(size().0) } else { None };
+        self.say(&table(header, rows, columns))
+    }
+
+    /// When even standard error is gone there is nobody left to tell.
+    fn aside(&self, text: &str) {
+        let _ = writeln!(self.err.lock(), "{text}");
+    }
+}
+
+/// Columns and rows of the terminal behind standard output; 80 by 24 when nobody knows.
+pub(crate) fn size() -> (u16, u16) {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col, size.ws_row),
+        _ => (80, 24),
+    }
+}
+
+/// Lines of `name  value`, the values under each other. Pairs without a value are left out.
+pub(crate) fn fields(pairs: &[(&str, String)]) -> String {
+    let shown = || pairs.iter().filter(|(_, value)| !value.is_empty());
+    let longest = shown().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let lines = shown().map(|(name, value)| format!("{name:<longest$}  {}", format::line(value)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn table(header: &[&str], rows: Vec<Vec<String>>, columns: Option<u16>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.to_vec());
+    if let Some(columns) = columns {
+        table.set_width(columns).set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| format::line(cell)).collect::<Vec<_>>()));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_optional() {
+        assert_eq!(Paint(true).apply(Style::Bad, "no"), "\u{1b}[31mno\u{1b}[0m");
+        assert_eq!(Paint(true).apply(Style::Plain, "no"), "no");
+        assert_eq!(Paint(false).apply(Style::Bad, "no"), "no");
+    }
+
+    #[test]
+    fn tables_are_aligned_and_safe() {
+        let rows = vec![
+            vec!["digest".to_owned(), "a\u{1b}[31m".to_owned()],
+            vec!["a-longer-name".to_owned(), "b".to_owned()],
+        ];
+        let want = "NAME           TEXT\ndigest         a [31m\na-longer-name  b";
+        assert_eq!(table(&["NAME", "TEXT"], rows, None), want);
+        assert_eq!(table(&["NAME", "TEXT"], Vec::new(), None), "NAME  TEXT");
+    }
+
+    #[test]
+    fn tables_fit_the_terminal() {
+        let text = "one two three four five six seven eight nine ten";
+        let narrow = table(&["ID", "TEXT"], vec![vec!["7".to_owned(), text.to_owned()]], Some(30));
+        assert!(narrow.lines().count() > 2 && narrow.lines().all(|line| line.len() <= 30), "{narrow}");
+    }
+
+    #[test]
+    fn fields_are_aligned_and_empty_ones_left_out() {
+        let pairs = [("id", "7".to_owned()), ("error", String::new()), ("status", "queued".to_owned())];
+        assert_eq!(fields(&pairs), "id      7\nstatus  queued");
+    }
+}

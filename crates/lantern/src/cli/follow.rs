@@ -1,0 +1,197 @@
+//! Following a run: its events as they come, through restarts of the server, until it is over.
+//!
+//! Invariant: every stored event is shown once and in order; what was shown is known by its number, and every new
+//! connection asks for what comes after it. Gives up only when the server stays away for five minutes. How events
+//! look is in [`view`].
+
+mod backoff;
+mod frame;
+mod place;
+mod summary;
+mod tree;
+pub(crate) mod view;
+
+use std::future::Future;
+use std::pin::pin;
+
+use lantern_net::{Signals, sse};
+use lantern_types::{Dur, RunId, edge::Clock};
+
+use crate::cli::api::{Api, Call};
+use crate::cli::console::Console;
+use crate::cli::failure::{Exit, Failure};
+use crate::credentials;
+
+use backoff::Backoff;
+use frame::Frame;
+use place::Place;
+use view::View;
+
+use summary::Status;
+pub(crate) use summary::{result, summary, took};
+
+/// The longest frame that is read. A frame carries its payload twice.
+const FRAME_BYTES_MAX: usize = 32 << 20;
+/// How often the live lines are drawn anew.
+const TICK: Dur = Dur::from_millis(100);
+
+/// What is followed, and from where.
+pub(crate) struct Follow<'a> {
+    /// The server.
+    pub(crate) api: &'a Api,
+    /// The time, for waiting and for elapsed times.
+    pub(crate) clock: &'a dyn Clock,
+    /// The run.
+    pub(crate) run: RunId,
+    /// Show everything again, even if an earlier command was interrupted in the middle.
+    pub(crate) from_start: bool,
+    /// Go on when the very first connection fails: the run was just created, so the server is known to be there.
+    pub(crate) patient: bool,
+}
+
+/// How a stream came to its end.
+enum Closed {
+    Over(Status),
+    /// The connection ended without saying how the run did.
+    Cut,
+}
+
+impl Follow<'_> {
+    /// Shows the run until it is over, then how it ended. Answers with the exit code that belongs to it.
+    pub(crate) async fn to_the_end(&self, console: &Console) -> Result<Exit, Failure> {
+        let place = credentials::Place::find().map(|place| Place::new(&place.following(), self.run));
+        let mut view = View::new(console, self.run);
+        let mut signals = Signals::listen()
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot listen for signals: {error}")))?;
+        let over = tokio::select! {
+            biased;
+            _ = signals.recv() => Err(self.interrupted()),
+            over = self.until_over(&mut view, place.as_ref()) => over,
+        };
+        view.close();
+        let status = over?;
+        if let Some(place) = &place {
+            place.forget();
+        }
+        if !console.json() {
+            let run = self.api.fetch(Call::get(format!("/v1/runs/{}", self.run))).await?;
+            console.say(&summary(&run, console.paint))?;
+            if let Some(text) = result(&run, console.terminal) {
+                console.say(&format!("\n{text}"))?;
+            }
+        }
+        Ok(status.exit())
+    }
+
+    /// Shows what has happened so far.
+    pub(crate) async fn history(&self, console: &Console) -> Result<(), Failure> {
+        let mut session = Session { follow: self, live: false, after: 0, reached: false, place: None };
+        let mut view = View::still(console);
+        session.show(&mut view).await.map(|_| ())
+    }
+
+    async fn until_over(&self, view: &mut View<'_>, place: Option<&Place>) -> Result<Status, Failure> {
+        let after = place.filter(|_| !self.from_start).map_or(0, Place::read);
+        let mut session = Session { follow: self, live: true, after, reached: self.patient, place };
+        match session.show(view).await? {
+            Closed::Over(status) => Ok(status),
+            // `show` answers so only when it was asked for history.
+            Closed::Cut => Err(Failure::new(Exit::Failed, "the event stream ended early")),
+        }
+    }
+
+    fn interrupted(&self) -> Failure {
+        Failure::new(Exit::Interrupted, "interrupted; the run goes on")
+            .hint(format!("follow it again with `lantern logs {} -f`", self.run))
+    }
+}
+
+/// One act of following, over as many connections as it takes.
+struct Session<'a> {
+    follow: &'a Follow<'a>,
+    live: bool,
+    /// The number of the last event that was shown.
+    after: u64,
+    /// The server has answered before, so when it does not now, it is worth waiting for.
+    reached: bool,
+    place: Option<&'a Place>,
+}
+
+impl Session<'_> {
+    async fn show(&mut self, view: &mut View<'_>) -> Result<Closed, Failure> {
+        let mut backoff = Backoff::default();
+        loop {
+            let lost = match self.connection(view, &mut backoff).await {
+                Ok(Closed::Over(status)) => return Ok(Closed::Over(status)),
+                Ok(Closed::Cut) if !self.live => return Ok(Closed::Cut),
+                Ok(Closed::Cut) => Failure::new(Exit::Unreachable, "the server closed the event stream"),
+                Err(failure) if failure.passing && self.reached => failure,
+                Err(failure) => return Err(failure),
+            };
+            let Some(wait) = backoff.next() else { return Err(self.given_up(lost)) };
+            view.lost();
+            self.ticking(view, self.follow.clock.sleep(wait)).await;
+        }
+    }
+
+    /// One connection, from opening to whatever ends it.
+    async fn connection(&mut self, view: &mut View<'_>, backoff: &mut Backoff) -> Result<Closed, Failure> {
+        let api = self.follow.api;
+        let opening = api.events(self.follow.run, self.after, self.live);
+        let mut response = self.ticking(view, opening).await?;
+        self.reached = true;
+        let mut parser = sse::Parser::new(FRAME_BYTES_MAX);
+        loop {
+            let next = self.ticking(view, response.chunk()).await;
+            let Some(chunk) = next.map_err(|error| api.unreached(&error))? else { return Ok(Closed::Cut) };
+            // Only a byte proves that the server is back: one that accepts and closes is still away.
+            backoff.reset();
+            view.found();
+            let events =
+                parser.push(&chunk).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+            for event in events {
+                if let Some(status) = self.event(event, view)? {
+                    return Ok(Closed::Over(status));
+                }
+            }
+            if let Some(place) = self.place {
+                place.keep(self.after);
+            }
+        }
+    }
+
+    /// Shows one event; answers with the run's status when it was the last.
+    fn event(&mut self, event: sse::Event, view: &mut View<'_>) -> Result<Option<Status>, Failure> {
+        let frame = Frame::read(event);
+        if let Some(seq) = frame.seq {
+            if seq <= self.after {
+                return Ok(None);
+            }
+            self.after = seq;
+        }
+        view.frame(&frame, self.follow.clock.now())?;
+        Ok(frame.end_status().map(Status::read))
+    }
+
+    /// Waits for `future` while the live lines keep moving.
+    async fn ticking<T>(&self, view: &mut View<'_>, future: impl Future<Output = T>) -> T {
+        let clock = self.follow.clock;
+        let mut future = pin!(future);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut future => return done,
+                () = clock.sleep(TICK), if view.moves() => view.tick(clock.now()),
+            }
+        }
+    }
+
+    fn given_up(&self, lost: Failure) -> Failure {
+        let minutes = backoff::TOTAL_MAX.millis() / 60_000;
+        let message = format!("the server has been away for {minutes} minutes: {}", lost.message);
+        Failure::new(Exit::Unreachable, message).hint(format!(
+            "nothing is lost: once it is back, `lantern logs {} -f` goes on from here",
+            self.follow.run
+        ))
+    }
+}

@@ -1,0 +1,245 @@
+//! One frame of a run's event stream, and what it says in a few words.
+//!
+//! Lenient where the stream is concerned: an unknown kind or a missing field is shown as well as it can be, because
+//! an older client must be able to watch a newer server. Pure.
+
+use lantern_net::sse;
+use lantern_types::At;
+use serde_json::Value;
+
+use crate::cli::format::{count, cut, dollars, line, number, text, time, usd};
+
+/// A result is told in this many columns; the whole of it is in the run.
+const PREVIEW_COLUMNS: usize = 72;
+
+/// A frame as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// The event's number; `None` for what is not stored (token deltas, the end).
+    pub(crate) seq: Option<u64>,
+    /// What kind of event it is.
+    pub(crate) kind: String,
+    /// The step it is about.
+    pub(crate) step: Option<String>,
+    /// When it happened.
+    pub(crate) at: Option<At>,
+    /// What happened.
+    pub(crate) data: Value,
+    /// The frame's JSON on one line.
+    pub(crate) raw: String,
+}
+
+impl Frame {
+    /// Reads one server-sent event.
+    pub(crate) fn read(event: sse::Event) -> Self {
+        let whole: Value = serde_json::from_str(&event.data).unwrap_or_default();
+        let kind =
+            if text(&whole, "kind").is_empty() { event.event } else { text(&whole, "kind").to_owned() };
+        let stored = !matches!(kind.as_str(), "llm_delta" | "end" | "heartbeat");
+        let id = || event.id.and_then(|id| id.parse().ok());
+        let seq = whole.get("seq").and_then(Value::as_u64).or_else(id).filter(|_| stored);
+        let step = Some(text(&whole, "stepId")).filter(|step| !step.is_empty()).map(str::to_owned);
+        let at = ["ts", "createdAt"].iter().find_map(|name| text(&whole, name).parse().ok());
+        let data = ["data", "payload"].iter().find_map(|name| whole.get(*name)).cloned().unwrap_or_default();
+        // In JSON a line end can only stand between tokens, where a space does as well.
+        let raw = event.data.replace('\n', " ");
+        Self { seq, kind, step, at, data, raw }
+    }
+
+    /// The run's status, when this is the stream's last frame.
+    pub(crate) fn end_status(&self) -> Option<&str> {
+        (self.kind == "end").then(|| text(&self.data, "status"))
+    }
+
+    /// The piece of text that a token delta carries.
+    pub(crate) fn delta(&self) -> &str {
+        let fields = ["text", "content", "delta"];
+        fields.iter().map(|name| text(&self.data, name)).find(|text| !text.is_empty()).unwrap_or_default()
+    }
+
+    /// The step's kind and name, where the frame tells them.
+    pub(crate) fn label(&self) -> (&str, &str) {
+        (text(&self.data, "type"), text(&self.data, "name"))
+    }
+
+    /// `provider/model`, as much of it as is known.
+    pub(crate) fn model(&self) -> String {
+        match (text(&self.data, "provider"), text(&self.data, "model")) {
+            ("", model) => line(model),
+            (provider, "") => line(provider),
+            (provider, model) => line(&format!("{provider}/{model}")),
+        }
+    }
+
+    /// `1,204 in, 88 out`, or nothing when no tokens were used.
+    pub(crate) fn tokens(&self) -> String {
+        match (number(&self.data, "tokens_in"), number(&self.data, "tokens_out")) {
+            (0, 0) => String::new(),
+            (input, output) => format!("{} in, {} out", count(input), count(output)),
+        }
+    }
+
+    /// What it cost, or nothing when it cost nothing.
+    pub(crate) fn cost(&self) -> String {
+        let cost = dollars(self.data.get("cost_usd").unwrap_or(&Value::Null));
+        if cost.micros() == 0 { String::new() } else { usd(cost) }
+    }
+
+    /// `code: message`, as much of it as there is.
+    pub(crate) fn trouble(&self) -> String {
+        let code = text(&self.data, "code");
+        let message =
+            ["error", "reason"].iter().map(|name| text(&self.data, name)).find(|text| !text.is_empty());
+        match (code, message) {
+            ("", message) => line(message.unwrap_or_default()),
+            (code, None) => line(code),
+            (code, Some(message)) => line(&format!("{code}: {message}")),
+        }
+    }
+
+    /// The frame in a few words, on one line.
+    pub(crate) fn words(&self) -> String {
+        let data = &self.data;
+        let (kind, name) = self.label();
+        let parts = match self.kind.as_str() {
+            "run_started" => {
+                let cap = dollars(data.get("capUsd").unwrap_or(&Value::Null));
+                vec![line(text(data, "program")), format!("may cost {}", usd(cap))]
+            }
+            "step_started" | "child_started" => vec![line(kind), line(name), preview(data.get("arguments"))],
+            "sleep_started" | "signal_waiting" => vec![line(name), due(data, "until ")],
+            "step_admitted" => vec![self.model(), held(data)],
+            "step_completed" | "sleep_completed" | "child_completed" => {
+                let outcome = data.get("result").or_else(|| data.get("output"));
+                vec![line(name), self.model(), self.tokens(), self.cost(), preview(outcome)]
+            }
+            "step_retrying" => vec![self.trouble(), due(data, "again at ")],
+            "approval_requested" => vec![due_at(data, "expiresAt", "answer before ")],
+            "progress_blocked" => {
+                vec![format!("the last {} steps repeat each other", number(data, "period"))]
+            }
+            "run_succeeded" => vec![preview(data.get("output"))],
+            "step_denied" | "step_failed" | "step_in_doubt" | "step_abandoned" | "run_failed"
+            | "run_cancelled" => {
+                vec![self.trouble()]
+            }
+            _ => vec![preview(Some(data))],
+        };
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+    }
+
+    /// The frame as one plain line: time, number, kind, step and words.
+    pub(crate) fn plain(&self) -> String {
+        let at = self.at.map(|at| time(&at.to_string())).unwrap_or_default();
+        let seq = self.seq.map(|seq| seq.to_string()).unwrap_or_default();
+        let step = line(self.step.as_deref().unwrap_or("-"));
+        let text = format!("{at:<20}  {seq:>4}  {:<18}  {step:<16}  {}", line(&self.kind), self.words());
+        text.trim_end().to_owned()
+    }
+}
+
+fn due(data: &Value, before: &str) -> String {
+    due_at(data, "due", before)
+}
+
+fn due_at(data: &Value, name: &str, before: &str) -> String {
+    match text(data, name) {
+        "" => String::new(),
+        due => format!("{before}{}", time(due)),
+    }
+}
+
+fn held(data: &Value) -> String {
+    let hold = dollars(data.get("holdUsd").unwrap_or(&Value::Null));
+    if hold.micros() == 0 { String::new() } else { format!("holds {}", usd(hold)) }
+}
+
+/// The beginning of a value; nothing for what says nothing.
+fn preview(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => cut(line(text).trim(), PREVIEW_COLUMNS),
+        Some(Value::Object(fields)) if fields.values().all(Value::is_null) => String::new(),
+        Some(value) => cut(&line(&value.to_string()), PREVIEW_COLUMNS),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Frames for tests.
+
+    use super::*;
+    use serde_json::json;
+
+    /// A frame at second `at` of a run.
+    pub(crate) fn frame(seq: u64, at: i64, kind: &str, step: &str, data: Value) -> Frame {
+        let ts = At::from_micros(1_790_000_000_000_000 + at * 1_000_000).to_string();
+        let whole = json!({ "seq": seq, "kind": kind, "stepId": step, "data": data, "ts": ts });
+        Frame::read(sse::Event { event: kind.into(), data: whole.to_string(), id: Some(seq.to_string()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::frame;
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn plain_lines_say_what_happened() {
+        for (kind, data, want) in [
+            ("run_started", json!({ "program": "agent", "capUsd": 5.0 }), "agent  may cost $5.00"),
+            (
+                "step_started",
+                json!({ "type": "llm", "name": "llm-1", "arguments": { "turn": 1 } }),
+                "llm  llm-1  {\"turn\":1}",
+            ),
+            ("step_admitted", json!({ "provider": "p", "model": "m", "holdUsd": 0.5 }), "p/m  holds $0.50"),
+            (
+                "step_completed",
+                json!({ "name": "llm-1", "type": "llm", "result": "a\nb\u{1b}[2J", "tokens_in": 1204,
+                    "tokens_out": 88, "cost_usd": 0.000_123, "model": "m" }),
+                "llm-1  m  1,204 in, 88 out  $0.000123  a b [2J",
+            ),
+            (
+                "step_completed",
+                json!({ "name": "calc", "output": { "value": 7 }, "cost_usd": 0 }),
+                "calc  {\"value\":7}",
+            ),
+            ("step_failed", json!({ "code": "timeout", "error": "too slow" }), "timeout: too slow"),
+            (
+                "step_retrying",
+                json!({ "code": "timeout", "due": "2026-09-21T14:13:20Z" }),
+                "timeout  again at 2026-09-21 14:13:20Z",
+            ),
+            ("run_failed", json!({ "code": "over_budget", "reason": null }), "over_budget"),
+            ("paused", json!({ "by": "ada" }), "{\"by\":\"ada\"}"),
+            ("a_kind_of_tomorrow", json!({ "x": null }), ""),
+        ] {
+            assert_eq!(frame(3, 0, kind, "s", data).words(), want, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_plain_line_has_its_columns() {
+        let line = frame(3, 0, "step_failed", "llm-1", json!({ "code": "timeout" })).plain();
+        assert_eq!(line, "2026-09-21 14:13:20Z     3  step_failed         llm-1             timeout");
+        let bare = Frame::read(sse::Event { event: "odd".into(), data: "{".into(), id: None });
+        assert_eq!(bare.plain(), "                            odd                 -");
+    }
+
+    #[test]
+    fn only_stored_events_have_a_number() {
+        assert_eq!(frame(3, 0, "paused", "", json!({})).seq, Some(3));
+        assert_eq!(frame(3, 0, "llm_delta", "llm-1", json!({ "text": "a" })).seq, None);
+        assert_eq!(frame(9, 0, "end", "", json!({ "status": "failed" })).end_status(), Some("failed"));
+        let by_id = sse::Event { event: "paused".into(), data: "{}".into(), id: Some("4".into()) };
+        assert_eq!(Frame::read(by_id).seq, Some(4));
+    }
+
+    #[test]
+    fn a_frame_is_one_line() {
+        let event = sse::Event { event: "x".into(), data: "{\n\"a\":1}".into(), id: None };
+        assert_eq!(Frame::read(event).raw, "{ \"a\":1}");
+    }
+}

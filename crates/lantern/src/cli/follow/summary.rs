@@ -1,0 +1,133 @@
+//! How a run ended, in one line, and what it answered.
+//!
+//! Pure: reads the run's JSON and knows no server.
+
+use lantern_types::{At, Dur};
+use serde_json::Value;
+
+use crate::cli::console::{Paint, Style};
+use crate::cli::failure::Exit;
+use crate::cli::format::{block, count, dollars, duration, line, number, text, usd};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It did what it was asked.
+    Succeeded,
+    /// It was told to stop.
+    Cancelled,
+    /// Anything else that is an end.
+    Failed,
+}
+
+impl Status {
+    /// Reads a terminal status; one that is not known is no success.
+    pub(crate) fn read(text: &str) -> Self {
+        match text {
+            "succeeded" => Self::Succeeded,
+            "cancelled" => Self::Cancelled,
+            _ => Self::Failed,
+        }
+    }
+
+    /// The exit code of a command that followed the run.
+    pub(crate) const fn exit(self) -> Exit {
+        match self {
+            Self::Succeeded => Exit::Ok,
+            Self::Cancelled => Exit::Cancelled,
+            Self::Failed => Exit::Failed,
+        }
+    }
+}
+
+/// `✔ succeeded in 12.4s · 4,210 in, 512 out · $0.0012`, and why when it failed.
+pub(crate) fn summary(run: &Value, paint: Paint) -> String {
+    let status = line(text(run, "status"));
+    let (mark, style) = match Status::read(&status) {
+        Status::Succeeded => ("✔", Style::Good),
+        Status::Cancelled => ("■", Style::Warn),
+        Status::Failed => ("✘", Style::Bad),
+    };
+    let took = took(run).map(|dur| format!(" in {}", duration(dur))).unwrap_or_default();
+    let tokens = format!("{} in, {} out", count(number(run, "tokensIn")), count(number(run, "tokensOut")));
+    let cost = usd(dollars(run.get("costUsd").unwrap_or(&Value::Null)));
+    let head = format!("{} · {tokens} · {cost}", paint.apply(style, &format!("{mark} {status}{took}")));
+    match run.get("error").filter(|error| error.is_object()) {
+        Some(error) => format!("{head}\n{}", paint.apply(style, &why(error))),
+        None => head,
+    }
+}
+
+fn why(error: &Value) -> String {
+    let at = match text(error, "stepId") {
+        "" => String::new(),
+        step => format!(" (step {})", line(step)),
+    };
+    format!("{}: {}{at}", line(text(error, "code")), block(text(error, "message")))
+}
+
+/// What the run answered: its text, or its whole output as JSON. Made safe when it goes to a terminal.
+pub(crate) fn result(run: &Value, terminal: bool) -> Option<String> {
+    let output = run.get("output").filter(|output| !output.is_null())?;
+    let text = match output.get("result").unwrap_or(output) {
+        Value::String(text) => text.clone(),
+        other => format!("{other:#}"),
+    };
+    Some(if terminal { block(&text) } else { text })
+}
+
+/// How long the run took, once it is over.
+pub(crate) fn took(run: &Value) -> Option<Dur> {
+    let at = |name: &str| text(run, name).parse::<At>().ok();
+    Some(at("finishedAt")?.since(at("startedAt").or_else(|| at("createdAt"))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn run(status: &str) -> Value {
+        json!({ "status": status, "tokensIn": 4210, "tokensOut": 512, "costUsd": 0.0012,
+            "startedAt": "2026-09-21T14:13:20Z", "finishedAt": "2026-09-21T14:13:32.4Z" })
+    }
+
+    #[test]
+    fn one_line_says_how_it_went() {
+        let ok = "✔ succeeded in 12.4s · 4,210 in, 512 out · $0.0012";
+        assert_eq!(summary(&run("succeeded"), Paint(false)), ok);
+        let mut failed = run("failed");
+        failed["error"] = json!({ "code": "over_budget", "message": "cap of $1 reached", "stepId": "llm-3" });
+        failed["finishedAt"] = Value::Null;
+        let want = "✘ failed · 4,210 in, 512 out · $0.0012\nover_budget: cap of $1 reached (step llm-3)";
+        assert_eq!(summary(&failed, Paint(false)), want);
+        assert!(
+            summary(&run("cancelled"), Paint(true)).starts_with("\u{1b}[33m■ cancelled in 12.4s\u{1b}[0m")
+        );
+    }
+
+    #[test]
+    fn the_answer_is_text_or_json() {
+        for (output, want) in [
+            (json!({ "result": "## Shipped\u{1b}[2J" }), Some("## Shipped\u{fffd}[2J")),
+            (json!({ "result": { "a": 1 } }), Some("{\n  \"a\": 1\n}")),
+            (json!({ "steps": [] }), Some("{\n  \"steps\": []\n}")),
+            (Value::Null, None),
+        ] {
+            assert_eq!(result(&json!({ "output": output }), true).as_deref(), want);
+        }
+        assert_eq!(result(&json!({ "output": "a\u{1b}b" }), false).as_deref(), Some("a\u{1b}b"));
+    }
+
+    #[test]
+    fn unknown_ends_are_no_success() {
+        for (status, exit) in [
+            ("succeeded", Exit::Ok),
+            ("cancelled", Exit::Cancelled),
+            ("failed", Exit::Failed),
+            ("?", Exit::Failed),
+        ] {
+            assert_eq!(Status::read(status).exit(), exit);
+        }
+    }
+}

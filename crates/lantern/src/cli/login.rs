@@ -1,0 +1,193 @@
+//! `login`, `whoami` and `logout`.
+//!
+//! Invariant: a password is read without showing it, sent once and kept nowhere; what is kept is the token, for the
+//! server that issued it.
+
+use std::io;
+
+use clap::Args;
+use lantern_types::Secret;
+use serde_json::{Value, json};
+
+use crate::cli::Globals;
+use crate::cli::api::{Api, Call};
+use crate::cli::console::{Console, fields};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::format::{line, text};
+use crate::credentials::{Credentials, Place};
+use crate::env;
+
+/// The login that `lantern dev` seeds. It is no secret: such a server listens on this machine alone.
+const DEV_LOGIN: (&str, &str) = ("admin@lantern.dev", "lantern");
+
+/// Flags of `lantern login`.
+#[derive(Args)]
+pub(crate) struct LoginArgs {
+    /// Your email address; asked for when left out
+    #[arg(long)]
+    email: Option<String>,
+    /// Your password; asked for, and not shown, when left out
+    #[arg(long)]
+    password: Option<String>,
+}
+
+/// Leaves the password out.
+impl std::fmt::Debug for LoginArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoginArgs").field("email", &self.email).finish_non_exhaustive()
+    }
+}
+
+/// Logs in and saves the login.
+pub(crate) async fn login(console: &Console, globals: &Globals, args: LoginArgs) -> Result<(), Failure> {
+    let api = Api::anonymous(globals)?;
+    let place = place()?;
+    let (email, password) = ask(console, &api, args).await?;
+    let body = json!({ "email": email, "password": password.expose() });
+    let reply = api.fetch(Call::post("/auth/login", body).public()).await?;
+    let user = reply.get("user").cloned().unwrap_or_default();
+    let token = text(&reply, "token");
+    if token.is_empty() {
+        return Err(api.stranger());
+    }
+    let credentials = Credentials {
+        api_url: api.base().as_str().to_owned(),
+        token: Secret::new(token.to_owned()),
+        email: text(&user, "email").to_owned(),
+        name: text(&user, "name").to_owned(),
+        tenant_id: text(&user, "tenantId").to_owned(),
+        user_id: text(&user, "id").to_owned(),
+    };
+    place.save(&credentials).map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot save the login in {}: {error}", place.file().display()))
+            .hint(format!("name another file in {}", env::CREDENTIALS))
+    })?;
+    let answer =
+        json!({ "email": credentials.email, "name": credentials.name, "tenant_id": credentials.tenant_id });
+    console.answer(&answer, || {
+        format!("logged in to {} as {}", credentials.api_url, line(&credentials.email))
+    })?;
+    for name in [env::API_KEY, env::API_TOKEN] {
+        if env::get(name).is_some() {
+            console.warn(&format!("{name} is set and wins over this login"));
+        }
+    }
+    Ok(())
+}
+
+/// Shows who the server takes us for.
+pub(crate) async fn whoami(console: &Console, api: &Api) -> Result<(), Failure> {
+    let me = api.fetch(Call::get("/auth/me")).await?;
+    console.answer(&me, || describe(&me, api.base().as_str()))
+}
+
+/// Forgets the saved login. Asks no server, so it works when there is none.
+pub(crate) fn logout(console: &Console) -> Result<Exit, Failure> {
+    let place = place()?;
+    let removed = place.remove().map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot remove {}: {error}", place.file().display()))
+    })?;
+    let words = if removed { "logged out" } else { "there was no saved login" };
+    console.answer(&json!({ "loggedOut": removed }), || words.to_owned())?;
+    Ok(Exit::Ok)
+}
+
+fn place() -> Result<Place, Failure> {
+    Place::find().ok_or_else(|| {
+        Failure::new(Exit::Failed, "there is no home folder to keep the login in")
+            .hint(format!("name a file in {}", env::CREDENTIALS))
+    })
+}
+
+/// An API key has no name and no email.
+fn describe(me: &Value, server: &str) -> String {
+    fields(&[
+        ("email", text(me, "email").to_owned()),
+        ("name", text(me, "name").to_owned()),
+        ("role", text(me, "role").to_owned()),
+        ("tenant", text(me, "tenantId").to_owned()),
+        ("server", server.to_owned()),
+    ])
+}
+
+/// What the flags say, and the answers to what they do not.
+async fn ask(console: &Console, api: &Api, args: LoginArgs) -> Result<(String, Secret<String>), Failure> {
+    let password = args.password.map(Secret::new);
+    if let (Some(email), Some(password)) = (args.email.clone(), password.clone()) {
+        return Ok((email, password));
+    }
+    if !console.interactive() {
+        return Err(Failure::usage("there is nobody to ask for the email and the password")
+            .hint("pass --email and --password, or set LANTERN_API_KEY instead of logging in"));
+    }
+    let dev = api.base().is_loopback() && healthy(api).await?;
+    let email = match args.email {
+        Some(email) => email,
+        None => ask_email(console, dev.then_some(DEV_LOGIN.0))?,
+    };
+    let password = match password {
+        Some(password) => password,
+        None => ask_password((dev && email == DEV_LOGIN.0).then_some(DEV_LOGIN.1))?,
+    };
+    Ok((email, password))
+}
+
+/// Also finds out before the first question that there is no server to log in to.
+async fn healthy(api: &Api) -> Result<bool, Failure> {
+    Ok(text(&api.fetch(Call::get("/healthz").public()).await?, "status") == "ok")
+}
+
+fn ask_email(console: &Console, default: Option<&str>) -> Result<String, Failure> {
+    console.ask(&question("Email", default));
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(|error| unanswered(&error))?;
+    answered(answer.trim(), default).ok_or_else(|| Failure::usage("an email address is needed"))
+}
+
+fn ask_password(default: Option<&str>) -> Result<Secret<String>, Failure> {
+    let answer =
+        rpassword::prompt_password(question("Password", default)).map_err(|error| unanswered(&error))?;
+    let answer = Secret::new(answer);
+    answered(answer.expose(), default).map(Secret::new).ok_or_else(|| Failure::usage("a password is needed"))
+}
+
+fn question(what: &str, default: Option<&str>) -> String {
+    default.map_or_else(|| format!("{what}: "), |default| format!("{what} [{default}]: "))
+}
+
+fn answered(answer: &str, default: Option<&str>) -> Option<String> {
+    if answer.is_empty() { default.map(str::to_owned) } else { Some(answer.to_owned()) }
+}
+
+fn unanswered(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::Interrupted {
+        return Failure::new(Exit::Interrupted, "interrupted");
+    }
+    Failure::new(Exit::Failed, format!("cannot ask: {error}")).hint("pass --email and --password")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_typed_means_what_was_offered() {
+        assert_eq!(question("Email", Some("a@b.c")), "Email [a@b.c]: ");
+        assert_eq!(question("Email", None), "Email: ");
+        assert_eq!(answered("", Some("a@b.c")).as_deref(), Some("a@b.c"));
+        assert_eq!(answered("x@y.z", Some("a@b.c")).as_deref(), Some("x@y.z"));
+        assert_eq!(answered("", None), None);
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let args = LoginArgs { email: Some("a@b.c".into()), password: Some("hunter2".into()) };
+        assert!(!format!("{args:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_key_is_described_by_what_it_has() {
+        let me = json!({ "id": "", "email": "", "name": "", "role": "service", "tenantId": "t" });
+        assert_eq!(describe(&me, "http://s"), "role    service\ntenant  t\nserver  http://s");
+    }
+}

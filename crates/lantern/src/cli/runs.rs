@@ -1,0 +1,363 @@
+//! `lantern runs` and `lantern logs`: start runs, look at them, steer them, follow them.
+//!
+//! Invariant: a run belongs to the server. Nothing that happens to this process (a lost connection, Ctrl-C, its end)
+//! stops it; only `cancel` does.
+
+use clap::{Args, Subcommand, ValueEnum};
+use lantern_net::http::{HeaderName, HeaderValue};
+use lantern_net::{RealClock, RealIds};
+use lantern_types::edge::IdGen as _;
+use lantern_types::{MicroUsd, RunId};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+use crate::cli::api::{Api, Call, encode};
+use crate::cli::console::{Console, Paint, fields};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::follow::{Follow, result, summary, took};
+use crate::cli::format::{count, dollars, duration, number, text, time, usd};
+use crate::cli::input;
+
+/// What can be done with runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a run
+    Create(CreateArgs),
+    /// Show one run and what it answered
+    Get {
+        /// The run's id
+        run: RunId,
+    },
+    /// List runs, the newest first
+    List(ListArgs),
+    /// Stop a run for good
+    Cancel {
+        /// The run's id
+        run: RunId,
+        /// Why, for the journal
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Let a run start nothing new until it is resumed
+    Pause {
+        /// The run's id
+        run: RunId,
+    },
+    /// Let a paused run go on
+    Resume {
+        /// The run's id
+        run: RunId,
+    },
+    /// Send a run a signal that it waits for
+    Signal {
+        /// The run's id
+        run: RunId,
+        /// The signal's name
+        name: String,
+        /// What to send: JSON, text, @file, or @- for standard input
+        #[arg(long, value_name = "JSON|TEXT|@FILE")]
+        value: Option<String>,
+    },
+    /// Allow a step that waits for approval
+    Approve(DecisionArgs),
+    /// Forbid a step that waits for approval
+    Deny(DecisionArgs),
+    /// Say whether a step that is in doubt happened
+    Resolve {
+        /// The run's id
+        run: RunId,
+        /// The step
+        step: String,
+        /// Whether it happened
+        #[arg(long, value_enum, hide_possible_values = true, value_name = "yes|no")]
+        happened: Happened,
+        /// What it answered, if it happened: JSON, text, @file, or @- for standard input
+        #[arg(long, value_name = "JSON|TEXT|@FILE")]
+        result: Option<String>,
+    },
+    /// Remove a run that is over
+    Delete {
+        /// The run's id
+        run: RunId,
+        /// Do not ask
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// Flags of `lantern runs create`.
+#[derive(Debug, Args)]
+#[command(after_help = "A JSON file is sent as it is; any other text as {\"text\": \"...\"}.\n\n\
+                        A run that is followed goes on when this command is interrupted; `lantern logs RUN -f` \
+                        continues where it stopped.")]
+pub(crate) struct CreateArgs {
+    /// The agent to run
+    #[arg(long, value_name = "NAME")]
+    agent: String,
+    /// What the run gets: JSON, text, @file, or @- for standard input
+    #[arg(long, value_name = "JSON|TEXT|@FILE")]
+    input: Option<String>,
+    /// Show the run live until it is over
+    #[arg(short, long, visible_alias = "stream")]
+    follow: bool,
+    /// Start no second run when this command is repeated with the same key
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// The most the run may cost, in dollars
+    #[arg(long, value_name = "USD", value_parser = price)]
+    max_cost_usd: Option<MicroUsd>,
+}
+
+/// Flags of `lantern runs list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only runs of this agent
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Only runs in this state: queued, running, paused, succeeded, failed, cancelled
+    #[arg(long)]
+    status: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+}
+
+/// Flags of `lantern runs approve` and `deny`.
+#[derive(Debug, Args)]
+pub(crate) struct DecisionArgs {
+    /// The run's id
+    run: RunId,
+    /// The step that waits
+    step: String,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
+/// Whether a step in doubt happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Happened {
+    /// It did.
+    #[value(alias = "true")]
+    Yes,
+    /// It did not; it will be done again if it still is wanted.
+    #[value(alias = "false")]
+    No,
+}
+
+/// Flags of `lantern logs`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "An interrupted `logs -f` or `runs create --follow` is continued by the next `logs -f` of \
+                        the same run."
+)]
+pub(crate) struct LogsArgs {
+    /// The run's id
+    run: RunId,
+    /// Go on until the run is over, and show how it ended
+    #[arg(short, long)]
+    follow: bool,
+    /// With --follow: show everything, also what an interrupted command has shown already
+    #[arg(long, requires = "follow")]
+    from_start: bool,
+}
+
+/// Does what was asked.
+pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Create(args) => return create(console, api, &args).await,
+        Verb::Get { run } => {
+            let run = api.fetch(Call::get(path(run))).await?;
+            console.answer(&run, || describe(&run, console.paint, console.terminal))?;
+        }
+        Verb::List(args) => list(console, api, &args).await?,
+        Verb::Cancel { run, reason } => {
+            steer(console, api, run, "cancel", json!({ "reason": reason })).await?;
+        }
+        Verb::Pause { run } => steer(console, api, run, "pause", json!({})).await?,
+        Verb::Resume { run } => steer(console, api, run, "resume", json!({})).await?,
+        Verb::Signal { run, name, value } => {
+            let body = json!({ "value": value_of(console, value.as_deref())? });
+            tell(console, api, format!("{}/signals/{}", path(run), encode(&name)), body).await?;
+        }
+        Verb::Approve(args) => decide(console, api, &args, true).await?,
+        Verb::Deny(args) => decide(console, api, &args, false).await?,
+        Verb::Resolve { run, step, happened, result } => {
+            let mut body = json!({ "happened": happened == Happened::Yes });
+            if let Some(output) = value_of(console, result.as_deref())? {
+                body = json!({ "happened": happened == Happened::Yes, "output": output });
+            }
+            tell(console, api, format!("{}/steps/{}/resolve", path(run), encode(&step)), body).await?;
+        }
+        Verb::Delete { run, force } => {
+            confirmed(console, force, &format!("remove the run {run} and its journal"))?;
+            api.send(Call::delete(path(run))).await?;
+            console.answer(&json!({ "id": run, "deleted": true }), || format!("removed the run {run}"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Shows what happened in a run, and with `-f` what still happens.
+pub(crate) async fn logs(console: &Console, api: &Api, args: &LogsArgs) -> Result<Exit, Failure> {
+    let clock = RealClock::new();
+    let follow = Follow { api, clock: &clock, run: args.run, from_start: args.from_start, patient: false };
+    if args.follow {
+        return follow.to_the_end(console).await;
+    }
+    follow.history(console).await?;
+    Ok(Exit::Ok)
+}
+
+/// Goes on when the user said yes, or said so beforehand.
+pub(crate) fn confirmed(console: &Console, force: bool, what: &str) -> Result<(), Failure> {
+    if force {
+        return Ok(());
+    }
+    if !console.interactive() {
+        return Err(Failure::usage(format!("there is nobody to ask whether to {what}")).hint("pass --force"));
+    }
+    console.ask(&format!("Really {what}? [y/N] "));
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    if read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failed, "nothing was changed"))
+}
+
+async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<Exit, Failure> {
+    let mut body = Map::new();
+    body.insert("agentName".into(), args.agent.as_str().into());
+    if let Some(argument) = &args.input {
+        let read = input::read(argument, std::io::stdin())?;
+        read.note.iter().for_each(|note| console.warn(note));
+        body.insert("input".into(), input::as_input(&read)?);
+    }
+    if let Some(max) = args.max_cost_usd {
+        body.insert("maxCostUsd".into(), max.to_wire().into());
+    }
+    let run = api.fetch(Call::post("/v1/runs", body.into()).header(idempotency(args)?)).await?;
+    let id: RunId = text(&run, "id").parse().map_err(|_| api.stranger())?;
+    if !args.follow {
+        console.answer(&run, || format!("started the run {id}"))?;
+        if !console.json() {
+            console.note(&format!("follow it: lantern logs {id} -f"));
+        }
+        return Ok(Exit::Ok);
+    }
+    console.note(&format!("run {id}"));
+    let clock = RealClock::new();
+    // The key may have named a run that somebody followed before: what this command shows is the whole run.
+    Follow { api, clock: &clock, run: id, from_start: true, patient: true }.to_the_end(console).await
+}
+
+/// The key of this start: the user's, or a fresh one, so that a request that is repeated below us starts one run.
+fn idempotency(args: &CreateArgs) -> Result<(HeaderName, HeaderValue), Failure> {
+    let fresh = || RealIds::new(Arc::new(RealClock::new())).uuid().to_string();
+    let key = args.idempotency_key.clone().unwrap_or_else(fresh);
+    let value = HeaderValue::from_str(&key)
+        .map_err(|_| Failure::usage("an idempotency key has only visible ASCII characters"))?;
+    Ok((HeaderName::from_static("idempotency-key"), value))
+}
+
+async fn list(console: &Console, api: &Api, args: &ListArgs) -> Result<(), Failure> {
+    let filters = [("agent", &args.agent), ("status", &args.status)];
+    let given =
+        filters.iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_ref()?))));
+    let path = format!("/v1/runs?{}", given.collect::<Vec<_>>().join("&"));
+    let (runs, more) = api.list(&path, args.limit).await?;
+    if console.json() {
+        console.value(&Value::Array(runs))?;
+    } else if runs.is_empty() {
+        console.note("no runs: start one with `lantern runs create`");
+    } else {
+        let rows = runs.iter().map(row).collect();
+        console.table(&["ID", "AGENT", "STATUS", "TOOK", "TOKENS", "COST", "CREATED"], rows)?;
+    }
+    console.more(more, args.limit);
+    Ok(())
+}
+
+fn row(run: &Value) -> Vec<String> {
+    let tokens = number(run, "tokensIn") + number(run, "tokensOut");
+    vec![
+        text(run, "id").to_owned(),
+        text(run, "agentName").to_owned(),
+        text(run, "status").to_owned(),
+        took(run).map(duration).unwrap_or_default(),
+        count(tokens),
+        usd(dollars(run.get("costUsd").unwrap_or(&Value::Null))),
+        time(text(run, "createdAt")),
+    ]
+}
+
+/// Asks for a change that answers with the run.
+async fn steer(console: &Console, api: &Api, run: RunId, verb: &str, body: Value) -> Result<(), Failure> {
+    let answer = api.fetch(Call::post(format!("{}/{verb}", path(run)), body)).await?;
+    console.answer(&answer, || format!("run {run}: {}", text(&answer, "status")))
+}
+
+/// Tells the run something; it is taken in as soon as the run can.
+async fn tell(console: &Console, api: &Api, path: String, body: Value) -> Result<(), Failure> {
+    let answer = api.fetch(Call::post(path, body)).await?;
+    console.answer(&answer, || text(&answer, "status").to_owned())
+}
+
+async fn decide(console: &Console, api: &Api, args: &DecisionArgs, approved: bool) -> Result<(), Failure> {
+    let body = json!({ "approved": approved, "note": args.note });
+    tell(console, api, format!("{}/approvals/{}", path(args.run), encode(&args.step)), body).await
+}
+
+fn value_of(console: &Console, argument: Option<&str>) -> Result<Option<Value>, Failure> {
+    let Some(argument) = argument else { return Ok(None) };
+    let read = input::read(argument, std::io::stdin())?;
+    read.note.iter().for_each(|note| console.warn(note));
+    Ok(Some(input::as_value(read)))
+}
+
+fn path(run: RunId) -> String {
+    format!("/v1/runs/{run}")
+}
+
+fn describe(run: &Value, paint: Paint, terminal: bool) -> String {
+    let column = |name: &str| text(run, name).to_owned();
+    let over = run.get("finishedAt").is_some_and(|at| !at.is_null());
+    let head = fields(&[
+        ("id", column("id")),
+        ("agent", column("agentName")),
+        ("version", column("agentVersionId")),
+        ("status", column("status")),
+        ("created", time(text(run, "createdAt"))),
+        ("started", time(text(run, "startedAt"))),
+        ("finished", time(text(run, "finishedAt"))),
+    ]);
+    let parts = [Some(head), over.then(|| summary(run, paint)), result(run, terminal)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+}
+
+fn price(text: &str) -> Result<MicroUsd, String> {
+    MicroUsd::parse_usd(text).ok_or_else(|| "dollars with at most six decimals, as in 2.50".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_described() {
+        let run = json!({ "id": "r", "agentName": "digest", "status": "succeeded", "tokensIn": 1, "tokensOut": 2,
+            "costUsd": 0, "createdAt": "2026-09-21T14:13:20Z", "finishedAt": "2026-09-21T14:13:22Z",
+            "output": { "result": "done" } });
+        let want = "id        r\nagent     digest\nstatus    succeeded\ncreated   2026-09-21 14:13:20Z\n\
+                    finished  2026-09-21 14:13:22Z\n\n✔ succeeded in 2.0s · 1 in, 2 out · $0.00\n\ndone";
+        assert_eq!(describe(&run, Paint(false), false), want);
+        assert_eq!(row(&run), ["r", "digest", "succeeded", "2.0s", "3", "$0.00", "2026-09-21 14:13:20Z"]);
+    }
+
+    #[test]
+    fn prices_are_exact() {
+        assert_eq!(price("0.25").map(MicroUsd::micros), Ok(250_000));
+        assert!(price("cheap").is_err() && price("-1").is_err());
+    }
+}

@@ -1,0 +1,263 @@
+//! Puts a server process together, runs it, and takes it apart in order.
+
+use std::fs::DirBuilder;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow};
+use lantern_control::{App, Providers as Known, Rate, Setup};
+use lantern_llm::{Endpoint, list_models};
+use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
+use lantern_policy::Catalogue;
+use lantern_store::{Blobs, Db, Error, Keys, PostgresOptions, Sealer, SqliteOptions, Vault};
+use lantern_types::edge::{Clock, IdGen, Tasks};
+use lantern_types::{Dur, Failure, Secret};
+use lantern_worker::edge::Tools as _;
+use lantern_worker::providers::{Providers, Rules};
+use lantern_worker::tools::Builtin;
+use lantern_worker::{Deps, Options};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+
+use super::config::{Config, Spawn};
+use super::models;
+use crate::env;
+
+/// How a process was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// On a laptop: seeded, unlimited, the offline model stands in.
+    Dev,
+    /// For real.
+    Serve,
+}
+
+/// What the ready line says.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Ready {
+    pub(crate) ready: bool,
+    pub(crate) api: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) login: Option<Login>,
+    pub(crate) next: &'static str,
+    data_dir: String,
+    database: &'static str,
+    version: &'static str,
+    pid: u32,
+}
+
+/// The seeded login of `dev`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Login {
+    pub(crate) email: &'static str,
+    pub(crate) password: &'static str,
+}
+
+/// How long a tenant's model server may take to list its models.
+const PROBE_MAX: Dur = Dur::from_secs(10);
+
+/// What both halves of the process stand on.
+struct Ground {
+    db: Db,
+    vault: Vault,
+    keys: Keys,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdGen>,
+    tasks: TaskSet,
+    client: Client,
+    catalogue: Arc<Catalogue>,
+}
+
+/// Runs a server until a signal says stop; `announce` is called once, when requests are answered.
+pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready)) -> Result<()> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: is another server running there?", config.listen))?;
+    let address = listener.local_addr().context("the listening address")?;
+    let ground = ground(&config).await?;
+    let rules = Arc::new(match mode {
+        Mode::Dev => models::dev(&ground.client).await,
+        Mode::Serve => models::serve(config.private_models),
+    });
+    let app = App::new(setup(&ground, &config, &rules)).context("cannot set up the API")?;
+    accounts(&app, mode, address).await?;
+    let stopping = ground.tasks.stopping();
+    ground.db.follow(&ground.tasks, ground.clock.clone());
+    let options = Options { sole: config.postgres.is_none(), ..Options::default() };
+    let work = lantern_worker::run(deps(&ground, &config, rules), options, stopping.clone());
+    ground.tasks.spawn("worker", Box::pin(work));
+    let serving = lantern_edge::serve(listener, lantern_control::router(app), stopping);
+    ground.tasks.spawn("api", Box::pin(serving));
+    announce(&ready(&config, mode, address));
+    let signal = signals.recv().await;
+    tracing::info!(signal, "stopping: letting runs go and finishing what is under way");
+    let cut = tokio::select! {
+        cut = ground.tasks.shutdown(Dur::from_secs(config.drain_secs)) => cut,
+        // A second signal means now.
+        _ = signals.recv() => vec!["everything"],
+    };
+    if !cut.is_empty() {
+        tracing::warn!(tasks = ?cut, "did not finish in time; their runs go on after the next start");
+    }
+    Ok(())
+}
+
+/// The account that is there before anybody signs up.
+async fn accounts(app: &App, mode: Mode, address: SocketAddr) -> Result<()> {
+    if mode == Mode::Dev {
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "the dev login is known to everybody who can reach this address");
+        }
+        let seeded = lantern_control::seed_dev(app).await;
+        return seeded.map_err(|error| anyhow!("cannot seed the dev tenant: {error}"));
+    }
+    let Some(email) = env::get(env::ADMIN_EMAIL) else { return Ok(()) };
+    let password = env::get(env::ADMIN_PASSWORD).filter(|password| password.chars().count() >= 12);
+    let password =
+        password.with_context(|| format!("{} needs at least 12 characters", env::ADMIN_PASSWORD))?;
+    let seeded = lantern_control::seed_first(app, &email, Secret::new(password)).await;
+    seeded.map_err(|error| anyhow!("cannot make the account of {email}: {error}"))
+}
+
+async fn ground(config: &Config) -> Result<Ground> {
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
+    let dir = &config.data_dir;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("cannot make the data folder {}", dir.display()))?;
+    let db = open(config, clock.as_ref()).await.map_err(|error| advice(error, dir))?;
+    let credential = env::get(env::CREDENTIAL_KEY).map(Secret::new);
+    let keys =
+        Keys::from_env_or_file(credential.as_ref(), dir, ids.as_ref()).map_err(|error| advice(error, dir))?;
+    let sealer =
+        Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).context("cannot set up sealing")?;
+    Ok(Ground {
+        vault: Vault::new(sealer, Blobs::folder(dir)),
+        tasks: TaskSet::new(Handle::current()),
+        client: Client::new().context("cannot set up the HTTP client")?,
+        catalogue: Arc::new(Catalogue::builtin()?),
+        db,
+        keys,
+        clock,
+        ids,
+    })
+}
+
+async fn open(config: &Config, clock: &dyn Clock) -> lantern_store::Result<Db> {
+    match &config.postgres {
+        None => Db::open_sqlite(&config.data_dir, SqliteOptions::at(clock.now())).await,
+        Some(postgres) => {
+            let options = PostgresOptions {
+                app_url: postgres.app_url.clone(),
+                system_url: postgres.system_url.clone(),
+                connections: postgres.connections,
+            };
+            Db::open_postgres(&options).await
+        }
+    }
+}
+
+/// What to do about a database that does not open.
+fn advice(error: Error, dir: &Path) -> anyhow::Error {
+    let what = match &error {
+        Error::Locked { .. } => "stop the other server, or choose another folder with --data-dir",
+        Error::Corrupt(_) => "restore the folder from a backup, or start on an empty one with --data-dir",
+        Error::Foreign => "choose another folder with --data-dir",
+        Error::TooNew { .. } => "run the newer build that made it",
+        Error::TooOld { .. } => "run `lantern migrate` first",
+        Error::Full => "make space on the disk",
+        Error::Unavailable(_) => "is the database running, and are its URLs right?",
+        _ => "see the data folder's permissions",
+    };
+    let context = format!("cannot open the data in {} ({what})", dir.display());
+    anyhow::Error::new(error).context(context)
+}
+
+fn deps(ground: &Ground, config: &Config, rules: Arc<Rules>) -> Deps {
+    let (db, vault, client) = (ground.db.clone(), ground.vault.clone(), ground.client.clone());
+    Deps {
+        db: db.clone(),
+        vault: vault.clone(),
+        clock: ground.clock.clone(),
+        ids: ground.ids.clone(),
+        tasks: Arc::new(ground.tasks.clone()),
+        llm: Arc::new(Providers::new(db, vault, client.clone(), rules)),
+        tools: Arc::new(Builtin::new(client)),
+        limits: Arc::new(config.limits.clone()),
+        catalogue: ground.catalogue.clone(),
+    }
+}
+
+fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
+    let rate = |Spawn { per_min, burst }| Rate { count: per_min, per: Dur::from_secs(60), burst };
+    Setup {
+        db: ground.db.clone(),
+        vault: ground.vault.clone(),
+        keys: ground.keys.clone(),
+        clock: ground.clock.clone(),
+        ids: ground.ids.clone(),
+        tasks: Arc::new(ground.tasks.clone()),
+        limits: Arc::new(config.limits.clone()),
+        catalogue: ground.catalogue.clone(),
+        tools: Builtin::new(ground.client.clone()).defs().to_vec(),
+        spawn: config.spawn.map(rate),
+        providers: known(ground.client.clone(), rules),
+        stop: ground.tasks.stopping(),
+    }
+}
+
+/// What the settings pages know of providers, and how they test one.
+fn known(client: Client, rules: &Arc<Rules>) -> Known {
+    let probe_rules = rules.clone();
+    Known {
+        known: rules.vendor_urls.keys().cloned().collect(),
+        shared: rules.shared.iter().map(|shared| shared.name.clone()).collect(),
+        offline: rules.offline_stands_in && rules.shared.is_empty(),
+        probe: Arc::new(move |ask| {
+            let (client, rules) = (client.clone(), probe_rules.clone());
+            Box::pin(async move {
+                let endpoint = endpoint(&rules, ask)?;
+                list_models(&client, &endpoint, PROBE_MAX).await
+            })
+        }),
+    }
+}
+
+fn endpoint(rules: &Rules, ask: lantern_control::ProbeAsk) -> Result<Endpoint, Failure> {
+    let unknown = || Failure::refused("no_llm", format!("{} needs a base URL", ask.provider));
+    if let Some(own) = ask.own {
+        let base_url =
+            own.base_url.or_else(|| rules.vendor_urls.get(&ask.provider).cloned()).ok_or_else(unknown)?;
+        let reach = if rules.private { Reach::Private } else { Reach::Public };
+        return Ok(Endpoint { provider: ask.provider, base_url, api_key: own.api_key, reach });
+    }
+    let shared = rules.shared.iter().find(|shared| shared.name == ask.provider).ok_or_else(unknown)?;
+    Ok(Endpoint {
+        provider: shared.name.clone(),
+        base_url: shared.base_url.clone(),
+        api_key: shared.api_key.clone(),
+        reach: Reach::Private,
+    })
+}
+
+fn ready(config: &Config, mode: Mode, address: SocketAddr) -> Ready {
+    let dev = mode == Mode::Dev;
+    Ready {
+        ready: true,
+        api: format!("http://{address}"),
+        login: dev.then_some(Login { email: "admin@lantern.dev", password: "lantern" }),
+        next: "lantern login",
+        data_dir: config.data_dir.display().to_string(),
+        database: if config.postgres.is_some() { "postgresql" } else { "sqlite" },
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+    }
+}

@@ -1,0 +1,187 @@
+//! Configuration: flags over environment over file over defaults. Unknown keys are refused.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use lantern_types::{Limits, Secret};
+use serde::Deserialize;
+
+use crate::env;
+
+/// The address a server listens on when nobody says otherwise.
+pub(crate) const LISTEN: &str = "127.0.0.1:8080";
+
+/// The file that `serve --config` names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    server: Server,
+    database: Database,
+    models: Models,
+    limits: Limits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Server {
+    listen: Option<SocketAddr>,
+    data_dir: Option<PathBuf>,
+    drain_secs: Option<u64>,
+    spawn_rate_per_min: Option<u32>,
+    spawn_burst: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Database {
+    app_url: Option<String>,
+    system_url: Option<String>,
+    connections: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Models {
+    private_addresses: Option<bool>,
+}
+
+/// Everything a server process needs to know, decided.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Where it listens.
+    pub(crate) listen: SocketAddr,
+    /// Where it keeps its files.
+    pub(crate) data_dir: PathBuf,
+    /// PostgreSQL, when it is not the embedded database.
+    pub(crate) postgres: Option<Postgres>,
+    /// How long a stop waits for what is under way.
+    pub(crate) drain_secs: u64,
+    /// Runs that one tenant may start in a minute; `None` for no limit.
+    pub(crate) spawn: Option<Spawn>,
+    /// Whether tenants may name model servers on private addresses.
+    pub(crate) private_models: bool,
+    /// The limits in force.
+    pub(crate) limits: Limits,
+}
+
+/// How PostgreSQL is reached.
+#[derive(Debug)]
+pub(crate) struct Postgres {
+    pub(crate) app_url: Secret<String>,
+    pub(crate) system_url: Secret<String>,
+    pub(crate) connections: usize,
+}
+
+/// How many runs a tenant may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spawn {
+    pub(crate) per_min: u32,
+    pub(crate) burst: u32,
+}
+
+impl Config {
+    /// The configuration of `lantern dev`: everything from flags, with no limit on starting runs.
+    pub(crate) fn dev(listen: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Result<Self> {
+        let base = Self::decide(File::default(), listen, data_dir)?;
+        Ok(Self { spawn: None, private_models: true, ..base })
+    }
+
+    /// The configuration of `lantern serve`.
+    pub(crate) fn serve(
+        file: Option<&Path>,
+        listen: Option<SocketAddr>,
+        data_dir: Option<PathBuf>,
+    ) -> Result<Self> {
+        let file = match file {
+            Some(path) => read(path)?,
+            None => File::default(),
+        };
+        Self::decide(file, listen, data_dir)
+    }
+
+    fn decide(file: File, listen: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Result<Self> {
+        let listen = match (listen, env::get(env::LISTEN), file.server.listen) {
+            (Some(listen), ..) => listen,
+            (None, Some(text), _) => text.parse().with_context(|| format!("{}: {text:?}", env::LISTEN))?,
+            (None, None, Some(listen)) => listen,
+            (None, None, None) => LISTEN.parse().context("default address")?,
+        };
+        let data_dir = data_dir
+            .or_else(|| env::get(env::DATA_DIR).map(PathBuf::from))
+            .or(file.server.data_dir)
+            .unwrap_or_else(|| PathBuf::from("data"));
+        Ok(Self {
+            listen,
+            data_dir,
+            postgres: postgres(file.database)?,
+            drain_secs: number(env::DRAIN_TIMEOUT)?.or(file.server.drain_secs).unwrap_or(30),
+            spawn: spawn(
+                number(env::SPAWN_RATE_PER_MIN)?.or(file.server.spawn_rate_per_min.map(u64::from)),
+                number(env::SPAWN_BURST)?.or(file.server.spawn_burst.map(u64::from)),
+            ),
+            private_models: file.models.private_addresses.unwrap_or_else(|| listen.ip().is_loopback()),
+            limits: file.limits,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<File> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} is not a configuration", path.display()))
+}
+
+fn postgres(file: Database) -> Result<Option<Postgres>> {
+    let app = env::get(env::DATABASE_APP_URL).or(file.app_url);
+    let system = env::get(env::DATABASE_SYSTEM_URL).or(file.system_url);
+    match (app, system) {
+        (None, None) => Ok(None),
+        (Some(app), Some(system)) => Ok(Some(Postgres {
+            app_url: Secret::new(app),
+            system_url: Secret::new(system),
+            connections: file.connections.unwrap_or(16).clamp(2, 512),
+        })),
+        _ => bail!("PostgreSQL needs both {} and {}", env::DATABASE_APP_URL, env::DATABASE_SYSTEM_URL),
+    }
+}
+
+/// The contract's spawn limit: 120 a minute with a burst of 20; a rate of 0 means none.
+fn spawn(per_min: Option<u64>, burst: Option<u64>) -> Option<Spawn> {
+    let bounded = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let per_min = bounded(per_min.unwrap_or(120));
+    (per_min > 0).then(|| Spawn { per_min, burst: bounded(burst.unwrap_or(20)).max(1) })
+}
+
+fn number(name: &'static str) -> Result<Option<u64>> {
+    let Some(text) = env::get(name) else { return Ok(None) };
+    let digits = text.trim().trim_end_matches('s');
+    digits.parse().map(Some).with_context(|| format!("{name} must be a whole number, not {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_of_zero_means_no_limit() {
+        assert_eq!(spawn(None, None), Some(Spawn { per_min: 120, burst: 20 }));
+        assert_eq!(spawn(Some(0), None), None);
+        assert_eq!(spawn(Some(5), Some(0)), Some(Spawn { per_min: 5, burst: 1 }));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(toml::from_str::<File>("[server]\nlisten = \"127.0.0.1:1\"").is_ok());
+        assert!(toml::from_str::<File>("[limits]\nturnsPerRunMax = 3").is_ok());
+        for bad in ["[server]\nlissten = \"x\"", "[sever]", "[limits]\nturns = 3", "[server]\nlisten = 5"] {
+            assert!(toml::from_str::<File>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_server_that_is_reached_from_here_alone_trusts_private_model_servers() {
+        let at = |listen: &str| Config::serve(None, listen.parse().ok(), None).unwrap().private_models;
+        assert!(at("127.0.0.1:1") && at("[::1]:1"));
+        assert!(!at("0.0.0.0:1") && !at("10.0.0.5:1"));
+    }
+}

@@ -1,0 +1,18 @@
+//! Logs go to stderr: text for people, JSON lines for machines. `LOG_LEVEL` takes the usual filter directives.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::env;
+
+/// Starts logging at `level` unless the environment says otherwise.
+pub(crate) fn start(level: &str, machine: bool) {
+    let filter = env::get(env::LOG_LEVEL).and_then(|text| EnvFilter::try_new(text).ok());
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(level));
+    let terminal = std::io::stderr().is_terminal();
+    let base =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    // A second start in one process keeps the first subscriber, which is what tests want.
+    drop(if machine && !terminal { base.json().try_init() } else { base.try_init() });
+}

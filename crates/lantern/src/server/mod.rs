@@ -1,0 +1,98 @@
+//! The server process: one binary that is API, worker and store at once.
+//!
+//! `dev` and `serve` differ in configuration only; what runs is the same. Nothing here knows a route or a rule.
+
+mod assemble;
+mod config;
+mod logging;
+mod migrate;
+mod models;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use assemble::{Mode, Ready};
+use config::Config;
+pub(crate) use migrate::MigrateArgs;
+
+/// Flags of `lantern dev`.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Where to keep the database, the key and large payloads.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The address to listen on; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Do not open a browser.
+    #[arg(long)]
+    no_open: bool,
+}
+
+/// Flags of `lantern serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// A TOML file; flags and environment variables win over it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to keep the key, large payloads and, without PostgreSQL, the database.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The address to listen on; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+/// Runs `lantern dev` until it is told to stop.
+pub(crate) fn dev(args: &DevArgs, json: bool) -> ExitCode {
+    logging::start("warn", false);
+    let config = Config::dev(args.listen, args.data_dir.clone());
+    exit(config.and_then(|config| block_on(assemble::run(config, Mode::Dev, |ready| announce(ready, json)))))
+}
+
+/// Runs `lantern serve` until it is told to stop.
+pub(crate) fn serve(args: &ServeArgs, json: bool) -> ExitCode {
+    logging::start("info", true);
+    let config = Config::serve(args.config.as_deref(), args.listen, args.data_dir.clone());
+    exit(
+        config.and_then(|config| block_on(assemble::run(config, Mode::Serve, |ready| announce(ready, json)))),
+    )
+}
+
+/// Runs `lantern migrate`.
+pub(crate) fn migrate(args: &MigrateArgs) -> ExitCode {
+    logging::start("info", true);
+    exit(block_on(migrate::run(args)))
+}
+
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(work)
+}
+
+#[expect(clippy::print_stderr, reason = "the program's own words to whoever started it")]
+fn exit(done: Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The one line that says that the server is ready.
+#[expect(clippy::print_stdout, reason = "the ready line is the command's output")]
+fn announce(ready: &Ready, json: bool) {
+    if json {
+        println!("{}", serde_json::to_string(ready).unwrap_or_default());
+        return;
+    }
+    let login = ready.login.as_ref().map(|login| format!("  login {} / {}", login.email, login.password));
+    println!("Lantern is ready: {}{}  next: {}", ready.api, login.unwrap_or_default(), ready.next);
+}

@@ -1,0 +1,78 @@
+//! Which model providers the operator brings: from the environment, and in `dev` a local server that answers.
+
+use std::collections::BTreeMap;
+
+use lantern_llm::{Endpoint, OfflinePace, list_models};
+use lantern_net::{Client, Reach};
+use lantern_types::{Dur, Secret};
+use lantern_worker::providers::{Rules, Shared};
+
+use crate::env;
+
+/// The vendor's own base URL, by provider name.
+const VENDORS: &[(&str, &str)] = &[("openai", "https://api.openai.com/v1")];
+/// Where a local model server usually answers.
+const LOCAL: (&str, &str) = ("ollama", "http://127.0.0.1:11434/v1");
+/// How long a local model server may take to answer at start.
+const LOCAL_WAIT: Dur = Dur::from_millis(80);
+/// A readable pace, so that a newcomer sees a run happen.
+const DEV_PACE: u32 = 150;
+
+/// The rules of a `serve` process: the environment's provider, and no stand-in.
+pub(crate) fn serve(private: bool) -> Rules {
+    Rules {
+        shared: from_environment().into_iter().collect(),
+        vendor_urls: VENDORS
+            .iter()
+            .map(|(name, url)| ((*name).to_owned(), (*url).to_owned()))
+            .collect::<BTreeMap<_, _>>(),
+        private,
+        offline_stands_in: false,
+        pace: pace(),
+    }
+}
+
+/// The rules of a `dev` process: the same, else a local server that answers, else the offline model.
+pub(crate) async fn dev(client: &Client) -> Rules {
+    let mut rules = serve(true);
+    if rules.shared.is_empty() {
+        rules.shared.extend(local(client).await);
+    }
+    rules.offline_stands_in = true;
+    rules
+}
+
+fn from_environment() -> Option<Shared> {
+    let (name, vendor_url) = *VENDORS.first()?;
+    let api_key = env::get(env::OPENAI_API_KEY).map(Secret::new);
+    let own = env::get(env::OPENAI_BASE_URL);
+    if api_key.is_none() && own.is_none() {
+        return None;
+    }
+    let vendor = own.as_deref().is_none_or(|url| url.trim_end_matches('/') == vendor_url);
+    Some(Shared {
+        name: name.to_owned(),
+        base_url: own.unwrap_or_else(|| vendor_url.to_owned()),
+        api_key,
+        vendor,
+        models: Vec::new(),
+    })
+}
+
+async fn local(client: &Client) -> Option<Shared> {
+    let (name, url) = LOCAL;
+    let endpoint = Endpoint {
+        provider: name.to_owned(),
+        base_url: url.to_owned(),
+        api_key: None,
+        reach: Reach::Private,
+    };
+    let models = list_models(client, &endpoint, LOCAL_WAIT).await.ok().filter(|models| !models.is_empty())?;
+    tracing::info!(provider = name, models = models.len(), "a local model server answers and will be used");
+    Some(Shared { name: name.to_owned(), base_url: url.to_owned(), api_key: None, vendor: false, models })
+}
+
+fn pace() -> OfflinePace {
+    let said = env::get(env::OFFLINE_TOKENS_PER_SEC).and_then(|text| text.parse().ok());
+    OfflinePace { tokens_per_sec: Some(said.unwrap_or(DEV_PACE)).filter(|rate| *rate > 0) }
+}

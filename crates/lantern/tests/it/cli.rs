@@ -1,0 +1,348 @@
+//! The commands that ask one question: what they send, what they show, and which exit code they end with.
+
+use serde_json::{Value, json};
+
+use super::cli_fake::{Answer, Fake, RUN, Seen, User, mode, refusal};
+
+fn login(seen: &Seen) -> Answer {
+    match seen.line.as_str() {
+        "POST /auth/login" if seen.body == json!({ "email": "ada@example.com", "password": "pw" }) => {
+            let user = json!({ "id": "u", "tenantId": "t", "email": "ada@example.com", "name": "Ada", "role": "admin" });
+            Answer::Json(200, json!({ "token": "secret-token", "user": user }))
+        }
+        "POST /auth/login" => refusal(401, "invalid_credentials", "invalid credentials"),
+        "GET /auth/me" => Answer::Json(200, json!({ "email": "ada@example.com", "role": "admin", "tenantId": "t" })),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_login_is_kept_for_its_server_alone() {
+    let (fake, other) = (Fake::start(login), Fake::start(login));
+    let user = User::new();
+    let url = fake.url();
+    let out = user.run(&["login", "--api-url", &url, "--email", "ada@example.com", "--password", "pw"]).ok();
+    assert_eq!(out, format!("logged in to {url} as ada@example.com\n"));
+    let folder = user.home.join(".lantern");
+    assert_eq!((mode(&folder), mode(&folder.join("credentials.json"))), (0o700, 0o600));
+
+    assert!(user.run(&["whoami", "--api-url", &url]).ok().contains("email   ada@example.com\n"));
+    assert_eq!(fake.seen()[1].header("authorization"), "Bearer secret-token");
+    let elsewhere = user.run(&["whoami", "--api-url", &other.url()]);
+    assert_eq!(elsewhere.code, 3);
+    assert!(elsewhere.err.contains("the saved login is for") && elsewhere.err.contains("run `lantern login`"));
+    assert!(other.seen().is_empty(), "the token was not sent to another server");
+
+    assert_eq!(user.run(&["logout"]).ok(), "logged out\n");
+    assert_eq!(user.run(&["logout"]).ok(), "there was no saved login\n");
+    let out = user.run(&["whoami", "--api-url", &url]);
+    assert_eq!((out.code, out.err.as_str()), (3, "error: not logged in\nnext: run `lantern login`\n"));
+}
+
+#[test]
+fn another_file_may_hold_the_login() {
+    let fake = Fake::start(login);
+    let user = User::new().with("LANTERN_API_URL", &fake.url()).with("LANTERN_CREDENTIALS", "sub/mine.json");
+    let done = user.run(&["login", "-o", "json", "--email", "ada@example.com", "--password", "pw"]).ok();
+    let want = json!({ "email": "ada@example.com", "name": "Ada", "tenant_id": "t" });
+    assert_eq!(serde_json::from_str::<Value>(&done).unwrap(), want);
+    assert_eq!(mode(&user.home.join("sub/mine.json")), 0o600);
+    user.run(&["whoami"]).ok();
+    std::fs::write(user.home.join("sub/mine.json"), "{").unwrap();
+    let done = user.run(&["whoami"]);
+    assert_eq!(done.code, 1);
+    assert!(done.err.contains("sub/mine.json cannot be read") && done.err.contains("`lantern logout`"), "{done:?}");
+}
+
+#[test]
+fn a_wrong_password_and_nobody_to_ask() {
+    let fake = Fake::start(login);
+    let user = User::new().with("LANTERN_API_URL", &fake.url());
+    let done = user.run(&["login", "--email", "ada@example.com", "--password", "no"]);
+    assert_eq!(done.code, 3);
+    assert!(done.err.contains("(invalid_credentials)\nnext: check the email and the password"), "{done:?}");
+    let done = user.run(&["login", "--email", "ada@example.com"]);
+    assert_eq!(done.code, 2);
+    assert!(done.err.contains("pass --email and --password"), "{done:?}");
+    assert!(!user.home.join(".lantern").exists());
+}
+
+#[test]
+fn the_nearest_credential_wins() {
+    let fake = Fake::start(login);
+    let user = User::new().with("LANTERN_API_URL", &fake.url());
+    user.run(&["login", "--email", "ada@example.com", "--password", "pw"]).ok();
+    let user = user.with("LANTERN_API_TOKEN", "token");
+    user.run(&["whoami"]).ok();
+    let user = user.with("LANTERN_API_KEY", "hlx_live_env");
+    user.run(&["whoami"]).ok();
+    user.run(&["whoami", "--api-key", "hlx_live_flag"]).ok();
+    let user = user.with("LANTERN_API_KEY", "");
+    user.run(&["whoami"]).ok();
+    let sent: Vec<_> = fake.seen().iter().skip(1).map(|seen| seen.header("authorization").to_owned()).collect();
+    assert_eq!(sent, ["Bearer token", "Bearer hlx_live_env", "Bearer hlx_live_flag", "Bearer token"]);
+}
+
+#[test]
+fn refusals_become_exit_codes() {
+    let fake = Fake::start(|seen| match seen.line.rsplit('/').next().unwrap() {
+        "unauthorized" => refusal(401, "unauthorized", "unauthorized"),
+        "forbidden" => refusal(403, "scope_missing", "scope missing"),
+        "missing" => refusal(404, "agent_not_found", "agent \"missing\" not found"),
+        "broken" => refusal(500, "internal", "internal error"),
+        _ => Answer::Json(502, Value::Null),
+    });
+    let user = User::of(&fake);
+    for (agent, code, words) in [
+        ("unauthorized", 3, "next: the server does not accept LANTERN_API_KEY"),
+        ("forbidden", 3, "error: scope missing (scope_missing)"),
+        ("missing", 4, "next: see what there is with `lantern agents list`"),
+        ("broken", 1, "next: look at the server's log for the request r-1"),
+        ("gateway", 1, "the server answered 502 Bad Gateway"),
+    ] {
+        let done = user.run(&["agents", "get", agent]);
+        assert_eq!(done.code, code, "{agent}: {done:?}");
+        assert!(done.err.contains(words) && done.out.is_empty(), "{agent}: {done:?}");
+    }
+    let done = user.run(&["agents", "get", "missing", "-o", "json"]);
+    let report: Value = serde_json::from_str(&done.err).unwrap();
+    assert_eq!((&report["code"], &report["exitCode"]), (&json!("agent_not_found"), &json!(4)));
+    assert_eq!((done.code, done.out.as_str()), (4, ""));
+}
+
+#[test]
+fn a_server_that_is_not_there_can_be_started() {
+    let port = { Fake::start(login).port };
+    let user = User::new().with("LANTERN_API_URL", &format!("http://127.0.0.1:{port}"));
+    for args in [&["whoami", "--api-key", "k"][..], &["login", "--email", "a", "--password", "b"], &["doctor"]] {
+        let done = user.run(args);
+        assert_eq!(done.code, 5, "{done:?}");
+        let said = format!("{}{}", done.out, done.err);
+        assert!(said.contains("cannot reach http://127.0.0.1") && said.contains("`lantern dev`"), "{said}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_said_before_anything_is_sent() {
+    let fake = Fake::start(|seen| panic!("{}", seen.line));
+    let user = User::of(&fake);
+    let yaml = user.file("agent.yaml", "name: a");
+    let list = user.file("list.json", "[]");
+    for args in [
+        &["agents", "create"][..],
+        &["agents", "create", "--name", "a", "--label", "x"],
+        &["agents", "create", "--file", &yaml],
+        &["agents", "create", "--file", &list],
+        &["agents", "create", "--file", "missing.json"],
+        &["agents", "delete", "a"],
+        &["agents", "list", "--limit", "0"],
+        &["runs", "create", "--agent", "a", "--input", "{\"x\":"],
+        &["runs", "create", "--agent", "a", "--input", "@missing"],
+        &["runs", "create", "--agent", "a", "--max-cost-usd", "cheap"],
+        &["runs", "create", "--agent", "a", "--idempotency-key", "ż"],
+        &["runs", "get", "7"],
+        &["runs", "delete", RUN],
+        &["runs", "resolve", RUN, "s", "--happened", "perhaps"],
+        &["logs", RUN, "--from-start"],
+        &["whoami", "--api-url", "localhost:8080"],
+        &["whoami", "--output", "yaml"],
+        &["launch"],
+    ] {
+        let done = user.run(args);
+        assert_eq!(done.code, 2, "{args:?}: {done:?}");
+        assert!(!done.err.is_empty() && done.out.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn an_agent_comes_from_a_file_and_flags() {
+    let fake = Fake::start(|seen| {
+        let ignored = vec![("lantern-ignored", "memory, colour".to_owned())];
+        let agent = json!({ "name": seen.body["name"], "version": 3, "digest": "sha256:1" });
+        Answer::With(201, agent, ignored)
+    });
+    let user = User::of(&fake);
+    let file = user.file("agent.json", r#"{"name": "a", "model": "auto", "systemPrompt": "x", "memory": {}}"#);
+    let prompt = user.file("prompt.txt", "Be brief.\n");
+    let system = format!("@{prompt}");
+    let args = ["agents", "create", "--file", &file, "--name", "b", "--system", &system, "--tool", "calc"];
+    let more = ["--tool", "http.fetch", "--label", "team=x", "--max-turns", "4", "--description", "d"];
+    let done = user.run(&[&args[..], &more[..]].concat());
+    assert!(done.err.contains("warning: the server does not know these fields: memory, colour"), "{done:?}");
+    assert_eq!(done.ok(), "saved the agent b, version 3\n");
+    let want = json!({ "name": "b", "model": "auto", "systemPrompt": "Be brief.\n", "memory": {}, "description": "d",
+        "tools": ["calc", "http.fetch"], "labels": { "team": "x" }, "maxTurns": 4 });
+    assert_eq!(fake.seen()[0].body, want);
+    assert_eq!(fake.seen()[0].header("content-type"), "application/json");
+}
+
+#[test]
+fn wrong_fields_are_listed() {
+    let fake = Fake::start(|_| {
+        let fields = json!([{ "path": "tools[0]", "message": "no such tool" }]);
+        Answer::Json(400, json!({ "error": "invalid manifest", "code": "invalid_manifest", "fields": fields }))
+    });
+    let done = User::of(&fake).run(&["agents", "create", "--name", "a", "--tool", "nope"]);
+    assert_eq!(done.code, 1);
+    assert_eq!(done.err, "error: invalid manifest (invalid_manifest)\n  - tools[0]: no such tool\n");
+}
+
+#[test]
+fn lists_are_read_page_by_page() {
+    let fake = Fake::start(|seen| {
+        let run = |n: u32| json!({ "id": n.to_string(), "agentName": "a", "status": "queued", "costUsd": 0.5 });
+        let link = |cursor| vec![("link", format!("<http://elsewhere.example/v1/runs?cursor={cursor}>; rel=\"next\""))];
+        match seen.line.split("limit=").nth(1).unwrap() {
+            "100" => Answer::With(200, Value::Array((0..100).map(run).collect()), link("p%2F2")),
+            "50&cursor=p%2F2" => Answer::With(200, Value::Array((100..150).map(run).collect()), link("p3")),
+            "2" => Answer::Json(200, json!([run(1)])),
+            other => panic!("{other}"),
+        }
+    });
+    let user = User::of(&fake);
+    let done = user.run(&["runs", "list", "--limit", "150", "--agent", "a b", "--status", "queued", "-o", "json"]);
+    assert!(done.err.contains("there are more than 150: raise --limit"), "{}", done.err);
+    let runs: Vec<Value> = serde_json::from_str(&done.ok()).unwrap();
+    assert_eq!((runs.len(), runs[149]["id"].as_str()), (150, Some("149")));
+    assert_eq!(fake.lines()[0], "GET /v1/runs?agent=a%20b&status=queued&limit=100");
+    let done = user.run(&["runs", "list", "--limit", "2"]);
+    let want = "ID  AGENT  STATUS  TOOK  TOKENS  COST   CREATED\n1   a      queued        0       $0.50\n";
+    assert_eq!((done.out.as_str(), done.err.as_str()), (want, ""));
+}
+
+#[test]
+fn an_input_is_json_or_text() {
+    let fake = Fake::start(|_| Answer::Json(201, json!({ "id": RUN, "status": "queued" })));
+    let user = User::of(&fake);
+    let object = format!("@{}", user.file("in.json", "{\"n\": 1}"));
+    let text = format!("@{}", user.file("history.txt", b"commit 1\nna\xefve\n"));
+    let create = |input: &str| user.run(&["runs", "create", "--agent", "a", "--input", input]);
+    assert_eq!(create(&object).ok(), format!("started the run {RUN}\n"));
+    let done = create(&text);
+    assert!(done.err.contains("history.txt is not all UTF-8: 1 places were replaced by U+FFFD"), "{done:?}");
+    create("{\"a\": [1]}").ok();
+    create("just words").ok();
+    let args = ["runs", "create", "--agent", "a", "--idempotency-key", "k-1", "--max-cost-usd", "0.25"];
+    user.run(&args).ok();
+    let seen = fake.seen();
+    let inputs: Vec<&Value> = seen.iter().map(|seen| &seen.body["input"]).collect();
+    let wrapped = json!({ "text": "commit 1\nna\u{fffd}ve\n" });
+    let (inline, words) = (json!({ "a": [1] }), json!({ "text": "just words" }));
+    assert_eq!(inputs, [&json!({ "n": 1 }), &wrapped, &inline, &words, &Value::Null]);
+    assert_eq!(seen[4].body, json!({ "agentName": "a", "maxCostUsd": 0.25 }));
+    assert_eq!(seen[4].header("idempotency-key"), "k-1");
+    assert_ne!(seen[0].header("idempotency-key"), seen[1].header("idempotency-key"));
+}
+
+#[test]
+fn an_input_that_is_too_big_is_measured() {
+    let fake = Fake::start(|_| refusal(413, "input_too_large", "the input is too large"));
+    let user = User::of(&fake);
+    let input = format!("@{}", user.file("big.txt", "a".repeat(5 << 20)));
+    let done = user.run(&["runs", "create", "--agent", "a", "--input", &input]);
+    assert_eq!(done.code, 1);
+    assert!(done.err.contains("(input_too_large)") && done.err.contains("the request has 5.1 MiB"), "{done:?}");
+    assert!(done.err.contains("4.0 MiB are input"), "{done:?}");
+}
+
+#[test]
+fn each_verb_asks_for_its_route() {
+    let fake = Fake::start(|seen| match seen.line.split(' ').next().unwrap() {
+        "DELETE" => Answer::Json(204, Value::Null),
+        _ => Answer::Json(200, json!({ "id": RUN, "name": "a", "status": "accepted" })),
+    });
+    let user = User::of(&fake);
+    let run = format!("/v1/runs/{RUN}");
+    for (args, line, body) in [
+        (&["agents", "get", "a/b"][..], "GET /v1/agents/a%2Fb".to_owned(), Value::Null),
+        (&["agents", "delete", "a", "--force"], "DELETE /v1/agents/a".to_owned(), Value::Null),
+        (&["runs", "get", RUN], format!("GET {run}"), Value::Null),
+        (&["runs", "cancel", RUN, "--reason", "no"], format!("POST {run}/cancel"), json!({ "reason": "no" })),
+        (&["runs", "pause", RUN], format!("POST {run}/pause"), json!({})),
+        (&["runs", "resume", RUN], format!("POST {run}/resume"), json!({})),
+        (
+            &["runs", "signal", RUN, "go on", "--value", "{\"a\":1}"],
+            format!("POST {run}/signals/go%20on"),
+            json!({ "value": { "a": 1 } }),
+        ),
+        (
+            &["runs", "approve", RUN, "llm-1.tool-1"],
+            format!("POST {run}/approvals/llm-1.tool-1"),
+            json!({ "approved": true, "note": null }),
+        ),
+        (
+            &["runs", "deny", RUN, "s", "--note", "too dear"],
+            format!("POST {run}/approvals/s"),
+            json!({ "approved": false, "note": "too dear" }),
+        ),
+        (
+            &["runs", "resolve", RUN, "s", "--happened", "yes", "--result", "7"],
+            format!("POST {run}/steps/s/resolve"),
+            json!({ "happened": true, "output": 7 }),
+        ),
+        (
+            &["runs", "resolve", RUN, "s", "--happened", "no"],
+            format!("POST {run}/steps/s/resolve"),
+            json!({ "happened": false }),
+        ),
+        (&["runs", "delete", RUN, "--force"], format!("DELETE {run}"), Value::Null),
+    ] {
+        user.run(args).ok();
+        let seen = fake.seen().pop().unwrap();
+        assert_eq!((seen.line, seen.body), (line, body), "{args:?}");
+    }
+}
+
+#[test]
+fn the_doctor_leaves_nothing_behind() {
+    let fake = Fake::start(|seen| match seen.line.as_str() {
+        "GET /healthz" => Answer::Json(200, json!({ "status": "ok", "llmMode": "offline" })),
+        "GET /auth/me" => Answer::Json(200, json!({ "email": "", "role": "service", "tenantId": "t" })),
+        "GET /v1/settings/llm-providers" => Answer::Json(200, json!([])),
+        "POST /v1/agents" => Answer::Json(201, json!({ "name": seen.body["name"] })),
+        "POST /v1/runs" => Answer::Json(201, json!({ "id": RUN, "status": "queued" })),
+        line if line.starts_with("GET /v1/runs/") => {
+            let times = ("2026-09-21T14:13:20Z", "2026-09-21T14:13:20.5Z");
+            let run = json!({ "status": "succeeded", "startedAt": times.0, "finishedAt": times.1 });
+            Answer::Json(200, run)
+        }
+        line if line.ends_with("/cancel") => refusal(409, "run_finished", "the run is over"),
+        line if line.starts_with("DELETE ") => Answer::Json(204, Value::Null),
+        other => panic!("{other}"),
+    });
+    let user = User::of(&fake);
+    let out = user.run(&["doctor"]).ok();
+    let marks: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert_eq!(marks, ["server", "login", "model", "run"], "{out}");
+    assert!(out.contains("the built-in offline model") && out.contains("succeeded in 0.5s"), "{out}");
+    let agent = fake.seen().iter().find(|seen| seen.line == "POST /v1/agents").unwrap().body["name"].clone();
+    let lines = fake.lines();
+    assert!(lines.contains(&format!("DELETE /v1/runs/{RUN}")), "{lines:?}");
+    assert!(lines.contains(&format!("DELETE /v1/agents/{}", agent.as_str().unwrap())), "{lines:?}");
+    let report: Value = serde_json::from_str(&user.run(&["doctor", "-o", "json"]).ok()).unwrap();
+    assert_eq!((&report["ok"], report["checks"].as_array().unwrap().len()), (&json!(true), 4));
+}
+
+#[test]
+fn the_doctor_names_what_is_missing() {
+    let fake = Fake::start(|seen| match seen.line.as_str() {
+        "GET /healthz" => Answer::Json(200, json!({ "status": "ok", "llmMode": "api" })),
+        "GET /auth/me" => Answer::Json(200, json!({ "email": "ada@example.com", "role": "admin" })),
+        _ => Answer::Json(200, json!([])),
+    });
+    let done = User::of(&fake).run(&["doctor"]);
+    assert_eq!(done.code, 1);
+    assert!(done.out.contains("✘ model   no model provider is configured"), "{done:?}");
+    let done = User::new().run(&["doctor", "--api-url", &fake.url()]);
+    assert_eq!(done.code, 3);
+    assert!(done.out.contains("✘ login   not logged in\n          next: run `lantern login`"), "{done:?}");
+}
+
+#[test]
+fn another_kind_of_server_is_told_apart() {
+    let fake = Fake::start(|_| Answer::Json(200, json!("hello")));
+    let user = User::of(&fake);
+    let done = user.run(&["runs", "list"]);
+    assert_eq!(done.code, 1);
+    assert!(done.err.contains("does not answer like a Lantern server"), "{done:?}");
+}

@@ -1,0 +1,236 @@
+//! Following a run: through broken connections, restarts and Ctrl-C, without losing or repeating an event.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use super::cli_fake::{Answer, Done, Fake, RUN, Seen, Then, User, refusal};
+
+/// One frame as a server sends it.
+fn frame(seq: u64, kind: &str, step: &str, data: &Value) -> String {
+    let frame = json!({ "seq": seq, "kind": kind, "stepId": step, "attempt": 1, "payload": data, "data": data,
+        "runId": RUN, "createdAt": "2026-09-21T14:13:20Z", "ts": "2026-09-21T14:13:20Z" });
+    format!("id: {seq}\nevent: {kind}\ndata: {frame}\n\n")
+}
+
+/// The frames of a short run, numbered from 1; what a client that has seen `after` still gets.
+fn story(after: u64) -> String {
+    let frames = [
+        frame(1, "run_started", "", &json!({ "program": "agent", "capUsd": 5.0 })),
+        frame(2, "step_started", "llm-1", &json!({ "type": "llm", "name": "llm-1" })),
+        frame(3, "step_completed", "llm-1", &json!({ "type": "llm", "name": "llm-1", "tokens_in": 10, "tokens_out": 2 })),
+        frame(4, "step_started", "llm-1.tool-1", &json!({ "type": "tool", "name": "calc", "parent": "llm-1" })),
+        frame(5, "step_completed", "llm-1.tool-1", &json!({ "type": "tool", "name": "calc", "output": 7 })),
+        frame(6, "run_succeeded", "", &json!({ "output": { "result": "done" } })),
+    ];
+    frames.into_iter().skip(usize::try_from(after).unwrap()).collect()
+}
+
+fn delta(text: &str) -> String {
+    let frame = json!({ "kind": "llm_delta", "stepId": "llm-1", "runId": RUN, "data": { "text": text } });
+    format!("event: llm_delta\ndata: {frame}\n\n")
+}
+
+fn end(status: &str) -> String {
+    let frame = json!({ "kind": "end", "seq": 6, "runId": RUN, "status": status, "data": { "status": status } });
+    format!("event: end\ndata: {frame}\n\n")
+}
+
+fn upto(seq: u64) -> String {
+    let whole = story(0);
+    let (before, _) = whole.split_once(&format!("id: {}\n", seq + 1)).unwrap();
+    before.to_owned()
+}
+
+fn run(status: &str) -> Answer {
+    let error = (status == "failed").then(|| json!({ "code": "max_turns", "message": "20 turns", "stepId": "llm-9" }));
+    let output = (status == "succeeded").then(|| json!({ "result": "## Shipped\n- it" }));
+    let times = ("2026-09-21T14:13:20Z", "2026-09-21T14:13:32.4Z");
+    let run = json!({ "id": RUN, "status": status, "tokensIn": 10, "tokensOut": 2, "costUsd": 0.25,
+        "startedAt": times.0, "finishedAt": times.1, "error": error, "output": output });
+    Answer::Json(200, run)
+}
+
+/// A server that answers everything but the event stream, of which `events` says what the n-th connection gets.
+fn server(status: &'static str, events: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Fake {
+    let connections = AtomicUsize::new(0);
+    Fake::start(move |seen| answer(status, seen, |seen| events(connections.fetch_add(1, Ordering::Relaxed), seen)))
+}
+
+fn answer(status: &str, seen: &Seen, events: impl Fn(&Seen) -> Answer) -> Answer {
+    match seen.line.as_str() {
+        "POST /v1/runs" => Answer::Json(201, json!({ "id": RUN, "status": "queued" })),
+        line if line.contains("/events") => events(seen),
+        line if line == format!("GET /v1/runs/{RUN}") => run(status),
+        other => panic!("{other}"),
+    }
+}
+
+fn after(seen: &Seen) -> u64 {
+    seen.header("last-event-id").parse().unwrap_or_default()
+}
+
+/// The numbers of the events that were shown, in order.
+fn shown(out: &str) -> Vec<u64> {
+    let lines = out.lines().filter(|line| line.starts_with("2026-"));
+    lines.map(|line| line.split_whitespace().nth(2).unwrap().parse().unwrap()).collect()
+}
+
+const CREATE: &[&str] = &["runs", "create", "--agent", "digest", "--input", "{}", "--follow"];
+
+#[test]
+fn a_pipe_gets_plain_lines_and_the_answer() {
+    let fake = server("succeeded", |_, _| {
+        Answer::Events(upto(2) + &delta("do") + ": heartbeat\n\n" + &story(2) + &end("succeeded"), Then::Close)
+    });
+    let done = User::of(&fake).run(CREATE);
+    let want = "\
+2026-09-21 14:13:20Z     1  run_started         -                 agent  may cost $5.00
+2026-09-21 14:13:20Z     2  step_started        llm-1             llm  llm-1
+2026-09-21 14:13:20Z     3  step_completed      llm-1             llm-1  10 in, 2 out
+2026-09-21 14:13:20Z     4  step_started        llm-1.tool-1      tool  calc
+2026-09-21 14:13:20Z     5  step_completed      llm-1.tool-1      calc  7
+2026-09-21 14:13:20Z     6  run_succeeded       -                 {\"result\":\"done\"}
+✔ succeeded in 12.4s · 10 in, 2 out · $0.25
+
+## Shipped
+- it
+";
+    assert_eq!((done.code, done.out.as_str()), (0, want), "{done:?}");
+    assert_eq!(done.err, format!("run {RUN}\n"));
+}
+
+#[test]
+fn programs_get_one_frame_a_line() {
+    let fake = server("succeeded", |_, _| {
+        Answer::Events(upto(2) + &delta("do") + &story(2) + &end("succeeded"), Then::Close)
+    });
+    let out = User::of(&fake).run(&[CREATE, &["-o", "json"]].concat()).ok();
+    let kinds: Vec<String> = out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(kinds.len(), 8);
+    assert_eq!((kinds[2].as_str(), kinds[7].as_str()), ("llm_delta", "end"));
+}
+
+#[test]
+fn the_exit_code_is_how_the_run_ended() {
+    for (status, code, words) in [
+        ("succeeded", 0, "✔ succeeded in 12.4s"),
+        ("failed", 1, "✘ failed in 12.4s · 10 in, 2 out · $0.25\nmax_turns: 20 turns (step llm-9)"),
+        ("cancelled", 6, "■ cancelled in 12.4s"),
+    ] {
+        let fake = server(status, move |_, _| Answer::Events(story(0) + &end(status), Then::Close));
+        let done = User::of(&fake).run(&["logs", RUN, "-f"]);
+        assert_eq!(done.code, code, "{done:?}");
+        assert!(done.out.contains(words), "{done:?}");
+    }
+}
+
+#[test]
+fn what_breaks_is_resumed_after_the_last_event() {
+    let fake = server("succeeded", |connection, seen| match (connection, after(seen)) {
+        (0, 0) => Answer::Events(upto(2), Then::Break),
+        (1, 2) => refusal(503, "unavailable", "starting"),
+        // A frame that is cut in the middle was not seen; one that was is not shown again.
+        (2, 2) => Answer::Events(upto(3) + "id: 4\nevent: step_star", Then::Close),
+        (3, 3) => Answer::Events(story(3) + &end("succeeded"), Then::Close),
+        other => panic!("{other:?}"),
+    });
+    let done = User::of(&fake).run(CREATE);
+    assert_eq!((done.code, shown(&done.out)), (0, vec![1, 2, 3, 4, 5, 6]), "{done:?}");
+    let said = "connection lost, resuming\nresumed\nconnection lost, resuming\nresumed\n";
+    assert_eq!(done.err, format!("run {RUN}\n{said}"));
+}
+
+#[test]
+fn a_server_that_is_killed_and_started_again_is_waited_for() {
+    let fake = server("succeeded", |_, _| Answer::Events(upto(3), Then::Hang));
+    let port = fake.port;
+    let user = User::of(&fake);
+    let mut following = user.begin(CREATE);
+    let first: String = (0..3).map(|_| following.line()).collect();
+    drop(fake);
+    let _fake = Fake::start_at(port, |seen| {
+        answer("succeeded", seen, |seen| Answer::Events(story(after(seen)) + &end("succeeded"), Then::Close))
+    });
+    let done = following.end();
+    assert_eq!((done.code, shown(&first), shown(&done.out)), (0, vec![1, 2, 3], vec![4, 5, 6]), "{done:?}");
+    assert!(done.err.contains("connection lost, resuming\nresumed\n"), "{done:?}");
+}
+
+#[test]
+fn an_interrupted_command_is_continued_by_the_next() {
+    let fake = server("succeeded", |connection, seen| match (connection, after(seen)) {
+        (0, 0) => Answer::Events(upto(3) + &delta("more"), Then::Hang),
+        (1, 3) => Answer::Events(story(3) + &end("succeeded"), Then::Close),
+        (_, 0) => Answer::Events(story(0) + &end("succeeded"), Then::Close),
+        other => panic!("{other:?}"),
+    });
+    let user = User::of(&fake);
+    let mut following = user.begin(CREATE);
+    let first: String = (0..3).map(|_| following.line()).collect();
+    // The place is kept once a piece of the stream was shown whole.
+    let kept = user.home.join(".lantern/following").join(RUN);
+    while std::fs::read_to_string(&kept).is_ok_and(|text| text == "3\n") {
+        std::thread::yield_now();
+        if kept.exists() {
+            break;
+        }
+    }
+    following.interrupt();
+    let done = following.end();
+    assert_eq!((done.code, shown(&first)), (130, vec![1, 2, 3]));
+    let hint = format!("error: interrupted; the run goes on\nnext: follow it again with `lantern logs {RUN} -f`\n");
+    assert!(done.err.ends_with(&hint), "{done:?}");
+
+    assert_eq!(shown(&user.run(&["logs", RUN, "-f"]).ok()), [4, 5, 6]);
+    assert!(!kept.exists(), "a run that is over is shown from the start again");
+    assert_eq!(shown(&user.run(&["logs", RUN, "-f"]).ok()), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn everything_can_be_asked_for_again() {
+    let fake = server("succeeded", |_, seen| Answer::Events(story(after(seen)) + &end("succeeded"), Then::Close));
+    let user = User::of(&fake);
+    let folder = user.home.join(".lantern/following");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(RUN), "4\n").unwrap();
+    assert_eq!(shown(&user.run(&["logs", RUN, "-f", "--from-start"]).ok()), [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn history_ends_where_the_run_stands() {
+    let fake = server("running", |_, seen| {
+        assert!(seen.line.ends_with("/events?live=false"), "{}", seen.line);
+        Answer::Events(upto(3), Then::Close)
+    });
+    let user = User::of(&fake);
+    assert_eq!(shown(&user.run(&["logs", RUN]).ok()), [1, 2, 3]);
+    assert!(!user.home.join(".lantern").exists(), "only following keeps a place");
+    assert_eq!(user.run(&["logs", RUN, "-o", "json"]).ok().lines().count(), 3);
+}
+
+#[test]
+fn what_cannot_be_followed_is_said_at_once() {
+    let fake = server("running", |_, _| refusal(404, "run_not_found", "run not found"));
+    let user = User::of(&fake);
+    let done: Done = user.run(&["logs", RUN, "-f"]);
+    assert_eq!(done.code, 4);
+    assert!(done.err.contains("`lantern runs list`"), "{done:?}");
+    drop(fake);
+    let done = user.run(&["logs", RUN, "-f"]);
+    assert_eq!(done.code, 5);
+    assert!(done.err.contains("`lantern dev`"), "{done:?}");
+}
+
+#[test]
+fn a_login_that_ends_in_the_middle_is_said() {
+    let fake = server("running", |connection, _| match connection {
+        0 => Answer::Events(upto(2), Then::Break),
+        _ => refusal(401, "unauthorized", "unauthorized"),
+    });
+    let done = User::of(&fake).run(CREATE);
+    assert_eq!((done.code, shown(&done.out)), (3, vec![1, 2]));
+}

@@ -1,0 +1,62 @@
+//! The help texts, word for word. `UPDATE=1` records those of this build, when the change to them is meant.
+
+use std::path::Path;
+
+use super::cli_fake::User;
+
+const TEXTS: &[(&str, &[&str])] = &[
+    ("lantern", &[]),
+    ("login", &["login"]),
+    ("whoami", &["whoami"]),
+    ("logout", &["logout"]),
+    ("agents", &["agents"]),
+    ("agents-create", &["agents", "create"]),
+    ("agents-get", &["agents", "get"]),
+    ("agents-list", &["agents", "list"]),
+    ("agents-delete", &["agents", "delete"]),
+    ("agents-versions", &["agents", "versions"]),
+    ("runs", &["runs"]),
+    ("runs-create", &["runs", "create"]),
+    ("runs-get", &["runs", "get"]),
+    ("runs-list", &["runs", "list"]),
+    ("runs-cancel", &["runs", "cancel"]),
+    ("runs-pause", &["runs", "pause"]),
+    ("runs-resume", &["runs", "resume"]),
+    ("runs-signal", &["runs", "signal"]),
+    ("runs-approve", &["runs", "approve"]),
+    ("runs-deny", &["runs", "deny"]),
+    ("runs-resolve", &["runs", "resolve"]),
+    ("runs-delete", &["runs", "delete"]),
+    ("logs", &["logs"]),
+    ("doctor", &["doctor"]),
+    ("completions", &["completions"]),
+];
+
+#[test]
+fn the_help_texts_are_the_recorded_ones() {
+    let user = User::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/help");
+    let update = std::env::vars().any(|(name, value)| name == "UPDATE" && value == "1");
+    let mut differing = Vec::new();
+    for (name, args) in TEXTS {
+        let help = user.run(&[args, &["--help"][..]].concat()).ok();
+        let file = folder.join(format!("{name}.txt"));
+        if update {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&file, &help).unwrap();
+        }
+        if std::fs::read_to_string(&file).unwrap_or_default() != help {
+            differing.push((name, help));
+        }
+    }
+    assert!(differing.is_empty(), "UPDATE=1 records them anew: {differing:#?}");
+}
+
+#[test]
+fn completions_are_written_for_every_shell() {
+    let user = User::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = user.run(&["completions", shell]).ok();
+        assert!(script.contains("lantern") && script.contains("whoami"), "{shell}");
+    }
+}

@@ -1,0 +1,138 @@
+//! The HTTP API as a client sees it.
+
+use std::time::Duration;
+
+use lantern_net::http::{Deadlines, HeaderValue, Method, Request, Response, StatusCode, header};
+use lantern_net::sse::{Event, Parser};
+use lantern_net::{Client, Reach};
+use lantern_types::Dur;
+use serde_json::{Value, json};
+
+use super::process::{NEVER, Server};
+
+pub(crate) struct Api {
+    client: Client,
+    base: String,
+    pub(crate) token: String,
+}
+
+impl Api {
+    /// Signs in to a dev server.
+    pub(crate) async fn of(server: &Server) -> Self {
+        Self::login(server, "admin@lantern.dev", "lantern").await
+    }
+
+    /// Signs in.
+    pub(crate) async fn login(server: &Server, email: &str, password: &str) -> Self {
+        let mut api = Self { client: Client::new().unwrap(), base: server.api.clone(), token: String::new() };
+        let login = json!({"email": email, "password": password});
+        let (status, body) = api.post("/auth/login", &login).await;
+        assert_eq!(status, 200, "{body}");
+        api.token = body["token"].as_str().unwrap().to_owned();
+        api
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.json(Method::POST, path, Some(body)).await
+    }
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        self.json(Method::GET, path, None).await
+    }
+
+    async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let response = self.send(method, path, body, None).await;
+        let status = response.status().as_u16();
+        let bytes = response.bytes(16 << 20).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        last_event: Option<u64>,
+    ) -> Response {
+        let mut request = Request::get(format!("{}{path}", self.base));
+        request.method = method;
+        if !self.token.is_empty() {
+            let bearer = HeaderValue::from_str(&format!("Bearer {}", self.token)).unwrap();
+            request.headers.insert(header::AUTHORIZATION, bearer);
+        }
+        if let Some(body) = body {
+            request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request.body = body.to_string().into();
+        }
+        if let Some(seq) = last_event {
+            request.headers.insert("last-event-id", HeaderValue::from(seq));
+        }
+        let deadline = Dur::from_millis(u64::try_from(NEVER.as_millis()).unwrap());
+        self.client.send(Reach::Private, request, Deadlines::total(deadline)).await.unwrap()
+    }
+
+    /// Saves an agent.
+    pub(crate) async fn agent(&self, name: &str, fields: Value) {
+        let mut body = fields;
+        body["name"] = json!(name);
+        let (status, answer) = self.post("/v1/agents", &body).await;
+        assert_eq!(status, 201, "{answer}");
+    }
+
+    /// Starts a run and answers its id.
+    pub(crate) async fn run(&self, agent: &str, input: Value) -> String {
+        let (status, run) = self.post("/v1/runs", &json!({"agentName": agent, "input": input})).await;
+        assert_eq!(status, 201, "{run}");
+        run["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the run has ended and answers it.
+    pub(crate) async fn ended(&self, run: &str) -> Value {
+        let (_, frames) = self.events(run, None).await;
+        assert!(frames.iter().any(|frame| frame.event == "end"), "the stream ended with the run");
+        let (status, run) = self.get(&format!("/v1/runs/{run}")).await;
+        assert_eq!(status, 200, "{run}");
+        run
+    }
+
+    /// Every event until the stream closes.
+    pub(crate) async fn events(&self, run: &str, after: Option<u64>) -> (StatusCode, Vec<Event>) {
+        let mut response = self.send(Method::GET, &format!("/v1/runs/{run}/events"), None, after).await;
+        let mut parser = Parser::new(1 << 20);
+        let mut events = Vec::new();
+        while let Ok(Some(chunk)) = response.chunk().await {
+            events.extend(parser.push(&chunk).unwrap());
+        }
+        (response.status(), events)
+    }
+
+    /// Waits until `test` says yes of the run.
+    pub(crate) async fn until(&self, run: &str, test: impl Fn(&Value) -> bool) -> Value {
+        let look = async {
+            loop {
+                let (_, run) = self.get(&format!("/v1/runs/{run}")).await;
+                if test(&run) {
+                    return run;
+                }
+                tick().await;
+            }
+        };
+        tokio::time::timeout(NEVER, look).await.expect("it never came to that")
+    }
+}
+
+/// Lets a little time pass between two looks at something outside this process.
+pub(crate) async fn tick() {
+    tokio::time::interval(Duration::from_millis(20)).tick().await;
+    let mut interval = tokio::time::interval(Duration::from_millis(20));
+    interval.tick().await;
+    interval.tick().await;
+}
+
+/// The sequence numbers of events, `end` and deltas left out.
+pub(crate) fn seqs(events: &[Event]) -> Vec<u64> {
+    events
+        .iter()
+        .filter(|event| event.event != "end" && event.event != "llm_delta")
+        .map(|event| event.id.as_deref().unwrap_or_default().parse().unwrap())
+        .collect()
+}

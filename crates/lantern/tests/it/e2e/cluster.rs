@@ -1,0 +1,79 @@
+//! Three processes on one PostgreSQL: one is killed, and nothing is lost or done twice.
+
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+
+use lantern_store::testing::{Cluster, Folder};
+use serde_json::json;
+
+use super::api::Api;
+use super::process::{Server, lantern};
+use super::provider::{Answer, Provider};
+
+const LOGIN: (&str, &str) = ("ada@example.com", "correct horse battery");
+
+fn serve(folder: &Folder, app: &str, system: &str, provider: &Provider) -> Server {
+    let mut command: Command = lantern();
+    command.args(["serve", "--output", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
+    command.env("LANTERN_DATABASE_APP_URL", app).env("LANTERN_DATABASE_SYSTEM_URL", system);
+    command.env("LANTERN_CREDENTIAL_KEY", "07".repeat(32)).env("LANTERN_SPAWN_RATE_PER_MIN", "0");
+    command.env("LANTERN_ADMIN_EMAIL", LOGIN.0).env("LANTERN_ADMIN_PASSWORD", LOGIN.1);
+    command.envs(provider.env()).env("LOG_LEVEL", "error");
+    Server::start(command)
+}
+
+#[test]
+fn three_processes_lose_one_and_nothing_else() {
+    lantern_store::testing::block_on(async {
+        let database = Cluster::shared().empty_database().await;
+        let owner = database.owner_url();
+        let migrated = lantern()
+            .arg("migrate")
+            .env("LANTERN_DATABASE_OWNER_URL", owner.expose())
+            .stdin(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(migrated.success());
+        let options = database.options();
+        let (app, system) = (options.app_url.expose(), options.system_url.expose());
+        let provider =
+            Provider::start(vec![Answer::Call("calc", json!({"expression": "1+1"})), Answer::Say("two")])
+                .await;
+        let folders: Vec<Folder> = (0..3).map(|n| Folder::new(&format!("replica-{n}"))).collect();
+        let mut servers: Vec<Server> =
+            folders.iter().map(|folder| serve(folder, app, system, &provider)).collect();
+        let api = Api::login(&servers[0], LOGIN.0, LOGIN.1).await;
+        let steps = json!([
+            {"id": "a", "kind": "tool", "data": {"tool": "calc", "arguments": {"expression": "1+1"}}},
+            {"id": "nap", "kind": "sleep", "data": {"durationMs": 1500}},
+            {"id": "b", "kind": "llm", "data": {"prompt": "hi", "model": "gpt-4o"}},
+        ]);
+        api.agent("work", json!({"program": "steps", "steps": steps})).await;
+        let mut runs = Vec::new();
+        for n in 0..60 {
+            runs.push(api.run("work", json!({"n": n})).await);
+        }
+        provider.called(1).await;
+        servers.remove(1).kill();
+
+        let other = Api::login(&servers[1], LOGIN.0, LOGIN.1).await;
+        let mut calls: BTreeMap<String, usize> = BTreeMap::new();
+        for run in &runs {
+            let ended = other.ended(run).await;
+            assert_eq!(ended["status"], "succeeded", "{ended}");
+        }
+        for key in provider.keys() {
+            *calls.entry(key).or_default() += 1;
+        }
+        assert_eq!(calls.len(), runs.len(), "one key for each run's one model call");
+        let repeated: usize = calls.values().filter(|n| **n > 1).count();
+        let (_, events) = other.events(&runs[0], None).await;
+        assert!(events.last().is_some_and(|event| event.event == "end"), "streams end across processes");
+        let mut reissued = 0;
+        for run in &runs {
+            let (_, events) = other.events(run, None).await;
+            reissued += usize::from(events.iter().any(|event| event.event == "step_reissued"));
+        }
+        assert!(repeated <= reissued, "whatever went out twice was cut by the kill and says so");
+    });
+}

@@ -1,0 +1,10 @@
+//! The real binary with real peers: a provider that misbehaves, a database that dies, processes that are killed.
+
+mod api;
+mod cluster;
+mod digest;
+mod faults;
+mod process;
+mod provider;
+mod recovery;
+mod start;

@@ -1,0 +1,4 @@
+//! The `lantern` program from the outside.
+
+#[cfg(test)]
+mod e2e;

@@ -1,0 +1,178 @@
+//! Parents and children: one run for each child step, within what the step holds, and booked for what it spent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lantern_engine::{StepId, StepKind};
+use lantern_types::{MicroUsd, RunId};
+
+use super::book::{Book, Mark};
+use super::{Checked, demand, micros};
+
+/// How a run came to be started by another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Birth {
+    /// The run that started it.
+    pub(crate) parent: RunId,
+    /// The child step; `None` for a continuation.
+    pub(crate) step: Option<StepId>,
+    /// What it may spend.
+    pub(crate) cap: MicroUsd,
+}
+
+/// Every start so far, and every child that was told to stop.
+#[derive(Debug, Default)]
+pub(crate) struct Family {
+    births: BTreeMap<RunId, Birth>,
+    told: BTreeSet<RunId>,
+}
+
+impl Family {
+    /// Looks at a start, which may be a second copy of an earlier one.
+    pub(super) fn born(&mut self, child: RunId, birth: Birth, books: &BTreeMap<RunId, Book>) -> Checked {
+        let said = || format!("{birth:?}");
+        let known = self.births.get(&child);
+        demand(known.is_none_or(|known| *known == birth), "child-ids-unique", said)?;
+        let twin = |(id, other): (&RunId, &Birth)| {
+            *id != child && other.parent == birth.parent && other.step == birth.step
+        };
+        demand(!self.births.iter().any(twin), "one-run-for-each-child-step", said)?;
+        if let Some(parent) = books.get(&birth.parent) {
+            match birth.step.as_ref() {
+                Some(step) => {
+                    let hold = parent.step(step).and_then(|entry| entry.hold).unwrap_or(birth.cap);
+                    demand(birth.cap <= hold, "a-child-may-spend-its-hold", said)?;
+                }
+                None => demand(
+                    parent.next == Some(child) && parent.spent + micros(birth.cap) <= micros(parent.cap),
+                    "a-continuation-may-spend-what-is-left",
+                    said,
+                )?,
+            }
+        }
+        self.births.insert(child, birth);
+        Ok(())
+    }
+
+    /// Looks at a run as somebody's parent and as somebody's child.
+    pub(super) fn commit(&self, run: RunId, books: &BTreeMap<RunId, Book>) -> Checked {
+        for (child, birth) in
+            self.births.iter().filter(|(child, birth)| **child == run || birth.parent == run)
+        {
+            pair(*child, birth, books)?;
+        }
+        Ok(())
+    }
+
+    /// A child was told to stop.
+    pub(super) fn cancelled(&mut self, child: RunId) {
+        self.told.insert(child);
+    }
+
+    /// Whether every child whose step was dropped was told to stop.
+    pub(super) fn closed(&self, books: &BTreeMap<RunId, Book>) -> Checked {
+        for (child, birth) in &self.births {
+            let step = birth.step.as_ref().and_then(|step| books.get(&birth.parent)?.step(step));
+            let dropped = step.is_some_and(|step| step.mark == Mark::Abandoned);
+            demand(!dropped || self.told.contains(child), "dropped-children-are-cancelled", || {
+                format!("{birth:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The run of a child step, if it was started.
+    pub(super) fn child(&self, parent: RunId, step: &StepId) -> Option<RunId> {
+        let of = |birth: &Birth| birth.parent == parent && birth.step.as_ref() == Some(step);
+        self.births.iter().find(|(_, birth)| of(birth)).map(|(child, _)| *child)
+    }
+}
+
+fn pair(child: RunId, birth: &Birth, books: &BTreeMap<RunId, Book>) -> Checked {
+    let entry = birth.step.as_ref().and_then(|step| books.get(&birth.parent)?.step(step));
+    let (Some(book), Some(entry)) = (books.get(&child), entry) else { return Ok(()) };
+    let said = || {
+        let (spent, held) = (book.spent, book.held());
+        format!("{} {:?} cost {}; its run spent {spent} and holds {held}", entry.id, entry.mark, entry.cost)
+    };
+    demand(entry.kind == StepKind::Child, "only-child-steps-start-runs", said)?;
+    match entry.mark {
+        Mark::Settled | Mark::Failed => {
+            demand(book.over.is_some(), "a-child-step-ends-after-its-run", said)?;
+            demand(micros(entry.cost) == book.spent, "a-child-costs-what-it-spent", said)
+        }
+        Mark::Abandoned => {
+            demand(micros(entry.cost) >= book.spent + book.held(), "a-childs-spending-is-covered", said)
+        }
+        _ => {
+            let hold = entry.hold.map_or(0, micros);
+            demand(hold >= book.spent + book.held(), "a-childs-spending-is-covered", said)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use lantern_engine::{Fact, Outcome};
+    use lantern_types::{DEV_TENANT, DEV_USER, EffectClass};
+
+    const PARENT: RunId = RunId::from_uuid(DEV_TENANT.uuid());
+    const CHILD: RunId = RunId::from_uuid(DEV_USER.uuid());
+
+    /// A child run that spent 40 of the 100 that its step holds; the parent then lives through `end`.
+    fn spent_40(end: Vec<Fact>, over: bool) -> (Family, BTreeMap<RunId, Book>) {
+        let wants = wants("c", StepKind::Child, None, EffectClass::Keyed);
+        let parent = [vec![begun(), wants, admitted("c", 1, 1, 100)], end].concat();
+        let mut child =
+            vec![begun(), tool("t", EffectClass::Keyed), admitted("t", 1, 1, 40), settled("t", 1, 40)];
+        if over {
+            child.push(finish(Outcome::Succeeded));
+        }
+        let books = BTreeMap::from([(PARENT, book(&parent)), (CHILD, book(&child))]);
+        (Family { births: BTreeMap::from([(CHILD, birth(100))]), told: BTreeSet::new() }, books)
+    }
+
+    fn birth(cap: i64) -> Birth {
+        Birth { parent: PARENT, step: Some(id("c")), cap: MicroUsd::from_micros(cap) }
+    }
+
+    #[test]
+    fn a_child_that_costs_another_amount_is_found() {
+        for (end, over, want) in [
+            (vec![], false, None),
+            (vec![settled("c", 1, 40)], true, None),
+            (vec![settled("c", 1, 40)], false, Some("a-child-step-ends-after-its-run")),
+            (vec![settled("c", 1, 0)], true, Some("a-child-costs-what-it-spent")),
+            (vec![abandoned("c", 100)], false, None),
+            (vec![abandoned("c", 0)], false, Some("a-childs-spending-is-covered")),
+        ] {
+            let (family, books) = spent_40(end, over);
+            assert_eq!(rule(family.commit(CHILD, &books)), want);
+            assert_eq!(rule(family.commit(PARENT, &books)), want);
+        }
+    }
+
+    #[test]
+    fn a_dropped_child_that_nobody_told_is_found() {
+        let (mut family, books) = spent_40(vec![abandoned("c", 100)], false);
+        assert_eq!(rule(family.closed(&books)), Some("dropped-children-are-cancelled"));
+        family.cancelled(CHILD);
+        assert_eq!(rule(family.closed(&books)), None);
+    }
+
+    #[test]
+    fn twins_and_generous_caps_are_found() {
+        let (mut family, books) = spent_40(vec![], false);
+        assert_eq!(rule(family.born(CHILD, birth(100), &books)), None, "a second copy");
+        assert_eq!(rule(family.born(CHILD, birth(101), &books)), Some("child-ids-unique"));
+        assert_eq!(rule(family.born(PARENT, birth(100), &books)), Some("one-run-for-each-child-step"));
+        assert_eq!(
+            rule(Family::default().born(CHILD, birth(101), &books)),
+            Some("a-child-may-spend-its-hold")
+        );
+        let next = Birth { step: None, ..birth(1_000) };
+        let rich = rule(Family::default().born(CHILD, next, &books));
+        assert_eq!(rich, Some("a-continuation-may-spend-what-is-left"));
+    }
+}

@@ -1,0 +1,205 @@
+//! The life of a run and of its steps: which event may follow which, under which key, and because of what.
+//!
+//! A step's generation grows only when nothing sent under it can have acted; what cannot be repeated is not; a run
+//! that is paused starts nothing, and one that is over does nothing at all.
+
+use lantern_engine::{Event, Fact, Input, Outcome, StepId, StepKind};
+use lantern_types::Acted;
+
+use super::book::{Book, Entry, Mark};
+use super::{Checked, Violation, demand};
+
+/// Whether `event` may follow what the book holds.
+pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
+    let said = || format!("{:?}", event.fact);
+    demand(book.over.is_none(), "nothing-after-the-end", said)?;
+    demand(event.seq == 1 || book.seq > 0, "starts-with-run-started", said)?;
+    match &event.fact {
+        Fact::RunStarted { .. } => demand(event.seq == 1, "started-once", said),
+        Fact::StepRequested { step, parent, .. } => requested(book, step, parent.as_ref()),
+        Fact::Finished { outcome, .. } => finished(book, *outcome),
+        Fact::CancelRequested { .. } => demand(!book.cancelling, "cancelled-once", said),
+        Fact::Paused { .. } => demand(!book.paused, "paused-once", said),
+        Fact::Resumed { .. } => demand(book.paused, "resumed-only-when-paused", said),
+        Fact::ContinuedAsNew { .. } => demand(book.next.is_none(), "continued-once", said),
+        Fact::SignalReceived { .. } | Fact::ProgressBlocked { .. } => Ok(()),
+        fact => {
+            let entry = fact.step().and_then(|id| book.step(id));
+            let entry = entry.ok_or_else(|| Violation { rule: "step-known", detail: said() })?;
+            demand(entry.open(), "final-steps-stay-final", said)?;
+            demand(!stale(entry, fact, cause), "stale-results-ignored", || format!("{cause:?} -> {fact:?}"))?;
+            step(book, entry, event, cause)
+        }
+    }
+}
+
+fn requested(book: &Book, id: &StepId, parent: Option<&StepId>) -> Checked {
+    demand(!book.paused, "paused-starts-nothing", || format!("{id} requested"))?;
+    demand(book.step(id).is_none(), "step-ids-unique", || id.to_string())?;
+    let Some(parent) = parent else { return Ok(()) };
+    let above = book.step(parent);
+    let fits = above.is_some_and(|above| match above.kind {
+        StepKind::Llm => above.mark == Mark::Settled,
+        _ => above.mark == Mark::Waiting,
+    });
+    demand(fits, "parents-stand", || format!("{id} below {parent}"))
+}
+
+fn finished(book: &Book, outcome: Outcome) -> Checked {
+    let left: Vec<String> = book.open().map(|step| step.id.to_string()).collect();
+    demand(left.is_empty(), "the-end-leaves-nothing-open", || left.join(" "))?;
+    demand(
+        (outcome == Outcome::Cancelled) == book.cancelling
+            && (book.next.is_none() || outcome == Outcome::Succeeded),
+        "the-end-is-the-asked-one",
+        || format!("{outcome:?}, cancel asked: {}", book.cancelling),
+    )
+}
+
+/// Whether the event takes a result of a send that is not the one under way.
+fn stale(entry: &Entry, fact: &Fact, cause: &Input) -> bool {
+    let Input::Performed { step, generation, .. } = cause else { return false };
+    let takes = matches!(
+        fact,
+        Fact::StepSettled { .. }
+            | Fact::StepFailed { .. }
+            | Fact::StepRetrying { .. }
+            | Fact::StepInDoubt { .. }
+    );
+    takes && *step == entry.id && (*generation != entry.generation || entry.mark != Mark::Performing)
+}
+
+fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
+    let wrong = |rule: &'static str| Violation {
+        rule,
+        detail: format!(
+            "{:?} after {:?} generation {} attempt {}",
+            event.fact, entry.mark, entry.generation, entry.attempt
+        ),
+    };
+    let must = |holds: bool, rule: &'static str| if holds { Ok(()) } else { Err(wrong(rule)) };
+    match &event.fact {
+        Fact::StepAdmitted { generation, attempt, .. } => {
+            must(!book.paused, "paused-starts-nothing")?;
+            must(entry.mark == Mark::Requested, "admitted-when-requested")?;
+            must(!entry.needs_approval || entry.decided == Some(true), "approved-before-admitted")?;
+            must(*generation == entry.generation && *attempt == entry.attempt + 1, "attempts-count")
+        }
+        Fact::StepDenied { .. } => must(entry.mark == Mark::Requested, "denied-when-requested"),
+        Fact::StepSettled { generation, .. } => {
+            let acts = matches!(entry.kind, StepKind::Llm | StepKind::Tool);
+            let from = if acts { Mark::Performing } else { Mark::Waiting };
+            must(entry.mark == from || entry.mark == Mark::Resolved(true), "settled-when-done")?;
+            must(*generation == entry.generation, "settled-under-its-key")
+        }
+        Fact::StepFailed { .. } => {
+            let from =
+                [Mark::Performing, Mark::Waiting, Mark::Asking, Mark::Resolved(false)].contains(&entry.mark);
+            must(from, "failed-when-tried")
+        }
+        Fact::StepRetrying { generation, attempt, acted, due, .. } => {
+            must(entry.mark == Mark::Performing && *attempt == entry.attempt + 1, "attempts-count")?;
+            must(*due >= event.at, "waits-before-retry")?;
+            let certain = *acted == Acted::No && !entry.unsure;
+            must(certain || entry.effect.repeats(), "unrepeatable-not-repeated")?;
+            let grown = *generation == entry.generation + 1;
+            must(grown || *generation == entry.generation, "generations-count")?;
+            must(!grown || certain, "no-new-key-after-unknown")
+        }
+        Fact::StepReadmitted { generation, .. } => {
+            must(*generation == entry.generation, "generations-count")?;
+            must(waited(entry, event, true) && !book.paused, "readmitted-when-due")
+        }
+        Fact::StepReissued { generation, attempt, .. } => {
+            must(entry.effect.repeats(), "unrepeatable-not-repeated")?;
+            must(*generation == entry.generation && *attempt == entry.attempt + 1, "reissued-under-its-key")?;
+            let crashed = entry.mark == Mark::Performing && matches!(cause, Input::Recovered);
+            must(crashed || (waited(entry, event, false) && !book.paused), "reissued-when-due")
+        }
+        Fact::StepInDoubt { generation, .. } => {
+            must(entry.mark == Mark::Performing && !entry.effect.repeats(), "doubted-when-unrepeatable")?;
+            must(*generation == entry.generation, "generations-count")
+        }
+        Fact::StepResolved { .. } => must(entry.mark == Mark::Doubt, "resolved-when-in-doubt"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the step's backoff, of that kind, is over.
+fn waited(entry: &Entry, event: &Event, fresh: bool) -> bool {
+    matches!(entry.mark, Mark::Backoff { due, fresh: is } if is == fresh && due <= event.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use lantern_types::{EffectClass, Failure};
+
+    fn after(facts: &[Fact], next: Fact) -> Option<&'static str> {
+        broken(facts, next, |book, event| check(book, event, &Input::Wake))
+    }
+
+    #[test]
+    fn a_plain_life_is_fine() {
+        let facts = [begun(), tool("a", EffectClass::Keyed), admitted("a", 1, 1, 0), settled("a", 1, 0)];
+        assert_eq!(after(&facts, finish(Outcome::Succeeded)), None);
+    }
+
+    #[test]
+    fn events_out_of_place_are_found() {
+        let keyed = || tool("a", EffectClass::Keyed);
+        let once = || tool("a", EffectClass::Irreversible);
+        let open = || vec![begun(), keyed(), admitted("a", 1, 1, 0)];
+        let done = || [open(), vec![settled("a", 1, 0)]].concat();
+        let over = [done(), vec![finish(Outcome::Succeeded)]].concat();
+        let paused = vec![begun(), keyed(), Fact::Paused { by: "x".into() }];
+        let crashed = [open(), vec![reissued("a", 1, 2)]].concat();
+        for (facts, next, rule) in [
+            (over, finish(Outcome::Succeeded), "nothing-after-the-end"),
+            (open(), finish(Outcome::Succeeded), "the-end-leaves-nothing-open"),
+            (done(), finish(Outcome::Cancelled), "the-end-is-the-asked-one"),
+            (done(), settled("a", 1, 0), "final-steps-stay-final"),
+            (done(), keyed(), "step-ids-unique"),
+            (paused.clone(), admitted("a", 1, 1, 0), "paused-starts-nothing"),
+            (paused, tool("b", EffectClass::Pure), "paused-starts-nothing"),
+            (open(), settled("a", 2, 0), "settled-under-its-key"),
+            (open(), settled("b", 1, 0), "step-known"),
+            (open(), retrying("a", 2, 2, Acted::Unknown, 9), "no-new-key-after-unknown"),
+            (crashed, retrying("a", 2, 3, Acted::No, 9), "no-new-key-after-unknown"),
+            (open(), retrying("a", 3, 2, Acted::No, 9), "generations-count"),
+            (open(), reissued("a", 1, 2), "reissued-when-due"),
+            (open(), reissued("a", 2, 2), "reissued-under-its-key"),
+            (vec![begun(), once(), admitted("a", 1, 1, 0)], reissued("a", 1, 2), "unrepeatable-not-repeated"),
+            (
+                vec![begun(), once(), admitted("a", 1, 1, 0)],
+                retrying("a", 1, 2, Acted::Unknown, 9),
+                "unrepeatable-not-repeated",
+            ),
+            (open(), resolved("a", true), "resolved-when-in-doubt"),
+            (vec![begun(), keyed()], admitted("a", 1, 2, 0), "attempts-count"),
+        ] {
+            assert_eq!(after(&facts, next.clone()), Some(rule), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn a_result_of_an_earlier_key_is_stale() {
+        let facts = [
+            begun(),
+            tool("a", EffectClass::Keyed),
+            admitted("a", 1, 1, 0),
+            retrying("a", 2, 2, Acted::No, 0),
+            Fact::StepReadmitted { step: id("a"), generation: 2 },
+            admitted("a", 2, 2, 0),
+        ];
+        let cause = |generation| Input::Performed {
+            step: id("a"),
+            generation,
+            result: Err(Failure::transient("busy", "")),
+        };
+        let next = || retrying("a", 3, 3, Acted::No, 9);
+        let found = |generation| broken(&facts, next(), |book, event| check(book, event, &cause(generation)));
+        assert_eq!((found(1), found(2)), (Some("stale-results-ignored"), None));
+    }
+}

@@ -1,0 +1,112 @@
+//! Money: `spent + held <= cap` after every event, holds are what open steps hold, and nothing that may have been
+//! billed goes uncharged.
+
+use lantern_engine::{Content, Event, Fact, Run, StepKind};
+use lantern_types::{Acted, Price};
+
+use super::book::{Book, Entry, Mark};
+use super::{Checked, demand, micros};
+
+/// Whether an event's amounts are the right ones.
+pub(super) fn check(book: &Book, event: &Event) -> Checked {
+    let Some(entry) = event.fact.step().and_then(|id| book.step(id)) else { return Ok(()) };
+    let hold = entry.hold.map_or(0, micros);
+    let said = || format!("{:?}; {:?} holds {hold}", event.fact, entry.mark);
+    match &event.fact {
+        Fact::StepAdmitted { grant, .. } => {
+            let total = book.spent + book.held() + micros(grant.hold);
+            demand(total <= micros(book.cap) || micros(grant.hold) == 0, "grant-within-cap", said)?;
+            let facts = &grant.facts;
+            let known = (micros(facts.cap), micros(facts.spent), micros(facts.held));
+            let true_facts = (micros(book.cap), book.spent, book.held());
+            demand(known == true_facts, "grant-facts-true", || format!("{known:?}, were {true_facts:?}"))
+        }
+        Fact::StepSettled { cost, .. } => {
+            demand((0..=hold).contains(&micros(*cost)), "cost-within-hold", said)?;
+            match reply_cost(entry, event) {
+                Some(due) => demand(micros(*cost) == due, "cost-is-usage-at-price", || {
+                    format!("{} is due {due}, charged {cost}", entry.id)
+                }),
+                None => Ok(()),
+            }
+        }
+        Fact::StepFailed { acted, cost, .. } => {
+            if entry.kind == StepKind::Child {
+                return demand((0..=hold).contains(&micros(*cost)), "cost-within-hold", said);
+            }
+            let resolved = entry.mark == Mark::Resolved(false);
+            demand(*acted == Acted::Unknown || !entry.unsure || resolved, "unknown-stays-unknown", said)?;
+            let due = if *acted == Acted::Unknown { hold } else { 0 };
+            demand(micros(*cost) == due, "charged-when-it-may-have-acted", said)
+        }
+        Fact::StepAbandoned { cost, .. } => {
+            let due = if entry.may_have_acted() { hold } else { 0 };
+            demand(micros(*cost) == due, "charged-when-it-may-have-acted", said)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a reply costs by its usage; the whole hold when the provider did not say.
+fn reply_cost(entry: &Entry, event: &Event) -> Option<i128> {
+    let Some(Content::Reply { reply, .. }) = &event.content else { return None };
+    let Some(usage) = reply.usage else { return entry.hold.map(micros) };
+    let Price { input, output } = entry.price?;
+    let side = |tokens: u64, rate| (i128::from(tokens) * micros(rate) + 999_999) / 1_000_000;
+    Some(side(usage.tokens_in, input) + side(usage.tokens_out, output))
+}
+
+/// Whether the run's own account is the book's.
+pub(super) fn agrees(book: &Book, run: &Run) -> Checked {
+    let theirs = (micros(run.spent), micros(run.held));
+    let ours = (book.spent, book.held());
+    demand(theirs == ours, "books-agree", || {
+        format!("run says {theirs:?}, events say {ours:?} (spent, held)")
+    })?;
+    demand(ours.0 + ours.1 <= micros(book.cap), "spent-and-held-within-cap", || {
+        format!("{ours:?} of {}", book.cap)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use lantern_types::EffectClass;
+
+    #[test]
+    fn wrong_amounts_are_found() {
+        let open = || vec![begun(), tool("a", EffectClass::Keyed), admitted("a", 1, 1, 100)];
+        let two = || [open(), vec![tool("b", EffectClass::Keyed)]].concat();
+        let crashed = || [open(), vec![reissued("a", 1, 2)]].concat();
+        let resting = || [open(), vec![retrying("a", 1, 2, Acted::Unknown, 9)]].concat();
+        let refused = || [open(), vec![retrying("a", 2, 2, Acted::No, 9)]].concat();
+        for (facts, next, want) in [
+            (open(), settled("a", 1, 100), None),
+            (open(), settled("a", 1, 101), Some("cost-within-hold")),
+            (two(), admitted("b", 1, 1, 901), Some("grant-within-cap")),
+            (two(), admitted("b", 1, 1, 9), Some("grant-facts-true")),
+            (open(), failed("a", Acted::Unknown, 100), None),
+            (open(), failed("a", Acted::Unknown, 0), Some("charged-when-it-may-have-acted")),
+            (open(), failed("a", Acted::No, 0), None),
+            (crashed(), failed("a", Acted::No, 0), Some("unknown-stays-unknown")),
+            (open(), abandoned("a", 0), Some("charged-when-it-may-have-acted")),
+            (resting(), abandoned("a", 100), None),
+            (refused(), abandoned("a", 100), Some("charged-when-it-may-have-acted")),
+        ] {
+            assert_eq!(broken(&facts, next.clone(), check), want, "{next:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_keeps_other_books_is_found() {
+        let (mut run, _) = super::super::journal::tests::one_event();
+        let facts = [begun(), tool("a", EffectClass::Keyed), admitted("a", 1, 1, 100)];
+        assert_eq!(rule(agrees(&book(&facts), &run)), Some("books-agree"));
+        run.held = lantern_types::MicroUsd::from_micros(100);
+        assert_eq!(rule(agrees(&book(&facts), &run)), None);
+        let mut over = book(&facts);
+        over.cap = lantern_types::MicroUsd::from_micros(99);
+        assert_eq!(rule(agrees(&over, &run)), Some("spent-and-held-within-cap"));
+    }
+}

@@ -1,0 +1,110 @@
+//! What reaches the outside: only what the durable journal owes, and each thing as often as its class allows.
+//!
+//! Here the checker knows what the engine cannot: whether a send that brought no answer had acted.
+
+use std::collections::BTreeMap;
+
+use lantern_engine::StepId;
+use lantern_types::{EffectClass, RunId};
+
+use super::book::{Book, Mark};
+use super::{Checked, demand};
+
+/// One send, as the outside sees it.
+pub(crate) struct Send<'a> {
+    pub(crate) run: RunId,
+    pub(crate) step: &'a StepId,
+    pub(crate) generation: u32,
+    pub(crate) effect: EffectClass,
+    /// Whether the other side certainly does nothing, and says so.
+    pub(crate) refused: bool,
+    /// The most sends of one step.
+    pub(crate) attempts_max: u32,
+}
+
+/// Every send so far: its generation, and whether it was refused.
+#[derive(Debug, Default)]
+pub(super) struct Sends(BTreeMap<(RunId, StepId), Vec<(u32, bool)>>);
+
+impl Sends {
+    /// Looks at one more send.
+    pub(super) fn sent(&mut self, send: &Send<'_>, book: Option<&Book>) -> Checked {
+        let said = || format!("{} generation {} ({:?})", send.step, send.generation, send.effect);
+        let entry = book.filter(|book| book.over.is_none()).and_then(|book| book.step(send.step));
+        let owed = entry.is_some_and(|e| e.mark == Mark::Performing && e.generation == send.generation);
+        demand(owed, "only-what-is-owed-is-sent", || {
+            format!("{}; the journal says {:?}", said(), entry.map(|entry| entry.mark))
+        })?;
+        let earlier = self.0.entry((send.run, send.step.clone())).or_default();
+        let again = earlier.iter().any(|(generation, _)| *generation == send.generation);
+        demand(send.effect.repeats() || !again, "the-unrepeatable-is-sent-once", said)?;
+        let older = earlier.iter().filter(|(generation, _)| *generation < send.generation);
+        demand(older.clone().all(|(_, refused)| *refused), "a-new-key-only-after-refusals", || {
+            format!("{}; an earlier key may have acted", said())
+        })?;
+        earlier.push((send.generation, send.refused));
+        let most = usize::try_from(send.attempts_max).unwrap_or(usize::MAX);
+        demand(earlier.len() <= most, "attempts-are-bounded", || {
+            format!("{}: {} sends", said(), earlier.len())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use lantern_engine::Fact;
+    use lantern_types::{Acted, DEV_TENANT};
+
+    fn send(step: &StepId, generation: u32, effect: EffectClass, refused: bool) -> Send<'_> {
+        let run = RunId::from_uuid(DEV_TENANT.uuid());
+        Send { run, step, generation, effect, refused, attempts_max: 3 }
+    }
+
+    #[test]
+    fn sends_that_nobody_owes_are_found() {
+        let (a, keyed) = (id("a"), EffectClass::Keyed);
+        let open = [begun(), tool("a", keyed), admitted("a", 1, 1, 0)];
+        let done = [open.to_vec(), vec![settled("a", 1, 0)]].concat();
+        let wrong = Some("only-what-is-owed-is-sent");
+        for (facts, generation, want) in
+            [(&open[..2], 1, wrong), (&open[..], 1, None), (&open[..], 2, wrong), (&done[..], 1, wrong)]
+        {
+            let send = send(&a, generation, keyed, false);
+            assert_eq!(rule(Sends::default().sent(&send, Some(&book(facts)))), want);
+        }
+    }
+
+    #[test]
+    fn repeats_and_new_keys_that_may_act_twice_are_found() {
+        let a = id("a");
+        for (effect, want) in [
+            (EffectClass::Keyed, None),
+            (EffectClass::Reconcilable, Some("the-unrepeatable-is-sent-once")),
+            (EffectClass::Irreversible, Some("the-unrepeatable-is-sent-once")),
+        ] {
+            let mut sends = Sends::default();
+            let book = book(&[begun(), tool("a", effect), admitted("a", 1, 1, 0)]);
+            sends.sent(&send(&a, 1, effect, false), Some(&book)).unwrap();
+            assert_eq!(rule(sends.sent(&send(&a, 1, effect, false), Some(&book))), want);
+        }
+        for (refused, want) in [(true, None), (false, Some("a-new-key-only-after-refusals"))] {
+            let (mut sends, keyed) = (Sends::default(), EffectClass::Keyed);
+            let first = [begun(), tool("a", keyed), admitted("a", 1, 1, 0)];
+            let ready = Fact::StepReadmitted { step: id("a"), generation: 2 };
+            let again = vec![retrying("a", 2, 2, Acted::No, 3), ready, admitted("a", 2, 2, 0)];
+            sends.sent(&send(&a, 1, keyed, refused), Some(&book(&first))).unwrap();
+            let second = book(&[first.to_vec(), again].concat());
+            assert_eq!(rule(sends.sent(&send(&a, 2, keyed, false), Some(&second))), want);
+        }
+    }
+
+    #[test]
+    fn endless_attempts_are_found() {
+        let (a, mut sends) = (id("a"), Sends::default());
+        let book = book(&[begun(), tool("a", EffectClass::Pure), admitted("a", 1, 1, 0)]);
+        let mut again = || rule(sends.sent(&send(&a, 1, EffectClass::Pure, false), Some(&book)));
+        assert_eq!([again(), again(), again(), again()], [None, None, None, Some("attempts-are-bounded")]);
+    }
+}

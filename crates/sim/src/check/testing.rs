@@ -1,0 +1,136 @@
+//! Short names for events, so that a checker's test reads as the story whose end is wrong.
+
+use lantern_engine::{Content, Event, Fact, Outcome, ProgramKind, StepId, StepKind};
+use lantern_types::{
+    Acted, AdmissionFacts, AgentId, At, DEV_TENANT, Digest, EffectClass, Grant, MicroUsd, VersionId,
+};
+
+use super::book::Book;
+use super::{Checked, Violation};
+
+pub(super) const CAP: i64 = 1_000;
+
+pub(super) fn id(step: &str) -> StepId {
+    StepId::new(step)
+}
+
+/// A book of these facts, numbered from 1, a microsecond apart.
+pub(super) fn book(facts: &[Fact]) -> Book {
+    let mut book = Book::default();
+    for (n, fact) in facts.iter().enumerate() {
+        book.apply(&event(n, fact.clone(), None));
+    }
+    book
+}
+
+/// The event that follows `n` others.
+pub(super) fn event(n: usize, fact: Fact, content: Option<Content>) -> Event {
+    Event { seq: n as u64 + 1, at: At::from_micros(i64::try_from(n).unwrap()), fact, content }
+}
+
+/// The rule that `next` breaks after `facts`.
+pub(super) fn broken(
+    facts: &[Fact],
+    next: Fact,
+    check: impl Fn(&Book, &Event) -> Checked,
+) -> Option<&'static str> {
+    rule(check(&book(facts), &event(facts.len(), next, None)))
+}
+
+pub(super) fn rule(checked: Checked) -> Option<&'static str> {
+    checked.err().map(|Violation { rule, .. }| rule)
+}
+
+pub(super) fn begun() -> Fact {
+    let digest = Digest::of(b"x");
+    Fact::RunStarted {
+        agent: AgentId::from_uuid(DEV_TENANT.uuid()),
+        version: VersionId::from_uuid(DEV_TENANT.uuid()),
+        manifest: digest,
+        program: ProgramKind::Agent,
+        parent: None,
+        depth: 0,
+        cap: MicroUsd::from_micros(CAP),
+        deadline: None,
+        policy: digest,
+        catalogue: digest,
+        limits: digest,
+    }
+}
+
+pub(super) fn wants(step: &str, kind: StepKind, parent: Option<&str>, effect: EffectClass) -> Fact {
+    Fact::StepRequested {
+        step: id(step),
+        kind,
+        name: None,
+        parent: parent.map(id),
+        effect,
+        due: None,
+        request: Digest::of(b"same"),
+        tools: None,
+        approval: false,
+    }
+}
+
+pub(super) fn tool(step: &str, effect: EffectClass) -> Fact {
+    wants(step, StepKind::Tool, None, effect)
+}
+
+/// An admission whose facts say that nothing was spent or held before.
+pub(super) fn admitted(step: &str, generation: u32, attempt: u32, hold: i64) -> Fact {
+    let digest = Digest::of(b"x");
+    let facts = AdmissionFacts { cap: MicroUsd::from_micros(CAP), ..AdmissionFacts::default() };
+    let hold = MicroUsd::from_micros(hold);
+    let grant = Grant { hold, route: None, facts, policy: digest, catalogue: digest, limits: digest };
+    Fact::StepAdmitted { step: id(step), generation, attempt, grant }
+}
+
+pub(super) fn settled(step: &str, generation: u32, cost: i64) -> Fact {
+    Fact::StepSettled {
+        step: id(step),
+        kind: StepKind::Tool,
+        name: None,
+        generation,
+        attempt: 1,
+        cost: MicroUsd::from_micros(cost),
+        tokens_in: 0,
+        tokens_out: 0,
+        output: Digest::of(b"same"),
+        provider: None,
+        model: None,
+    }
+}
+
+pub(super) fn failed(step: &str, acted: Acted, cost: i64) -> Fact {
+    Fact::StepFailed {
+        step: id(step),
+        kind: StepKind::Tool,
+        name: None,
+        generation: 1,
+        attempt: 1,
+        code: "x".into(),
+        acted,
+        cost: MicroUsd::from_micros(cost),
+    }
+}
+
+pub(super) fn retrying(step: &str, generation: u32, attempt: u32, acted: Acted, due: i64) -> Fact {
+    let due = At::from_micros(due.max(3));
+    Fact::StepRetrying { step: id(step), generation, attempt, code: "x".into(), acted, due }
+}
+
+pub(super) fn reissued(step: &str, generation: u32, attempt: u32) -> Fact {
+    Fact::StepReissued { step: id(step), generation, attempt }
+}
+
+pub(super) fn resolved(step: &str, happened: bool) -> Fact {
+    Fact::StepResolved { step: id(step), happened, by: "ada".into() }
+}
+
+pub(super) fn abandoned(step: &str, cost: i64) -> Fact {
+    Fact::StepAbandoned { step: id(step), code: "cancelled".into(), cost: MicroUsd::from_micros(cost) }
+}
+
+pub(super) fn finish(outcome: Outcome) -> Fact {
+    Fact::Finished { outcome, code: None, step: None, output: None }
+}

@@ -1,0 +1,135 @@
+//! Random lists of steps: every kind, maps and races inside each other, references, retries and timeouts.
+
+use serde_json::{Map, Value, json};
+
+use super::agent::tools;
+use super::{Agent, SIGNALS, TOOLS, model, retry};
+use crate::rng::Rng;
+
+/// How deep generated maps and races nest.
+const DEPTH: u32 = 2;
+
+pub(super) fn manifest(rng: &mut Rng, others: &[Agent]) -> Value {
+    let mut fields = Map::new();
+    fields.insert("program".to_owned(), json!("steps"));
+    fields.insert("model".to_owned(), json!(model(rng)));
+    fields.insert("steps".to_owned(), list(rng, others, false));
+    if rng.chance(30) {
+        fields.insert("tools".to_owned(), tools(rng, false));
+    }
+    if rng.chance(8) {
+        fields.insert("timeout".to_owned(), json!(format!("{}s", rng.within(5, 600))));
+    }
+    Value::Object(fields)
+}
+
+/// A program; `ends` may end it by going on as a new run of a smaller one.
+pub(super) fn list(rng: &mut Rng, others: &[Agent], ends: bool) -> Value {
+    let mut steps: Vec<Value> =
+        (0..rng.within(1, 7)).map(|n| step(rng, &format!("s{n}"), 0, others)).collect();
+    if ends && rng.chance(60) {
+        let rest = json!([{ "id": "last", "kind": "sleep", "data": { "duration": "1s" } }, step(rng, "tail", 1, &[])]);
+        steps.push(json!({ "id": "again", "kind": "continue", "data": { "input": { "steps": rest } } }));
+    }
+    Value::Array(steps)
+}
+
+/// The items of a map.
+pub(super) fn items(rng: &mut Rng) -> Value {
+    Value::Array((0..rng.below(7)).map(|n| json!({ "k": n })).collect())
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Tool,
+    Llm,
+    Sleep,
+    Signal,
+    Approval,
+    Child,
+    Map,
+    Race,
+}
+
+fn step(rng: &mut Rng, id: &str, depth: u32, others: &[Agent]) -> Value {
+    let nests = if depth < DEPTH { 12 } else { 0 };
+    let child = if others.is_empty() { 0 } else { 12 };
+    let table = [
+        (26, Kind::Tool),
+        (14, Kind::Llm),
+        (10, Kind::Sleep),
+        (9, Kind::Signal),
+        (8, Kind::Approval),
+        (child, Kind::Child),
+        (nests, Kind::Map),
+        (nests, Kind::Race),
+    ];
+    let mut step = match rng.weighted(&table, Kind::Tool) {
+        Kind::Tool => tool(rng),
+        Kind::Llm => json!({ "kind": "llm", "data": { "prompt": "about {{input.n}} {{item.k}}" } }),
+        Kind::Sleep => json!({ "kind": "sleep", "data": { "durationMs": rng.below(20_000) } }),
+        Kind::Signal => signal(rng),
+        Kind::Approval => approval(rng),
+        Kind::Child => child_run(rng, others),
+        Kind::Map => map(rng, depth, others),
+        Kind::Race => race(rng, depth, others),
+    };
+    if let Some(fields) = step.as_object_mut() {
+        fields.insert("id".to_owned(), json!(id));
+    }
+    step
+}
+
+fn tool(rng: &mut Rng) -> Value {
+    let (name, _) = rng.one_of(&TOOLS, ("calc", lantern_types::EffectClass::Pure));
+    let name = if rng.chance(3) { "ghost" } else { name };
+    let arguments = json!({ "n": rng.below(4), "k": "{{item.k}}", "i": "{{index}}" });
+    let mut step = json!({ "kind": "tool", "data": { "tool": name, "arguments": arguments } });
+    if let (Some(fields), Some(retry)) = (step.as_object_mut(), retry(rng)) {
+        fields.insert("retry".to_owned(), retry);
+        fields.insert("timeoutMs".to_owned(), json!(rng.within(50, 30_000)));
+    }
+    step
+}
+
+fn signal(rng: &mut Rng) -> Value {
+    let mut data = json!({ "name": rng.one_of(&SIGNALS, "go") });
+    if let (true, Some(data)) = (rng.chance(40), data.as_object_mut()) {
+        data.insert("timeout".to_owned(), json!(rng.within(1, 120)));
+    }
+    json!({ "kind": "signal", "data": data })
+}
+
+fn approval(rng: &mut Rng) -> Value {
+    let mut data = json!({ "reason": "may it?" });
+    if let Some(data) = data.as_object_mut() {
+        if rng.chance(40) {
+            data.insert("approvers".to_owned(), json!(["ada"]));
+        }
+        if rng.chance(40) {
+            data.insert("timeout".to_owned(), json!(rng.within(30, 6_000)));
+        }
+    }
+    json!({ "kind": "approval", "data": data })
+}
+
+fn child_run(rng: &mut Rng, others: &[Agent]) -> Value {
+    match rng.pick(others).filter(|_| rng.roll() % 20 != 0) {
+        Some(agent) => json!({ "kind": "child", "data": { "agent": agent.name, "input": agent.input } }),
+        None => json!({ "kind": "child", "data": { "agent": "nobody", "input": {} } }),
+    }
+}
+
+fn map(rng: &mut Rng, depth: u32, others: &[Agent]) -> Value {
+    let items = if rng.chance(50) { json!("{{input.list}}") } else { items(rng) };
+    // A reference to a list that is not there is refused, and the run says so; most of the time there is one.
+    let items = if depth == 0 || !items.is_string() { items } else { json!([{ "k": 1 }, { "k": 2 }]) };
+    let inner = step(rng, "each", depth + 1, others);
+    json!({ "kind": "map", "data": { "items": items, "concurrency": rng.within(1, 3) }, "step": inner })
+}
+
+fn race(rng: &mut Rng, depth: u32, others: &[Agent]) -> Value {
+    let branches: Vec<Value> =
+        (0..rng.within(1, 3)).map(|n| step(rng, &format!("b{n}"), depth + 1, others)).collect();
+    json!({ "kind": "race", "steps": branches })
+}

@@ -1,0 +1,66 @@
+//! Admission as the worker does it: the facts from the run, the verdict from `policy`.
+
+use lantern_engine::{Input, LlmAsk, ProgramKind, Run, Step, StepKind, Work, llm_ask, offered_tools};
+use lantern_policy::admit::Purse;
+use lantern_policy::{LlmRequest, ToolRequest, admit_llm, admit_plain, admit_tool, route};
+use lantern_types::{Denial, Grant, MicroUsd, ToolName};
+
+use crate::generate::Setting;
+
+/// The input that admits or denies a requested step.
+pub(super) fn verdict(run: &Run, step: &Step, setting: &Setting) -> Input {
+    let verdict = match (&step.work, llm_ask(run, step)) {
+        (_, Some(ask)) => model(run, &ask, setting),
+        (Some(Work::Tool { name, .. }), _) => tool(run, step, name, setting),
+        (Some(Work::Child { .. }), _) => Ok(child(run, setting)),
+        _ => Ok(admit_plain(purse(run), &setting.limits, setting.catalogue.digest())),
+    };
+    let step = step.id.clone();
+    match verdict {
+        Ok(grant) => Input::Admit { step, grant: Box::new(grant) },
+        Err(denial) => Input::Deny { step, denial },
+    }
+}
+
+fn model(run: &Run, ask: &LlmAsk, setting: &Setting) -> Result<Grant, Denial> {
+    let route = route::route(&ask.model, &setting.choices, &setting.catalogue)?;
+    let said: usize = ask.messages.iter().map(|message| message.content.len() + 32).sum();
+    let offered = if ask.offer_tools { offered_tools(run, &setting.tools) } else { Vec::new() };
+    let tools: usize = offered.iter().map(|tool| tool.description.len() + 64).sum();
+    let limits = &setting.limits;
+    let max_tokens =
+        ask.max_tokens.unwrap_or(limits.completion_tokens_default).min(limits.completion_tokens_max);
+    let request = LlmRequest { route, request_bytes: (said + tools) as u64, max_tokens };
+    admit_llm(purse(run), &request, limits, setting.catalogue.digest())
+}
+
+fn tool(run: &Run, step: &Step, name: &ToolName, setting: &Setting) -> Result<Grant, Denial> {
+    let listed = run.manifest.tool(name);
+    let any = run.program == ProgramKind::Steps && run.manifest.tools.is_none();
+    // An earlier attempt at this very step is not another call.
+    let calls = run
+        .steps()
+        .iter()
+        .filter(|other| other.kind == StepKind::Tool && other.attempt > 0 && other.id != step.id)
+        .filter(|other| matches!(&other.work, Some(Work::Tool { name: called, .. }) if called == name))
+        .count();
+    let request = ToolRequest {
+        listed: listed.is_some() || any,
+        known: setting.tools.iter().any(|def| def.name == *name),
+        calls: u32::try_from(calls).unwrap_or(u32::MAX),
+        calls_max: listed.and_then(|tool| tool.max_calls),
+    };
+    admit_tool(purse(run), request, &setting.limits, setting.catalogue.digest())
+}
+
+/// A child's cap is held from its parent's purse.
+fn child(run: &Run, setting: &Setting) -> Grant {
+    let purse = purse(run);
+    let left = purse.cap.minus(purse.spent).and_then(|left| left.minus(purse.held)).unwrap_or_default();
+    let hold = left.min(setting.limits.run_cost_default).max(MicroUsd::ZERO);
+    Grant { hold, ..admit_plain(purse, &setting.limits, setting.catalogue.digest()) }
+}
+
+const fn purse(run: &Run) -> Purse {
+    Purse { cap: run.cap, spent: run.spent, held: run.held }
+}

@@ -1,0 +1,193 @@
+//! The worker's part in miniature: take, decide, admit, append, perform; and the moments at which it may die.
+
+use lantern_engine::{Context, Effect, Event, Input, Run, StepId, StepState, Work, decide, effects, llm_ask};
+use lantern_engine::{offered_tools, timeout, wire};
+use lantern_types::EffectKey;
+
+use super::slot::Flight;
+use super::{World, admit};
+use crate::check::{Checked, Commit, Send, Violation};
+use crate::outside::{Ask, Parcel};
+
+/// When a worker dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Death {
+    /// Having decided, with nothing durable.
+    BeforeAppend,
+    /// With the append durable, and nothing sent.
+    AfterAppend,
+    /// With everything sent, and no result seen.
+    AfterPerform,
+}
+
+/// What a turn begins with.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    pub(super) inputs: Vec<Input>,
+    /// The inbox rows among them.
+    pub(super) rows: Vec<u64>,
+}
+
+impl Load {
+    pub(super) fn of(input: Input) -> Self {
+        Self { inputs: vec![input], rows: Vec::new() }
+    }
+}
+
+/// What a turn decided.
+struct Turn {
+    run: Run,
+    events: Vec<Event>,
+    causes: Vec<(Input, usize)>,
+}
+
+impl World {
+    /// One turn of a run's worker.
+    pub(super) fn turn(&mut self, n: usize, load: Load, death: Option<Death>) -> Checked {
+        let Some(slot) = self.slots.get_mut(n).filter(|slot| slot.held) else { return Ok(()) };
+        let Some(run) = slot.run.take() else { return Ok(()) };
+        for input in &load.inputs {
+            if let Input::Performed { step, generation, .. } = input {
+                slot.flights.retain(|f| (&f.step, f.generation) != (step, *generation));
+            }
+        }
+        let Load { inputs, rows } = load;
+        let turn = self.decide(run, inputs);
+        if death == Some(Death::BeforeAppend) {
+            self.note(|| "  the worker died before its append".to_owned());
+            return self.die(n);
+        }
+        let events = self.commit(n, turn, &rows)?;
+        if death == Some(Death::AfterAppend) {
+            self.note(|| "  the worker died after its append, before it sent anything".to_owned());
+            return self.die(n);
+        }
+        self.perform(n, &events)?;
+        if death == Some(Death::AfterPerform) {
+            self.note(|| "  the worker died with everything sent".to_owned());
+            return self.die(n);
+        }
+        Ok(())
+    }
+
+    fn decide(&self, mut run: Run, inputs: Vec<Input>) -> Turn {
+        let setting = &self.setting;
+        let context = Context { at: self.now, limits: &setting.limits, tools: &setting.tools };
+        let (mut events, mut causes) = (Vec::new(), Vec::new());
+        let mut give = |run: Run, input: Input| {
+            let decision = decide(run, input.clone(), &context);
+            causes.push((input, decision.events.len()));
+            events.extend(decision.events);
+            decision.run
+        };
+        for input in inputs {
+            run = give(run, input);
+        }
+        while let Some(step) = run.awaiting_admission() {
+            let verdict = admit::verdict(&run, step, setting);
+            run = give(run, verdict);
+        }
+        Turn { run, events, causes }
+    }
+
+    /// Makes a turn durable: events, chain, inbox and outbox in one step.
+    fn commit(&mut self, n: usize, turn: Turn, rows: &[u64]) -> Result<Vec<Event>, Violation> {
+        let Turn { run, events, causes } = turn;
+        let Some(slot) = self.slots.get_mut(n) else { return Ok(events) };
+        if !events.is_empty() {
+            let unwritable = |error: lantern_engine::event::Unreadable| Violation {
+                rule: "journal-writable",
+                detail: error.to_string(),
+            };
+            slot.journal.append(&events).map_err(unwritable)?;
+        }
+        let owed = events.iter().flat_map(|event| effects(&run, event));
+        slot.outbox.extend(owed.filter(|effect| !matches!(effect, Effect::Perform(_))));
+        slot.inbox.retain(|(row, _)| !rows.contains(row));
+        let commit = Commit {
+            run: slot.id,
+            at: self.now,
+            causes: &causes,
+            append: slot.journal.appends().last().filter(|_| !events.is_empty()),
+            live: &run,
+            limits: &self.setting.limits,
+            tools: &self.setting.tools,
+            rows,
+        };
+        self.checks.commit(&commit)?;
+        slot.run = Some(run);
+        events.iter().for_each(|event| self.coverage.event(event));
+        let kinds: Vec<String> = events.iter().map(told).collect();
+        self.note(|| format!("  {}", if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") }));
+        Ok(events)
+    }
+
+    /// Sends what the durable events ask for, unless a later event of the same append took it back.
+    fn perform(&mut self, n: usize, events: &[Event]) -> Checked {
+        let Some(run) = self.run(n) else { return Ok(()) };
+        let owed: Vec<StepId> = events
+            .iter()
+            .flat_map(|event| effects(run, event))
+            .filter_map(|effect| match effect {
+                Effect::Perform(step) => Some(step),
+                _ => None,
+            })
+            .filter(|id| run.step(id).is_some_and(|step| step.state == StepState::Performing))
+            .collect();
+        owed.iter().try_for_each(|step| self.send(n, step))
+    }
+
+    fn send(&mut self, n: usize, id: &StepId) -> Checked {
+        let Some(slot) = self.slots.get_mut(n) else { return Ok(()) };
+        let Some((run, step)) = slot.run.as_ref().and_then(|run| Some((run, run.step(id)?))) else {
+            return Ok(());
+        };
+        let Some(grant) = &step.grant else { return Ok(()) };
+        let ask = match &step.work {
+            Some(Work::Tool { name, arguments, .. }) => {
+                Ask::Tool { name: name.clone(), arguments: arguments.clone() }
+            }
+            _ => {
+                let Some(ask) = llm_ask(run, step) else { return Ok(()) };
+                let offered =
+                    offered_tools(run, &self.setting.tools).iter().map(|tool| tool.name.wire()).collect();
+                Ask::Model { ask, offered, facts: grant.facts.clone() }
+            }
+        };
+        let limits = &self.setting.limits;
+        let generation = step.generation;
+        let key = EffectKey { run: run.id, step: id.to_string(), generation };
+        let sent = self.outside.send(&key, step.effect, &ask);
+        let send = Send {
+            run: run.id,
+            step: id,
+            generation,
+            effect: step.effect,
+            refused: sent.refused,
+            attempts_max: limits.attempts_per_step_max,
+        };
+        self.checks.sent(&send)?;
+        let facts = matches!(ask, Ask::Model { .. }).then(|| grant.facts.clone());
+        let until = self.now + timeout(run, step, limits);
+        slot.flights.push(Flight { step: id.clone(), generation, until });
+        let parcel = |result| Parcel { slot: n, step: id.clone(), generation, result, facts: facts.clone() };
+        self.post.extend(sent.results.into_iter().map(parcel));
+        Ok(())
+    }
+
+    /// A worker dies. What comes back to it is lost, or reaches the next one late.
+    pub(super) fn die(&mut self, n: usize) -> Checked {
+        let Some(slot) = self.slots.get_mut(n) else { return Ok(()) };
+        slot.die()?;
+        match &slot.run {
+            Some(run) => self.checks.refolded(run, &slot.journal),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An event in a trace: `step_admitted llm-1`.
+fn told(event: &Event) -> String {
+    let kind = wire::kind(&event.fact);
+    event.fact.step().map_or_else(|| kind.to_owned(), |step| format!("{kind} {step}"))
+}
