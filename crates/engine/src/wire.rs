@@ -73,7 +73,7 @@ fn attempt(fact: &Fact) -> u32 {
         | Fact::StepSettled { attempt, .. }
         | Fact::StepFailed { attempt, .. }
         | Fact::StepRetrying { attempt, .. }
-        | Fact::StepReissued { attempt, .. } => *attempt,
+        | Fact::StepReissued { attempt, .. } => (*attempt).max(1),
         _ => 1,
     }
 }

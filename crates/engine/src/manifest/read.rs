@@ -80,6 +80,18 @@ impl<'a> Fields<'a> {
         read
     }
 
+    /// Everything that nobody asked for, as an object of its own.
+    pub(super) fn rest(&mut self) -> Value {
+        let rest: Map<String, Value> = self
+            .map
+            .iter()
+            .filter(|(name, _)| !self.seen.contains(name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        self.seen.extend(self.map.keys().map(String::as_str));
+        Value::Object(rest)
+    }
+
     /// Reports what nobody asked for.
     pub(super) fn finish(self, issues: &mut Vec<Issue>) {
         for name in self.map.keys().filter(|name| !self.seen.contains(name.as_str())) {

@@ -54,8 +54,8 @@ fn one(entry: &Value, path: &str, default_id: &str, depth: usize, issues: &mut V
         issue(issues, &fields.path("kind"), format!("expected one of {known}"));
     }
     let kind = kind.flatten();
-    let data = fields.get(&["data", "config", "with"]).cloned().unwrap_or_else(|| Value::Object(Map::new()));
-    if !data.is_object() {
+    let data = fields.get(&["data", "config", "with"]).cloned();
+    if data.as_ref().is_some_and(|data| !data.is_object()) {
         issue(issues, &fields.path("data"), "expected an object");
     }
     let retries: Option<u32> = fields.read(&["retries"], "expected a number of retries", issues);
@@ -66,7 +66,10 @@ fn one(entry: &Value, path: &str, default_id: &str, depth: usize, issues: &mut V
     let timeout = fields
         .duration(&["timeoutMs", "timeout_ms"], Dur::from_millis(1), issues)
         .or_else(|| fields.duration(&["timeout", "timeoutSec", "timeout_sec"], Dur::from_secs(1), issues));
-    let inner = inner(kind, &data, &mut fields, depth, issues);
+    let in_data = data.clone().unwrap_or_else(|| Value::Object(Map::new()));
+    let inner = inner(kind, &in_data, &mut fields, depth, issues);
+    // A step may be written flat: without `data`, what is left of it is the data.
+    let data = data.unwrap_or_else(|| fields.rest());
     fields.finish(issues);
     StepDef { id, kind, data: without_inner(data), retry: policy, timeout, inner }
 }
@@ -216,6 +219,16 @@ mod tests {
     }
 
     #[test]
+    fn a_step_may_be_written_flat() {
+        let step = json!({"kind": "tool", "tool": "calc", "arguments": {"n": "{{item}}"}});
+        let flat = list(&json!([{"id": "m", "kind": "map", "items": [1], "concurrency": 2, "step": step}])).unwrap();
+        assert_eq!(flat[0].data, json!({"items": [1], "concurrency": 2}));
+        assert_eq!(flat[0].inner[0].data, json!({"tool": "calc", "arguments": {"n": "{{item}}"}}));
+        let nap = list(&json!([{"id": "nap", "kind": "sleep", "duration": "1s", "retries": 1}])).unwrap();
+        assert_eq!(nap[0].data, json!({"duration": "1s"}));
+    }
+
+    #[test]
     fn maps_and_races_hold_steps_and_nothing_else_does() {
         let steps = list(&json!([
             {"id": "m", "kind": "map", "data": {"items": [1, 2], "concurrency": 2, "step": {"kind": "tool", "data": {"tool": "calc"}}}},
@@ -233,7 +246,7 @@ mod tests {
             json!([{"id": "a", "kind": "sleep"}, {"id": "a", "kind": "sleep"}]),
             json!([{"id": "a.b", "kind": "sleep"}]),
             json!([{"id": "a", "kind": "sleep", "retry": {"maxAttempts": 0}}]),
-            json!([{"id": "a", "kind": "sleep", "colour": "red"}]),
+            json!([{"id": "a", "kind": "sleep", "data": {}, "colour": "red"}]),
             json!({"id": "a"}),
         ] {
             assert!(list(&bad).is_err(), "{bad}");
