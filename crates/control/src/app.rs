@@ -120,7 +120,7 @@ impl App {
     pub fn new(setup: Setup) -> lantern_store::Result<Self> {
         let gate = Gate::new(setup.db.clone(), &setup.keys, setup.clock.clone(), setup.tasks.clone())?;
         let metrics = Metrics::install();
-        metrics.keep(&*setup.tasks, setup.clock.clone());
+        metrics.keep(&*setup.tasks, setup.clock.clone(), setup.stop.clone());
         let streams = usize::try_from(setup.limits.subscribers_max).unwrap_or(Semaphore::MAX_PERMITS);
         let inner = Inner {
             gate,

@@ -20,7 +20,7 @@ pub use app::{App, OwnEndpoint, Probe, ProbeAsk, Providers, Setup};
 pub use lantern_edge::limit::Rate;
 pub use seed::{seed_dev, seed_first};
 
-/// Everything this crate serves, ready for [`lantern_edge::serve`].
+/// Everything this crate serves, ready for [`lantern_edge::serve()`].
 pub fn router(app: App) -> Router {
     let around = Around { ids: app.ids.clone(), clock: app.clock.clone() };
     request::wrap(route::mount(routes()), around, &app.limits).with_state(app)

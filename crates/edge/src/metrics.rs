@@ -2,9 +2,10 @@
 //!
 //! Invariant: no label holds a tenant, an id or a path as it was asked for; the route's template stands for the path.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use http::{Method, StatusCode};
+use lantern_net::Shutdown;
 use lantern_types::Dur;
 use lantern_types::edge::{Clock, Tasks};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -43,12 +44,15 @@ impl Metrics {
     }
 
     /// Keeps the collection small while nobody reads it, until the process stops.
-    pub fn keep(&self, tasks: &dyn Tasks, clock: std::sync::Arc<dyn Clock>) {
+    pub fn keep(&self, tasks: &dyn Tasks, clock: Arc<dyn Clock>, stop: Shutdown) {
         let handle = self.handle.clone();
         let upkeep = async move {
-            loop {
-                clock.sleep(UPKEEP).await;
-                handle.run_upkeep();
+            while !stop.is_requested() {
+                tokio::select! {
+                    biased;
+                    () = stop.requested() => {}
+                    () = clock.sleep(UPKEEP) => handle.run_upkeep(),
+                }
             }
         };
         tasks.spawn("metrics.upkeep", Box::pin(upkeep));

@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,13 +33,15 @@ const IGNORED_MAX: usize = 1_024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// The unspecified address when the request came over no socket, as in tests.
 impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<Self>().copied();
-        Ok(peer.unwrap_or(Self(SocketAddr::from(([0, 0, 0, 0], 0)))))
+        Ok(peer.unwrap_or(Self(UNKNOWN)))
     }
 }
 
@@ -152,4 +154,53 @@ struct Panicked(String);
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::{Body, to_bytes};
+    use axum::routing::{get, post};
+    use lantern_net::{RealClock, RealIds};
+    use serde_json::Value;
+    use tower::ServiceExt as _;
+
+    use crate::Body as Model;
+
+    async fn ask(router: Router, request: Request) -> (http::response::Parts, Value) {
+        let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+        let around = Around { ids: Arc::new(RealIds::new(clock.clone())), clock };
+        let router = wrap(router, around, &Limits::default());
+        let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
+        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        (parts, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    fn to(method: &str, body: Body) -> Request {
+        Request::builder().method(method).uri("/x").body(body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_answers_like_any_fault() {
+        let router = Router::new().route("/x", get(|| async { panic!("on purpose") as &str }));
+        let (parts, body) = ask(router, to("GET", Body::empty())).await;
+        assert_eq!((parts.status.as_u16(), body["code"].as_str()), (500, Some("internal")));
+        assert_eq!(body["requestId"], parts.headers[REQUEST_ID].to_str().unwrap());
+        assert!(!body.to_string().contains("on purpose"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_is_not_waited_for() {
+        let router = Router::new().route("/x", post(|Model(()): Model<()>| async { "read" }));
+        let never = Body::from_stream(futures_util::stream::pending::<Result<&str, Infallible>>());
+        let (parts, body) = ask(router, to("POST", never)).await;
+        assert_eq!((parts.status.as_u16(), body["code"].as_str()), (408, Some("body_too_slow")));
+    }
+
+    #[tokio::test]
+    async fn fields_that_nobody_reads_are_named() {
+        let router = Router::new().route("/x", post(|Model(()): Model<()>| async { "read" }));
+        let (parts, _) = ask(router, to("POST", Body::from(r#"{"b": 1, "a": 2, "new\nline": 3}"#))).await;
+        assert_eq!(parts.headers[IGNORED], "a,b");
+    }
 }

@@ -84,6 +84,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: S
         .serve_connection(TokioIo::new(Unstalled::new(stream)), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
+        biased;
         ended = serving.as_mut() => ended,
         () = stop.requested() => {
             serving.as_mut().graceful_shutdown();

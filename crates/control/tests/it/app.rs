@@ -64,15 +64,10 @@ pub(crate) struct TestApp {
 }
 
 /// What differs between tests.
+#[derive(Default)]
 pub(crate) struct Wishes {
     pub(crate) limits: Limits,
     pub(crate) spawn: Option<Rate>,
-}
-
-impl Default for Wishes {
-    fn default() -> Self {
-        Self { limits: Limits::default(), spawn: None }
-    }
 }
 
 const TENANT: &str =

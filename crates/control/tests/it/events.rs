@@ -6,25 +6,27 @@ use lantern_engine::Input;
 use lantern_store::notify::Delta;
 use lantern_types::{Failure, Limits};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::app::{TestApp, Wishes, request};
 use crate::hand::Hand;
 
 /// A stream being read.
-struct Stream {
+pub(crate) struct Stream {
     body: Body,
     text: String,
 }
 
 #[derive(Debug, PartialEq)]
-struct Event {
-    id: Option<u64>,
-    kind: String,
-    data: Value,
+pub(crate) struct Event {
+    pub(crate) id: Option<u64>,
+    pub(crate) kind: String,
+    pub(crate) data: Value,
 }
 
 impl Stream {
-    async fn open(test: &TestApp, path: &str, last: Option<&str>) -> Self {
+    pub(crate) async fn open(test: &TestApp, path: &str, last: Option<&str>) -> Self {
         let mut request = request("GET", path, Some(&test.a.owner), None);
         if let Some(last) = last {
             request.headers_mut().insert("last-event-id", last.parse().unwrap());
@@ -36,7 +38,7 @@ impl Stream {
     }
 
     /// The next event; `None` at the end of the stream. Comments are skipped.
-    async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let event = parse(block);
@@ -52,7 +54,7 @@ impl Stream {
     }
 
     /// The kinds of the rest, up to the end.
-    async fn kinds(&mut self) -> Vec<String> {
+    pub(crate) async fn kinds(&mut self) -> Vec<String> {
         let mut kinds = Vec::new();
         while let Some(event) = self.next().await {
             kinds.push(event.kind);
@@ -219,4 +221,31 @@ async fn a_server_has_so_many_streams_and_no_more() {
     drop(stream);
     assert_eq!(test.app.db.hub().watched(), 0);
     Stream::open(&test, &path, None).await;
+}
+
+#[tokio::test]
+async fn a_stream_over_a_socket_ends_with_the_server() {
+    let test = TestApp::new().await;
+    let (_, path) = started(&test).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let reads = async {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n", test.a.owner);
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        while !text.contains("event: run_started") {
+            let mut some = [0; 1_024];
+            let n = socket.read(&mut some).await.unwrap();
+            assert!(n > 0, "{text}");
+            text.push_str(std::str::from_utf8(&some[..n]).unwrap());
+        }
+        test.stop.request();
+        socket.read_to_string(&mut text).await.unwrap();
+        text
+    };
+    let (text, ()) =
+        tokio::join!(reads, lantern_edge::serve(listener, test.router.clone(), test.stop.clone()));
+    assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with("\r\n0\r\n\r\n"), "{text}");
 }

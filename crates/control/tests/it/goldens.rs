@@ -45,15 +45,16 @@ fn the_matrix_of_roles_and_actions_is_as_listed() {
         ("key:write", key("write")),
         ("key:read", key("read")),
     ];
-    let mut text = format!("{:<20}", "# action");
-    columns.iter().for_each(|(name, _)| text.push_str(&format!(" {name:<9}")));
+    let row = |first: &str, cells: Vec<&str>| {
+        let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:<9}")).collect();
+        format!("{first:<20} {}\n", cells.join(" ").trim_end())
+    };
+    let mut text = row("# action", columns.iter().map(|(name, _)| *name).collect());
     for (action, access) in ACTIONS {
-        text = format!("{}\n{action:<20}", text.trim_end());
-        for (_, principal) in &columns {
-            text.push_str(&format!(" {:<9}", if allows(principal, *access) { "yes" } else { "-" }));
-        }
+        let may = |principal| if allows(principal, *access) { "yes" } else { "-" };
+        text += &row(action, columns.iter().map(|(_, principal)| may(principal)).collect());
     }
-    golden("authz-matrix.txt", &format!("{}\n", text.trim_end()));
+    golden("authz-matrix.txt", &text);
 }
 
 #[test]

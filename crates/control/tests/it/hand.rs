@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use lantern_control::App;
+use lantern_policy::Scope;
+
+use crate::app::TestApp;
 use lantern_engine::{Arrival, Context, Done, Event, Input, Manifest, Run, StepId, decide, event};
 use lantern_store::journal::{self, Append, Projection};
 use lantern_store::record::{self, Record};
@@ -12,13 +16,10 @@ use lantern_types::{
     AdmissionFacts, ChainHead, Digest, Dur, Failure, Grant, InboxId, MicroUsd, Price, PriceSource, ProcessId,
     Route, RunId,
 };
-use serde_json::Value;
 
-use crate::app::{Tenant, TestApp};
-
-pub(crate) struct Hand<'t> {
-    test: &'t TestApp,
-    tenant: &'t Tenant,
+pub(crate) struct Hand {
+    app: App,
+    scope: Scope,
     id: RunId,
     epoch: i64,
     version: i64,
@@ -26,28 +27,29 @@ pub(crate) struct Hand<'t> {
     run: Option<Run>,
 }
 
-impl<'t> Hand<'t> {
+impl Hand {
     /// Takes a run of tenant `a`.
-    pub(crate) async fn take(test: &'t TestApp, run: &str) -> Self {
-        Self::take_of(test, &test.a, run).await
+    pub(crate) async fn take(test: &TestApp, run: &str) -> Self {
+        Self::of(test.app.clone(), test.a.scope, run).await
     }
 
-    pub(crate) async fn take_of(test: &'t TestApp, tenant: &'t Tenant, run: &str) -> Self {
-        let (app, id) = (&test.app, run.parse::<RunId>().unwrap());
+    /// Takes a run in another process, say.
+    pub(crate) async fn of(app: App, scope: Scope, run: &str) -> Self {
+        let id = run.parse::<RunId>().unwrap();
         let process = ProcessId::from_uuid(app.ids.uuid());
         lease::register(&app.db, process, app.clock.now(), Dur::from_secs(86_400)).await.unwrap();
         let claimed = lease::claim(&app.db, process, app.clock.now(), 256).await.unwrap();
         let claimed = claimed.into_iter().find(|claimed| claimed.run == id).expect("the run is due");
         let mut events = Vec::new();
-        for stored in journal::read(&app.db, tenant.scope, id, 1, 1_000).await.unwrap() {
-            let body = record::open(&app.vault, tenant.scope, id, &stored).await.unwrap();
+        for stored in journal::read(&app.db, scope, id, 1, 1_000).await.unwrap() {
+            let body = record::open(&app.vault, scope, id, &stored).await.unwrap();
             events.extend(event::decode(&stored.bytes, body.as_deref()).unwrap());
         }
-        let head = journal::head(&app.db, tenant.scope, id).await.unwrap().unwrap();
-        let version = versions::by_id(&app.db, tenant.scope, head.agent_version_id).await.unwrap().unwrap();
+        let head = journal::head(&app.db, scope, id).await.unwrap().unwrap();
+        let version = versions::by_id(&app.db, scope, head.agent_version_id).await.unwrap().unwrap();
         let manifest: Manifest = serde_json::from_str(&version.manifest).unwrap();
         let run = Some(Run::fold(id, Arc::new(manifest), &events));
-        Self { test, tenant, id, epoch: claimed.epoch, version: claimed.version, chain: claimed.chain, run }
+        Self { app, scope, id, epoch: claimed.epoch, version: claimed.version, chain: claimed.chain, run }
     }
 
     pub(crate) fn run(&self) -> &Run {
@@ -64,12 +66,12 @@ impl<'t> Hand<'t> {
 
     /// Takes in what lies in the inbox.
     pub(crate) async fn drain(&mut self) -> usize {
-        let app = &self.test.app;
-        let (_, waiting) = inbox::list(&app.db, self.tenant.scope, self.id).await.unwrap();
+        let app = self.app.clone();
+        let (_, waiting) = inbox::list(&app.db, self.scope, self.id).await.unwrap();
         let count = waiting.len();
         for row in waiting {
             let place = Place { purpose: "inbox", row: row.id.bytes() };
-            let plain = app.vault.sealer().open(self.tenant.scope, place, &row.input).await.unwrap();
+            let plain = app.vault.sealer().open(self.scope, place, &row.input).await.unwrap();
             let arrival: Arrival = serde_json::from_slice(&plain).unwrap();
             self.give_once(Input::Arrived(arrival), vec![row.id]).await;
         }
@@ -88,11 +90,6 @@ impl<'t> Hand<'t> {
         self.performed(step, Ok(Done::Reply { reply, violations: Vec::new() })).await;
     }
 
-    /// A tool returns.
-    pub(crate) async fn returns(&mut self, step: &str, output: Value) {
-        self.performed(step, Ok(Done::Output(output))).await;
-    }
-
     /// Whatever was performed failed.
     pub(crate) async fn fails(&mut self, step: &str, failure: Failure) {
         self.performed(step, Err(failure)).await;
@@ -105,7 +102,7 @@ impl<'t> Hand<'t> {
     }
 
     async fn give_once(&mut self, input: Input, drained: Vec<InboxId>) {
-        let app = &self.test.app;
+        let app = self.app.clone();
         let context = Context { at: app.clock.now(), limits: &app.limits, tools: &app.tools };
         let decision = decide(self.run.take().unwrap(), input, &context);
         self.run = Some(decision.run);
@@ -115,10 +112,10 @@ impl<'t> Hand<'t> {
     }
 
     async fn append(&mut self, events: &[Event], drained: Vec<InboxId>) {
-        let app = &self.test.app;
+        let app = self.app.clone();
         let plain = event::encode(events).unwrap();
         let place = (self.id, self.version + 1);
-        let record = Record::seal(&app.vault, self.tenant.scope, place, self.chain, plain).await.unwrap();
+        let record = Record::seal(&app.vault, self.scope, place, self.chain, plain).await.unwrap();
         self.chain = record.chain;
         let append = Append {
             run: self.id,
@@ -134,7 +131,7 @@ impl<'t> Hand<'t> {
             outbox: Vec::new(),
             release: None,
         };
-        self.version = journal::append(&app.db, self.tenant.scope, append).await.unwrap().version;
+        self.version = journal::append(&app.db, self.scope, append).await.unwrap().version;
     }
 }
 

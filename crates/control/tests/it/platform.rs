@@ -1,8 +1,11 @@
 //! The process itself.
 
-use lantern_store::testing::{on_postgres, on_sqlite, prepare_statements};
+use lantern_store::testing::{Cluster, Folder, block_on, on_postgres, on_sqlite, prepare_statements};
+use lantern_store::{Db, SqliteOptions};
+use lantern_types::At;
+use serde_json::json;
 
-use crate::app::{TestApp, request};
+use crate::app::{TestApp, Wishes, request};
 
 #[tokio::test]
 async fn health_is_open_to_everybody() {
@@ -42,4 +45,37 @@ fn every_statement_fits_sqlite() {
 #[test]
 fn every_statement_fits_postgres() {
     on_postgres(async |db| prepare_statements(&db, lantern_control::statements()).await);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_reads_go_on() {
+    let folder = Folder::new("full");
+    let options = SqliteOptions { pages_max: Some(120), ..SqliteOptions::at(At::from_micros(1)) };
+    let db = Db::open_sqlite(folder.path(), options).await.unwrap();
+    let test = TestApp::over(db, Wishes::default()).await;
+    test.agent(json!({"name": "a"})).await;
+    let body = json!({"agentName": "a", "input": {"text": "x".repeat(40_000)}});
+    let mut answer = test.post(&test.a.owner, "/v1/runs", body.clone()).await;
+    while answer.status == 201 {
+        answer = test.post(&test.a.owner, "/v1/runs", body.clone()).await;
+    }
+    assert_eq!(answer.refused(503, "storage_full").header("retry-after"), "60");
+    assert!(!test.get(&test.a.owner, "/v1/runs").await.is(200).json.as_array().unwrap().is_empty());
+    test.send(request("GET", "/readyz", None, None)).await.is(200);
+}
+
+#[test]
+fn a_database_that_is_gone_is_said() {
+    block_on(async {
+        let database = Cluster::shared().database().await;
+        let db = Db::open_postgres(&database.options()).await.unwrap();
+        let test = TestApp::over(db, Wishes::default()).await;
+        test.send(request("GET", "/readyz", None, None)).await.is(200);
+        database.discard().await;
+        let answer = test.send(request("GET", "/readyz", None, None)).await.is(503);
+        assert_eq!(answer.text, "database not ready");
+        let answer = test.get(&test.a.owner, "/v1/runs").await.refused(503, "unavailable");
+        assert_eq!(answer.header("retry-after"), "1");
+        test.send(request("GET", "/healthz", None, None)).await.is(200);
+    });
 }

@@ -1,9 +1,12 @@
 //! The same application over PostgreSQL: one pass through what each feature does.
 
-use lantern_store::testing::on_postgres;
+use lantern_control::App;
+use lantern_store::Db;
+use lantern_store::testing::{Cluster, block_on, on_postgres};
 use serde_json::json;
 
 use crate::app::{TestApp, Wishes};
+use crate::events::Stream;
 use crate::hand::Hand;
 
 #[test]
@@ -33,5 +36,31 @@ fn the_features_work_over_postgres() {
         test.get(&test.b.owner, &format!("/v1/runs/{run}")).await.refused(404, "run_not_found");
         test.delete(&test.a.owner, &format!("/v1/runs/{run}")).await.is(204);
         test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.refused(404, "run_not_found");
+    });
+}
+
+#[test]
+fn a_stream_follows_a_run_that_another_process_drives() {
+    block_on(async {
+        let database = Cluster::shared().database().await;
+        // Nobody carries hints between these two, so what is seen is found by reading.
+        let ours = Db::open_postgres(&database.options()).await.unwrap();
+        let theirs = Db::open_postgres(&database.options()).await.unwrap();
+        let test = TestApp::over(ours, Wishes::default()).await;
+        test.agent(json!({"name": "far"})).await;
+        let run = test.run(json!({"agentName": "far"})).await;
+        let mut stream = Stream::open(&test, &format!("/v1/runs/{run}/events"), None).await;
+        assert_eq!(stream.next().await.unwrap().kind, "run_started");
+        let mut elsewhere: App = test.app.clone();
+        elsewhere.db = theirs;
+        let mut hand = Hand::of(elsewhere, test.a.scope, &run).await;
+        let drives = async {
+            hand.give(lantern_engine::Input::Wake).await;
+            hand.replies("llm-1", "done").await;
+        };
+        let (kinds, ()) = tokio::join!(stream.kinds(), drives);
+        assert_eq!(kinds, ["step_started", "step_admitted", "step_completed", "run_succeeded", "end"]);
+        drop((test, hand, stream));
+        database.discard().await;
     });
 }

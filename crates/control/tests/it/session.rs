@@ -6,14 +6,14 @@ use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use http::Request;
-use lantern_control::seed_dev;
+use lantern_control::{seed_dev, seed_first};
 use lantern_edge::request::Peer;
 use lantern_edge::token::Tokens;
 use lantern_net::{RealClock, RealIds};
 use lantern_policy::Role;
 use lantern_store::Keys;
 use lantern_types::edge::Clock as _;
-use lantern_types::{DEV_TENANT, Dur};
+use lantern_types::{DEV_TENANT, Dur, Secret};
 use serde_json::json;
 
 use crate::app::{TestApp, person, request};
@@ -37,6 +37,18 @@ async fn the_seeded_user_signs_in_and_is_who_they_are() {
     assert_eq!((user["email"].as_str(), user["role"].as_str()), (Some("admin@lantern.dev"), Some("owner")));
     let token = answer.json["token"].as_str().unwrap();
     assert_eq!(&test.get(token, "/auth/me").await.is(200).json, user);
+}
+
+#[tokio::test]
+async fn the_first_account_owns_a_tenant_of_its_own_and_keeps_its_password() {
+    let test = TestApp::new().await;
+    let secret = |text: &str| Secret::new(text.to_owned());
+    seed_first(&test.app, " Ada@Example.com", secret("correct horse battery")).await.unwrap();
+    seed_first(&test.app, "ada@example.com", secret("another password")).await.unwrap();
+    let user = test.send(login("ada@example.com", "correct horse battery", [1; 4])).await.is(200).json;
+    assert_eq!(user["user"]["role"], "owner");
+    assert_ne!(user["user"]["tenantId"], test.a.id.to_string());
+    test.send(login("ada@example.com", "another password", [1; 4])).await.is(401);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ async fn a_cancelled_run_is_over_and_says_so() {
     let asks = post(&test, &run, "cancel", json!({"reason": "enough"}));
     let obeys = async {
         while hand.drain().await == 0 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     let (answer, ()) = tokio::join!(asks, obeys);
@@ -58,7 +58,7 @@ async fn a_run_is_paused_and_goes_on() {
         let asks = post(&test, &run, what, json!({}));
         let obeys = async {
             while hand.drain().await == 0 {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         };
         let (answer, ()) = tokio::join!(asks, obeys);

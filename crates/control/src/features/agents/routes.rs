@@ -10,7 +10,7 @@ use lantern_policy::action::{CreateAgent, DeleteAgent, ListAgents, ReadAgent, Up
 use lantern_types::{AgentId, VersionId};
 
 use super::model::{Changes, NewAgent};
-use super::show::{self, Detail, Listed, Updated, Version};
+use super::show::{self, Detail, Listed, Patched, ShownVersion};
 use super::{service, store};
 use crate::App;
 
@@ -64,10 +64,10 @@ async fn update(
     Path(name): Path<String>,
     headers: HeaderMap,
     Body(changes): Body<Changes>,
-) -> Result<Versioned<Json<Updated>>> {
+) -> Result<Versioned<Json<Patched>>> {
     let changed = service::update(&app, &permit, name, changes, etag::if_match(&headers)?).await?;
     let version = changed.agent.revision;
-    let body = Json(Updated {
+    let body = Json(Patched {
         name: changed.agent.name,
         updated: changed.updated,
         version: changed.current.number,
@@ -93,7 +93,7 @@ async fn versions(
     State(app): State<App>,
     Path(name): Path<String>,
     params: Params,
-) -> Result<Page<Version>> {
+) -> Result<Page<ShownVersion>> {
     let paging = Paging::of(&params)?;
     let (agent, _) = service::get(&app, permit.scope(), &name).await?;
     let before = paging.before.map(|(at, id)| (at, VersionId::from_uuid(id)));

@@ -4,7 +4,7 @@
 
 use lantern_engine::Manifest;
 use lantern_engine::manifest::{StepDef, ToolRef};
-use lantern_types::{AgentId, Digest, TenantId, VersionId};
+use lantern_types::{AgentId, Digest, Dur, MicroUsd, TenantId, VersionId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -50,7 +50,7 @@ pub(super) struct Detail {
 /// What an update answers.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Updated {
+pub(super) struct Patched {
     pub(super) name: String,
     pub(super) updated: bool,
     pub(super) version: i64,
@@ -61,7 +61,7 @@ pub(super) struct Updated {
 /// One version. The manifest's bytes are the ones that its digest names.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Version {
+pub(super) struct ShownVersion {
     id: VersionId,
     version: i64,
     digest: Digest,
@@ -96,8 +96,8 @@ pub(super) fn detail(tenant: TenantId, agent: Agent, current: &Current) -> Detai
     }
 }
 
-pub(super) fn version(row: VersionRow) -> serde_json::Result<Version> {
-    Ok(Version {
+pub(super) fn version(row: VersionRow) -> serde_json::Result<ShownVersion> {
+    Ok(ShownVersion {
         id: row.id,
         version: row.number,
         digest: row.digest,
@@ -108,7 +108,7 @@ pub(super) fn version(row: VersionRow) -> serde_json::Result<Version> {
 
 /// The manifest as a request would say it; what it does not say is left out.
 fn manifest(manifest: &Manifest) -> Map<String, Value> {
-    let timeout = manifest.timeout.map(|timeout| timeout.millis());
+    let timeout = manifest.timeout.map(Dur::millis);
     let steps: Vec<Value> = manifest.steps.iter().map(step).collect();
     said(vec![
         ("program", json!(manifest.program)),
@@ -121,7 +121,7 @@ fn manifest(manifest: &Manifest) -> Map<String, Value> {
         ("inputSchema", json!(manifest.input_schema)),
         ("outputSchema", json!(manifest.output_schema)),
         ("retry", json!(manifest.retry)),
-        ("maxCostUsd", json!(manifest.max_cost.map(lantern_types::MicroUsd::to_wire))),
+        ("maxCostUsd", json!(manifest.max_cost.map(MicroUsd::to_wire))),
         ("timeoutMs", json!(timeout)),
         ("steps", if steps.is_empty() { Value::Null } else { Value::Array(steps) }),
     ])
@@ -133,7 +133,7 @@ fn tool(tool: &ToolRef) -> Value {
         ("name", json!(tool.name)),
         ("effect", json!(tool.effect)),
         ("approval", if tool.approval { json!(true) } else { Value::Null }),
-        ("timeoutMs", json!(tool.timeout.map(|timeout| timeout.millis()))),
+        ("timeoutMs", json!(tool.timeout.map(Dur::millis))),
         ("maxCalls", json!(tool.max_calls)),
         ("config", json!(tool.config)),
     ]);
@@ -153,7 +153,7 @@ fn step(def: &StepDef) -> Value {
         ("kind", def.kind.map_or_else(|| json!("continue"), |kind| json!(kind))),
         ("data", def.data.clone()),
         ("retry", json!(def.retry)),
-        ("timeoutMs", json!(def.timeout.map(|timeout| timeout.millis()))),
+        ("timeoutMs", json!(def.timeout.map(Dur::millis))),
         ("step", one),
         ("steps", many),
     ]))

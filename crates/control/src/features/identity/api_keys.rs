@@ -166,7 +166,7 @@ async fn create(
 ) -> Result<Created<Issued>> {
     let now = app.clock.now();
     within_reach(permit.actor(), &new)?;
-    let expires_at = new.expires_at.or(new.expires_in.map(|life| now + life));
+    let expires_at = new.expires_at.or_else(|| new.expires_in.map(|life| now + life));
     if expires_at.is_some_and(|at| at <= now) {
         return Err(Error::new(Code::InvalidBody, "expiresAt is in the past")
             .with_field("expiresAt", "is in the past"));

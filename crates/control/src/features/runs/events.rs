@@ -11,7 +11,7 @@ use lantern_edge::sse::{Frame, Resume};
 use lantern_edge::{Code, Error, Result};
 use lantern_engine::{Event, Fact, wire};
 use lantern_policy::Scope;
-use lantern_store::journal::{self, RunRow};
+use lantern_store::journal::{self, RunRow, Stored};
 use lantern_store::notify::{Delta, Heard, RunWatch};
 use lantern_types::{Dur, RunId};
 use serde::Serialize;
@@ -42,6 +42,7 @@ pub(super) async fn follow(
         run,
         next: resume.from_seq.max(1),
         live: resume.live,
+        unopened: VecDeque::new(),
         ready: VecDeque::new(),
         settled: HashSet::new(),
         over: false,
@@ -57,6 +58,8 @@ struct Tail {
     /// The seq of the next event to send.
     next: u64,
     live: bool,
+    /// Appends that were read and not opened: one body at a time is in memory, however large they are.
+    unopened: VecDeque<Stored>,
     ready: VecDeque<Frame>,
     /// Steps whose outcome was sent: text that comes late for them is dropped.
     settled: HashSet<String>,
@@ -82,14 +85,18 @@ impl Tail {
         }
     }
 
-    /// Reads what is there, or waits for something.
+    /// Opens or reads what is there, or waits for something.
     async fn read_on(&mut self) -> Result<()> {
+        if let Some(append) = self.unopened.pop_front() {
+            return self.open(&append).await;
+        }
         let Some(row) = journal::head(&self.app.db, self.scope, self.run).await? else {
             self.over = true;
             return Ok(());
         };
         if u64::try_from(row.version).is_ok_and(|version| version >= self.next) {
-            return self.read_page().await;
+            self.unopened = history::page(&self.app, self.scope, self.run, self.next).await?.into();
+            return Ok(());
         }
         if row.finished_at.is_some() {
             self.ready.push_back(end(self.run, &row)?);
@@ -102,8 +109,11 @@ impl Tail {
         Ok(())
     }
 
-    async fn read_page(&mut self) -> Result<()> {
-        for event in history::page(&self.app, self.scope, self.run, self.next).await? {
+    async fn open(&mut self, append: &Stored) -> Result<()> {
+        for event in history::events(&self.app, self.scope, self.run, append).await? {
+            if event.seq < self.next {
+                continue;
+            }
             if let Fact::StepSettled { step, .. } | Fact::StepFailed { step, .. } = &event.fact {
                 self.settled.insert(step.as_str().to_owned());
             }

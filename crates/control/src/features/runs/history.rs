@@ -28,14 +28,10 @@ pub(super) async fn events(app: &App, scope: Scope, run: RunId, stored: &Stored)
     event::decode(&stored.bytes, body.as_deref()).map_err(unreadable)
 }
 
-/// The next events from `from_seq` on, with what was said; none when there are none yet.
-pub(super) async fn page(app: &App, scope: Scope, run: RunId, from_seq: u64) -> Result<Vec<Event>> {
-    let mut found = Vec::new();
-    for stored in journal::read(&app.db, scope, run, signed(from_seq), PAGE).await? {
-        let events = events(app, scope, run, &stored).await?;
-        found.extend(events.into_iter().filter(|event| event.seq >= from_seq));
-    }
-    Ok(found)
+/// The next appends that hold the event `from_seq` or later ones, unopened; none when there are none yet.
+pub(super) async fn page(app: &App, scope: Scope, run: RunId, from_seq: u64) -> Result<Vec<Stored>> {
+    let from = i64::try_from(from_seq).unwrap_or(i64::MAX);
+    Ok(journal::read(&app.db, scope, run, from, PAGE).await?)
 }
 
 /// What happened to a run's steps lately.
@@ -90,19 +86,17 @@ pub(super) async fn fold(app: &App, scope: Scope, row: &RunRow) -> Result<Run> {
     let version = versions::by_id(&app.db, scope, row.agent_version_id).await?;
     let version = version.ok_or_else(|| unreadable(Unreadable("its version is gone".to_owned())))?;
     let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
-    let mut all = Vec::new();
+    let mut all: Vec<Event> = Vec::new();
     loop {
-        let next = all.last().map_or(1, |event: &Event| event.seq.saturating_add(1));
+        let next = all.last().map_or(1, |event| event.seq.saturating_add(1));
         let more = page(app, scope, row.id, next).await?;
         if more.is_empty() {
             return Ok(Run::fold(row.id, Arc::new(manifest), &all));
         }
-        all.extend(more);
+        for stored in more {
+            all.extend(events(app, scope, row.id, &stored).await?);
+        }
     }
-}
-
-fn signed(seq: u64) -> i64 {
-    i64::try_from(seq).unwrap_or(i64::MAX)
 }
 
 fn unreadable(error: Unreadable) -> Error {

@@ -192,7 +192,7 @@ fn unique(app: &App, what: &str) -> String {
 }
 
 fn finished(status: &str) -> Error {
-    Error::new(Code::RunFinished, format!("the run is over: {status}")).with_extra("status", status)
+    Error::new(Code::RunFinished, format!("the run is over: {status}")).with_extra("runStatus", status)
 }
 
 fn no_step(step: &str) -> Error {

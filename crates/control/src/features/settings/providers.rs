@@ -84,7 +84,7 @@ fn url_problem(text: &str) -> Option<&'static str> {
 /// A provider in the list.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Provider {
+struct Configured {
     provider: String,
     status: &'static str,
     key_masked: String,
@@ -132,8 +132,8 @@ const DELETE: &str = "DELETE FROM llm_providers WHERE tenant_id = $1 AND provide
 /// Every statement of this file.
 pub(crate) const STATEMENTS: &[&str] = &[LIST, GET, SAVE, KEEP_MODELS, DELETE];
 
-fn read(row: &Row) -> lantern_store::Result<Provider> {
-    Ok(Provider {
+fn read(row: &Row) -> lantern_store::Result<Configured> {
+    Ok(Configured {
         provider: row.text("provider")?,
         status: "active",
         key_masked: row.opt_text("key_mask")?.unwrap_or_default(),
@@ -190,13 +190,13 @@ async fn probe(
 // Routes
 
 /// List the tenant's providers, then the operator's.
-async fn list(permit: Permit<ListProviders>, State(app): State<App>) -> Result<Json<Vec<Provider>>> {
+async fn list(permit: Permit<ListProviders>, State(app): State<App>) -> Result<Json<Vec<Configured>>> {
     let rows = app.db.read(permit.scope(), |tx| Box::pin(async move { tx.all(LIST, &[]).await })).await?;
     let mut providers = rows.iter().map(read).collect::<lantern_store::Result<Vec<_>>>()?;
     let shared = app.inner.providers.shared.iter();
     let others =
         shared.filter(|name| !rows.iter().any(|row| row.text("provider").is_ok_and(|own| own == **name)));
-    providers.extend(others.map(|name| Provider {
+    providers.extend(others.map(|name| Configured {
         provider: name.clone(),
         status: "active",
         key_masked: "****env****".to_owned(),
