@@ -221,7 +221,8 @@ mod tests {
     #[test]
     fn a_step_may_be_written_flat() {
         let step = json!({"kind": "tool", "tool": "calc", "arguments": {"n": "{{item}}"}});
-        let flat = list(&json!([{"id": "m", "kind": "map", "items": [1], "concurrency": 2, "step": step}])).unwrap();
+        let flat =
+            list(&json!([{"id": "m", "kind": "map", "items": [1], "concurrency": 2, "step": step}])).unwrap();
         assert_eq!(flat[0].data, json!({"items": [1], "concurrency": 2}));
         assert_eq!(flat[0].inner[0].data, json!({"tool": "calc", "arguments": {"n": "{{item}}"}}));
         let nap = list(&json!([{"id": "nap", "kind": "sleep", "duration": "1s", "retries": 1}])).unwrap();

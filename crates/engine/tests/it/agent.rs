@@ -80,6 +80,37 @@ fn a_refusal_retries_under_a_new_key_and_a_timeout_under_the_same() {
 }
 
 #[test]
+fn a_refusal_does_not_vouch_for_an_earlier_send_under_its_key() {
+    let mut desk = Desk::open(agent(), json!("hi"));
+    desk.fails("llm-1", Failure::unknown("provider_timeout", "no answer"));
+    assert_eq!(desk.later(60), ["step_reissued"]);
+    assert_eq!(desk.fails("llm-1", Failure::transient("provider_rate_limited", "slow")), ["step_retrying"]);
+    assert_eq!(desk.run().held.micros(), 100, "the first send may have been billed");
+    assert_eq!(desk.later(60), ["step_reissued"]);
+    assert_eq!(desk.run().step_named("llm-1").unwrap().generation, 1, "a new key could do it twice");
+    let kinds = desk.fails("llm-1", Failure::refused("provider_rejected", "no"));
+    assert_eq!((kinds, desk.run().spent.micros()), (vec!["step_failed", "run_failed"], 100));
+
+    let mut desk = Desk::open(agent(), json!("hi"));
+    desk.give(Input::Recovered);
+    desk.fails("llm-1", Failure::refused("provider_rejected", "no"));
+    assert_eq!(desk.run().spent.micros(), 100, "nor for a send before a crash");
+}
+
+#[test]
+fn a_paused_run_is_not_woken_for_a_retry_that_it_may_not_make() {
+    let mut desk = Desk::open(agent(), json!("hi"));
+    desk.fails("llm-1", Failure::transient("provider_rate_limited", "slow"));
+    assert!(desk.run().next_due().is_some());
+    desk.arrives(Arrival::Pause { by: "ada".into() });
+    assert_eq!((desk.later(60), desk.run().next_due()), (vec![], None), "a timer here would fire for ever");
+    assert_eq!(
+        desk.arrives(Arrival::Resume { by: "ada".into() }),
+        ["resumed", "step_readmitted", "step_admitted"]
+    );
+}
+
+#[test]
 fn what_cannot_be_repeated_is_doubted_and_resolved_by_someone() {
     let mut desk = Desk::open(agent(), json!("pay"));
     desk.asks("llm-1", &[("pay", json!({"to": "bob"}))]);

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::api::{Api, Call, encode};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::Failure;
-use crate::cli::format::{number, text, time};
+use crate::cli::format::{block, number, text, time};
 use crate::cli::input;
 use crate::cli::runs::confirmed;
 
@@ -212,7 +212,7 @@ fn describe(agent: &Value) -> String {
     let labels = agent.get("labels").and_then(Value::as_object).into_iter().flatten();
     let labels: Vec<String> =
         labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
-    fields(&[
+    let head = fields(&[
         ("name", column("name")),
         ("id", column("id")),
         ("description", column("description")),
@@ -223,10 +223,13 @@ fn describe(agent: &Value) -> String {
         ("tools", tools.join(", ")),
         ("max turns", whole("maxTurns").unwrap_or_default()),
         ("labels", labels.join(", ")),
-        ("instructions", column("systemPrompt")),
         ("created", time(text(agent, "createdAt"))),
         ("updated", time(text(agent, "updatedAt"))),
-    ])
+    ]);
+    match text(agent, "systemPrompt") {
+        "" => head,
+        instructions => format!("{head}\n\n{}", block(instructions)),
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -268,9 +271,9 @@ mod tests {
     #[test]
     fn an_agent_is_described() {
         let agent = json!({ "name": "digest", "version": 2, "tools": ["calc", { "name": "http.fetch" }],
-            "labels": { "team": "x" }, "maxTurns": 20, "description": null });
-        let want =
-            "name       digest\nversion    2\ntools      calc, http.fetch\nmax turns  20\nlabels     team=x";
+            "labels": { "team": "x" }, "maxTurns": 20, "description": null,
+            "systemPrompt": "Be brief.\nBe kind." });
+        let want = "name       digest\nversion    2\ntools      calc, http.fetch\nmax turns  20\nlabels     team=x\n\nBe brief.\nBe kind.";
         assert_eq!(describe(&agent), want);
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use lantern_net::http::{Deadlines, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use lantern_net::{Client, Reach};
 use lantern_types::{Dur, Limits, RunId, Secret};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::Globals;
 use crate::cli::failure::{Exit, Failure};
@@ -81,6 +81,10 @@ impl Call {
     /// Removes.
     pub(crate) fn delete(path: impl Into<String>) -> Self {
         Self { method: Method::DELETE, ..Self::get(path) }
+    }
+    /// Exchanges a password for a token.
+    pub(crate) fn login(email: &str, password: &Secret<String>) -> Self {
+        Self::post("/auth/login", json!({ "email": email, "password": password.expose() })).public()
     }
     /// Carries a header.
     pub(crate) fn header(mut self, (name, value): (HeaderName, HeaderValue)) -> Self {

@@ -70,17 +70,26 @@ impl Follow<'_> {
         };
         view.close();
         let status = over?;
+        if !console.json() {
+            self.ending(console).await?;
+        }
         if let Some(place) = &place {
             place.forget();
         }
-        if !console.json() {
-            let run = self.api.fetch(Call::get(format!("/v1/runs/{}", self.run))).await?;
-            console.say(&summary(&run, console.paint))?;
-            if let Some(text) = result(&run, console.terminal) {
-                console.say(&format!("\n{text}"))?;
-            }
-        }
         Ok(status.exit())
+    }
+
+    /// Shows how the run ended and what it answered.
+    async fn ending(&self, console: &Console) -> Result<(), Failure> {
+        let run = self.api.fetch(Call::get(format!("/v1/runs/{}", self.run))).await;
+        let run = run.map_err(|failure| {
+            failure.hint(format!("the run is over; see how it ended with `lantern runs get {}`", self.run))
+        })?;
+        console.say(&summary(&run, console.paint))?;
+        match result(&run, console.terminal) {
+            Some(text) => console.say(&format!("\n{text}")),
+            None => Ok(()),
+        }
     }
 
     /// Shows what has happened so far.

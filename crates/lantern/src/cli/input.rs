@@ -44,8 +44,11 @@ pub(crate) fn read(argument: &str, stdin: impl Read) -> Result<Source, Failure> 
     let text = String::from_utf8_lossy(&bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
     let name = path.as_deref().unwrap_or("standard input");
-    let note = (wrong > 0)
-        .then(|| format!("{name} is not all UTF-8: {wrong} places were replaced by U+FFFD (\u{fffd})"));
+    let note = match wrong {
+        0 => None,
+        1 => Some(format!("{name} is not all UTF-8: 1 place was replaced by U+FFFD (\u{fffd})")),
+        n => Some(format!("{name} is not all UTF-8: {n} places were replaced by U+FFFD (\u{fffd})")),
+    };
     Ok(Source { text, path, note, from_file: true })
 }
 

@@ -43,8 +43,7 @@ pub(crate) async fn login(console: &Console, globals: &Globals, args: LoginArgs)
     let api = Api::anonymous(globals)?;
     let place = place()?;
     let (email, password) = ask(console, &api, args).await?;
-    let body = json!({ "email": email, "password": password.expose() });
-    let reply = api.fetch(Call::post("/auth/login", body).public()).await?;
+    let reply = api.fetch(Call::login(&email, &password)).await?;
     let user = reply.get("user").cloned().unwrap_or_default();
     let token = text(&reply, "token");
     if token.is_empty() {
@@ -140,15 +139,16 @@ async fn healthy(api: &Api) -> Result<bool, Failure> {
 fn ask_email(console: &Console, default: Option<&str>) -> Result<String, Failure> {
     console.ask(&question("Email", default));
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(|error| unanswered(&error))?;
+    if io::stdin().read_line(&mut answer).map_err(|error| unanswered(&error))? == 0 {
+        return Err(Failure::new(Exit::Failed, "nothing was entered"));
+    }
     answered(answer.trim(), default).ok_or_else(|| Failure::usage("an email address is needed"))
 }
 
 fn ask_password(default: Option<&str>) -> Result<Secret<String>, Failure> {
     let answer =
         rpassword::prompt_password(question("Password", default)).map_err(|error| unanswered(&error))?;
-    let answer = Secret::new(answer);
-    answered(answer.expose(), default).map(Secret::new).ok_or_else(|| Failure::usage("a password is needed"))
+    answered(&answer, default).map(Secret::new).ok_or_else(|| Failure::usage("a password is needed"))
 }
 
 fn question(what: &str, default: Option<&str>) -> String {

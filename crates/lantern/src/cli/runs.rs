@@ -256,8 +256,11 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<Exit,
 fn idempotency(args: &CreateArgs) -> Result<(HeaderName, HeaderValue), Failure> {
     let fresh = || RealIds::new(Arc::new(RealClock::new())).uuid().to_string();
     let key = args.idempotency_key.clone().unwrap_or_else(fresh);
-    let value = HeaderValue::from_str(&key)
-        .map_err(|_| Failure::usage("an idempotency key has only visible ASCII characters"))?;
+    let wrong = || Failure::usage("an idempotency key has only visible ASCII characters");
+    if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(wrong());
+    }
+    let value = HeaderValue::from_str(&key).map_err(|_| wrong())?;
     Ok((HeaderName::from_static("idempotency-key"), value))
 }
 

@@ -97,6 +97,7 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     let signal = signals.recv().await;
     tracing::info!(signal, "stopping: letting runs go and finishing what is under way");
     let cut = tokio::select! {
+        biased;
         cut = ground.tasks.shutdown(Dur::from_secs(config.drain_secs)) => cut,
         // A second signal means now.
         _ = signals.recv() => vec!["everything"],

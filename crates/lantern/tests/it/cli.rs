@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::cli_fake::{Answer, Fake, RUN, Seen, User, mode, refusal};
+use super::cli_fake::{Answer, Fake, RUN, Seen, User, mode, refusal, unforeseen};
 
 fn login(seen: &Seen) -> Answer {
     match seen.line.as_str() {
@@ -11,8 +11,10 @@ fn login(seen: &Seen) -> Answer {
             Answer::Json(200, json!({ "token": "secret-token", "user": user }))
         }
         "POST /auth/login" => refusal(401, "invalid_credentials", "invalid credentials"),
-        "GET /auth/me" => Answer::Json(200, json!({ "email": "ada@example.com", "role": "admin", "tenantId": "t" })),
-        other => panic!("{other}"),
+        "GET /auth/me" => {
+            Answer::Json(200, json!({ "email": "ada@example.com", "role": "admin", "tenantId": "t" }))
+        }
+        other => unforeseen(other),
     }
 }
 
@@ -30,7 +32,9 @@ fn a_login_is_kept_for_its_server_alone() {
     assert_eq!(fake.seen()[1].header("authorization"), "Bearer secret-token");
     let elsewhere = user.run(&["whoami", "--api-url", &other.url()]);
     assert_eq!(elsewhere.code, 3);
-    assert!(elsewhere.err.contains("the saved login is for") && elsewhere.err.contains("run `lantern login`"));
+    assert!(
+        elsewhere.err.contains("the saved login is for") && elsewhere.err.contains("run `lantern login`")
+    );
     assert!(other.seen().is_empty(), "the token was not sent to another server");
 
     assert_eq!(user.run(&["logout"]).ok(), "logged out\n");
@@ -51,7 +55,10 @@ fn another_file_may_hold_the_login() {
     std::fs::write(user.home.join("sub/mine.json"), "{").unwrap();
     let done = user.run(&["whoami"]);
     assert_eq!(done.code, 1);
-    assert!(done.err.contains("sub/mine.json cannot be read") && done.err.contains("`lantern logout`"), "{done:?}");
+    assert!(
+        done.err.contains("sub/mine.json cannot be read") && done.err.contains("`lantern logout`"),
+        "{done:?}"
+    );
 }
 
 #[test]
@@ -79,7 +86,8 @@ fn the_nearest_credential_wins() {
     user.run(&["whoami", "--api-key", "hlx_live_flag"]).ok();
     let user = user.with("LANTERN_API_KEY", "");
     user.run(&["whoami"]).ok();
-    let sent: Vec<_> = fake.seen().iter().skip(1).map(|seen| seen.header("authorization").to_owned()).collect();
+    let sent: Vec<_> =
+        fake.seen().iter().skip(1).map(|seen| seen.header("authorization").to_owned()).collect();
     assert_eq!(sent, ["Bearer token", "Bearer hlx_live_env", "Bearer hlx_live_flag", "Bearer token"]);
 }
 
@@ -114,7 +122,9 @@ fn refusals_become_exit_codes() {
 fn a_server_that_is_not_there_can_be_started() {
     let port = { Fake::start(login).port };
     let user = User::new().with("LANTERN_API_URL", &format!("http://127.0.0.1:{port}"));
-    for args in [&["whoami", "--api-key", "k"][..], &["login", "--email", "a", "--password", "b"], &["doctor"]] {
+    for args in
+        [&["whoami", "--api-key", "k"][..], &["login", "--email", "a", "--password", "b"], &["doctor"]]
+    {
         let done = user.run(args);
         assert_eq!(done.code, 5, "{done:?}");
         let said = format!("{}{}", done.out, done.err);
@@ -124,7 +134,7 @@ fn a_server_that_is_not_there_can_be_started() {
 
 #[test]
 fn what_makes_no_sense_is_said_before_anything_is_sent() {
-    let fake = Fake::start(|seen| panic!("{}", seen.line));
+    let fake = Fake::start(|seen| unforeseen(&seen.line));
     let user = User::of(&fake);
     let yaml = user.file("agent.yaml", "name: a");
     let list = user.file("list.json", "[]");
@@ -162,7 +172,8 @@ fn an_agent_comes_from_a_file_and_flags() {
         Answer::With(201, agent, ignored)
     });
     let user = User::of(&fake);
-    let file = user.file("agent.json", r#"{"name": "a", "model": "auto", "systemPrompt": "x", "memory": {}}"#);
+    let file =
+        user.file("agent.json", r#"{"name": "a", "model": "auto", "systemPrompt": "x", "memory": {}}"#);
     let prompt = user.file("prompt.txt", "Be brief.\n");
     let system = format!("@{prompt}");
     let args = ["agents", "create", "--file", &file, "--name", "b", "--system", &system, "--tool", "calc"];
@@ -180,7 +191,10 @@ fn an_agent_comes_from_a_file_and_flags() {
 fn wrong_fields_are_listed() {
     let fake = Fake::start(|_| {
         let fields = json!([{ "path": "tools[0]", "message": "no such tool" }]);
-        Answer::Json(400, json!({ "error": "invalid manifest", "code": "invalid_manifest", "fields": fields }))
+        Answer::Json(
+            400,
+            json!({ "error": "invalid manifest", "code": "invalid_manifest", "fields": fields }),
+        )
     });
     let done = User::of(&fake).run(&["agents", "create", "--name", "a", "--tool", "nope"]);
     assert_eq!(done.code, 1);
@@ -190,17 +204,21 @@ fn wrong_fields_are_listed() {
 #[test]
 fn lists_are_read_page_by_page() {
     let fake = Fake::start(|seen| {
-        let run = |n: u32| json!({ "id": n.to_string(), "agentName": "a", "status": "queued", "costUsd": 0.5 });
-        let link = |cursor| vec![("link", format!("<http://elsewhere.example/v1/runs?cursor={cursor}>; rel=\"next\""))];
+        let run =
+            |n: u32| json!({ "id": n.to_string(), "agentName": "a", "status": "queued", "costUsd": 0.5 });
+        let link = |cursor| {
+            vec![("link", format!("<http://elsewhere.example/v1/runs?cursor={cursor}>; rel=\"next\""))]
+        };
         match seen.line.split("limit=").nth(1).unwrap() {
             "100" => Answer::With(200, Value::Array((0..100).map(run).collect()), link("p%2F2")),
             "50&cursor=p%2F2" => Answer::With(200, Value::Array((100..150).map(run).collect()), link("p3")),
             "2" => Answer::Json(200, json!([run(1)])),
-            other => panic!("{other}"),
+            other => unforeseen(other),
         }
     });
     let user = User::of(&fake);
-    let done = user.run(&["runs", "list", "--limit", "150", "--agent", "a b", "--status", "queued", "-o", "json"]);
+    let done =
+        user.run(&["runs", "list", "--limit", "150", "--agent", "a b", "--status", "queued", "-o", "json"]);
     assert!(done.err.contains("there are more than 150: raise --limit"), "{}", done.err);
     let runs: Vec<Value> = serde_json::from_str(&done.ok()).unwrap();
     assert_eq!((runs.len(), runs[149]["id"].as_str()), (150, Some("149")));
@@ -219,7 +237,7 @@ fn an_input_is_json_or_text() {
     let create = |input: &str| user.run(&["runs", "create", "--agent", "a", "--input", input]);
     assert_eq!(create(&object).ok(), format!("started the run {RUN}\n"));
     let done = create(&text);
-    assert!(done.err.contains("history.txt is not all UTF-8: 1 places were replaced by U+FFFD"), "{done:?}");
+    assert!(done.err.contains("history.txt is not all UTF-8: 1 place was replaced by U+FFFD"), "{done:?}");
     create("{\"a\": [1]}").ok();
     create("just words").ok();
     let args = ["runs", "create", "--agent", "a", "--idempotency-key", "k-1", "--max-cost-usd", "0.25"];
@@ -241,7 +259,10 @@ fn an_input_that_is_too_big_is_measured() {
     let input = format!("@{}", user.file("big.txt", "a".repeat(5 << 20)));
     let done = user.run(&["runs", "create", "--agent", "a", "--input", &input]);
     assert_eq!(done.code, 1);
-    assert!(done.err.contains("(input_too_large)") && done.err.contains("the request has 5.1 MiB"), "{done:?}");
+    assert!(
+        done.err.contains("(input_too_large)") && done.err.contains("the request has 5.1 MiB"),
+        "{done:?}"
+    );
     assert!(done.err.contains("4.0 MiB are input"), "{done:?}");
 }
 
@@ -308,7 +329,7 @@ fn the_doctor_leaves_nothing_behind() {
         }
         line if line.ends_with("/cancel") => refusal(409, "run_finished", "the run is over"),
         line if line.starts_with("DELETE ") => Answer::Json(204, Value::Null),
-        other => panic!("{other}"),
+        other => unforeseen(other),
     });
     let user = User::of(&fake);
     let out = user.run(&["doctor"]).ok();

@@ -139,7 +139,12 @@ fn respond(answer: Answer) -> Response {
         Answer::Events(text, then) => {
             let rest = match then {
                 Then::Close => stream::empty().boxed(),
-                Then::Break => stream::once(async { Err(std::io::Error::other("broken")) }).boxed(),
+                // Yields once, so that what was said before is sent before it breaks.
+                Then::Break => stream::once(async {
+                    tokio::task::yield_now().await;
+                    Err(std::io::Error::other("broken"))
+                })
+                .boxed(),
                 Then::Hang => stream::pending().boxed(),
             };
             let body = Body::from_stream(stream::once(async { Ok(text) }).chain(rest));
@@ -151,6 +156,11 @@ fn respond(answer: Answer) -> Response {
 /// A refusal in the server's words.
 pub(crate) fn refusal(status: u16, code: &str, message: &str) -> Answer {
     Answer::Json(status, json!({ "error": message, "code": code, "requestId": "r-1" }))
+}
+
+/// What a test did not foresee. A refusal and no panic: a client waits for a server that breaks.
+pub(crate) fn unforeseen(what: impl std::fmt::Debug) -> Answer {
+    refusal(400, "unforeseen", &format!("{what:?}"))
 }
 
 /// A user: the binary with a home folder, and nothing of this machine's environment.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use super::cli_fake::{Answer, Done, Fake, RUN, Seen, Then, User, refusal};
+use super::cli_fake::{Answer, Done, Fake, RUN, Seen, Then, User, refusal, unforeseen};
 
 /// One frame as a server sends it.
 fn frame(seq: u64, kind: &str, step: &str, data: &Value) -> String {
@@ -18,8 +18,18 @@ fn story(after: u64) -> String {
     let frames = [
         frame(1, "run_started", "", &json!({ "program": "agent", "capUsd": 5.0 })),
         frame(2, "step_started", "llm-1", &json!({ "type": "llm", "name": "llm-1" })),
-        frame(3, "step_completed", "llm-1", &json!({ "type": "llm", "name": "llm-1", "tokens_in": 10, "tokens_out": 2 })),
-        frame(4, "step_started", "llm-1.tool-1", &json!({ "type": "tool", "name": "calc", "parent": "llm-1" })),
+        frame(
+            3,
+            "step_completed",
+            "llm-1",
+            &json!({ "type": "llm", "name": "llm-1", "tokens_in": 10, "tokens_out": 2 }),
+        ),
+        frame(
+            4,
+            "step_started",
+            "llm-1.tool-1",
+            &json!({ "type": "tool", "name": "calc", "parent": "llm-1" }),
+        ),
         frame(5, "step_completed", "llm-1.tool-1", &json!({ "type": "tool", "name": "calc", "output": 7 })),
         frame(6, "run_succeeded", "", &json!({ "output": { "result": "done" } })),
     ];
@@ -32,7 +42,8 @@ fn delta(text: &str) -> String {
 }
 
 fn end(status: &str) -> String {
-    let frame = json!({ "kind": "end", "seq": 6, "runId": RUN, "status": status, "data": { "status": status } });
+    let frame =
+        json!({ "kind": "end", "seq": 6, "runId": RUN, "status": status, "data": { "status": status } });
     format!("event: end\ndata: {frame}\n\n")
 }
 
@@ -43,7 +54,8 @@ fn upto(seq: u64) -> String {
 }
 
 fn run(status: &str) -> Answer {
-    let error = (status == "failed").then(|| json!({ "code": "max_turns", "message": "20 turns", "stepId": "llm-9" }));
+    let error = (status == "failed")
+        .then(|| json!({ "code": "max_turns", "message": "20 turns", "stepId": "llm-9" }));
     let output = (status == "succeeded").then(|| json!({ "result": "## Shipped\n- it" }));
     let times = ("2026-09-21T14:13:20Z", "2026-09-21T14:13:32.4Z");
     let run = json!({ "id": RUN, "status": status, "tokensIn": 10, "tokensOut": 2, "costUsd": 0.25,
@@ -54,7 +66,9 @@ fn run(status: &str) -> Answer {
 /// A server that answers everything but the event stream, of which `events` says what the n-th connection gets.
 fn server(status: &'static str, events: impl Fn(usize, &Seen) -> Answer + Send + Sync + 'static) -> Fake {
     let connections = AtomicUsize::new(0);
-    Fake::start(move |seen| answer(status, seen, |seen| events(connections.fetch_add(1, Ordering::Relaxed), seen)))
+    Fake::start(move |seen| {
+        answer(status, seen, |seen| events(connections.fetch_add(1, Ordering::Relaxed), seen))
+    })
 }
 
 fn answer(status: &str, seen: &Seen, events: impl Fn(&Seen) -> Answer) -> Answer {
@@ -62,7 +76,7 @@ fn answer(status: &str, seen: &Seen, events: impl Fn(&Seen) -> Answer) -> Answer
         "POST /v1/runs" => Answer::Json(201, json!({ "id": RUN, "status": "queued" })),
         line if line.contains("/events") => events(seen),
         line if line == format!("GET /v1/runs/{RUN}") => run(status),
-        other => panic!("{other}"),
+        other => unforeseen(other),
     }
 }
 
@@ -81,7 +95,10 @@ const CREATE: &[&str] = &["runs", "create", "--agent", "digest", "--input", "{}"
 #[test]
 fn a_pipe_gets_plain_lines_and_the_answer() {
     let fake = server("succeeded", |_, _| {
-        Answer::Events(upto(2) + &delta("do") + ": heartbeat\n\n" + &story(2) + &end("succeeded"), Then::Close)
+        Answer::Events(
+            upto(2) + &delta("do") + ": heartbeat\n\n" + &story(2) + &end("succeeded"),
+            Then::Close,
+        )
     });
     let done = User::of(&fake).run(CREATE);
     let want = "\
@@ -136,7 +153,7 @@ fn what_breaks_is_resumed_after_the_last_event() {
         // A frame that is cut in the middle was not seen; one that was is not shown again.
         (2, 2) => Answer::Events(upto(3) + "id: 4\nevent: step_star", Then::Close),
         (3, 3) => Answer::Events(story(3) + &end("succeeded"), Then::Close),
-        other => panic!("{other:?}"),
+        other => unforeseen(other),
     });
     let done = User::of(&fake).run(CREATE);
     assert_eq!((done.code, shown(&done.out)), (0, vec![1, 2, 3, 4, 5, 6]), "{done:?}");
@@ -166,23 +183,21 @@ fn an_interrupted_command_is_continued_by_the_next() {
         (0, 0) => Answer::Events(upto(3) + &delta("more"), Then::Hang),
         (1, 3) => Answer::Events(story(3) + &end("succeeded"), Then::Close),
         (_, 0) => Answer::Events(story(0) + &end("succeeded"), Then::Close),
-        other => panic!("{other:?}"),
+        other => unforeseen(other),
     });
     let user = User::of(&fake);
     let mut following = user.begin(CREATE);
     let first: String = (0..3).map(|_| following.line()).collect();
     // The place is kept once a piece of the stream was shown whole.
     let kept = user.home.join(".lantern/following").join(RUN);
-    while std::fs::read_to_string(&kept).is_ok_and(|text| text == "3\n") {
+    while !std::fs::read_to_string(&kept).is_ok_and(|text| text == "3\n") {
         std::thread::yield_now();
-        if kept.exists() {
-            break;
-        }
     }
     following.interrupt();
     let done = following.end();
     assert_eq!((done.code, shown(&first)), (130, vec![1, 2, 3]));
-    let hint = format!("error: interrupted; the run goes on\nnext: follow it again with `lantern logs {RUN} -f`\n");
+    let hint =
+        format!("error: interrupted; the run goes on\nnext: follow it again with `lantern logs {RUN} -f`\n");
     assert!(done.err.ends_with(&hint), "{done:?}");
 
     assert_eq!(shown(&user.run(&["logs", RUN, "-f"]).ok()), [4, 5, 6]);
@@ -192,7 +207,8 @@ fn an_interrupted_command_is_continued_by_the_next() {
 
 #[test]
 fn everything_can_be_asked_for_again() {
-    let fake = server("succeeded", |_, seen| Answer::Events(story(after(seen)) + &end("succeeded"), Then::Close));
+    let fake =
+        server("succeeded", |_, seen| Answer::Events(story(after(seen)) + &end("succeeded"), Then::Close));
     let user = User::of(&fake);
     let folder = user.home.join(".lantern/following");
     std::fs::create_dir_all(&folder).unwrap();
@@ -233,4 +249,15 @@ fn a_login_that_ends_in_the_middle_is_said() {
     });
     let done = User::of(&fake).run(CREATE);
     assert_eq!((done.code, shown(&done.out)), (3, vec![1, 2]));
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_any_more_is_not_passed_over() {
+    let fake = Fake::start(|seen| match seen.line.as_str() {
+        line if line.contains("/events") => Answer::Events(story(0) + &end("succeeded"), Then::Close),
+        _ => refusal(503, "unavailable", "stopping"),
+    });
+    let done = User::of(&fake).run(&["logs", RUN, "-f"]);
+    assert_eq!((done.code, shown(&done.out).len()), (1, 6));
+    assert!(done.err.contains(&format!("see how it ended with `lantern runs get {RUN}`")), "{done:?}");
 }

@@ -6,6 +6,9 @@ use super::cli_fake::User;
 
 const TEXTS: &[(&str, &[&str])] = &[
     ("lantern", &[]),
+    ("dev", &["dev"]),
+    ("serve", &["serve"]),
+    ("migrate", &["migrate"]),
     ("login", &["login"]),
     ("whoami", &["whoami"]),
     ("logout", &["logout"]),

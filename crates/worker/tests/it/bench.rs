@@ -53,8 +53,8 @@ pub(crate) enum Act {
 }
 
 /// Models and tools that do what they are told, step by step, and remember every call's key.
-#[derive(Default)]
 pub(crate) struct Script {
+    clock: Arc<dyn Clock>,
     acts: Mutex<HashMap<String, VecDeque<Act>>>,
     calls: Mutex<Vec<String>>,
     defs: Vec<ToolDef>,
@@ -76,14 +76,14 @@ impl Script {
     }
 }
 
-fn perform(act: Act) -> BoxFuture<'static, Result<Act, Failure>> {
+fn perform(act: Act, clock: Arc<dyn Clock>) -> BoxFuture<'static, Result<Act, Failure>> {
     Box::pin(async move {
         match act {
             Act::Fail(failure) => Err(failure),
             Act::Hang => std::future::pending().await,
             Act::Slow(millis, act) => {
-                tokio::time::sleep(Dur::from_millis(millis).std()).await;
-                perform(*act).await
+                clock.sleep(Dur::from_millis(millis)).await;
+                perform(*act, clock).await
             }
             other => Ok(other),
         }
@@ -114,7 +114,7 @@ impl Llm for Script {
                 usage,
                 model: "scripted".into(),
             };
-            match perform(act).await? {
+            match perform(act, self.clock.clone()).await? {
                 Act::Ask(name, arguments) => {
                     let call =
                         ToolUse { id: "c1".into(), name: name.into(), arguments: arguments.to_string() };
@@ -143,7 +143,7 @@ impl Tools for Script {
         let key = call.work().key.clone();
         let act = self.next(&key.step, key.generation);
         Box::pin(async move {
-            match perform(act).await? {
+            match perform(act, self.clock.clone()).await? {
                 Act::Return(value) => Ok(value),
                 _ => Err(Failure::refused("unscripted", "a tool cannot do this")),
             }
@@ -187,7 +187,8 @@ impl Bench {
             effect,
         };
         let defs = vec![def("calc", EffectClass::Pure), def("pay", EffectClass::Irreversible)];
-        let script = Arc::new(Script { defs, ..Script::default() });
+        let script =
+            Arc::new(Script { clock: clock.clone(), acts: Mutex::default(), calls: Mutex::default(), defs });
         let tasks = TaskSet::new(Handle::current());
         let deps = Deps {
             db: db.clone(),

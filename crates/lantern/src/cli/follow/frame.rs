@@ -123,7 +123,8 @@ impl Frame {
             | "run_cancelled" => {
                 vec![self.trouble()]
             }
-            _ => vec![preview(Some(data))],
+            "step_reissued" => vec!["sent again under the same key, after a crash".to_owned()],
+            _ => vec![pairs(data)],
         };
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
     }
@@ -154,12 +155,21 @@ fn held(data: &Value) -> String {
     if hold.micros() == 0 { String::new() } else { format!("holds {}", usd(hold)) }
 }
 
+/// The fields of an event of which no more is known: `by: ada, reason: enough`.
+fn pairs(data: &Value) -> String {
+    let fields = data.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let told = fields.map(|(name, value)| match value {
+        Value::String(text) => format!("{name}: {text}"),
+        other => format!("{name}: {other}"),
+    });
+    cut(&line(&told.collect::<Vec<_>>().join(", ")), PREVIEW_COLUMNS)
+}
+
 /// The beginning of a value; nothing for what says nothing.
 fn preview(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => cut(line(text).trim(), PREVIEW_COLUMNS),
-        Some(Value::Object(fields)) if fields.values().all(Value::is_null) => String::new(),
         Some(value) => cut(&line(&value.to_string()), PREVIEW_COLUMNS),
     }
 }
@@ -213,7 +223,7 @@ mod tests {
                 "timeout  again at 2026-09-21 14:13:20Z",
             ),
             ("run_failed", json!({ "code": "over_budget", "reason": null }), "over_budget"),
-            ("paused", json!({ "by": "ada" }), "{\"by\":\"ada\"}"),
+            ("paused", json!({ "by": "ada" }), "by: ada"),
             ("a_kind_of_tomorrow", json!({ "x": null }), ""),
         ] {
             assert_eq!(frame(3, 0, kind, "s", data).words(), want, "{kind}");

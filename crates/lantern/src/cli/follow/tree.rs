@@ -242,7 +242,7 @@ impl Tree {
     /// What concerns the run as a whole is said once, between the steps.
     fn aside(&mut self, frame: &Frame) -> Vec<Line> {
         let words = frame.words();
-        let gap = if words.is_empty() { "" } else { ": " };
+        let gap = if words.is_empty() { "" } else { " · " };
         let mut lines = self.leave();
         lines.push(Line::of(Style::Warn, format!("· {}{gap}{words}", line(&frame.kind).replace('_', " "))));
         lines

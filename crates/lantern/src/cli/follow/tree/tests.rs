@@ -122,7 +122,7 @@ fn what_concerns_the_run_is_said_between_the_steps() {
     let mut tree = tree();
     tree.apply(&started(1, 0, "a", "tool", None));
     let said = tree.apply(&frame(2, 0, "cancel_requested", "", json!({ "by": "ada", "reason": "enough" })));
-    assert_eq!(plain(&said), ["· cancel requested: {\"by\":\"ada\",\"reason\":\"enough\"}"]);
+    assert_eq!(plain(&said), ["· cancel requested · by: ada, reason: enough"]);
 }
 
 #[test]
