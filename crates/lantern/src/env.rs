@@ -14,6 +14,8 @@ pub(crate) const CREDENTIALS: &str = "LANTERN_CREDENTIALS";
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// The kind of terminal; a `dumb` one gets neither colour nor moving lines.
 pub(crate) const TERM: &str = "TERM";
+/// Where the shell looks for programs.
+pub(crate) const PATH: &str = "PATH";
 /// The user's own folder.
 pub(crate) const HOME: &str = "HOME";
 

@@ -19,7 +19,7 @@ trap 'rm -rf "$area"' EXIT
 
 # A workspace of its own, with the crates that the simulator needs and the versions that the lock file names.
 mkdir -p "$area/tree/crates"
-for krate in types engine policy sim; do cp -R "$root/crates/$krate" "$area/tree/crates/"; done
+cp -R "$root/crates/." "$area/tree/crates/"
 cp "$root/Cargo.lock" "$root/rust-toolchain.toml" "$area/tree/"
 sed 's/^members = .*/members = ["crates\/*"]/' "$root/Cargo.toml" > "$area/tree/Cargo.toml"
 
@@ -28,7 +28,7 @@ export CARGO_TARGET_DIR="$area/target" CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFI
 # The copy may lie inside some repository; patches are about the copy.
 export GIT_CEILING_DIRECTORIES="$area"
 
-build() { (cd "$area/tree" && cargo build --release --quiet -p lantern-sim) 2> "$area/build.log"; }
+build() { (cd "$area/tree" && cargo build --release --quiet -p lantern-sim --no-default-features) 2> "$area/build.log"; }
 sim() { "$area/target/release/lantern-sim" --seeds "$seeds" > "$area/out.log" 2>&1; }
 
 build || { cat "$area/build.log"; exit 1; }

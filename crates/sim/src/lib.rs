@@ -16,4 +16,6 @@ mod outside;
 pub mod rng;
 pub mod seed;
 pub mod shrink;
+#[cfg(feature = "system")]
+pub mod system;
 pub mod world;

@@ -28,7 +28,9 @@ pub enum Kind {
     Crash,
     /// All workers die.
     Kill,
-    /// A run whose worker died is taken up again.
+    /// A worker that stops takes what has come, admits nothing more, and lets the run go if nothing is outside.
+    Drain,
+    /// A run that no worker holds is taken up, perhaps with what lies in its inbox.
     Recover,
     /// Somebody cancels.
     Cancel,
@@ -53,7 +55,7 @@ pub enum Kind {
 }
 
 /// How often each is tried, out of the sum.
-const WEIGHTS: [(u64, Kind); 21] = [
+const WEIGHTS: [(u64, Kind); 22] = [
     (300, Kind::Deliver),
     (40, Kind::Duplicate),
     (16, Kind::Drop),
@@ -64,6 +66,7 @@ const WEIGHTS: [(u64, Kind); 21] = [
     (14, Kind::ErrandTwice),
     (30, Kind::Crash),
     (3, Kind::Kill),
+    (12, Kind::Drain),
     (140, Kind::Recover),
     (3, Kind::Cancel),
     (6, Kind::Pause),

@@ -43,7 +43,7 @@ pub(crate) struct Ready {
     pub(crate) api: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) login: Option<Login>,
-    pub(crate) next: &'static str,
+    pub(crate) next: String,
     data_dir: String,
     database: &'static str,
     version: &'static str,
@@ -255,10 +255,19 @@ fn ready(config: &Config, mode: Mode, address: SocketAddr) -> Ready {
         ready: true,
         api: format!("http://{address}"),
         login: dev.then_some(Login { email: "admin@lantern.dev", password: "lantern" }),
-        next: "lantern login",
+        next: format!("{} login", program()),
         data_dir: config.data_dir.display().to_string(),
         database: if config.postgres.is_some() { "postgresql" } else { "sqlite" },
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
     }
+}
+
+/// How this program is called from a shell: by name when that finds it, else by its path.
+fn program() -> String {
+    let exe = std::env::current_exe().unwrap_or_default();
+    let path = env::get(env::PATH).unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join("lantern")).find(|file| file.is_file());
+    let by_name = found.is_some_and(|file| file.canonicalize().ok() == exe.canonicalize().ok());
+    if by_name { "lantern".to_owned() } else { exe.display().to_string() }
 }

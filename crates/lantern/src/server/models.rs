@@ -16,7 +16,7 @@ const LOCAL: (&str, &str) = ("ollama", "http://127.0.0.1:11434/v1");
 /// How long a local model server may take to answer at start.
 const LOCAL_WAIT: Dur = Dur::from_millis(80);
 /// A readable pace, so that a newcomer sees a run happen.
-const DEV_PACE: u32 = 150;
+const DEV_PACE: u32 = 40;
 
 /// The rules of a `serve` process: the environment's provider, and no stand-in.
 pub(crate) fn serve(private: bool) -> Rules {

@@ -32,7 +32,9 @@ impl Watch {
         let follows = seqs.iter().copied().eq(next..next + append.count) && append.first_seq == next;
         demand(follows && append.count > 0, "seqs-consecutive", || format!("{seqs:?} where {next} was due"))?;
         let folded = self.folded.get_or_insert_with(|| Run::new(run.id, run.manifest.clone()));
-        events.iter().for_each(|event| evolve(folded, event));
+        for event in &events {
+            evolve(folded, event);
+        }
         self.next_seq = next + append.count;
         self.head = Some(append.head);
         self.seen.push(fingerprint(append));

@@ -4,7 +4,7 @@
 //! that is paused starts nothing, and one that is over does nothing at all.
 
 use lantern_engine::{Event, Fact, Input, Outcome, StepId, StepKind};
-use lantern_types::Acted;
+use lantern_types::{Acted, Dur};
 
 use super::book::{Book, Entry, Mark};
 use super::{Checked, Violation, demand};
@@ -99,7 +99,7 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
         }
         Fact::StepRetrying { generation, attempt, acted, due, .. } => {
             must(entry.mark == Mark::Performing && *attempt == entry.attempt + 1, "attempts-count")?;
-            must(*due >= event.at, "waits-before-retry")?;
+            must(*due >= event.at + asked(cause), "waits-as-asked")?;
             let certain = *acted == Acted::No && !entry.unsure;
             must(certain || entry.effect.repeats(), "unrepeatable-not-repeated")?;
             let grown = *generation == entry.generation + 1;
@@ -122,6 +122,14 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
         }
         Fact::StepResolved { .. } => must(entry.mark == Mark::Doubt, "resolved-when-in-doubt"),
         _ => Ok(()),
+    }
+}
+
+/// How long the other side asked to wait.
+fn asked(cause: &Input) -> Dur {
+    match cause {
+        Input::Performed { result: Err(failure), .. } => failure.retry_after.unwrap_or(Dur::ZERO),
+        _ => Dur::ZERO,
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) tools: &'a [ToolDef],
     /// The inbox rows that the append consumed.
     pub(crate) rows: &'a [u64],
+    /// Whether the worker was stopping, and so admitted nothing.
+    pub(crate) stopping: bool,
 }
 
 /// Every checker, and what they remember.
@@ -103,7 +105,9 @@ impl Checks {
     pub(crate) fn started(&mut self, live: &Run, append: &Append) -> Checked {
         let events = self.journals.entry(live.id).or_default().append(live, append)?;
         let book = self.books.entry(live.id).or_default();
-        events.iter().for_each(|event| book.apply(event));
+        for event in &events {
+            book.apply(event);
+        }
         Ok(())
     }
 
@@ -162,7 +166,7 @@ fn before(book: &Book, event: &Event, cause: &Input, terms: &Terms<'_>) -> Check
 
 fn after(book: &Book, commit: &Commit<'_>) -> Checked {
     money::agrees(book, commit.live)?;
-    people::settled(book)?;
+    people::nothing_ignored(book)?;
     order::nothing_orphaned(book)?;
     rest::after(book, commit)
 }

@@ -59,7 +59,7 @@ fn signal(book: &Book, event: &Event, step: &StepId) -> Checked {
 }
 
 /// What must be true once a turn is durable.
-pub(super) fn settled(book: &Book) -> Checked {
+pub(super) fn nothing_ignored(book: &Book) -> Checked {
     demand(!book.cancelling || book.over.is_some(), "cancel-ends-the-run", String::new)?;
     demand(book.next.is_none() || book.over.is_some(), "continuing-ends-the-run", String::new)?;
     for entry in book.open() {
@@ -107,7 +107,7 @@ mod tests {
         ] {
             assert_eq!(broken(&facts, next.clone(), check), want, "{next:?}");
         }
-        assert_eq!(rule(settled(&book(&decided))), Some("a-decision-takes-effect"));
+        assert_eq!(rule(nothing_ignored(&book(&decided))), Some("a-decision-takes-effect"));
         let mut listed = book(&asked());
         let approvers = vec!["ada".to_owned()];
         listed.steps[0].work = Some(Work::Approval { reason: String::new(), approvers });
@@ -124,13 +124,16 @@ mod tests {
         let took = event(3, settled_signal(), Some(Content::Output(value)));
         assert_eq!(rule(check(&book, &took)), Some("a-signal-settles-one-step"));
         book.apply(&received);
-        assert_eq!((rule(check(&book, &took)), rule(settled(&book))), (None, Some("no-signal-overlooked")));
+        assert_eq!(
+            (rule(check(&book, &took)), rule(nothing_ignored(&book))),
+            (None, Some("no-signal-overlooked"))
+        );
         book.apply(&took);
         assert_eq!(rule(check(&book, &took)), Some("a-signal-settles-one-step"));
     }
 
     fn settled_signal() -> Fact {
-        let mut fact = super::super::testing::settled("a", 1, 0);
+        let mut fact = settled("a", 1, 0);
         if let Fact::StepSettled { kind, .. } = &mut fact {
             *kind = StepKind::Signal;
         }
@@ -140,8 +143,8 @@ mod tests {
     #[test]
     fn a_cancelled_run_that_goes_on_is_found() {
         let facts = [begun(), Fact::CancelRequested { by: "ada".into() }];
-        assert_eq!(rule(settled(&book(&facts))), Some("cancel-ends-the-run"));
+        assert_eq!(rule(nothing_ignored(&book(&facts))), Some("cancel-ends-the-run"));
         let facts = [facts.to_vec(), vec![finish(Outcome::Cancelled)]].concat();
-        assert_eq!(rule(settled(&book(&facts))), None);
+        assert_eq!(rule(nothing_ignored(&book(&facts))), None);
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn after(book: &Book, commit: &Commit<'_>) -> Checked {
     let late = book.deadline.is_some_and(|deadline| deadline <= commit.at);
     demand(!late, "the-deadline-ends-the-run", || format!("{:?} at {}", book.deadline, commit.at))?;
     let waits = book.open().find(|step| step.mark == Mark::Requested);
-    demand(book.paused || waits.is_none(), "admission-is-decided-at-once", || {
+    demand(book.paused || commit.stopping || waits.is_none(), "admission-is-decided-at-once", || {
         waits.map(|step| step.id.to_string()).unwrap_or_default()
     })?;
     // A worker that is woken by a timer, decides nothing and finds the timer still due would wake for ever.
@@ -72,6 +72,7 @@ mod tests {
             limits: &limits,
             tools: &[],
             rows: &[],
+            stopping: false,
         };
         rule(after(&book, &commit))
     }

@@ -40,7 +40,7 @@ pub(super) fn check(book: &Book, event: &Event, terms: &Terms<'_>) -> Checked {
             let said = || format!("{step} attempt {attempt} failed with {code}; {retry:?}");
             demand(attempt < retry.max_attempts, "attempts-as-declared", said)?;
             demand(!retry.non_retryable.contains(code), "attempts-as-declared", said)?;
-            demand(due.since(event.at) >= shortest(&retry), "waits-as-declared", said)
+            demand(due.since(event.at) >= wait(&retry, attempt), "waits-as-declared", said)
         }
         _ => Ok(()),
     }
@@ -88,9 +88,11 @@ fn calls(book: &Book, entry: &Entry, counted: u32, terms: &Terms<'_>) -> Checked
     })
 }
 
-/// No wait before another attempt is shorter.
-fn shortest(retry: &Retry) -> Dur {
-    Dur::from_millis(retry.initial_interval_ms.min(retry.max_interval_ms))
+/// How long to wait at least after an attempt: each wait is longer than the one before, up to the longest.
+fn wait(retry: &Retry, attempt: u32) -> Dur {
+    let longer =
+        |millis: u64, _| (millis * u64::from(retry.backoff_percent) / 100).min(retry.max_interval_ms);
+    Dur::from_millis((1..attempt).fold(retry.initial_interval_ms, longer).min(retry.max_interval_ms))
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ fn approval(rng: &mut Rng) -> Value {
 }
 
 fn child_run(rng: &mut Rng, others: &[Agent]) -> Value {
-    match rng.pick(others).filter(|_| rng.roll() % 20 != 0) {
+    match rng.pick(others).filter(|_| !rng.roll().is_multiple_of(20)) {
         Some(agent) => json!({ "kind": "child", "data": { "agent": agent.name, "input": agent.input } }),
         None => json!({ "kind": "child", "data": { "agent": "nobody", "input": {} } }),
     }

@@ -30,19 +30,20 @@ impl World {
             Kind::ErrandTwice => self.some_errand(rng, true),
             Kind::Crash => self.crash(rng),
             Kind::Kill => self.kill(rng),
+            Kind::Drain => self.drain(rng),
             Kind::Recover => self.recover(rng),
-            Kind::Cancel => self.order(rng, |_| Arrival::Cancel { by: "ada".to_owned(), reason: None }),
-            Kind::Pause => self.order(rng, |_| Arrival::Pause { by: "ada".to_owned() }),
-            Kind::Resume => self.order(rng, |_| Arrival::Resume { by: "ada".to_owned() }),
+            Kind::Cancel => Ok(self.order(rng, |_| Arrival::Cancel { by: "ada".to_owned(), reason: None })),
+            Kind::Pause => Ok(self.order(rng, |_| Arrival::Pause { by: "ada".to_owned() })),
+            Kind::Resume => Ok(self.order(rng, |_| Arrival::Resume { by: "ada".to_owned() })),
             Kind::Signal => {
                 let row = self.rows;
-                self.order(rng, |rng| signal(rng.one_of(&SIGNALS, "go"), row))
+                Ok(self.order(rng, |rng| signal(rng.one_of(&SIGNALS, "go"), row)))
             }
-            Kind::Decide => self.decide_some(rng),
-            Kind::Resolve => self.resolve_some(rng),
-            Kind::Tick => self.pass(Dur::from_millis(rng.within(1, 5_000))),
-            Kind::Due => self.pass_to_due(),
-            Kind::Leap => self.pass(Dur::from_secs(rng.within(3_600, 200_000))),
+            Kind::Decide => Ok(self.decide_some(rng)),
+            Kind::Resolve => Ok(self.resolve_some(rng)),
+            Kind::Tick => Ok(self.pass(Dur::from_millis(rng.within(1, 5_000)))),
+            Kind::Due => Ok(self.pass_to_due()),
+            Kind::Leap => Ok(self.pass(Dur::from_secs(rng.within(3_600, 200_000)))),
             Kind::Dear => self.dear(rng),
         }
     }
@@ -126,7 +127,7 @@ impl World {
     pub(super) fn drained(&self, n: usize) -> Load {
         let rows = self.slots.get(n).map(|slot| slot.inbox.clone()).unwrap_or_default();
         let (rows, inputs) = rows.into_iter().map(|(row, arrival)| (row, Input::Arrived(arrival))).unzip();
-        Load { inputs, rows }
+        Load { inputs, rows, stopping: false }
     }
 
     fn inbox(&mut self, rng: &mut Rng) -> Acted {
@@ -192,44 +193,59 @@ impl World {
         self.post.retain(|parcel| !of(parcel.slot) || rng.chance(30));
     }
 
+    fn drain(&mut self, rng: &mut Rng) -> Acted {
+        let Some(n) = self.held(rng) else { return Ok(false) };
+        let mut load = Load { stopping: true, ..self.drained(n) };
+        load.inputs.push(Input::Wake);
+        self.name(n, "has a worker that stops");
+        self.turn(n, load, None)?;
+        if self.slots.get(n).is_some_and(|slot| slot.flights.is_empty()) {
+            self.die(n)?;
+        }
+        Ok(true)
+    }
+
     fn recover(&mut self, rng: &mut Rng) -> Acted {
         let free: Vec<usize> = self.active().into_iter().filter(|n| !self.is_held(*n)).collect();
         let Some(n) = rng.pick(&free).copied() else { return Ok(false) };
-        self.take_up(n).map(|()| true)
+        let mail = rng.chance(50);
+        self.take_up(n, mail).map(|()| true)
     }
 
-    /// A worker takes a run up that nobody holds.
-    pub(super) fn take_up(&mut self, n: usize) -> Checked {
+    /// A worker takes a run up that nobody holds; with `mail`, it looks into the inbox in the same turn.
+    pub(super) fn take_up(&mut self, n: usize, mail: bool) -> Checked {
+        let mut load = if mail { self.drained(n) } else { Load::default() };
         let Some(slot) = self.slots.get_mut(n) else { return Ok(()) };
         slot.held = true;
         let performing = slot.run.as_ref().is_some_and(Run::performing);
         self.name(n, if performing { "is recovered" } else { "is taken up" });
-        self.turn(n, Load::of(if performing { Input::Recovered } else { Input::Wake }), None)
+        load.inputs.insert(0, if performing { Input::Recovered } else { Input::Wake });
+        self.turn(n, load, None)
     }
 
     /// Somebody writes to a run; now and then twice.
-    fn order(&mut self, rng: &mut Rng, arrival: impl FnOnce(&mut Rng) -> Arrival) -> Acted {
+    fn order(&mut self, rng: &mut Rng, arrival: impl FnOnce(&mut Rng) -> Arrival) -> bool {
         let active = self.active();
-        let Some(n) = rng.pick(&active).copied() else { return Ok(false) };
+        let Some(n) = rng.pick(&active).copied() else { return false };
         let arrival = arrival(rng);
         self.name(n, &format!("is sent {arrival:?}"));
         if rng.chance(10) {
             self.put(n, arrival.clone());
         }
         self.put(n, arrival);
-        Ok(true)
+        true
     }
 
-    fn decide_some(&mut self, rng: &mut Rng) -> Acted {
-        let asked = self.steps(|run, step| asks(run, step));
+    fn decide_some(&mut self, rng: &mut Rng) -> bool {
+        let asked = self.steps(asks);
         let (n, step) = match rng.pick(&asked).cloned() {
             Some(found) => found,
             // Early, late or mistaken.
             None if rng.chance(10) => match self.held(rng) {
                 Some(n) => (n, StepId::new("s0")),
-                None => return Ok(false),
+                None => return false,
             },
-            None => return Ok(false),
+            None => return false,
         };
         let by = rng.one_of(&["ada", "ada", "ada", "bob"], "ada").to_owned();
         let decision =
@@ -240,17 +256,17 @@ impl World {
         if rng.chance(25) {
             self.put(n, decision(!granted));
         }
-        Ok(true)
+        true
     }
 
-    fn resolve_some(&mut self, rng: &mut Rng) -> Acted {
+    fn resolve_some(&mut self, rng: &mut Rng) -> bool {
         let doubts =
             self.steps(|run, step| run.step(step).is_some_and(|step| step.state == StepState::InDoubt));
-        let Some((n, step)) = rng.pick(&doubts).cloned() else { return Ok(false) };
+        let Some((n, step)) = rng.pick(&doubts).cloned() else { return false };
         let happened = rng.chance(60);
         self.name(n, &format!("is told that {step} happened: {happened}"));
         self.put(n, resolution(step, happened));
-        Ok(true)
+        true
     }
 
     /// The open steps of all runs that are as described.
@@ -265,18 +281,18 @@ impl World {
         found
     }
 
-    pub(super) fn pass(&mut self, dur: Dur) -> Acted {
+    pub(super) fn pass(&mut self, dur: Dur) -> bool {
         self.now = self.now + dur;
         self.note(|| "time passes".to_owned());
         self.time_out();
-        Ok(true)
+        true
     }
 
     /// To the next thing that time brings about: a timer, or a worker's patience. `false` when there is none.
-    pub(super) fn pass_to_due(&mut self) -> Acted {
+    pub(super) fn pass_to_due(&mut self) -> bool {
         let timers = self.active().into_iter().filter_map(|n| self.run(n)?.next_due());
         let flights = self.slots.iter().flat_map(|slot| slot.flights.iter().map(|flight| flight.until));
-        let Some(due) = timers.chain(flights).filter(|due| *due > self.now).min() else { return Ok(false) };
+        let Some(due) = timers.chain(flights).filter(|due| *due > self.now).min() else { return false };
         self.pass(due.since(self.now))
     }
 

@@ -26,11 +26,13 @@ pub(super) struct Load {
     pub(super) inputs: Vec<Input>,
     /// The inbox rows among them.
     pub(super) rows: Vec<u64>,
+    /// Whether the worker is stopping, and admits nothing.
+    pub(super) stopping: bool,
 }
 
 impl Load {
     pub(super) fn of(input: Input) -> Self {
-        Self { inputs: vec![input], rows: Vec::new() }
+        Self { inputs: vec![input], ..Self::default() }
     }
 }
 
@@ -39,6 +41,8 @@ struct Turn {
     run: Run,
     events: Vec<Event>,
     causes: Vec<(Input, usize)>,
+    rows: Vec<u64>,
+    stopping: bool,
 }
 
 impl World {
@@ -51,13 +55,12 @@ impl World {
                 slot.flights.retain(|f| (&f.step, f.generation) != (step, *generation));
             }
         }
-        let Load { inputs, rows } = load;
-        let turn = self.decide(run, inputs);
+        let turn = self.decide(run, load);
         if death == Some(Death::BeforeAppend) {
             self.note(|| "  the worker died before its append".to_owned());
             return self.die(n);
         }
-        let events = self.commit(n, turn, &rows)?;
+        let events = self.commit(n, turn)?;
         if death == Some(Death::AfterAppend) {
             self.note(|| "  the worker died after its append, before it sent anything".to_owned());
             return self.die(n);
@@ -70,7 +73,7 @@ impl World {
         Ok(())
     }
 
-    fn decide(&self, mut run: Run, inputs: Vec<Input>) -> Turn {
+    fn decide(&self, mut run: Run, load: Load) -> Turn {
         let setting = &self.setting;
         let context = Context { at: self.now, limits: &setting.limits, tools: &setting.tools };
         let (mut events, mut causes) = (Vec::new(), Vec::new());
@@ -80,19 +83,19 @@ impl World {
             events.extend(decision.events);
             decision.run
         };
-        for input in inputs {
+        for input in load.inputs {
             run = give(run, input);
         }
-        while let Some(step) = run.awaiting_admission() {
+        while let Some(step) = run.awaiting_admission().filter(|_| !load.stopping) {
             let verdict = admit::verdict(&run, step, setting);
             run = give(run, verdict);
         }
-        Turn { run, events, causes }
+        Turn { run, events, causes, rows: load.rows, stopping: load.stopping }
     }
 
     /// Makes a turn durable: events, chain, inbox and outbox in one step.
-    fn commit(&mut self, n: usize, turn: Turn, rows: &[u64]) -> Result<Vec<Event>, Violation> {
-        let Turn { run, events, causes } = turn;
+    fn commit(&mut self, n: usize, turn: Turn) -> Result<Vec<Event>, Violation> {
+        let Turn { run, events, causes, rows, stopping } = turn;
         let Some(slot) = self.slots.get_mut(n) else { return Ok(events) };
         if !events.is_empty() {
             let unwritable = |error: lantern_engine::event::Unreadable| Violation {
@@ -112,11 +115,14 @@ impl World {
             live: &run,
             limits: &self.setting.limits,
             tools: &self.setting.tools,
-            rows,
+            rows: &rows,
+            stopping,
         };
         self.checks.commit(&commit)?;
         slot.run = Some(run);
-        events.iter().for_each(|event| self.coverage.event(event));
+        for event in &events {
+            self.coverage.event(event);
+        }
         let kinds: Vec<String> = events.iter().map(told).collect();
         self.note(|| format!("  {}", if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") }));
         Ok(events)

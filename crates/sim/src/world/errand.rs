@@ -21,80 +21,82 @@ impl World {
         let Some(effect) = self.slots.get(n).and_then(|slot| slot.outbox.get(place)).cloned() else {
             return Ok(false);
         };
-        match effect {
-            Effect::Perform(_) => {}
+        let delivered = match effect {
+            Effect::Perform(_) => true,
             Effect::StartRun { run, step, agent, input, cap } => {
-                self.start(n, run, step, agent, input, cap)?
+                let agent = self.agent_for(n, agent.as_deref());
+                let birth = self.birth(n, run, step, cap);
+                self.start(n, birth, agent, input)?;
+                true
             }
-            Effect::CancelRun(child) => {
-                // Errands are not ordered: the child's start may still lie in the outbox, and cancelling nothing
-                // now would leave it to run later.
-                let Some(to) = self.places.get(&child).copied() else {
-                    let starts =
-                        |effect: &Effect| matches!(effect, Effect::StartRun { run, .. } if *run == child);
-                    let unborn = self.slots.get(n).is_some_and(|slot| slot.outbox.iter().any(starts));
-                    return if unborn { Ok(false) } else { self.done(n, place) };
-                };
-                self.note(|| "  a child is cancelled".to_owned());
-                self.checks.cancelled(child);
-                self.put(to, Arrival::Cancel { by: "its parent".to_owned(), reason: None });
-            }
-            Effect::TellParent { run, arrival } => {
-                if let Some(to) = self.places.get(&run).copied() {
-                    self.note(|| "  a parent is told".to_owned());
-                    self.put(to, *arrival);
-                }
-            }
-        }
-        if keep { Ok(true) } else { self.done(n, place) }
-    }
-
-    fn done(&mut self, n: usize, place: usize) -> Result<bool, Violation> {
-        if let Some(slot) = self.slots.get_mut(n).filter(|slot| place < slot.outbox.len()) {
+            Effect::CancelRun(child) => self.cancel(n, child),
+            Effect::TellParent { run, arrival } => self.tell(run, *arrival),
+        };
+        if let Some(slot) = self.slots.get_mut(n).filter(|_| delivered && !keep) {
             slot.outbox.remove(place);
         }
-        Ok(true)
+        Ok(delivered)
     }
 
-    fn start(
-        &mut self,
-        n: usize,
-        id: RunId,
-        step: Option<StepId>,
-        agent: Option<String>,
-        input: Value,
-        cap: MicroUsd,
-    ) -> Checked {
-        let Some(slot) = self.slots.get(n) else { return Ok(()) };
-        let parent = slot.id;
-        let named = agent.as_ref().map(|name| self.setting.agents.iter().find(|agent| agent.name == *name));
-        let manifest = match named {
-            Some(found) => found.map(|agent| agent.manifest.clone()),
-            None => Some(slot.manifest.clone()),
+    /// Errands are not ordered: while the child's start lies in the outbox, cancelling nothing would leave it to run
+    /// later. A child that was refused needs no cancelling.
+    fn cancel(&mut self, n: usize, child: RunId) -> bool {
+        let Some(to) = self.places.get(&child).copied() else {
+            let starts = |effect: &Effect| matches!(effect, Effect::StartRun { run, .. } if *run == child);
+            return !self.slots.get(n).is_some_and(|slot| slot.outbox.iter().any(starts));
         };
+        self.note(|| "  a child is cancelled".to_owned());
+        self.checks.cancelled(child);
+        self.put(to, Arrival::Cancel { by: "its parent".to_owned(), reason: None });
+        true
+    }
+
+    fn tell(&mut self, parent: RunId, arrival: Arrival) -> bool {
+        if let Some(to) = self.places.get(&parent).copied() {
+            self.note(|| "  a parent is told".to_owned());
+            self.put(to, arrival);
+        }
+        true
+    }
+
+    /// The version that a child runs: the named agent's, or for a continuation its predecessor's own.
+    fn agent_for(&self, n: usize, name: Option<&str>) -> Option<Arc<Manifest>> {
+        match name {
+            Some(name) => {
+                let named = self.setting.agents.iter().find(|agent| agent.name == name);
+                named.map(|agent| agent.manifest.clone())
+            }
+            None => self.slots.get(n).map(|slot| slot.manifest.clone()),
+        }
+    }
+
+    fn birth(&self, n: usize, id: RunId, step: Option<StepId>, cap: MicroUsd) -> Birth {
+        let slot = self.slots.get(n);
+        let above = slot.map_or("", |slot| slot.name.as_str());
+        let name = format!("{above}>{}", step.as_ref().map_or("next", StepId::as_str));
         let depth = self.run(n).map_or(0, |run| run.depth) + u32::from(step.is_some());
-        let name = step
-            .as_ref()
-            .map_or_else(|| format!("{}>next", slot.name), |step| format!("{}>{step}", slot.name));
-        let begun = match manifest {
+        Birth { id, name, cap, parent: slot.map(|slot| Parent { run: slot.id, step }), depth }
+    }
+
+    /// Starts a child, or tells its parent why it cannot be started.
+    fn start(&mut self, n: usize, birth: Birth, agent: Option<Arc<Manifest>>, input: Value) -> Checked {
+        let (id, cap, parent) = (birth.id, birth.cap, birth.parent.clone());
+        let begun = match agent {
             None => Err(("agent_not_found", "there is no such agent".to_owned())),
             Some(_) if self.slots.len() >= RUNS_MAX => Err(("no_room", "too many runs".to_owned())),
-            Some(manifest) => {
-                let born = check::Birth { parent, step: step.clone(), cap };
-                let parent = Some(Parent { run: parent, step: step.clone() });
-                let begun = self.begin(Birth { id, name, cap, parent, depth }, &manifest, input)?;
-                if begun.is_ok() {
-                    self.checks.born(id, born)?;
-                }
-                begun
-            }
+            Some(manifest) => self.begin(birth, &manifest, input)?,
         };
-        if let (Err((code, message)), Some(step)) = (begun, step) {
-            let output = json!({ "code": code, "message": message });
-            let spent = MicroUsd::ZERO;
-            self.put(n, Arrival::ChildFinished { step, outcome: Outcome::Failed, spent, output });
+        let Some(Parent { run: parent, step }) = parent else { return Ok(()) };
+        match (begun, step) {
+            (Ok(()), step) => self.checks.born(id, check::Birth { parent, step, cap }),
+            (Err((code, message)), Some(step)) => {
+                let output = json!({ "code": code, "message": message });
+                let (outcome, spent) = (Outcome::Failed, MicroUsd::ZERO);
+                self.put(n, Arrival::ChildFinished { step, outcome, spent, output });
+                Ok(())
+            }
+            (Err(_), None) => Ok(()),
         }
-        Ok(())
     }
 
     /// Starts a run, once for each id, with a worker that holds it.
@@ -131,7 +133,9 @@ impl World {
         for append in journal.appends() {
             self.checks.started(&decision.run, append)?;
         }
-        decision.events.iter().for_each(|event| self.coverage.event(event));
+        for event in &decision.events {
+            self.coverage.event(event);
+        }
         self.note(|| format!("{} starts, cap {}", birth.name, birth.cap));
         self.places.insert(birth.id, self.slots.len());
         self.slots.push(Slot {

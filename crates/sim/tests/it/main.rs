@@ -1,5 +1,8 @@
 //! Seeds: a few hundred at each test run, after those that ever failed, with everything met that can be met.
 
+#[cfg(test)]
+mod system;
+
 use lantern_sim::coverage::Coverage;
 use lantern_sim::seed::{remembered, run};
 use lantern_sim::shrink::shrink;

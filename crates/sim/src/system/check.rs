@@ -1,0 +1,145 @@
+//! What must hold of everything that became durable and everything that was sent. Asks neither engine nor policy what
+//! is allowed.
+
+use std::collections::BTreeMap;
+
+use lantern_engine::{Event, Fact, Outcome, Run};
+use lantern_store::journal::RunRow;
+use lantern_types::{EffectClass, MicroUsd, RunId, TenantId};
+
+use super::edges::Call;
+use super::place::{Place, Told, unread};
+use crate::check::{Checked, demand};
+
+/// Cheap, and true at any instant.
+pub(super) async fn while_running(place: &Place) -> Checked {
+    for (told, row) in place.everything().await? {
+        demand(row.held >= MicroUsd::ZERO && row.spent >= MicroUsd::ZERO, "money", || {
+            format!("{}", told.id)
+        })?;
+        demand(row.finished_at.is_none() || row.held == MicroUsd::ZERO, "hold leaks", || {
+            format!("{}", told.id)
+        })?;
+        demand(row.finished_at.is_none() || row.owner.is_none(), "owner leaks", || format!("{}", told.id))?;
+    }
+    Ok(())
+}
+
+/// Everything, once nothing moves any more.
+pub(super) async fn at_rest(place: &Place) -> Checked {
+    let mut calls: BTreeMap<RunId, Vec<Call>> = BTreeMap::new();
+    for call in place.edges.calls() {
+        calls.entry(call.key.run).or_default().push(call);
+    }
+    for (told, row) in place.everything().await? {
+        let (run, events, chain) = place.folded(&told, &row).await?;
+        demand(row.chain == chain, "chain", || format!("{}: the row names another head", told.id))?;
+        projection(&run, &row)?;
+        journal(&run, &events)?;
+        let sent = calls.remove(&told.id).unwrap_or_default();
+        let tenant = place.tenants.get(told.tenant).map(|tenant| tenant.id);
+        outside(&run, &events, &sent, tenant)?;
+        people(place, &told, &events).await?;
+    }
+    demand(calls.is_empty(), "strays", || format!("calls of runs that nobody knows: {:?}", calls.keys()))?;
+    let due = lantern_store::outbox::take(&place.db, far(place), far(place), 1_000).await.map_err(unread)?;
+    demand(due.is_empty(), "outbox", || format!("{} rows were never delivered", due.len()))
+}
+
+fn far(place: &Place) -> lantern_types::At {
+    place.clock.now() + lantern_types::Dur::from_secs(1_000_000)
+}
+
+fn projection(run: &Run, row: &RunRow) -> Checked {
+    let folded = (run.status().as_str(), run.spent, run.held, run.seq, run.tokens_in, run.tokens_out);
+    let count = |n: i64| u64::try_from(n).unwrap_or(u64::MAX);
+    let stored = (
+        row.status.as_str(),
+        row.spent,
+        row.held,
+        count(row.version),
+        count(row.tokens_in),
+        count(row.tokens_out),
+    );
+    demand(folded == stored, "projection", || format!("{}: {folded:?} and {stored:?}", run.id))
+}
+
+fn journal(run: &Run, events: &[Event]) -> Checked {
+    let numbered = events.iter().zip(1..).all(|(event, seq)| event.seq == seq);
+    demand(numbered, "sequence", || run.id.to_string())?;
+    let ends = events.iter().filter(|event| matches!(event.fact, Fact::Finished { .. })).count();
+    let last = matches!(events.last().map(|event| &event.fact), Some(Fact::Finished { .. }));
+    demand(ends == 1 && last, "one end", || run.id.to_string())?;
+    let mut spent = MicroUsd::ZERO;
+    for event in events {
+        let cost = match &event.fact {
+            Fact::StepSettled { cost, .. }
+            | Fact::StepFailed { cost, .. }
+            | Fact::StepAbandoned { cost, .. } => *cost,
+            _ => MicroUsd::ZERO,
+        };
+        spent = spent.plus(cost).unwrap_or(MicroUsd::from_micros(i64::MAX));
+        demand(spent <= run.cap, "cap", || {
+            format!("{} spent {spent} of {} at event {}", run.id, run.cap, event.seq)
+        })?;
+    }
+    Ok(())
+}
+
+/// What was sent, against what was durable when it was sent.
+fn outside(run: &Run, events: &[Event], calls: &[Call], tenant: Option<TenantId>) -> Checked {
+    let mut sends: BTreeMap<String, Vec<&Call>> = BTreeMap::new();
+    for call in calls {
+        demand(Some(call.tenant) == tenant, "tenants", || {
+            format!("{} was performed for a stranger", call.key)
+        })?;
+        sends.entry(call.key.to_string()).or_default().push(call);
+    }
+    for (key, sent) in sends {
+        let Some(first) = sent.first() else { continue };
+        let permits = |event: &&Event| match &event.fact {
+            Fact::StepAdmitted { step, generation, .. } | Fact::StepReissued { step, generation, .. } => {
+                step.as_str() == first.key.step && *generation == first.key.generation
+            }
+            _ => false,
+        };
+        let permitted: Vec<&Event> = events.iter().filter(permits).collect();
+        demand(sent.len() <= permitted.len(), "permits", || format!("{key} sent {} times", sent.len()))?;
+        for (call, permit) in sent.iter().zip(&permitted) {
+            demand(permit.at <= call.at, "durable first", || {
+                format!("{key} was sent before it was admitted")
+            })?;
+        }
+        let acted = sent.iter().filter(|call| !call.refused).count();
+        let repeats =
+            matches!(first.effect, EffectClass::Pure | EffectClass::Idempotent | EffectClass::Keyed);
+        demand(repeats || sent.len() <= 1, "double act", || format!("{key} acted {acted} times"))?;
+        let settled = events.iter().find(
+            |event| matches!(&event.fact, Fact::StepSettled { step, .. } if step.as_str() == first.key.step),
+        );
+        let late = settled.and_then(|settled| sent.iter().find(|call| call.at > settled.at));
+        demand(late.is_none(), "repeated after settling", || key.clone())?;
+    }
+    let ended = events.last().map(|event| event.at);
+    let cancelled = run.phase == lantern_engine::Phase::Over(Outcome::Cancelled);
+    let after = calls.iter().find(|call| ended.is_some_and(|ended| call.at > ended));
+    demand(after.is_none(), if cancelled { "cancelled means stopped" } else { "after the end" }, || {
+        run.id.to_string()
+    })
+}
+
+/// What its owner and a stranger see of a run.
+async fn people(place: &Place, told: &Told, events: &[Event]) -> Checked {
+    let wrong = |detail: String| crate::check::Violation { rule: "answers", detail };
+    let path = format!("/v1/runs/{}", told.id);
+    let (status, _) = place.ask(1 - told.tenant, "GET", &path, None).await.map_err(wrong)?;
+    demand(status == 404, "strangers", || format!("{path}: {status} for another tenant"))?;
+    let (status, stream) =
+        place.ask(told.tenant, "GET", &format!("{path}/events"), None).await.map_err(wrong)?;
+    let text = stream.as_str().unwrap_or_default();
+    let shown = text.lines().filter(|line| line.starts_with("id: ")).count();
+    demand(status == 200 && shown == events.len(), "stream", || {
+        format!("{path}: {shown} of {} events", events.len())
+    })?;
+    demand(text.contains("event: end\n"), "stream", || format!("{path}: no end"))
+}

@@ -1,0 +1,368 @@
+//! Where a tier-2 story happens: a database, two tenants, a router, worker processes, virtual time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use lantern_control::{App, Providers, Setup};
+use lantern_edge::token::{Person, Tokens};
+use lantern_engine::{Event, Run, event};
+use lantern_net::{Shutdown, TaskSet};
+use lantern_policy::{Role, Scope};
+use lantern_store::journal::{self, RunRow};
+use lantern_store::record;
+use lantern_store::{Blobs, Db, Keys, Sealer, Vault, versions};
+use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks as _};
+use lantern_types::{AgentId, At, ChainHead, Dur, Failure, RunId, TenantId, UserId, VersionId};
+use lantern_worker::{Deps, Options};
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+
+use super::edges::Edges;
+use crate::check::Violation;
+use crate::generate::{self, Setting};
+use crate::rng::Rng;
+
+/// The runtime's virtual time.
+struct VirtualClock {
+    start: Instant,
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> At {
+        let passed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        At::from_micros(1_800_000_000_000_000) + Dur::from_millis(passed)
+    }
+    fn sleep(&self, dur: Dur) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(dur.std()))
+    }
+}
+
+/// Ids and randomness from the seed.
+struct SeededIds {
+    seed: u64,
+    next: AtomicU64,
+    clock: Arc<dyn Clock>,
+}
+
+impl SeededIds {
+    fn roll(&self) -> Rng {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        Rng::of(self.seed, &format!("ids|{n}"))
+    }
+}
+
+impl IdGen for SeededIds {
+    fn uuid(&self) -> Uuid {
+        let mut rng = self.roll();
+        let random = u128::from(rng.roll()) << 64 | u128::from(rng.roll());
+        lantern_types::id::uuid7(self.clock.now(), random)
+    }
+    fn fill(&self, bytes: &mut [u8]) {
+        let mut rng = self.roll();
+        for chunk in bytes.chunks_mut(8) {
+            for (to, from) in chunk.iter_mut().zip(rng.roll().to_le_bytes()) {
+                *to = from;
+            }
+        }
+    }
+}
+
+/// One tenant and how its owner signs in.
+#[derive(Clone, Debug)]
+pub(super) struct Tenant {
+    pub(super) id: TenantId,
+    pub(super) scope: Scope,
+    pub(super) token: String,
+}
+
+/// One run of the story.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) tenant: usize,
+    pub(super) id: RunId,
+}
+
+pub(super) struct Place {
+    pub(super) edges: Arc<Edges>,
+    pub(super) tenants: Vec<Tenant>,
+    pub(super) runs: Vec<Told>,
+    pub(super) trace: Vec<String>,
+    pub(super) kills: usize,
+    pub(super) setting: Setting,
+    pub(super) db: Db,
+    pub(super) vault: Vault,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn IdGen>,
+    router: Router,
+    deps: Deps,
+    processes: Vec<TaskSet>,
+}
+
+const TENANT: &str =
+    "INSERT INTO tenants (tenant_id, slug, name, tier, created_at) VALUES ($1, $2, $2, 'team', 1)";
+const AGENT: &str =
+    "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
+    VALUES ($1, $2, $3, '{}', 1, 1, 1, $4)";
+const VERSION: &str =
+    "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest, created_at)
+    VALUES ($1, $2, $3, 1, $4, $5, 1)";
+
+type Made<T> = Result<T, String>;
+
+fn told(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl Place {
+    pub(super) async fn new(seed: u64, setting: Setting) -> Made<Self> {
+        #[expect(clippy::disallowed_methods, reason = "the virtual clock is made of the runtime's")]
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: Instant::now() });
+        let ids: Arc<dyn IdGen> = Arc::new(SeededIds { seed, next: AtomicU64::new(0), clock: clock.clone() });
+        let db = Db::inline_sqlite().map_err(told)?;
+        let keys = Keys::from_ids(ids.as_ref());
+        let sealer = Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).map_err(told)?;
+        let vault = Vault::new(sealer, Blobs::memory());
+        let edges = Arc::new(Edges::new(seed, clock.clone(), setting.choices.clone(), setting.tools.clone()));
+        let tasks = TaskSet::new(Handle::current());
+        let deps = Deps {
+            db: db.clone(),
+            vault: vault.clone(),
+            clock: clock.clone(),
+            ids: ids.clone(),
+            tasks: Arc::new(tasks.clone()),
+            llm: edges.clone(),
+            tools: edges.clone(),
+            limits: Arc::new(setting.limits.clone()),
+            catalogue: Arc::new(setting.catalogue.clone()),
+        };
+        let app = App::new(setup(&deps, &keys, &setting)).map_err(told)?;
+        let tokens = Tokens::new(&keys).map_err(told)?;
+        let mut tenants = Vec::new();
+        for n in [1, 2] {
+            tenants.push(tenant(&deps, &tokens, &setting, n).await?);
+        }
+        Ok(Self {
+            edges,
+            tenants,
+            runs: Vec::new(),
+            trace: Vec::new(),
+            kills: 0,
+            setting,
+            db,
+            vault,
+            clock,
+            ids,
+            router: lantern_control::router(app),
+            deps,
+            processes: Vec::new(),
+        })
+    }
+
+    pub(super) fn tell(&mut self, line: String) {
+        self.trace.push(format!("{} {line}", self.clock.now()));
+    }
+
+    pub(super) fn processes(&self) -> usize {
+        self.processes.len()
+    }
+
+    pub(super) fn start_process(&mut self, n: usize) {
+        let tasks = TaskSet::new(Handle::current());
+        let deps = Deps { tasks: Arc::new(tasks.clone()), ..self.deps.clone() };
+        let options = Options { poll: Dur::from_secs(1), ..Options::default() };
+        tasks.spawn("worker", Box::pin(lantern_worker::run(deps, options, tasks.stopping())));
+        match self.processes.get_mut(n) {
+            Some(process) => *process = tasks,
+            None => self.processes.push(tasks),
+        }
+    }
+
+    /// Kills a process and starts it again at once.
+    pub(super) fn restart(&mut self, n: usize) {
+        if let Some(process) = self.processes.get(n) {
+            process.kill();
+        }
+        self.start_process(n);
+    }
+
+    pub(super) async fn kill(&mut self, rng: &mut Rng) {
+        let Some(n) = rng.place(self.processes.len()) else { return };
+        self.tell(format!("process {n} is killed"));
+        self.kills += 1;
+        if let Some(process) = self.processes.get(n) {
+            process.kill();
+        }
+        self.pass(Dur::from_millis(rng.within(0, 15_000))).await;
+        self.start_process(n);
+    }
+
+    pub(super) async fn stop(&mut self, rng: &mut Rng) {
+        let Some(n) = rng.place(self.processes.len()) else { return };
+        self.tell(format!("process {n} is asked to stop"));
+        if let Some(process) = self.processes.get(n).cloned() {
+            process.shutdown(Dur::from_secs(rng.within(0, 10))).await;
+        }
+        self.start_process(n);
+    }
+
+    pub(super) async fn pass(&self, dur: Dur) {
+        self.clock.sleep(dur).await;
+    }
+
+    pub(super) async fn start_run(&mut self, rng: &mut Rng) -> Made<()> {
+        let (Some(who), Some(agent)) = (rng.place(self.tenants.len()), rng.pick(&self.setting.agents)) else {
+            return Ok(());
+        };
+        let mut body = json!({ "agentName": agent.name, "input": agent.input });
+        body["maxCostUsd"] = json!(generate::cap(rng).to_wire());
+        let (status, answer) = self.ask(who, "POST", "/v1/runs", Some(body)).await?;
+        let id = answer["id"].as_str().and_then(|id| id.parse().ok());
+        self.tell(format!("tenant {who} starts a run: {status} {}", answer["id"]));
+        match id {
+            Some(id) if status == 201 => self.runs.push(Told { tenant: who, id }),
+            // A tight limit may refuse a run; nothing was started then.
+            _ if status < 500 => {}
+            _ => return Err(answer.to_string()),
+        }
+        Ok(())
+    }
+
+    /// Asks the router as the owner of a tenant.
+    pub(super) async fn ask(
+        &self,
+        who: usize,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Made<(u16, Value)> {
+        let token = self.tenants.get(who).map(|tenant| tenant.token.as_str()).unwrap_or_default();
+        let request =
+            Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}"));
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        let response = self.router.clone().oneshot(request.body(body).map_err(told)?).await.map_err(told)?;
+        let status = response.status().as_u16();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 24).await.map_err(told)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
+    }
+
+    pub(super) fn scope(&self, told: &Told) -> Scope {
+        self.tenants
+            .get(told.tenant)
+            .map_or_else(|| Scope::of_lease(lantern_types::DEV_TENANT), |tenant| tenant.scope)
+    }
+
+    /// Every run of the story, with those that runs started.
+    pub(super) async fn everything(&self) -> Result<Vec<(Told, RunRow)>, Violation> {
+        let mut all = Vec::new();
+        for (n, tenant) in self.tenants.iter().enumerate() {
+            let filter = journal::RunFilter { limit: 10_000, ..Default::default() };
+            let rows = journal::list(&self.db, tenant.scope, filter).await.map_err(unread)?;
+            all.extend(rows.into_iter().map(|row| (Told { tenant: n, id: row.id }, row)));
+        }
+        Ok(all)
+    }
+
+    pub(super) async fn at_rest(&self) -> Result<bool, Violation> {
+        Ok(self.everything().await?.iter().all(|(_, row)| row.finished_at.is_some()))
+    }
+
+    pub(super) async fn late(&self) -> String {
+        let rows = self.everything().await.unwrap_or_default();
+        let late = rows.iter().filter(|(_, row)| row.finished_at.is_none());
+        late.map(|(told, row)| format!("{} ({}) ", told.id, row.status)).collect()
+    }
+
+    /// A run folded from its journal, whose chain is checked on the way, with its events and the chain's head.
+    pub(super) async fn folded(
+        &self,
+        told: &Told,
+        row: &RunRow,
+    ) -> Result<(Run, Vec<Event>, ChainHead), Violation> {
+        let scope = self.scope(told);
+        let mut chain = ChainHead::genesis();
+        let mut events = Vec::new();
+        for stored in journal::read(&self.db, scope, told.id, 1, 100_000).await.map_err(unread)? {
+            chain = record::verify(chain, &stored).map_err(unread)?;
+            let body = record::open(&self.vault, scope, told.id, &stored).await.map_err(unread)?;
+            events.extend(event::decode(&stored.bytes, body.as_deref()).map_err(unread)?);
+        }
+        let version = versions::by_id(&self.db, scope, row.agent_version_id).await.map_err(unread)?;
+        let text = version.map(|version| version.manifest).unwrap_or_default();
+        let manifest = serde_json::from_str(&text).map_err(unread)?;
+        Ok((Run::fold(told.id, Arc::new(manifest), &events), events, chain))
+    }
+}
+
+/// What cannot be read back is itself a broken promise.
+pub(super) fn unread(error: impl std::fmt::Display) -> Violation {
+    Violation { rule: "readable", detail: error.to_string() }
+}
+
+fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
+    Setup {
+        db: deps.db.clone(),
+        vault: deps.vault.clone(),
+        keys: keys.clone(),
+        clock: deps.clock.clone(),
+        ids: deps.ids.clone(),
+        tasks: deps.tasks.clone(),
+        limits: deps.limits.clone(),
+        catalogue: deps.catalogue.clone(),
+        tools: setting.tools.clone(),
+        spawn: None,
+        providers: Providers {
+            known: Vec::new(),
+            shared: Vec::new(),
+            offline: false,
+            probe: Arc::new(|_| Box::pin(async { Err(Failure::refused("no_llm", "nobody to ask")) })),
+        },
+        stop: Shutdown::new(),
+    }
+}
+
+async fn tenant(deps: &Deps, tokens: &Tokens, setting: &Setting, n: u128) -> Made<Tenant> {
+    let id = TenantId::from_uuid(Uuid::from_u128(n));
+    let scope = Scope::of_lease(id);
+    let slug = format!("tenant-{n}");
+    let mut rows = Vec::new();
+    for agent in &setting.agents {
+        let (agent_id, version) =
+            (AgentId::from_uuid(deps.ids.uuid()), VersionId::from_uuid(deps.ids.uuid()));
+        rows.push((
+            agent_id,
+            version,
+            agent.name.clone(),
+            agent.manifest.digest(),
+            agent.manifest.canonical(),
+        ));
+    }
+    deps.db
+        .write(scope, move |tx| {
+            Box::pin(async move {
+                tx.exec(TENANT, &[slug.into()]).await?;
+                for (agent, version, name, digest, text) in rows {
+                    tx.exec(AGENT, &[agent.into(), name.into(), version.into()]).await?;
+                    tx.exec(VERSION, &[version.into(), agent.into(), digest.into(), text.into()]).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+        .map_err(told)?;
+    let person = Person {
+        tenant: id,
+        id: UserId::from_uuid(Uuid::from_u128(n)),
+        email: format!("owner-{n}@example.com"),
+        name: "Owner".to_owned(),
+        role: Role::Owner,
+    };
+    let at = deps.clock.now();
+    Ok(Tenant { id, scope, token: tokens.issue(&person, at).map_err(|error| format!("{error:?}"))? })
+}
