@@ -51,6 +51,20 @@ check: claim ## Everything else that must hold: format, lints, structure, depend
 	cargo xtask deps
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --locked --quiet
 
+# One seed again: make sim SEED=1234, or SEED=1234 TIER=--system for the real system.
+SEEDS ?= 2000
+SEED ?=
+TIER ?=
+.PHONY: sim
+sim: claim ## Run seeds of both tiers of the simulator: make sim SEEDS=10000
+	@.ci/install build
+ifneq ($(SEED),)
+	@cargo run --quiet --release -p lantern-sim -- $(TIER) --seed $(SEED)
+else
+	@cargo run --quiet --release -p lantern-sim -- --seeds $(SEEDS)
+	@cargo run --quiet --release -p lantern-sim -- --system --seeds $$(( $(SEEDS) / 20 + 1 ))
+endif
+
 .PHONY: fmt
 fmt: ## Format the code
 	cargo fmt --all

@@ -15,6 +15,7 @@ const USAGE: &str = "\
 usage: lantern-sim [--seeds N] [--from S]   run N seeds (300) from seed S (1), after those that ever failed
        lantern-sim --seed S                 run one seed and show its story
        lantern-sim ... --twice              run each seed twice and compare
+       lantern-sim --system [...]           the same with the real worker, control plane and store (tier 2)
        lantern-sim --bug NAME|all           prove that a planted bug is found (see bugs/)
 ";
 
@@ -29,6 +30,7 @@ struct Args {
     from: u64,
     seed: Option<u64>,
     twice: bool,
+    system: bool,
     bug: Option<String>,
 }
 
@@ -45,6 +47,9 @@ fn main() -> io::Result<ExitCode> {
     }
     // A panic of the engine is a finding; it is reported once, with its story.
     std::panic::set_hook(Box::new(|_| {}));
+    if args.system {
+        return system(&mut out, &args);
+    }
     match args.seed {
         Some(seed) => one(&mut out, seed, args.twice),
         None => many(&mut out, &args),
@@ -52,10 +57,11 @@ fn main() -> io::Result<ExitCode> {
 }
 
 fn read(mut words: impl Iterator<Item = String>) -> Option<Args> {
-    let mut args = Args { seeds: 300, from: 1, seed: None, twice: false, bug: None };
+    let mut args = Args { seeds: 300, from: 1, seed: None, twice: false, system: false, bug: None };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--twice" => args.twice = true,
+            "--system" => args.system = true,
             "--seeds" => args.seeds = words.next()?.parse().ok()?,
             "--from" => args.from = words.next()?.parse().ok()?,
             "--seed" => args.seed = Some(words.next()?.parse().ok()?),
@@ -76,6 +82,43 @@ fn one(out: &mut impl Write, seed: u64, twice: bool) -> io::Result<ExitCode> {
     }
     writeln!(out, "seed {seed}: every promise held\n{}", report.coverage)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tier 2: the same promises of the real parts.
+#[cfg(feature = "system")]
+fn system(out: &mut impl Write, args: &Args) -> io::Result<ExitCode> {
+    use lantern_sim::system::run;
+    let seeds = args.seed.map_or(args.from..args.from.saturating_add(args.seeds), |seed| seed..seed.saturating_add(1));
+    let mut counts = [0; 3];
+    for seed in seeds.clone() {
+        let report = run(seed);
+        let differs = args.twice && run(seed).trace != report.trace;
+        let violation = report.violation.clone().or_else(|| {
+            differs.then(|| Violation { rule: "the-same-twice", detail: "two runs of one seed differ".to_owned() })
+        });
+        if args.seed.is_some() || violation.is_some() {
+            for line in &report.trace {
+                writeln!(out, "{line}")?;
+            }
+        }
+        if let Some(violation) = violation {
+            writeln!(out, "seed {seed} broke a promise\n{}: {}", violation.rule, violation.detail)?;
+            writeln!(out, "again: cargo run -p lantern-sim --release -- --system --seed {seed}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+        for (sum, n) in counts.iter_mut().zip(report.counts) {
+            *sum += n;
+        }
+    }
+    let [runs, calls, kills] = counts;
+    writeln!(out, "{} seeds, {runs} runs, {calls} calls, {kills} kills: every promise held", seeds.count())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(not(feature = "system"))]
+fn system(out: &mut impl Write, _args: &Args) -> io::Result<ExitCode> {
+    out.write_all(b"this build has tier 1 only; build it with --features system\n")?;
+    Ok(ExitCode::from(2))
 }
 
 fn many(out: &mut impl Write, args: &Args) -> io::Result<ExitCode> {

@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+mod bell;
 pub mod blob;
 pub mod db;
 mod dialect;

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lantern_types::RunId;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::bell::{Bell, Ear};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +45,7 @@ pub struct Hub {
 }
 
 struct Inner {
-    workers: watch::Sender<u64>,
+    workers: Arc<Bell>,
     // Sections under this lock only look up and insert; nothing waits or allocates much.
     runs: Mutex<HashMap<RunId, Told>>,
     outside: OnceLock<mpsc::Sender<Hint>>,
@@ -51,20 +53,21 @@ struct Inner {
 
 /// What the listeners of one run are told.
 struct Told {
-    changed: watch::Sender<()>,
+    listeners: usize,
+    changed: Arc<Bell>,
     deltas: broadcast::Sender<Arc<Delta>>,
 }
 
 impl Told {
     fn new() -> Self {
-        Self { changed: watch::Sender::new(()), deltas: broadcast::Sender::new(DELTAS_KEPT) }
+        Self { listeners: 0, changed: Arc::default(), deltas: broadcast::Sender::new(DELTAS_KEPT) }
     }
 }
 
 impl Hub {
     pub(crate) fn new() -> Self {
         let inner = Inner {
-            workers: watch::Sender::new(0),
+            workers: Arc::default(),
             runs: Mutex::new(HashMap::new()),
             outside: OnceLock::new(),
         };
@@ -73,14 +76,15 @@ impl Hub {
 
     /// Woken whenever some run may want a worker.
     pub fn workers(&self) -> Wakes {
-        Wakes { seen: self.inner.workers.subscribe() }
+        Wakes { ear: self.inner.workers.ear() }
     }
 
     /// Woken whenever one run's journal may have grown.
     pub fn subscribe(&self, run: RunId) -> RunWatch {
         let mut runs = self.runs();
         let told = runs.entry(run).or_insert_with(Told::new);
-        RunWatch { seen: told.changed.subscribe(), deltas: told.deltas.subscribe(), run, hub: self.clone() }
+        told.listeners += 1;
+        RunWatch { ear: told.changed.ear(), deltas: told.deltas.subscribe(), run, hub: self.clone() }
     }
 
     /// How many runs are being watched.
@@ -105,7 +109,7 @@ impl Hub {
             Hint::Wake(_) => self.wake(),
             Hint::Changed(run) => {
                 if let Some(told) = self.runs().get(&run) {
-                    told.changed.send_replace(());
+                    told.changed.ring();
                 }
             }
         }
@@ -126,7 +130,7 @@ impl Hub {
 
     /// Wakes this process's workers.
     pub fn wake(&self) {
-        self.inner.workers.send_modify(|count| *count = count.wrapping_add(1));
+        self.inner.workers.ring();
     }
 
     /// Where hints for other processes go from now on; `None` when they already go somewhere.
@@ -142,22 +146,19 @@ impl Hub {
 
 /// A worker's ear.
 pub struct Wakes {
-    seen: watch::Receiver<u64>,
+    ear: Ear,
 }
 
 impl Wakes {
     /// Completes at the next hint, or at once when there was one since the last call.
     pub async fn next(&mut self) {
-        if self.seen.changed().await.is_err() {
-            // The database is closed: no hint will ever come.
-            std::future::pending::<()>().await;
-        }
+        self.ear.next().await;
     }
 }
 
 /// A listener to one run. Forgotten by the hub when dropped.
 pub struct RunWatch {
-    seen: watch::Receiver<()>,
+    ear: Ear,
     deltas: broadcast::Receiver<Arc<Delta>>,
     run: RunId,
     hub: Hub,
@@ -166,9 +167,7 @@ pub struct RunWatch {
 impl RunWatch {
     /// Completes at the next hint, or at once when there was one since the last call.
     pub async fn changed(&mut self) {
-        if self.seen.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        self.ear.next().await;
     }
 }
 
@@ -187,12 +186,7 @@ impl RunWatch {
         loop {
             tokio::select! {
                 biased;
-                changed = self.seen.changed() => {
-                    if changed.is_ok() {
-                        return Heard::Changed;
-                    }
-                    std::future::pending::<()>().await;
-                }
+                () = self.ear.next() => return Heard::Changed,
                 delta = self.deltas.recv() => {
                     if let Ok(delta) = delta {
                         return Heard::Delta(delta);
@@ -206,8 +200,9 @@ impl RunWatch {
 impl Drop for RunWatch {
     fn drop(&mut self) {
         let mut runs = self.hub.runs();
-        // This watch still counts as one.
-        if runs.get(&self.run).is_some_and(|told| told.changed.receiver_count() <= 1) {
+        let Some(told) = runs.get_mut(&self.run) else { return };
+        told.listeners = told.listeners.saturating_sub(1);
+        if told.listeners == 0 {
             runs.remove(&self.run);
         }
     }

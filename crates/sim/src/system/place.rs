@@ -121,6 +121,8 @@ fn told(error: impl std::fmt::Display) -> String {
 
 impl Place {
     pub(super) async fn new(seed: u64, setting: Setting) -> Made<Self> {
+        // The first tick of the runtime's timer, so that what is left of a millisecond is the same in every story.
+        tokio::time::sleep(Dur::from_millis(1).std()).await;
         #[expect(clippy::disallowed_methods, reason = "the virtual clock is made of the runtime's")]
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: Instant::now() });
         let ids: Arc<dyn IdGen> = Arc::new(SeededIds { seed, next: AtomicU64::new(0), clock: clock.clone() });
