@@ -14,7 +14,7 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lantern/target
 claim:
 	@mkdir -p "$(CARGO_TARGET_DIR)"; mine="$(CURDIR) $$(ls -di .)"; stamp="$(CARGO_TARGET_DIR)/.checkout"; \
 	if [ "$$(cat "$$stamp" 2>/dev/null || true)" != "$$mine" ]; then \
-		find crates xtask migrations -type f -exec touch -c {} +; printf '%s\n' "$$mine" >"$$stamp"; \
+		find bench crates xtask migrations -type f -exec touch -c {} +; printf '%s\n' "$$mine" >"$$stamp"; \
 	fi
 
 # Arguments for `lantern dev`, as in: make dev ARGS="--listen 127.0.0.1:9000"
@@ -64,6 +64,14 @@ else
 	@cargo run --quiet --release -p lantern-sim -- --seeds $(SEEDS)
 	@cargo run --quiet --release -p lantern-sim -- --system --seeds $$(( $(SEEDS) / 20 + 1 ))
 endif
+
+# Some of it: make bench ONLY="durable alone". TMPDIR chooses the disk that is measured.
+ONLY ?=
+.PHONY: bench
+bench: claim ## Measure speed and memory, each figure beside its limit: make bench ONLY="durable alone"
+	@.ci/install test
+	@cargo build --quiet --release --locked -p lantern
+	@cargo bench --quiet --locked -p lantern-bench --bench measure -- $(ONLY)
 
 .PHONY: fmt
 fmt: ## Format the code

@@ -88,13 +88,18 @@ fn one(out: &mut impl Write, seed: u64, twice: bool) -> io::Result<ExitCode> {
 #[cfg(feature = "system")]
 fn system(out: &mut impl Write, args: &Args) -> io::Result<ExitCode> {
     use lantern_sim::system::run;
-    let seeds = args.seed.map_or(args.from..args.from.saturating_add(args.seeds), |seed| seed..seed.saturating_add(1));
+    let seeds = args
+        .seed
+        .map_or(args.from..args.from.saturating_add(args.seeds), |seed| seed..seed.saturating_add(1));
     let mut counts = [0; 3];
     for seed in seeds.clone() {
         let report = run(seed);
         let differs = args.twice && run(seed).trace != report.trace;
         let violation = report.violation.clone().or_else(|| {
-            differs.then(|| Violation { rule: "the-same-twice", detail: "two runs of one seed differ".to_owned() })
+            differs.then(|| Violation {
+                rule: "the-same-twice",
+                detail: "two runs of one seed differ".to_owned(),
+            })
         });
         if args.seed.is_some() || violation.is_some() {
             for line in &report.trace {

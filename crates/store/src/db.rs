@@ -67,7 +67,7 @@ pub struct Db {
 }
 
 enum Engine {
-    Inline(sqlite::Inline),
+    Inline(sqlite::Inline, Option<Pace>),
     Files(sqlite::Files),
     Postgres(postgres::Pools),
 }
@@ -81,6 +81,18 @@ enum Role {
     #[cfg(feature = "testing")]
     Nobody,
 }
+
+/// A moment in a write at which a paced database waits, or fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Nothing is written yet; an error now means that nothing will be.
+    Before,
+    /// It is durable; an error now means that the caller is not told so.
+    After,
+}
+
+/// Awaited at each [`Moment`] of each write.
+pub type Pace = Arc<dyn Fn(Moment) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -101,7 +113,12 @@ impl Db {
 
     /// A database in memory whose transactions run on the caller's own thread, for simulation and tests.
     pub fn inline_sqlite() -> Result<Self> {
-        Ok(Self { engine: Arc::new(Engine::Inline(sqlite::Inline::open()?)), hub: Hub::new() })
+        Ok(Self { engine: Arc::new(Engine::Inline(sqlite::Inline::open()?, None)), hub: Hub::new() })
+    }
+
+    /// The same, where every write takes its time and may fail as `pace` says: a disk for simulations.
+    pub fn paced_sqlite(pace: Pace) -> Result<Self> {
+        Ok(Self { engine: Arc::new(Engine::Inline(sqlite::Inline::open()?, Some(pace))), hub: Hub::new() })
     }
 
     /// Connects to a cluster that [`migrate_postgres`] has prepared. Fails with `TooOld` or `TooNew` when its schema
@@ -149,7 +166,13 @@ impl Db {
     pub async fn submit(&self, scope: Scope, batch: Batch) -> Result<Vec<u64>> {
         batch.check()?;
         let (counts, hints) = match &*self.engine {
-            Engine::Inline(inline) => inline.submit(scope.tenant(), batch)?,
+            Engine::Inline(inline, pace) => {
+                paced(pace.as_ref(), Moment::Before).await?;
+                let (counts, hints) = inline.submit(scope.tenant(), batch)?;
+                self.hub.tell(&hints);
+                paced(pace.as_ref(), Moment::After).await?;
+                return Ok(counts);
+            }
             Engine::Files(files) => return files.submit(scope.tenant(), batch).await,
             Engine::Postgres(pools) => pools.submit(scope.tenant(), batch).await?,
         };
@@ -175,7 +198,14 @@ impl Db {
 
     async fn run<T: Send + 'static>(&self, role: Role, mode: Mode, work: Work<T>) -> Result<T> {
         let (value, hints) = match &*self.engine {
-            Engine::Inline(inline) => inline.run(mode, work)?,
+            Engine::Inline(inline, pace) => {
+                let pace = pace.as_ref().filter(|_| mode == Mode::Write);
+                paced(pace, Moment::Before).await?;
+                let (value, hints) = inline.run(mode, work)?;
+                self.hub.tell(&hints);
+                paced(pace, Moment::After).await?;
+                return Ok(value);
+            }
             Engine::Files(files) => match mode {
                 Mode::Read => files.read(work).await?,
                 // The writer announces by itself: the commit counts even if nobody waits for the answer any more.
@@ -200,6 +230,13 @@ impl Db {
         let role = if system { Role::System } else { Role::App(lantern_types::DEV_TENANT) };
         let work: Work<()> = Box::new(move |tx| Box::pin(async move { tx.prepare(sql).await }));
         self.run(role, Mode::Read, work).await
+    }
+}
+
+async fn paced(pace: Option<&Pace>, moment: Moment) -> Result<()> {
+    match pace {
+        Some(pace) => pace(moment).await,
+        None => Ok(()),
     }
 }
 

@@ -30,7 +30,7 @@ pub mod versions;
 
 pub use blob::Blobs;
 pub use db::{
-    Batch, Db, Expect, PostgresOptions, SqliteOptions, SystemTx, TenantTx, Where, create_roles,
+    Batch, Db, Expect, Moment, Pace, PostgresOptions, SqliteOptions, SystemTx, TenantTx, Where, create_roles,
     migrate_postgres,
 };
 pub use error::{Error, Result};

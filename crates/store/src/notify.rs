@@ -66,11 +66,8 @@ impl Told {
 
 impl Hub {
     pub(crate) fn new() -> Self {
-        let inner = Inner {
-            workers: Arc::default(),
-            runs: Mutex::new(HashMap::new()),
-            outside: OnceLock::new(),
-        };
+        let inner =
+            Inner { workers: Arc::default(), runs: Mutex::new(HashMap::new()), outside: OnceLock::new() };
         Self { inner: Arc::new(inner) }
     }
 

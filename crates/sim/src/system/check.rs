@@ -31,6 +31,7 @@ pub(super) async fn at_rest(place: &Place) -> Checked {
     for call in place.edges.calls() {
         calls.entry(call.key.run).or_default().push(call);
     }
+    let answered = place.edges.answered();
     for (told, row) in place.everything().await? {
         let (run, events, chain) = place.folded(&told, &row).await?;
         demand(row.chain == chain, "chain", || format!("{}: the row names another head", told.id))?;
@@ -39,6 +40,7 @@ pub(super) async fn at_rest(place: &Place) -> Checked {
         let sent = calls.remove(&told.id).unwrap_or_default();
         let tenant = place.tenants.get(told.tenant).map(|tenant| tenant.id);
         outside(&run, &events, &sent, tenant)?;
+        dropped(&run, &events, &answered)?;
         people(place, &told, &events).await?;
     }
     demand(calls.is_empty(), "strays", || format!("calls of runs that nobody knows: {:?}", calls.keys()))?;
@@ -126,6 +128,26 @@ fn outside(run: &Run, events: &[Event], calls: &[Call], tenant: Option<TenantId>
     demand(after.is_none(), if cancelled { "cancelled means stopped" } else { "after the end" }, || {
         run.id.to_string()
     })
+}
+
+/// How long a process may go on with work that another one's append has dropped: until it learns that it lost the run.
+const UNTOLD: lantern_types::Dur = lantern_types::Dur::from_secs(3);
+
+/// Work that is no longer wanted does not go on.
+fn dropped(
+    run: &Run,
+    events: &[Event],
+    answered: &[(lantern_types::EffectKey, lantern_types::At)],
+) -> Checked {
+    for event in events {
+        let Fact::StepAbandoned { step, .. } = &event.fact else { continue };
+        let late = |(key, at): &&(lantern_types::EffectKey, lantern_types::At)| {
+            key.run == run.id && key.step == step.as_str() && *at > event.at + UNTOLD
+        };
+        let late = answered.iter().find(late);
+        demand(late.is_none(), "dropped means stopped", || format!("{}: {step} went on to its end", run.id))?;
+    }
+    Ok(())
 }
 
 /// What its owner and a stranger see of a run.

@@ -35,6 +35,7 @@ pub(super) struct Edges {
     defs: Vec<ToolDef>,
     outside: Mutex<Outside>,
     calls: Mutex<Vec<Call>>,
+    answered: Arc<Mutex<Vec<(EffectKey, At)>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -44,7 +45,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Edges {
     pub(super) fn new(seed: u64, clock: Arc<dyn Clock>, choices: Choices, defs: Vec<ToolDef>) -> Self {
         let (outside, calls) = (Mutex::new(Outside::new(seed)), Mutex::default());
-        Self { seed, clock, choices, defs, outside, calls }
+        Self { seed, clock, choices, defs, outside, calls, answered: Arc::default() }
     }
 
     /// From now on everything succeeds at once.
@@ -55,6 +56,11 @@ impl Edges {
     /// Every call so far.
     pub(super) fn calls(&self) -> Vec<Call> {
         lock(&self.calls).clone()
+    }
+
+    /// The calls whose work went on to its end, each with when.
+    pub(super) fn answered(&self) -> Vec<(EffectKey, At)> {
+        lock(&self.answered).clone()
     }
 
     /// Sends, and answers what comes back and how long that takes; `None` when nothing ever does.
@@ -80,13 +86,15 @@ impl Edges {
 
     fn answer(
         &self,
+        key: EffectKey,
         sent: Option<(Dur, Result<Done, Failure>)>,
     ) -> BoxFuture<'static, Result<Done, Failure>> {
-        let clock = self.clock.clone();
+        let (clock, answered) = (self.clock.clone(), self.answered.clone());
         Box::pin(async move {
             match sent {
                 Some((delay, result)) => {
                     clock.sleep(delay).await;
+                    lock(&answered).push((key, clock.now()));
                     result
                 }
                 None => std::future::pending().await,
@@ -123,8 +131,10 @@ impl Llm for Edges {
             temperature: call.temperature,
             output_schema: call.output_schema,
         };
+        let key = call.key.clone();
+        let key = call.key.clone();
         let sent = self.send(scope, call.key, EffectClass::Keyed, &Ask::Model { ask, offered, facts });
-        let answer = self.answer(sent);
+        let answer = self.answer(key, sent);
         Box::pin(async move {
             match answer.await? {
                 Done::Reply { reply, .. } => {
@@ -151,9 +161,10 @@ impl Tools for Edges {
         let call = call.into_work();
         let declared = self.defs.iter().find(|def| def.name == call.name).map(|def| def.effect);
         let effect = declared.unwrap_or(EffectClass::Irreversible);
+        let key = call.key.clone();
         let sent =
             self.send(scope, call.key, effect, &Ask::Tool { name: call.name, arguments: call.arguments });
-        let answer = self.answer(sent);
+        let answer = self.answer(key, sent);
         Box::pin(async move {
             match answer.await? {
                 Done::Output(value) => Ok(value),

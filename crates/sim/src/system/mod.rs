@@ -64,6 +64,7 @@ async fn story(seed: u64, report: &mut Report) -> Result<(), Violation> {
     let setting = generate::setting(&mut Rng::of(seed, "setting")).map_err(broken)?;
     let mut rng = Rng::of(seed, "acts");
     let mut place = Place::new(seed, setting).await.map_err(broken)?;
+    place.disk.faulty(true);
     place.start_process(0);
     place.start_process(1);
     for _ in 0..ACTS {
@@ -86,6 +87,7 @@ async fn story(seed: u64, report: &mut Report) -> Result<(), Violation> {
 /// Ends the faults, helps every run that waits for someone, and demands that all come to an end.
 async fn calm(place: &mut Place) -> Result<(), Violation> {
     place.edges.calm();
+    place.disk.faulty(false);
     for n in 0..place.processes() {
         place.restart(n);
     }

@@ -1,7 +1,7 @@
 //! Where a tier-2 story happens: a database, two tenants, a router, worker processes, virtual time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -13,7 +13,7 @@ use lantern_net::{Shutdown, TaskSet};
 use lantern_policy::{Role, Scope};
 use lantern_store::journal::{self, RunRow};
 use lantern_store::record;
-use lantern_store::{Blobs, Db, Keys, Sealer, Vault, versions};
+use lantern_store::{Blobs, Db, Error, Keys, Moment, Pace, Sealer, Vault, versions};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks as _};
 use lantern_types::{AgentId, At, ChainHead, Dur, Failure, RunId, TenantId, UserId, VersionId};
 use lantern_worker::{Deps, Options};
@@ -73,6 +73,38 @@ impl IdGen for SeededIds {
     }
 }
 
+/// A disk that takes its time, sometimes refuses, and sometimes does not say that it did what it did.
+pub(super) struct Disk {
+    seed: u64,
+    writes: AtomicU64,
+    faulty: AtomicBool,
+}
+
+impl Disk {
+    /// Whether there are faults from now on.
+    pub(super) fn faulty(&self, faulty: bool) {
+        self.faulty.store(faulty, Ordering::Relaxed);
+    }
+
+    fn pace(self: Arc<Self>, clock: Arc<dyn Clock>) -> Pace {
+        Arc::new(move |moment| {
+            if !self.faulty.load(Ordering::Relaxed) {
+                return Box::pin(async { Ok(()) });
+            }
+            let n = self.writes.fetch_add(1, Ordering::Relaxed);
+            let mut rng = Rng::of(self.seed, &format!("disk|{n}"));
+            let millis = if rng.chance(4) { rng.within(100, 2_000) } else { rng.within(0, 12) };
+            let fails = rng.chance(1);
+            let wait = clock.sleep(Dur::from_millis(millis));
+            Box::pin(async move {
+                wait.await;
+                let words = if moment == Moment::Before { "refused" } else { "not told" };
+                if fails { Err(Error::Unavailable(words.into())) } else { Ok(()) }
+            })
+        })
+    }
+}
+
 /// One tenant and how its owner signs in.
 #[derive(Clone, Debug)]
 pub(super) struct Tenant {
@@ -95,6 +127,7 @@ pub(super) struct Place {
     pub(super) trace: Vec<String>,
     pub(super) kills: usize,
     pub(super) setting: Setting,
+    pub(super) disk: Arc<Disk>,
     pub(super) db: Db,
     pub(super) vault: Vault,
     pub(super) clock: Arc<dyn Clock>,
@@ -126,7 +159,8 @@ impl Place {
         #[expect(clippy::disallowed_methods, reason = "the virtual clock is made of the runtime's")]
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: Instant::now() });
         let ids: Arc<dyn IdGen> = Arc::new(SeededIds { seed, next: AtomicU64::new(0), clock: clock.clone() });
-        let db = Db::inline_sqlite().map_err(told)?;
+        let disk = Arc::new(Disk { seed, writes: AtomicU64::new(0), faulty: AtomicBool::new(false) });
+        let db = Db::paced_sqlite(disk.clone().pace(clock.clone())).map_err(told)?;
         let keys = Keys::from_ids(ids.as_ref());
         let sealer = Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).map_err(told)?;
         let vault = Vault::new(sealer, Blobs::memory());
@@ -156,6 +190,7 @@ impl Place {
             trace: Vec::new(),
             kills: 0,
             setting,
+            disk,
             db,
             vault,
             clock,
@@ -228,8 +263,8 @@ impl Place {
         self.tell(format!("tenant {who} starts a run: {status} {}", answer["id"]));
         match id {
             Some(id) if status == 201 => self.runs.push(Told { tenant: who, id }),
-            // A tight limit may refuse a run; nothing was started then.
-            _ if status < 500 => {}
+            // A tight limit may refuse a run, and a bad disk may not say whether it started.
+            _ if status < 500 || status == 503 => {}
             _ => return Err(answer.to_string()),
         }
         Ok(())
