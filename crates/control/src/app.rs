@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lantern_edge::limit::{Buckets, Rate};
-use lantern_edge::{Gate, Metrics};
+use lantern_edge::{Cors, Gate, Metrics};
 use lantern_net::Shutdown;
 use lantern_policy::Catalogue;
 use lantern_store::{Db, Keys, Vault};
@@ -18,6 +18,9 @@ use crate::password::Passwords;
 
 /// The contract's limit on sign-ins, for each address from each peer.
 const LOGINS: Rate = Rate { count: 10, per: Dur::from_secs(60), burst: 10 };
+
+/// Sign-ins from one peer, whichever addresses it names.
+const LOGINS_OF_PEER: Rate = Rate { count: 30, per: Dur::from_secs(60), burst: 30 };
 
 /// What the process brings.
 pub struct Setup {
@@ -45,6 +48,8 @@ pub struct Setup {
     pub providers: Providers,
     /// Ends event streams when the process stops.
     pub stop: Shutdown,
+    /// The origins of web pages that may call, such as `http://localhost:3001`.
+    pub cors_origins: Vec<String>,
 }
 
 /// What the settings pages know of model providers.
@@ -109,10 +114,12 @@ pub(crate) struct Inner {
     pub(crate) gate: Gate,
     pub(crate) passwords: Passwords,
     pub(crate) logins: Buckets<(String, IpAddr)>,
+    pub(crate) logins_of_peer: Buckets<IpAddr>,
     pub(crate) spawns: Option<Buckets<TenantId>>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     pub(crate) providers: Providers,
+    pub(crate) cors: Cors,
 }
 
 impl App {
@@ -126,10 +133,12 @@ impl App {
             gate,
             passwords: Passwords::new(setup.ids.clone()),
             logins: Buckets::new(LOGINS),
+            logins_of_peer: Buckets::new(LOGINS_OF_PEER),
             spawns: setup.spawn.map(Buckets::new),
             streams: Arc::new(Semaphore::new(streams.min(Semaphore::MAX_PERMITS))),
             metrics,
             providers: setup.providers,
+            cors: Cors::of(&setup.cors_origins),
         };
         Ok(Self {
             db: setup.db,

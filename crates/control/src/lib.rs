@@ -22,7 +22,7 @@ pub use seed::{seed_dev, seed_first};
 
 /// Everything this crate serves, ready for [`lantern_edge::serve()`].
 pub fn router(app: App) -> Router {
-    let around = Around { ids: app.ids.clone(), clock: app.clock.clone() };
+    let around = Around { ids: app.ids.clone(), clock: app.clock.clone(), cors: app.inner.cors.clone() };
     request::wrap(route::mount(routes()), around, &app.limits).with_state(app)
 }
 

@@ -7,6 +7,7 @@ use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
 use lantern_types::Dur;
+use lantern_types::limits::JSON_DEPTH_MAX;
 use serde_json::{Map, Value};
 
 use crate::code::Code;
@@ -66,12 +67,46 @@ fn object(bytes: &[u8]) -> Result<Map<String, Value>> {
     if text.trim().is_empty() {
         return Ok(Map::new());
     }
+    if depth(bytes) > JSON_DEPTH_MAX {
+        let words = format!("the body is nested deeper than {JSON_DEPTH_MAX}");
+        return Err(Error::new(Code::InvalidJson, words));
+    }
     let value: Value = serde_json::from_str(text)
         .map_err(|error| Error::new(Code::InvalidJson, format!("the body is not JSON: {error}")))?;
     match value {
         Value::Object(map) => Ok(map),
         _ => Err(Error::new(Code::InvalidBody, "invalid request body: expected an object")
             .with_field("", "expected an object")),
+    }
+}
+
+/// How deep a body nests, itself included, from its brackets alone and before anything is built of them. Whatever is
+/// no JSON at all is the parser's to refuse.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut open, mut deepest) = (0_usize, 0_usize);
+    let mut rest = bytes.iter();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'{' | b'[' => {
+                open = open.saturating_add(1);
+                deepest = deepest.max(open);
+            }
+            b'}' | b']' => open = open.saturating_sub(1),
+            b'"' => skip_text(&mut rest),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Past the quote that ends a text.
+fn skip_text(rest: &mut std::slice::Iter<'_, u8>) {
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => _ = rest.next(),
+            _ => {}
+        }
     }
 }
 

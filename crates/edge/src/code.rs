@@ -95,8 +95,10 @@ codes! {
     Conflict {
         Conflict = "conflict",
         AgentArchived = "agent_archived",
+        IdempotencyMismatch = "idempotency_mismatch",
         RunFinished = "run_finished",
         RunNotFinished = "run_not_finished",
+        RunUnreadable = "run_unreadable",
         StepNotWaiting = "step_not_waiting",
         StepNotInDoubt = "step_not_in_doubt",
     }

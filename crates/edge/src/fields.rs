@@ -126,6 +126,16 @@ impl<'a> Fields<'a> {
         self.checked(name, read.ok_or_else(|| expected(want, value)))
     }
 
+    /// The same, when `T` can read it; what it cannot is left out, and named among what nobody read.
+    pub fn parsed_if_any<T: FromStr>(&mut self, name: &str) -> Option<T> {
+        let (key, value) = self.raw(name)?;
+        let read = value.as_str().and_then(|text| text.parse().ok());
+        if read.is_none() && !value.is_null() {
+            self.seen.remove(key);
+        }
+        read
+    }
+
     /// Dollars, as a number or as text: at most six decimals.
     pub fn dollars(&mut self, name: &str) -> Option<MicroUsd> {
         let value = self.value(name)?;
@@ -172,6 +182,9 @@ impl<'a> Fields<'a> {
             let path = format!("{name}.{}", bounded(key, 64));
             if key.is_empty() || key.len() > 128 {
                 self.issue(path.clone(), "a label's name has 1 to 128 bytes");
+            }
+            if key.contains('\0') {
+                self.issue(path.clone(), "must not contain NUL characters");
             }
             self.checked(&path, check_text(entry, 1_024));
         }
@@ -250,13 +263,16 @@ mod tests {
 
     #[test]
     fn both_casings_are_read_and_the_rest_is_named() {
-        let map = object(json!({"agent_name": "a", "maxCostUsd": "0.25", "colour": "red", "note": null}));
+        let map = object(json!({
+            "agent_name": "a", "maxCostUsd": "0.25", "colour": "red", "note": null, "session_id": "mine",
+        }));
         let mut fields = Fields::of(&map);
         assert_eq!(fields.required_text("agentName", 10).unwrap(), "a");
         assert_eq!(fields.dollars("maxCostUsd").unwrap().micros(), 250_000);
         assert_eq!(fields.change_text("note", 10), Change::Clear);
         assert_eq!(fields.change_text("other", 10), Change::Keep);
-        assert_eq!(fields.finish().unwrap(), ["colour"]);
+        assert_eq!(fields.parsed_if_any::<lantern_types::RunId>("sessionId"), None);
+        assert_eq!(fields.finish().unwrap(), ["colour", "session_id"]);
     }
 
     #[test]
@@ -264,6 +280,7 @@ mod tests {
         let map = object(json!({
             "a": 5, "b": "toolong", "c": "n\u{0}l", "d": -1, "e": 1e99, "f": "x", "g": ["ok", 7],
             "h": {"k": 1}, "i": "yes", "j": -2.5, "k": " ",
+            "l": {"a\u{0}b": "c"},
         }));
         let mut fields = Fields::of(&map);
         fields.text("a", 9);
@@ -274,12 +291,13 @@ mod tests {
         fields.parsed::<lantern_types::RunId>("f", "a run id");
         fields.texts("g", 5, 5);
         fields.labels("h");
+        fields.labels("l");
         fields.boolean("i");
         fields.dollars("j");
         fields.required_text("k", 9);
         fields.required_text("z", 9);
         let issues = fields.finish().unwrap_err();
         let paths: Vec<&str> = issues.iter().map(|issue| issue.path.as_str()).collect();
-        assert_eq!(paths, ["a", "b", "c", "d", "e", "f", "g[1]", "h.k", "i", "j", "k", "z"]);
+        assert_eq!(paths, ["a", "b", "c", "d", "e", "f", "g[1]", "h.k", "l.a\u{0}b", "i", "j", "k", "z"]);
     }
 }

@@ -6,6 +6,7 @@
 //! body.rs      bounded JSON into a model                         query.rs and page.rs likewise for the query
 //! problem.rs   an error's status and body                        code.rs lists every code
 //! sse.rs       event streams                                     serve.rs connections and their end
+//! cors.rs      which web pages may call                          leftover.rs what a refused request still sends
 //! ```
 //!
 //! Invariant: knows no resource and no business rule. Status numbers stand in `problem.rs` and `reply.rs` alone.
@@ -15,8 +16,10 @@
 pub mod auth;
 pub mod body;
 pub mod code;
+pub mod cors;
 pub mod etag;
 pub mod fields;
+mod leftover;
 pub mod limit;
 pub mod metrics;
 pub mod page;
@@ -33,6 +36,7 @@ pub mod token;
 pub use auth::Gate;
 pub use body::{Body, Model};
 pub use code::Code;
+pub use cors::Cors;
 pub use fields::{Change, Fields};
 pub use metrics::Metrics;
 pub use page::{Page, Paging};

@@ -28,9 +28,9 @@ pub struct Paging {
 }
 
 impl Paging {
-    /// Reads `limit` and `cursor`.
+    /// Reads `limit` and `cursor`. A limit beyond the largest page asks for the largest page.
     pub fn of(params: &Params) -> Result<Self> {
-        let limit = params.integer("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_MAX);
+        let limit = params.at_most("limit", LIMIT_MAX)?.unwrap_or(LIMIT_MAX);
         let before = match params.text("cursor") {
             Some(text) => {
                 Some(decode(text).ok_or_else(|| wrong("cursor", "expected a cursor from a Link header"))?)

@@ -61,6 +61,18 @@ impl Params {
         }
     }
 
+    /// A whole number from 1 on; what is more than `most` is `most`.
+    pub fn at_most(&self, name: &str, most: u32) -> Result<Option<u32>> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let number = text.bytes().all(|byte| byte.is_ascii_digit()) && text.bytes().any(|byte| byte != b'0');
+        // A number that does not fit is larger than any limit.
+        if number {
+            Ok(Some(text.parse().unwrap_or(most).min(most)))
+        } else {
+            Err(wrong(name, "expected a whole number from 1 on"))
+        }
+    }
+
     /// One of these words.
     pub fn word(&self, name: &str, words: &[&str]) -> Result<Option<&str>> {
         match self.text(name) {
@@ -125,6 +137,18 @@ mod tests {
         assert!(read.parsed::<lantern_types::RunId>("sessionId", "an id").is_err());
         assert!(read.word("q", &["a", "b"]).is_err());
         assert!(params("/v1/runs?agent=%00").is_err());
+        for (limit, want) in [
+            ("1", Some(1)),
+            ("050", Some(50)),
+            ("51", Some(50)),
+            ("99999999999999999999", Some(50)),
+            ("0", None),
+            ("-1", None),
+            ("x", None),
+        ] {
+            let read = params(&format!("/v1/runs?limit={limit}")).unwrap().at_most("limit", 50);
+            assert_eq!(read.ok().flatten(), want, "{limit}");
+        }
         assert!(params("/v1/runs?limit=99999999999999999999").unwrap().integer("limit", 1..=5).is_err());
     }
 

@@ -1,4 +1,5 @@
-//! What happens around every request: its id, its span, its measurements, and the rendering of errors.
+//! What happens around every request: its id, its span, its measurements, what web pages may do with its answer, and
+//! the rendering of errors.
 //!
 //! Invariant: every answer has an `X-Request-Id`, every error body is made here, and a handler that panics is an
 //! error like any other. Decides nothing about what a request may do.
@@ -21,6 +22,8 @@ use lantern_types::{Limits, RequestId};
 use tracing::Instrument;
 
 use crate::code::Code;
+use crate::cors::{self, Cors};
+use crate::leftover::Leftover;
 use crate::metrics;
 use crate::problem::Error;
 
@@ -52,6 +55,8 @@ pub struct Around {
     pub ids: Arc<dyn IdGen>,
     /// For durations.
     pub clock: Arc<dyn Clock>,
+    /// Which web pages may call.
+    pub cors: Cors,
 }
 
 /// Puts the layer around a router whose routes are all there, with answers for what it has no route for.
@@ -99,8 +104,12 @@ impl Ignored {
     }
 }
 
-async fn around_each(State(around): State<Around>, mut request: Request, next: Next) -> Response {
+async fn around_each(State(around): State<Around>, request: Request, next: Next) -> Response {
     let started = around.clock.now();
+    let origin = around.cors.allowed(request.headers());
+    // Whoever wants to be told to go on has sent nothing yet, and will not once it is refused.
+    let waits = request.headers().contains_key(header::EXPECT);
+    let (mut request, leftover) = kept(request);
     let id = request_id(request.headers(), &*around.ids);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -110,7 +119,9 @@ async fn around_each(State(around): State<Around>, mut request: Request, next: N
     request.extensions_mut().insert(ignored.clone());
 
     let span = tracing::info_span!("http.request", request_id = %id, method = %method, path);
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span).await;
+    let answer =
+        async { if method == Method::OPTIONS { cors::preflight() } else { next.run(request).await } };
+    let answered = AssertUnwindSafe(answer).catch_unwind().instrument(span).await;
     let mut response = match answered {
         Ok(response) => response,
         Err(panic) => Error::internal(Panicked(words(&*panic))).into_response(),
@@ -123,7 +134,13 @@ async fn around_each(State(around): State<Around>, mut request: Request, next: N
             response.headers_mut().insert(header::ALLOW, allow);
         }
     }
+    let refused = !response.status().is_success();
+    let whole = waits || !refused || leftover.discard(&*around.clock).await;
     let headers = response.headers_mut();
+    if !whole {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    cors::mark(headers, origin);
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(REQUEST_ID, value);
     }
@@ -135,6 +152,13 @@ async fn around_each(State(around): State<Around>, mut request: Request, next: N
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     metrics::answered(route, &method, response.status(), around.clock.now().since(started));
     response
+}
+
+/// The request with a body that can be taken back.
+fn kept(request: Request) -> (Request, Leftover) {
+    let (parts, body) = request.into_parts();
+    let (body, leftover) = Leftover::split(body);
+    (Request::from_parts(parts, body), leftover)
 }
 
 /// The caller's own id when it is a UUID, so that a request can be followed across systems; else a new one.
@@ -169,7 +193,7 @@ mod tests {
 
     async fn ask(router: Router, request: Request) -> (http::response::Parts, Value) {
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
-        let around = Around { ids: Arc::new(RealIds::new(clock.clone())), clock };
+        let around = Around { ids: Arc::new(RealIds::new(clock.clone())), clock, cors: Cors::default() };
         let router = wrap(router, around, &Limits::default());
         let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
         let bytes = to_bytes(body, 1 << 20).await.unwrap();

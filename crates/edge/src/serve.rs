@@ -164,8 +164,16 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Unstalled<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::routing::get;
+    use std::sync::Arc;
+
+    use axum::routing::{get, post};
+    use lantern_net::{RealClock, RealIds};
+    use lantern_types::Limits;
+    use lantern_types::edge::Clock;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use crate::Cors;
+    use crate::request::{self, Around};
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_cut() {
@@ -176,6 +184,30 @@ mod tests {
         let mut taken = [0; 8];
         theirs.read_exact(&mut taken).await.unwrap();
         ours.write_all(b"9").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_all_before_it_reads_sees_its_refusal() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+        let around = Around { ids: Arc::new(RealIds::new(clock.clone())), clock, cors: Cors::default() };
+        let read = post(|crate::Body(()): crate::Body<()>| async { "read" });
+        let router = request::wrap(Router::new().route("/read", read), around, &Limits::default());
+        let stop = Shutdown::new();
+        let client = async {
+            for (path, status) in [("/read", "413"), ("/nothing", "404")] {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 24 << 20);
+                stream.write_all(head.as_bytes()).await.unwrap();
+                stream.write_all(&vec![b' '; 24 << 20]).await.unwrap();
+                let mut answer = [0; 12];
+                stream.read_exact(&mut answer).await.unwrap();
+                assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"));
+            }
+            stop.request();
+        };
+        tokio::join!(serve(listener, router, stop.clone()), client);
     }
 
     #[tokio::test]

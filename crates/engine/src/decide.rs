@@ -9,6 +9,7 @@ mod perform;
 
 use std::sync::Arc;
 
+use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::{Acted, At, Denial, EffectClass, Limits, MicroUsd, ToolDef, tool};
 use serde_json::Value;
 
@@ -58,6 +59,10 @@ pub fn start(run: Run, start: Start, context: &Context<'_>) -> Result<Decision, 
         let message = format!("the input has {bytes} bytes; the limit is {}", limits.input_bytes_max);
         return Err(Refused { code: "input_too_large", message });
     }
+    if !within_depth(&start.input, JSON_DEPTH_MAX) {
+        let message = format!("the input nests deeper than {JSON_DEPTH_MAX} levels");
+        return Err(Refused { code: "input_too_deep", message });
+    }
     if start.depth > limits.child_depth_max {
         let message = format!("runs start runs at most {} deep", limits.child_depth_max);
         return Err(Refused { code: "too_deep", message });
@@ -71,6 +76,7 @@ pub fn start(run: Run, start: Start, context: &Context<'_>) -> Result<Decision, 
         program,
         parent: start.parent,
         depth: start.depth,
+        continues: start.continues,
         cap: start.cap,
         deadline: Run::deadline_of(&run.manifest, context.at),
         policy: start.policy,
@@ -202,6 +208,14 @@ impl<'a> Draft<'a> {
                 format!("the run asked for more than {} steps", self.context.limits.steps_per_run_max);
             return self.fail_run("steps_limit", message, None);
         }
+        if let Some(value) = new.work.value().filter(|value| !within_depth(value, JSON_DEPTH_MAX)) {
+            let message = format!(
+                "{}: nests deeper than {JSON_DEPTH_MAX} levels ({} bytes)",
+                new.id,
+                value.to_string().len()
+            );
+            return self.fail_run("step_data_invalid", message, Some(new.id));
+        }
         let (effect, approval) = self.class_of(&new);
         let longest = self.context.at + self.context.limits.wait_max;
         let due = new.until.or(new.wait.map(|wait| self.context.at + wait)).map(|due| due.min(longest));
@@ -292,6 +306,11 @@ impl<'a> Draft<'a> {
             (StepState::Waiting { .. }, StepKind::Signal) => {
                 self.fail_step(id, "signal_timeout", "no such signal came in time".to_owned(), Acted::No);
             }
+            (StepState::Waiting { .. }, StepKind::Child | StepKind::Map | StepKind::Race) => {
+                self.drop_inside(id);
+                let acted = self.run.step(id).map_or(Acted::No, step::may_have_acted);
+                self.fail_step(id, "timeout", "not done within its timeout".to_owned(), acted);
+            }
             (StepState::Waiting { .. }, StepKind::Approval) | (StepState::AwaitingApproval { .. }, _) => {
                 self.emit(Fact::ApprovalDenied { step: id.clone(), by: String::new() }, None);
                 self.fail_step(id, "approval_expired", "nobody decided in time".to_owned(), Acted::No);
@@ -317,6 +336,15 @@ impl<'a> Draft<'a> {
             cost: step::charge(step, acted),
         };
         self.emit(fact, Some(Content::Error(message)));
+    }
+
+    /// Abandons everything open below a step, innermost first.
+    fn drop_inside(&mut self, id: &StepId) {
+        let inside = self.run.step(id).map(|step| step.children.ids.clone()).unwrap_or_default();
+        for child in inside {
+            self.drop_inside(&child);
+            self.abandon(&child, "sibling_failed");
+        }
     }
 
     fn abandon(&mut self, id: &StepId, code: &str) {
@@ -350,6 +378,18 @@ impl<'a> Draft<'a> {
     }
 
     fn continue_as_new(&mut self, input: &Value) {
+        let count = self.run.continues.map_or(0, |before| before.count);
+        if self.run.steps().is_empty() {
+            let message = "a run that does nothing may not go on as a new one".to_owned();
+            return self.fail_run("continue_empty", message, None);
+        }
+        if count >= self.context.limits.continuations_max {
+            let message = format!("the run went on as a new one {count} times");
+            return self.fail_run("continuations_limit", message, None);
+        }
+        if !within_depth(input, JSON_DEPTH_MAX) {
+            return self.fail_run("input_too_deep", "the new run's input nests too deeply".to_owned(), None);
+        }
         let next = crate::effect::child_run(self.run.id, &StepId::new("continue"), 1);
         self.emit(Fact::ContinuedAsNew { run: next }, Some(Content::Input(Arc::new(input.clone()))));
         let output = Arc::new(serde_json::json!({ "continuedAs": next.to_string() }));

@@ -6,7 +6,7 @@
 use lantern_types::{Digest, MicroUsd, RunId};
 use serde_json::Value;
 
-use crate::event::{Content, Event, Fact, Outcome, StepId};
+use crate::event::{Content, Continues, Event, Fact, Outcome, Parent, StepId};
 use crate::input::Arrival;
 use crate::run::{Run, Work};
 
@@ -19,6 +19,10 @@ pub enum Effect {
     StartRun {
         /// The id it must have.
         run: RunId,
+        /// Whom it answers to: this run's step, or whoever this run's continuation inherits.
+        parent: Parent,
+        /// What a continuation goes on from.
+        continues: Option<Continues>,
         /// The child step; `None` for a continuation.
         step: Option<StepId>,
         /// The agent; `None` for this run's own version.
@@ -59,6 +63,8 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
             match run.step(step).and_then(|s| s.work.as_ref()) {
                 Some(Work::Child { agent, input }) => vec![Effect::StartRun {
                     run: child_run(run.id, step, *generation),
+                    parent: Parent { run: run.id, step: Some(step.clone()) },
+                    continues: None,
                     step: Some(step.clone()),
                     agent: Some(agent.clone()),
                     input: input.clone(),
@@ -68,26 +74,48 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
             }
         }
         Fact::StepReissued { step, .. } => vec![Effect::Perform(step.clone())],
-        Fact::StepAbandoned { step, .. } => match run.step(step) {
-            Some(step) if matches!(step.work, Some(Work::Child { .. })) && step.attempt > 0 => {
-                vec![Effect::CancelRun(child_run(run.id, &step.id, step.generation))]
-            }
-            _ => Vec::new(),
-        },
+        Fact::StepAbandoned { step, .. } => stop_child(run, step),
+        Fact::StepFailed { step, code, .. } if code == "timeout" => stop_child(run, step),
         Fact::ContinuedAsNew { run: next } => {
             let left = run.cap.minus(run.spent).unwrap_or_default().max(MicroUsd::ZERO);
             let input = match &event.content {
                 Some(Content::Input(input)) => Value::clone(input),
                 _ => Value::Null,
             };
-            vec![Effect::StartRun { run: *next, step: None, agent: None, input, cap: left }]
+            let before = run.continues.map_or((0, MicroUsd::ZERO), |before| (before.count, before.spent));
+            let spent = before.1.plus(run.spent).unwrap_or(before.1);
+            let continues = Some(Continues { run: run.id, count: before.0 + 1, spent });
+            let inherited = run.parent.clone().filter(|parent| parent.step.is_some());
+            let parent = inherited.unwrap_or(Parent { run: run.id, step: None });
+            vec![Effect::StartRun {
+                run: *next,
+                parent,
+                continues,
+                step: None,
+                agent: None,
+                input,
+                cap: left,
+            }]
         }
         Fact::Finished { outcome, .. } => tell_parent(run, *outcome),
         _ => Vec::new(),
     }
 }
 
+fn stop_child(run: &Run, step: &StepId) -> Vec<Effect> {
+    match run.step(step) {
+        Some(step) if matches!(step.work, Some(Work::Child { .. })) && step.attempt > 0 => {
+            vec![Effect::CancelRun(child_run(run.id, &step.id, step.generation))]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A run that went on as a new one leaves the answer to it.
 fn tell_parent(run: &Run, outcome: Outcome) -> Vec<Effect> {
+    if run.continued {
+        return Vec::new();
+    }
     let Some((parent, step)) = run.parent.as_ref().and_then(|p| p.step.clone().map(|step| (p.run, step)))
     else {
         return Vec::new();
@@ -97,7 +125,9 @@ fn tell_parent(run: &Run, outcome: Outcome) -> Vec<Effect> {
         (None, Some((code, message, _))) => serde_json::json!({ "code": code, "message": message }),
         (None, None) => Value::Null,
     };
-    let arrival = Arrival::ChildFinished { step, outcome, spent: run.spent, output };
+    let before = run.continues.map_or(MicroUsd::ZERO, |before| before.spent);
+    let spent = run.spent.plus(before).unwrap_or(run.spent);
+    let arrival = Arrival::ChildFinished { step, outcome, spent, output };
     vec![Effect::TellParent { run: parent, arrival: Box::new(arrival) }]
 }
 

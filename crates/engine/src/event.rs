@@ -103,6 +103,17 @@ pub struct Parent {
     pub step: Option<StepId>,
 }
 
+/// What a run goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Continues {
+    /// The run before it.
+    pub run: RunId,
+    /// How many runs there were before it.
+    pub count: u32,
+    /// What they spent.
+    pub spent: MicroUsd,
+}
+
 /// What happened: the envelope. No user content in any field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all_fields = "camelCase")]
@@ -123,6 +134,9 @@ pub enum Fact {
         /// How many runs stand above it.
         #[serde(default)]
         depth: u32,
+        /// What it goes on from, when it continues a run as new.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        continues: Option<Continues>,
         /// The most it may spend.
         cap: MicroUsd,
         /// When it must be over.
@@ -203,6 +217,9 @@ pub enum Fact {
         /// Completion tokens it used.
         #[serde(default)]
         tokens_out: u64,
+        /// What the provider claims it costs, when that is more than was reserved: the run is charged what was reserved.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        claimed: Option<MicroUsd>,
         /// Names its output.
         output: Digest,
         /// The provider that answered, for a model call.

@@ -7,7 +7,7 @@ use lantern_types::{AgentId, Denial, Digest, Failure, Grant, MicroUsd, VersionId
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{Outcome, Parent, StepId};
+use crate::event::{Continues, Outcome, Parent, StepId};
 
 /// How a run begins.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Start {
     pub parent: Option<Parent>,
     /// How many runs stand above it.
     pub depth: u32,
+    /// What it goes on from, when it continues a run as new.
+    pub continues: Option<Continues>,
     /// The most it may spend.
     pub cap: MicroUsd,
     /// The policy and catalogue in force.

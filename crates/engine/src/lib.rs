@@ -24,7 +24,7 @@ pub mod wire;
 
 pub use decide::{Context, Decision, Refused, decide, offered_tools, start};
 pub use effect::{Effect, child_run, effects};
-pub use event::{Content, Event, FORMAT, Fact, Outcome, Parent, StepId, StepKind};
+pub use event::{Content, Continues, Event, FORMAT, Fact, Outcome, Parent, StepId, StepKind};
 pub use input::{Arrival, Done, Input, Start};
 pub use manifest::{Manifest, ProgramKind};
 pub use program::{LlmAsk, llm_ask, timeout};

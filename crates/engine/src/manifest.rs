@@ -37,6 +37,12 @@ pub struct Manifest {
     pub model: String,
     /// The agent's instructions.
     pub system_prompt: Option<String>,
+    /// How the agent should write; added to its instructions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub style_prompt: Option<String>,
+    /// What else a version says of its agent (description, labels, picture): shown, and never run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Value>,
     /// The tools it may use; `None` when the manifest does not say.
     pub tools: Option<Vec<ToolRef>>,
     /// Model turns of one run.
@@ -101,6 +107,8 @@ impl Default for Manifest {
             program: None,
             model: "auto".to_owned(),
             system_prompt: None,
+            style_prompt: None,
+            about: None,
             tools: None,
             max_turns: 12,
             max_tokens: None,

@@ -13,7 +13,7 @@ use lantern_types::{At, Dur, EffectClass, Grant, MicroUsd, RunId, ToolName, Vers
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{Event, Outcome, Parent, StepId, StepKind};
+use crate::event::{Continues, Event, Outcome, Parent, StepId, StepKind};
 use crate::manifest::{Manifest, ProgramKind, StepDef};
 use crate::retry::Retry;
 
@@ -130,6 +130,17 @@ pub enum Work {
     Race,
 }
 
+impl Work {
+    /// The JSON that its author or a model brought in, if any.
+    pub(crate) fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Tool { arguments, .. } => Some(arguments),
+            Self::Child { input, .. } => Some(input),
+            _ => None,
+        }
+    }
+}
+
 /// Where a step stands.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepState {
@@ -206,6 +217,8 @@ pub struct Step {
     pub grant: Option<Grant>,
     /// When it was asked for.
     pub requested_at: At,
+    /// When a wait of it ends by itself.
+    pub due_at: Option<At>,
     /// The steps that belong to it: requested, still open, and the first that failed.
     pub children: Children,
 }
@@ -285,6 +298,10 @@ pub struct Run {
     pub parent: Option<Parent>,
     /// How many runs stand above it.
     pub depth: u32,
+    /// What it goes on from, when it continues a run as new.
+    pub continues: Option<Continues>,
+    /// Whether it went on as a new run, which then answers for it.
+    pub continued: bool,
     /// The sequence number of the last event.
     pub seq: u64,
     /// The most it may spend.
@@ -330,6 +347,8 @@ impl Run {
             input: Arc::new(Value::Null),
             parent: None,
             depth: 0,
+            continues: None,
+            continued: false,
             seq: 0,
             cap: MicroUsd::ZERO,
             spent: MicroUsd::ZERO,
@@ -438,7 +457,7 @@ impl Run {
         let grant = step.grant.take();
         let parent = step.parent.clone();
         self.release(grant.as_ref());
-        self.spent = self.spent.plus(cost).unwrap_or(self.spent);
+        self.spent = self.spent.plus(cost).unwrap_or(MicroUsd::from_micros(i64::MAX));
         self.open.retain(|open| *open != n);
         if let Some(parent) = parent.and_then(|id| self.step_mut(&id)) {
             parent.children.open = parent.children.open.saturating_sub(1);

@@ -18,15 +18,35 @@ pub(crate) fn reply_output(reply: &LlmReply, tokens_in: u64, tokens_out: u64, co
     })
 }
 
-/// What a settled model call costs: its usage at the granted price, or the whole hold when the provider did not say.
-pub(crate) fn reply_cost(grant: Option<&Grant>, reply: &LlmReply) -> (MicroUsd, u64, u64) {
-    let Some(grant) = grant else { return (MicroUsd::ZERO, 0, 0) };
+/// What a settled model call costs and used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bill {
+    pub(crate) cost: MicroUsd,
+    pub(crate) tokens_in: u64,
+    pub(crate) tokens_out: u64,
+    /// What the provider claims, when that is more than was reserved.
+    pub(crate) claimed: Option<MicroUsd>,
+}
+
+/// No call uses more tokens than this; a larger count is a provider's mistake.
+const TOKENS_MAX: u64 = 1_000_000_000;
+
+/// The usage at the granted price; the whole hold when the provider did not say, and never more than the hold, which
+/// covers the dearest reply there could be.
+pub(crate) fn bill(grant: Option<&Grant>, reply: &LlmReply) -> Bill {
+    let Some(grant) = grant else { return Bill::default() };
     let Some(usage) = reply.usage else {
-        return (grant.hold, 0, 0);
+        return Bill { cost: grant.hold, ..Bill::default() };
     };
     let price = grant.route.as_ref().map(|route| route.price).unwrap_or_default();
-    let cost = money::cost(price, Tokens(usage.tokens_in), Tokens(usage.tokens_out)).unwrap_or(grant.hold);
-    (cost, usage.tokens_in, usage.tokens_out)
+    let claim = money::cost(price, Tokens(usage.tokens_in), Tokens(usage.tokens_out));
+    let claim = claim.unwrap_or(MicroUsd::from_micros(i64::MAX));
+    Bill {
+        cost: claim.min(grant.hold),
+        tokens_in: usage.tokens_in.min(TOKENS_MAX),
+        tokens_out: usage.tokens_out.min(TOKENS_MAX),
+        claimed: (claim > grant.hold).then_some(claim),
+    }
 }
 
 /// What a step is charged that ended without settling: its hold, if something that costs money may have happened.

@@ -24,6 +24,45 @@ pub fn render(value: &Value, scope: &dyn Lookup) -> Value {
     }
 }
 
+/// About how many bytes of JSON rendering `value` gives, found without making them: a few references to a large value
+/// can name more text than there is memory.
+pub fn rendered_bytes(value: &Value, scope: &dyn Lookup) -> u64 {
+    match value {
+        Value::String(text) => text_bytes(text, scope),
+        Value::Array(items) => {
+            items.iter().fold(2, |sum: u64, item| sum.saturating_add(rendered_bytes(item, scope) + 1))
+        }
+        Value::Object(fields) => fields.iter().fold(2, |sum: u64, (key, value)| {
+            sum.saturating_add(rendered_bytes(value, scope)).saturating_add(key.len() as u64 + 4)
+        }),
+        other => bytes(other),
+    }
+}
+
+fn text_bytes(text: &str, scope: &dyn Lookup) -> u64 {
+    let mut sum = text.len() as u64 + 2;
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once("{{") {
+        let Some((path, tail)) = after.split_once("}}") else { break };
+        sum = sum.saturating_add(find(path.trim(), scope).map_or(0, bytes));
+        rest = tail;
+    }
+    sum
+}
+
+/// About the bytes of a value's JSON.
+fn bytes(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => text.len() as u64 + 2,
+        Value::Array(items) => items.iter().map(|item| bytes(item) + 1).sum::<u64>() + 2,
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| key.len() as u64 + 4 + bytes(value)).sum::<u64>() + 2
+        }
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 12,
+    }
+}
+
 /// Whether any string inside `value` holds a reference.
 pub fn has_references(value: &Value) -> bool {
     match value {

@@ -138,7 +138,8 @@ fn label(event: &Event, name: Option<&str>) -> Value {
 }
 
 fn settled(event: &Event) -> Value {
-    let Fact::StepSettled { kind, name, cost, tokens_in, tokens_out, provider, model, .. } = &event.fact
+    let Fact::StepSettled { kind, name, cost, tokens_in, tokens_out, claimed, provider, model, .. } =
+        &event.fact
     else {
         return Value::Null;
     };
@@ -147,7 +148,7 @@ fn settled(event: &Event) -> Value {
         Some(Content::Reply { reply, violations }) => json!({
             "name": name, "type": kind, "result": cut_text(&reply.content), "toolCalls": reply.tool_calls,
             "tokens_in": tokens_in, "tokens_out": tokens_out, "cost_usd": cost.to_wire(),
-            "provider": provider, "model": model, "finish": reply.finish, "violations": violations,
+            "claimed_usd": claimed.map(MicroUsd::to_wire), "provider": provider, "model": model, "finish": reply.finish, "violations": violations,
         }),
         Some(Content::Output(output)) => json!({
             "name": name, "type": kind, "output": cut(output), "cost_usd": nonzero(*cost),

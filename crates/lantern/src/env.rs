@@ -32,6 +32,8 @@ pub(crate) const SPAWN_RATE_PER_MIN: &str = "LANTERN_SPAWN_RATE_PER_MIN";
 pub(crate) const SPAWN_BURST: &str = "LANTERN_SPAWN_BURST";
 /// Seconds that a stop waits for what is under way: 30.
 pub(crate) const DRAIN_TIMEOUT: &str = "LANTERN_DRAIN_TIMEOUT";
+/// Origins of web pages that may call the API, separated by commas: `http://localhost:3001`.
+pub(crate) const CORS_ORIGINS: &str = "LANTERN_CORS_ORIGINS";
 /// PostgreSQL as the role that serves tenants; together with the system URL it replaces the embedded database.
 pub(crate) const DATABASE_APP_URL: &str = "LANTERN_DATABASE_APP_URL";
 /// PostgreSQL as the role that claims runs and finds accounts.

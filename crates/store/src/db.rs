@@ -17,6 +17,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
+use lantern_net::Shutdown;
 use lantern_policy::Scope;
 use lantern_types::edge::{BoxFuture, Clock, Tasks};
 use lantern_types::{At, Secret, TenantId};
@@ -131,9 +132,9 @@ impl Db {
 
     /// Carries hints to and from the other processes of a PostgreSQL cluster until shutdown; on SQLite there is no
     /// other process and this does nothing. Losing hints costs a polling interval and nothing else.
-    pub fn follow(&self, tasks: &dyn Tasks, clock: Arc<dyn Clock>) {
+    pub fn follow(&self, tasks: &dyn Tasks, clock: Arc<dyn Clock>, stopping: &Shutdown) {
         if let Engine::Postgres(pools) = &*self.engine {
-            listen::start(pools, &self.hub, tasks, clock);
+            listen::start(pools, &self.hub, tasks, clock, stopping);
         }
     }
 

@@ -181,7 +181,8 @@ const FIRST: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM jo
 const LAST: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq DESC LIMIT 1";
 const FINISHED: &str =
-    "SELECT 1 AS finished FROM runs WHERE tenant_id = $1 AND id = $2 AND finished_at IS NOT NULL";
+    "SELECT 1 AS finished FROM runs WHERE tenant_id = $1 AND id = $2 AND finished_at IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.tenant_id = $1 AND o.run_id = $2)";
 const BODIES: &str = "SELECT body FROM journal WHERE tenant_id = $1 AND run_id = $2 AND body IS NOT NULL";
 const DELETE_JOURNAL: &str = "DELETE FROM journal WHERE tenant_id = $1 AND run_id = $2";
 const DELETE_INBOX: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2";

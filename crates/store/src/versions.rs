@@ -22,14 +22,16 @@ pub struct Version {
     pub digest: Digest,
     /// The manifest's canonical text.
     pub manifest: String,
+    /// Whether its agent is archived: what runs goes on, and nothing new begins.
+    pub archived: bool,
 }
 
 const CURRENT: &str = "SELECT a.id AS agent_id, a.name AS agent_name, v.id AS id, v.digest AS digest,
-    v.manifest AS manifest FROM agents a
+    v.manifest AS manifest, a.archived_at AS archived_at FROM agents a
     JOIN agent_versions v ON v.tenant_id = a.tenant_id AND v.id = a.current_version_id
     WHERE a.tenant_id = $1 AND a.name = $2 AND a.archived_at IS NULL";
 const BY_ID: &str = "SELECT v.agent_id AS agent_id, a.name AS agent_name, v.id AS id, v.digest AS digest,
-    v.manifest AS manifest FROM agent_versions v
+    v.manifest AS manifest, a.archived_at AS archived_at FROM agent_versions v
     JOIN agents a ON a.tenant_id = v.tenant_id AND a.id = v.agent_id
     WHERE v.tenant_id = $1 AND v.id = $2";
 
@@ -56,5 +58,6 @@ fn read(row: Row) -> Result<Version> {
         id: row.id("id")?,
         digest: row.digest("digest")?,
         manifest: row.text("manifest")?,
+        archived: row.opt_at("archived_at")?.is_some(),
     })
 }

@@ -4,6 +4,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Dur, MicroUsd};
 
+/// How deep JSON may nest wherever it enters. The reader's own limit is 128, and envelopes add a few levels: what is
+/// stored must always be readable again.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// Whether `value` nests at most `levels` deep.
+pub fn within_depth(value: &serde_json::Value, levels: usize) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| within_depth(item, levels - 1)),
+        Value::Object(fields) => levels > 0 && fields.values().all(|field| within_depth(field, levels - 1)),
+        _ => true,
+    }
+}
+
 /// The limits in force. Serialises with its units in the names; its [`digest`](Limits::digest) is journaled with
 /// every admission, so that a decision can be re-derived later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +63,10 @@ pub struct Limits {
     pub wait_max: Dur,
     /// What one run may cost when neither the agent nor the request says.
     pub run_cost_default: MicroUsd,
+    /// What one run may cost, whatever anybody asks.
+    pub run_cost_max: MicroUsd,
+    /// Times a run may go on as a new one.
+    pub continuations_max: u32,
     /// Event-stream subscribers of one process.
     pub subscribers_max: u32,
     /// Runs one process drives at once.
@@ -78,6 +96,8 @@ impl Default for Limits {
             step_timeout_max: Dur::from_secs(3_600),
             wait_max: Dur::from_secs(366 * 86_400),
             run_cost_default: MicroUsd::from_micros(5_000_000),
+            run_cost_max: MicroUsd::from_micros(100_000_000),
+            continuations_max: 1_000,
             subscribers_max: 10_000,
             runs_in_memory_max: 4_096,
         }

@@ -1,6 +1,8 @@
 //! Gathers the facts that an admission is decided on, and asks `policy`.
 
-use lantern_engine::{Input, LlmAsk, ProgramKind, Run, Step, StepKind, Work, llm_ask, offered_tools};
+use lantern_engine::{
+    Input, LlmAsk, ProgramKind, Run, Step, StepKind, StepState, Work, llm_ask, offered_tools,
+};
 use lantern_policy::admit::Purse;
 use lantern_policy::{LlmRequest, Scope, ToolRequest, admit_llm, admit_plain, admit_tool, route};
 use lantern_types::{Denial, Failure, Grant, MicroUsd, ToolDef, ToolName};
@@ -14,7 +16,7 @@ pub(crate) async fn admit(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> 
             Some(ask) => llm(deps, scope, run, &ask).await?,
             None => Err(unreadable()),
         },
-        Some(Work::Tool { name, .. }) => tool(deps, run, name),
+        Some(Work::Tool { name, .. }) => tool(deps, run, step, name),
         Some(Work::Child { .. }) => Ok(child(deps, run)),
         Some(_) => Ok(admit_plain(purse(run), &deps.limits, deps.catalogue.digest())),
         None => Err(unreadable()),
@@ -43,13 +45,13 @@ async fn llm(deps: &Deps, scope: Scope, run: &Run, ask: &LlmAsk) -> Result<Resul
     }))
 }
 
-fn tool(deps: &Deps, run: &Run, name: &ToolName) -> Result<Grant, Denial> {
+fn tool(deps: &Deps, run: &Run, asking: &Step, name: &ToolName) -> Result<Grant, Denial> {
     let listed = run.manifest.tool(name);
     let steps_of_its_own = run.program == ProgramKind::Steps && run.manifest.tools.is_none();
     let calls = run
         .steps()
         .iter()
-        .filter(|step| step.kind == StepKind::Tool && step.attempt > 0)
+        .filter(|step| step.id != asking.id && step.kind == StepKind::Tool && step.attempt > 0)
         .filter(|step| matches!(&step.work, Some(Work::Tool { name: called, .. }) if called == name))
         .count();
     let request = ToolRequest {
@@ -65,7 +67,11 @@ fn tool(deps: &Deps, run: &Run, name: &ToolName) -> Result<Grant, Denial> {
 fn child(deps: &Deps, run: &Run) -> Grant {
     let purse = purse(run);
     let left = purse.cap.minus(purse.spent).and_then(|left| left.minus(purse.held)).unwrap_or_default();
-    let hold = left.min(deps.limits.run_cost_default).max(MicroUsd::ZERO);
+    // Children that are asked for at once share what is left; the first must not take it all.
+    let asking =
+        run.open_steps().filter(|step| step.kind == StepKind::Child && step.state == StepState::Requested);
+    let share = left.micros() / i64::try_from(asking.count()).unwrap_or(i64::MAX).max(1);
+    let hold = MicroUsd::from_micros(share).min(deps.limits.run_cost_default).max(MicroUsd::ZERO);
     Grant { hold, ..admit_plain(purse, &deps.limits, deps.catalogue.digest()) }
 }
 

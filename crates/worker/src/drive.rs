@@ -124,6 +124,7 @@ async fn take_up(deps: &Arc<Deps>, claimed: Claimed, ear: &Notify, stopping: &Sh
         chain: loaded.chain,
         run: Some(loaded.run),
         outside: Outside::default(),
+        stopping,
     };
     match driver.work(first, ear, stopping).await {
         Ok(()) => Ended::Done,
@@ -191,6 +192,7 @@ struct Driver<'a> {
     /// Always there between two decisions.
     run: Option<Run>,
     outside: Outside,
+    stopping: &'a Shutdown,
 }
 
 impl Driver<'_> {
@@ -224,10 +226,13 @@ impl Driver<'_> {
         while admit {
             let run = held(&self.run)?;
             let Some(step) = run.awaiting_admission() else { break };
-            let verdict = admission::admit(self.deps, self.scope, run, step).await;
-            let verdict =
-                verdict.map_err(|failure| Ended::Store(Error::Unavailable(failure.message.into())))?;
-            self.decide(verdict, &mut events)?;
+            match admission::admit(self.deps, self.scope, run, step).await {
+                Ok(verdict) => self.decide(verdict, &mut events)?,
+                Err(failure) => {
+                    let error = Error::Unavailable(failure.message.into());
+                    wait_for_the_store(self.deps, self.stopping, error).await?;
+                }
+            }
         }
         if events.is_empty() {
             return self.discard(drained).await;
@@ -248,15 +253,56 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// Makes the events durable. A store that cannot answer now is asked again, with the same append, for as long as the
+    /// run is held: what came back from outside is not thrown away, and so not asked (and paid) for twice.
     async fn append(&mut self, events: &[Event], drained: Vec<InboxId>) -> Result<(), Ended> {
+        let append = loop {
+            match self.prepare(events, &drained).await {
+                Ok(append) => break append,
+                Err(Ended::Store(error)) => wait_for_the_store(self.deps, self.stopping, error).await?,
+                Err(ended) => return Err(ended),
+            }
+        };
+        let (chain, sends) = (append.chain, !append.outbox.is_empty());
+        let mut asked = false;
+        loop {
+            match journal::append(&self.deps.db, self.scope, append.clone()).await {
+                Ok(_) => break,
+                // The answer to an earlier try was lost, and it was yes.
+                Err(Error::Conflict) if asked && self.stands(chain).await? => break,
+                Err(error) if error.is_transient() => {
+                    wait_for_the_store(self.deps, self.stopping, error).await?
+                }
+                Err(error) => return Err(error.into()),
+            }
+            asked = true;
+        }
+        self.chain = chain;
+        if sends {
+            self.deps.db.hub().wake();
+        }
+        Ok(())
+    }
+
+    /// Whether the journal's head is this one.
+    async fn stands(&mut self, chain: ChainHead) -> Result<bool, Ended> {
+        let id = held(&self.run)?.id;
+        loop {
+            match journal::head(&self.deps.db, self.scope, id).await {
+                Ok(head) => return Ok(head.is_some_and(|head| head.chain == chain)),
+                Err(error) => wait_for_the_store(self.deps, self.stopping, error).await?,
+            }
+        }
+    }
+
+    async fn prepare(&mut self, events: &[Event], drained: &[InboxId]) -> Result<Append, Ended> {
         let (deps, run) = (self.deps, held(&self.run)?);
         let n = i64::try_from(events.len()).unwrap_or(i64::MAX);
         let version = i64::try_from(run.seq).unwrap_or(i64::MAX) - n;
         let encoded = event::encode(events).map_err(|error| Ended::Parked(error.to_string()))?;
         let record =
             Record::seal(&deps.vault, self.scope, (run.id, version + 1), self.chain, encoded).await?;
-        let chain = record.chain;
-        let append = Append {
+        Ok(Append {
             run: run.id,
             epoch: self.epoch,
             expected_version: version,
@@ -264,19 +310,12 @@ impl Driver<'_> {
             at: deps.clock.now(),
             bytes: record.bytes,
             body: record.body,
-            chain,
+            chain: record.chain,
             projection: projection(run),
-            drained,
+            drained: drained.to_vec(),
             outbox: outbox::rows(deps, self.scope, run, events).await?,
             release: None,
-        };
-        let sends = !append.outbox.is_empty();
-        journal::append(&deps.db, self.scope, append).await?;
-        self.chain = chain;
-        if sends {
-            deps.db.hub().wake();
-        }
-        Ok(())
+        })
     }
 
     /// Starts what the durable events ask for, and stops what they no longer want.
@@ -342,7 +381,14 @@ impl Driver<'_> {
         let version = i64::try_from(run.seq).unwrap_or(i64::MAX);
         let held = Held { run: run.id, epoch: self.epoch, version, pokes: self.pokes };
         let wake_at = if stopped { Some(now) } else { due };
-        Ok(lease::release(&self.deps.db, self.scope, held, wake_at).await?)
+        if lease::release(&self.deps.db, self.scope, held, wake_at).await? {
+            return Ok(true);
+        }
+        // Something came in between, or the run is nobody's or somebody else's already.
+        match journal::head(&self.deps.db, self.scope, held.run).await? {
+            Some(head) if head.epoch == self.epoch && head.owner.is_some() => Ok(false),
+            _ => Err(Ended::Lost),
+        }
     }
 
     async fn wait(&mut self, ear: &Notify, stopping: &Shutdown) -> Result<Woken, Ended> {
@@ -378,6 +424,16 @@ impl Driver<'_> {
             () = stop => Woken::Stopping,
         })
     }
+}
+
+/// Waits a little for a store that could not answer; gives up when the process is stopping.
+async fn wait_for_the_store(deps: &Deps, stopping: &Shutdown, error: Error) -> Result<(), Ended> {
+    if stopping.is_requested() {
+        return Err(Ended::Store(error));
+    }
+    tracing::warn!(error = %chain(&error), "the store could not answer; asking again");
+    deps.clock.sleep(STORE_RETRY).await;
+    Ok(())
 }
 
 /// The folded run. It is absent only after a decision panicked, and then the run is parked.

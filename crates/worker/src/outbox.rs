@@ -6,11 +6,12 @@
 use std::sync::Arc;
 
 use lantern_engine::{
-    Arrival, Context, Effect, Event, Manifest, Outcome, Parent, Run, Start, StepId, effects, event, start,
+    Arrival, Context, Continues, Effect, Event, Fact, Manifest, Outcome, Parent, Run, Start, StepId, effects,
+    event, start,
 };
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
-use lantern_store::inbox::NewInput;
+use lantern_store::inbox::{NewInput, Put};
 use lantern_store::journal::{self, NewRun};
 use lantern_store::outbox::{self, Due, NewOutbox};
 use lantern_store::record::Record;
@@ -36,6 +37,8 @@ const BATCH: u32 = 64;
 enum Errand {
     Start {
         run: RunId,
+        parent: Parent,
+        continues: Option<Continues>,
         step: Option<StepId>,
         /// A child's agent; a continuation runs its predecessor's version.
         agent: Option<String>,
@@ -70,8 +73,10 @@ pub(crate) async fn rows(deps: &Deps, scope: Scope, run: &Run, events: &[Event])
 fn errand(run: &Run, effect: Effect) -> Option<Errand> {
     match effect {
         Effect::Perform(_) => None,
-        Effect::StartRun { run: id, step, agent, input, cap } => Some(Errand::Start {
+        Effect::StartRun { run: id, parent, continues, step, agent, input, cap } => Some(Errand::Start {
             run: id,
+            parent,
+            continues,
             version: run.version.filter(|_| agent.is_none()),
             depth: if step.is_some() { run.depth + 1 } else { run.depth },
             step,
@@ -129,19 +134,33 @@ async fn deliver_one(deps: &Deps, row: &Due) -> Result<()> {
     let plain = deps.vault.sealer().open(row.scope, place, &row.payload).await?;
     let errand: Errand = serde_json::from_slice(&plain).map_err(|error| Error::Corrupt(error.into()))?;
     match errand {
-        Errand::Tell { run, arrival } => {
-            tell(deps, row.scope, run, format!("{}|{}", row.run, row.key), arrival).await
-        }
-        Errand::Start { run, step, agent, version, input, cap, depth } => {
-            let child = Child { id: run, parent: row.run, step, agent, version, input, cap, depth };
+        Errand::Tell { run, arrival } => deliver_tell(deps, row, run, arrival).await,
+        Errand::Start { run, parent, continues, step, agent, version, input, cap, depth } => {
+            let child =
+                Child { id: run, from: row.run, parent, continues, step, agent, version, input, cap, depth };
             begin(deps, row.scope, child, &row.key).await
         }
     }
 }
 
+/// An order to stop may overtake the start of the run that it is for; it is then delivered again, for a while.
+const EARLY_MAX: i64 = 40;
+
+async fn deliver_tell(deps: &Deps, row: &Due, run: RunId, arrival: Arrival) -> Result<()> {
+    let stop = matches!(arrival, Arrival::Cancel { .. });
+    if stop && row.attempts < EARLY_MAX && journal::head(&deps.db, row.scope, run).await?.is_none() {
+        return Err(Error::Unavailable("the run to stop has not started yet".into()));
+    }
+    tell(deps, row.scope, run, format!("{}|{}", row.run, row.key), arrival).await
+}
+
 struct Child {
     id: RunId,
-    parent: RunId,
+    /// The run that asks for it.
+    from: RunId,
+    /// The run that it answers to.
+    parent: Parent,
+    continues: Option<Continues>,
     step: Option<StepId>,
     agent: Option<String>,
     version: Option<VersionId>,
@@ -152,7 +171,8 @@ struct Child {
 
 /// Starts a run, or tells the parent why it cannot be started.
 async fn begin(deps: &Deps, scope: Scope, child: Child, key: &str) -> Result<()> {
-    let (parent, step) = (child.parent, child.step.clone());
+    let (parent, step) = (child.parent.run, child.parent.step.clone());
+    let spent = child.continues.map_or(MicroUsd::ZERO, |before| before.spent);
     match start_run(deps, scope, child).await? {
         Ok(()) => Ok(()),
         Err((code, message)) => {
@@ -161,8 +181,7 @@ async fn begin(deps: &Deps, scope: Scope, child: Child, key: &str) -> Result<()>
                 return Ok(());
             };
             let output = json!({ "code": code, "message": message });
-            let arrival =
-                Arrival::ChildFinished { step, outcome: Outcome::Failed, spent: MicroUsd::ZERO, output };
+            let arrival = Arrival::ChildFinished { step, outcome: Outcome::Failed, spent, output };
             tell(deps, scope, parent, format!("{parent}|{key}"), arrival).await
         }
     }
@@ -179,7 +198,7 @@ async fn start_run(deps: &Deps, scope: Scope, child: Child) -> Result<Result<(),
         (None, Some(version)) => versions::by_id(&deps.db, scope, version).await?,
         (None, None) => None,
     };
-    let Some(version) = found else {
+    let Some(version) = found.filter(|version| !version.archived) else {
         return Ok(Err(("agent_not_found", "there is no such agent".to_owned())));
     };
     let manifest: Manifest =
@@ -207,8 +226,9 @@ async fn create(
         version: version.id,
         manifest: version.digest,
         input: Arc::new(child.input),
-        parent: Some(Parent { run: child.parent, step: child.step.clone() }),
+        parent: Some(child.parent.clone()),
         depth: child.depth,
+        continues: child.continues,
         cap,
         policy: lantern_policy::digest(),
         catalogue: deps.catalogue.digest(),
@@ -219,17 +239,24 @@ async fn create(
     };
     let encoded = event::encode(&decision.events).map_err(|error| Error::Internal(error.into()))?;
     let record = Record::seal(&deps.vault, scope, (child.id, 1), ChainHead::genesis(), encoded).await?;
+    // A continuation is its predecessor under another name: it keeps labels and conversation.
+    let before = match child.continues {
+        Some(_) => journal::head(&deps.db, scope, child.from).await?,
+        None => None,
+    };
+    let (session_id, labels) =
+        before.map_or((None, "{}".to_owned()), |before| (before.session_id, before.labels));
     let new = NewRun {
         id: child.id,
         agent_id: version.agent,
         agent_name: version.agent_name,
         agent_version_id: version.id,
         status: decision.run.status().as_str(),
-        trigger_kind: "subagent".to_owned(),
-        parent: Some((child.parent, child.step.map(|step| step.to_string()).unwrap_or_default())),
-        session_id: None,
+        trigger_kind: if child.step.is_some() { "subagent" } else { "continue" }.to_owned(),
+        parent: Some((child.parent.run, child.parent.step.map(|step| step.to_string()).unwrap_or_default())),
+        session_id,
         depth: child.depth,
-        labels: "{}".to_owned(),
+        labels,
         idempotency_key: None,
         n: i64::try_from(decision.events.len()).unwrap_or(i64::MAX),
         bytes: record.bytes,
@@ -244,17 +271,40 @@ async fn create(
     }
 }
 
-/// Puts something in a run's inbox. A run that is over needs to hear nothing.
+/// Puts something in a run's inbox. A run that is over needs to hear nothing, but an order to stop follows it to the
+/// run that it went on as, and waits for that one to start.
 async fn tell(deps: &Deps, scope: Scope, run: RunId, key: String, arrival: Arrival) -> Result<()> {
+    let stop = matches!(arrival, Arrival::Cancel { .. });
+    let mut run = run;
+    loop {
+        match put(deps, scope, run, key.clone(), &arrival).await? {
+            Put::Full => return Err(Error::Unavailable("the run's inbox is full".into())),
+            Put::Closed if stop => match went_on_as(deps, scope, run).await? {
+                Some(next) if journal::head(&deps.db, scope, next).await?.is_some() => run = next,
+                Some(_) => return Err(Error::Unavailable("the run to stop has not started yet".into())),
+                None => return Ok(()),
+            },
+            Put::Stored | Put::Duplicate | Put::Closed => return Ok(()),
+        }
+    }
+}
+
+/// The run that a run went on as, if it did.
+async fn went_on_as(deps: &Deps, scope: Scope, run: RunId) -> Result<Option<RunId>> {
+    let ends = journal::ends(&deps.db, scope, vec![run]).await?;
+    let Some((_, last)) = ends.into_iter().flatten().next() else { return Ok(None) };
+    let events = event::decode(&last.bytes, None).map_err(|error| Error::Corrupt(error.into()))?;
+    Ok(events.iter().find_map(|event| match event.fact {
+        Fact::ContinuedAsNew { run } => Some(run),
+        _ => None,
+    }))
+}
+
+async fn put(deps: &Deps, scope: Scope, run: RunId, key: String, arrival: &Arrival) -> Result<Put> {
     let id = InboxId::from_uuid(deps.ids.uuid());
-    let plain = serde_json::to_vec(&arrival).map_err(|error| Error::Internal(error.into()))?;
+    let plain = serde_json::to_vec(arrival).map_err(|error| Error::Internal(error.into()))?;
     let input = deps.vault.sealer().seal(scope, Place { purpose: "inbox", row: id.bytes() }, &plain).await?;
     let new = NewInput { id, run, key, input, at: deps.clock.now() };
     let rows_max = deps.limits.inbox_rows_max;
-    let put =
-        deps.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await?;
-    match put {
-        inbox::Put::Full => Err(Error::Unavailable("the run's inbox is full".into())),
-        _ => Ok(()),
-    }
+    deps.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await
 }

@@ -31,6 +31,8 @@ impl Default for Options {
     }
 }
 
+/// A lease that only the end of the process ends.
+const FOREVER: Dur = Dur::from_secs(100 * 366 * 86_400);
 /// Runs claimed by one statement.
 const CLAIM_MAX: u32 = 256;
 
@@ -73,6 +75,8 @@ pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
 /// One life: from registering a process id to losing it or stopping.
 async fn live(deps: &Arc<Deps>, options: Options, stopping: &Shutdown) -> Result<()> {
     let process = ProcessId::from_uuid(deps.ids.uuid());
+    // Nobody else can be there: the lease ends with the data folder's lock, and a full disk does not end it.
+    let options = if options.sole { Options { ttl: FOREVER, ..options } } else { options };
     lease::register(&deps.db, process, deps.clock.now(), options.ttl).await?;
     if options.sole {
         lease::expire_others(&deps.db, process, deps.clock.now()).await?;
@@ -116,12 +120,15 @@ impl Life<'_> {
         }
     }
 
+    /// Claims and pokes until this life ends. A store that cannot answer is asked again: only a lost lease ends a life,
+    /// because what the drivers hold in memory would be lost with it.
     async fn claim_and_poke(&self) -> Result<()> {
         let mut wakes = self.deps.db.hub().workers();
         loop {
-            while self.claim().await? {}
-            for (_, run) in lease::poked(&self.deps.db, self.process).await? {
-                self.driven.poke(run);
+            match self.look().await {
+                Err(error) if !error.is_transient() => return Err(error),
+                Err(error) => tracing::warn!(%error, "the store cannot be asked for work; trying again"),
+                Ok(()) => {}
             }
             tokio::select! {
                 biased;
@@ -130,6 +137,15 @@ impl Life<'_> {
                 () = self.deps.clock.sleep(self.options.poll) => {}
             }
         }
+    }
+
+    /// Claims what is due, and wakes the drivers in whose inbox something lies.
+    async fn look(&self) -> Result<()> {
+        while self.claim().await? {}
+        for (_, run) in lease::poked(&self.deps.db, self.process).await? {
+            self.driven.poke(run);
+        }
+        Ok(())
     }
 
     /// Claims what is due and starts a driver for each; `true` when there may be more.

@@ -29,15 +29,15 @@ async fn an_agent_is_made_changed_and_versioned() {
     ] {
         assert_eq!(made[field], want, "{field}");
     }
-    // The same again changes nothing; another manifest is another version; other words are not.
+    // The same again changes nothing; anything else is another version.
     assert_eq!(test.agent(json!({"name": "digest", "maxTurns": 3})).await["version"], 1);
     let second = test.agent(json!({"name": "digest", "maxTurns": 4, "description": null})).await;
     assert_eq!((second["version"].as_i64(), second.get("description")), (Some(2), None));
     assert_eq!((&second["systemPrompt"], &second["id"]), (&made["systemPrompt"], &made["id"]));
     let patched = test.patch(&test.a.owner, "/v1/agents/digest", json!({"stylePrompt": "dry"})).await.is(200);
-    assert_eq!((&patched.json["updated"], &patched.json["version"]), (&json!(true), &json!(2)));
+    assert_eq!((&patched.json["updated"], &patched.json["version"]), (&json!(true), &json!(3)));
     let patched = test.patch(&test.a.owner, "/v1/agents/digest", json!({"systemPrompt": null})).await.is(200);
-    assert_eq!(patched.json["version"], 3);
+    assert_eq!(patched.json["version"], 4);
     let idle = test.patch(&test.a.owner, "/v1/agents/digest", json!({})).await.is(200);
     assert_eq!((&idle.json["updated"], &idle.json["digest"]), (&json!(false), &patched.json["digest"]));
     assert_eq!(test.get(&test.a.owner, "/v1/agents/digest").await.json.get("systemPrompt"), None);
@@ -61,18 +61,62 @@ async fn a_versions_bytes_are_the_ones_its_digest_names() {
 }
 
 #[tokio::test]
-async fn an_archived_agent_stays_archived() {
+async fn every_change_makes_a_version_and_a_version_says_all() {
     let test = TestApp::new().await;
-    test.agent(json!({"name": "old"})).await;
+    test.agent(json!({"name": "v"})).await;
+    let patches = [
+        json!({"description": "d"}),
+        json!({"labels": {"team": "x"}}),
+        json!({"stylePrompt": "dry"}),
+        json!({"avatarUrl": "https://x.example/a.png"}),
+    ];
+    for (n, patch) in patches.iter().enumerate() {
+        for updated in [true, false] {
+            let patched = test.patch(&test.a.owner, "/v1/agents/v", patch.clone()).await.is(200).json;
+            assert_eq!(
+                (&patched["updated"], &patched["version"]),
+                (&json!(updated), &json!(n + 2)),
+                "{patch}"
+            );
+        }
+    }
+    let versions = test.get(&test.a.owner, "/v1/agents/v/versions").await.is(200).json;
+    let about = json!({"description": "d", "labels": {"team": "x"}, "avatarUrl": "https://x.example/a.png"});
+    assert_eq!(versions[0]["manifest"]["about"], about);
+    assert_eq!(versions[0]["manifest"]["stylePrompt"], "dry");
+    assert_eq!(versions[3]["manifest"]["about"], json!({"description": "d"}));
+    assert_eq!(versions[4]["manifest"].get("about"), None);
+}
+
+#[tokio::test]
+async fn an_archived_agent_does_nothing_until_it_is_made_again() {
+    let test = TestApp::new().await;
+    let first = test
+        .agent(json!({"name": "old", "systemPrompt": "kind", "tools": ["calc"], "labels": {"a": "b"},
+            "description": "d", "stylePrompt": "s", "avatarUrl": "https://x.example/a.png"}))
+        .await;
     test.delete(&test.a.owner, "/v1/agents/old").await.is(204);
-    test.delete(&test.a.owner, "/v1/agents/old").await.is(204);
+    test.delete(&test.a.owner, "/v1/agents/old").await.refused(404, "agent_not_found");
     assert_eq!(test.get(&test.a.owner, AGENTS).await.json, json!([]));
     let shown = test.get(&test.a.owner, "/v1/agents/old").await.is(200).json;
     assert!(shown["status"] == "archived" && shown["archivedAt"].is_string());
-    let again = json!({"name": "old", "systemPrompt": "revived"});
-    test.post(&test.a.owner, AGENTS, again.clone()).await.refused(409, "agent_archived");
-    test.patch(&test.a.owner, "/v1/agents/old", again).await.refused(409, "agent_archived");
+    let patch = json!({"systemPrompt": "revived"});
+    test.patch(&test.a.owner, "/v1/agents/old", patch).await.refused(409, "agent_archived");
     test.post(&test.a.owner, "/v1/runs", json!({"agentName": "old"})).await.refused(409, "agent_archived");
+
+    let again = test.agent(json!({"name": "old", "maxTurns": 3})).await;
+    assert_eq!((&again["status"], &again["version"]), (&json!("active"), &json!(2)));
+    assert_ne!(again["currentVersionId"], first["currentVersionId"]);
+    for gone in ["systemPrompt", "tools", "description", "stylePrompt", "avatarUrl", "archivedAt"] {
+        assert_eq!(again.get(gone), None, "{gone}");
+    }
+    assert_eq!(again["labels"], json!({}));
+    assert_eq!(test.get(&test.a.owner, "/v1/agents/old").await.is(200).json, again);
+    test.run(json!({"agentName": "old"})).await;
+
+    // Even when it says word for word what it said before, it is a new version.
+    test.delete(&test.a.owner, "/v1/agents/old").await.is(204);
+    assert_eq!(test.agent(json!({"name": "old", "maxTurns": 3})).await["version"], 3);
     test.delete(&test.a.owner, "/v1/agents/never").await.refused(404, "agent_not_found");
     test.get(&test.a.owner, "/v1/agents/%00%ff").await.refused(404, "route_not_found");
     test.get(&test.a.owner, "/v1/agents/%00").await.refused(404, "agent_not_found");
@@ -82,7 +126,7 @@ async fn an_archived_agent_stays_archived() {
 async fn what_cannot_run_is_refused_with_its_paths() {
     let test = TestApp::new().await;
     let post = async |body: Value| test.post(&test.a.owner, AGENTS, body).await;
-    for name in ["", "A", "-x", "a b", "ä", &"x".repeat(64)] {
+    for name in ["", "-x", "a b", "ä", "a/b", &"x".repeat(129)] {
         post(json!({"name": name})).await.refused(400, "invalid_body");
     }
     let wrong = json!({"name": 5, "labels": {"a": 1}, "description": ["x"], "avatarUrl": "x".repeat(3_000)});
@@ -122,7 +166,11 @@ async fn lists_are_paged_and_unknown_fields_are_named() {
         }
     }
     assert_eq!(names, ["a4", "a3", "a2", "a1", "a0"]);
-    for query in ["limit=0", "limit=101", "limit=-1", "limit=x", "cursor=zzz", "cursor=AAAA"] {
+    for query in ["limit=101", "limit=99999999999999999999"] {
+        let page = test.get(&test.a.owner, &format!("{AGENTS}?{query}")).await.is(200);
+        assert_eq!(page.json.as_array().unwrap().len(), 5, "{query}");
+    }
+    for query in ["limit=0", "limit=-1", "limit=x", "cursor=zzz", "cursor=AAAA"] {
         test.get(&test.a.owner, &format!("{AGENTS}?{query}")).await.refused(400, "invalid_query");
     }
 }

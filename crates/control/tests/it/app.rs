@@ -106,6 +106,7 @@ impl TestApp {
                 probe: probe(probed.clone()),
             },
             stop: stop.clone(),
+            cors_origins: vec!["http://localhost:3001".to_owned(), "https://lantern.example".to_owned()],
             db,
         };
         let app = App::new(setup).unwrap();

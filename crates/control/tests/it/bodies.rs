@@ -42,6 +42,33 @@ async fn bodies_that_are_none() {
 }
 
 #[tokio::test]
+async fn bodies_nest_as_deep_as_the_limit_and_no_deeper() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "n"})).await;
+    let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    let start = |input: String| {
+        raw("POST", "/v1/runs", &test.a.owner, format!(r#"{{"agentName":"n","input":{input}}}"#))
+    };
+    test.send(start(nested(63))).await.is(201);
+    let deep = test.send(start(nested(64))).await.refused(400, "invalid_json");
+    assert!(deep.text.contains("nested deeper than 64"), "{}", deep.text);
+    // A bracket in text nests nothing, whatever stands before it.
+    let text = format!(r#"{{"text": "\\\"{}", "more": "{}\\"}}"#, "[".repeat(100), "{".repeat(100));
+    test.send(start(text)).await.is(201);
+    let schema = format!(r#"{{"name":"m","inputSchema":{}}}"#, nested(64));
+    test.send(raw("POST", "/v1/agents", &test.a.owner, schema)).await.refused(400, "invalid_json");
+}
+
+#[tokio::test]
+async fn a_label_has_no_nul_on_either_side() {
+    let test = TestApp::new().await;
+    for labels in [json!({"a\u{0}b": "c"}), json!({"a": "b\u{0}c"})] {
+        let body = json!({"name": "n", "labels": labels});
+        test.post(&test.a.owner, "/v1/agents", body).await.refused(400, "invalid_body");
+    }
+}
+
+#[tokio::test]
 async fn absurd_numbers() {
     let test = TestApp::new().await;
     test.agent(json!({"name": "n"})).await;

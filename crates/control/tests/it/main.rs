@@ -7,6 +7,8 @@ mod app;
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
+mod cors;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod goldens;
@@ -26,5 +28,7 @@ mod runs;
 mod session;
 #[cfg(test)]
 mod steer;
+#[cfg(test)]
+mod unreadable;
 #[cfg(test)]
 mod walk;

@@ -64,11 +64,17 @@ async fn saving_again_replaces_and_keeps_no_key_for_another_address() {
 }
 
 #[tokio::test]
-async fn a_failed_test_says_why() {
+async fn a_failed_test_says_why_and_not_what_the_other_side_said() {
     let test = TestApp::new().await;
     *test.probed.fails.lock().unwrap() = true;
-    let tested = test.post(&test.a.owner, &format!("{PROVIDERS}/house/test"), json!({})).await.is(200);
-    assert_eq!(tested.json, json!({"success": false, "error": "the provider refuses the key"}));
+    let lab = json!({"provider": "lab", "baseUrl": "http://10.0.0.1/v1"});
+    test.post(&test.a.owner, PROVIDERS, lab).await.is(200);
+    for (name, words) in
+        [("house", "house cannot be used: provider_auth"), ("lab", "lab cannot be used: provider_auth")]
+    {
+        let tested = test.post(&test.a.owner, &format!("{PROVIDERS}/{name}/test"), json!({})).await.is(200);
+        assert_eq!(tested.json, json!({"success": false, "code": "provider_auth", "error": words}));
+    }
     test.post(&test.a.owner, &format!("{PROVIDERS}/none/test"), json!({}))
         .await
         .refused(404, "provider_not_found");

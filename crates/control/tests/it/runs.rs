@@ -87,7 +87,6 @@ async fn what_cannot_start_is_refused_before_anything_is_written() {
     let steps = json!({"agentName": "steps", "input": {"steps": [{"kind": "jump"}]}});
     assert_eq!(post(steps).await.refused(400, "invalid_input").json["reason"], "steps_invalid");
     for (field, value) in [
-        ("sessionId", json!("not-a-uuid")),
         ("labels", json!({"a": 1})),
         ("labels", json!([])),
         ("stream", json!("yes")),
@@ -123,6 +122,49 @@ async fn a_key_starts_one_run_for_each_tenant() {
 }
 
 #[tokio::test]
+async fn a_key_stands_for_one_request() {
+    let test = TestApp::new().await;
+    for name in ["a", "b"] {
+        test.agent(json!({"name": name})).await;
+    }
+    let post = async |body: Value| test.post(&test.a.owner, RUNS, body).await;
+    let body = json!({"agentName": "a", "input": {"n": 1.50, "m": [1]}, "idempotencyKey": "k"});
+    let first = post(body.clone()).await.is(201).json;
+    assert_eq!(post(body).await.is(200).json["id"], first["id"]);
+    for other in [
+        json!({"agentName": "a", "input": {"n": 2, "m": [1]}, "idempotencyKey": "k"}),
+        json!({"agentName": "b", "input": {"n": 1.50, "m": [1]}, "idempotencyKey": "k"}),
+        json!({"agentName": "a", "idempotencyKey": "k"}),
+    ] {
+        post(other).await.refused(409, "idempotency_mismatch");
+    }
+    assert_eq!(test.get(&test.a.owner, RUNS).await.json.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_is_no_id_is_left_out_and_said_so() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    for (field, value) in [("sessionId", json!("chat-7")), ("session_id", json!(7))] {
+        let made = test.post(&test.a.owner, RUNS, json!({"agentName": "a", field: value})).await.is(201);
+        assert_eq!((made.json.get("sessionId"), made.header("lantern-ignored")), (None, field));
+    }
+}
+
+#[tokio::test]
+async fn a_request_may_not_ask_for_more_than_a_run_may_cost() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    let post = async |dollars: Value| {
+        test.post(&test.a.owner, RUNS, json!({"agentName": "a", "maxCostUsd": dollars})).await
+    };
+    post(json!(100)).await.is(201);
+    for more in [json!("100.000001"), json!(1_000_000)] {
+        assert_eq!(post(more).await.refused(400, "invalid_body").paths(), ["maxCostUsd"]);
+    }
+}
+
+#[tokio::test]
 async fn a_tenant_starts_as_many_runs_as_the_rate_lets_through() {
     let spawn = Some(Rate { count: 120, per: Dur::from_secs(60), burst: 2 });
     let test = TestApp::with(Wishes { spawn, ..Wishes::default() }).await;
@@ -154,8 +196,11 @@ async fn lists_are_filtered_and_paged() {
     let next = page.header("link").split(['<', '>']).nth(1).unwrap().to_owned();
     let rest = test.get(&test.a.owner, &next).await.is(200);
     assert_eq!((page.json.as_array().unwrap().len(), rest.json.as_array().unwrap().len()), (2, 1));
-    for bad in ["status=canceled", "sessionId=x", "session_id=5", "limit=1000", "parentRunId=y", "agent=%00"]
-    {
+    assert_eq!(list("limit=1000").await.is(200).json.as_array().unwrap().len(), 6);
+    for word in ["canceled", "cancelled", "completed", "succeeded"] {
+        assert_eq!(list(&format!("status={word}")).await.is(200).json, json!([]), "{word}");
+    }
+    for bad in ["status=done", "sessionId=x", "session_id=5", "limit=0", "parentRunId=y", "agent=%00"] {
         list(bad).await.refused(400, "invalid_query");
     }
 }

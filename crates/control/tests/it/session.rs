@@ -83,6 +83,18 @@ async fn tries_are_limited_for_each_address_from_each_peer() {
 }
 
 #[tokio::test]
+async fn a_peer_that_tries_many_addresses_is_limited_too() {
+    let test = TestApp::new().await;
+    for n in 0..30 {
+        test.send(login(&format!("user{n}@lantern.dev"), "guess", [1; 4])).await.is(401);
+    }
+    test.send(login("fresh@lantern.dev", "guess", [1; 4])).await.refused(429, "login_rate_limited");
+    test.send(login("fresh@lantern.dev", "guess", [2; 4])).await.is(401);
+    test.clock.pass(Dur::from_secs(2));
+    test.send(login("fresh@lantern.dev", "guess", [1; 4])).await.is(401);
+}
+
+#[tokio::test]
 async fn tokens_end_and_foreign_ones_never_begin() {
     let test = TestApp::new().await;
     let person = person(test.a.id, Role::Owner);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::{Acted, MicroUsd};
 use serde_json::{Value, json};
 
@@ -86,6 +87,10 @@ impl Draft<'_> {
         }
         let hold = step.grant.as_ref().map_or(MicroUsd::ZERO, |grant| grant.hold);
         let spent = spent.max(MicroUsd::ZERO).min(hold);
+        if !within_depth(&output, JSON_DEPTH_MAX) {
+            let message = "the child's output nests too deeply".to_owned();
+            return self.fail_child(id, "output_too_deep", message, spent);
+        }
         if outcome == Outcome::Succeeded {
             return self.settle_with(id, Content::Output(Arc::new(output)), spent, None);
         }

@@ -1,5 +1,6 @@
 //! Admission, results, retries and doubt: the life of a step that acts outside.
 
+use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::{Acted, EffectClass, Failure, Grant};
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use super::{Draft, performing};
 use crate::event::{Content, Fact, StepId, StepKind};
 use crate::input::Done;
 use crate::run::{self, StepState};
-use crate::step;
+use crate::step::{self, Bill};
 
 impl Draft<'_> {
     pub(super) fn admit(&mut self, id: StepId, grant: Grant) {
@@ -27,6 +28,13 @@ impl Draft<'_> {
         }
         match result {
             Ok(Done::Reply { reply, violations }) => {
+                let calls: usize = reply.tool_calls.iter().map(|call| call.arguments.len()).sum();
+                let (bytes, max) =
+                    ((reply.content.len() + calls) as u64, self.context.limits.output_bytes_max);
+                if bytes > max {
+                    let message = format!("the reply has {bytes} bytes; the limit is {max}");
+                    return self.fail_step(id, "output_too_large", message, Acted::Unknown);
+                }
                 self.settle_with(
                     id,
                     Content::Reply { reply, violations },
@@ -40,6 +48,10 @@ impl Draft<'_> {
                 if bytes > max {
                     let message = format!("the output has {bytes} bytes; the limit is {max}");
                     return self.fail_step(id, "output_too_large", message, Acted::Unknown);
+                }
+                if !within_depth(&output, JSON_DEPTH_MAX) {
+                    let message = format!("the output nests deeper than {JSON_DEPTH_MAX} levels");
+                    return self.fail_step(id, "output_too_deep", message, Acted::Unknown);
                 }
                 self.settle(id, &Arc::new(output));
             }
@@ -58,12 +70,9 @@ impl Draft<'_> {
         let Some(step) = self.run.step(id).filter(|step| !step.is_final()) else { return };
         let grant = step.grant.as_ref();
         let route = grant.and_then(|grant| grant.route.as_ref());
-        let (cost, tokens_in, tokens_out, model) = match &content {
-            Content::Reply { reply, .. } => {
-                let (cost, tokens_in, tokens_out) = step::reply_cost(grant, reply);
-                (cost, tokens_in, tokens_out, Some(reply.model.clone()))
-            }
-            _ => (cost, 0, 0, None),
+        let (bill, model) = match &content {
+            Content::Reply { reply, .. } => (step::bill(grant, reply), Some(reply.model.clone())),
+            _ => (Bill { cost, ..Bill::default() }, None),
         };
         let digest = match &content {
             Content::Reply { reply, .. } => step::digest_of(&serde_json::to_value(reply).unwrap_or_default()),
@@ -76,9 +85,10 @@ impl Draft<'_> {
             name: step::name_of(step.work.as_ref()),
             generation: step.generation,
             attempt: step.attempt,
-            cost,
-            tokens_in,
-            tokens_out,
+            cost: bill.cost,
+            tokens_in: bill.tokens_in,
+            tokens_out: bill.tokens_out,
+            claimed: bill.claimed,
             output: output.unwrap_or(digest),
             provider: route.map(|route| route.provider.clone()),
             model,

@@ -131,6 +131,8 @@ pub(super) fn manifest(value: &Value) -> Result<Manifest, Invalid> {
         program: fields.read::<ProgramKind>(&["program"], "expected \"agent\" or \"steps\"", out),
         model: fields.read(&["model"], "expected a model or capability name", out).unwrap_or(default.model),
         system_prompt: fields.read(&["systemPrompt", "system_prompt", "instructions"], "expected text", out),
+        style_prompt: fields.read(&["stylePrompt", "style_prompt"], "expected text", out),
+        about: fields.get(&["about"]).cloned(),
         tools: fields.get(&["tools"]).map(|tools| tool_list(tools, out)),
         max_turns: fields
             .read(&["maxTurns", "max_turns"], "expected a number of turns", out)
@@ -154,6 +156,9 @@ pub(super) fn manifest(value: &Value) -> Result<Manifest, Invalid> {
 fn check(manifest: &Manifest, issues: &mut Vec<Issue>) {
     if manifest.max_turns == 0 || manifest.max_turns > 1_000 {
         issue(issues, "maxTurns", "expected 1 to 1000 turns");
+    }
+    if manifest.program == Some(ProgramKind::Agent) && !manifest.steps.is_empty() {
+        issue(issues, "steps", "an agent program has no steps; leave `program` out or say \"steps\"");
     }
     if manifest.max_tokens == Some(0) {
         issue(issues, "maxTokens", "expected at least 1");

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use lantern_types::ToolName;
+use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::llm::{Finish, LlmReply, Message, Role, ToolUse};
 use serde_json::{Map, Value, json};
 
@@ -95,6 +96,7 @@ fn output(run: &Run, reply: &LlmReply) -> Value {
     output.insert("result".to_owned(), Value::String(reply.content.clone()));
     if run.manifest.output_schema.is_some()
         && let Ok(structured) = serde_json::from_str(&reply.content)
+        && within_depth(&structured, JSON_DEPTH_MAX)
     {
         output.insert("structured".to_owned(), structured);
     }
@@ -165,6 +167,9 @@ fn read_call(call: &ToolUse) -> Result<(ToolName, Value), String> {
     let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
     let arguments: Value =
         serde_json::from_str(text).map_err(|error| format!("the arguments are not valid JSON: {error}"))?;
+    if !within_depth(&arguments, JSON_DEPTH_MAX) {
+        return Err("the arguments nest too deeply".to_owned());
+    }
     if arguments.is_object() {
         Ok((name, arguments))
     } else {
@@ -176,8 +181,15 @@ fn read_call(call: &ToolUse) -> Result<(ToolName, Value), String> {
 pub(super) fn ask(run: &Run, turn: u32, offer_tools: bool) -> LlmAsk {
     let manifest = &run.manifest;
     let mut messages = Vec::new();
-    if let Some(prompt) = manifest.system_prompt.as_deref().filter(|prompt| !prompt.trim().is_empty()) {
-        messages.push(Message::text(Role::System, prompt));
+    let prompts = [&manifest.system_prompt, &manifest.style_prompt];
+    let prompts: Vec<&str> = prompts
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .filter(|prompt| !prompt.trim().is_empty())
+        .collect();
+    if !prompts.is_empty() {
+        messages.push(Message::text(Role::System, prompts.join("\n\n")));
     }
     messages.push(Message::text(Role::User, user_text(&run.input)));
     for earlier in 1..turn {

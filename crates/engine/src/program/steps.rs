@@ -64,6 +64,12 @@ struct Place {
 
 fn request(run: &Run, def: &StepDef, place: Place, context: &Context<'_>) -> Vec<Next> {
     let scope = Scope::new(run, &place);
+    let (bytes, max) = (template::rendered_bytes(&def.data, &scope), context.limits.prompt_bytes_max);
+    if bytes > max {
+        let message = format!("{}: its references come to {bytes} bytes; the limit is {max}", place.id);
+        let code = "step_data_invalid".to_owned();
+        return vec![Next::FailRun { code, message, step: Some(place.id) }];
+    }
     let data = template::render(&def.data, &scope);
     let Some(kind) = def.kind else {
         let input = data.get("input").cloned().unwrap_or(Value::Null);
@@ -83,7 +89,7 @@ fn request(run: &Run, def: &StepDef, place: Place, context: &Context<'_>) -> Vec
 }
 
 const fn is_wait(kind: StepKind) -> bool {
-    matches!(kind, StepKind::Signal | StepKind::Approval)
+    !matches!(kind, StepKind::Llm | StepKind::Tool | StepKind::Sleep)
 }
 
 struct Asked {
@@ -123,6 +129,9 @@ fn work(kind: StepKind, data: &Value, run: &Run, context: &Context<'_>) -> Resul
         StepKind::Child => {
             let agent =
                 text(data, &["agent_name", "agentName", "agent"]).ok_or("a child run needs an agent name")?;
+            if agent.len() > 128 || agent.chars().any(char::is_control) {
+                return Err("that is no agent's name".to_owned());
+            }
             let input = data.get("input").cloned().unwrap_or(Value::Null);
             Ok(Asked::now(Work::Child { agent, input }))
         }

@@ -29,7 +29,7 @@ pub fn evolve(run: &mut Run, event: &Event) {
                 step.attempt = *attempt;
                 step.grant = Some(grant.clone());
                 step.state = if step.kind == StepKind::Child {
-                    StepState::Waiting { due: None }
+                    StepState::Waiting { due: step.due_at }
                 } else {
                     StepState::Performing
                 };
@@ -98,18 +98,22 @@ pub fn evolve(run: &mut Run, event: &Event) {
         Fact::StepResolved { .. }
         | Fact::ApprovalDenied { .. }
         | Fact::CancelRequested { .. }
-        | Fact::ProgressBlocked { .. }
-        | Fact::ContinuedAsNew { .. } => {}
+        | Fact::ProgressBlocked { .. } => {}
+        Fact::ContinuedAsNew { .. } => run.continued = true,
     }
 }
 
 fn started(run: &mut Run, event: &Event) {
-    let Fact::RunStarted { version, program, parent, depth, cap, deadline, .. } = &event.fact else { return };
+    let Fact::RunStarted { version, program, parent, depth, continues, cap, deadline, .. } = &event.fact
+    else {
+        return;
+    };
     run.version = Some(*version);
     run.phase = Phase::Active;
     run.program = *program;
     run.parent.clone_from(parent);
     run.depth = *depth;
+    run.continues = *continues;
     run.cap = *cap;
     run.deadline = *deadline;
     run.created_at = event.at;
@@ -148,6 +152,7 @@ fn requested(run: &mut Run, event: &Event) {
         resent: false,
         grant: None,
         requested_at: event.at,
+        due_at: *due,
         children: Children::default(),
     });
 }

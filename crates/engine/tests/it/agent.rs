@@ -251,3 +251,17 @@ fn limits_end_a_run_with_a_reason() {
     assert_eq!(desk.later(11), ["step_abandoned", "run_failed"]);
     assert_eq!(desk.error_code(), "run_timeout");
 }
+
+#[test]
+fn a_claim_beyond_the_hold_is_no_bill() {
+    let mut desk = Desk::open(agent(), json!("hi"));
+    let mut reply = said("dear", &[]);
+    reply.usage = Some(lantern_types::llm::Usage { tokens_in: 1_000_000, tokens_out: u64::MAX });
+    desk.done("llm-1", Done::Reply { reply, violations: vec![] });
+    assert_eq!((desk.status(), desk.run().spent.micros()), (Status::Succeeded, 100), "the hold was 100");
+    let claimed = desk.events.iter().find_map(|event| match &event.fact {
+        lantern_engine::Fact::StepSettled { claimed, .. } => *claimed,
+        _ => None,
+    });
+    assert!(claimed.is_some_and(|claimed| claimed.micros() > 100), "and the journal shows the claim");
+}

@@ -66,6 +66,7 @@ impl Desk {
             input: Arc::new(input),
             parent: None,
             depth: 0,
+            continues: None,
             cap: MicroUsd::from_micros(1_000_000),
             policy: Digest::of(b"p"),
             catalogue: Digest::of(b"c"),

@@ -142,7 +142,7 @@ fn a_child_run_reports_back_once_and_its_cost_is_booked() {
         json!([{"id": "sub", "kind": "child", "data": {"agent": "helper", "input": {"q": "{{input.q}}"}}}]);
     let mut desk = Desk::open(steps(list.clone()), json!({"q": 1}));
     let started = desk.effects.iter().find_map(|effect| match effect {
-        Effect::StartRun { run, step: Some(_), agent: Some(agent), input, cap } => {
+        Effect::StartRun { run, step: Some(_), agent: Some(agent), input, cap, .. } => {
             Some((*run, agent.clone(), input.clone(), *cap))
         }
         _ => None,
@@ -165,17 +165,38 @@ fn a_child_run_reports_back_once_and_its_cost_is_booked() {
 
 #[test]
 fn a_run_may_go_on_as_a_new_one() {
-    let list = json!([{"id": "again", "kind": "continue", "data": {"input": {"n": "{{input.n}}"}}}]);
-    let desk = Desk::open(steps(list), json!({"n": 2}));
+    let list = json!([{"id": "sum", "kind": "tool", "data": {"tool": "calc"}},
+        {"id": "again", "kind": "continue", "data": {"input": {"n": "{{input.n}}"}}}]);
+    let mut desk = Desk::open(steps(list), json!({"n": 2}));
+    desk.returns("sum", json!(1));
     assert_eq!(desk.status(), Status::Succeeded);
     let next = desk.effects.iter().find_map(|effect| match effect {
-        Effect::StartRun { run, step: None, agent: None, input, .. } => {
-            Some((run.to_string(), input.clone()))
+        Effect::StartRun { run, step: None, agent: None, input, continues, .. } => {
+            Some((run.to_string(), input.clone(), *continues))
         }
         _ => None,
     });
-    let (run, input) = next.unwrap();
+    let (run, input, continues) = next.unwrap();
     assert_eq!((desk.output()["continuedAs"].as_str(), input), (Some(run.as_str()), json!({"n": 2})));
+    assert_eq!(continues.map(|before| (before.run, before.count)), Some((desk.run().id, 1)));
+}
+
+#[test]
+fn a_run_that_does_nothing_may_not_go_on_for_ever() {
+    let list = json!([{"id": "again", "kind": "continue", "data": {}}]);
+    let desk = Desk::open(steps(list), json!({}));
+    assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "continue_empty"));
+}
+
+#[test]
+fn json_that_could_not_be_read_again_is_refused_wherever_it_enters() {
+    let deep = |levels: usize| (0..levels).fold(json!(1), |value, _| json!([value]));
+    let list = json!([{"id": "sum", "kind": "tool", "data": {"tool": "calc", "arguments": {"a": {"b": "{{input.v}}"}}}}]);
+    let mut desk = Desk::open(steps(list.clone()), json!({"v": deep(60)}));
+    assert_eq!(desk.returns("sum", deep(65)), ["step_failed", "run_failed"]);
+    assert_eq!(desk.error_code(), "output_too_deep");
+    let desk = Desk::open(steps(list), json!({"v": deep(63)}));
+    assert_eq!(desk.error_code(), "step_data_invalid", "two harmless values can make a deep one");
 }
 
 #[test]
@@ -198,4 +219,31 @@ fn bad_data_names_the_step() {
 fn no_steps_succeed_at_once() {
     let desk = Desk::open(steps(json!([])), json!({}));
     assert_eq!((desk.status(), desk.output()["stepsRan"].clone()), (Status::Succeeded, json!(0)));
+}
+
+#[test]
+fn references_may_not_name_more_text_than_there_is_memory() {
+    let prompt = "{{input.x}}".repeat(10_000);
+    let list = json!([{"id": "big", "kind": "llm", "data": {"prompt": prompt}}]);
+    let desk = Desk::open(steps(list), json!({"x": "y".repeat(1_000_000)}));
+    assert_eq!(desk.error_code(), "step_data_invalid");
+}
+
+#[test]
+fn a_timeout_ends_a_child_a_map_and_a_race() {
+    let tool = json!({"kind": "tool", "data": {"tool": "calc"}});
+    for step in [
+        json!({"id": "s", "kind": "child", "data": {"agent": "helper"}, "timeout": "5s"}),
+        json!({"id": "s", "kind": "map", "data": {"items": [1, 2]}, "step": tool, "timeout": "5s"}),
+        json!({"id": "s", "kind": "race", "steps": [tool], "timeout": "5s"}),
+    ] {
+        let child = step["kind"] == "child";
+        let mut desk = Desk::open(steps(json!([step])), json!({}));
+        assert_eq!(desk.later(4), [""; 0]);
+        desk.later(2);
+        assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "timeout"));
+        let stops = desk.effects.iter().filter(|effect| matches!(effect, Effect::CancelRun(_))).count();
+        assert_eq!(stops, usize::from(child), "a child that is late is told to stop");
+        assert_eq!(desk.run().held.micros(), 0);
+    }
 }

@@ -11,9 +11,10 @@ use lantern_control::{App, Providers as Known, Rate, Setup};
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
+use lantern_store::system::keep_setting;
 use lantern_store::{Blobs, Db, Error, Keys, PostgresOptions, Sealer, SqliteOptions, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
-use lantern_types::{Dur, Failure, Secret};
+use lantern_types::{Digest, Dur, Failure, Secret};
 use lantern_worker::edge::Tools as _;
 use lantern_worker::providers::{Providers, Rules};
 use lantern_worker::tools::Builtin;
@@ -87,7 +88,7 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     let app = App::new(setup(&ground, &config, &rules)).context("cannot set up the API")?;
     accounts(&app, mode, address).await?;
     let stopping = ground.tasks.stopping();
-    ground.db.follow(&ground.tasks, ground.clock.clone());
+    ground.db.follow(&ground.tasks, ground.clock.clone(), &stopping);
     let options = Options { sole: config.postgres.is_none(), ..Options::default() };
     let work = lantern_worker::run(deps(&ground, &config, rules), options, stopping.clone());
     ground.tasks.spawn("worker", Box::pin(work));
@@ -152,6 +153,20 @@ async fn ground(config: &Config) -> Result<Ground> {
     })
 }
 
+/// Every process of a database has the same master key: another one could read nothing, and would strand the runs that
+/// it takes up.
+async fn same_key(db: &Db, keys: &Keys) -> Result<()> {
+    let mine = Digest::of(keys.derive("key-check").context("cannot derive a key")?.expose());
+    let first =
+        keep_setting(db, "key-check", mine.bytes().to_vec()).await.context("cannot read the settings")?;
+    anyhow::ensure!(
+        first == mine.bytes(),
+        "the master key is not the one that sealed this database: set {} to that key, or give this process its key file",
+        env::CREDENTIAL_KEY
+    );
+    Ok(())
+}
+
 async fn open(config: &Config, clock: &dyn Clock) -> lantern_store::Result<Db> {
     match &config.postgres {
         None => Db::open_sqlite(&config.data_dir, SqliteOptions::at(clock.now())).await,
@@ -212,6 +227,7 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
         spawn: config.spawn.map(rate),
         providers: known(ground.client.clone(), rules),
         stop: ground.tasks.stopping(),
+        cors_origins: config.cors_origins.clone(),
     }
 }
 

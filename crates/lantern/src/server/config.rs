@@ -11,6 +11,8 @@ use crate::env;
 
 /// The address a server listens on when nobody says otherwise.
 pub(crate) const LISTEN: &str = "127.0.0.1:8080";
+/// Where the dashboard is served from when nobody says otherwise.
+const CORS_ORIGIN: &str = "http://localhost:3001";
 
 /// The file that `serve --config` names.
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +32,7 @@ struct Server {
     drain_secs: Option<u64>,
     spawn_rate_per_min: Option<u32>,
     spawn_burst: Option<u32>,
+    cors_origins: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -61,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) spawn: Option<Spawn>,
     /// Whether tenants may name model servers on private addresses.
     pub(crate) private_models: bool,
+    /// The origins of web pages that may call the API.
+    pub(crate) cors_origins: Vec<String>,
     /// The limits in force.
     pub(crate) limits: Limits,
 }
@@ -120,7 +125,8 @@ impl Config {
                 number(env::SPAWN_RATE_PER_MIN)?.or(file.server.spawn_rate_per_min.map(u64::from)),
                 number(env::SPAWN_BURST)?.or(file.server.spawn_burst.map(u64::from)),
             ),
-            private_models: file.models.private_addresses.unwrap_or_else(|| listen.ip().is_loopback()),
+            private_models: file.models.private_addresses.unwrap_or(false),
+            cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins),
             limits: file.limits,
         })
     }
@@ -152,6 +158,14 @@ fn spawn(per_min: Option<u64>, burst: Option<u64>) -> Option<Spawn> {
     (per_min > 0).then(|| Spawn { per_min, burst: bounded(burst.unwrap_or(20)).max(1) })
 }
 
+/// Origins as browsers write them: without a slash at the end.
+fn origins(said: Option<String>, file: Option<Vec<String>>) -> Vec<String> {
+    let said = said.map(|text| text.split(',').map(ToOwned::to_owned).collect());
+    let listed = said.or(file).unwrap_or_else(|| vec![CORS_ORIGIN.to_owned()]);
+    let plain = listed.iter().map(|origin| origin.trim().trim_end_matches('/'));
+    plain.filter(|origin| !origin.is_empty()).map(ToOwned::to_owned).collect()
+}
+
 fn number(name: &'static str) -> Result<Option<u64>> {
     let Some(text) = env::get(name) else { return Ok(None) };
     let digits = text.trim().trim_end_matches('s');
@@ -179,9 +193,22 @@ mod tests {
     }
 
     #[test]
-    fn only_a_server_that_is_reached_from_here_alone_trusts_private_model_servers() {
-        let at = |listen: &str| Config::serve(None, listen.parse().ok(), None).unwrap().private_models;
-        assert!(at("127.0.0.1:1") && at("[::1]:1"));
-        assert!(!at("0.0.0.0:1") && !at("10.0.0.5:1"));
+    fn only_dev_trusts_private_model_servers_unasked() {
+        for listen in ["127.0.0.1:1", "[::1]:1", "0.0.0.0:1", "10.0.0.5:1"] {
+            let listen = listen.parse().ok();
+            assert!(!Config::serve(None, listen, None).unwrap().private_models, "{listen:?}");
+            assert!(Config::dev(listen, None).unwrap().private_models, "{listen:?}");
+        }
+        let opened: File = toml::from_str("[models]\nprivate_addresses = true").unwrap();
+        assert!(Config::decide(opened, None, None).unwrap().private_models);
+    }
+
+    #[test]
+    fn origins_are_listed_or_the_dashboards() {
+        let of = |said: Option<&str>, file| origins(said.map(ToOwned::to_owned), file);
+        assert_eq!(of(None, None), ["http://localhost:3001"]);
+        assert_eq!(of(Some(" https://a.example/, ,http://b:1"), None), ["https://a.example", "http://b:1"]);
+        assert_eq!(of(None, Some(vec!["https://c.example".to_owned()])), ["https://c.example"]);
+        assert!(of(None, Some(Vec::new())).is_empty());
     }
 }

@@ -58,9 +58,24 @@ impl Family {
         for (child, birth) in
             self.births.iter().filter(|(child, birth)| **child == run || birth.parent == run)
         {
-            pair(*child, birth, books)?;
+            pair(&self.chain(*child), birth, books)?;
         }
         Ok(())
+    }
+
+    /// A run and those that it went on as, in order.
+    fn chain(&self, first: RunId) -> Vec<RunId> {
+        let mut chain = vec![first];
+        let next = |last: RunId| {
+            self.births
+                .iter()
+                .find(|(_, birth)| birth.parent == last && birth.step.is_none())
+                .map(|(run, _)| *run)
+        };
+        while let Some(run) = chain.last().copied().and_then(next) {
+            chain.push(run);
+        }
+        chain
     }
 
     /// A child was told to stop.
@@ -80,32 +95,34 @@ impl Family {
         Ok(())
     }
 
-    /// The run of a child step, if it was started.
+    /// The run that answers for a child step, if one was started: the last that it went on as.
     pub(super) fn child(&self, parent: RunId, step: &StepId) -> Option<RunId> {
         let of = |birth: &Birth| birth.parent == parent && birth.step.as_ref() == Some(step);
-        self.births.iter().find(|(_, birth)| of(birth)).map(|(child, _)| *child)
+        let first = self.births.iter().find(|(_, birth)| of(birth)).map(|(child, _)| *child)?;
+        self.chain(first).pop()
     }
 }
 
-fn pair(child: RunId, birth: &Birth, books: &BTreeMap<RunId, Book>) -> Checked {
+/// A child, with all that it went on as, beside the step that asked for it.
+fn pair(chain: &[RunId], birth: &Birth, books: &BTreeMap<RunId, Book>) -> Checked {
     let entry = birth.step.as_ref().and_then(|step| books.get(&birth.parent)?.step(step));
-    let (Some(book), Some(entry)) = (books.get(&child), entry) else { return Ok(()) };
+    let runs: Vec<&Book> = chain.iter().filter_map(|run| books.get(run)).collect();
+    let (Some(last), Some(entry)) = (runs.last(), entry) else { return Ok(()) };
+    let spent = runs.iter().map(|book| book.spent).sum();
+    let held = last.held();
     let said = || {
-        let (spent, held) = (book.spent, book.held());
         format!("{} {:?} cost {}; its run spent {spent} and holds {held}", entry.id, entry.mark, entry.cost)
     };
     demand(entry.kind == StepKind::Child, "only-child-steps-start-runs", said)?;
     match entry.mark {
         Mark::Settled | Mark::Failed => {
-            demand(book.over.is_some(), "a-child-step-ends-after-its-run", said)?;
-            demand(micros(entry.cost) == book.spent, "a-child-costs-what-it-spent", said)
+            demand(last.over.is_some(), "a-child-step-ends-after-its-run", said)?;
+            demand(micros(entry.cost) == spent, "a-child-costs-what-it-spent", said)
         }
-        Mark::Abandoned => {
-            demand(micros(entry.cost) >= book.spent + book.held(), "a-childs-spending-is-covered", said)
-        }
+        Mark::Abandoned => demand(micros(entry.cost) >= spent + held, "a-childs-spending-is-covered", said),
         _ => {
             let hold = entry.hold.map_or(0, micros);
-            demand(hold >= book.spent + book.held(), "a-childs-spending-is-covered", said)
+            demand(hold >= spent + held, "a-childs-spending-is-covered", said)
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lantern_engine::{Arrival, Context, Effect, Manifest, Outcome, Parent, Run, Start, StepId, start};
+use lantern_engine::{Arrival, Context, Effect, Manifest, Outcome, Run, Start, StepId, child_run, start};
 use lantern_types::{AgentId, MicroUsd, RunId, VersionId};
 use serde_json::{Value, json};
 
@@ -23,10 +23,11 @@ impl World {
         };
         let delivered = match effect {
             Effect::Perform(_) => true,
-            Effect::StartRun { run, step, agent, input, cap } => {
+            Effect::StartRun { run, parent, continues, step, agent, input, cap } => {
                 let agent = self.agent_for(n, agent.as_deref());
-                let birth = self.birth(n, run, step, cap);
-                self.start(n, birth, agent, input)?;
+                let birth =
+                    Birth { parent: Some(parent), continues, ..self.birth(n, run, step.as_ref(), cap) };
+                self.start(n, birth, step, agent, input)?;
                 true
             }
             Effect::CancelRun(child) => self.cancel(n, child),
@@ -45,6 +46,11 @@ impl World {
             let starts = |effect: &Effect| matches!(effect, Effect::StartRun { run, .. } if *run == child);
             return !self.slots.get(n).is_some_and(|slot| slot.outbox.iter().any(starts));
         };
+        // An order to stop follows a run to the one that it went on as.
+        if self.run(to).is_some_and(|run| run.continued) {
+            self.checks.cancelled(child);
+            return self.cancel(to, child_run(child, &StepId::new("continue"), 1));
+        }
         self.note(|| "  a child is cancelled".to_owned());
         self.checks.cancelled(child);
         self.put(to, Arrival::Cancel { by: "its parent".to_owned(), reason: None });
@@ -70,29 +76,39 @@ impl World {
         }
     }
 
-    fn birth(&self, n: usize, id: RunId, step: Option<StepId>, cap: MicroUsd) -> Birth {
+    fn birth(&self, n: usize, id: RunId, step: Option<&StepId>, cap: MicroUsd) -> Birth {
         let slot = self.slots.get(n);
         let above = slot.map_or("", |slot| slot.name.as_str());
-        let name = format!("{above}>{}", step.as_ref().map_or("next", StepId::as_str));
+        let name = format!("{above}>{}", step.map_or("next", StepId::as_str));
         let depth = self.run(n).map_or(0, |run| run.depth) + u32::from(step.is_some());
-        Birth { id, name, cap, parent: slot.map(|slot| Parent { run: slot.id, step }), depth }
+        Birth { id, name, cap, parent: None, continues: None, depth }
     }
 
     /// Starts a child, or tells its parent why it cannot be started.
-    fn start(&mut self, n: usize, birth: Birth, agent: Option<Arc<Manifest>>, input: Value) -> Checked {
+    fn start(
+        &mut self,
+        n: usize,
+        birth: Birth,
+        asked: Option<StepId>,
+        agent: Option<Arc<Manifest>>,
+        input: Value,
+    ) -> Checked {
         let (id, cap, parent) = (birth.id, birth.cap, birth.parent.clone());
+        let spent = birth.continues.map_or(MicroUsd::ZERO, |before| before.spent);
+        let from = self.slots.get(n).map(|slot| slot.id);
         let begun = match agent {
             None => Err(("agent_not_found", "there is no such agent".to_owned())),
             Some(_) if self.slots.len() >= RUNS_MAX => Err(("no_room", "too many runs".to_owned())),
             Some(manifest) => self.begin(birth, &manifest, input)?,
         };
-        let Some(Parent { run: parent, step }) = parent else { return Ok(()) };
-        match (begun, step) {
-            (Ok(()), step) => self.checks.born(id, check::Birth { parent, step, cap }),
+        let (Some(parent), Some(from)) = (parent, from) else { return Ok(()) };
+        match (begun, parent.step) {
+            (Ok(()), _) => self.checks.born(id, check::Birth { parent: from, step: asked, cap }),
             (Err((code, message)), Some(step)) => {
                 let output = json!({ "code": code, "message": message });
-                let (outcome, spent) = (Outcome::Failed, MicroUsd::ZERO);
-                self.put(n, Arrival::ChildFinished { step, outcome, spent, output });
+                let outcome = Outcome::Failed;
+                let arrival = Arrival::ChildFinished { step, outcome, spent, output };
+                self.tell(parent.run, arrival);
                 Ok(())
             }
             (Err(_), None) => Ok(()),
@@ -118,6 +134,7 @@ impl World {
             input: Arc::new(input),
             parent: birth.parent,
             depth: birth.depth,
+            continues: birth.continues,
             cap: birth.cap,
             policy: lantern_policy::digest(),
             catalogue: setting.catalogue.digest(),

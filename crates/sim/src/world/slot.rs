@@ -44,6 +44,7 @@ pub(super) struct Birth {
     pub(super) name: String,
     pub(super) cap: MicroUsd,
     pub(super) parent: Option<lantern_engine::Parent>,
+    pub(super) continues: Option<lantern_engine::Continues>,
     pub(super) depth: u32,
 }
 

@@ -1,6 +1,6 @@
 //! Seeds: a few hundred at each test run, after those that ever failed, with everything met that can be met.
 
-#[cfg(test)]
+#[cfg(feature = "system")]
 mod system;
 
 use lantern_sim::coverage::Coverage;

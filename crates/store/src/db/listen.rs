@@ -13,6 +13,8 @@ use lantern_types::{Dur, RunId};
 use tokio::sync::mpsc::Receiver;
 use tokio_postgres::{AsyncMessage, Config, NoTls};
 
+use lantern_net::Shutdown;
+
 use super::postgres::{Pools, fault};
 use crate::error::{Error, Result};
 use crate::notify::{Hint, Hub};
@@ -25,12 +27,23 @@ const GATHER: Dur = Dur::from_millis(5);
 const RETRY: Dur = Dur::from_secs(1);
 
 /// Starts the two tasks, unless they are running already.
-pub(super) fn start(pools: &Pools, hub: &Hub, tasks: &dyn Tasks, clock: Arc<dyn Clock>) {
+pub(super) fn start(pools: &Pools, hub: &Hub, tasks: &dyn Tasks, clock: Arc<dyn Clock>, stopping: &Shutdown) {
     let Some(hints) = hub.outside(QUEUE_MAX) else {
         return;
     };
-    tasks.spawn("store.notify", Box::pin(notify(pools.app().clone(), hints, Arc::clone(&clock))));
-    tasks.spawn("store.listen", Box::pin(listen(pools.config().clone(), hub.clone(), clock)));
+    let telling = notify(pools.app().clone(), hints, Arc::clone(&clock));
+    tasks.spawn("store.notify", Box::pin(until(stopping.clone(), telling)));
+    let hearing = listen(pools.config().clone(), hub.clone(), clock);
+    tasks.spawn("store.listen", Box::pin(until(stopping.clone(), hearing)));
+}
+
+/// Hints are worth nothing to a process that stops.
+async fn until(stopping: Shutdown, work: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = stopping.requested() => {}
+        () = work => {}
+    }
 }
 
 async fn notify(pool: Pool, mut hints: Receiver<Hint>, clock: Arc<dyn Clock>) {

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lantern_types::TenantId;
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
@@ -176,6 +177,9 @@ fn prepare_writer(conn: &mut Connection, options: &SqliteOptions) -> Result<()> 
 
 fn configure(conn: &Connection) -> Result<()> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    // A plan does not depend on the values bound to it. Without this SQLite prepares a statement with `LIMIT $4` anew
+    // whenever another value is bound, which is an eighth of what a run costs.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(fault)?;
     conn.execute_batch(
         "PRAGMA busy_timeout = 5000;
          PRAGMA foreign_keys = ON;

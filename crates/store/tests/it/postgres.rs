@@ -18,7 +18,7 @@ fn hints_reach_the_other_processes() {
         let seeded = seed(&here, tenant(1)).await.unwrap();
         let tasks = HeldTasks::default();
         for db in [&here, &there] {
-            db.follow(&tasks, Arc::new(SetClock::at(at(1))));
+            db.follow(&tasks, Arc::new(SetClock::at(at(1))), &lantern_net::Shutdown::new());
         }
         let (mut workers, mut watch) = (there.hub().workers(), there.hub().subscribe(run(1)));
         tasks

@@ -1,6 +1,7 @@
 //! A place to run workers at: one tenant, one database, scripted models and tools, virtual time.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lantern_engine::{Arrival, Context, Event, Manifest, Run, Start, event, start};
@@ -12,7 +13,7 @@ use lantern_store::journal::{self, NewRun};
 use lantern_store::journal::{RunFilter, RunRow};
 use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
-use lantern_store::{Blobs, Db, Keys, Sealer, Vault, versions};
+use lantern_store::{Blobs, Db, Error, Keys, Sealer, Vault, versions};
 use lantern_types::edge::{BoxFuture, Clock, IdGen};
 use lantern_types::llm::{Finish, LlmCall, LlmReply, ToolUse, Usage};
 use lantern_types::tool::ToolCall;
@@ -160,6 +161,7 @@ pub(crate) struct Bench {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
     sole: bool,
+    broken: Arc<AtomicBool>,
 }
 
 const TENANT: &str =
@@ -175,7 +177,13 @@ impl Bench {
     pub(crate) async fn new() -> Self {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: tokio::time::Instant::now() });
         let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
-        let db = Db::inline_sqlite().unwrap();
+        let broken = Arc::new(AtomicBool::new(false));
+        let disk = broken.clone();
+        let db = Db::paced_sqlite(Arc::new(move |_| {
+            let fails = disk.load(Ordering::Relaxed);
+            Box::pin(async move { if fails { Err(Error::Full) } else { Ok(()) } })
+        }))
+        .unwrap();
         let scope = Scope::of_lease(DEV_TENANT);
         db.write(scope, |tx| Box::pin(async move { tx.exec(TENANT, &[]).await })).await.unwrap();
         let sealer =
@@ -201,7 +209,7 @@ impl Bench {
             limits: Arc::new(Limits::default()),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
         };
-        Self { script, scope, db, deps, tasks: Mutex::new(tasks), clock, ids, sole: true }
+        Self { script, scope, db, deps, tasks: Mutex::new(tasks), clock, ids, sole: true, broken }
     }
 
     /// Starts a worker process.
@@ -212,6 +220,11 @@ impl Bench {
         let options = Options { sole: self.sole, ..Options::default() };
         tasks.spawn("worker", Box::pin(lantern_worker::run(deps, options, tasks.stopping())));
         *self.tasks.lock().unwrap() = tasks;
+    }
+
+    /// Fills the disk, or makes room again.
+    pub(crate) fn full(&self, full: bool) {
+        self.broken.store(full, Ordering::Relaxed);
     }
 
     /// `kill -9`: every future of the process is dropped where it stands.
@@ -258,6 +271,7 @@ impl Bench {
             input: Arc::new(input),
             parent: None,
             depth: 0,
+            continues: None,
             cap: MicroUsd::from_micros(1_000_000),
             policy: lantern_policy::digest(),
             catalogue: self.deps.catalogue.digest(),

@@ -80,3 +80,52 @@ async fn what_arrived_while_nobody_ran_is_taken_in_first() {
     bench.until(run, "cancelled").await;
     bench.folded(run).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_costs_no_second_model_call() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({})).await;
+    bench.script.on("llm-1", vec![Act::Slow(2_000, Box::new(Act::Say("paid for")))]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.until_calls(1).await;
+    bench.full(true);
+    bench.pass(60).await;
+    assert_eq!(bench.head(run).await.status, "running", "the reply is here, and nowhere durable");
+    bench.full(false);
+    bench.until(run, "succeeded").await;
+    assert_eq!(bench.script.calls(), ["llm-1#1"]);
+    bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_goes_on_as_a_new_run_answers_once_and_can_be_stopped() {
+    let bench = Bench::new().await;
+    bench.agent("child", json!({})).await;
+    let steps = json!([{"id": "go", "kind": "signal", "data": {"name": "go"}}, {"id": "again", "kind": "continue",
+        "data": {"input": {"steps": [{"id": "go", "kind": "signal", "data": {"name": "go"}}]}}}]);
+    let parent =
+        json!([{"id": "sub", "kind": "child", "data": {"agent": "child", "input": {"steps": steps}}}]);
+    bench.agent("looping", json!({"program": "steps", "steps": parent})).await;
+    bench.start_worker();
+    for stop in [false, true] {
+        let run = bench.start_run("looping", json!({})).await;
+        bench.until(run, "running").await;
+        bench.pass(5).await;
+        let child = bench.child_of(run).await;
+        bench.send(child.id, "k", Arrival::Signal { name: "go".into(), value: json!(1) }).await;
+        bench.until(child.id, "succeeded").await;
+        bench.pass(5).await;
+        assert_eq!(bench.head(run).await.status, "running", "the child has not answered yet");
+        let next = lantern_engine::child_run(child.id, &StepId::new("continue"), 1);
+        if stop {
+            bench.send(run, "c", Arrival::Cancel { by: "ada".into(), reason: None }).await;
+            bench.until(next, "cancelled").await;
+        } else {
+            bench.send(next, "k", Arrival::Signal { name: "go".into(), value: json!(42) }).await;
+            bench.until(run, "succeeded").await;
+            let (folded, _) = bench.folded(run).await;
+            assert_eq!(folded.output.unwrap()["steps"]["sub"]["steps"]["go"], json!(42));
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! Agents and their versions.
 //!
 //! An agent is a name with a current version. A version is an immutable manifest named by its digest; every change of
-//! what an agent does makes a new one, and a run keeps the version it started with. Archiving is for good: an archived
-//! agent starts no runs and is not revived by creating it again.
+//! an agent makes a new one, and a run keeps the version it started with. An archived agent starts no runs. Creating it
+//! again begins afresh: the name and the versions are the old ones, and nothing else of it comes back.
 
 pub(crate) mod model;
 pub(crate) mod routes;

@@ -26,7 +26,7 @@ const MANIFEST_FIELDS: &[&[&str]] = &[
 const TEXT_BYTES_MAX: usize = 16 << 10;
 const URL_BYTES_MAX: usize = 2_048;
 const MANIFEST_BYTES_MAX: usize = 1 << 20;
-const NAME_MAX: usize = 63;
+const NAME_MAX: usize = 128;
 
 /// An agent's row with its current version's manifest.
 #[derive(Clone, Debug)]
@@ -44,6 +44,22 @@ pub(crate) struct Agent {
     pub(crate) archived_at: Option<At>,
     /// Grows with every change of the row.
     pub(crate) revision: i64,
+}
+
+impl Agent {
+    /// The manifest with what the row says of the agent, so that a version holds all that can be said.
+    pub(crate) fn told(&self, manifest: Manifest) -> Manifest {
+        let mut about = Map::new();
+        let texts = [("description", &self.description), ("avatarUrl", &self.avatar_url)];
+        for (name, text) in texts {
+            about.extend(text.clone().map(|text| (name.to_owned(), Value::String(text))));
+        }
+        if !self.labels.is_empty() {
+            about.insert("labels".to_owned(), Value::Object(self.labels.clone()));
+        }
+        let about = (!about.is_empty()).then_some(Value::Object(about));
+        Manifest { style_prompt: self.style_prompt.clone(), about, ..manifest }
+    }
 }
 
 /// The version an agent runs now.
@@ -92,17 +108,19 @@ impl Model for NewAgent {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let name = fields.required_text("name", 1_024);
         if name.as_deref().is_some_and(|name| !valid_name(name)) {
-            fields.issue("name", "expected 1 to 63 lower-case letters, digits or `-`, beginning with no `-`");
+            let want = "expected 1 to 128 letters, digits, `.`, `_` or `-`, beginning with a letter or digit";
+            fields.issue("name", want);
         }
         let changes = Changes::read(fields);
         Some(Self { name: name?, changes: changes? })
     }
 }
 
-/// `[a-z0-9][a-z0-9-]{0,62}`
+/// `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`
 pub(crate) fn valid_name(name: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=NAME_MAX).contains(&name.len()) && !name.starts_with('-') && name.bytes().all(inner)
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    first && name.len() <= NAME_MAX && name.bytes().all(inner)
 }
 
 impl Changes {
@@ -132,7 +150,11 @@ impl Changes {
         };
         macro_rules! pick {
             ($($field:ident $name:literal),+ $(,)?) => {
-                Manifest { $($field: if named($name) { said.$field } else { old.$field }),+ }
+                Manifest {
+                    $($field: if named($name) { said.$field } else { old.$field },)+
+                    style_prompt: old.style_prompt,
+                    about: old.about,
+                }
             };
         }
         pick! {
@@ -224,13 +246,18 @@ mod tests {
             ("a", true),
             ("digest-2", true),
             ("0", true),
-            (&*"a".repeat(63), true),
-            (&*"a".repeat(64), false),
+            ("Support.Bot_2", true),
+            (&*"a".repeat(128), true),
+            (&*"a".repeat(129), false),
             ("", false),
             ("-a", false),
-            ("A", false),
-            ("a_b", false),
+            (".", false),
+            ("..", false),
+            ("_a", false),
+            ("A", true),
+            ("a_b", true),
             ("a b", false),
+            ("a\n", false),
             ("ä", false),
             ("a/b", false),
         ] {

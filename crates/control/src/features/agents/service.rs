@@ -1,7 +1,8 @@
 //! Creating, changing and archiving agents: read, decide, write, in one transaction.
 //!
-//! Invariant: a version is written exactly when the manifest's digest changed, in the transaction that makes it
-//! current; so "current" always exists and no two versions in a row are the same.
+//! Invariant: a version is written exactly when the manifest's digest changed or an archived agent is made again, in the
+//! transaction that makes it current; so "current" always exists. Everything that can be said of an agent is in the
+//! manifest; the columns beside it are for lists.
 
 use lantern_edge::{Code, Error, Result, etag};
 use lantern_engine::Manifest;
@@ -45,6 +46,24 @@ impl Desk {
         }
     }
 
+    /// An agent that only this request has said anything about.
+    fn fresh(&self, new: NewAgent) -> Agent {
+        Agent {
+            id: self.agent,
+            name: new.name,
+            description: new.changes.description.apply(None),
+            labels: new.changes.labels.apply(None).unwrap_or_default(),
+            avatar_url: new.changes.avatar_url.apply(None),
+            style_prompt: new.changes.style_prompt.apply(None),
+            current: self.version,
+            created_by: self.by.map(|id| id.to_string()),
+            created_at: self.now,
+            updated_at: self.now,
+            archived_at: None,
+            revision: 1,
+        }
+    }
+
     fn new_version(&self, number: i64, manifest: &Manifest) -> NewVersion {
         NewVersion {
             id: self.version,
@@ -64,13 +83,14 @@ pub(crate) async fn get(app: &App, scope: Scope, name: &str) -> Result<(Agent, C
     found.ok_or_else(|| not_found(name))
 }
 
-/// Makes an agent, or changes the one of that name.
+/// Makes an agent, or changes the one of that name; an archived one is made afresh.
 pub(super) async fn create(app: &App, permit: &Permit<CreateAgent>, new: NewAgent) -> Result<Changed> {
     let desk = Desk::of(app, permit.actor());
     app.db
         .write(permit.scope(), move |tx| {
             Box::pin(async move {
                 match store::find(tx, &new.name).await? {
+                    Some(found) if found.0.archived_at.is_some() => renew(tx, &desk, found, new).await,
                     Some(found) => change(tx, &desk, found, new.changes).await,
                     None => insert(tx, &desk, new).await,
                 }
@@ -101,7 +121,7 @@ pub(super) async fn update(
         .await?
 }
 
-/// Archives an agent. Again and again is fine.
+/// Archives an agent. `agent_not_found` when no active one has that name.
 pub(super) async fn archive(app: &App, permit: &Permit<DeleteAgent>, name: &str) -> Result<()> {
     let (wanted, now) = (named(name)?, app.clock.now());
     let found = app
@@ -124,24 +144,40 @@ async fn insert(tx: &mut TenantTx<'_>, desk: &Desk, new: NewAgent) -> Answer {
         Ok(manifest) => manifest,
         Err(invalid) => return Ok(Err(invalid)),
     };
+    let agent = desk.fresh(new);
+    let manifest = agent.told(manifest);
     let version = desk.new_version(1, &manifest);
     let digest = version.digest;
-    let agent = Agent {
-        id: desk.agent,
-        name: new.name,
-        description: new.changes.description.apply(None),
-        labels: new.changes.labels.apply(None).unwrap_or_default(),
-        avatar_url: new.changes.avatar_url.apply(None),
-        style_prompt: new.changes.style_prompt.apply(None),
-        current: desk.version,
-        created_by: desk.by.map(|id| id.to_string()),
-        created_at: desk.now,
-        updated_at: desk.now,
-        archived_at: None,
-        revision: 1,
-    };
     store::insert(tx, &agent, desk.by, version).await?;
     Ok(Ok(Changed { agent, current: Current { number: 1, digest, manifest }, updated: true }))
+}
+
+/// An archived agent begins again with what this request says and nothing of what it was.
+async fn renew(
+    tx: &mut TenantTx<'_>,
+    desk: &Desk,
+    (old, current): (Agent, Current),
+    new: NewAgent,
+) -> Answer {
+    let manifest = match new.changes.manifest(Manifest::default(), &desk.tools) {
+        Ok(manifest) => manifest,
+        Err(invalid) => return Ok(Err(invalid)),
+    };
+    let fresh = desk.fresh(new);
+    let manifest = fresh.told(manifest);
+    let version = desk.new_version(current.number.saturating_add(1), &manifest);
+    let (number, digest) = (version.number, version.digest);
+    let mut agent = Agent {
+        id: old.id,
+        created_by: old.created_by,
+        created_at: old.created_at,
+        revision: old.revision,
+        ..fresh
+    };
+    store::insert_version(tx, agent.id, version).await?;
+    store::update(tx, &agent).await?;
+    agent.revision = agent.revision.saturating_add(1);
+    Ok(Ok(Changed { agent, current: Current { number, digest, manifest }, updated: true }))
 }
 
 async fn change(
@@ -168,23 +204,17 @@ async fn change(
         updated_at: desk.now,
         ..old.clone()
     };
+    let manifest = agent.told(manifest);
     let digest = manifest.digest();
-    let number = if digest == current.digest { current.number } else { current.number.saturating_add(1) };
-    if number == current.number && same_row(&old, &agent) {
+    if digest == current.digest {
         return Ok(Ok(Changed { agent: old, current, updated: false }));
     }
-    if number != current.number {
-        store::insert_version(tx, agent.id, desk.new_version(number, &manifest)).await?;
-        agent.current = desk.version;
-    }
+    let number = current.number.saturating_add(1);
+    store::insert_version(tx, agent.id, desk.new_version(number, &manifest)).await?;
+    agent.current = desk.version;
     store::update(tx, &agent).await?;
     agent.revision = agent.revision.saturating_add(1);
     Ok(Ok(Changed { agent, current: Current { number, digest, manifest }, updated: true }))
-}
-
-fn same_row(old: &Agent, new: &Agent) -> bool {
-    (&old.description, &old.labels, &old.avatar_url, &old.style_prompt)
-        == (&new.description, &new.labels, &new.avatar_url, &new.style_prompt)
 }
 
 /// 404 for an agent that is not there, or is somebody else's.
@@ -195,5 +225,5 @@ pub(crate) fn not_found(name: &str) -> Error {
 
 /// 409 for an agent that is no longer in use.
 pub(crate) fn archived(name: &str) -> Error {
-    Error::new(Code::AgentArchived, format!("agent {name:?} is archived; use another name"))
+    Error::new(Code::AgentArchived, format!("agent {name:?} is archived; create it again to begin afresh"))
 }

@@ -21,10 +21,10 @@ const INSERT: &str = "INSERT INTO agents (tenant_id, id, name, description, labe
     current_version_id, created_by, created_at, updated_at, version)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, 1)";
 const UPDATE: &str = "UPDATE agents SET description = $4, labels = $5, avatar_url = $6, style_prompt = $7,
-    current_version_id = $8, updated_at = $9, version = version + 1
+    current_version_id = $8, updated_at = $9, archived_at = NULL, version = version + 1
     WHERE tenant_id = $1 AND id = $2 AND version = $3";
-const ARCHIVE: &str = "UPDATE agents SET archived_at = COALESCE(archived_at, $3), updated_at = $3,
-    version = version + 1 WHERE tenant_id = $1 AND name = $2";
+const ARCHIVE: &str = "UPDATE agents SET archived_at = $3, updated_at = $3, version = version + 1
+    WHERE tenant_id = $1 AND name = $2 AND archived_at IS NULL";
 const INSERT_VERSION: &str = "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest,
     created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 const VERSIONS: &str =
@@ -97,7 +97,7 @@ pub(super) async fn insert(
     insert_version(tx, agent.id, version).await
 }
 
-/// Writes a changed agent over its last revision. `Conflict` when that is no longer the last.
+/// Writes a changed agent, an active one from now on, over its last revision. `Conflict` when that is no longer the last.
 pub(super) async fn update(tx: &mut TenantTx<'_>, agent: &Agent) -> Result<()> {
     let params = [
         agent.id.into(),
@@ -126,7 +126,7 @@ pub(super) async fn insert_version(tx: &mut TenantTx<'_>, agent: AgentId, versio
     tx.exec(INSERT_VERSION, &params).await.map(drop)
 }
 
-/// Archives an agent, once; `false` when there is none of that name.
+/// Archives an agent; `false` when no active one has that name.
 pub(super) async fn archive(tx: &mut TenantTx<'_>, name: &str, now: At) -> Result<bool> {
     Ok(tx.exec(ARCHIVE, &[name.into(), now.into()]).await? > 0)
 }

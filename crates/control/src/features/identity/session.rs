@@ -1,7 +1,8 @@
 //! Signing in, and who one is.
 //!
 //! Invariant: an unknown address, a wrong password and a role that is none all answer the same words after the same
-//! work. Tries are limited for each address from each peer, so that nobody can lock somebody else out.
+//! work. Tries are limited for each address from each peer, so that nobody can lock somebody else out, and for each peer
+//! over all addresses, so that nobody can try one password on everybody.
 
 use axum::extract::State;
 use lantern_edge::request::Peer;
@@ -59,7 +60,10 @@ struct User {
 async fn login(State(app): State<App>, peer: Peer, Body(login): Body<Login>) -> Result<Json<Session>> {
     let now = app.clock.now();
     let email = login.email.trim().to_lowercase();
-    app.inner.logins.take((email.clone(), peer.0.ip()), now).map_err(|wait| {
+    let peer = peer.0.ip();
+    // The peer first: so nobody fills the other buckets with addresses that they make up.
+    let taken = app.inner.logins_of_peer.take(peer, now);
+    taken.and_then(|()| app.inner.logins.take((email.clone(), peer), now)).map_err(|wait| {
         Error::new(Code::LoginRateLimited, "too many login attempts; please try again later")
             .retry_after(wait)
     })?;

@@ -1,16 +1,18 @@
 //! Runs as their journals tell them: events for streams and logs, ends for lists, folds for decisions.
 //!
-//! Invariant: bodies are opened only where contents are needed. Reads only.
+//! Invariant: bodies are opened only where contents are needed. A journal that cannot be read keeps its run from being
+//! told, and nothing else: see [`readable`]. Reads only.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
-use lantern_edge::{Error, Result};
+use lantern_edge::{Code, Error, Result};
 use lantern_engine::event::{self, Unreadable};
 use lantern_engine::{Event, Manifest, Run};
 use lantern_policy::Scope;
 use lantern_store::journal::{self, RunRow, Stored};
 use lantern_store::{record, versions};
-use lantern_types::RunId;
+use lantern_types::{ChainHead, RunId};
 
 use super::model::{self, Said, StepLog};
 use crate::App;
@@ -61,9 +63,10 @@ pub(super) async fn said_of_all(app: &App, scope: Scope, runs: &[RunId]) -> Resu
     let mut all = Vec::with_capacity(runs.len());
     for (run, ends) in runs.iter().zip(journal::ends(&app.db, scope, runs.to_vec()).await?) {
         let said = match ends {
-            Some(ends) if budget > 0 => told(app, scope, *run, &ends).await?,
-            _ => Said::default(),
+            Some(ends) if budget > 0 => told(app, scope, *run, &ends).await,
+            _ => Ok(Said::default()),
         };
+        let said = readable(*run, said)?.unwrap_or_default();
         let shown =
             [&said.input, &said.output].into_iter().flatten().map(|value| value.to_string().len()).sum();
         budget = budget.saturating_sub(shown);
@@ -81,12 +84,31 @@ async fn told(app: &App, scope: Scope, run: RunId, (first, last): &(Stored, Stor
     Ok(Said { input, output, error })
 }
 
-/// The run, folded from its whole journal.
+/// What was read of a run, or `None` when its journal cannot be read, which is logged here. That the database is away
+/// stays an error.
+pub(super) fn readable<T>(run: RunId, read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.code() == Code::Internal => {
+            let cause = error.source().map(ToString::to_string);
+            tracing::error!(%run, cause, "the journal of a run cannot be read");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The run, folded from its whole journal. `run_unreadable` when that cannot be read.
 pub(super) async fn fold(app: &App, scope: Scope, row: &RunRow) -> Result<Run> {
+    let spoilt = || Error::new(Code::RunUnreadable, model::UNREADABLE);
+    readable(row.id, folded(app, scope, row).await)?.ok_or_else(spoilt)
+}
+
+async fn folded(app: &App, scope: Scope, row: &RunRow) -> Result<Run> {
     let version = versions::by_id(&app.db, scope, row.agent_version_id).await?;
     let version = version.ok_or_else(|| unreadable(Unreadable("its version is gone".to_owned())))?;
     let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
-    let mut all: Vec<Event> = Vec::new();
+    let (mut all, mut head) = (Vec::<Event>::new(), ChainHead::genesis());
     loop {
         let next = all.last().map_or(1, |event| event.seq.saturating_add(1));
         let more = page(app, scope, row.id, next).await?;
@@ -94,6 +116,7 @@ pub(super) async fn fold(app: &App, scope: Scope, row: &RunRow) -> Result<Run> {
             return Ok(Run::fold(row.id, Arc::new(manifest), &all));
         }
         for stored in more {
+            head = record::verify(head, &stored)?;
             all.extend(events(app, scope, row.id, &stored).await?);
         }
     }

@@ -1,5 +1,7 @@
 //! What a request may say about a run, and what a run looks like from outside. Pure.
 
+use std::sync::Arc;
+
 use lantern_edge::{Change, Error, Fields, Model, Params, Result};
 use lantern_engine::{Content, Event, Fact, Outcome};
 use lantern_store::journal::{RunFilter, RunRow};
@@ -9,16 +11,19 @@ use serde_json::{Map, Value};
 
 use crate::App;
 
-/// The contract's words for a run's status.
-const STATUSES: [&str; 6] = ["queued", "running", "paused", "succeeded", "failed", "cancelled"];
+/// The contract's words for a run's status, then two that people use for the same.
+const STATUSES: [&str; 8] =
+    ["queued", "running", "paused", "succeeded", "failed", "cancelled", "completed", "canceled"];
 const KEY_BYTES_MAX: usize = 255;
 const WORDS_BYTES_MAX: usize = 4_096;
+/// What is said of a run whose journal is spoilt.
+pub(super) const UNREADABLE: &str = "the run's journal cannot be read";
 
 /// A request to start a run.
 #[derive(Debug)]
 pub(super) struct NewRun {
     pub(super) agent_name: String,
-    pub(super) input: Value,
+    pub(super) input: Arc<Value>,
     pub(super) session: Option<SessionId>,
     pub(super) labels: Map<String, Value>,
     pub(super) idempotency_key: Option<String>,
@@ -30,7 +35,7 @@ impl Model for NewRun {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let agent_name = fields.required_text("agentName", 1_024);
         let input = fields.value("input").cloned().unwrap_or_else(|| Value::Object(Map::new()));
-        let session = fields.parsed("sessionId", "a session id");
+        let session = fields.parsed_if_any("sessionId");
         let labels = match fields.labels("labels") {
             Change::Set(labels) => labels,
             Change::Keep | Change::Clear => Map::new(),
@@ -38,6 +43,7 @@ impl Model for NewRun {
         let idempotency_key = fields.text("idempotencyKey", KEY_BYTES_MAX);
         let max_cost = fields.dollars("maxCostUsd");
         let stream = fields.boolean("stream").unwrap_or(false);
+        let input = Arc::new(input);
         Some(Self { agent_name: agent_name?, input, session, labels, idempotency_key, max_cost, stream })
     }
 }
@@ -100,11 +106,20 @@ impl Model for Finding {
 pub(super) fn filter(params: &Params) -> Result<RunFilter> {
     Ok(RunFilter {
         agent_name: params.text("agent").map(ToOwned::to_owned),
-        status: params.word("status", &STATUSES)?.map(ToOwned::to_owned),
+        status: params.word("status", &STATUSES)?.map(|word| status(word).to_owned()),
         session_id: params.parsed("sessionId", "a session id")?,
         parent_run_id: params.parsed("parentRunId", "a run id")?,
         ..RunFilter::default()
     })
+}
+
+/// The word that runs are stored with.
+fn status(word: &str) -> &str {
+    match word {
+        "canceled" => "cancelled",
+        "completed" => "succeeded",
+        word => word,
+    }
 }
 
 /// A run, as clients see it.
@@ -145,6 +160,15 @@ pub(super) struct Said {
     pub(super) output: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<RunError>,
+}
+
+impl Said {
+    /// What is said of a run whose journal is spoilt.
+    pub(super) fn unreadable() -> Self {
+        let code = lantern_edge::Code::RunUnreadable.as_str().to_owned();
+        let error = RunError { code, message: UNREADABLE.to_owned(), step_id: None };
+        Self { error: Some(error), ..Self::default() }
+    }
 }
 
 /// Why a run failed.
@@ -232,7 +256,7 @@ pub(super) fn logged(event: &Event) -> Option<StepLog> {
 /// The most that the run may spend: the least of what its version, its request and the limits say.
 pub(super) fn cap(app: &App, version: Option<MicroUsd>, request: Option<MicroUsd>) -> MicroUsd {
     let said = version.into_iter().chain(request).min();
-    said.unwrap_or(app.limits.run_cost_default)
+    said.unwrap_or(app.limits.run_cost_default).min(app.limits.run_cost_max)
 }
 
 /// 404 for a run that is not there, or is somebody else's.

@@ -1,7 +1,7 @@
 //! Starting, reading and deleting runs.
 //!
-//! Invariant: a run and its first event are one transaction, and a key starts one run however often it is sent. What
-//! the agent demands of its input is checked before anything is written.
+//! Invariant: a run and its first event are one transaction, and a key starts one run however often it is sent: with
+//! another agent or input it is refused. What the agent demands of its input is checked before anything is written.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use lantern_store::journal::{self, Created, RunRow};
 use lantern_store::record::Record;
 use lantern_store::versions::{self, Version};
 use lantern_types::{At, ChainHead, RunId};
+use serde_json::Value;
 
 use super::model::{self, NewRun, Run, Said, filter};
 use super::{history, store};
@@ -29,10 +30,12 @@ pub(super) struct Started {
 /// Starts a run, or finds the one that its key started.
 pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) -> Result<Started> {
     let scope = permit.scope();
+    check_cost(app, &new)?;
+    let asked = Asked { agent: new.agent_name.clone(), input: new.input.clone() };
     if let Some(key) = &new.idempotency_key
         && let Some(run) = store::by_key(&app.db, scope, key.clone()).await?
     {
-        return Ok(Started { run, fresh: false });
+        return started_before(app, scope, run, &asked).await;
     }
     let now = app.clock.now();
     if let Some(spawns) = &app.inner.spawns {
@@ -56,9 +59,36 @@ pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) ->
             if let Some(body) = body {
                 app.vault.discard(scope, &[lantern_store::Vault::digest(&body)?]).await?;
             }
-            Ok(Started { run: first, fresh: false })
+            started_before(app, scope, first, &asked).await
         }
     }
+}
+
+/// What makes two requests with one key the same request.
+struct Asked {
+    agent: String,
+    input: Arc<Value>,
+}
+
+/// The run that this key started, if it was started by this request.
+async fn started_before(app: &App, scope: Scope, run: RunId, asked: &Asked) -> Result<Started> {
+    let row = head(app, scope, run).await?;
+    // Of a run that cannot be read nobody knows the input; it was started all the same.
+    let said = history::readable(run, history::said(app, scope, run).await)?.unwrap_or_default();
+    if row.agent_name != asked.agent || said.input.is_some_and(|input| input != *asked.input) {
+        let words = "this idempotency key started a run of another agent or with another input";
+        return Err(Error::new(Code::IdempotencyMismatch, words).with_extra("existing", run.to_string()));
+    }
+    Ok(Started { run, fresh: false })
+}
+
+fn check_cost(app: &App, new: &NewRun) -> Result<()> {
+    let most = app.limits.run_cost_max;
+    if new.max_cost.is_none_or(|cost| cost <= most) {
+        return Ok(());
+    }
+    let words = format!("a run may cost at most {} USD", most.to_wire());
+    Err(Error::new(Code::InvalidBody, format!("maxCostUsd: {words}")).with_field("maxCostUsd", words))
 }
 
 /// The version that a new run runs.
@@ -87,9 +117,10 @@ async fn first_append(
         agent: version.agent,
         version: version.id,
         manifest: version.digest,
-        input: Arc::new(new.input),
+        input: new.input,
         parent: None,
         depth: 0,
+        continues: None,
         cap: model::cap(app, manifest.max_cost, new.max_cost),
         policy: lantern_policy::digest(),
         catalogue: app.catalogue.digest(),
@@ -144,11 +175,15 @@ pub(super) async fn head(app: &App, scope: Scope, run: RunId) -> Result<RunRow> 
     journal::head(&app.db, scope, run).await?.ok_or_else(model::not_found)
 }
 
-/// A run with its input, its outcome and its step log.
+/// A run with its input, its outcome and its step log; with `run_unreadable` in their place when they are spoilt.
 pub(super) async fn get(app: &App, scope: Scope, run: RunId) -> Result<Run> {
     let row = head(app, scope, run).await?;
-    let said = history::said(app, scope, run).await?;
-    let log = history::log(app, scope, &row).await?;
+    let said = history::readable(run, history::said(app, scope, run).await)?;
+    let log = match &said {
+        Some(_) => history::readable(run, history::log(app, scope, &row).await)?,
+        None => None,
+    };
+    let (said, log) = said.zip(log).unwrap_or_else(|| (Said::unreadable(), Vec::new()));
     Ok(model::shown(scope.tenant(), row, said, log))
 }
 
@@ -169,11 +204,15 @@ pub(super) async fn list(app: &App, scope: Scope, params: &Params) -> Result<Pag
 /// Deletes a run that is over, with its journal.
 pub(super) async fn delete(app: &App, permit: &Permit<DeleteRun>, run: RunId) -> Result<()> {
     let scope = permit.scope();
-    head(app, scope, run).await?;
+    let row = head(app, scope, run).await?;
     let deleted =
         app.db.write(scope, move |tx| Box::pin(async move { journal::delete(tx, run).await })).await?;
     let Some(blobs) = deleted else {
-        return Err(Error::new(Code::RunNotFinished, "the run is not over; cancel it first"));
+        let words = match row.finished_at {
+            None => "the run is not over; cancel it first",
+            Some(_) => "the run is over, but something that it started is still on its way; try again",
+        };
+        return Err(Error::new(Code::RunNotFinished, words));
     };
     app.vault.discard(scope, &blobs).await?;
     tracing::info!(tenant = %scope.tenant(), %run, "a run was deleted");

@@ -111,6 +111,8 @@ struct Tested {
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
@@ -275,9 +277,13 @@ async fn test(
     Ok(Json(match asked {
         Ok(models) => {
             let message = format!("{provider} answers and lists {} models", models.len());
-            Tested { success: true, message: Some(message), error: None }
+            Tested { success: true, message: Some(message), code: None, error: None }
         }
-        Err(failure) => Tested { success: false, message: None, error: Some(failure.message) },
+        // The failure's own words may quote whatever answers at an address that a tenant chose: they stay here.
+        Err(Failure { code, .. }) => {
+            let error = format!("{provider} cannot be used: {code}");
+            Tested { success: false, message: None, code: Some(code), error: Some(error) }
+        }
     }))
 }
 
