@@ -3,8 +3,6 @@
 //! Invariant: a figure that was not measured carries its reason and never counts as met. Pure: measures nothing, reads
 //! no clock and knows nothing of what is measured.
 
-use std::fmt::Write as _;
-
 use serde::Serialize;
 
 /// A number with its unit.
@@ -170,8 +168,8 @@ impl Report {
         );
         text.push_str("| what | measured | beside | ratio | bar | |\n|---|---|---|---|---|---|\n");
         for line in &self.lines {
-            // Writing to a String cannot fail.
-            drop(writeln!(text, "{}", row(line)));
+            text.push_str(&row(line));
+            text.push('\n');
         }
         text
     }
@@ -193,7 +191,8 @@ fn row(line: &Line) -> String {
         Verdict::NoBar => "",
         Verdict::Skipped => "SKIPPED",
     };
-    let what = if line.note.is_empty() { line.what.clone() } else { format!("{} ({})", line.what, line.note) };
+    let what =
+        if line.note.is_empty() { line.what.clone() } else { format!("{} ({})", line.what, line.note) };
     format!("| {what} | {figure} | {limit} | {ratio} | {bar} | {verdict} |")
 }
 
@@ -210,7 +209,7 @@ fn short(value: f64) -> String {
 fn grouped(digits: &str) -> String {
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 && !text.ends_with('-') {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) && !text.ends_with('-') {
             text.push(',');
         }
         text.push(digit);
@@ -255,12 +254,9 @@ mod tests {
 
     #[test]
     fn the_median_ignores_the_ends() {
-        for (values, want) in [
-            (vec![], 0.0),
-            (vec![3.0], 3.0),
-            (vec![9.0, 1.0, 2.0], 2.0),
-            (vec![4.0, 1.0, 100.0, 2.0], 3.0),
-        ] {
+        for (values, want) in
+            [(vec![], 0.0), (vec![3.0], 3.0), (vec![9.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0, 100.0, 2.0], 3.0)]
+        {
             assert!((median(&values) - want).abs() < f64::EPSILON, "{values:?}");
         }
     }
@@ -290,10 +286,8 @@ mod tests {
             fsyncs_per_s: 1_200.0,
             load_before: 0.7,
         };
-        let lines = vec![
-            line(30.0, 40.0, Bar::AtLeast(0.5)).note("how"),
-            Line::skipped("peer", "npm is missing"),
-        ];
+        let lines =
+            vec![line(30.0, 40.0, Bar::AtLeast(0.5)).note("how"), Line::skipped("peer", "npm is missing")];
         let report = Report { date: "2026-01-02".into(), commit: "abc".into(), machine, lines };
         assert_eq!(
             report.markdown(),

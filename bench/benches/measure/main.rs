@@ -1,2 +1,136 @@
-//! Being written.
-fn main() {}
+//! `make bench`: measures what Lantern promises about speed and memory, each figure beside a limit or a peer that is
+//! measured in the same run on the same disk.
+//!
+//! Invariant: loopback only, bounded load, and whatever is started is stopped: children end with this process. A
+//! measurement that cannot be made here is a SKIPPED line with its reason; one that fails ends the run with an error
+//! after the others. What the figures mean is written in `docs/benchmarks.md`.
+//!
+//! Scratch files lie in the system's temporary folder, so `TMPDIR` chooses the disk that is measured.
+
+mod disk;
+mod durable;
+mod machine;
+mod place;
+mod postgres;
+mod provider;
+mod recovery;
+mod restate;
+mod server;
+mod start;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use lantern_bench::{Line, Report};
+use lantern_net::RealClock;
+use lantern_types::edge::Clock;
+
+/// The product's own, so that what is measured in this process runs as it does there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What measurements share.
+pub(crate) struct Bench {
+    /// The time, for everything.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Cargo's target folder: holds the release binary, and takes the report and what npm installs.
+    pub(crate) target: PathBuf,
+}
+
+impl Bench {
+    /// The release binary of the product.
+    pub(crate) fn lantern(&self) -> PathBuf {
+        self.target.join("release/lantern")
+    }
+
+    /// How many milliseconds a piece of work takes.
+    pub(crate) async fn millis<T>(&self, work: impl Future<Output = Result<T>>) -> Result<(f64, T)> {
+        let start = self.clock.now();
+        let done = work.await?;
+        Ok((self.millis_since(start), done))
+    }
+
+    /// Milliseconds since `start`.
+    pub(crate) fn millis_since(&self, start: lantern_types::At) -> f64 {
+        let micros = u32::try_from(self.clock.now().since(start).micros()).unwrap_or(u32::MAX);
+        f64::from(micros) / 1_000.0
+    }
+}
+
+/// The measurements by name, in the order in which they are made.
+const NAMES: &[&str] = &["durable", "alone", "postgres", "start", "idle", "recovery"];
+
+fn main() -> ExitCode {
+    // Cargo itself passes `--bench`.
+    let names: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
+    match run(&names) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(names: &[String]) -> Result<()> {
+    if let Some(unknown) = names.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        bail!("there is no measurement {unknown:?}; there are {}", NAMES.join(", "));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(measure(names))
+}
+
+async fn measure(names: &[String]) -> Result<()> {
+    let bench = Bench { clock: Arc::new(RealClock::new()), target: target()? };
+    let (date, commit) = (bench.clock.now().to_string(), machine::commit());
+    let machine = machine::look(&bench)?;
+    let mut report = Report { date, commit, machine, lines: Vec::new() };
+    let mut failed = Vec::new();
+    for name in NAMES.iter().filter(|name| names.is_empty() || names.iter().any(|asked| asked == *name)) {
+        say(&format!("measuring {name}"));
+        match one(&bench, name).await {
+            Ok(lines) => report.lines.extend(lines),
+            Err(error) => {
+                say(&format!("{name} failed: {error:#}"));
+                report.lines.push(Line::skipped(*name, format!("failed: {error}")));
+                failed.push(*name);
+            }
+        }
+    }
+    say(&format!("\n{}", report.markdown()));
+    let file = bench.target.join("bench.json");
+    keep(&report, &file)?;
+    say(&format!("written to {}", file.display()));
+    if failed.is_empty() { Ok(()) } else { bail!("could not measure {}", failed.join(", ")) }
+}
+
+async fn one(bench: &Bench, name: &str) -> Result<Vec<Line>> {
+    match name {
+        "durable" => durable::in_flight(bench).await,
+        "alone" => durable::alone(bench).await,
+        "postgres" => postgres::measure(bench).await,
+        "start" => start::to_ready(bench).await,
+        "idle" => start::idle(bench).await,
+        _ => recovery::measure(bench).await,
+    }
+}
+
+/// Cargo puts this program at `TARGET/release/deps/measure-…`.
+fn target() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("where this program lies")?;
+    let target = program.ancestors().nth(3).map(Path::to_path_buf);
+    target.filter(|folder| folder.join("release").is_dir()).context("run this through `make bench`")
+}
+
+fn keep(report: &Report, file: &Path) -> Result<()> {
+    let json = serde_json::to_string_pretty(report)?;
+    std::fs::write(file, format!("{json}\n")).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Says something to whoever started this.
+#[expect(clippy::print_stdout, reason = "a bench run's words and its report are its output")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}

@@ -193,7 +193,7 @@ impl<'a> Draft<'a> {
                 self.fail_run("loop_detected", message, None);
             }
             Next::Succeed(output) => {
-                self.finish(Outcome::Succeeded, None, None, Some(Content::Output(output)))
+                self.finish(Outcome::Succeeded, None, None, Some(Content::Output(output)));
             }
             Next::Continue(input) => self.continue_as_new(&input),
             Next::FailRun { code, message, step } => self.fail_run(&code, message, step),
@@ -218,7 +218,8 @@ impl<'a> Draft<'a> {
         }
         let (effect, approval) = self.class_of(&new);
         let longest = self.context.at + self.context.limits.wait_max;
-        let due = new.until.or(new.wait.map(|wait| self.context.at + wait)).map(|due| due.min(longest));
+        let due =
+            new.until.or_else(|| new.wait.map(|wait| self.context.at + wait)).map(|due| due.min(longest));
         let tools = match &new.work {
             Work::Turn { offer_tools: true, .. } => Some(tool::set_digest(&self.offered())),
             _ => None,

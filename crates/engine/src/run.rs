@@ -370,7 +370,9 @@ impl Run {
     /// A run folded from its whole journal.
     pub fn fold(id: RunId, manifest: Arc<Manifest>, events: &[Event]) -> Self {
         let mut run = Self::new(id, manifest);
-        events.iter().for_each(|event| evolve(&mut run, event));
+        for event in events {
+            evolve(&mut run, event);
+        }
         run
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 /// Looks a path up.
 pub trait Lookup {
     /// The value that a path starts from: takes the segments that name it (`input`; `steps`, `fetch`).
-    fn root<'s>(&self, path: &mut dyn Iterator<Item = &'s str>) -> Option<&Value>;
+    fn root(&self, path: &mut dyn Iterator<Item = &str>) -> Option<&Value>;
 }
 
 /// Renders every string inside `value`.
@@ -122,7 +122,7 @@ mod tests {
 
     struct Roots(Value);
     impl Lookup for Roots {
-        fn root<'s>(&self, path: &mut dyn Iterator<Item = &'s str>) -> Option<&Value> {
+        fn root(&self, path: &mut dyn Iterator<Item = &str>) -> Option<&Value> {
             self.0.get(path.next()?)
         }
     }

@@ -90,7 +90,7 @@ fn system(out: &mut impl Write, args: &Args) -> io::Result<ExitCode> {
     use lantern_sim::system::run;
     let seeds = args
         .seed
-        .map_or(args.from..args.from.saturating_add(args.seeds), |seed| seed..seed.saturating_add(1));
+        .map_or_else(|| args.from..args.from.saturating_add(args.seeds), |seed| seed..seed.saturating_add(1));
     let mut counts = [0; 3];
     for seed in seeds.clone() {
         let report = run(seed);

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn nothing_wraps() {
-        assert_eq!(cost(GPT_4O_MINI, Tokens(u64::MAX), Tokens(0)).unwrap_or_default().micros() > 0, true);
+        assert!(cost(GPT_4O_MINI, Tokens(u64::MAX), Tokens(0)).unwrap_or_default().micros() > 0);
         assert_eq!(
             cost(Price { input: MicroUsd(i64::MAX), output: MicroUsd(0) }, Tokens(u64::MAX), Tokens(0)),
             Err(Overflow)

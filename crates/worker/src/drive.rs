@@ -202,7 +202,7 @@ impl Driver<'_> {
         loop {
             let admit = !stopping.is_requested();
             self.step(std::mem::take(&mut inputs), std::mem::take(&mut drained), admit).await?;
-            if held(&self.run)?.phase != Phase::Active || self.let_go(stopping).await? {
+            if held(self.run.as_ref())?.phase != Phase::Active || self.let_go(stopping).await? {
                 return Ok(());
             }
             match self.wait(ear, stopping).await? {
@@ -223,9 +223,9 @@ impl Driver<'_> {
         for input in inputs {
             self.decide(input, &mut events)?;
         }
-        while admit {
-            let run = held(&self.run)?;
-            let Some(step) = run.awaiting_admission() else { break };
+        loop {
+            let run = held(self.run.as_ref())?;
+            let Some(step) = run.awaiting_admission().filter(|_| admit) else { break };
             match admission::admit(self.deps, self.scope, run, step).await {
                 Ok(verdict) => self.decide(verdict, &mut events)?,
                 Err(failure) => {
@@ -242,7 +242,7 @@ impl Driver<'_> {
     }
 
     fn decide(&mut self, input: Input, events: &mut Vec<Event>) -> Result<(), Ended> {
-        held(&self.run)?;
+        held(self.run.as_ref())?;
         let Some(run) = self.run.take() else { return Ok(()) };
         let context =
             Context { at: self.deps.clock.now(), limits: &self.deps.limits, tools: self.deps.tools.defs() };
@@ -271,7 +271,7 @@ impl Driver<'_> {
                 // The answer to an earlier try was lost, and it was yes.
                 Err(Error::Conflict) if asked && self.stands(chain).await? => break,
                 Err(error) if error.is_transient() => {
-                    wait_for_the_store(self.deps, self.stopping, error).await?
+                    wait_for_the_store(self.deps, self.stopping, error).await?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -286,7 +286,7 @@ impl Driver<'_> {
 
     /// Whether the journal's head is this one.
     async fn stands(&mut self, chain: ChainHead) -> Result<bool, Ended> {
-        let id = held(&self.run)?.id;
+        let id = held(self.run.as_ref())?.id;
         loop {
             match journal::head(&self.deps.db, self.scope, id).await {
                 Ok(head) => return Ok(head.is_some_and(|head| head.chain == chain)),
@@ -296,7 +296,7 @@ impl Driver<'_> {
     }
 
     async fn prepare(&mut self, events: &[Event], drained: &[InboxId]) -> Result<Append, Ended> {
-        let (deps, run) = (self.deps, held(&self.run)?);
+        let (deps, run) = (self.deps, held(self.run.as_ref())?);
         let n = i64::try_from(events.len()).unwrap_or(i64::MAX);
         let version = i64::try_from(run.seq).unwrap_or(i64::MAX) - n;
         let encoded = event::encode(events).map_err(|error| Ended::Parked(error.to_string()))?;
@@ -326,7 +326,7 @@ impl Driver<'_> {
             }
         }
         let mut starting = Vec::new();
-        let run = held(&self.run)?;
+        let run = held(self.run.as_ref())?;
         for event in events {
             for effect in effects(run, event) {
                 let Effect::Perform(id) = effect else { continue };
@@ -342,7 +342,7 @@ impl Driver<'_> {
 
     /// What lies in the inbox, as inputs, with the rows that the next append takes in.
     async fn drain(&mut self) -> Result<(Vec<Input>, Vec<InboxId>), Ended> {
-        let id = held(&self.run)?.id;
+        let id = held(self.run.as_ref())?.id;
         let (pokes, waiting) = inbox::list(&self.deps.db, self.scope, id).await?;
         self.pokes = pokes;
         let (mut inputs, mut rows) = (Vec::new(), Vec::new());
@@ -362,7 +362,7 @@ impl Driver<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        Ok(inbox::discard(&self.deps.db, self.scope, held(&self.run)?.id, rows).await?)
+        Ok(inbox::discard(&self.deps.db, self.scope, held(self.run.as_ref())?.id, rows).await?)
     }
 
     /// Lets the run go when nothing is outside and nothing will happen soon, or when the process is stopping.
@@ -371,7 +371,7 @@ impl Driver<'_> {
         if !self.outside.handles.is_empty() {
             return Ok(false);
         }
-        let run = held(&self.run)?;
+        let run = held(self.run.as_ref())?;
         let now = self.deps.clock.now();
         let due = run.next_due();
         let stopped = stopping.is_requested();
@@ -392,7 +392,7 @@ impl Driver<'_> {
     }
 
     async fn wait(&mut self, ear: &Notify, stopping: &Shutdown) -> Result<Woken, Ended> {
-        let run = held(&self.run)?;
+        let run = held(self.run.as_ref())?;
         let now = self.deps.clock.now();
         let idle = self.outside.handles.is_empty();
         let due = run.next_due().map(|due| due.since(now));
@@ -411,9 +411,9 @@ impl Driver<'_> {
         let stop = async {
             // Once stopping, only results and pokes matter: the wake that stopping causes is given once.
             if idle || !stopping.is_requested() {
-                stopping.requested().await
+                stopping.requested().await;
             } else {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         Ok(tokio::select! {
@@ -438,8 +438,8 @@ async fn wait_for_the_store(deps: &Deps, stopping: &Shutdown, error: Error) -> R
 
 /// The folded run. It is absent only after a decision panicked, and then the run is parked.
 /// Borrows the field alone: effects under way may move between threads, but not be shared by them.
-fn held(run: &Option<Run>) -> Result<&Run, Ended> {
-    run.as_ref().ok_or_else(|| Ended::Parked("a decision was cut short".to_owned()))
+fn held(run: Option<&Run>) -> Result<&Run, Ended> {
+    run.ok_or_else(|| Ended::Parked("a decision was cut short".to_owned()))
 }
 
 fn projection(run: &Run) -> Projection {

@@ -122,7 +122,7 @@ async fn deliver_due(deps: &Deps) -> Result<bool> {
         match deliver_one(deps, &row).await {
             Ok(()) => outbox::done(&deps.db, row.scope, row.id).await?,
             Err(error) => {
-                tracing::warn!(run = %row.run, attempts = row.attempts, %error, "not delivered; trying again")
+                tracing::warn!(run = %row.run, attempts = row.attempts, %error, "not delivered; trying again");
             }
         }
     }
@@ -245,7 +245,7 @@ async fn create(
         None => None,
     };
     let (session_id, labels) =
-        before.map_or((None, "{}".to_owned()), |before| (before.session_id, before.labels));
+        before.map_or_else(|| (None, "{}".to_owned()), |before| (before.session_id, before.labels));
     let new = NewRun {
         id: child.id,
         agent_id: version.agent,

@@ -10,7 +10,7 @@ use lantern_store::notify::Delta;
 use lantern_types::edge::BoxFuture;
 use lantern_types::llm::{LlmCall, LlmReply};
 use lantern_types::tool::ToolCall;
-use lantern_types::{Dur, EffectKey, Failure, Grant, RunId};
+use lantern_types::{Dur, EffectKey, Failure, Grant, ToolDef};
 use serde_json::Value;
 
 use crate::edge::Say;
@@ -58,7 +58,8 @@ fn work(
     match step.work.as_ref()? {
         Work::Turn { .. } | Work::Llm { .. } => {
             let ask = llm_ask(run, step)?;
-            Some(llm(deps, scope, run, ask, grant, key, limit))
+            let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
+            Some(llm(deps, scope, Asked { ask, tools, grant, key }, limit))
         }
         Work::Tool { name, arguments, .. } => {
             let config = run.manifest.tool(name).and_then(|tool| tool.config.clone());
@@ -69,21 +70,21 @@ fn work(
     }
 }
 
-fn llm(
-    deps: &Arc<Deps>,
-    scope: Scope,
-    run: &Run,
+/// A model call that was admitted.
+struct Asked<'a> {
     ask: LlmAsk,
-    grant: &Grant,
+    tools: Vec<ToolDef>,
+    grant: &'a Grant,
     key: EffectKey,
-    limit: Dur,
-) -> Working {
+}
+
+fn llm(deps: &Arc<Deps>, scope: Scope, asked: Asked<'_>, limit: Dur) -> Working {
+    let Asked { ask, tools, grant, key } = asked;
     let Some(route) = grant.route.clone() else {
         return Box::pin(async { Err(Failure::refused("no_llm", "the admission names no model")) });
     };
-    let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
     let max_tokens = admission::max_tokens(deps, &ask);
-    let say = say(deps, run.id, &key);
+    let say = say(deps, &key);
     let output_schema = ask.output_schema.clone();
     let call = LlmCall {
         model: route.model.clone(),
@@ -114,7 +115,8 @@ fn broken(schema: &Value, reply: &LlmReply) -> Vec<String> {
 }
 
 /// Tells those who watch the run what the model says, piece by piece.
-fn say(deps: &Arc<Deps>, run: RunId, key: &EffectKey) -> Say {
+fn say(deps: &Arc<Deps>, key: &EffectKey) -> Say {
+    let run = key.run;
     let hub = deps.db.hub().clone();
     let (step, generation) = (key.step.clone(), key.generation);
     let mut offset = 0;

@@ -18,7 +18,7 @@ impl Draft<'_> {
             Arrival::Approval { step, granted, by, note } => self.approved(&step, granted, by, note),
             Arrival::Resolution { step, happened, output, by } => self.resolved(&step, happened, output, by),
             Arrival::ChildFinished { step, outcome, spent, output } => {
-                self.child_finished(&step, outcome, spent, output)
+                self.child_finished(&step, outcome, spent, output);
             }
             Arrival::Cancel { by, reason } => {
                 let reason = Content::Reason(reason.unwrap_or_default());

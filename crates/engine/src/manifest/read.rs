@@ -141,7 +141,7 @@ pub(super) fn manifest(value: &Value) -> Result<Manifest, Invalid> {
         temperature: fields.read(&["temperature"], "expected a number", out),
         input_schema: fields.get(&["inputSchema", "input_schema"]).cloned(),
         output_schema: fields.get(&["outputSchema", "output_schema"]).cloned(),
-        retry: fields.get(&["retry"]).and_then(|retry| steps::retry(retry, "retry", out)),
+        retry: fields.get(&["retry"]).map(|retry| steps::retry(retry, "retry", out)),
         max_cost: fields.get(&["maxCostUsd", "max_cost_usd"]).and_then(|usd| dollars(usd, "maxCostUsd", out)),
         timeout: fields
             .duration(&["timeout"], Dur::from_secs(1), out)

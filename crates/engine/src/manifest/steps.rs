@@ -48,19 +48,19 @@ fn one(entry: &Value, path: &str, default_id: &str, depth: usize, issues: &mut V
         issue(issues, &fields.path("id"), "expected 1 to 63 letters, digits, `-` or `_`");
     }
     let kind_text: Option<String> = fields.read(&["kind", "type"], "expected a step kind", issues);
-    let kind = kind_text.as_deref().and_then(kind_of);
-    if kind.is_none() {
+    let kind = kind_text.as_deref().ok_or(()).and_then(kind_of);
+    if kind.is_err() {
         let known = "llm, tool, sleep, signal, approval, child, map, race, continue";
         issue(issues, &fields.path("kind"), format!("expected one of {known}"));
     }
-    let kind = kind.flatten();
+    let kind = kind.ok().flatten();
     let data = fields.get(&["data", "config", "with"]).cloned();
     if data.as_ref().is_some_and(|data| !data.is_object()) {
         issue(issues, &fields.path("data"), "expected an object");
     }
     let retries: Option<u32> = fields.read(&["retries"], "expected a number of retries", issues);
     let policy = match fields.get(&["retry"]) {
-        Some(value) => retry(value, &fields.path("retry"), issues),
+        Some(value) => Some(retry(value, &fields.path("retry"), issues)),
         None => retries.map(|n| Retry { max_attempts: n.saturating_add(1), ..Retry::default() }),
     };
     let timeout = fields
@@ -126,9 +126,9 @@ fn without_inner(mut data: Value) -> Value {
     data
 }
 
-/// The outer option says whether the word is known; the inner is `None` for `continue`.
-fn kind_of(text: &str) -> Option<Option<StepKind>> {
-    Some(Some(match text {
+/// A word for a kind of step: `Ok(None)` for `continue`, `Err` for a word that is not known.
+fn kind_of(text: &str) -> Result<Option<StepKind>, ()> {
+    Ok(Some(match text {
         "llm" | "llm_call" | "ai-step" => StepKind::Llm,
         "tool" | "tool_call" => StepKind::Tool,
         "sleep" => StepKind::Sleep,
@@ -137,8 +137,8 @@ fn kind_of(text: &str) -> Option<Option<StepKind>> {
         "child" | "child_run" | "subagent" => StepKind::Child,
         "map" => StepKind::Map,
         "race" => StepKind::Race,
-        "continue" | "continue_as_new" => return Some(None),
-        _ => return None,
+        "continue" | "continue_as_new" => return Ok(None),
+        _ => return Err(()),
     }))
 }
 
@@ -147,10 +147,10 @@ fn valid_id(id: &str) -> bool {
 }
 
 /// Reads `{maxAttempts, initialInterval, maxInterval, backoff, nonRetryable}`; intervals in ms or as durations.
-pub(super) fn retry(value: &Value, path: &str, issues: &mut Vec<Issue>) -> Option<Retry> {
+pub(super) fn retry(value: &Value, path: &str, issues: &mut Vec<Issue>) -> Retry {
     let default = Retry::default();
     if let Some(attempts) = value.as_u64() {
-        return Some(Retry { max_attempts: u32::try_from(attempts).unwrap_or(u32::MAX), ..default });
+        return Retry { max_attempts: u32::try_from(attempts).unwrap_or(u32::MAX), ..default };
     }
     let mut fields = Fields::of(value, path, issues);
     let millis = |dur: Dur| dur.millis().unsigned_abs();
@@ -178,7 +178,7 @@ pub(super) fn retry(value: &Value, path: &str, issues: &mut Vec<Issue>) -> Optio
     if retry.max_attempts == 0 {
         issue(issues, &format!("{path}.maxAttempts"), "expected at least 1");
     }
-    Some(retry)
+    retry
 }
 
 #[expect(

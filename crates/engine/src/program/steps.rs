@@ -77,7 +77,7 @@ fn request(run: &Run, def: &StepDef, place: Place, context: &Context<'_>) -> Vec
     };
     match work(kind, &data, run, context) {
         Ok(Asked { work, wait, until }) => {
-            let wait = wait.or(def.timeout.filter(|_| is_wait(kind)));
+            let wait = wait.or_else(|| def.timeout.filter(|_| is_wait(kind)));
             vec![Next::Request(NewStep { id: place.id, kind, parent: place.parent, work, wait, until })]
         }
         Err(message) => vec![Next::FailRun {
@@ -403,7 +403,7 @@ fn inherited(run: &Run, parent: Option<&StepId>) -> (Option<usize>, Option<Value
 }
 
 impl Lookup for Scope<'_> {
-    fn root<'s>(&self, path: &mut dyn Iterator<Item = &'s str>) -> Option<&Value> {
+    fn root(&self, path: &mut dyn Iterator<Item = &str>) -> Option<&Value> {
         match path.next()? {
             "input" => Some(&self.run.input),
             "steps" => self.run.step_named(path.next()?)?.output().map(AsRef::as_ref),

@@ -48,7 +48,7 @@ pub fn evolve(run: &mut Run, event: &Event) {
             run.close(step, StepState::Failed { code: code.clone(), message }, *cost);
         }
         Fact::StepRetrying { step, generation, attempt, due, .. } => {
-            retrying(run, step, *generation, *attempt, *due)
+            retrying(run, step, *generation, *attempt, *due);
         }
         Fact::StepReadmitted { step, .. } => {
             if let Some(step) = run.step_mut(step) {
@@ -93,7 +93,7 @@ pub fn evolve(run: &mut Run, event: &Event) {
         Fact::Paused { .. } => run.paused = true,
         Fact::Resumed { .. } => run.paused = false,
         Fact::Finished { outcome, code, step, .. } => {
-            finished(run, event, *outcome, code.as_deref(), step.as_ref())
+            finished(run, event, *outcome, code.as_deref(), step.as_ref());
         }
         Fact::StepResolved { .. }
         | Fact::ApprovalDenied { .. }

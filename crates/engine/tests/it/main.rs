@@ -1,6 +1,10 @@
 //! What runs do, told as stories: inputs in, events and effects out.
 
+#[cfg(test)]
 mod agent;
+#[cfg(test)]
 mod desk;
+#[cfg(test)]
 mod history;
+#[cfg(test)]
 mod steps;

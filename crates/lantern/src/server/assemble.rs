@@ -39,6 +39,7 @@ pub(crate) enum Mode {
 /// What the ready line says.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names of the ready line's JSON")]
 pub(crate) struct Ready {
     pub(crate) ready: bool,
     pub(crate) api: String,
@@ -139,6 +140,7 @@ async fn ground(config: &Config) -> Result<Ground> {
     let credential = env::get(env::CREDENTIAL_KEY).map(Secret::new);
     let keys =
         Keys::from_env_or_file(credential.as_ref(), dir, ids.as_ref()).map_err(|error| advice(error, dir))?;
+    same_key(&db, &keys).await?;
     let sealer =
         Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).context("cannot set up sealing")?;
     Ok(Ground {

@@ -122,8 +122,8 @@ impl Config {
             postgres: postgres(file.database)?,
             drain_secs: number(env::DRAIN_TIMEOUT)?.or(file.server.drain_secs).unwrap_or(30),
             spawn: spawn(
-                number(env::SPAWN_RATE_PER_MIN)?.or(file.server.spawn_rate_per_min.map(u64::from)),
-                number(env::SPAWN_BURST)?.or(file.server.spawn_burst.map(u64::from)),
+                number(env::SPAWN_RATE_PER_MIN)?.or_else(|| file.server.spawn_rate_per_min.map(u64::from)),
+                number(env::SPAWN_BURST)?.or_else(|| file.server.spawn_burst.map(u64::from)),
             ),
             private_models: file.models.private_addresses.unwrap_or(false),
             cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins),

@@ -1,8 +1,12 @@
 //! The `lantern` program from the outside.
 
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
 mod cli_fake;
+#[cfg(test)]
 mod cli_follow;
+#[cfg(test)]
 mod cli_help;
 #[cfg(test)]
 mod e2e;

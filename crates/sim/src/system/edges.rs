@@ -131,7 +131,7 @@ impl Llm for Edges {
             temperature: call.temperature,
             output_schema: call.output_schema,
         };
-        let key = call.key.clone();
+        let _key = call.key.clone();
         let key = call.key.clone();
         let sent = self.send(scope, call.key, EffectClass::Keyed, &Ask::Model { ask, offered, facts });
         let answer = self.answer(key, sent);

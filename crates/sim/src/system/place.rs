@@ -155,7 +155,7 @@ fn told(error: impl std::fmt::Display) -> String {
 impl Place {
     pub(super) async fn new(seed: u64, setting: Setting) -> Made<Self> {
         // The first tick of the runtime's timer, so that what is left of a millisecond is the same in every story.
-        tokio::time::sleep(Dur::from_millis(1).std()).await;
+        drop(tokio::time::timeout(Dur::from_millis(1).std(), std::future::pending::<()>()).await);
         #[expect(clippy::disallowed_methods, reason = "the virtual clock is made of the runtime's")]
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: Instant::now() });
         let ids: Arc<dyn IdGen> = Arc::new(SeededIds { seed, next: AtomicU64::new(0), clock: clock.clone() });
@@ -256,11 +256,11 @@ impl Place {
         let (Some(who), Some(agent)) = (rng.place(self.tenants.len()), rng.pick(&self.setting.agents)) else {
             return Ok(());
         };
-        let mut body = json!({ "agentName": agent.name, "input": agent.input });
-        body["maxCostUsd"] = json!(generate::cap(rng).to_wire());
+        let cap = generate::cap(rng).to_wire();
+        let body = json!({ "agentName": agent.name, "input": agent.input, "maxCostUsd": cap });
         let (status, answer) = self.ask(who, "POST", "/v1/runs", Some(body)).await?;
-        let id = answer["id"].as_str().and_then(|id| id.parse().ok());
-        self.tell(format!("tenant {who} starts a run: {status} {}", answer["id"]));
+        let id: Option<RunId> = answer.get("id").and_then(Value::as_str).and_then(|id| id.parse().ok());
+        self.tell(format!("tenant {who} starts a run: {status} {id:?}"));
         match id {
             Some(id) if status == 201 => self.runs.push(Told { tenant: who, id }),
             // A tight limit may refuse a run, and a bad disk may not say whether it started.
@@ -313,7 +313,7 @@ impl Place {
     pub(super) async fn late(&self) -> String {
         let rows = self.everything().await.unwrap_or_default();
         let late = rows.iter().filter(|(_, row)| row.finished_at.is_none());
-        late.map(|(told, row)| format!("{} ({}) ", told.id, row.status)).collect()
+        late.map(|(told, row)| format!("{} ({})", told.id, row.status)).collect::<Vec<_>>().join(", ")
     }
 
     /// A run folded from its journal, whose chain is checked on the way, with its events and the chain's head.
@@ -354,6 +354,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
         catalogue: deps.catalogue.clone(),
         tools: setting.tools.clone(),
         spawn: None,
+        cors_origins: Vec::new(),
         providers: Providers {
             known: Vec::new(),
             shared: Vec::new(),

@@ -175,6 +175,7 @@ const VERSION: &str =
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the virtual clock is made of the runtime's")]
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: tokio::time::Instant::now() });
         let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
         let broken = Arc::new(AtomicBool::new(false));

@@ -123,4 +123,4 @@ impl Drop for Server {
 }
 
 /// How long anything in these tests may take before it counts as never.
-pub(crate) const NEVER: Duration = Duration::from_secs(60);
+pub(crate) const NEVER: Duration = Duration::from_mins(1);

@@ -117,7 +117,8 @@ fn stop(reason: &str) -> Value {
 }
 
 fn stream(chunks: &[Value]) -> Response {
-    let mut text: String = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    let events: Vec<String> = chunks.iter().map(|chunk| format!("data: {chunk}\n\n")).collect();
+    let mut text = events.concat();
     text.push_str("data: [DONE]\n\n");
     ([("content-type", "text/event-stream")], text).into_response()
 }
