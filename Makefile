@@ -73,6 +73,18 @@ bench: claim ## Measure speed and memory, each figure beside its limit: make ben
 	@cargo build --quiet --release --locked -p lantern
 	@cargo bench --quiet --locked -p lantern-bench --bench measure -- $(ONLY)
 
+.PHONY: gen
+gen: claim ## Write the goldens anew: routes, permissions, schema, help, wire conversions; look at the diff
+	@.ci/install test
+	@UPDATE=1 cargo test --quiet --locked -p lantern-engine -p lantern-llm -p lantern-store -p lantern-control
+	@UPDATE=1 cargo test --quiet --locked -p lantern --test it cli_help
+
+.PHONY: seed
+seed: claim ## Fill the dev tenant of a running `make dev` by really running a few agents
+	@.ci/install build
+	@cargo build --quiet --bin lantern
+	@examples/seed.sh "$(CARGO_TARGET_DIR)/debug/lantern"
+
 .PHONY: fmt
 fmt: ## Format the code
 	cargo fmt --all

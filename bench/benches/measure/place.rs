@@ -244,6 +244,7 @@ fn deps(
         tools: tool.clone(),
         limits: Arc::new(Limits::default()),
         catalogue: Arc::new(Catalogue::builtin()?),
+        memo: lantern_worker::Memo::default(),
     })
 }
 

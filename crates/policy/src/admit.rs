@@ -3,6 +3,7 @@
 //! Invariant: `spent + held + hold <= cap` for every grant, where the hold covers the dearest reply the call could
 //! have. [`Admitted`] is the only way to the functions that act outside, and only a [`Grant`] makes one.
 
+use crate::Catalogue;
 use lantern_types::{AdmissionFacts, Denial, Digest, Grant, Limits, MicroUsd, Route, Tokens, money};
 
 /// Work that was admitted: what the crates that act outside take.
@@ -55,6 +56,24 @@ pub struct ToolRequest {
     pub calls_max: Option<u32>,
 }
 
+/// The digests of the rules in force: taken once, journaled with every admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The rules of this build.
+    pub policy: Digest,
+    /// The model catalogue.
+    pub catalogue: Digest,
+    /// The limits.
+    pub limits: Digest,
+}
+
+impl Terms {
+    /// Names the rules in force.
+    pub fn of(catalogue: &Catalogue, limits: &Limits) -> Self {
+        Self { policy: crate::digest(), catalogue: catalogue.digest(), limits: limits.digest() }
+    }
+}
+
 /// The state of the run's money.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Purse {
@@ -70,12 +89,7 @@ pub struct Purse {
 const FRAMING_TOKENS: u64 = 256;
 
 /// Whether a model call may be made, and the hold that covers the dearest reply it could have.
-pub fn admit_llm(
-    purse: Purse,
-    request: &LlmRequest,
-    limits: &Limits,
-    catalogue: Digest,
-) -> Result<Grant, Denial> {
+pub fn admit_llm(purse: Purse, request: &LlmRequest, limits: &Limits, terms: Terms) -> Result<Grant, Denial> {
     if request.request_bytes > limits.prompt_bytes_max {
         let (bytes, max) = (request.request_bytes, limits.prompt_bytes_max);
         return Err(Denial::new(
@@ -99,19 +113,14 @@ pub fn admit_llm(
         hold,
         route: Some(request.route.clone()),
         facts,
-        policy: crate::digest(),
-        catalogue,
-        limits: limits.digest(),
+        policy: terms.policy,
+        catalogue: terms.catalogue,
+        limits: terms.limits,
     })
 }
 
 /// Whether a tool may be called.
-pub fn admit_tool(
-    purse: Purse,
-    request: ToolRequest,
-    limits: &Limits,
-    catalogue: Digest,
-) -> Result<Grant, Denial> {
+pub fn admit_tool(purse: Purse, request: ToolRequest, terms: Terms) -> Result<Grant, Denial> {
     if !request.listed {
         return Err(Denial::new("tool_not_allowed", "the agent's version does not list this tool"));
     }
@@ -131,21 +140,21 @@ pub fn admit_tool(
         hold: MicroUsd::ZERO,
         route: None,
         facts,
-        policy: crate::digest(),
-        catalogue,
-        limits: limits.digest(),
+        policy: terms.policy,
+        catalogue: terms.catalogue,
+        limits: terms.limits,
     })
 }
 
 /// Admits what costs nothing and acts on nobody: waits, maps, races, child starts.
-pub fn admit_plain(purse: Purse, limits: &Limits, catalogue: Digest) -> Grant {
+pub fn admit_plain(purse: Purse, terms: Terms) -> Grant {
     Grant {
         hold: MicroUsd::ZERO,
         route: None,
         facts: facts(purse),
-        policy: crate::digest(),
-        catalogue,
-        limits: limits.digest(),
+        policy: terms.policy,
+        catalogue: terms.catalogue,
+        limits: terms.limits,
     }
 }
 
@@ -190,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_hold_never_passes_the_cap() {
-        let digest = crate::digest();
+        let terms = Terms::of(&Catalogue::builtin().unwrap(), &Limits::default());
         let limits = Limits::default();
         // One micro-dollar a token: 100 bytes + 256 framing + 44 reply = 400.
         for (purse, want) in [
@@ -200,7 +209,7 @@ mod tests {
             (purse(1_000, 500, 101), Err("run_budget_exceeded")),
             (purse(i64::MAX, i64::MAX, i64::MAX), Err("run_budget_exceeded")),
         ] {
-            let got = admit_llm(purse, &request(44), &limits, digest);
+            let got = admit_llm(purse, &request(44), &limits, terms);
             assert_eq!(got.as_ref().map(|g| g.hold.micros()).map_err(|d| d.code.as_str()), want);
         }
     }
@@ -211,8 +220,7 @@ mod tests {
             admit_tool(
                 purse(0, 0, 0),
                 ToolRequest { listed, known, calls, calls_max },
-                &Limits::default(),
-                crate::digest(),
+                Terms::of(&Catalogue::builtin().unwrap(), &Limits::default()),
             )
             .map(|_| ())
             .map_err(|d| d.code)

@@ -12,7 +12,7 @@ pub mod route;
 
 pub use action::{ACTIONS, Access, Act, authorize};
 pub use actor::{Actor, Permit, Principal, Role, Scope};
-pub use admit::{Admitted, LlmRequest, ToolRequest, admit_llm, admit_plain, admit_tool};
+pub use admit::{Admitted, LlmRequest, Terms, ToolRequest, admit_llm, admit_plain, admit_tool};
 pub use catalogue::Catalogue;
 
 use lantern_types::Digest;

@@ -18,7 +18,7 @@ pub(crate) async fn admit(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> 
         },
         Some(Work::Tool { name, .. }) => tool(deps, run, step, name),
         Some(Work::Child { .. }) => Ok(child(deps, run)),
-        Some(_) => Ok(admit_plain(purse(run), &deps.limits, deps.catalogue.digest())),
+        Some(_) => Ok(admit_plain(purse(run), deps.memo.terms(&deps.catalogue, &deps.limits))),
         None => Err(unreadable()),
     };
     let step = step.id.clone();
@@ -41,7 +41,7 @@ async fn llm(deps: &Deps, scope: Scope, run: &Run, ask: &LlmAsk) -> Result<Resul
             request_bytes: request_bytes(ask, &tools),
             max_tokens: max_tokens(deps, ask),
         };
-        admit_llm(purse(run), &request, &deps.limits, deps.catalogue.digest())
+        admit_llm(purse(run), &request, &deps.limits, deps.memo.terms(&deps.catalogue, &deps.limits))
     }))
 }
 
@@ -60,7 +60,7 @@ fn tool(deps: &Deps, run: &Run, asking: &Step, name: &ToolName) -> Result<Grant,
         calls: u32::try_from(calls).unwrap_or(u32::MAX),
         calls_max: listed.and_then(|tool| tool.max_calls),
     };
-    admit_tool(purse(run), request, &deps.limits, deps.catalogue.digest())
+    admit_tool(purse(run), request, deps.memo.terms(&deps.catalogue, &deps.limits))
 }
 
 /// A child's cap is held from the parent's purse, so a tree of runs never spends more than its root may.
@@ -72,7 +72,7 @@ fn child(deps: &Deps, run: &Run) -> Grant {
         run.open_steps().filter(|step| step.kind == StepKind::Child && step.state == StepState::Requested);
     let share = left.micros() / i64::try_from(asking.count()).unwrap_or(i64::MAX).max(1);
     let hold = MicroUsd::from_micros(share).min(deps.limits.run_cost_default).max(MicroUsd::ZERO);
-    Grant { hold, ..admit_plain(purse, &deps.limits, deps.catalogue.digest()) }
+    Grant { hold, ..admit_plain(purse, deps.memo.terms(&deps.catalogue, &deps.limits)) }
 }
 
 fn purse(run: &Run) -> Purse {

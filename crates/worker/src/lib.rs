@@ -8,6 +8,7 @@ mod admission;
 mod drive;
 pub mod edge;
 mod load;
+mod memo;
 mod outbox;
 mod perform;
 pub mod providers;
@@ -23,6 +24,7 @@ use lantern_types::Limits;
 use lantern_types::edge::{Clock, IdGen, Tasks};
 
 pub use edge::{Llm, Tools};
+pub use memo::Memo;
 pub use service::{Options, run};
 
 /// What a worker works with. Everything that touches the outside is a trait, so that simulation can replace it.
@@ -46,4 +48,6 @@ pub struct Deps {
     pub limits: Arc<Limits>,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
+    /// What is remembered; new and empty at first.
+    pub memo: Memo,
 }

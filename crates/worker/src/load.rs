@@ -69,9 +69,14 @@ async fn events(deps: &Deps, scope: Scope, id: RunId) -> Result<(Vec<Event>, Cha
 
 /// A version's manifest.
 pub(crate) async fn manifest(deps: &Deps, scope: Scope, id: VersionId) -> Result<Arc<Manifest>, Unloadable> {
+    if let Some(kept) = deps.memo.manifest(scope, id) {
+        return Ok(kept);
+    }
     let version = versions::by_id(&deps.db, scope, id).await?;
     let version = version.ok_or_else(|| Unloadable::Parked("the agent's version is gone".to_owned()))?;
-    serde_json::from_str(&version.manifest)
-        .map(Arc::new)
-        .map_err(|error| Unloadable::Parked(format!("the version's manifest cannot be read: {error}")))
+    let manifest: Manifest = serde_json::from_str(&version.manifest)
+        .map_err(|error| Unloadable::Parked(format!("the version's manifest cannot be read: {error}")))?;
+    let manifest = Arc::new(manifest);
+    deps.memo.keep_manifest(scope, id, manifest.clone());
+    Ok(manifest)
 }

@@ -98,18 +98,18 @@ fn llm(deps: &Arc<Deps>, scope: Scope, asked: Asked<'_>, limit: Dur) -> Working 
     let (deps, call) = (deps.clone(), Admitted::by(grant, call));
     Box::pin(async move {
         let reply = deps.llm.call(scope, route, call, limit, say).await?;
-        let violations = output_schema.map(|schema| broken(&schema, &reply)).unwrap_or_default();
+        let violations = output_schema.map(|schema| broken(&deps, &schema, &reply)).unwrap_or_default();
         Ok(Done::Reply { reply, violations })
     })
 }
 
 /// How a final reply breaks the schema it was given; a reply that asks for tools is not final.
-fn broken(schema: &Value, reply: &LlmReply) -> Vec<String> {
+fn broken(deps: &Deps, schema: &Value, reply: &LlmReply) -> Vec<String> {
     if !reply.tool_calls.is_empty() {
         return Vec::new();
     }
     match serde_json::from_str(&reply.content) {
-        Ok(value) => schema::violations(schema, &value),
+        Ok(value) => schema::violations(&deps.memo, schema, &value),
         Err(error) => vec![format!("the reply is not JSON: {error}")],
     }
 }
@@ -130,8 +130,9 @@ fn say(deps: &Arc<Deps>, key: &EffectKey) -> Say {
 
 fn tool(deps: &Arc<Deps>, scope: Scope, call: Admitted<ToolCall>, limit: Dur) -> Working {
     let def = deps.tools.defs().iter().find(|def| def.name == call.work().name);
-    let broken =
-        def.map(|def| schema::violations(&def.input_schema, &call.work().arguments)).unwrap_or_default();
+    let broken = def
+        .map(|def| schema::violations(&deps.memo, &def.input_schema, &call.work().arguments))
+        .unwrap_or_default();
     if !broken.is_empty() {
         let failure = Failure::refused("tool_arguments_invalid", broken.join("; "));
         return Box::pin(async move { Err(failure) });

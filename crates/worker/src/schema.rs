@@ -2,13 +2,15 @@
 
 use serde_json::Value;
 
+use crate::memo::Memo;
+
 /// Problems that are reported; a model needs the first few.
 const REPORTED_MAX: usize = 5;
 
 /// How `value` breaks `schema`, worded for a model or a person; empty when it does not. A schema that cannot be
 /// compiled is itself the problem.
-pub(crate) fn violations(schema: &Value, value: &Value) -> Vec<String> {
-    match jsonschema::validator_for(schema) {
+pub(crate) fn violations(memo: &Memo, schema: &Value, value: &Value) -> Vec<String> {
+    match memo.schema(schema).as_ref() {
         Ok(validator) => {
             validator.iter_errors(value).take(REPORTED_MAX).map(|error| worded(&error)).collect()
         }
@@ -29,10 +31,15 @@ mod tests {
 
     #[test]
     fn problems_are_named_with_their_place() {
+        let memo = Memo::default();
         let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
-        assert!(violations(&schema, &json!({"n": 1})).is_empty());
-        assert!(violations(&schema, &json!({"n": "x"})).first().is_some_and(|text| text.starts_with("/n: ")));
-        assert_eq!(violations(&schema, &json!({})).len(), 1);
-        assert_eq!(violations(&json!({"type": 5}), &json!({})).len(), 1);
+        assert!(violations(&memo, &schema, &json!({"n": 1})).is_empty());
+        assert!(
+            violations(&memo, &schema, &json!({"n": "x"}))
+                .first()
+                .is_some_and(|text| text.starts_with("/n: "))
+        );
+        assert_eq!(violations(&memo, &schema, &json!({})).len(), 1);
+        assert_eq!(violations(&memo, &json!({"type": 5}), &json!({})).len(), 1);
     }
 }

@@ -211,6 +211,7 @@ fn deps(ground: &Ground, config: &Config, rules: Arc<Rules>) -> Deps {
         tools: Arc::new(Builtin::new(client)),
         limits: Arc::new(config.limits.clone()),
         catalogue: ground.catalogue.clone(),
+        memo: lantern_worker::Memo::default(),
     }
 }
 

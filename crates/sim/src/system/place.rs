@@ -176,6 +176,7 @@ impl Place {
             tools: edges.clone(),
             limits: Arc::new(setting.limits.clone()),
             catalogue: Arc::new(setting.catalogue.clone()),
+            memo: lantern_worker::Memo::default(),
         };
         let app = App::new(setup(&deps, &keys, &setting)).map_err(told)?;
         let tokens = Tokens::new(&keys).map_err(told)?;

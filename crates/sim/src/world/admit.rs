@@ -2,7 +2,7 @@
 
 use lantern_engine::{Input, LlmAsk, ProgramKind, Run, Step, StepKind, Work, llm_ask, offered_tools};
 use lantern_policy::admit::Purse;
-use lantern_policy::{LlmRequest, ToolRequest, admit_llm, admit_plain, admit_tool, route};
+use lantern_policy::{LlmRequest, Terms, ToolRequest, admit_llm, admit_plain, admit_tool, route};
 use lantern_types::{Denial, Grant, MicroUsd, ToolName};
 
 use crate::generate::Setting;
@@ -13,7 +13,7 @@ pub(super) fn verdict(run: &Run, step: &Step, setting: &Setting) -> Input {
         (_, Some(ask)) => model(run, &ask, setting),
         (Some(Work::Tool { name, .. }), _) => tool(run, step, name, setting),
         (Some(Work::Child { .. }), _) => Ok(child(run, setting)),
-        _ => Ok(admit_plain(purse(run), &setting.limits, setting.catalogue.digest())),
+        _ => Ok(admit_plain(purse(run), Terms::of(&setting.catalogue, &setting.limits))),
     };
     let step = step.id.clone();
     match verdict {
@@ -31,7 +31,7 @@ fn model(run: &Run, ask: &LlmAsk, setting: &Setting) -> Result<Grant, Denial> {
     let max_tokens =
         ask.max_tokens.unwrap_or(limits.completion_tokens_default).min(limits.completion_tokens_max);
     let request = LlmRequest { route, request_bytes: (said + tools) as u64, max_tokens };
-    admit_llm(purse(run), &request, limits, setting.catalogue.digest())
+    admit_llm(purse(run), &request, limits, Terms::of(&setting.catalogue, &setting.limits))
 }
 
 fn tool(run: &Run, step: &Step, name: &ToolName, setting: &Setting) -> Result<Grant, Denial> {
@@ -50,7 +50,7 @@ fn tool(run: &Run, step: &Step, name: &ToolName, setting: &Setting) -> Result<Gr
         calls: u32::try_from(calls).unwrap_or(u32::MAX),
         calls_max: listed.and_then(|tool| tool.max_calls),
     };
-    admit_tool(purse(run), request, &setting.limits, setting.catalogue.digest())
+    admit_tool(purse(run), request, Terms::of(&setting.catalogue, &setting.limits))
 }
 
 /// A child's cap is held from its parent's purse.
@@ -58,7 +58,7 @@ fn child(run: &Run, setting: &Setting) -> Grant {
     let purse = purse(run);
     let left = purse.cap.minus(purse.spent).and_then(|left| left.minus(purse.held)).unwrap_or_default();
     let hold = left.min(setting.limits.run_cost_default).max(MicroUsd::ZERO);
-    Grant { hold, ..admit_plain(purse, &setting.limits, setting.catalogue.digest()) }
+    Grant { hold, ..admit_plain(purse, Terms::of(&setting.catalogue, &setting.limits)) }
 }
 
 const fn purse(run: &Run) -> Purse {

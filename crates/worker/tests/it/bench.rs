@@ -209,6 +209,7 @@ impl Bench {
             tools: script.clone(),
             limits: Arc::new(Limits::default()),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
+            memo: lantern_worker::Memo::default(),
         };
         Self { script, scope, db, deps, tasks: Mutex::new(tasks), clock, ids, sole: true, broken }
     }

@@ -1,0 +1,71 @@
+//! What never changes and is dear to make, remembered: the digests in force, manifests by version, compiled schemas.
+//!
+//! Each map is bounded: a full one is emptied, and what is needed again is made again.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use jsonschema::Validator;
+use lantern_engine::Manifest;
+use lantern_policy::admit::Terms;
+use lantern_policy::{Catalogue, Scope};
+use lantern_types::{Limits, VersionId};
+use serde_json::Value;
+
+/// Entries of one map.
+const KEPT_MAX: usize = 1_024;
+
+/// A process's memory. Cheap to clone; clones share it.
+#[derive(Clone, Default)]
+pub struct Memo {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    terms: OnceLock<Terms>,
+    // Sections under these locks are one look-up or insert.
+    manifests: Mutex<HashMap<(Scope, VersionId), Arc<Manifest>>>,
+    schemas: Mutex<HashMap<String, Arc<Result<Validator, String>>>>,
+}
+
+fn find<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: &K) -> Option<V> {
+    map.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+}
+
+fn keep<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, key: K, value: V) {
+    let mut map = map.lock().unwrap_or_else(PoisonError::into_inner);
+    if map.len() >= KEPT_MAX {
+        map.clear();
+    }
+    map.insert(key, value);
+}
+
+impl Memo {
+    /// The digests of the rules in force, which are those of the first call.
+    pub(crate) fn terms(&self, catalogue: &Catalogue, limits: &Limits) -> Terms {
+        *self.inner.terms.get_or_init(|| Terms::of(catalogue, limits))
+    }
+
+    /// A version's manifest, if it was kept.
+    pub(crate) fn manifest(&self, scope: Scope, id: VersionId) -> Option<Arc<Manifest>> {
+        find(&self.inner.manifests, &(scope, id))
+    }
+
+    /// Keeps a version's manifest, which is immutable.
+    pub(crate) fn keep_manifest(&self, scope: Scope, id: VersionId, manifest: Arc<Manifest>) {
+        keep(&self.inner.manifests, (scope, id), manifest);
+    }
+
+    /// A schema, compiled; an `Err` says why it cannot be.
+    pub(crate) fn schema(&self, schema: &Value) -> Arc<Result<Validator, String>> {
+        let text = schema.to_string();
+        if let Some(kept) = find(&self.inner.schemas, &text) {
+            return kept;
+        }
+        let compiled = Arc::new(jsonschema::validator_for(schema).map_err(|error| error.to_string()));
+        keep(&self.inner.schemas, text, compiled.clone());
+        compiled
+    }
+}
