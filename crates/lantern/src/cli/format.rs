@@ -1,6 +1,6 @@
 //! Values as people read them: durations, tokens, money, times, and text from outside made safe to print.
 //!
-//! Invariant: nothing that comes out of [`line`] or [`block`] can move the cursor, colour the screen or set a
+//! Invariant: nothing that comes out of [`line()`] or [`block`] can move the cursor, colour the screen or set a
 //! title, whatever a model or a web page put in. Pure.
 
 use lantern_types::{At, Dur, MicroUsd};

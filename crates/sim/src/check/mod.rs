@@ -1,7 +1,7 @@
 //! The checkers: what must hold after every step of a simulation, whatever the generators did.
 //!
-//! They see what became durable ([`Checks::commit`]), what was sent ([`Checks::sent`]) and what was delivered, and keep
-//! their own [`book::Book`] of every run. They never ask the engine what is allowed: each rule is written a second
+//! They see what became durable (`Checks::commit`), what was sent (`Checks::sent`) and what was delivered, and keep
+//! their own `book::Book` of every run. They never ask the engine what is allowed: each rule is written a second
 //! time here, from its promise rather than from its code.
 
 pub(crate) mod book;

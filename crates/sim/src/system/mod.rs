@@ -1,8 +1,8 @@
 //! Tier 2: the real worker, control plane and store, in one thread and virtual time, from one seed.
 //!
-//! Two worker processes share a database in memory; models and tools are the misbehaving [`Outside`] of tier 1; people
+//! Two worker processes share a database in memory; models and tools are the misbehaving `Outside` of tier 1; people
 //! reach runs through the real router. `kill -9` is every future of a process dropped where it stands. After the
-//! faults stop, every run must come to its end, and [`check`] looks at what became durable and what was sent.
+//! faults stop, every run must come to its end, and `check` looks at what became durable and what was sent.
 //!
 //! Invariant: the same seed gives the same story. No thread, no socket and no real clock is involved.
 
