@@ -53,9 +53,12 @@ const TAKE: &str = "UPDATE outbox SET due_at = $4, attempts = attempts + 1
     WHERE tenant_id = $1 AND id = $2 AND due_at = $3";
 const DONE: &str = "DELETE FROM outbox WHERE tenant_id = $1 AND id = $2";
 
+const PENDING: &str =
+    "SELECT 1 AS pending FROM outbox WHERE tenant_id = $1 AND run_id = $2 AND kind = $3 LIMIT 1";
+
 /// Every statement of this file that runs for one tenant.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[ADD, DONE];
+pub(crate) const STATEMENTS: &[&str] = &[ADD, DONE, PENDING];
 /// Every statement of this file that runs across tenants.
 #[cfg(feature = "testing")]
 pub(crate) const SYSTEM_STATEMENTS: &[&str] = &[DUE, TAKE];
@@ -84,6 +87,14 @@ pub async fn take(db: &Db, now: At, again_at: At, limit: u32) -> Result<Vec<Due>
             }
             Ok(taken)
         })
+    })
+    .await
+}
+
+/// Whether a run still owes something of this kind.
+pub async fn owes(db: &Db, scope: Scope, run: RunId, kind: &'static str) -> Result<bool> {
+    db.read(scope, move |tx| {
+        Box::pin(async move { Ok(tx.one(PENDING, &[run.into(), kind.into()]).await?.is_some()) })
     })
     .await
 }

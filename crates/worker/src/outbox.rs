@@ -53,6 +53,18 @@ enum Errand {
     },
 }
 
+/// Rows that start runs.
+const START: &str = "start";
+
+impl Errand {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Start { .. } => START,
+            Self::Tell { .. } => "tell",
+        }
+    }
+}
+
 /// The rows that these events ask for.
 pub(crate) async fn rows(deps: &Deps, scope: Scope, run: &Run, events: &[Event]) -> Result<Vec<NewOutbox>> {
     let mut rows = Vec::new();
@@ -64,7 +76,7 @@ pub(crate) async fn rows(deps: &Deps, scope: Scope, run: &Run, events: &[Event])
             let place = Place { purpose: "outbox", row: id.as_bytes() };
             let payload = deps.vault.sealer().seal(scope, place, &plain).await?;
             let key = format!("{}.{n}", event.seq);
-            rows.push(NewOutbox { id, key, kind: "run", payload, due_at: deps.clock.now() });
+            rows.push(NewOutbox { id, key, kind: errand.kind(), payload, due_at: deps.clock.now() });
         }
     }
     Ok(rows)
@@ -134,24 +146,16 @@ async fn deliver_one(deps: &Deps, row: &Due) -> Result<()> {
     let plain = deps.vault.sealer().open(row.scope, place, &row.payload).await?;
     let errand: Errand = serde_json::from_slice(&plain).map_err(|error| Error::Corrupt(error.into()))?;
     match errand {
-        Errand::Tell { run, arrival } => deliver_tell(deps, row, run, arrival).await,
+        Errand::Tell { run, arrival } => {
+            let key = format!("{}|{}", row.run, row.key);
+            tell(deps, row.scope, Addressed { from: row.run, run, key }, arrival).await
+        }
         Errand::Start { run, parent, continues, step, agent, version, input, cap, depth } => {
             let child =
                 Child { id: run, from: row.run, parent, continues, step, agent, version, input, cap, depth };
             begin(deps, row.scope, child, &row.key).await
         }
     }
-}
-
-/// An order to stop may overtake the start of the run that it is for; it is then delivered again, for a while.
-const EARLY_MAX: i64 = 40;
-
-async fn deliver_tell(deps: &Deps, row: &Due, run: RunId, arrival: Arrival) -> Result<()> {
-    let stop = matches!(arrival, Arrival::Cancel { .. });
-    if stop && row.attempts < EARLY_MAX && journal::head(&deps.db, row.scope, run).await?.is_none() {
-        return Err(Error::Unavailable("the run to stop has not started yet".into()));
-    }
-    tell(deps, row.scope, run, format!("{}|{}", row.run, row.key), arrival).await
 }
 
 struct Child {
@@ -182,7 +186,8 @@ async fn begin(deps: &Deps, scope: Scope, child: Child, key: &str) -> Result<()>
             };
             let output = json!({ "code": code, "message": message });
             let arrival = Arrival::ChildFinished { step, outcome: Outcome::Failed, spent, output };
-            tell(deps, scope, parent, format!("{parent}|{key}"), arrival).await
+            let key = format!("{parent}|{key}");
+            tell(deps, scope, Addressed { from: parent, run: parent, key }, arrival).await
         }
     }
 }
@@ -271,19 +276,30 @@ async fn create(
     }
 }
 
+/// Something for a run, and who sends it.
+struct Addressed {
+    from: RunId,
+    run: RunId,
+    key: String,
+}
+
 /// Puts something in a run's inbox. A run that is over needs to hear nothing, but an order to stop follows it to the
-/// run that it went on as, and waits for that one to start.
-async fn tell(deps: &Deps, scope: Scope, run: RunId, key: String, arrival: Arrival) -> Result<()> {
+/// run that it went on as, and waits for a run whose start has not been delivered yet.
+async fn tell(deps: &Deps, scope: Scope, to: Addressed, arrival: Arrival) -> Result<()> {
     let stop = matches!(arrival, Arrival::Cancel { .. });
-    let mut run = run;
+    let (mut starter, mut run) = (to.from, to.run);
     loop {
-        match put(deps, scope, run, key.clone(), &arrival).await? {
+        match put(deps, scope, run, to.key.clone(), &arrival).await? {
             Put::Full => return Err(Error::Unavailable("the run's inbox is full".into())),
-            Put::Closed if stop => match went_on_as(deps, scope, run).await? {
-                Some(next) if journal::head(&deps.db, scope, next).await?.is_some() => run = next,
-                Some(_) => return Err(Error::Unavailable("the run to stop has not started yet".into())),
-                None => return Ok(()),
-            },
+            Put::Closed if stop => {
+                if journal::head(&deps.db, scope, run).await?.is_none() {
+                    let coming = outbox::owes(&deps.db, scope, starter, START).await?;
+                    let early = || Error::Unavailable("the run to stop has not started yet".into());
+                    return if coming { Err(early()) } else { Ok(()) };
+                }
+                let Some(next) = went_on_as(deps, scope, run).await? else { return Ok(()) };
+                (starter, run) = (run, next);
+            }
             Put::Stored | Put::Duplicate | Put::Closed => return Ok(()),
         }
     }
