@@ -63,16 +63,6 @@ fn bytes(value: &Value) -> u64 {
     }
 }
 
-/// Whether any string inside `value` holds a reference.
-pub fn has_references(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains("{{"),
-        Value::Array(items) => items.iter().any(has_references),
-        Value::Object(fields) => fields.values().any(has_references),
-        _ => false,
-    }
-}
-
 /// A value as text: strings as they are, everything else as JSON, null as nothing.
 pub fn as_text(value: &Value) -> String {
     match value {
