@@ -342,6 +342,15 @@ impl Driver<'_> {
 
     /// What lies in the inbox, as inputs, with the rows that the next append takes in.
     async fn drain(&mut self) -> Result<(Vec<Input>, Vec<InboxId>), Ended> {
+        loop {
+            match self.look().await {
+                Err(Ended::Store(error)) => wait_for_the_store(self.deps, self.stopping, error).await?,
+                looked => return looked,
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(Vec<Input>, Vec<InboxId>), Ended> {
         let id = held(self.run.as_ref())?.id;
         let (pokes, waiting) = inbox::list(&self.deps.db, self.scope, id).await?;
         self.pokes = pokes;
@@ -359,10 +368,16 @@ impl Driver<'_> {
     }
 
     async fn discard(&mut self, rows: Vec<InboxId>) -> Result<(), Ended> {
-        if rows.is_empty() {
-            return Ok(());
+        let id = held(self.run.as_ref())?.id;
+        while !rows.is_empty() {
+            match inbox::discard(&self.deps.db, self.scope, id, rows.clone()).await {
+                Err(error) if error.is_transient() => {
+                    wait_for_the_store(self.deps, self.stopping, error).await?;
+                }
+                discarded => return Ok(discarded?),
+            }
         }
-        Ok(inbox::discard(&self.deps.db, self.scope, held(self.run.as_ref())?.id, rows).await?)
+        Ok(())
     }
 
     /// Lets the run go when nothing is outside and nothing will happen soon, or when the process is stopping.

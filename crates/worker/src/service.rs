@@ -89,7 +89,12 @@ async fn live(deps: &Arc<Deps>, options: Options, stopping: &Shutdown) -> Result
     };
     life.ended.request();
     if stopping.is_requested() {
-        life.drain().await;
+        // Beats go on meanwhile: what is still outside must not look like a dead process's work.
+        tokio::select! {
+            biased;
+            () = life.drain() => {}
+            lost = life.beat() => lost?,
+        }
         lease::surrender(&deps.db, process, deps.clock.now()).await?;
     }
     lived

@@ -214,6 +214,16 @@ impl Bench {
         Self { script, scope, db, deps, tasks: Mutex::new(tasks), clock, ids, sole: true, broken }
     }
 
+    /// From now on processes share the database with others.
+    pub(crate) fn share(&mut self) {
+        self.sole = false;
+    }
+
+    /// The process that was started last.
+    pub(crate) fn process(&self) -> TaskSet {
+        self.tasks.lock().unwrap().clone()
+    }
+
     /// Starts a worker process.
     pub(crate) fn start_worker(&self) {
         use lantern_types::edge::Tasks as _;

@@ -1,6 +1,7 @@
 //! Processes that die, stop, or lose their lease.
 
 use lantern_engine::{Arrival, Fact, StepId};
+use lantern_types::Dur;
 use serde_json::json;
 
 use crate::bench::{Act, Bench};
@@ -128,4 +129,20 @@ async fn a_child_that_goes_on_as_a_new_run_answers_once_and_can_be_stopped() {
             assert_eq!(folded.output.unwrap()["steps"]["sub"]["steps"]["go"], json!(42));
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stops_keeps_its_lease_until_its_work_is_done() {
+    let mut bench = Bench::new().await;
+    bench.share();
+    bench.agent("a", json!({})).await;
+    bench.script.on("llm-1", vec![Act::Slow(20_000, Box::new(Act::Say("done"))), Act::Say("again")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.until_calls(1).await;
+    let first = bench.process();
+    bench.start_worker();
+    first.shutdown(Dur::from_secs(30)).await;
+    bench.until(run, "succeeded").await;
+    assert_eq!(bench.script.calls(), ["llm-1#1"], "nobody took over what was still under way");
 }
