@@ -67,6 +67,24 @@ pub(crate) async fn in_flight(bench: &Bench) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
+/// The same with nothing beside it, for longer: what a profiler should see.
+pub(crate) async fn steps(bench: &Bench) -> Result<Vec<Line>> {
+    let folder = Folder::new("bench-steps");
+    let place = open(bench, folder.path()).await?;
+    place.in_flight(WIDTH, 1).await?;
+    let depth = ROUNDS * DEPTH;
+    let cpu = machine::processor_micros();
+    let (millis, ()) = bench.millis(place.in_flight(WIDTH, depth)).await?;
+    let steps = f64::from(STEPS) * count(WIDTH * depth);
+    let cost = (machine::processor_micros() - cpu) / steps;
+    place.close().await;
+    let line = Line::figure(
+        "durable steps, SQLite, for a profiler",
+        Amount::new(steps * 1_000.0 / millis, "steps/s"),
+    );
+    Ok(vec![line.note(format!("{cost:.1} µs of processor a step"))])
+}
+
 /// One run of ten steps with nothing else going on.
 pub(crate) async fn alone(bench: &Bench) -> Result<Vec<Line>> {
     let folder = Folder::new("bench-alone");

@@ -61,6 +61,8 @@ impl Bench {
 
 /// The measurements by name, in the order in which they are made.
 const NAMES: &[&str] = &["durable", "alone", "postgres", "start", "idle", "recovery"];
+/// Made only when asked for by name: nothing but our own steps, for a profiler to look at.
+const STEPS: &str = "steps";
 
 fn main() -> ExitCode {
     // Cargo itself passes `--bench`.
@@ -75,8 +77,9 @@ fn main() -> ExitCode {
 }
 
 fn run(names: &[String]) -> Result<()> {
-    if let Some(unknown) = names.iter().find(|name| !NAMES.contains(&name.as_str())) {
-        bail!("there is no measurement {unknown:?}; there are {}", NAMES.join(", "));
+    let known = |name: &str| NAMES.contains(&name) || name == STEPS;
+    if let Some(unknown) = names.iter().find(|name| !known(name)) {
+        bail!("there is no measurement {unknown:?}; there are {}, and {STEPS}", NAMES.join(", "));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(measure(names))
@@ -88,7 +91,9 @@ async fn measure(names: &[String]) -> Result<()> {
     let machine = machine::look(&bench)?;
     let mut report = Report { date, commit, machine, lines: Vec::new() };
     let mut failed = Vec::new();
-    for name in NAMES.iter().filter(|name| names.is_empty() || names.iter().any(|asked| asked == *name)) {
+    let asked = |name: &str| names.iter().any(|asked| asked == name);
+    let usual = NAMES.iter().filter(|name| names.is_empty() || asked(name));
+    for name in usual.chain(Some(&STEPS).filter(|name| asked(name))) {
         say(&format!("measuring {name}"));
         match one(&bench, name).await {
             Ok(lines) => report.lines.extend(lines),
@@ -113,6 +118,7 @@ async fn one(bench: &Bench, name: &str) -> Result<Vec<Line>> {
         "postgres" => postgres::measure(bench).await,
         "start" => start::to_ready(bench).await,
         "idle" => start::idle(bench).await,
+        STEPS => durable::steps(bench).await,
         _ => recovery::measure(bench).await,
     }
 }

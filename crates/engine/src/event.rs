@@ -4,6 +4,7 @@
 //! there is any, a [`Content`] (prompts, arguments, results) that is stored sealed apart from it. An append is stored
 //! as one envelope a line and one body. Adding a variant is fine; editing one needs an ADR.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,6 +31,13 @@ impl StepId {
     }
     /// The name.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Steps are found by name without making an id first. Hashes and compares as its text does.
+impl Borrow<str> for StepId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -425,7 +433,7 @@ impl From<serde_json::Error> for Unreadable {
 
 /// The bytes of an append: envelopes, one JSON object a line, and the body's plaintext if any event has content.
 pub fn encode(events: &[Event]) -> Result<(Vec<u8>, Option<Vec<u8>>), Unreadable> {
-    let mut lines = Vec::with_capacity(events.len() * 192);
+    let mut lines = Vec::with_capacity(events.len() * 320);
     let mut contents = Vec::new();
     for event in events {
         serde_json::to_writer(&mut lines, &Envelope { seq: event.seq, at: event.at, fact: &event.fact })?;
@@ -434,8 +442,12 @@ pub fn encode(events: &[Event]) -> Result<(Vec<u8>, Option<Vec<u8>>), Unreadable
             contents.push((event.seq, content));
         }
     }
-    let body = if contents.is_empty() { None } else { Some(serde_json::to_vec(&contents)?) };
-    Ok((lines, body))
+    if contents.is_empty() {
+        return Ok((lines, None));
+    }
+    let mut body = Vec::with_capacity(contents.len() * 256);
+    serde_json::to_writer(&mut body, &contents)?;
+    Ok((lines, Some(body)))
 }
 
 /// Reads an append back. Without a body (dropped by retention, or not opened) events come without content.

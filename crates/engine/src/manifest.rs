@@ -6,6 +6,8 @@
 mod read;
 mod steps;
 
+use std::sync::Arc;
+
 use lantern_types::{Digest, Dur, EffectClass, MicroUsd, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -62,7 +64,7 @@ pub struct Manifest {
     /// How long one run may take.
     pub timeout: Option<Dur>,
     /// The steps of a `steps` program; empty when they come with the run's input.
-    pub steps: Vec<StepDef>,
+    pub steps: Arc<Vec<StepDef>>,
 }
 
 /// A tool as a version names it.
@@ -118,7 +120,7 @@ impl Default for Manifest {
             retry: None,
             max_cost: None,
             timeout: None,
-            steps: Vec::new(),
+            steps: Arc::default(),
         }
     }
 }

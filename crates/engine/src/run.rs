@@ -94,7 +94,7 @@ pub enum Work {
         /// Which tool.
         name: ToolName,
         /// Its arguments.
-        arguments: Value,
+        arguments: Arc<Value>,
         /// The model's id of the call, when a model asked.
         call: Option<String>,
     },
@@ -338,7 +338,7 @@ impl Run {
         Self {
             id,
             program: manifest.program.unwrap_or_default(),
-            defs: Arc::new(manifest.steps.clone()),
+            defs: manifest.steps.clone(),
             manifest,
             version: None,
             phase: Phase::New,
@@ -382,7 +382,7 @@ impl Run {
     }
     /// The step of that name, by text.
     pub fn step_named(&self, id: &str) -> Option<&Step> {
-        self.step(&StepId::new(id))
+        self.steps.get(*self.index.get(id)?)
     }
     /// Every step, in order of request.
     pub fn steps(&self) -> &[Step] {

@@ -164,20 +164,25 @@ impl Db {
 
     /// Commits a closed list of statements as one transaction: one round trip on PostgreSQL, one place in the
     /// writer's group on SQLite. Answers the row counts. A count other than expected undoes the batch: `Conflict`.
-    pub async fn submit(&self, scope: Scope, batch: Batch) -> Result<Vec<u64>> {
+    ///
+    /// A batch is shared and not taken, so that a caller that must try again has it still.
+    pub async fn submit(&self, scope: Scope, batch: impl Into<Arc<Batch>>) -> Result<Vec<u64>> {
+        let batch = batch.into();
         batch.check()?;
-        let (counts, hints) = match &*self.engine {
+        let tenant = scope.tenant();
+        let counts = match &*self.engine {
             Engine::Inline(inline, pace) => {
                 paced(pace.as_ref(), Moment::Before).await?;
-                let (counts, hints) = inline.submit(scope.tenant(), batch)?;
-                self.hub.tell(&hints);
+                let counts = inline.submit(tenant, &batch)?;
+                self.hub.tell(&batch.hints);
                 paced(pace.as_ref(), Moment::After).await?;
                 return Ok(counts);
             }
-            Engine::Files(files) => return files.submit(scope.tenant(), batch).await,
-            Engine::Postgres(pools) => pools.submit(scope.tenant(), batch).await?,
+            // The writer announces by itself, as with `write`.
+            Engine::Files(files) => return files.submit(tenant, batch).await,
+            Engine::Postgres(pools) => pools.submit(tenant, &batch).await?,
         };
-        self.hub.tell(&hints);
+        self.hub.tell(&batch.hints);
         Ok(counts)
     }
 

@@ -1,9 +1,12 @@
-//! What the two databases spell differently: one type, and how work is claimed.
+//! What the two databases do differently: one type, how work is claimed, and what a claim brings along.
 //!
 //! Everything else is one text. A new difference needs a reason beside it.
 
+use lantern_types::{RunId, TenantId};
+
 use crate::db::SystemTx;
 use crate::error::Result;
+use crate::journal::{self, Stored};
 use crate::value::{Row, Value};
 
 /// A migration's text with the byte-string type of one database.
@@ -22,6 +25,22 @@ pub(crate) const CLAIM_POSTGRES: &str = "UPDATE runs SET owner = $1, epoch = epo
     WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM runs
         WHERE owner IS NULL AND wake_at <= $2 ORDER BY wake_at LIMIT $3 FOR UPDATE SKIP LOCKED)
     RETURNING tenant_id, id, epoch, version, chain, pokes";
+
+/// The journal of a run that is claimed for the first time: usually the one append that started it.
+pub(crate) const JOURNAL_OF_NEW: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
+    WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq LIMIT 2";
+
+/// Brings the journal of a new run along with its claim, when that is one append: it was written a moment ago and lies
+/// in the writer's cache. PostgreSQL's system role sees no journal; there the driver reads it as its tenant.
+pub(crate) async fn journal_of_new(tx: &mut SystemTx<'_>, run: &Row) -> Result<Option<Stored>> {
+    if tx.is_postgres() || run.int("epoch")? > 1 {
+        return Ok(None);
+    }
+    let (tenant, id): (TenantId, RunId) = (run.id("tenant_id")?, run.id("id")?);
+    let mut rows = tx.all(JOURNAL_OF_NEW, &[tenant.into(), id.into()]).await?;
+    let first = rows.pop().filter(|_| rows.is_empty());
+    first.map(journal::stored).transpose()
+}
 
 /// Claims due runs: `params` are the process, the time and the most to take.
 pub(crate) async fn claim(tx: &mut SystemTx<'_>, params: &[Value]) -> Result<Vec<Row>> {

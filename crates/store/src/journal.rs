@@ -5,6 +5,8 @@
 //! when it does not hold, nothing is written. Rows are never edited. The chain is computed by the caller and only
 //! written here.
 
+use std::sync::Arc;
+
 use lantern_policy::Scope;
 use lantern_types::*;
 
@@ -122,6 +124,20 @@ pub struct Append {
     pub outbox: Vec<NewOutbox>,
     /// Lets the run go in the same transaction.
     pub release: Option<Release>,
+}
+
+/// An append as the statements it comes to, which can be submitted again as often as it takes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    batch: Arc<Batch>,
+    version: i64,
+}
+
+impl From<Append> for Prepared {
+    fn from(append: Append) -> Self {
+        let version = append.expected_version.saturating_add(append.n);
+        Self { batch: Arc::new(batch(append, version)), version }
+    }
 }
 
 /// An append that is durable.
@@ -254,9 +270,9 @@ pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
 /// Adds events to a run that its caller holds. `Conflict` when the lease or the version has moved on (or, with
 /// `release`, when a poke came in between): then nothing was written. A caller that gets it with `release` repeats
 /// without; a second `Conflict` means that the run is somebody else's.
-pub async fn append(db: &Db, scope: Scope, append: Append) -> Result<Appended> {
-    let version = append.expected_version.saturating_add(append.n);
-    db.submit(scope, batch(append, version)).await?;
+pub async fn append(db: &Db, scope: Scope, append: impl Into<Prepared>) -> Result<Appended> {
+    let Prepared { batch, version } = append.into();
+    db.submit(scope, batch).await?;
     Ok(Appended { version })
 }
 
@@ -372,7 +388,7 @@ pub async fn delete(tx: &mut TenantTx<'_>, run: RunId) -> Result<Option<Vec<Dige
     Ok(Some(blobs))
 }
 
-fn stored(mut row: Row) -> Result<Stored> {
+pub(crate) fn stored(mut row: Row) -> Result<Stored> {
     Ok(Stored {
         first_seq: row.int("first_seq")?,
         n: row.int("n")?,

@@ -10,6 +10,7 @@ use lantern_types::*;
 use crate::db::{Db, SystemTx};
 use crate::dialect;
 use crate::error::Result;
+use crate::journal::Stored;
 use crate::value::Row;
 
 /// A process that may claim runs, until it misses its beats.
@@ -22,7 +23,7 @@ pub struct ProcessLease {
 }
 
 /// A run that this process now drives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
     /// Its tenant's scope.
     pub scope: Scope,
@@ -36,6 +37,8 @@ pub struct Claimed {
     pub chain: ChainHead,
     /// The pokes so far.
     pub pokes: i64,
+    /// Its whole journal, when that is one append and the claim could bring it along.
+    pub journal: Option<Stored>,
 }
 
 const REGISTER: &str = "INSERT INTO processes (id, started_at, expires_at) VALUES ($1, $2, $3)";
@@ -88,7 +91,11 @@ pub async fn claim(db: &Db, process: ProcessId, now: At, limit: u32) -> Result<V
                 }
             }
             let rows = dialect::claim(tx, &[process.into(), now.into(), limit.into()]).await?;
-            rows.iter().map(claimed).collect()
+            let mut runs = Vec::with_capacity(rows.len());
+            for row in &rows {
+                runs.push(Claimed { journal: dialect::journal_of_new(tx, row).await?, ..claimed(row)? });
+            }
+            Ok(runs)
         })
     })
     .await
@@ -167,5 +174,6 @@ fn claimed(row: &Row) -> Result<Claimed> {
         version: row.int("version")?,
         chain: row.chain("chain")?,
         pokes: row.int("pokes")?,
+        journal: None,
     })
 }

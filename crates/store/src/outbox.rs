@@ -65,7 +65,7 @@ pub(crate) const SYSTEM_STATEMENTS: &[&str] = &[DUE, TAKE];
 
 /// Adds a row to an append.
 pub(crate) fn add(batch: &mut Batch, run: RunId, new: NewOutbox) {
-    let id = Value::Bytes(new.id.as_bytes().to_vec());
+    let id = Value::Id(*new.id.as_bytes());
     let params = vec![id, run.into(), new.key.into(), new.kind.into(), new.payload.into(), new.due_at.into()];
     batch.add(ADD, params, Expect::Any);
 }
@@ -79,7 +79,7 @@ pub async fn take(db: &Db, now: At, again_at: At, limit: u32) -> Result<Vec<Due>
             for row in tx.all(DUE, &[now.into(), limit.into()]).await? {
                 let was_due = row.at("due_at")?;
                 let due = read(row)?;
-                let id = Value::Bytes(due.id.as_bytes().to_vec());
+                let id = Value::Id(*due.id.as_bytes());
                 let params = [due.scope.tenant().into(), id, was_due.into(), again_at.into()];
                 if tx.exec(TAKE, &params).await? == 1 {
                     taken.push(due);
@@ -101,7 +101,7 @@ pub async fn owes(db: &Db, scope: Scope, run: RunId, kind: &'static str) -> Resu
 
 /// Forgets a row whose delivery was absorbed.
 pub async fn done(db: &Db, scope: Scope, id: Uuid) -> Result<()> {
-    let id = Value::Bytes(id.as_bytes().to_vec());
+    let id = Value::Id(*id.as_bytes());
     db.write(scope, move |tx| Box::pin(async move { tx.exec(DONE, &[id]).await.map(drop) })).await
 }
 

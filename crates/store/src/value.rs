@@ -20,6 +20,22 @@ pub enum Value {
     Text(String),
     /// A BLOB or BYTEA.
     Bytes(Vec<u8>),
+    /// An id: a BLOB or BYTEA of 16 bytes. Read back as [`Bytes`](Self::Bytes).
+    Id([u8; 16]),
+    /// A digest: a BLOB or BYTEA of 32 bytes. Read back as [`Bytes`](Self::Bytes).
+    Digest([u8; 32]),
+}
+
+impl Value {
+    /// What it holds, if it is a byte string of any length.
+    pub(crate) fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Id(id) => Some(id),
+            Self::Digest(digest) => Some(digest),
+            Self::Null | Self::Int(_) | Self::Text(_) => None,
+        }
+    }
 }
 
 /// What can be read back from 16 stored bytes.
@@ -32,7 +48,7 @@ macro_rules! ids {
     ($($id:ty),+ $(,)?) => {$(
         impl From<$id> for Value {
             fn from(id: $id) -> Self {
-                Self::Bytes(id.bytes().to_vec())
+                Self::Id(*id.bytes())
             }
         }
         impl StoredId for $id {
@@ -65,8 +81,8 @@ values! {
     String, text => Self::Text(text);
     Vec<u8>, bytes => Self::Bytes(bytes);
     &[u8], bytes => Self::Bytes(bytes.to_vec());
-    Digest, digest => Self::Bytes(digest.bytes().to_vec());
-    ChainHead, head => Self::Bytes(head.0.bytes().to_vec());
+    Digest, digest => Self::Digest(*digest.bytes());
+    ChainHead, head => Self::Digest(*head.0.bytes());
 }
 
 impl<T: Into<Value>> From<Option<T>> for Value {
@@ -142,9 +158,8 @@ impl Row {
     }
     fn opt_slice(&self, name: &str) -> Result<Option<&[u8]>> {
         match self.get(name)? {
-            Value::Bytes(bytes) => Ok(Some(bytes)),
             Value::Null => Ok(None),
-            _ => Err(wrong(name, "bytes")),
+            value => value.as_bytes().map(Some).ok_or_else(|| wrong(name, "bytes")),
         }
     }
 
@@ -189,7 +204,7 @@ mod tests {
 
     fn row() -> Row {
         let names = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-        let id = Value::from(DEV_TENANT);
+        let id = Value::Bytes(DEV_TENANT.bytes().to_vec());
         Row::new(names.into(), vec![Value::Int(5), "x".into(), id, Value::Null])
     }
 

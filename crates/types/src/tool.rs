@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
@@ -135,7 +136,7 @@ pub struct ToolCall {
     /// Which tool.
     pub name: ToolName,
     /// Its arguments, already checked against the tool's schema.
-    pub arguments: Value,
+    pub arguments: Arc<Value>,
     /// The agent's configuration of this tool, if any.
     pub config: Option<Value>,
     /// The key to send outside.

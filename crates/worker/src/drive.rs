@@ -17,7 +17,7 @@ use lantern_engine::{
 };
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
-use lantern_store::journal::{self, Append, Projection};
+use lantern_store::journal::{self, Append, Prepared, Projection};
 use lantern_store::lease::{self, Claimed, Held};
 use lantern_store::record::Record;
 use lantern_store::seal::Place;
@@ -30,6 +30,8 @@ use crate::load::{self, Unloadable};
 use crate::perform::{Performed, perform};
 use crate::{Deps, admission, outbox};
 
+/// No count of pokes: the inbox was not read yet.
+const UNREAD: i64 = -1;
 /// A run that waits longer than this, with nothing outside, is let go until then.
 const PARK_AFTER: Dur = Dur::from_secs(2);
 /// How long to wait before looking again at a store that could not answer.
@@ -67,16 +69,17 @@ impl From<Unloadable> for Ended {
     }
 }
 
-/// Drives `claimed` until it is over, let go or lost. `ear` is notified when something lies in the run's inbox.
-pub(crate) async fn drive(deps: Arc<Deps>, claimed: Claimed, ear: Arc<Notify>, stopping: Shutdown) {
+/// Drives `claimed` until it is over, let go or lost. `ear` is notified when something lies in the run's inbox, and
+/// when `stopping` is requested.
+pub(crate) async fn drive(deps: Arc<Deps>, mut claimed: Claimed, ear: Arc<Notify>, stopping: Shutdown) {
     loop {
-        let driven = AssertUnwindSafe(take_up(&deps, claimed, &ear, &stopping)).catch_unwind().await;
+        let driven = AssertUnwindSafe(take_up(&deps, &claimed, &ear, &stopping)).catch_unwind().await;
         match driven.unwrap_or_else(|_| Ended::Parked("the fold of this run panicked".to_owned())) {
             Ended::Done => return,
             Ended::Lost => return tracing::debug!(run = %claimed.run, "another holder has the run"),
             Ended::Parked(reason) => {
                 tracing::error!(run = %claimed.run, reason, "the run is parked: this build cannot go on with it");
-                return park(&deps, claimed).await;
+                return park(&deps, &claimed).await;
             }
             Ended::Store(error) => {
                 tracing::warn!(run = %claimed.run, error = %chain(&error), "the store could not answer; trying again");
@@ -84,6 +87,8 @@ pub(crate) async fn drive(deps: Arc<Deps>, claimed: Claimed, ear: Arc<Notify>, s
                     return;
                 }
                 deps.clock.sleep(STORE_RETRY).await;
+                // By the next try it may have grown.
+                claimed.journal = None;
             }
         }
     }
@@ -101,7 +106,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Lets a run that cannot be driven go, until someone pokes it.
-async fn park(deps: &Deps, claimed: Claimed) {
+async fn park(deps: &Deps, claimed: &Claimed) {
     let head = journal::head(&deps.db, claimed.scope, claimed.run).await;
     let Ok(Some(head)) = head else { return };
     let held = Held { run: claimed.run, epoch: claimed.epoch, version: head.version, pokes: head.pokes };
@@ -110,8 +115,8 @@ async fn park(deps: &Deps, claimed: Claimed) {
     }
 }
 
-async fn take_up(deps: &Arc<Deps>, claimed: Claimed, ear: &Notify, stopping: &Shutdown) -> Ended {
-    let loaded = match load::load(deps, claimed.scope, claimed.run).await {
+async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &Shutdown) -> Ended {
+    let loaded = match load::load(deps, claimed).await {
         Ok(loaded) => loaded,
         Err(error) => return error.into(),
     };
@@ -120,7 +125,8 @@ async fn take_up(deps: &Arc<Deps>, claimed: Claimed, ear: &Notify, stopping: &Sh
         deps,
         scope: claimed.scope,
         epoch: claimed.epoch,
-        pokes: -1,
+        // Nothing ever came for a run that was never poked, so there is no inbox to read.
+        pokes: if claimed.pokes == 0 { 0 } else { UNREAD },
         chain: loaded.chain,
         run: Some(loaded.run),
         outside: Outside::default(),
@@ -177,16 +183,16 @@ impl Outside {
 /// What woke the driver.
 enum Woken {
     Results(Vec<Performed>),
+    /// Something lies in the inbox, or the order to stop has come.
     Poked,
     Due,
-    Stopping,
 }
 
 struct Driver<'a> {
     deps: &'a Arc<Deps>,
     scope: Scope,
     epoch: i64,
-    /// Pokes seen when the inbox was last read; -1 before the first time.
+    /// Pokes seen when the inbox was last read, or [`UNREAD`].
     pokes: i64,
     chain: ChainHead,
     /// Always there between two decisions.
@@ -197,8 +203,12 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     async fn work(&mut self, first: Input, ear: &Notify, stopping: &Shutdown) -> Result<(), Ended> {
-        let (mut inputs, mut drained) = self.drain().await?;
-        inputs.insert(0, first);
+        let (mut inputs, mut drained) = (vec![first], Vec::new());
+        if self.pokes == UNREAD {
+            let (waiting, rows) = self.drain().await?;
+            inputs.extend(waiting);
+            drained = rows;
+        }
         loop {
             let admit = !stopping.is_requested();
             self.step(std::mem::take(&mut inputs), std::mem::take(&mut drained), admit).await?;
@@ -212,7 +222,7 @@ impl Driver<'_> {
                     inputs.extend(results.into_iter().map(performed));
                 }
                 Woken::Poked => (inputs, drained) = self.drain().await?,
-                Woken::Due | Woken::Stopping => inputs.push(Input::Wake),
+                Woken::Due => inputs.push(Input::Wake),
             }
         }
     }
@@ -264,6 +274,7 @@ impl Driver<'_> {
             }
         };
         let (chain, sends) = (append.chain, !append.outbox.is_empty());
+        let append = Prepared::from(append);
         let mut asked = false;
         loop {
             match journal::append(&self.deps.db, self.scope, append.clone()).await {
@@ -412,8 +423,7 @@ impl Driver<'_> {
         let idle = self.outside.handles.is_empty();
         let due = run.next_due().map(|due| due.since(now));
         // With nothing outside and nothing due soon the run was not let go because it was poked: look at once.
-        let poked = idle && due.is_none_or(|due| due > PARK_AFTER);
-        if poked {
+        if idle && (stopping.is_requested() || due.is_none_or(|due| due > PARK_AFTER)) {
             return Ok(Woken::Poked);
         }
         let clock = self.deps.clock.clone();
@@ -423,20 +433,11 @@ impl Driver<'_> {
                 None => std::future::pending().await,
             }
         };
-        let stop = async {
-            // Once stopping, only results and pokes matter: the wake that stopping causes is given once.
-            if idle || !stopping.is_requested() {
-                stopping.requested().await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-        };
         Ok(tokio::select! {
             biased;
             results = self.outside.results() => Woken::Results(results),
             () = ear.notified() => Woken::Poked,
             () = timer => Woken::Due,
-            () = stop => Woken::Stopping,
         })
     }
 }

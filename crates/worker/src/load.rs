@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use lantern_engine::{Event, FORMAT, Fact, Manifest, Run, event};
 use lantern_policy::Scope;
+use lantern_store::lease::Claimed;
 use lantern_store::{journal, record, versions};
-use lantern_types::{ChainHead, RunId, VersionId};
+use lantern_types::{ChainHead, VersionId};
 
 use crate::Deps;
 
@@ -30,8 +31,9 @@ pub(crate) struct Loaded {
 const PAGE: u32 = 256;
 
 /// Loads and folds a run.
-pub(crate) async fn load(deps: &Deps, scope: Scope, id: RunId) -> Result<Loaded, Unloadable> {
-    let (events, chain) = events(deps, scope, id).await?;
+pub(crate) async fn load(deps: &Deps, claimed: &Claimed) -> Result<Loaded, Unloadable> {
+    let (scope, id) = (claimed.scope, claimed.run);
+    let (events, chain) = events(deps, claimed).await?;
     let version = match events.first().map(|event| &event.fact) {
         Some(Fact::RunStarted { version, .. }) => *version,
         _ => return Err(Unloadable::Parked("the journal does not begin with a start".to_owned())),
@@ -41,12 +43,16 @@ pub(crate) async fn load(deps: &Deps, scope: Scope, id: RunId) -> Result<Loaded,
 }
 
 /// Every event of a run, and the chain after the last, which is checked on the way.
-async fn events(deps: &Deps, scope: Scope, id: RunId) -> Result<(Vec<Event>, ChainHead), Unloadable> {
+async fn events(deps: &Deps, claimed: &Claimed) -> Result<(Vec<Event>, ChainHead), Unloadable> {
+    let (scope, id) = (claimed.scope, claimed.run);
     let mut chain = ChainHead::genesis();
     let mut all = Vec::new();
     let mut next = 1;
     loop {
-        let page = journal::read(&deps.db, scope, id, next, PAGE).await?;
+        let page = match &claimed.journal {
+            Some(whole) => vec![whole.clone()],
+            None => journal::read(&deps.db, scope, id, next, PAGE).await?,
+        };
         let full = page.len() == PAGE as usize;
         for stored in page {
             if stored.format != FORMAT {

@@ -33,8 +33,9 @@ pub(crate) fn perform(
     let clock = deps.clock.clone();
     Some(Box::pin(async move {
         let work = AssertUnwindSafe(work).catch_unwind();
-        // A little past the work's own timeout, which gives the better message.
-        let late = clock.sleep(limit + Dur::from_secs(5));
+        // A little past the work's own timeout, which gives the better message. Made only when the work is not done at
+        // once.
+        let late = async { clock.sleep(limit + Dur::from_secs(5)).await };
         let result = tokio::select! {
             biased;
             done = work => done.unwrap_or_else(|_| Err(Failure::unknown("internal_panic", "the step's work panicked"))),

@@ -50,6 +50,12 @@ impl Driven {
     fn len(&self) -> usize {
         self.with(|runs| runs.len())
     }
+    /// Wakes every driver: the order to stop has come.
+    fn poke_all(&self) {
+        for ear in self.with(|runs| runs.values().cloned().collect::<Vec<_>>()) {
+            ear.notify_one();
+        }
+    }
     fn poke(&self, run: RunId) {
         if let Some(ear) = self.with(|runs| runs.get(&run).cloned()) {
             ear.notify_one();
@@ -88,6 +94,7 @@ async fn live(deps: &Arc<Deps>, options: Options, stopping: &Shutdown) -> Result
         beaten = life.beat() => beaten,
     };
     life.ended.request();
+    life.driven.poke_all();
     if stopping.is_requested() {
         // Beats go on meanwhile: what is still outside must not look like a dead process's work.
         tokio::select! {
@@ -173,15 +180,15 @@ impl Life<'_> {
     }
 
     fn start(&self, claimed: Claimed) {
-        let ear = Arc::new(Notify::new());
-        self.driven.with(|runs| runs.insert(claimed.run, ear.clone()));
+        let (run, ear) = (claimed.run, Arc::new(Notify::new()));
+        self.driven.with(|runs| runs.insert(run, ear.clone()));
         let (deps, driven, ended) = (self.deps.clone(), self.driven.clone(), self.ended.clone());
         let work = async move {
             drive::drive(deps, claimed, ear.clone(), ended).await;
             driven.with(|runs| {
                 // A later claim of the same run has put its own ear there.
-                if runs.get(&claimed.run).is_some_and(|other| Arc::ptr_eq(other, &ear)) {
-                    runs.remove(&claimed.run);
+                if runs.get(&run).is_some_and(|other| Arc::ptr_eq(other, &ear)) {
+                    runs.remove(&run);
                 }
             });
         };

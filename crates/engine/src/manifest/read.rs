@@ -146,7 +146,7 @@ pub(super) fn manifest(value: &Value) -> Result<Manifest, Invalid> {
         timeout: fields
             .duration(&["timeout"], Dur::from_secs(1), out)
             .or_else(|| fields.duration(&["timeoutMs", "timeout_ms"], Dur::from_millis(1), out)),
-        steps: fields.get(&["steps"]).map(|list| steps::read(list, "steps", out)).unwrap_or_default(),
+        steps: fields.get(&["steps"]).map(|list| steps::read(list, "steps", out)).unwrap_or_default().into(),
     };
     fields.finish(out);
     check(&manifest, out);

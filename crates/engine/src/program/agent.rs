@@ -156,7 +156,7 @@ fn request_tool(run: &Run, turn: &Step, n: usize, call: &ToolUse) -> Option<Next
         id,
         kind: StepKind::Tool,
         parent: Some(turn.id.clone()),
-        work: Work::Tool { name, arguments, call: Some(call.id.clone()) },
+        work: Work::Tool { name, arguments: Arc::new(arguments), call: Some(call.id.clone()) },
         wait: None,
         until: None,
     }))

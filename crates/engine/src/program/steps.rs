@@ -20,22 +20,19 @@ use crate::template::{self, Lookup, as_text};
 const APPROVAL_WAIT: Dur = Dur::from_secs(86_400);
 
 pub(super) fn next(run: &Run, context: &Context<'_>) -> Vec<Next> {
-    for def in run.defs.iter() {
-        let Some(step) = run.step_named(&def.id) else { return ask(run, def, context) };
-        match &step.state {
-            StepState::Settled { .. } => {}
-            StepState::Failed { code, message } => {
-                return vec![Next::FailRun {
-                    code: code.clone(),
-                    message: message.clone(),
-                    step: Some(step.id.clone()),
-                }];
-            }
-            StepState::Abandoned => return Vec::new(),
-            _ => return inside(run, step, def, context),
+    // One after another: those that are settled come before all others.
+    let settled = |def: &StepDef| run.step_named(&def.id).is_some_and(|step| step.output().is_some());
+    let Some(def) = run.defs.get(run.defs.partition_point(settled)) else {
+        return vec![Next::Succeed(Arc::new(output(run)))];
+    };
+    let Some(step) = run.step_named(&def.id) else { return ask(run, def, context) };
+    match &step.state {
+        StepState::Failed { code, message } => {
+            vec![Next::FailRun { code: code.clone(), message: message.clone(), step: Some(step.id.clone()) }]
         }
+        StepState::Settled { .. } | StepState::Abandoned => Vec::new(),
+        _ => inside(run, step, def, context),
     }
-    vec![Next::Succeed(Arc::new(output(run)))]
 }
 
 /// `{result, stepsRan, steps}`: the last step's output as text, how many there were, and every output by name.
@@ -185,7 +182,7 @@ fn tool(data: &Value) -> Result<Work, String> {
     if !arguments.is_object() {
         return Err("arguments must be a JSON object".to_owned());
     }
-    Ok(Work::Tool { name, arguments, call: None })
+    Ok(Work::Tool { name, arguments: Arc::new(arguments), call: None })
 }
 
 fn sleep(data: &Value) -> Result<Asked, String> {

@@ -12,7 +12,7 @@ fn steps(list: Value) -> Value {
 
 fn arguments(desk: &Desk, step: &str) -> Value {
     match &desk.run().step_named(step).unwrap().work {
-        Some(Work::Tool { arguments, .. }) => arguments.clone(),
+        Some(Work::Tool { arguments, .. }) => Value::clone(arguments),
         other => panic!("{other:?}"),
     }
 }

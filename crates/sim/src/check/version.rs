@@ -116,7 +116,7 @@ mod tests {
         let mut book = book(facts);
         for step in &mut book.steps {
             let name = ToolName::parse(step.name.as_deref().unwrap_or("calc")).unwrap();
-            step.work = Some(Work::Tool { name, arguments: json!({}), call: None });
+            step.work = Some(Work::Tool { name, arguments: json!({}).into(), call: None });
         }
         rule(check(&book, &event(facts.len(), next, None), &terms))
     }

@@ -162,8 +162,12 @@ impl Tools for Edges {
         let declared = self.defs.iter().find(|def| def.name == call.name).map(|def| def.effect);
         let effect = declared.unwrap_or(EffectClass::Irreversible);
         let key = call.key.clone();
-        let sent =
-            self.send(scope, call.key, effect, &Ask::Tool { name: call.name, arguments: call.arguments });
+        let sent = self.send(
+            scope,
+            call.key,
+            effect,
+            &Ask::Tool { name: call.name, arguments: Arc::unwrap_or_clone(call.arguments) },
+        );
         let answer = self.answer(key, sent);
         Box::pin(async move {
             match answer.await? {

@@ -3,6 +3,7 @@
 use lantern_engine::{Context, Effect, Event, Input, Run, StepId, StepState, Work, decide, effects, llm_ask};
 use lantern_engine::{offered_tools, timeout, wire};
 use lantern_types::EffectKey;
+use serde_json::Value;
 
 use super::slot::Flight;
 use super::{World, admit};
@@ -151,7 +152,7 @@ impl World {
         let Some(grant) = &step.grant else { return Ok(()) };
         let ask = match &step.work {
             Some(Work::Tool { name, arguments, .. }) => {
-                Ask::Tool { name: name.clone(), arguments: arguments.clone() }
+                Ask::Tool { name: name.clone(), arguments: Value::clone(arguments) }
             }
             _ => {
                 let Some(ask) = llm_ask(run, step) else { return Ok(()) };

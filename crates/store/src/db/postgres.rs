@@ -75,12 +75,11 @@ impl Pools {
 
     /// Sends `BEGIN`, the tenant, every statement and `COMMIT` as one write and reads all the answers. A count that
     /// is not as expected is made an error inside the database, so that the `COMMIT` already on its way undoes all.
-    pub(super) async fn submit(&self, tenant: TenantId, batch: Batch) -> Result<(Vec<u64>, Vec<Hint>)> {
+    pub(super) async fn submit(&self, tenant: TenantId, batch: &Batch) -> Result<Vec<u64>> {
         let client = self.app.get().await.map_err(pool_fault)?;
         let statements = prepare_all(&client, &batch.steps).await?;
         let session = Session::new(client, begin(Role::App(tenant), Mode::Write));
-        let counts = session.pipeline(&tenant.into(), &batch.steps, &statements).await?;
-        Ok((counts, batch.hints))
+        session.pipeline(&tenant.into(), &batch.steps, &statements).await
     }
 }
 
@@ -343,6 +342,7 @@ fn fits(value: &Value, ty: &Type) -> bool {
         Value::Int(_) => *ty == Type::INT8,
         Value::Text(text) => *ty == Type::TEXT && text.len() <= FIELD_MAX,
         Value::Bytes(bytes) => *ty == Type::BYTEA && bytes.len() <= FIELD_MAX,
+        Value::Id(_) | Value::Digest(_) => *ty == Type::BYTEA,
     }
 }
 
@@ -352,7 +352,7 @@ const fn kind(value: &Value) -> &'static str {
         Value::Null => "null",
         Value::Int(_) => "int",
         Value::Text(_) => "text",
-        Value::Bytes(_) => "bytes",
+        Value::Bytes(_) | Value::Id(_) | Value::Digest(_) => "bytes",
     }
 }
 
@@ -363,6 +363,8 @@ impl ToSql for Value {
             Self::Int(int) => int.to_sql(ty, out),
             Self::Text(text) => text.to_sql(ty, out),
             Self::Bytes(bytes) => bytes.to_sql(ty, out),
+            Self::Id(id) => id.as_slice().to_sql(ty, out),
+            Self::Digest(digest) => digest.as_slice().to_sql(ty, out),
         }
     }
     fn accepts(ty: &Type) -> bool {

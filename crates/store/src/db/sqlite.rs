@@ -5,7 +5,7 @@
 //! before the database is touched until after the last commit.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 use crate::notify::{Hint, Hub};
 use crate::value::{Row, Value};
 
+/// How large the write-ahead log is kept; with the pages after which it is folded in, it rarely grows beyond this.
+const LOG_BYTES: u64 = 16 << 20;
 /// The database's name inside the data folder.
 const DATABASE: &str = "lantern.db";
 /// More than every statement of the product; a statement is then prepared once for each connection.
@@ -45,6 +47,7 @@ impl Files {
         let path = dir.join(DATABASE);
         let mut writer = Connection::open(&path).map_err(fault)?;
         prepare_writer(&mut writer, options)?;
+        reserve_log(&path.with_extension("db-wal"))?;
         let readers = (0..options.readers.max(1)).map(|_| open_reader(&path)).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             permits: Arc::new(Semaphore::new(readers.len())),
@@ -57,7 +60,7 @@ impl Files {
         self.writer.write(work).await
     }
 
-    pub(super) async fn submit(&self, tenant: TenantId, batch: Batch) -> Result<Vec<u64>> {
+    pub(super) async fn submit(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<Vec<u64>> {
         self.writer.submit(tenant, batch).await
     }
 
@@ -104,12 +107,12 @@ impl Inline {
         }
     }
 
-    pub(super) fn submit(&self, tenant: TenantId, batch: Batch) -> Result<(Vec<u64>, Vec<Hint>)> {
+    pub(super) fn submit(&self, tenant: TenantId, batch: &Batch) -> Result<Vec<u64>> {
         let tx = self.tx.lock().unwrap_or_else(PoisonError::into_inner);
         begin_commit(&tx, "BEGIN IMMEDIATE")?;
-        let answer = run_batch(&tx, &tenant.into(), &batch);
+        let answer = run_batch(&tx, &tenant.into(), batch);
         begin_commit(&tx, if answer.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
-        answer.map(|counts| (counts, batch.hints)).map_err(|refused| refused.error)
+        answer.map_err(|refused| refused.error)
     }
 }
 
@@ -173,6 +176,25 @@ fn prepare_writer(conn: &mut Connection, options: &SqliteOptions) -> Result<()> 
         conn.pragma_update(None, "max_page_count", pages).map_err(fault)?;
     }
     Ok(())
+}
+
+/// Writes the log's file out to its full size, so that a commit overwrites blocks which the file has already: a sync
+/// then waits for the data alone, and not also for the file system's own journal. What follows the log's last frame is
+/// ignored by SQLite, whatever it is (<https://www.sqlite.org/walformat.html>).
+fn reserve_log(path: &Path) -> Result<()> {
+    let doing = || format!("reserve the log {}", path.display());
+    let mut file = OpenOptions::new().write(true).open(path).map_err(|e| Error::file(doing(), e))?;
+    let mut reserve = || {
+        let mut left = LOG_BYTES.saturating_sub(file.seek(SeekFrom::End(0))?);
+        let zeros = vec![0; 1 << 20];
+        while left > 0 {
+            let piece = zeros.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            file.write_all(zeros.get(..piece).unwrap_or(&zeros))?;
+            left -= piece as u64;
+        }
+        file.sync_all()
+    };
+    reserve().map_err(|e| Error::file(doing(), e))
 }
 
 fn configure(conn: &Connection) -> Result<()> {
@@ -284,6 +306,8 @@ impl rusqlite::ToSql for Value {
             Self::Int(int) => ValueRef::Integer(*int),
             Self::Text(text) => ValueRef::Text(text.as_bytes()),
             Self::Bytes(bytes) => ValueRef::Blob(bytes),
+            Self::Id(id) => ValueRef::Blob(id),
+            Self::Digest(digest) => ValueRef::Blob(digest),
         }))
     }
 }

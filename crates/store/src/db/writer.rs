@@ -1,4 +1,5 @@
-//! The writer thread: everything that waits goes into one transaction, one sync, and then all answers go out.
+//! The writer: everything that waits goes into one transaction, one sync, and then all answers go out. A thread of its
+//! own does that for a crowd; a caller that comes alone does it itself, and spares two threads from being woken.
 //!
 //! Invariant: an answer leaves only after the commit that made it true. A job that fails or panics undoes only what it
 //! wrote itself. It never lingers for company: a lone job pays for one sync, a crowd shares it.
@@ -8,12 +9,15 @@
 //! its batches, which are data, run once more with savepoints. Closures run once and always have one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
 use lantern_types::TenantId;
 use rusqlite::Connection;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use super::sqlite::{self, Refused, run_batch};
@@ -27,50 +31,103 @@ const QUEUE_MAX: usize = 1_024;
 /// Jobs of one transaction: bounds how long the first of them waits.
 const GROUP_MAX: usize = 512;
 
-/// The queue to the thread that owns SQLite's only write connection.
+/// The way to SQLite's only write connection: a queue to the thread that works for it, and the connection itself for
+/// whoever comes while it has nothing to do.
 pub(super) struct Writer {
     queue: Option<SyncSender<Box<dyn Job>>>,
     thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
     hub: Hub,
 }
 
+/// What the thread and the callers share.
+struct Shared {
+    // Held for one group's transaction, by the thread or by a caller that found it free.
+    tx: Mutex<Tx>,
+    /// Jobs in the queue. Whoever finds some leaves the connection to the thread, which takes them all at once.
+    waiting: AtomicUsize,
+    /// Whether the last group had more than one job: then the next should have, too.
+    crowded: AtomicBool,
+    /// What must outlive the connection. Below it, because fields go in this order.
+    _keep: Box<dyn Send + Sync>,
+}
+
+impl Shared {
+    fn tx(&self) -> MutexGuard<'_, Tx> {
+        self.tx.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection, when nobody has it, nothing waits for it, and no crowd is about.
+    fn free(&self) -> Option<MutexGuard<'_, Tx>> {
+        if self.crowded.load(Ordering::Relaxed) || self.waiting.load(Ordering::SeqCst) > 0 {
+            return None;
+        }
+        match self.tx.try_lock() {
+            Ok(tx) => Some(tx),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
 impl Writer {
-    /// Starts the thread. `keep` is dropped after its last commit.
-    pub(super) fn start(conn: Connection, hub: Hub, keep: impl Send + 'static) -> Result<Self> {
+    /// Starts the thread. `keep` is dropped once the connection is closed.
+    pub(super) fn start(conn: Connection, hub: Hub, keep: impl Send + Sync + 'static) -> Result<Self> {
         let (queue, jobs) = sync_channel::<Box<dyn Job>>(QUEUE_MAX);
-        let serve = move || {
-            run(Tx::new(Conn::Sqlite(conn)), &jobs);
-            drop(keep);
-        };
+        let tx = Mutex::new(Tx::new(Conn::Sqlite(conn)));
+        let shared = Arc::new(Shared {
+            tx,
+            waiting: AtomicUsize::new(0),
+            crowded: AtomicBool::new(false),
+            _keep: Box::new(keep),
+        });
+        let served = Arc::clone(&shared);
+        let serve = move || run(&served, &jobs);
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
             .spawn(serve)
             .map_err(|e| Error::file("start the writer thread", e))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread), hub })
+        Ok(Self { queue: Some(queue), thread: Some(thread), shared, hub })
     }
 
     /// Queues a closure and answers once its group has committed. Dropping the future does not recall it.
     pub(super) async fn write<T: Send + 'static>(&self, work: Work<T>) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        let reply = Reply { outcome: None, answer, hub: self.hub.clone() };
-        self.enqueue(Box::new(Closure { work: Some(work), reply }))?;
-        answered.await.map_err(|_| stopped())?
+        let hub = self.hub.clone();
+        self.enqueue(Box::new(Closure { work: Some(work), outcome: None, answer, hub }))?;
+        heard(answered).await
     }
 
     /// Queues a batch, likewise.
-    pub(super) async fn submit(&self, tenant: TenantId, batch: Batch) -> Result<Vec<u64>> {
+    pub(super) async fn submit(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<Vec<u64>> {
         let (answer, answered) = oneshot::channel();
-        let reply = Reply { outcome: None, answer, hub: self.hub.clone() };
-        self.enqueue(Box::new(Statements { tenant: tenant.into(), batch, reply }))?;
-        answered.await.map_err(|_| stopped())?
+        let hub = self.hub.clone();
+        self.enqueue(Box::new(Statements { tenant: tenant.into(), batch, outcome: None, answer, hub }))?;
+        heard(answered).await
     }
 
     fn enqueue(&self, job: Box<dyn Job>) -> Result<()> {
+        let Some(job) = self.at_once(job) else { return Ok(()) };
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        queue.try_send(job).map_err(|e| match e {
-            TrySendError::Full(_) => Error::unavailable("too many writes are waiting"),
-            TrySendError::Disconnected(_) => stopped(),
+        self.shared.waiting.fetch_add(1, Ordering::SeqCst);
+        queue.try_send(job).map_err(|e| {
+            self.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+            match e {
+                TrySendError::Full(_) => Error::unavailable("too many writes are waiting"),
+                TrySendError::Disconnected(_) => stopped(),
+            }
         })
+    }
+
+    /// Runs a lone job on its caller's own thread while nothing else wants the connection: waking the thread and being
+    /// woken by it takes about as long as a sync does. Gives the job back when it must wait its turn.
+    fn at_once(&self, job: Box<dyn Job>) -> Option<Box<dyn Job>> {
+        let Some(mut tx) = self.shared.free().filter(|_| may_block()) else { return Some(job) };
+        tokio::task::block_in_place(|| {
+            let (batches, closures) = if job.repeats() { (vec![job], vec![]) } else { (vec![], vec![job]) };
+            commit(&mut tx, batches, closures);
+        });
+        None
     }
 }
 
@@ -84,6 +141,11 @@ impl Drop for Writer {
             drop(thread.join());
         }
     }
+}
+
+/// Whether this thread belongs to a runtime that goes on without it meanwhile.
+fn may_block() -> bool {
+    Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
 }
 
 fn stopped() -> Error {
@@ -104,35 +166,36 @@ trait Job: Send {
     /// Whether it may run a second time after being undone.
     fn repeats(&self) -> bool;
     fn run(&mut self, tx: &mut Tx) -> Left;
-    /// Answers; `Err` when the group it ran in was not committed.
-    fn answer(self: Box<Self>, committed: Result<()>);
+    /// Answers its caller and hands it the rest of the group; `Err` when the group was not committed.
+    fn answer(self: Box<Self>, committed: Result<()>, rest: Rest);
 }
 
-/// Where an outcome waits for its commit.
-struct Reply<T> {
-    outcome: Option<Result<(T, Vec<Hint>)>>,
-    answer: oneshot::Sender<Result<T>>,
-    hub: Hub,
-}
+/// What a caller waits for: its outcome, and those of others that it passes on.
+type Answer<T> = (Result<T>, Rest);
 
-impl<T> Reply<T> {
-    fn send(self, committed: Result<()>) {
-        let outcome = self.outcome.unwrap_or_else(|| Err(stopped()));
-        let answer = match (outcome, committed) {
-            (Ok((value, hints)), Ok(())) => {
-                self.hub.tell(&hints);
-                Ok(value)
-            }
-            (Ok(_), Err(e)) | (Err(e), _) => Err(e),
-        };
-        // The caller may have gone; what is committed stays committed.
-        drop(self.answer.send(answer));
+/// Jobs of a committed group whose callers were not told yet. They are when this is dropped, wherever that is: so one
+/// caller is woken by the writer, and wakes the others from its own thread, where that costs a tenth.
+#[derive(Default)]
+struct Rest(Vec<Box<dyn Job>>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        for job in self.0.drain(..) {
+            job.answer(Ok(()), Rest::default());
+        }
     }
+}
+
+async fn heard<T>(answered: oneshot::Receiver<Answer<T>>) -> Result<T> {
+    let (outcome, _rest) = answered.await.map_err(|_| stopped())?;
+    outcome
 }
 
 struct Closure<T> {
     work: Option<Work<T>>,
-    reply: Reply<T>,
+    outcome: Option<Result<(T, Vec<Hint>)>>,
+    answer: oneshot::Sender<Answer<T>>,
+    hub: Hub,
 }
 
 impl<T: Send> Job for Closure<T> {
@@ -146,19 +209,29 @@ impl<T: Send> Job for Closure<T> {
             None => Err(Error::internal("a closure was run twice")),
         };
         let left = if outcome.is_ok() { Left::Good } else { Left::Bad };
-        self.reply.outcome = Some(outcome);
+        self.outcome = Some(outcome);
         left
     }
 
-    fn answer(self: Box<Self>, committed: Result<()>) {
-        self.reply.send(committed);
+    fn answer(self: Box<Self>, committed: Result<()>, rest: Rest) {
+        let Self { outcome, answer, hub, .. } = *self;
+        // Its own error says more than the group's.
+        let outcome = outcome.unwrap_or_else(|| Err(stopped())).and_then(|done| committed.map(|()| done));
+        let outcome = outcome.map(|(value, hints)| {
+            hub.tell(&hints);
+            value
+        });
+        // The caller may have gone; what is committed stays committed.
+        drop(answer.send((outcome, rest)));
     }
 }
 
 struct Statements {
     tenant: Value,
-    batch: Batch,
-    reply: Reply<Vec<u64>>,
+    batch: Arc<Batch>,
+    outcome: Option<Result<Vec<u64>>>,
+    answer: oneshot::Sender<Answer<Vec<u64>>>,
+    hub: Hub,
 }
 
 impl Job for Statements {
@@ -168,15 +241,24 @@ impl Job for Statements {
 
     fn run(&mut self, tx: &mut Tx) -> Left {
         let (outcome, left) = match run_batch(tx, &self.tenant, &self.batch) {
-            Ok(counts) => (Ok((counts, self.batch.hints.clone())), Left::Good),
+            Ok(counts) => (Ok(counts), Left::Good),
             Err(Refused { error, wrote }) => (Err(error), if wrote { Left::Bad } else { Left::Good }),
         };
-        self.reply.outcome = Some(outcome);
+        self.outcome = Some(outcome);
         left
     }
 
-    fn answer(self: Box<Self>, committed: Result<()>) {
-        self.reply.send(committed);
+    fn answer(self: Box<Self>, committed: Result<()>, rest: Rest) {
+        let Self { batch, outcome, answer, hub, .. } = *self;
+        // Its own error says more than the group's.
+        let outcome = outcome.unwrap_or_else(|| Err(stopped())).and_then(|done| committed.map(|()| done));
+        if outcome.is_ok() {
+            hub.tell(&batch.hints);
+        }
+        // Let go of before the answer goes out: what its caller made, its caller's thread takes apart.
+        drop(batch);
+        // The caller may have gone; what is committed stays committed.
+        drop(answer.send((outcome, rest)));
     }
 }
 
@@ -194,14 +276,18 @@ pub(super) fn poll_once<T>(tx: &mut Tx, work: Work<T>) -> Result<(T, Vec<Hint>)>
     tx.settle(outcome)
 }
 
-fn run(mut tx: Tx, jobs: &Receiver<Box<dyn Job>>) {
+fn run(shared: &Shared, jobs: &Receiver<Box<dyn Job>>) {
     while let Ok(first) = jobs.recv() {
+        // While a caller commits a job of its own, more may come: they are taken too.
+        let mut tx = shared.tx();
         let mut group = vec![first];
         while group.len() < GROUP_MAX
             && let Ok(job) = jobs.try_recv()
         {
             group.push(job);
         }
+        shared.crowded.store(group.len() > 1, Ordering::Relaxed);
+        shared.waiting.fetch_sub(group.len(), Ordering::SeqCst);
         let (batches, closures) = group.into_iter().partition(|job| job.repeats());
         commit(&mut tx, batches, closures);
     }
@@ -224,7 +310,7 @@ fn commit(tx: &mut Tx, mut batches: Vec<Box<dyn Job>>, closures: Vec<Box<dyn Job
     }
     for mut job in rest {
         if let Err(e) = &begun {
-            job.answer(Err(echo(e)));
+            job.answer(Err(echo(e)), Rest::default());
             continue;
         }
         let kept = run_in_savepoint(tx, job.as_mut());
@@ -282,11 +368,14 @@ fn control(tx: &Tx, sql: &'static str) -> Result<()> {
 }
 
 fn answer_all(jobs: &mut Vec<Box<dyn Job>>, committed: &Result<()>) {
-    for job in jobs.drain(..) {
-        job.answer(match committed {
-            Ok(()) => Ok(()),
-            Err(e) => Err(echo(e)),
-        });
+    match committed {
+        Ok(()) => {
+            let mut rest = std::mem::take(jobs).into_iter();
+            if let Some(first) = rest.next() {
+                first.answer(Ok(()), Rest(rest.collect()));
+            }
+        }
+        Err(e) => jobs.drain(..).for_each(|job| job.answer(Err(echo(e)), Rest::default())),
     }
 }
 

@@ -100,6 +100,32 @@ fn a_full_disk_refuses_writes_keeps_reads_and_recovers() {
 }
 
 #[test]
+fn callers_that_commit_for_themselves_and_a_crowd_get_along() {
+    let folder = Folder::new("crowd");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let keep = |db: Db, scope, n: u32| async move {
+        let params = [format!("{n}").into(), vec![7].into()];
+        db.write(scope, move |tx| Box::pin(async move { tx.exec(FILL, &params).await })).await
+    };
+    runtime.block_on(async {
+        let db = open(&folder).await.unwrap();
+        let scope = seed(&db, tenant(1)).await.unwrap().scope;
+        for n in 0..20 {
+            assert_eq!(keep(db.clone(), scope, n).await.unwrap(), 1, "alone");
+        }
+        let crowd = (20..420).map(|n| runtime.handle().spawn(keep(db.clone(), scope, n)));
+        for kept in join_all(crowd).await {
+            assert_eq!(kept.unwrap().unwrap(), 1);
+        }
+        assert!(matches!(keep(db.clone(), scope, 7).await, Err(Error::Conflict)));
+        let row = db.read(scope, |tx| Box::pin(async move { tx.one(COUNT, &[]).await })).await;
+        assert_eq!(row.unwrap().unwrap().int("n").unwrap(), 420);
+        drop(db);
+        open(&folder).await.unwrap();
+    });
+}
+
+#[test]
 fn a_damaged_file_says_so() {
     for damage in [0_usize, 4_096] {
         let folder = Folder::new("damaged");
