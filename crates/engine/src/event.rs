@@ -337,6 +337,9 @@ pub enum Fact {
     },
     /// Someone asked the run to stop.
     CancelRequested {
+        /// Names the sender's idempotency key, if it gave one: a signal of that name and key is received once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<Digest>,
         /// Who.
         by: String,
     },
@@ -489,7 +492,7 @@ mod tests {
             event(4, Fact::Paused { by: "ada".into() }, None),
             event(
                 5,
-                Fact::SignalReceived { name: "go".into() },
+                Fact::SignalReceived { name: "go".into(), key: None },
                 Some(Content::Signal(Arc::new(Value::from(1)))),
             ),
             event(6, Fact::Resumed { by: "ada".into() }, Some(Content::Reason("lunch is over".into()))),
@@ -508,6 +511,12 @@ mod tests {
     #[test]
     fn unknown_kinds_are_refused_not_skipped() {
         assert!(decode(br#"{"seq":1,"at":7,"type":"Teleported"}"#, None).is_err());
+    #[test]
+    fn facts_written_before_a_field_was_there_still_read() {
+        let old = decode(br#"{"seq":1,"at":7,"type":"SignalReceived","name":"go"}"#, None).unwrap();
+        assert_eq!(old[0].fact, Fact::SignalReceived { name: "go".into(), key: None });
+    }
+
         assert!(decode(b"not json", None).is_err());
     }
 }

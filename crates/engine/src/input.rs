@@ -92,6 +92,9 @@ pub enum Arrival {
         name: String,
         /// Its value.
         value: Value,
+        /// The sender's idempotency key: of several signals of one name and key, the run receives the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
     /// A person's decision on an approval.
     Approval {

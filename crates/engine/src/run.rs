@@ -5,11 +5,11 @@
 
 mod evolve;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lantern_types::llm::{LlmReply, Message, ToolUse};
-use lantern_types::{At, Dur, EffectClass, Grant, MicroUsd, RunId, ToolName, VersionId};
+use lantern_types::{At, Digest, Dur, EffectClass, Grant, MicroUsd, RunId, ToolName, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -328,6 +328,8 @@ pub struct Run {
     pub signals: Vec<(String, Arc<Value>)>,
     pub(crate) steps: Vec<Step>,
     index: HashMap<StepId, usize>,
+    /// The keys of all signals that were received, so that a repeat is known for one: as many as events at most.
+    pub(crate) signal_keys: BTreeSet<Digest>,
     /// Steps that are not final, in order of request.
     open: Vec<usize>,
 }
@@ -363,6 +365,7 @@ impl Run {
             signals: Vec::new(),
             steps: Vec::new(),
             index: HashMap::new(),
+            signal_keys: BTreeSet::new(),
             open: Vec::new(),
         }
     }

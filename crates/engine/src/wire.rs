@@ -117,7 +117,7 @@ fn payload(event: &Event) -> Value {
         Fact::ApprovalGranted { by, .. } | Fact::ApprovalDenied { by, .. } => {
             json!({ "by": by, "note": words(content) })
         }
-        Fact::SignalReceived { name } => json!({
+        Fact::SignalReceived { name, .. } => json!({
             "name": name, "value": match content { Some(Content::Signal(value)) => cut(value), _ => Value::Null },
         }),
         Fact::CancelRequested { by } => json!({ "by": by, "reason": words(content) }),

@@ -83,9 +83,10 @@ pub fn evolve(run: &mut Run, event: &Event) {
                 step.state = StepState::Requested;
             }
         }
-        Fact::SignalReceived { name } => {
+        Fact::SignalReceived { name, key } => {
             let value = match &event.content {
                 Some(Content::Signal(value)) => value.clone(),
+            run.signal_keys.extend(*key);
                 _ => Arc::new(Value::Null),
             };
             run.signals.push((name.clone(), value));

@@ -43,7 +43,7 @@ fn steps_may_come_with_the_input_in_the_contracts_shape() {
     let mut desk = Desk::open(json!({}), input);
     assert_eq!(desk.later(4), [""; 0]);
     assert_eq!(desk.later(2), ["sleep_completed", "signal_waiting"]);
-    let go = Arrival::Signal { name: "go".into(), value: json!({"by": "ada"}) };
+    let go = Arrival::Signal { name: "go".into(), value: json!({"by": "ada"}), key: None };
     assert_eq!(desk.arrives(go), ["signal_received", "step_completed", "run_succeeded"]);
     assert_eq!(desk.output()["steps"]["go"], json!({"by": "ada"}));
 }
@@ -53,10 +53,38 @@ fn an_early_signal_is_kept_and_a_late_one_times_out() {
     let list = json!([{"id": "nap", "kind": "sleep", "data": {"duration": "10s"}}, {"id": "a", "kind": "signal", "data": {"name": "go"}},
         {"id": "b", "kind": "signal", "data": {"name": "go", "timeout": "5s"}}]);
     let mut desk = Desk::open(steps(list), json!({}));
-    desk.arrives(Arrival::Signal { name: "go".into(), value: json!(1) });
+    desk.arrives(Arrival::Signal { name: "go".into(), value: json!(1), key: None });
     assert_eq!(desk.later(10), ["sleep_completed", "signal_waiting", "step_completed", "signal_waiting"]);
     assert_eq!(desk.later(5), ["step_failed", "run_failed"]);
     assert_eq!(desk.error_code(), "signal_timeout");
+}
+
+#[test]
+fn a_signal_of_a_known_key_is_a_repeat_for_ever() {
+    let wait = |id: &str| json!({"id": id, "kind": "signal", "data": {"name": "go"}});
+    let mut desk = Desk::open(steps(json!([wait("a"), wait("b"), wait("c")])), json!({}));
+    let signal = |name: &str, n: u64, key: Option<&str>| Arrival::Signal {
+        name: name.into(),
+        value: json!(n),
+        key: key.map(str::to_owned),
+    };
+    for (name, n, key, received) in [
+        ("go", 1, Some("k"), true),
+        ("go", 2, Some("k"), false),
+        ("other", 3, Some("k"), true),
+        ("go", 4, None, true),
+        ("go", 5, Some("k"), false),
+        ("go", 6, Some("l"), true),
+    ] {
+        let kinds = desk.arrives(signal(name, n, key));
+        assert_eq!(kinds.contains(&"signal_received"), received, "{name} {n} {key:?}");
+    }
+    assert_eq!(desk.output()["steps"], json!({"a": 1, "b": 4, "c": 6}));
+    let (lines, _) = lantern_engine::event::encode(&desk.events).unwrap();
+    assert!(
+        !String::from_utf8(lines).unwrap().contains(r#""key":"k""#),
+        "the envelope names no key, only its digest"
+    );
 }
 
 #[test]

@@ -130,7 +130,7 @@ impl Book {
                 (self.program, self.cap, self.deadline) = (*program, *cap, *deadline);
             }
             Fact::StepRequested { .. } => self.request(event),
-            Fact::SignalReceived { name } => {
+            Fact::SignalReceived { name, .. } => {
                 let value = match &event.content {
                     Some(Content::Signal(value)) => value.clone(),
                     _ => Arc::default(),

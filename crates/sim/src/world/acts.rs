@@ -37,7 +37,7 @@ impl World {
             Kind::Resume => Ok(self.order(rng, |_| Arrival::Resume { by: "ada".to_owned() })),
             Kind::Signal => {
                 let row = self.rows;
-                Ok(self.order(rng, |rng| signal(rng.one_of(&SIGNALS, "go"), row)))
+                Ok(self.order(rng, |rng| keyed(signal(rng.one_of(&SIGNALS, "go"), row), rng)))
             }
             Kind::Decide => Ok(self.decide_some(rng)),
             Kind::Resolve => Ok(self.resolve_some(rng)),
@@ -333,7 +333,15 @@ pub(super) fn asks(run: &Run, step: &StepId) -> bool {
 
 /// A signal whose value nobody else sends.
 pub(super) fn signal(name: &str, nth: u64) -> Arrival {
-    Arrival::Signal { name: name.to_owned(), value: json!({ "nth": nth }) }
+    Arrival::Signal { name: name.to_owned(), value: json!({ "nth": nth }), key: None }
+}
+
+/// Now and then a sender names a key, which somebody may have used before.
+fn keyed(mut arrival: Arrival, rng: &mut Rng) -> Arrival {
+    if let Arrival::Signal { key, .. } = &mut arrival {
+        *key = rng.chance(50).then(|| format!("key-{}", rng.below(4)));
+    }
+    arrival
 }
 
 pub(super) fn resolution(step: StepId, happened: bool) -> Arrival {

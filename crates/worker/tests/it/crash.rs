@@ -114,7 +114,7 @@ async fn a_child_that_goes_on_as_a_new_run_answers_once_and_can_be_stopped() {
         bench.until(run, "running").await;
         bench.pass(5).await;
         let child = bench.child_of(run).await;
-        bench.send(child.id, "k", Arrival::Signal { name: "go".into(), value: json!(1) }).await;
+        bench.send(child.id, "k", Arrival::Signal { name: "go".into(), value: json!(1), key: None }).await;
         bench.until(child.id, "succeeded").await;
         bench.pass(5).await;
         assert_eq!(bench.head(run).await.status, "running", "the child has not answered yet");
@@ -123,7 +123,7 @@ async fn a_child_that_goes_on_as_a_new_run_answers_once_and_can_be_stopped() {
             bench.send(run, "c", Arrival::Cancel { by: "ada".into(), reason: None }).await;
             bench.until(next, "cancelled").await;
         } else {
-            bench.send(next, "k", Arrival::Signal { name: "go".into(), value: json!(42) }).await;
+            bench.send(next, "k", Arrival::Signal { name: "go".into(), value: json!(42), key: None }).await;
             bench.until(run, "succeeded").await;
             let (folded, _) = bench.folded(run).await;
             assert_eq!(folded.output.unwrap()["steps"]["sub"]["steps"]["go"], json!(42));

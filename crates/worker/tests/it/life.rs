@@ -42,7 +42,7 @@ async fn a_long_wait_is_let_go_and_taken_up_again() {
     assert!(head.owner.is_none() && head.wake_at.is_some(), "nobody holds a run that sleeps");
     bench.pass(3_600).await;
     assert_eq!(bench.head(run).await.wake_at, None, "a signal has no time");
-    let go = || Arrival::Signal { name: "go".into(), value: json!(1) };
+    let go = || Arrival::Signal { name: "go".into(), value: json!(1), key: None };
     assert_eq!(bench.send(run, "k1", go()).await, Put::Stored);
     bench.until(run, "paused").await;
     let yes = Arrival::Approval { step: StepId::new("ok"), granted: true, by: "ada".into(), note: None };
@@ -50,6 +50,29 @@ async fn a_long_wait_is_let_go_and_taken_up_again() {
     bench.until(run, "succeeded").await;
     assert_eq!(bench.send(run, "k3", go()).await, Put::Closed);
     bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_that_is_sent_again_after_it_was_taken_in_changes_nothing() {
+    let bench = Bench::new().await;
+    let wait = |id: &str| json!({"id": id, "kind": "signal", "data": {"name": "go"}});
+    bench.agent("s", json!({"program": "steps", "steps": [wait("a"), wait("b")]})).await;
+    bench.start_worker();
+    let run = bench.start_run("s", json!({})).await;
+    let go =
+        |n: u64, key: &str| Arrival::Signal { name: "go".into(), value: json!(n), key: Some(key.into()) };
+    assert_eq!(bench.send(run, "k", go(1, "k")).await, Put::Stored);
+    bench.pass(60).await;
+    assert_eq!(bench.send(run, "k", go(2, "k")).await, Put::Stored, "the first is no longer in the inbox");
+    bench.pass(60).await;
+    assert_eq!(bench.head(run).await.status, "running");
+    bench.kill().await;
+    bench.start_worker();
+    assert_eq!(bench.send(run, "k", go(3, "k")).await, Put::Stored);
+    bench.send(run, "l", go(4, "l")).await;
+    bench.until(run, "succeeded").await;
+    let (folded, _) = bench.folded(run).await;
+    assert_eq!(folded.output.unwrap()["steps"], json!({"a": 1, "b": 4}));
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +154,7 @@ async fn a_run_goes_on_as_a_new_one() {
     bench.agent("loop", json!({"program": "steps", "steps": steps})).await;
     bench.start_worker();
     let run = bench.start_run("loop", json!({"wait": "go"})).await;
-    bench.send(run, "k", Arrival::Signal { name: "go".into(), value: json!(null) }).await;
+    bench.send(run, "k", Arrival::Signal { name: "go".into(), value: json!(null), key: None }).await;
     bench.until(run, "succeeded").await;
     bench.pass(5).await;
     let next = bench.child_of(run).await;

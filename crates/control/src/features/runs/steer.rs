@@ -58,7 +58,7 @@ pub(super) async fn resume(app: &App, scope: Scope, run: RunId, by: String) -> R
     settled(app, scope, row).await
 }
 
-/// Sends a run a named value. The same `key` is taken once.
+/// Sends a run a named value. Of several with the same `key` the run receives the first.
 pub(super) async fn signal(
     app: &App,
     scope: Scope,
@@ -71,11 +71,12 @@ pub(super) async fn signal(
         let words = format!("a signal's name has 1 to {NAME_BYTES_MAX} bytes");
         return Err(Error::new(Code::InvalidBody, words.clone()).with_field("name", words));
     }
-    let key = match key {
+    // The inbox drops a repeat while the first lies there, and the run knows it for one ever after.
+    let row = match &key {
         Some(key) => format!("signal:{name}:{key}"),
         None => unique(app, "signal"),
     };
-    put(app, scope, run, key, &Arrival::Signal { name, value }).await.map(drop)
+    put(app, scope, run, row, &Arrival::Signal { name, value, key }).await.map(drop)
 }
 
 /// Decides an approval that a step waits for.
