@@ -264,6 +264,9 @@ pub enum Fact {
         acted: Acted,
         /// When the next attempt is made.
         due: At,
+        /// Whether the process failed and not the step: then it uses up none of the step's retries.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        crashed: bool,
     },
     /// The wait before an attempt of a new generation is over: the step asks for admission again.
     StepReadmitted {
@@ -334,12 +337,12 @@ pub enum Fact {
     SignalReceived {
         /// Its name.
         name: String,
-    },
-    /// Someone asked the run to stop.
-    CancelRequested {
         /// Names the sender's idempotency key, if it gave one: a signal of that name and key is received once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<Digest>,
+    },
+    /// Someone asked the run to stop.
+    CancelRequested {
         /// Who.
         by: String,
     },
@@ -509,14 +512,14 @@ mod tests {
     }
 
     #[test]
-    fn unknown_kinds_are_refused_not_skipped() {
-        assert!(decode(br#"{"seq":1,"at":7,"type":"Teleported"}"#, None).is_err());
-    #[test]
     fn facts_written_before_a_field_was_there_still_read() {
         let old = decode(br#"{"seq":1,"at":7,"type":"SignalReceived","name":"go"}"#, None).unwrap();
         assert_eq!(old[0].fact, Fact::SignalReceived { name: "go".into(), key: None });
     }
 
+    #[test]
+    fn unknown_kinds_are_refused_not_skipped() {
+        assert!(decode(br#"{"seq":1,"at":7,"type":"Teleported"}"#, None).is_err());
         assert!(decode(b"not json", None).is_err());
     }
 }

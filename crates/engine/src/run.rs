@@ -210,6 +210,8 @@ pub struct Step {
     pub generation: u32,
     /// Attempts so far.
     pub attempt: u32,
+    /// Attempts that failed and were to be made again: what the retry policy counts. A crash is not the step's fault.
+    pub failures: u32,
     /// Whether an earlier send under this generation ended without a definite answer: it may have acted, whatever the
     /// present one says.
     pub resent: bool,
@@ -326,10 +328,10 @@ pub struct Run {
     pub error: Option<(String, String, Option<StepId>)>,
     /// Signals that nothing waits for yet, oldest first.
     pub signals: Vec<(String, Arc<Value>)>,
-    pub(crate) steps: Vec<Step>,
-    index: HashMap<StepId, usize>,
     /// The keys of all signals that were received, so that a repeat is known for one: as many as events at most.
     pub(crate) signal_keys: BTreeSet<Digest>,
+    pub(crate) steps: Vec<Step>,
+    index: HashMap<StepId, usize>,
     /// Steps that are not final, in order of request.
     open: Vec<usize>,
 }
@@ -363,9 +365,9 @@ impl Run {
             output: None,
             error: None,
             signals: Vec::new(),
+            signal_keys: BTreeSet::new(),
             steps: Vec::new(),
             index: HashMap::new(),
-            signal_keys: BTreeSet::new(),
             open: Vec::new(),
         }
     }

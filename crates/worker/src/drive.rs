@@ -198,7 +198,8 @@ struct Driver<'a> {
 impl Driver<'_> {
     async fn work(&mut self, first: Input, ear: &Notify, stopping: &Shutdown) -> Result<(), Ended> {
         let (mut inputs, mut drained) = self.drain().await?;
-        inputs.insert(0, first);
+        // Last, so that an order to pause that came meanwhile holds back what a crash would have sent again.
+        inputs.push(first);
         loop {
             let admit = !stopping.is_requested();
             self.step(std::mem::take(&mut inputs), std::mem::take(&mut drained), admit).await?;

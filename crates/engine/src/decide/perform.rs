@@ -10,6 +10,9 @@ use crate::input::Done;
 use crate::run::{self, StepState};
 use crate::step::{self, Bill};
 
+/// What happened to an attempt when its process died.
+const CRASHED: &str = "crashed";
+
 impl Draft<'_> {
     pub(super) fn admit(&mut self, id: StepId, grant: Grant) {
         let Some(step) = self.run.step(&id).filter(|step| step.state == StepState::Requested) else { return };
@@ -105,10 +108,10 @@ impl Draft<'_> {
         }
         let retry = run::retry_of(&self.run, step);
         let allowed = failure.retryable && !retry.non_retryable.iter().any(|code| code == failure.code);
-        let attempts_max = self.context.limits.attempts_per_step_max;
+        let left = step.attempt < self.context.limits.attempts_per_step_max;
         let salt = format!("{}|{id}", self.run.id);
-        let due = allowed
-            .then(|| retry.due(step.attempt, attempts_max, self.context.at, failure.retry_after, &salt))
+        let due = (allowed && left)
+            .then(|| retry.due(step.failures + 1, self.context.at, failure.retry_after, &salt))
             .flatten();
         // A refusal speaks for its own send only: one before it, under the same key, may have acted all the same.
         let acted = if step.resent { Acted::Unknown } else { failure.acted };
@@ -126,6 +129,7 @@ impl Draft<'_> {
             code: failure.code.to_owned(),
             acted: failure.acted,
             due,
+            crashed: false,
         };
         self.emit(fact, Some(Content::Error(failure.message)));
     }
@@ -151,7 +155,23 @@ impl Draft<'_> {
         self.emit(fact, None);
     }
 
-    /// After a crash: whatever was outside is of unknown outcome.
+    /// A crash cut the attempt short while the run is paused: it is made again, under the same key, once the run goes on.
+    fn hold_back(&mut self, id: &StepId) {
+        let Some(step) = self.run.step(id) else { return };
+        let fact = Fact::StepRetrying {
+            step: id.clone(),
+            generation: step.generation,
+            attempt: step.attempt + 1,
+            code: CRASHED.to_owned(),
+            acted: Acted::Unknown,
+            due: self.context.at,
+            crashed: true,
+        };
+        self.emit(fact, Some(Content::Error("the process died; the run is paused".to_owned())));
+    }
+
+    /// After a crash: whatever was outside is of unknown outcome. How often a step may be sent is bounded, but no crash
+    /// uses up what its retry policy allows.
     pub(super) fn recover(&mut self) {
         let outside: Vec<StepId> = self
             .run
@@ -165,12 +185,13 @@ impl Draft<'_> {
             match step.effect {
                 EffectClass::Reconcilable | EffectClass::Irreversible => {
                     let message = "the process died after the step was admitted".to_owned();
-                    self.doubt(&id, "crashed", message);
+                    self.doubt(&id, CRASHED, message);
                 }
                 _ if spent => {
                     let message = format!("{} attempts ended without a result", step.attempt);
                     self.fail_step(&id, "attempts_exhausted", message, Acted::Unknown);
                 }
+                _ if self.run.paused => self.hold_back(&id),
                 _ => self.reissue(&id),
             }
         }

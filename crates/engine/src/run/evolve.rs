@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lantern_types::{At, MicroUsd};
+use lantern_types::MicroUsd;
 use serde_json::Value;
 
 use super::{Children, Phase, Run, Step, StepState, Work};
@@ -47,9 +47,7 @@ pub fn evolve(run: &mut Run, event: &Event) {
             };
             run.close(step, StepState::Failed { code: code.clone(), message }, *cost);
         }
-        Fact::StepRetrying { step, generation, attempt, due, .. } => {
-            retrying(run, step, *generation, *attempt, *due);
-        }
+        Fact::StepRetrying { .. } => retrying(run, &event.fact),
         Fact::StepReadmitted { step, .. } => {
             if let Some(step) = run.step_mut(step) {
                 step.state = StepState::Requested;
@@ -86,9 +84,9 @@ pub fn evolve(run: &mut Run, event: &Event) {
         Fact::SignalReceived { name, key } => {
             let value = match &event.content {
                 Some(Content::Signal(value)) => value.clone(),
-            run.signal_keys.extend(*key);
                 _ => Arc::new(Value::Null),
             };
+            run.signal_keys.extend(*key);
             run.signals.push((name.clone(), value));
         }
         Fact::Paused { .. } => run.paused = true,
@@ -150,6 +148,7 @@ fn requested(run: &mut Run, event: &Event) {
         state,
         generation: 1,
         attempt: 0,
+        failures: 0,
         resent: false,
         grant: None,
         requested_at: event.at,
@@ -188,12 +187,14 @@ fn settled(run: &mut Run, event: &Event) {
     }
 }
 
-fn retrying(run: &mut Run, id: &StepId, generation: u32, attempt: u32, due: At) {
-    let Some(step) = run.step_mut(id) else { return };
-    let readmit = generation != step.generation;
-    step.generation = generation;
+fn retrying(run: &mut Run, fact: &Fact) {
+    let Fact::StepRetrying { step, generation, attempt, due, crashed, .. } = fact else { return };
+    let Some(step) = run.step_mut(step) else { return };
+    let readmit = *generation != step.generation;
+    step.generation = *generation;
     step.attempt = attempt.saturating_sub(1);
-    step.state = StepState::Backoff { due, readmit };
+    step.failures += u32::from(!crashed);
+    step.state = StepState::Backoff { due: *due, readmit };
     let released = if readmit { step.grant.take() } else { None };
     run.release(released.as_ref());
 }

@@ -134,6 +134,54 @@ fn after_a_crash_a_model_call_is_sent_again_under_its_key() {
 }
 
 #[test]
+fn a_crash_uses_up_no_retry_and_sends_are_bounded_all_the_same() {
+    let busy = || Failure::transient("provider_rate_limited", "slow");
+    let mut desk = Desk::open(json!({"retry": {"maxAttempts": 2}}), json!("hi"));
+    for _ in 0..3 {
+        assert_eq!(desk.give(Input::Recovered), ["step_reissued"]);
+    }
+    assert_eq!(desk.fails("llm-1", busy()), ["step_retrying"], "the first failure that is its own");
+    desk.later(60);
+    assert_eq!(desk.fails("llm-1", busy()), ["step_failed", "run_failed"], "and the second is the last");
+    assert_eq!(desk.run().step_named("llm-1").unwrap().attempt, 5);
+
+    let limits = Limits { attempts_per_step_max: 3, ..Limits::default() };
+    let mut desk = Desk::closed(json!({"retry": {"maxAttempts": 9}}), json!("hi"), limits.clone());
+    desk.give(Input::Wake);
+    for _ in 0..2 {
+        assert_eq!(desk.give(Input::Recovered), ["step_reissued"]);
+    }
+    assert_eq!(desk.give(Input::Recovered), ["step_failed", "run_failed"]);
+    assert_eq!((desk.error_code(), desk.performed().len()), ("attempts_exhausted", 3));
+    let mut desk = Desk::closed(json!({"retry": {"maxAttempts": 9}}), json!("hi"), limits);
+    desk.give(Input::Wake);
+    desk.give(Input::Recovered);
+    desk.give(Input::Recovered);
+    assert_eq!(desk.fails("llm-1", busy()), ["step_failed", "run_failed"]);
+    assert_eq!(desk.error_code(), "provider_rate_limited");
+}
+
+#[test]
+fn a_paused_run_sends_nothing_again_before_it_goes_on() {
+    let mut desk = Desk::open(agent(), json!("hi"));
+    desk.arrives(Arrival::Pause { by: "ada".into() });
+    assert_eq!(desk.give(Input::Recovered), ["step_retrying"]);
+    assert_eq!((desk.later(600), desk.give(Input::Recovered), desk.run().next_due()), (vec![], vec![], None));
+    assert_eq!((desk.performed(), desk.run().held.micros()), (vec!["llm-1".to_owned()], 100));
+    assert_eq!(desk.arrives(Arrival::Resume { by: "ada".into() }), ["resumed", "step_reissued"]);
+    let step = desk.run().step_named("llm-1").unwrap();
+    assert_eq!((step.generation, step.attempt, step.failures), (1, 2, 0));
+    desk.reply("llm-1", "hello");
+    assert_eq!(desk.status(), Status::Succeeded);
+
+    let mut desk = Desk::open(agent(), json!("hi"));
+    desk.arrives(Arrival::Pause { by: "ada".into() });
+    desk.give(Input::Recovered);
+    desk.arrives(Arrival::Cancel { by: "ada".into(), reason: None });
+    assert_eq!(desk.run().spent.micros(), 100, "the send before the crash may have been billed");
+}
+
+#[test]
 fn a_tool_that_needs_approval_waits_for_a_person() {
     let mut desk = Desk::open(agent(), json!("mail"));
     assert_eq!(

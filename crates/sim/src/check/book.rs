@@ -54,6 +54,8 @@ pub(crate) struct Entry {
     pub(crate) mark: Mark,
     pub(crate) generation: u32,
     pub(crate) attempt: u32,
+    /// Attempts that failed and were to be made again, crashes apart.
+    pub(crate) failures: u32,
     pub(crate) hold: Option<MicroUsd>,
     pub(crate) price: Option<Price>,
     pub(crate) facts: Option<AdmissionFacts>,
@@ -189,6 +191,7 @@ impl Book {
             mark: if acts { Mark::Requested } else { Mark::Waiting },
             generation: 1,
             attempt: 0,
+            failures: 0,
             hold: None,
             price: None,
             facts: None,
@@ -237,10 +240,11 @@ fn advance(entry: &mut Entry, event: &Event) {
         }
         Fact::StepDenied { .. } | Fact::StepFailed { .. } => end(entry, Mark::Failed, event.seq),
         Fact::StepAbandoned { .. } => end(entry, Mark::Abandoned, event.seq),
-        Fact::StepRetrying { generation, acted, due, .. } => {
+        Fact::StepRetrying { generation, acted, due, crashed, .. } => {
             let fresh = *generation != entry.generation;
             entry.generation = *generation;
             entry.unsure = !fresh && (entry.unsure || *acted == Acted::Unknown);
+            entry.failures += u32::from(!crashed);
             entry.mark = Mark::Backoff { due: *due, fresh };
             if fresh {
                 entry.hold = None;

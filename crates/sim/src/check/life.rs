@@ -97,7 +97,8 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
                 [Mark::Performing, Mark::Waiting, Mark::Asking, Mark::Resolved(false)].contains(&entry.mark);
             must(from, "failed-when-tried")
         }
-        Fact::StepRetrying { generation, attempt, acted, due, .. } => {
+        Fact::StepRetrying { generation, attempt, acted, due, crashed, .. } => {
+            must(*crashed == matches!(cause, Input::Recovered), "crashes-are-no-failures")?;
             must(entry.mark == Mark::Performing && *attempt == entry.attempt + 1, "attempts-count")?;
             must(*due >= event.at + asked(cause), "waits-as-asked")?;
             let certain = *acted == Acted::No && !entry.unsure;
@@ -113,8 +114,9 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
         Fact::StepReissued { generation, attempt, .. } => {
             must(entry.effect.repeats(), "unrepeatable-not-repeated")?;
             must(*generation == entry.generation && *attempt == entry.attempt + 1, "reissued-under-its-key")?;
+            must(!book.paused, "paused-starts-nothing")?;
             let crashed = entry.mark == Mark::Performing && matches!(cause, Input::Recovered);
-            must(crashed || (waited(entry, event, false) && !book.paused), "reissued-when-due")
+            must(crashed || waited(entry, event, false), "reissued-when-due")
         }
         Fact::StepInDoubt { generation, .. } => {
             must(entry.mark == Mark::Performing && !entry.effect.repeats(), "doubted-when-unrepeatable")?;
@@ -171,6 +173,11 @@ mod tests {
             (done(), keyed(), "step-ids-unique"),
             (paused.clone(), admitted("a", 1, 1, 0), "paused-starts-nothing"),
             (paused, tool("b", EffectClass::Pure), "paused-starts-nothing"),
+            (
+                [open(), vec![Fact::Paused { by: "x".into() }]].concat(),
+                reissued("a", 1, 2),
+                "paused-starts-nothing",
+            ),
             (open(), settled("a", 2, 0), "settled-under-its-key"),
             (open(), settled("b", 1, 0), "step-known"),
             (open(), retrying("a", 2, 2, Acted::Unknown, 9), "no-new-key-after-unknown"),

@@ -160,7 +160,7 @@ fn before(book: &Book, event: &Event, cause: &Input, terms: &Terms<'_>) -> Check
     money::check(book, event)?;
     people::check(book, event)?;
     rounds::check(book, event, terms.limits)?;
-    version::check(book, event, terms)?;
+    version::check(book, event, cause, terms)?;
     order::check(book, event, terms.limits)
 }
 

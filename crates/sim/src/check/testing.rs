@@ -118,7 +118,7 @@ pub(super) fn failed(step: &str, acted: Acted, cost: i64) -> Fact {
 
 pub(super) fn retrying(step: &str, generation: u32, attempt: u32, acted: Acted, due: i64) -> Fact {
     let due = At::from_micros(due.max(3));
-    Fact::StepRetrying { step: id(step), generation, attempt, code: "x".into(), acted, due }
+    Fact::StepRetrying { step: id(step), generation, attempt, code: "x".into(), acted, due, crashed: false }
 }
 
 pub(super) fn reissued(step: &str, generation: u32, attempt: u32) -> Fact {

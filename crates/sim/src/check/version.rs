@@ -1,7 +1,7 @@
 //! What the agent's version says holds: which tools, how often, with whose approval, how many turns and attempts.
 
 use lantern_engine::manifest::ToolRef;
-use lantern_engine::{Event, Fact, Manifest, ProgramKind, Retry, StepKind, Work};
+use lantern_engine::{Event, Fact, Input, Manifest, ProgramKind, Retry, StepKind, Work};
 use lantern_types::{Dur, EffectClass, Limits, ToolDef};
 
 use super::book::{Book, Entry};
@@ -16,7 +16,7 @@ pub(super) struct Terms<'a> {
 }
 
 /// Whether `event` keeps within the terms.
-pub(super) fn check(book: &Book, event: &Event, terms: &Terms<'_>) -> Checked {
+pub(super) fn check(book: &Book, event: &Event, cause: &Input, terms: &Terms<'_>) -> Checked {
     match &event.fact {
         Fact::StepRequested { kind, name, effect, approval, step, .. } => {
             let steps = book.steps.len() as u64;
@@ -34,16 +34,35 @@ pub(super) fn check(book: &Book, event: &Event, terms: &Terms<'_>) -> Checked {
             Some(entry) if entry.kind == StepKind::Tool => calls(book, entry, grant.facts.calls, terms),
             _ => Ok(()),
         },
-        Fact::StepRetrying { step, code, due, .. } if book.program == ProgramKind::Agent => {
+        // A crash is nobody's failure: no policy speaks of it.
+        Fact::StepRetrying { step, code, due, crashed: false, .. } if book.program == ProgramKind::Agent => {
             let retry = terms.manifest.retry.clone().unwrap_or_default();
-            let attempt = book.step(step).map_or(0, |entry| entry.attempt);
+            let attempt = book.step(step).map_or(0, |entry| entry.failures + 1);
             let said = || format!("{step} attempt {attempt} failed with {code}; {retry:?}");
             demand(attempt < retry.max_attempts, "attempts-as-declared", said)?;
             demand(!retry.non_retryable.contains(code), "attempts-as-declared", said)?;
             demand(due.since(event.at) >= wait(&retry, attempt), "waits-as-declared", said)
         }
+        Fact::StepFailed { step, code, .. } if book.program == ProgramKind::Agent => match book.step(step) {
+            Some(entry) => given_up(entry, code, cause, terms),
+            None => Ok(()),
+        },
         _ => Ok(()),
     }
+}
+
+/// Whether a failed attempt was the last that the version allows, counted without those that a crash cut short.
+fn given_up(entry: &Entry, code: &str, cause: &Input, terms: &Terms<'_>) -> Checked {
+    let Input::Performed { step, result: Err(failure), .. } = cause else { return Ok(()) };
+    if *step != entry.id || failure.code != code || !failure.retryable {
+        return Ok(());
+    }
+    let retry = terms.manifest.retry.clone().unwrap_or_default();
+    let declared = entry.failures + 1 >= retry.max_attempts || retry.non_retryable.iter().any(|c| c == code);
+    let last = declared || entry.attempt >= terms.limits.attempts_per_step_max;
+    demand(last, "retries-as-declared", || {
+        format!("{} failed {} times before; {retry:?}", entry.id, entry.failures)
+    })
 }
 
 fn turns(book: &Book, kind: StepKind, terms: &Terms<'_>) -> Checked {
@@ -99,10 +118,14 @@ fn wait(retry: &Retry, attempt: u32) -> Dur {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use lantern_types::{Acted, ToolName};
+    use lantern_types::{Acted, Failure, ToolName};
     use serde_json::{Value, json};
 
     fn found(manifest: Value, facts: &[Fact], next: Fact) -> Option<&'static str> {
+        found_after(manifest, facts, next, Input::Wake)
+    }
+
+    fn found_after(manifest: Value, facts: &[Fact], next: Fact, cause: Input) -> Option<&'static str> {
         let manifest = Manifest::parse(&manifest).unwrap();
         let def = |name: &str, effect| ToolDef {
             name: ToolName::parse(name).unwrap(),
@@ -118,7 +141,7 @@ mod tests {
             let name = ToolName::parse(step.name.as_deref().unwrap_or("calc")).unwrap();
             step.work = Some(Work::Tool { name, arguments: json!({}), call: None });
         }
-        rule(check(&book, &event(facts.len(), next, None), &terms))
+        rule(check(&book, &event(facts.len(), next, None), &cause, &terms))
     }
 
     fn calls(step: &str, tool: &str, class: EffectClass) -> Fact {
@@ -176,5 +199,22 @@ mod tests {
         assert_eq!(found(policy(2), &open, again("x", 5)), Some("waits-as-declared"));
         assert_eq!(found(policy(2), &open, again("busy", 2_000)), Some("attempts-as-declared"));
         assert_eq!(found(policy(1), &open, again("x", 2_000)), Some("attempts-as-declared"));
+    }
+
+    #[test]
+    fn a_retry_that_a_crash_used_up_is_found() {
+        let crashed =
+            [begun(), calls("a", "calc", EffectClass::Pure), admitted("a", 1, 1, 0), reissued("a", 1, 2)];
+        let failed = [crashed.to_vec(), vec![retrying("a", 1, 3, Acted::Unknown, 9), reissued("a", 1, 3)]];
+        let result = Err(Failure::unknown("x", ""));
+        let cause = || Input::Performed { step: id("a"), generation: 1, result: result.clone() };
+        let policy = || json!({ "retry": { "maxAttempts": 2 } });
+        let given_up = |facts: &[Fact]| found_after(policy(), facts, failed_with_x(), cause());
+        assert_eq!(given_up(&crashed), Some("retries-as-declared"));
+        assert_eq!(given_up(&failed.concat()), None);
+    }
+
+    fn failed_with_x() -> Fact {
+        failed("a", Acted::Unknown, 0)
     }
 }

@@ -219,7 +219,7 @@ impl World {
         slot.held = true;
         let performing = slot.run.as_ref().is_some_and(Run::performing);
         self.name(n, if performing { "is recovered" } else { "is taken up" });
-        load.inputs.insert(0, if performing { Input::Recovered } else { Input::Wake });
+        load.inputs.push(if performing { Input::Recovered } else { Input::Wake });
         self.turn(n, load, None)
     }
 

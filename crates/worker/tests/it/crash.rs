@@ -1,7 +1,7 @@
 //! Processes that die, stop, or lose their lease.
 
 use lantern_engine::{Arrival, Fact, StepId};
-use lantern_types::Dur;
+use lantern_types::{Dur, Failure};
 use serde_json::json;
 
 use crate::bench::{Act, Bench};
@@ -25,6 +25,74 @@ async fn a_completed_model_call_is_never_made_again() {
     let (_, events) = bench.folded(run).await;
     let reissued = events.iter().filter(|e| matches!(e.fact, Fact::StepReissued { .. })).count();
     assert_eq!(reissued, 1, "the journal shows both attempts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_uses_up_no_retry() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({"retry": {"maxAttempts": 2}})).await;
+    let busy = || Act::Fail(Failure::unknown("provider_timeout", "?"));
+    bench.script.on("llm-1", vec![Act::Hang, Act::Hang, busy(), Act::Say("at last")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    for calls in 1..=2 {
+        bench.until_calls(calls).await;
+        bench.kill().await;
+        bench.start_worker();
+    }
+    bench.until(run, "succeeded").await;
+    assert_eq!(bench.script.calls(), ["llm-1#1"; 4]);
+    bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_dies_at_the_same_step_again_and_again_is_not_asked_for_ever() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({})).await;
+    let most = usize::try_from(lantern_types::Limits::default().attempts_per_step_max).unwrap();
+    bench.script.on("llm-1", (0..most).map(|_| Act::Hang).collect());
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    for calls in 1..=most {
+        bench.until_calls(calls).await;
+        bench.kill().await;
+        bench.start_worker();
+    }
+    assert_eq!(bench.until(run, "failed").await.error_code.as_deref(), Some("attempts_exhausted"));
+    assert_eq!(bench.script.calls().len(), most);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_run_makes_no_call_again_before_it_is_resumed() {
+    for while_dead in [false, true] {
+        let bench = Bench::new().await;
+        bench.agent("a", json!({})).await;
+        bench.script.on("llm-1", vec![Act::Hang, Act::Say("after lunch")]);
+        bench.start_worker();
+        let run = bench.start_run("a", json!("hi")).await;
+        bench.until_calls(1).await;
+        if while_dead {
+            bench.kill().await;
+        }
+        bench.send(run, "p", Arrival::Pause { by: "ada".into() }).await;
+        if !while_dead {
+            bench.until(run, "paused").await;
+            bench.kill().await;
+        }
+        bench.start_worker();
+        bench.until(run, "paused").await;
+        bench.pass(3_600).await;
+        let head = bench.head(run).await;
+        assert_eq!(
+            (bench.script.calls().len(), head.owner),
+            (1, None),
+            "nothing is sent, and nobody holds it"
+        );
+        bench.send(run, "r", Arrival::Resume { by: "ada".into() }).await;
+        bench.until(run, "succeeded").await;
+        assert_eq!(bench.script.calls(), ["llm-1#1"; 2], "under the same key");
+        bench.folded(run).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
