@@ -3,9 +3,12 @@
 //! The run is a parameter because prompts are stored once, in the events that first said them, and not again with
 //! every request (ADR 0003).
 
+use std::sync::Arc;
+
 use lantern_types::{Digest, MicroUsd, RunId};
 use serde_json::Value;
 
+use crate::carried::Carried;
 use crate::event::{Content, Continues, Event, Fact, Outcome, Parent, StepId};
 use crate::input::Arrival;
 use crate::run::{Run, Work};
@@ -23,6 +26,8 @@ pub enum Effect {
         parent: Parent,
         /// What a continuation goes on from.
         continues: Option<Continues>,
+        /// What an agent carries on from it.
+        carried: Option<Arc<Carried>>,
         /// The child step; `None` for a continuation.
         step: Option<StepId>,
         /// The agent; `None` for this run's own version.
@@ -65,6 +70,7 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
                     run: child_run(run.id, step, *generation),
                     parent: Parent { run: run.id, step: Some(step.clone()) },
                     continues: None,
+                    carried: None,
                     step: Some(step.clone()),
                     agent: Some(agent.clone()),
                     input: input.clone(),
@@ -78,9 +84,10 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
         Fact::StepFailed { step, code, .. } if code == "timeout" => stop_child(run, step),
         Fact::ContinuedAsNew { run: next } => {
             let left = run.cap.minus(run.spent).unwrap_or_default().max(MicroUsd::ZERO);
-            let input = match &event.content {
-                Some(Content::Input(input)) => Value::clone(input),
-                _ => Value::Null,
+            let (input, carried) = match &event.content {
+                Some(Content::Input(input)) => (Value::clone(input), None),
+                Some(Content::Carried { input, carried }) => (Value::clone(input), Some(carried.clone())),
+                _ => (Value::Null, None),
             };
             let before = run.continues.map_or((0, MicroUsd::ZERO), |before| (before.count, before.spent));
             let spent = before.1.plus(run.spent).unwrap_or(before.1);
@@ -91,6 +98,7 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
                 run: *next,
                 parent,
                 continues,
+                carried,
                 step: None,
                 agent: None,
                 input,

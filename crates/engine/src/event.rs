@@ -12,6 +12,7 @@ use lantern_types::{Acted, AgentId, At, Digest, EffectClass, Grant, MicroUsd, Ru
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::carried::Carried;
 use crate::manifest::ProgramKind;
 use crate::run::Work;
 
@@ -388,8 +389,15 @@ pub enum Fact {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
-    /// What the run was asked ([`Fact::RunStarted`]).
+    /// What the run was asked ([`Fact::RunStarted`]), or the next one is ([`Fact::ContinuedAsNew`]).
     Input(Arc<Value>),
+    /// The same, with what an agent carries on from the run before.
+    Carried {
+        /// What it was asked.
+        input: Arc<Value>,
+        /// What was said and used up before.
+        carried: Arc<Carried>,
+    },
     /// What a step is asked to do ([`Fact::StepRequested`]).
     Work(Work),
     /// What a step gave ([`Fact::StepSettled`], [`Fact::Finished`]).

@@ -7,6 +7,7 @@ use lantern_types::{AgentId, Denial, Digest, Failure, Grant, MicroUsd, VersionId
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::carried::Carried;
 use crate::event::{Continues, Outcome, Parent, StepId};
 
 /// How a run begins.
@@ -26,6 +27,8 @@ pub struct Start {
     pub depth: u32,
     /// What it goes on from, when it continues a run as new.
     pub continues: Option<Continues>,
+    /// What an agent carries on from it.
+    pub carried: Option<Arc<Carried>>,
     /// The most it may spend.
     pub cap: MicroUsd,
     /// The policy and catalogue in force.

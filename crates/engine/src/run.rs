@@ -9,10 +9,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lantern_types::llm::{LlmReply, Message, ToolUse};
-use lantern_types::{At, Digest, Dur, EffectClass, Grant, MicroUsd, RunId, ToolName, VersionId};
+use lantern_types::{At, Dur, EffectClass, Grant, MicroUsd, RunId, ToolName, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::carried::Carried;
 use crate::event::{Continues, Event, Outcome, Parent, StepId, StepKind};
 use crate::manifest::{Manifest, ProgramKind, StepDef};
 use crate::retry::Retry;
@@ -302,6 +303,8 @@ pub struct Run {
     pub depth: u32,
     /// What it goes on from, when it continues a run as new.
     pub continues: Option<Continues>,
+    /// What an agent carried on from the runs before it.
+    pub carried: Option<Arc<Carried>>,
     /// Whether it went on as a new run, which then answers for it.
     pub continued: bool,
     /// The sequence number of the last event.
@@ -329,7 +332,7 @@ pub struct Run {
     /// Signals that nothing waits for yet, oldest first.
     pub signals: Vec<(String, Arc<Value>)>,
     /// The keys of all signals that were received, so that a repeat is known for one: as many as events at most.
-    pub(crate) signal_keys: BTreeSet<Digest>,
+    pub(crate) signal_keys: BTreeSet<lantern_types::Digest>,
     pub(crate) steps: Vec<Step>,
     index: HashMap<StepId, usize>,
     /// Steps that are not final, in order of request.
@@ -352,6 +355,7 @@ impl Run {
             parent: None,
             depth: 0,
             continues: None,
+            carried: None,
             continued: false,
             seq: 0,
             cap: MicroUsd::ZERO,

@@ -83,7 +83,10 @@ fn payload(event: &Event) -> Value {
     match &event.fact {
         Fact::RunStarted { program, depth, cap, parent, .. } => json!({
             "program": program, "depth": depth, "capUsd": cap.to_wire(), "parentRunId": parent.as_ref().map(|p| p.run),
-            "input": match content { Some(Content::Input(input)) => cut(input), _ => Value::Null },
+            "input": match content {
+                Some(Content::Input(input) | Content::Carried { input, .. }) => cut(input),
+                _ => Value::Null,
+            },
         }),
         Fact::StepRequested { kind, name, parent, effect, due, approval, .. } => json!({
             "name": label(event, name.as_deref()), "type": kind, "parent": parent, "effect": effect,

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use lantern_engine::{
-    Arrival, Context, Effect, Event, Fact, Input, Phase, Run, Status, StepId, decide, effects, event,
+    Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepId, decide, effects, event,
 };
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
@@ -245,8 +245,7 @@ impl Driver<'_> {
     fn decide(&mut self, input: Input, events: &mut Vec<Event>) -> Result<(), Ended> {
         held(self.run.as_ref())?;
         let Some(run) = self.run.take() else { return Ok(()) };
-        let context =
-            Context { at: self.deps.clock.now(), limits: &self.deps.limits, tools: self.deps.tools.defs() };
+        let context = self.deps.context();
         let decision = catch_unwind(AssertUnwindSafe(|| decide(run, input, &context)));
         let decision = decision.map_err(|_| Ended::Parked("the rules of this run panicked".to_owned()))?;
         events.extend(decision.events);

@@ -116,8 +116,13 @@ fn started(run: &mut Run, event: &Event) {
     run.cap = *cap;
     run.deadline = *deadline;
     run.created_at = event.at;
-    if let Some(Content::Input(input)) = &event.content {
-        run.input = input.clone();
+    match &event.content {
+        Some(Content::Input(input)) => run.input = input.clone(),
+        Some(Content::Carried { input, carried }) => {
+            run.input = input.clone();
+            run.carried = Some(carried.clone());
+        }
+        _ => {}
     }
     if run.program == ProgramKind::Steps && run.defs.is_empty() {
         let steps = run.input.get("steps").map(Manifest::parse_steps);

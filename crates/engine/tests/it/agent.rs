@@ -290,14 +290,96 @@ fn limits_end_a_run_with_a_reason() {
     desk.give(Input::Wake);
     desk.asks("llm-1", &[("calc", json!({"n": 1})), ("calc", json!({"n": 2}))]);
     assert_eq!(desk.error_code(), "steps_limit");
-    let limits = Limits { events_per_run_max: 3, ..Limits::default() };
-    let mut desk = Desk::closed(json!({"tools": ["calc"]}), json!("x"), limits);
-    desk.give(Input::Wake);
-    desk.asks("llm-1", &[("calc", json!({"n": 1}))]);
-    assert_eq!(desk.error_code(), "events_limit");
     let mut desk = Desk::open(json!({"timeout": "10s"}), json!("x"));
     assert_eq!(desk.later(11), ["step_abandoned", "run_failed"]);
     assert_eq!(desk.error_code(), "run_timeout");
+}
+
+#[test]
+fn more_tool_calls_than_fit_wait_their_turn() {
+    let limits = Limits { concurrency_max: 2, ..Limits::default() };
+    let mut desk = Desk::closed(json!({"tools": ["calc"]}), json!("x"), limits);
+    desk.give(Input::Wake);
+    let calls: Vec<_> = (1..=4).map(|n| ("calc", json!({"n": n}))).collect();
+    desk.asks("llm-1", &calls);
+    let tool = |n: u32| format!("llm-1.tool-{n}");
+    assert_eq!(desk.performed()[1..], [tool(1), tool(2)]);
+    desk.returns(&tool(2), json!("b"));
+    assert_eq!(desk.performed()[1..], [tool(1), tool(2), tool(3)]);
+    desk.fails(&tool(1), Failure::refused("tool_failed", "no"));
+    assert_eq!(desk.performed()[1..], [tool(1), tool(2), tool(3), tool(4)]);
+    desk.returns(&tool(4), json!("d"));
+    assert_eq!(
+        desk.returns(&tool(3), json!("c"))[1..],
+        ["step_started", "step_admitted"],
+        "then the next turn"
+    );
+    let ask = llm_ask(desk.run(), desk.run().step_named("llm-2").unwrap()).unwrap();
+    let results: Vec<&str> = ask.messages[2..].iter().map(|m| m.content.as_str()).collect();
+    assert_eq!((results.len(), &results[1..]), (4, &["b", "c", "d"][..]), "in the order of the calls");
+}
+
+#[test]
+fn a_full_journal_is_continued_with_the_conversation_and_what_was_used_up() {
+    let manifest = json!({"tools": ["calc"], "systemPrompt": "be brief", "maxTurns": 3, "timeout": "1h",
+        "inputSchema": {"required": ["prompt"]}});
+    let limits = Limits { events_per_run_max: 7, ..Limits::default() };
+    let begin = || {
+        let mut desk = Desk::closed(manifest.clone(), json!({"prompt": "hi"}), limits.clone());
+        desk.give(Input::Wake);
+        desk.asks("llm-1", &[("calc", json!({"n": 1})), ("no tool", json!({}))]);
+        desk
+    };
+    let mut roomy = begin();
+    roomy.limits = Limits::default();
+    roomy.returns("llm-1.tool-1", json!(1));
+    let asked = llm_ask(roomy.run(), roomy.run().step_named("llm-2").unwrap()).unwrap();
+
+    let mut full = begin();
+    assert_eq!(
+        full.returns("llm-1.tool-1", json!(1)),
+        ["step_completed", "continued_as_new", "run_succeeded"]
+    );
+    full.later(60);
+    let mut next = full.successor();
+    next.give(Input::Wake);
+    let ask = llm_ask(next.run(), next.run().step_named("llm-2").unwrap()).unwrap();
+    assert_eq!(ask, asked, "the model is asked what it would have been asked");
+    assert_eq!((&next.run().input, next.run().deadline), (&full.run().input, full.run().deadline));
+    assert_eq!(next.run().cap.micros(), full.run().cap.micros() - full.run().spent.micros());
+    assert_eq!(next.run().carried_calls(&"calc".parse().unwrap()), 1);
+    next.asks("llm-2", &[("calc", json!({"n": 2}))]);
+    next.returns("llm-2.tool-1", json!(2));
+    let mut last = next.successor();
+    last.give(Input::Wake);
+    let ask = llm_ask(last.run(), last.run().step_named("llm-3").unwrap()).unwrap();
+    assert_eq!((ask.messages.len(), ask.offer_tools), (7, false), "turn 3 of 3 must answer");
+    assert_eq!(last.run().carried_calls(&"calc".parse().unwrap()), 2);
+    last.reply("llm-3", "done");
+    assert_eq!((last.status(), last.output()), (Status::Succeeded, json!({"result": "done"})));
+}
+
+#[test]
+fn a_run_that_may_not_go_on_or_grows_meanwhile_fails() {
+    let limits = Limits { events_per_run_max: 4, continuations_max: 0, ..Limits::default() };
+    let mut desk = Desk::closed(json!({"tools": ["calc"]}), json!("x"), limits);
+    desk.give(Input::Wake);
+    desk.asks("llm-1", &[("calc", json!({"n": 1}))]);
+    desk.returns("llm-1.tool-1", json!(1));
+    assert_eq!(desk.error_code(), "continuations_limit");
+
+    for paused in [false, true] {
+        let limits = Limits { events_per_run_max: 8, ..Limits::default() };
+        let mut desk = Desk::closed(json!({}), json!("x"), limits);
+        desk.give(Input::Wake);
+        if paused {
+            desk.arrives(Arrival::Pause { by: "ada".into() });
+        }
+        for n in 0..20 {
+            desk.arrives(Arrival::Signal { name: "go".into(), value: json!(n), key: None });
+        }
+        assert_eq!((desk.error_code(), desk.events.len() <= 18), ("events_limit", true), "paused: {paused}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The `steps` program: every kind of step, references, concurrency, continuation.
 
-use lantern_engine::{Arrival, Effect, Outcome, Status, StepId, StepState, Work};
-use lantern_types::{Failure, MicroUsd};
+use lantern_engine::{Arrival, Effect, Input, Outcome, Status, StepId, StepState, Work};
+use lantern_types::{Dur, Failure, Limits, MicroUsd};
 use serde_json::{Value, json};
 
 use crate::desk::Desk;
@@ -207,6 +207,96 @@ fn a_run_may_go_on_as_a_new_one() {
     let (run, input, continues) = next.unwrap();
     assert_eq!((desk.output()["continuedAs"].as_str(), input), (Some(run.as_str()), json!({"n": 2})));
     assert_eq!(continues.map(|before| (before.run, before.count)), Some((desk.run().id, 1)));
+}
+
+#[test]
+fn a_new_run_that_its_version_would_not_take_fails_the_one_that_asks() {
+    let first = json!({"id": "sum", "kind": "tool", "data": {"tool": "calc"}});
+    for (input, code) in [
+        (json!({"n": 1}), ""),
+        (json!({"m": 1}), "input_schema_violated"),
+        (json!({"n": "x".repeat(300)}), "input_too_large"),
+    ] {
+        let list = json!([first, {"id": "again", "kind": "continue", "data": {"input": input}}]);
+        let manifest = json!({"program": "steps", "steps": list, "inputSchema": {"required": ["n"]}});
+        let limits = Limits { input_bytes_max: 200, ..Limits::default() };
+        let mut desk = Desk::closed(manifest, json!({"n": 0}), limits);
+        desk.give(Input::Wake);
+        desk.returns("sum", json!(1));
+        assert_eq!(desk.error_code(), code);
+        let starts = desk.effects.iter().filter(|effect| matches!(effect, Effect::StartRun { .. })).count();
+        assert_eq!(starts, usize::from(code.is_empty()));
+    }
+    let again = json!({"id": "again", "kind": "continue", "data": {"input": {"steps": [{"kind": "jump"}]}}});
+    let mut desk = Desk::open(json!({}), json!({"steps": [first, again]}));
+    desk.returns("sum", json!(1));
+    assert_eq!(desk.error_code(), "steps_invalid");
+}
+
+#[test]
+fn a_wait_beyond_the_limit_is_refused_and_not_cut_short() {
+    let limits = Limits { wait_max: Dur::from_secs(100), ..Limits::default() };
+    let tool = json!([{"kind": "tool", "data": {"tool": "calc"}}]);
+    for (step, fine) in [
+        (json!({"kind": "sleep", "data": {"duration": "100s"}}), true),
+        (json!({"kind": "sleep", "data": {"duration": "101s"}}), false),
+        (json!({"kind": "sleep", "data": {"until": "2100-01-01T00:00:00Z"}}), false),
+        (json!({"kind": "signal", "data": {"name": "go", "timeout": 101}}), false),
+        (json!({"kind": "signal", "data": {"name": "go"}}), true),
+        (json!({"kind": "approval", "data": {"timeout": 101}}), false),
+        (json!({"kind": "approval", "data": {}}), true),
+        (json!({"kind": "approval", "data": {}, "timeout": "101s"}), false),
+        (json!({"kind": "race", "steps": tool, "timeout": "101s"}), false),
+    ] {
+        let list = json!([step]);
+        let mut desk = Desk::closed(steps(list), json!({}), limits.clone());
+        desk.give(Input::Wake);
+        assert_eq!(desk.error_code(), if fine { "" } else { "step_data_invalid" }, "{step}");
+        if !fine {
+            assert!(desk.run().error.as_ref().unwrap().1.contains("waitMax"), "{step}");
+        }
+    }
+    let mut desk =
+        Desk::closed(steps(json!([{"id": "ok", "kind": "approval", "data": {}}])), json!({}), limits);
+    desk.give(Input::Wake);
+    assert_eq!(desk.later(101).last(), Some(&"run_failed"), "a default is within the limit");
+}
+
+#[test]
+fn more_branches_than_may_run_at_once_begin_as_others_fail() {
+    let limits = Limits { concurrency_max: 2, ..Limits::default() };
+    let branch = |id: &str| json!({"id": id, "kind": "tool", "data": {"tool": "calc"}, "retries": 0});
+    let list =
+        json!([{"id": "r", "kind": "race", "steps": [branch("a"), branch("b"), branch("c"), branch("d")]}]);
+    let begin = || {
+        let mut desk = Desk::closed(steps(list.clone()), json!({}), limits.clone());
+        desk.give(Input::Wake);
+        desk
+    };
+    let mut desk = begin();
+    assert_eq!(desk.performed(), ["r.a", "r.b"]);
+    desk.fails("r.b", Failure::refused("tool_failed", "no"));
+    assert_eq!(desk.performed(), ["r.a", "r.b", "r.c"]);
+    desk.returns("r.c", json!("won"));
+    assert_eq!((desk.performed().len(), desk.output()["steps"]["r"].clone()), (3, json!("won")));
+    let mut desk = begin();
+    for id in ["r.a", "r.b", "r.c"] {
+        desk.fails(id, Failure::refused("tool_failed", "no"));
+        assert_eq!(desk.status(), Status::Running, "one is left");
+    }
+    desk.fails("r.d", Failure::refused("tool_failed", "no"));
+    assert_eq!(desk.error_code(), "tool_failed");
+}
+
+#[test]
+fn a_list_of_steps_does_not_go_on_by_itself() {
+    let limits = Limits { events_per_run_max: 5, ..Limits::default() };
+    let nap = |id: &str| json!({"id": id, "kind": "sleep", "data": {"duration": "1s"}});
+    let mut desk = Desk::closed(steps(json!([nap("a"), nap("b"), nap("c")])), json!({}), limits);
+    desk.give(Input::Wake);
+    desk.later(1);
+    desk.later(1);
+    assert_eq!(desk.error_code(), "events_limit");
 }
 
 #[test]

@@ -102,6 +102,9 @@ pub(crate) struct Book {
     pub(crate) signals: BTreeMap<String, Vec<Arc<Value>>>,
     /// How many of them settled a step.
     pub(crate) consumed: BTreeMap<String, usize>,
+    /// Turns and calls of each tool in the runs that this one goes on from.
+    pub(crate) carried_turns: u32,
+    pub(crate) carried_calls: BTreeMap<String, u32>,
     /// The run that this one went on as.
     pub(crate) next: Option<RunId>,
 }
@@ -119,6 +122,21 @@ impl Book {
         self.steps.iter().filter(move |step| step.parent.as_ref() == Some(id))
     }
 
+    /// Model turns of this run and those that it goes on from.
+    pub(crate) fn turns(&self) -> u32 {
+        let here = self.steps.iter().filter(|step| step.kind == StepKind::Llm).count();
+        u32::try_from(here).unwrap_or(u32::MAX).saturating_add(self.carried_turns)
+    }
+
+    /// Calls of a tool in this run and those that it goes on from. Attempts at one step are one call.
+    pub(crate) fn calls(&self, tool: &str) -> u32 {
+        let called = |step: &&Entry| {
+            step.kind == StepKind::Tool && step.attempt > 0 && step.name.as_deref() == Some(tool)
+        };
+        let here = u32::try_from(self.steps.iter().filter(called).count()).unwrap_or(u32::MAX);
+        here.saturating_add(self.carried_calls.get(tool).copied().unwrap_or(0))
+    }
+
     /// The sum of what open steps hold.
     pub(crate) fn held(&self) -> i128 {
         self.steps.iter().filter_map(|step| step.hold).map(micros).sum()
@@ -130,6 +148,9 @@ impl Book {
         match &event.fact {
             Fact::RunStarted { program, cap, deadline, .. } => {
                 (self.program, self.cap, self.deadline) = (*program, *cap, *deadline);
+                if let Some(Content::Carried { carried, .. }) = &event.content {
+                    (self.carried_turns, self.carried_calls) = (carried.turns, carried.calls.clone());
+                }
             }
             Fact::StepRequested { .. } => self.request(event),
             Fact::SignalReceived { name, .. } => {

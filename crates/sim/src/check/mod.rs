@@ -5,6 +5,7 @@
 //! time here, from its promise rather than from its code.
 
 pub(crate) mod book;
+mod carried;
 mod family;
 mod journal;
 mod life;
@@ -104,8 +105,10 @@ impl Checks {
     /// Looks at a run's first event.
     pub(crate) fn started(&mut self, live: &Run, append: &Append) -> Checked {
         let events = self.journals.entry(live.id).or_default().append(live, append)?;
+        let before = live.continues.and_then(|before| self.books.get(&before.run)).cloned();
         let book = self.books.entry(live.id).or_default();
         for event in &events {
+            carried::started(event, before.as_ref())?;
             book.apply(event);
         }
         Ok(())

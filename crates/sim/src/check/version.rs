@@ -70,8 +70,8 @@ fn turns(book: &Book, kind: StepKind, terms: &Terms<'_>) -> Checked {
         return Ok(());
     }
     let most = terms.manifest.max_turns.min(terms.limits.turns_per_run_max).max(1);
-    let turns = book.steps.iter().filter(|step| step.kind == StepKind::Llm).count() as u64;
-    demand(turns < u64::from(most), "turns-as-declared", || format!("turn {} of {most}", turns + 1))
+    let turns = book.turns();
+    demand(turns < most, "turns-as-declared", || format!("turn {} of {most}", turns + 1))
 }
 
 fn listed<'a>(name: Option<&str>, terms: &Terms<'a>) -> Option<&'a ToolRef> {
@@ -98,9 +98,8 @@ fn calls(book: &Book, entry: &Entry, counted: u32, terms: &Terms<'_>) -> Checked
     let any = book.program == ProgramKind::Steps && terms.manifest.tools.is_none();
     let known = terms.tools.iter().any(|tool| tool.name == *name);
     demand((listed.is_some() || any) && known, "only-listed-tools-are-called", || name.to_string())?;
-    let earlier = book.steps.iter().filter(|other| other.attempt > 0 && other.id != entry.id);
-    let earlier = earlier.filter(|other| other.kind == StepKind::Tool && other.name == entry.name).count();
-    let earlier = u32::try_from(earlier).unwrap_or(u32::MAX);
+    // What is admitted anew after a refusal was counted at its first attempt.
+    let earlier = book.calls(name.as_str()).saturating_sub(u32::from(entry.attempt > 0));
     let most = listed.and_then(|tool| tool.max_calls);
     demand(earlier == counted && most.is_none_or(|most| earlier < most), "calls-as-declared", || {
         format!("{}: {earlier} earlier calls, {counted} counted, {most:?} allowed", entry.id)

@@ -1,6 +1,6 @@
 //! The worker's part in miniature: take, decide, admit, append, perform; and the moments at which it may die.
 
-use lantern_engine::{Context, Effect, Event, Input, Run, StepId, StepState, Work, decide, effects, llm_ask};
+use lantern_engine::{Effect, Event, Input, Run, StepId, StepState, Work, decide, effects, llm_ask};
 use lantern_engine::{offered_tools, timeout, wire};
 use lantern_types::EffectKey;
 
@@ -75,7 +75,7 @@ impl World {
 
     fn decide(&self, mut run: Run, load: Load) -> Turn {
         let setting = &self.setting;
-        let context = Context { at: self.now, limits: &setting.limits, tools: &setting.tools };
+        let context = setting.context(self.now);
         let (mut events, mut causes) = (Vec::new(), Vec::new());
         let mut give = |run: Run, input: Input| {
             let decision = decide(run, input.clone(), &context);

@@ -169,12 +169,17 @@ const TENANT: &str =
 const AGENT: &str =
     "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
     VALUES ($1, $2, $3, '{}', 0, 0, 1, $4)";
+const ARCHIVE: &str = "UPDATE agents SET archived_at = 1 WHERE tenant_id = $1 AND name = $2";
 const VERSION: &str =
     "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest, created_at)
     VALUES ($1, $2, $3, 1, $4, $5, 0)";
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::under(Limits::default()).await
+    }
+
+    pub(crate) async fn under(limits: Limits) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the virtual clock is made of the runtime's")]
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: tokio::time::Instant::now() });
         let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
@@ -207,7 +212,7 @@ impl Bench {
             tasks: Arc::new(tasks.clone()),
             llm: script.clone(),
             tools: script.clone(),
-            limits: Arc::new(Limits::default()),
+            limits: Arc::new(limits),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             memo: lantern_worker::Memo::default(),
         };
@@ -284,12 +289,18 @@ impl Bench {
             parent: None,
             depth: 0,
             continues: None,
+            carried: None,
             cap: MicroUsd::from_micros(1_000_000),
             policy: lantern_policy::digest(),
             catalogue: self.deps.catalogue.digest(),
         };
         let at = self.clock.now();
-        let context = Context { at, limits: &self.deps.limits, tools: self.script.defs() };
+        let context = Context {
+            at,
+            limits: &self.deps.limits,
+            tools: self.script.defs(),
+            violations: |_, _| Vec::new(),
+        };
         let events = start(Run::new(id, manifest), begin, &context).unwrap().events;
         let encoded = event::encode(&events).unwrap();
         let record =
@@ -336,8 +347,19 @@ impl Bench {
     }
 
     pub(crate) async fn child_of(&self, run: RunId) -> RunRow {
+        self.children_of(run).await.remove(0)
+    }
+
+    pub(crate) async fn children_of(&self, run: RunId) -> Vec<RunRow> {
         let filter = RunFilter { parent_run_id: Some(run), limit: 10, ..Default::default() };
-        journal::list(&self.db, self.scope, filter).await.unwrap().remove(0)
+        journal::list(&self.db, self.scope, filter).await.unwrap()
+    }
+
+    pub(crate) async fn archive(&self, name: &'static str) {
+        self.db
+            .write(self.scope, move |tx| Box::pin(async move { tx.exec(ARCHIVE, &[name.into()]).await }))
+            .await
+            .unwrap();
     }
 
     /// Waits until the run is in `status`; virtual time passes as fast as it can.

@@ -1,8 +1,8 @@
 //! Ordinary lives of runs.
 
-use lantern_engine::{Arrival, StepId};
+use lantern_engine::{Arrival, StepId, StepState};
 use lantern_store::inbox::Put;
-use lantern_types::{Dur, Failure};
+use lantern_types::{Dur, Failure, Limits};
 use serde_json::json;
 
 use crate::bench::{Act, Bench};
@@ -160,6 +160,59 @@ async fn a_run_goes_on_as_a_new_one() {
     let next = bench.child_of(run).await;
     let (folded, _) = bench.folded(next.id).await;
     assert_eq!((folded.status().as_str(), folded.input.as_ref()), ("running", &json!({"wait": "never"})));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_asks_for_what_an_agent_does_not_take_fails_and_says_so() {
+    let bench = Bench::new().await;
+    let schema = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}});
+    let nap = json!({"id": "nap", "kind": "sleep", "data": {"durationMs": 1}});
+    let again = json!({"id": "again", "kind": "continue", "data": {"input": {"n": "many"}}});
+    bench.agent("loop", json!({"program": "steps", "steps": [nap, again], "inputSchema": schema})).await;
+    bench.agent("picky", json!({"inputSchema": schema})).await;
+    let child = json!({"id": "sub", "kind": "child", "data": {"agent": "picky", "input": {"n": "many"}}});
+    bench.agent("parent", json!({"program": "steps", "steps": [child]})).await;
+    bench.start_worker();
+    for agent in ["loop", "parent"] {
+        let run = bench.start_run(agent, json!({"n": 1})).await;
+        let head = bench.until(run, "failed").await;
+        assert_eq!(head.error_code.as_deref(), Some("input_schema_violated"), "{agent}");
+        let (folded, _) = bench.folded(run).await;
+        assert!(folded.error.unwrap().1.contains("many"), "{agent}");
+        assert!(bench.children_of(run).await.is_empty(), "{agent}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_journal_is_full_goes_on_with_what_was_said() {
+    let limits = Limits { events_per_run_max: 6, ..Limits::default() };
+    let bench = Bench::under(limits).await;
+    bench.agent("a", json!({"tools": [{"name": "calc", "maxCalls": 1}]})).await;
+    bench.script.on("llm-1", vec![Act::Ask("calc", json!({"n": 1}))]);
+    bench.script.on("llm-1.tool-1", vec![Act::Return(json!(7))]);
+    bench.script.on("llm-2", vec![Act::Ask("calc", json!({"n": 2}))]);
+    bench.script.on("llm-3", vec![Act::Say("seven")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!({"prompt": "go"})).await;
+    bench.until(run, "succeeded").await;
+    bench.pass(5).await;
+    let next = bench.child_of(run).await;
+    bench.archive("a").await;
+    assert_eq!(next.trigger_kind, "continue");
+    bench.until(next.id, "succeeded").await;
+    let (folded, _) = bench.folded(next.id).await;
+    assert_eq!(
+        (folded.input.as_ref(), folded.carried_calls(&"calc".parse().unwrap())),
+        (&json!({"prompt": "go"}), 1)
+    );
+    let denied = folded.step_named("llm-2.tool-1").unwrap();
+    assert!(
+        matches!(&denied.state, StepState::Failed { code, .. } if code == "tool_call_limit"),
+        "{:?}",
+        denied.state
+    );
+    bench.until(bench.child_of(next.id).await.id, "succeeded").await;
+    assert_eq!(bench.script.calls(), ["llm-1#1", "llm-1.tool-1#1", "llm-2#1", "llm-3#1"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -217,7 +217,7 @@ pub(super) fn shown(tenant: TenantId, row: RunRow, said: Said, log: Vec<StepLog>
 /// What a run was asked, from its first event.
 pub(super) fn asked(event: &Event) -> Option<Value> {
     match &event.content {
-        Some(Content::Input(input)) => Some((**input).clone()),
+        Some(Content::Input(input) | Content::Carried { input, .. }) => Some((**input).clone()),
         _ => None,
     }
 }
