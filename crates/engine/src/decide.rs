@@ -5,6 +5,7 @@
 //! nothing now (a second copy, a step that is over) decides nothing.
 
 mod arrive;
+mod doubt;
 mod perform;
 
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::manifest::{Manifest, ProgramKind};
 use crate::program::{self, APPROVAL_WAIT, NewStep, Next};
 use crate::run::{Phase, Run, Step, StepState, Work, evolve};
 use crate::step;
+
+pub(crate) use doubt::is_asked;
 
 /// What a decision may look at besides the run and the input.
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +169,7 @@ impl<'a> Draft<'a> {
             Input::Admit { step, grant } => self.admit(step, *grant),
             Input::Deny { step, denial } => self.deny(step, denial),
             Input::Performed { step, generation, result } => self.performed(&step, generation, result),
+            Input::Found { step, generation, finding } => self.found(&step, generation, finding),
             Input::Arrived(arrival) => self.arrived(arrival),
         }
     }

@@ -9,15 +9,18 @@ use lantern_types::{Digest, MicroUsd, RunId};
 use serde_json::Value;
 
 use crate::carried::Carried;
+use crate::decide::is_asked;
 use crate::event::{Content, Continues, Event, Fact, Outcome, Parent, StepId};
 use crate::input::Arrival;
-use crate::run::{Run, Work};
+use crate::run::{Run, Step, Work};
 
 /// Something for the outside to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Perform the step under its key.
     Perform(StepId),
+    /// Ask the step's other side whether what was sent under its key happened.
+    Reconcile(StepId),
     /// Start a run: a child step's, or this run's continuation. Idempotent by `run`.
     StartRun {
         /// The id it must have.
@@ -80,6 +83,7 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
             }
         }
         Fact::StepReissued { step, .. } => vec![Effect::Perform(step.clone())],
+        Fact::StepInDoubt { step, .. } => run.step(step).and_then(question).into_iter().collect(),
         Fact::StepAbandoned { step, .. } => stop_child(run, step),
         Fact::StepFailed { step, code, .. } if code == "timeout" => stop_child(run, step),
         Fact::ContinuedAsNew { run: next } => {
@@ -108,6 +112,16 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
         Fact::Finished { outcome, .. } => tell_parent(run, *outcome),
         _ => Vec::new(),
     }
+}
+
+/// The questions that a run in doubt still has. They are asked anew whenever a worker takes it up, because no event tells
+/// of a question that was cut short or had no answer.
+pub fn questions(run: &Run) -> Vec<Effect> {
+    run.open_steps().filter_map(question).collect()
+}
+
+fn question(step: &Step) -> Option<Effect> {
+    is_asked(step).then(|| Effect::Reconcile(step.id.clone()))
 }
 
 fn stop_child(run: &Run, step: &StepId) -> Vec<Effect> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lantern_types::llm::LlmReply;
-use lantern_types::{AgentId, Denial, Digest, Failure, Grant, MicroUsd, VersionId};
+use lantern_types::{AgentId, Denial, Digest, Failure, Finding, Grant, MicroUsd, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -80,6 +80,15 @@ pub enum Input {
         generation: u32,
         /// What came back.
         result: Result<Done, Failure>,
+    },
+    /// The other side of a step in doubt was asked what became of it.
+    Found {
+        /// The step.
+        step: StepId,
+        /// The generation that was asked about.
+        generation: u32,
+        /// What it knows, if anything.
+        finding: Option<Finding>,
     },
     /// Something arrived through the run's inbox.
     Arrived(Arrival),

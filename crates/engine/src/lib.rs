@@ -25,7 +25,7 @@ pub mod wire;
 
 pub use carried::Carried;
 pub use decide::{Context, Decision, Refused, decide, offered_tools, start};
-pub use effect::{Effect, child_run, effects};
+pub use effect::{Effect, child_run, effects, questions};
 pub use event::{Content, Continues, Event, FORMAT, Fact, Outcome, Parent, StepId, StepKind};
 pub use input::{Arrival, Done, Input, Start};
 pub use manifest::{Manifest, ProgramKind};

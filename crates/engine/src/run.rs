@@ -216,6 +216,8 @@ pub struct Step {
     /// Whether an earlier send under this generation ended without a definite answer: it may have acted, whatever the
     /// present one says.
     pub resent: bool,
+    /// What happened to the attempt that it was last in doubt about.
+    pub doubt: Option<String>,
     /// Its admission, while it is held.
     pub grant: Option<Grant>,
     /// When it was asked for.

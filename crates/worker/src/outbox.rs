@@ -87,7 +87,7 @@ pub(crate) async fn rows(deps: &Deps, scope: Scope, run: &Run, events: &[Event])
 
 fn errand(run: &Run, effect: Effect) -> Option<Errand> {
     match effect {
-        Effect::Perform(_) => None,
+        Effect::Perform(_) | Effect::Reconcile(_) => None,
         Effect::StartRun { run: id, parent, continues, carried, step, agent, input, cap } => {
             Some(Errand::Start {
                 run: id,

@@ -1,17 +1,16 @@
-//! Admission, results, retries and doubt: the life of a step that acts outside.
+//! Admission, results and retries: the life of a step that acts outside.
 
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::{Acted, EffectClass, Failure, Grant};
+use serde_json::Value;
 use std::sync::Arc;
 
+use super::doubt::CRASHED;
 use super::{Draft, performing};
-use crate::event::{Content, Fact, StepId, StepKind};
+use crate::event::{Content, Fact, StepId};
 use crate::input::Done;
 use crate::run::{self, StepState};
 use crate::step::{self, Bill};
-
-/// What happened to an attempt when its process died.
-const CRASHED: &str = "crashed";
 
 impl Draft<'_> {
     pub(super) fn admit(&mut self, id: StepId, grant: Grant) {
@@ -45,21 +44,24 @@ impl Draft<'_> {
                     None,
                 );
             }
-            Ok(Done::Output(output)) => {
-                let bytes = output.to_string().len() as u64;
-                let max = self.context.limits.output_bytes_max;
-                if bytes > max {
-                    let message = format!("the output has {bytes} bytes; the limit is {max}");
-                    return self.fail_step(id, "output_too_large", message, Acted::Unknown);
-                }
-                if !within_depth(&output, JSON_DEPTH_MAX) {
-                    let message = format!("the output nests deeper than {JSON_DEPTH_MAX} levels");
-                    return self.fail_step(id, "output_too_deep", message, Acted::Unknown);
-                }
-                self.settle(id, &Arc::new(output));
-            }
+            Ok(Done::Output(output)) => self.returned(id, output),
             Err(failure) => self.attempt_failed(id, failure),
         }
+    }
+
+    /// Settles a tool call with what it gave, if that may be stored.
+    pub(super) fn returned(&mut self, id: &StepId, output: Value) {
+        let bytes = output.to_string().len() as u64;
+        let max = self.context.limits.output_bytes_max;
+        if bytes > max {
+            let message = format!("the output has {bytes} bytes; the limit is {max}");
+            return self.fail_step(id, "output_too_large", message, Acted::Unknown);
+        }
+        if !within_depth(&output, JSON_DEPTH_MAX) {
+            let message = format!("the output nests deeper than {JSON_DEPTH_MAX} levels");
+            return self.fail_step(id, "output_too_deep", message, Acted::Unknown);
+        }
+        self.settle(id, &Arc::new(output));
     }
 
     /// Settles a step. For a model's reply the cost comes from its usage and the granted price.
@@ -80,7 +82,7 @@ impl Draft<'_> {
         let digest = match &content {
             Content::Reply { reply, .. } => step::digest_of(&serde_json::to_value(reply).unwrap_or_default()),
             Content::Output(value) => step::digest_of(value),
-            _ => step::digest_of(&serde_json::Value::Null),
+            _ => step::digest_of(&Value::Null),
         };
         let fact = Fact::StepSettled {
             step: id.clone(),
@@ -132,12 +134,6 @@ impl Draft<'_> {
             crashed: false,
         };
         self.emit(fact, Some(Content::Error(failure.message)));
-    }
-
-    fn doubt(&mut self, id: &StepId, code: &str, message: String) {
-        let Some(generation) = self.run.step(id).map(|step| step.generation) else { return };
-        let fact = Fact::StepInDoubt { step: id.clone(), generation, code: code.to_owned() };
-        self.emit(fact, Some(Content::Error(message)));
     }
 
     /// The backoff is over and the generation is the same: send again under the same key.
@@ -194,18 +190,6 @@ impl Draft<'_> {
                 _ if self.run.paused => self.hold_back(&id),
                 _ => self.reissue(&id),
             }
-        }
-    }
-
-    /// Someone found out whether a step in doubt had happened.
-    pub(super) fn resolved(&mut self, id: &StepId, happened: bool, output: serde_json::Value, by: String) {
-        let Some(step) = self.run.step(id).filter(|step| step.state == StepState::InDoubt) else { return };
-        debug_assert!(step.kind != StepKind::Llm, "a model call is keyed and never in doubt");
-        self.emit(Fact::StepResolved { step: id.clone(), happened, by }, None);
-        if happened {
-            self.settle(id, &Arc::new(output));
-        } else {
-            self.fail_step(id, "did_not_happen", "found not to have happened".to_owned(), Acted::No);
         }
     }
 }

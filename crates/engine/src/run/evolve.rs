@@ -60,8 +60,9 @@ pub fn evolve(run: &mut Run, event: &Event) {
                 step.state = StepState::Performing;
             }
         }
-        Fact::StepInDoubt { step, .. } => {
+        Fact::StepInDoubt { step, code, .. } => {
             if let Some(step) = run.step_mut(step) {
+                step.doubt = Some(code.clone());
                 step.state = StepState::InDoubt;
             }
         }
@@ -155,6 +156,7 @@ fn requested(run: &mut Run, event: &Event) {
         attempt: 0,
         failures: 0,
         resent: false,
+        doubt: None,
         grant: None,
         requested_at: event.at,
         due_at: *due,

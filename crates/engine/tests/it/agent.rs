@@ -1,8 +1,8 @@
 //! The agent program: turns, tools, retries, doubt, loops, schemas, money.
 
-use lantern_engine::{Arrival, Done, Input, Status, StepId, llm_ask};
+use lantern_engine::{Arrival, Done, Effect, Input, Status, StepId, StepState, llm_ask, questions};
 use lantern_types::llm::Role;
-use lantern_types::{Dur, Failure, Limits};
+use lantern_types::{Dur, Failure, Finding, Limits};
 use serde_json::json;
 
 use crate::desk::{Desk, said};
@@ -121,6 +121,63 @@ fn what_cannot_be_repeated_is_doubted_and_resolved_by_someone() {
     let found = Arrival::Resolution { step, happened: true, output: json!("paid"), by: "ada".into() };
     assert_eq!(desk.arrives(found), ["step_resolved", "step_completed", "step_started", "step_admitted"]);
     assert_eq!(desk.performed().iter().filter(|s| s.contains("tool")).count(), 1, "it was sent once");
+}
+
+#[test]
+fn what_can_be_asked_about_is_asked_and_done_at_most_once() {
+    let happened = || Some(Finding::Happened(json!("booked")));
+    let begin = |attempts: u32| {
+        let retry = json!({"maxAttempts": attempts, "nonRetryable": ["no_more"]});
+        let mut desk = Desk::open(json!({"tools": ["book"], "retry": retry}), json!("go"));
+        desk.asks("llm-1", &[("book", json!({}))]);
+        desk
+    };
+    let found = |desk: &mut Desk, generation: u32, finding| {
+        desk.give(Input::Found { step: StepId::new("llm-1.tool-1"), generation, finding })
+    };
+    let again = ["step_resolved", "step_retrying", "step_readmitted", "step_admitted"];
+    let given_up = ["step_resolved", "step_failed", "step_started", "step_admitted"];
+
+    let mut desk = begin(1);
+    assert_eq!(desk.give(Input::Recovered), ["step_in_doubt"]);
+    assert_eq!(desk.effects.last(), Some(&Effect::Reconcile(StepId::new("llm-1.tool-1"))));
+    assert_eq!(questions(desk.run()).len(), 1, "and asked again after another crash");
+    for (generation, finding) in [(1, None), (2, happened()), (0, Some(Finding::DidNotHappen))] {
+        assert_eq!(found(&mut desk, generation, finding), [""; 0]);
+    }
+    assert_eq!(found(&mut desk, 1, Some(Finding::DidNotHappen)), again, "a crash uses up no retry");
+    assert_eq!((desk.last_grant_generation("llm-1.tool-1"), questions(desk.run()).len()), (2, 0));
+    assert_eq!(desk.fails("llm-1.tool-1", Failure::unknown("tool_broke", "?")), ["step_in_doubt"]);
+    assert_eq!(found(&mut desk, 1, happened()), [""; 0], "that is not what was asked about");
+    assert_eq!(found(&mut desk, 2, Some(Finding::DidNotHappen)), given_up, "one attempt was allowed");
+    assert!(matches!(&desk.run().step_named("llm-1.tool-1").unwrap().state,
+        StepState::Failed { code, .. } if code == "did_not_happen"));
+
+    let mut desk = begin(2);
+    desk.fails("llm-1.tool-1", Failure::unknown("tool_broke", "?"));
+    assert_eq!(found(&mut desk, 1, Some(Finding::DidNotHappen)), ["step_resolved", "step_retrying"]);
+    assert_eq!(desk.later(60), ["step_readmitted", "step_admitted"], "after the wait of any failure");
+    desk.fails("llm-1.tool-1", Failure::unknown("tool_broke", "?"));
+    let kinds = found(&mut desk, 2, happened());
+    assert_eq!(kinds, ["step_resolved", "step_completed", "step_started", "step_admitted"]);
+    assert_eq!(found(&mut desk, 2, happened()), [""; 0]);
+
+    let mut desk = begin(9);
+    desk.fails("llm-1.tool-1", Failure::unknown("no_more", "?"));
+    assert_eq!(found(&mut desk, 1, Some(Finding::DidNotHappen)), given_up);
+
+    let mut desk = begin(1);
+    desk.arrives(Arrival::Pause { by: "ada".into() });
+    desk.give(Input::Recovered);
+    assert_eq!(found(&mut desk, 1, Some(Finding::DidNotHappen)), ["step_resolved", "step_retrying"]);
+    assert_eq!((desk.later(600), desk.run().next_due()), (vec![], None), "paused: nothing is sent");
+    let kinds = desk.arrives(Arrival::Resume { by: "ada".into() });
+    assert_eq!(kinds, ["resumed", "step_readmitted", "step_admitted"]);
+
+    let mut desk = Desk::open(json!({"tools": ["pay"]}), json!("go"));
+    desk.asks("llm-1", &[("pay", json!({}))]);
+    desk.give(Input::Recovered);
+    assert_eq!((found(&mut desk, 1, happened()), questions(desk.run())), (vec![], vec![]), "nobody is asked");
 }
 
 #[test]

@@ -87,8 +87,12 @@ impl Desk {
     }
 
     fn begun(manifest: Arc<Manifest>, begin: Start, id: RunId, (now, limits): (At, Limits)) -> Self {
-        let tools =
-            [("calc", EffectClass::Pure), ("pay", EffectClass::Irreversible), ("mail", EffectClass::Keyed)];
+        let tools = [
+            ("calc", EffectClass::Pure),
+            ("pay", EffectClass::Irreversible),
+            ("mail", EffectClass::Keyed),
+            ("book", EffectClass::Reconcilable),
+        ];
         let tools = tools
             .into_iter()
             .map(|(name, effect)| ToolDef {

@@ -61,6 +61,8 @@ pub(crate) struct Entry {
     pub(crate) facts: Option<AdmissionFacts>,
     /// Whether an earlier send under the present generation may have acted.
     pub(crate) unsure: bool,
+    /// What happened to the attempt that it was last in doubt about.
+    pub(crate) doubt: Option<String>,
     /// What it was charged in the end.
     pub(crate) cost: MicroUsd,
     pub(crate) output: Option<Digest>,
@@ -217,6 +219,7 @@ impl Book {
             price: None,
             facts: None,
             unsure: false,
+            doubt: None,
             cost: MicroUsd::ZERO,
             output: None,
             value: None,
@@ -277,7 +280,10 @@ fn advance(entry: &mut Entry, event: &Event) {
             entry.unsure = true;
             entry.mark = Mark::Performing;
         }
-        Fact::StepInDoubt { .. } => entry.mark = Mark::Doubt,
+        Fact::StepInDoubt { code, .. } => {
+            entry.doubt = Some(code.clone());
+            entry.mark = Mark::Doubt;
+        }
         Fact::StepResolved { happened, .. } => entry.mark = Mark::Resolved(*happened),
         Fact::ApprovalAsked { due, .. } => {
             entry.asked = Some(*due);

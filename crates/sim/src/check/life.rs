@@ -4,7 +4,7 @@
 //! that is paused starts nothing, and one that is over does nothing at all.
 
 use lantern_engine::{Event, Fact, Input, Outcome, StepId, StepKind};
-use lantern_types::{Acted, Dur};
+use lantern_types::{Acted, Dur, EffectClass, Finding};
 
 use super::book::{Book, Entry, Mark};
 use super::{Checked, Violation, demand};
@@ -98,8 +98,13 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
             must(from, "failed-when-tried")
         }
         Fact::StepRetrying { generation, attempt, acted, due, crashed, .. } => {
-            must(*crashed == matches!(cause, Input::Recovered), "crashes-are-no-failures")?;
-            must(entry.mark == Mark::Performing && *attempt == entry.attempt + 1, "attempts-count")?;
+            let died = entry.doubt.as_deref() == Some("crashed");
+            let found = matches!(cause, Input::Found { .. });
+            let crash = matches!(cause, Input::Recovered) || (found && died);
+            must(*crashed == crash, "crashes-are-no-failures")?;
+            let from = if found { Mark::Resolved(false) } else { Mark::Performing };
+            must(entry.mark == from && *attempt == entry.attempt + 1, "attempts-count")?;
+            must(!found || *generation == entry.generation + 1, "what-did-not-happen-has-a-new-key")?;
             must(*due >= event.at + asked(cause), "waits-as-asked")?;
             let certain = *acted == Acted::No && !entry.unsure;
             must(certain || entry.effect.repeats(), "unrepeatable-not-repeated")?;
@@ -122,7 +127,14 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
             must(entry.mark == Mark::Performing && !entry.effect.repeats(), "doubted-when-unrepeatable")?;
             must(*generation == entry.generation, "generations-count")
         }
-        Fact::StepResolved { .. } => must(entry.mark == Mark::Doubt, "resolved-when-in-doubt"),
+        Fact::StepResolved { happened, .. } => {
+            must(entry.mark == Mark::Doubt, "resolved-when-in-doubt")?;
+            let Input::Found { step, generation, finding } = cause else { return Ok(()) };
+            let about = *step == entry.id && *generation == entry.generation;
+            let said = *happened == matches!(finding, Some(Finding::Happened(_)));
+            must(about && finding.is_some() && said, "resolved-as-found")?;
+            must(entry.effect == EffectClass::Reconcilable, "only-the-reconcilable-is-found-out")
+        }
         _ => Ok(()),
     }
 }
@@ -144,7 +156,7 @@ fn waited(entry: &Entry, event: &Event, fresh: bool) -> bool {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use lantern_types::{EffectClass, Failure};
+    use lantern_types::Failure;
 
     fn after(facts: &[Fact], next: Fact) -> Option<&'static str> {
         broken(facts, next, |book, event| check(book, event, &Input::Wake))
@@ -195,6 +207,35 @@ mod tests {
             (vec![begun(), keyed()], admitted("a", 1, 2, 0), "attempts-count"),
         ] {
             assert_eq!(after(&facts, next.clone()), Some(rule), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn a_finding_that_says_otherwise_or_keeps_the_key_is_found() {
+        let doubt = |effect| vec![begun(), tool("a", effect), admitted("a", 1, 1, 0), doubted("a", "x")];
+        let once = || doubt(EffectClass::Reconcilable);
+        let absent = || [once(), vec![resolved("a", false)]].concat();
+        let found =
+            |generation| Input::Found { step: id("a"), generation, finding: Some(Finding::DidNotHappen) };
+        for (facts, next, generation, want) in [
+            (once(), resolved("a", false), 1, None),
+            (once(), resolved("a", true), 1, Some("resolved-as-found")),
+            (once(), resolved("a", false), 2, Some("resolved-as-found")),
+            (
+                doubt(EffectClass::Irreversible),
+                resolved("a", false),
+                1,
+                Some("only-the-reconcilable-is-found-out"),
+            ),
+            (absent(), retrying("a", 2, 2, Acted::No, 9), 1, None),
+            (absent(), retrying("a", 1, 2, Acted::No, 9), 1, Some("what-did-not-happen-has-a-new-key")),
+        ] {
+            let cause = found(generation);
+            assert_eq!(
+                broken(&facts, next.clone(), |book, event| check(book, event, &cause)),
+                want,
+                "{next:?}"
+            );
         }
     }
 

@@ -22,8 +22,8 @@ mod version;
 
 use std::collections::BTreeMap;
 
-use lantern_engine::{Event, Input, Run};
-use lantern_types::{At, Limits, MicroUsd, RunId, ToolDef};
+use lantern_engine::{Event, Input, Run, StepId};
+use lantern_types::{At, EffectClass, Limits, MicroUsd, RunId, ToolDef};
 
 use book::Book;
 pub(crate) use family::Birth;
@@ -117,6 +117,16 @@ impl Checks {
     /// Looks at a send, at the moment it leaves.
     pub(crate) fn sent(&mut self, send: &Send<'_>) -> Checked {
         self.sends.sent(send, self.books.get(&send.run))
+    }
+
+    /// Looks at a question about a step in doubt.
+    pub(crate) fn asked(&self, run: RunId, step: &StepId, effect: EffectClass) -> Checked {
+        outside::asked(self.books.get(&run), step, effect)
+    }
+
+    /// The other side says that what was sent under this key did not happen, and never will.
+    pub(crate) fn absent(&mut self, run: RunId, step: &StepId, generation: u32) {
+        self.sends.absent(run, step, generation);
     }
 
     /// Looks at a run that was folded again from its journal after a crash.

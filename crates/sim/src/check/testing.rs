@@ -129,6 +129,10 @@ pub(super) fn resolved(step: &str, happened: bool) -> Fact {
     Fact::StepResolved { step: id(step), happened, by: "ada".into() }
 }
 
+pub(super) fn doubted(step: &str, code: &str) -> Fact {
+    Fact::StepInDoubt { step: id(step), generation: 1, code: code.into() }
+}
+
 pub(super) fn abandoned(step: &str, cost: i64) -> Fact {
     Fact::StepAbandoned { step: id(step), code: "cancelled".into(), cost: MicroUsd::from_micros(cost) }
 }

@@ -2,7 +2,7 @@
 
 use lantern_engine::manifest::ToolRef;
 use lantern_engine::{Event, Fact, Input, Manifest, ProgramKind, Retry, StepKind, Work};
-use lantern_types::{Dur, EffectClass, Limits, ToolDef};
+use lantern_types::{Dur, EffectClass, Finding, Limits, ToolDef};
 
 use super::book::{Book, Entry};
 use super::{Checked, demand};
@@ -43,8 +43,8 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input, terms: &Terms<'_>
             demand(!retry.non_retryable.contains(code), "attempts-as-declared", said)?;
             demand(due.since(event.at) >= wait(&retry, attempt), "waits-as-declared", said)
         }
-        Fact::StepFailed { step, code, .. } if book.program == ProgramKind::Agent => match book.step(step) {
-            Some(entry) => given_up(entry, code, cause, terms),
+        Fact::StepFailed { step, .. } if book.program == ProgramKind::Agent => match book.step(step) {
+            Some(entry) => given_up(entry, cause, terms),
             None => Ok(()),
         },
         _ => Ok(()),
@@ -52,14 +52,19 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input, terms: &Terms<'_>
 }
 
 /// Whether a failed attempt was the last that the version allows, counted without those that a crash cut short.
-fn given_up(entry: &Entry, code: &str, cause: &Input, terms: &Terms<'_>) -> Checked {
-    let Input::Performed { step, result: Err(failure), .. } = cause else { return Ok(()) };
-    if *step != entry.id || failure.code != code || !failure.retryable {
-        return Ok(());
-    }
+fn given_up(entry: &Entry, cause: &Input, terms: &Terms<'_>) -> Checked {
+    let doubt = entry.doubt.as_deref().unwrap_or_default();
+    let code = match cause {
+        Input::Performed { step, result: Err(failure), .. } if *step == entry.id && failure.retryable => {
+            failure.code
+        }
+        Input::Found { step, finding: Some(Finding::DidNotHappen), .. } if *step == entry.id => doubt,
+        _ => return Ok(()),
+    };
+    let crashed = matches!(cause, Input::Found { .. }) && doubt == "crashed";
     let retry = terms.manifest.retry.clone().unwrap_or_default();
     let declared = entry.failures + 1 >= retry.max_attempts || retry.non_retryable.iter().any(|c| c == code);
-    let last = declared || entry.attempt >= terms.limits.attempts_per_step_max;
+    let last = (declared && !crashed) || entry.attempt >= terms.limits.attempts_per_step_max;
     demand(last, "retries-as-declared", || {
         format!("{} failed {} times before; {retry:?}", entry.id, entry.failures)
     })

@@ -22,7 +22,7 @@ impl World {
             return Ok(false);
         };
         let delivered = match effect {
-            Effect::Perform(_) => true,
+            Effect::Perform(_) | Effect::Reconcile(_) => true,
             Effect::StartRun { run, parent, continues, carried, step, agent, input, cap } => {
                 let agent = self.agent_for(n, agent.as_deref());
                 let birth = self.birth(n, run, step.as_ref(), cap);

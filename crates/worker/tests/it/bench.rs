@@ -18,7 +18,7 @@ use lantern_types::edge::{BoxFuture, Clock, IdGen};
 use lantern_types::llm::{Finish, LlmCall, LlmReply, ToolUse, Usage};
 use lantern_types::tool::ToolCall;
 use lantern_types::{
-    AgentId, At, ChainHead, DEV_TENANT, Dur, EffectClass, Failure, InboxId, Limits, MicroUsd, Price,
+    AgentId, At, ChainHead, DEV_TENANT, Dur, EffectClass, Failure, Finding, InboxId, Limits, MicroUsd, Price,
     PriceSource, Route, RunId, ToolDef, ToolName, VersionId,
 };
 use lantern_worker::edge::Say;
@@ -46,6 +46,8 @@ pub(crate) enum Act {
     Say(&'static str),
     Ask(&'static str, Value),
     Return(Value),
+    /// Says that it did not happen, when it is asked about.
+    Deny,
     Fail(Failure),
     /// Never answers.
     Hang,
@@ -135,6 +137,23 @@ impl Tools for Script {
     fn defs(&self) -> &[ToolDef] {
         &self.defs
     }
+    /// Questions are scripted under the step's name and a question mark; one that is not has no answer.
+    fn reconcile(
+        &self,
+        _scope: Scope,
+        call: Admitted<ToolCall>,
+        _timeout: Dur,
+    ) -> BoxFuture<'_, Result<Option<Finding>, Failure>> {
+        let key = call.work().key.clone();
+        let act = self.next(&format!("{}?", key.step), key.generation);
+        Box::pin(async move {
+            match perform(act, self.clock.clone()).await? {
+                Act::Return(value) => Ok(Some(Finding::Happened(value))),
+                Act::Deny => Ok(Some(Finding::DidNotHappen)),
+                _ => Ok(None),
+            }
+        })
+    }
     fn call(
         &self,
         _scope: Scope,
@@ -200,7 +219,11 @@ impl Bench {
             input_schema: json!({"type": "object"}),
             effect,
         };
-        let defs = vec![def("calc", EffectClass::Pure), def("pay", EffectClass::Irreversible)];
+        let defs = vec![
+            def("calc", EffectClass::Pure),
+            def("pay", EffectClass::Irreversible),
+            def("book", EffectClass::Reconcilable),
+        ];
         let script =
             Arc::new(Script { clock: clock.clone(), acts: Mutex::default(), calls: Mutex::default(), defs });
         let tasks = TaskSet::new(Handle::current());

@@ -117,6 +117,65 @@ async fn an_irreversible_call_is_doubted_after_a_crash_and_resolved_by_a_person(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reconcilable_call_is_asked_about_after_a_crash() {
+    for (answer, calls) in [
+        (Act::Return(json!("booked")), vec!["llm-1.tool-1?#1", "llm-2#1"]),
+        (Act::Deny, vec!["llm-1.tool-1?#1", "llm-1.tool-1#2", "llm-2#1"]),
+    ] {
+        let bench = Bench::new().await;
+        bench.agent("a", json!({"tools": ["book"], "retry": {"maxAttempts": 1}})).await;
+        bench.script.on("llm-1", vec![Act::Ask("book", json!({}))]);
+        bench.script.on("llm-1.tool-1", vec![Act::Hang, Act::Return(json!("booked"))]);
+        bench.script.on("llm-1.tool-1?", vec![answer]);
+        bench.script.on("llm-2", vec![Act::Say("done")]);
+        bench.start_worker();
+        let run = bench.start_run("a", json!("hi")).await;
+        bench.until_calls(2).await;
+        bench.kill().await;
+        bench.start_worker();
+        bench.until(run, "succeeded").await;
+        assert_eq!(bench.script.calls()[2..], calls);
+        let (folded, _) = bench.folded(run).await;
+        assert_eq!(**folded.step_named("llm-1.tool-1").unwrap().output().unwrap(), json!("booked"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_without_an_answer_leaves_the_doubt_to_a_person_and_is_asked_again() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({"tools": ["book"]})).await;
+    bench.script.on("llm-1", vec![Act::Ask("book", json!({}))]);
+    bench.script.on("llm-1.tool-1", vec![Act::Fail(Failure::unknown("tool_broke", "half an answer"))]);
+    let down = || Act::Fail(Failure::transient("tool_down", "later"));
+    bench.script.on("llm-1.tool-1?", vec![Act::Hang, down(), Act::Slow(60_000, Box::new(Act::Deny))]);
+    bench.script.on("llm-2", vec![Act::Say("done")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.until_calls(3).await;
+    bench.kill().await;
+    bench.start_worker();
+    bench.until_calls(4).await;
+    bench.pass(3_600).await;
+    let head = bench.head(run).await;
+    assert_eq!(
+        (head.status.as_str(), head.owner, head.wake_at),
+        ("paused", None, None),
+        "it waits for a person"
+    );
+    bench.send(run, "s", Arrival::Signal { name: "x".into(), value: json!(1), key: None }).await;
+    bench.until_calls(5).await;
+    let step = StepId::new("llm-1.tool-1");
+    let found = Arrival::Resolution { step, happened: true, output: json!("booked"), by: "ada".into() };
+    bench.send(run, "k", found).await;
+    bench.until(run, "succeeded").await;
+    bench.pass(120).await;
+    let asked = bench.script.calls().iter().filter(|call| call.contains('?')).count();
+    let sent = bench.script.calls().iter().filter(|call| call.starts_with("llm-1.tool-1#")).count();
+    assert_eq!((asked, sent), (3, 1), "the person was quicker than the last answer");
+    bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_graceful_stop_finishes_what_is_outside_and_starts_nothing_new() {
     let bench = Bench::new().await;
     bench.agent("a", json!({"tools": ["calc"]})).await;
