@@ -360,6 +360,7 @@ impl<'a> Draft<'a> {
 
     fn fail_step(&mut self, id: &StepId, code: &str, message: String, acted: Acted) {
         let Some(step) = self.run.step(id) else { return };
+        let owing = step::owing(step);
         let fact = Fact::StepFailed {
             step: id.clone(),
             kind: step.kind,
@@ -368,7 +369,8 @@ impl<'a> Draft<'a> {
             attempt: step.attempt,
             code: code.to_owned(),
             acted,
-            cost: step::charge(step, acted),
+            cost: if owing { MicroUsd::ZERO } else { step::charge(step, acted) },
+            owing,
         };
         self.emit(fact, Some(Content::Error(message)));
     }
@@ -384,8 +386,18 @@ impl<'a> Draft<'a> {
 
     fn abandon(&mut self, id: &StepId, code: &str) {
         let Some(step) = self.run.step(id).filter(|step| !step.is_final()) else { return };
-        let cost = step::charge(step, step::may_have_acted(step));
-        self.emit(Fact::StepAbandoned { step: id.clone(), code: code.to_owned(), cost }, None);
+        let owing = step::owing(step);
+        let cost = if owing { MicroUsd::ZERO } else { step::charge(step, step::may_have_acted(step)) };
+        self.emit(Fact::StepAbandoned { step: id.clone(), code: code.to_owned(), cost, owing }, None);
+    }
+
+    /// Charges children that were dropped and have not told what they spent: there is nobody left to hear it.
+    fn charge_what_is_owed(&mut self) {
+        let owed = |step: &Step| Some((step.id.clone(), step.owed()?));
+        let owed: Vec<(StepId, MicroUsd)> = self.run.steps().iter().filter_map(owed).collect();
+        for (step, cost) in owed {
+            self.emit(Fact::StepCharged { step, cost }, None);
+        }
     }
 
     fn fail_run(&mut self, code: &str, message: String, step: Option<StepId>) {
@@ -405,6 +417,7 @@ impl<'a> Draft<'a> {
         for id in open.iter().rev() {
             self.abandon(id, why);
         }
+        self.charge_what_is_owed();
         let output = match &content {
             Some(Content::Output(output)) => Some(step::digest_of(output)),
             _ => None,

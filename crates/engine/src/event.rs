@@ -250,6 +250,9 @@ pub enum Fact {
         /// What it is charged: the hold, when a model may have been billed.
         #[serde(default)]
         cost: MicroUsd,
+        /// Whether its hold stays until its child, which was told to stop, says what it spent.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        owing: bool,
     },
     /// An attempt failed; the step will be tried again.
     StepRetrying {
@@ -311,6 +314,16 @@ pub enum Fact {
         code: String,
         /// What it is charged: the hold, when a model may have been billed.
         #[serde(default)]
+        cost: MicroUsd,
+        /// Whether its hold stays until its child, which was told to stop, says what it spent.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        owing: bool,
+    },
+    /// A child that was no longer wanted told what it spent, or the run ends before it did: its hold is released.
+    StepCharged {
+        /// The step.
+        step: StepId,
+        /// What it is charged: the hold, when the child has not told.
         cost: MicroUsd,
     },
     /// A person is asked.
@@ -483,6 +496,7 @@ impl Fact {
             | Self::StepInDoubt { step, .. }
             | Self::StepResolved { step, .. }
             | Self::StepAbandoned { step, .. }
+            | Self::StepCharged { step, .. }
             | Self::ApprovalAsked { step, .. }
             | Self::ApprovalGranted { step, .. }
             | Self::ApprovalDenied { step, .. } => Some(step),

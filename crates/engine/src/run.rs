@@ -1,6 +1,7 @@
 //! A run as it stands: what the fold of its events knows.
 //!
-//! Invariant: money held is the sum of the open steps' grants, and a step that is final never changes again. How an
+//! Invariant: money held is the sum of the grants of open steps and of dropped children that have not told what they
+//! spent; but for that, a step that is final never changes again. How an
 //! event changes a run is in [`evolve`]; which events there may be is in `decide`.
 
 mod evolve;
@@ -268,6 +269,10 @@ impl Step {
             _ => None,
         }
     }
+    /// What is held for a child that was dropped and has not told what it spent.
+    pub(crate) fn owed(&self) -> Option<MicroUsd> {
+        self.grant.as_ref().filter(|_| self.is_final()).map(|grant| grant.hold)
+    }
     /// Whether only a person can move it on.
     fn waits_for_a_person(&self) -> bool {
         match self.state {
@@ -459,15 +464,15 @@ impl Run {
         self.steps.push(step);
     }
 
-    /// Moves a step to a final state: its hold is released, its cost booked, its parent told.
-    fn close(&mut self, id: &StepId, state: StepState, cost: MicroUsd) {
+    /// Moves a step to a final state: its cost booked, its parent told, and its hold released unless it is still `owing`.
+    fn close(&mut self, id: &StepId, state: StepState, cost: MicroUsd, owing: bool) {
         let Some(n) = self.index.get(id).copied() else { return };
         let Some(step) = self.steps.get_mut(n) else { return };
         assert!(!step.is_final(), "step {id} is final and cannot end again");
         let (settled, failed) =
             (matches!(state, StepState::Settled { .. }), matches!(state, StepState::Failed { .. }));
         step.state = state;
-        let grant = step.grant.take();
+        let grant = if owing { None } else { step.grant.take() };
         let parent = step.parent.clone();
         self.release(grant.as_ref());
         self.spent = self.spent.plus(cost).unwrap_or(MicroUsd::from_micros(i64::MAX));
@@ -481,6 +486,13 @@ impl Run {
                 parent.children.failed.get_or_insert_with(|| id.clone());
             }
         }
+    }
+
+    /// Books what a dropped child cost, and releases its hold.
+    fn charge(&mut self, id: &StepId, cost: MicroUsd) {
+        let grant = self.step_mut(id).and_then(|step| step.grant.take());
+        self.release(grant.as_ref());
+        self.spent = self.spent.plus(cost).unwrap_or(MicroUsd::from_micros(i64::MAX));
     }
 
     fn release(&mut self, grant: Option<&Grant>) {

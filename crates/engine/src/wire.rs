@@ -33,6 +33,7 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::StepInDoubt { .. } => "step_in_doubt",
         Fact::StepResolved { .. } => "step_resolved",
         Fact::StepAbandoned { .. } => "step_abandoned",
+        Fact::StepCharged { .. } => "step_charged",
         Fact::ApprovalAsked { .. } => "approval_requested",
         Fact::ApprovalGranted { .. } => "approval_granted",
         Fact::ApprovalDenied { .. } => "approval_denied",
@@ -116,6 +117,7 @@ fn payload(event: &Event) -> Value {
         }
         Fact::StepResolved { happened, by, .. } => json!({ "happened": happened, "by": by }),
         Fact::StepAbandoned { code, cost, .. } => json!({ "code": code, "cost_usd": cost.to_wire() }),
+        Fact::StepCharged { cost, .. } => json!({ "cost_usd": cost.to_wire() }),
         Fact::ApprovalAsked { due, .. } => json!({ "expiresAt": due.to_string() }),
         Fact::ApprovalGranted { by, .. } | Fact::ApprovalDenied { by, .. } => {
             json!({ "by": by, "note": words(content) })

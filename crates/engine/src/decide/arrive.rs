@@ -87,11 +87,17 @@ impl Draft<'_> {
 
     fn child_finished(&mut self, id: &StepId, outcome: Outcome, spent: MicroUsd, output: Value) {
         let Some(step) = self.run.step(id) else { return };
-        if step.kind != StepKind::Child || !matches!(step.state, StepState::Waiting { .. }) {
+        if step.kind != StepKind::Child {
             return;
         }
         let hold = step.grant.as_ref().map_or(MicroUsd::ZERO, |grant| grant.hold);
         let spent = spent.max(MicroUsd::ZERO).min(hold);
+        if step.owed().is_some() {
+            return self.emit(Fact::StepCharged { step: id.clone(), cost: spent }, None);
+        }
+        if !matches!(step.state, StepState::Waiting { .. }) {
+            return;
+        }
         if !within_depth(&output, JSON_DEPTH_MAX) {
             let message = "the child's output nests too deeply".to_owned();
             return self.fail_child(id, "output_too_deep", message, spent);
@@ -116,6 +122,7 @@ impl Draft<'_> {
             code: code.to_owned(),
             acted: Acted::Unknown,
             cost,
+            owing: false,
         };
         self.emit(fact, Some(Content::Error(message)));
     }

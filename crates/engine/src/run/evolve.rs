@@ -37,15 +37,15 @@ pub fn evolve(run: &mut Run, event: &Event) {
         }
         Fact::StepDenied { step, code, reason } => {
             let state = StepState::Failed { code: code.clone(), message: reason.clone() };
-            run.close(step, state, MicroUsd::ZERO);
+            run.close(step, state, MicroUsd::ZERO, false);
         }
         Fact::StepSettled { .. } => settled(run, event),
-        Fact::StepFailed { step, code, cost, .. } => {
+        Fact::StepFailed { step, code, cost, owing, .. } => {
             let message = match &event.content {
                 Some(Content::Error(message)) => message.clone(),
                 _ => String::new(),
             };
-            run.close(step, StepState::Failed { code: code.clone(), message }, *cost);
+            run.close(step, StepState::Failed { code: code.clone(), message }, *cost, *owing);
         }
         Fact::StepRetrying { .. } => retrying(run, &event.fact),
         Fact::StepReadmitted { step, .. } => {
@@ -66,7 +66,10 @@ pub fn evolve(run: &mut Run, event: &Event) {
                 step.state = StepState::InDoubt;
             }
         }
-        Fact::StepAbandoned { step, cost, .. } => run.close(step, StepState::Abandoned, *cost),
+        Fact::StepAbandoned { step, cost, owing, .. } => {
+            run.close(step, StepState::Abandoned, *cost, *owing);
+        }
+        Fact::StepCharged { step, cost } => run.charge(step, *cost),
         Fact::ApprovalAsked { step, due } => {
             if let Some(step) = run.step_mut(step) {
                 step.state = match step.kind {
@@ -188,7 +191,7 @@ fn settled(run: &mut Run, event: &Event) {
         }
         _ => StepState::Settled { output: Arc::new(Value::Null), reply: None, violations: Vec::new() },
     };
-    run.close(step, state, *cost);
+    run.close(step, state, *cost, false);
     if let Some(step) = run.step_mut(step) {
         step.output = Some(*output);
     }

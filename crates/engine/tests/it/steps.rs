@@ -192,6 +192,46 @@ fn a_child_run_reports_back_once_and_its_cost_is_booked() {
 }
 
 #[test]
+fn a_dropped_child_is_charged_what_it_tells_and_its_hold_if_it_does_not() {
+    let told = |spent: i64| Arrival::ChildFinished {
+        step: StepId::new("r.sub"),
+        outcome: Outcome::Cancelled,
+        spent: MicroUsd::from_micros(spent),
+        output: json!(null),
+    };
+    let child = json!({"id": "sub", "kind": "child", "data": {"agent": "helper"}});
+    let late = json!({"id": "sub", "kind": "child", "data": {"agent": "helper"}, "timeout": "1s"});
+    let nap = json!({"id": "nap", "kind": "sleep", "data": {"duration": "5s"}});
+    let wait = json!({"id": "go", "kind": "signal", "data": {"name": "go"}});
+    for child in [child, late] {
+        let lost = || {
+            let race = json!({"id": "r", "kind": "race", "steps": [child, nap]});
+            let mut desk = Desk::open(steps(json!([race, wait])), json!({}));
+            desk.later(1);
+            desk.later(4);
+            assert!(desk.run().step_named("go").is_some(), "the race is over");
+            assert!(desk.effects.iter().any(|effect| matches!(effect, Effect::CancelRun(_))));
+            assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (0, 100), "it may spend still");
+            desk
+        };
+        let go = || Arrival::Signal { name: "go".into(), value: json!(1), key: None };
+        let mut desk = lost();
+        assert_eq!(desk.arrives(told(30)), ["step_charged"]);
+        assert_eq!(desk.arrives(told(30)), [""; 0]);
+        assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (30, 0));
+        assert_eq!(desk.arrives(go()), ["signal_received", "step_completed", "run_succeeded"]);
+        let mut desk = lost();
+        desk.arrives(go());
+        assert_eq!(
+            (desk.status(), desk.run().spent.micros()),
+            (Status::Succeeded, 100),
+            "nobody is there to hear"
+        );
+        assert_eq!(desk.arrives(told(30)), [""; 0]);
+    }
+}
+
+#[test]
 fn a_run_may_go_on_as_a_new_one() {
     let list = json!([{"id": "sum", "kind": "tool", "data": {"tool": "calc"}},
         {"id": "again", "kind": "continue", "data": {"input": {"n": "{{input.n}}"}}}]);

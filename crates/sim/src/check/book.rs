@@ -231,16 +231,18 @@ impl Book {
 /// What a fact charges the run.
 fn charged(fact: &Fact) -> MicroUsd {
     match fact {
-        Fact::StepSettled { cost, .. } | Fact::StepFailed { cost, .. } | Fact::StepAbandoned { cost, .. } => {
-            *cost
-        }
+        Fact::StepSettled { cost, .. }
+        | Fact::StepFailed { cost, .. }
+        | Fact::StepAbandoned { cost, .. }
+        | Fact::StepCharged { cost, .. } => *cost,
         _ => MicroUsd::ZERO,
     }
 }
 
-fn end(entry: &mut Entry, mark: Mark, seq: u64) {
+/// The end of a step. What it holds is released, unless its child has yet to tell.
+fn end(entry: &mut Entry, mark: Mark, seq: u64, owing: bool) {
     entry.mark = mark;
-    entry.hold = None;
+    entry.hold = entry.hold.filter(|_| owing);
     entry.ended = Some(seq);
 }
 
@@ -260,10 +262,12 @@ fn advance(entry: &mut Entry, event: &Event) {
                 Some(Content::Output(value)) => Some(value.clone()),
                 _ => None,
             };
-            end(entry, Mark::Settled, event.seq);
+            end(entry, Mark::Settled, event.seq, false);
         }
-        Fact::StepDenied { .. } | Fact::StepFailed { .. } => end(entry, Mark::Failed, event.seq),
-        Fact::StepAbandoned { .. } => end(entry, Mark::Abandoned, event.seq),
+        Fact::StepDenied { .. } => end(entry, Mark::Failed, event.seq, false),
+        Fact::StepFailed { owing, .. } => end(entry, Mark::Failed, event.seq, *owing),
+        Fact::StepAbandoned { owing, .. } => end(entry, Mark::Abandoned, event.seq, *owing),
+        Fact::StepCharged { .. } => entry.hold = None,
         Fact::StepRetrying { generation, acted, due, crashed, .. } => {
             let fresh = *generation != entry.generation;
             entry.generation = *generation;

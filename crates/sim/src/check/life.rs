@@ -3,7 +3,7 @@
 //! A step's generation grows only when nothing sent under it can have acted; what cannot be repeated is not; a run
 //! that is paused starts nothing, and one that is over does nothing at all.
 
-use lantern_engine::{Event, Fact, Input, Outcome, StepId, StepKind};
+use lantern_engine::{Arrival, Event, Fact, Input, Outcome, StepId, StepKind};
 use lantern_types::{Acted, Dur, EffectClass, Finding};
 
 use super::book::{Book, Entry, Mark};
@@ -26,7 +26,9 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
         fact => {
             let entry = fact.step().and_then(|id| book.step(id));
             let entry = entry.ok_or_else(|| Violation { rule: "step-known", detail: said() })?;
-            demand(entry.open(), "final-steps-stay-final", said)?;
+            // The one thing that may follow for a step that is over: its child tells what it spent.
+            let owing = matches!(fact, Fact::StepCharged { .. }) && entry.hold.is_some();
+            demand(entry.open() != owing, "final-steps-stay-final", said)?;
             demand(!stale(entry, fact, cause), "stale-results-ignored", || format!("{cause:?} -> {fact:?}"))?;
             step(book, entry, event, cause)
         }
@@ -48,6 +50,7 @@ fn requested(book: &Book, id: &StepId, parent: Option<&StepId>) -> Checked {
 fn finished(book: &Book, outcome: Outcome) -> Checked {
     let left: Vec<String> = book.open().map(|step| step.id.to_string()).collect();
     demand(left.is_empty(), "the-end-leaves-nothing-open", || left.join(" "))?;
+    demand(book.held() == 0, "the-end-leaves-nothing-held", || book.held().to_string())?;
     demand(
         (outcome == Outcome::Cancelled) == book.cancelling
             && (book.next.is_none() || outcome == Outcome::Succeeded),
@@ -122,6 +125,17 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
             must(!book.paused, "paused-starts-nothing")?;
             let crashed = entry.mark == Mark::Performing && matches!(cause, Input::Recovered);
             must(crashed || waited(entry, event, false), "reissued-when-due")
+        }
+        Fact::StepCharged { cost, .. } => {
+            let hold = entry.hold.unwrap_or_default();
+            let told = match cause {
+                Input::Arrived(Arrival::ChildFinished { step, spent, .. }) if *step == entry.id => {
+                    (*spent).min(hold)
+                }
+                // The run ends, and nobody has told.
+                _ => hold,
+            };
+            must(*cost == told, "charged-as-told")
         }
         Fact::StepInDoubt { generation, .. } => {
             must(entry.mark == Mark::Performing && !entry.effect.repeats(), "doubted-when-unrepeatable")?;
@@ -207,6 +221,38 @@ mod tests {
             (vec![begun(), keyed()], admitted("a", 1, 2, 0), "attempts-count"),
         ] {
             assert_eq!(after(&facts, next.clone()), Some(rule), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn a_dropped_child_that_is_charged_otherwise_is_found() {
+        let child = wants("c", StepKind::Child, None, EffectClass::Keyed);
+        let dropped = || vec![begun(), child.clone(), admitted("c", 1, 1, 100), owing("c")];
+        let told = |spent: i64| {
+            Input::Arrived(Arrival::ChildFinished {
+                step: id("c"),
+                outcome: Outcome::Cancelled,
+                spent: lantern_types::MicroUsd::from_micros(spent),
+                output: serde_json::Value::Null,
+            })
+        };
+        let over = || [dropped(), vec![charged("c", 40)]].concat();
+        for (facts, next, cause, want) in [
+            (dropped(), charged("c", 40), told(40), None),
+            (dropped(), charged("c", 100), told(400), None),
+            (dropped(), charged("c", 40), told(30), Some("charged-as-told")),
+            (dropped(), charged("c", 100), Input::Wake, None),
+            (dropped(), charged("c", 0), Input::Wake, Some("charged-as-told")),
+            (dropped(), settled("c", 1, 0), Input::Wake, Some("final-steps-stay-final")),
+            (dropped(), finish(Outcome::Succeeded), Input::Wake, Some("the-end-leaves-nothing-held")),
+            (over(), charged("c", 40), told(40), Some("final-steps-stay-final")),
+            (over(), finish(Outcome::Succeeded), Input::Wake, None),
+        ] {
+            assert_eq!(
+                broken(&facts, next.clone(), |book, event| check(book, event, &cause)),
+                want,
+                "{next:?}"
+            );
         }
     }
 

@@ -113,6 +113,7 @@ pub(super) fn failed(step: &str, acted: Acted, cost: i64) -> Fact {
         code: "x".into(),
         acted,
         cost: MicroUsd::from_micros(cost),
+        owing: false,
     }
 }
 
@@ -134,7 +135,21 @@ pub(super) fn doubted(step: &str, code: &str) -> Fact {
 }
 
 pub(super) fn abandoned(step: &str, cost: i64) -> Fact {
-    Fact::StepAbandoned { step: id(step), code: "cancelled".into(), cost: MicroUsd::from_micros(cost) }
+    Fact::StepAbandoned {
+        step: id(step),
+        code: "cancelled".into(),
+        cost: MicroUsd::from_micros(cost),
+        owing: false,
+    }
+}
+
+/// A child step that is dropped and whose child has not told.
+pub(super) fn owing(step: &str) -> Fact {
+    Fact::StepAbandoned { step: id(step), code: "race_lost".into(), cost: MicroUsd::ZERO, owing: true }
+}
+
+pub(super) fn charged(step: &str, cost: i64) -> Fact {
+    Fact::StepCharged { step: id(step), cost: MicroUsd::from_micros(cost) }
 }
 
 pub(super) fn finish(outcome: Outcome) -> Fact {

@@ -77,7 +77,8 @@ fn journal(run: &Run, events: &[Event]) -> Checked {
         let cost = match &event.fact {
             Fact::StepSettled { cost, .. }
             | Fact::StepFailed { cost, .. }
-            | Fact::StepAbandoned { cost, .. } => *cost,
+            | Fact::StepAbandoned { cost, .. }
+            | Fact::StepCharged { cost, .. } => *cost,
             _ => MicroUsd::ZERO,
         };
         spent = spent.plus(cost).unwrap_or(MicroUsd::from_micros(i64::MAX));

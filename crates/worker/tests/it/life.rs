@@ -148,6 +148,27 @@ async fn a_child_runs_and_reports_and_a_missing_one_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_that_lost_its_race_costs_what_it_spent() {
+    let bench = Bench::new().await;
+    let child = json!({"id": "sub", "kind": "child", "data": {"agent": "child"}});
+    let nap = json!({"id": "nap", "kind": "sleep", "data": {"duration": "5s"}});
+    let wait = json!({"id": "go", "kind": "signal", "data": {"name": "go"}});
+    let race = json!({"id": "r", "kind": "race", "steps": [child, nap]});
+    bench.agent("parent", json!({"program": "steps", "steps": [race, wait]})).await;
+    bench.agent("child", json!({})).await;
+    bench.script.on("llm-1", vec![Act::Hang]);
+    bench.start_worker();
+    let run = bench.start_run("parent", json!({})).await;
+    bench.until_calls(1).await;
+    assert!(bench.head(run).await.held.micros() > 0);
+    bench.until(bench.child_of(run).await.id, "cancelled").await;
+    bench.pass(5).await;
+    let head = bench.head(run).await;
+    assert_eq!((head.status.as_str(), head.spent.micros(), head.held.micros()), ("running", 0, 0));
+    bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_goes_on_as_a_new_one() {
     let bench = Bench::new().await;
     let steps = json!([{"id": "go", "kind": "signal", "data": {"name": "{{input.wait}}"}}, {"id": "again", "kind": "continue", "data": {"input": {"wait": "never"}}}]);
