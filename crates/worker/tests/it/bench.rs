@@ -9,7 +9,7 @@ use lantern_net::{RealIds, TaskSet};
 use lantern_policy::route::Choices;
 use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::inbox::{self, NewInput};
-use lantern_store::journal::{self, NewRun};
+use lantern_store::journal::{self, GiveUp, NewRun};
 use lantern_store::journal::{RunFilter, RunRow};
 use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
@@ -188,6 +188,7 @@ const TENANT: &str =
 const AGENT: &str =
     "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
     VALUES ($1, $2, $3, '{}', 0, 0, 1, $4)";
+const NEWER: &str = "UPDATE journal SET format = 2 WHERE tenant_id = $1 AND run_id = $2";
 const ARCHIVE: &str = "UPDATE agents SET archived_at = 1 WHERE tenant_id = $1 AND name = $2";
 const VERSION: &str =
     "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest, created_at)
@@ -376,6 +377,21 @@ impl Bench {
     pub(crate) async fn children_of(&self, run: RunId) -> Vec<RunRow> {
         let filter = RunFilter { parent_run_id: Some(run), limit: 10, ..Default::default() };
         journal::list(&self.db, self.scope, filter).await.unwrap()
+    }
+
+    /// Makes the run's journal one of a newer build.
+    pub(crate) async fn newer(&self, run: RunId) {
+        self.db
+            .write(self.scope, move |tx| Box::pin(async move { tx.exec(NEWER, &[run.into()]).await }))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn give_up(&self, end: GiveUp) -> bool {
+        self.db
+            .write(self.scope, move |tx| Box::pin(async move { journal::give_up(tx, end).await }))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn archive(&self, name: &'static str) {

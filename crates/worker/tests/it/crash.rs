@@ -1,6 +1,7 @@
 //! Processes that die, stop, or lose their lease.
 
 use lantern_engine::{Arrival, Fact, StepId};
+use lantern_store::journal::{GiveUp, RunRow};
 use lantern_types::{Dur, Failure};
 use serde_json::json;
 
@@ -272,4 +273,39 @@ async fn a_process_that_stops_keeps_its_lease_until_its_work_is_done() {
     first.shutdown(Dur::from_secs(30)).await;
     bench.until(run, "succeeded").await;
     assert_eq!(bench.script.calls(), ["llm-1#1"], "nobody took over what was still under way");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_cannot_be_read_is_left_alone_once_it_was_given_up() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({})).await;
+    bench.start_worker();
+    let fine = bench.start_run("a", json!("hi")).await;
+    bench.script.on("llm-1", vec![Act::Say("hello")]);
+    bench.until(fine, "succeeded").await;
+    bench.kill().await;
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.newer(run).await;
+    bench.start_worker();
+    bench.pass(60).await;
+    let end = |row: &RunRow| GiveUp {
+        run,
+        epoch: row.epoch,
+        version: row.version,
+        at: lantern_types::At::from_micros(1),
+        error_code: "run_unreadable",
+        asked: "cancel",
+    };
+    let parked = bench.head(run).await;
+    assert_eq!((parked.owner, parked.wake_at), (None, None), "a format that this build does not know");
+    assert!(!bench.give_up(end(&parked)).await, "nobody has asked for that");
+    bench.send(run, "cancel", Arrival::Cancel { by: "ada".into(), reason: None }).await;
+    bench.pass(60).await;
+    let parked = bench.head(run).await;
+    assert_eq!((parked.owner, parked.wake_at, parked.status.as_str()), (None, None, "queued"));
+    assert!(bench.give_up(end(&parked)).await);
+    bench.pass(60).await;
+    let head = bench.head(run).await;
+    assert_eq!((head.status.as_str(), head.epoch), ("failed", parked.epoch), "and nobody takes it up again");
+    assert_eq!(bench.script.calls(), ["llm-1#1"]);
 }

@@ -191,7 +191,12 @@ pub(super) struct StepLog {
 }
 
 /// The run of this row.
-pub(super) fn shown(tenant: TenantId, row: RunRow, said: Said, log: Vec<StepLog>) -> Run {
+pub(super) fn shown(tenant: TenantId, row: RunRow, mut said: Said, log: Vec<StepLog>) -> Run {
+    // A run that was given up failed in its row alone, whether or not this build can read its journal.
+    let given_up = row.error_code.as_deref() == Some(lantern_edge::Code::RunUnreadable.as_str());
+    if given_up && said.error.is_none() {
+        said.error = Said::unreadable().error;
+    }
     Run {
         id: row.id,
         tenant_id: tenant,
