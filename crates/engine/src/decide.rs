@@ -275,7 +275,7 @@ impl<'a> Draft<'a> {
             Some(Content::Work(new.work)),
         );
         if asks {
-            let due = due.unwrap_or(self.context.at + APPROVAL_WAIT.min(self.context.limits.wait_max));
+            let due = due.unwrap_or_else(|| self.context.at + APPROVAL_WAIT.min(longest));
             self.emit(Fact::ApprovalAsked { step: step.clone(), due }, None);
         }
         self.match_signal(&step);

@@ -123,8 +123,11 @@ impl Outside {
         };
         let refused = matches!(fate, Fate::Refused(_) | Fate::RateLimited);
         // Half an answer and none say nothing: the other side may have done it or not.
-        let says_nothing = matches!(fate, Fate::Broken(false) | Fate::Silent);
-        let acted = !refused && !(says_nothing && rng.chance(50));
+        let idle = match fate {
+            Fate::Broken(false) | Fate::Silent => rng.chance(50),
+            _ => refused,
+        };
+        let acted = !idle;
         *self.acted.entry(name).or_default() |= acted;
         Sent { refused, acted, results: results(fate, done) }
     }
