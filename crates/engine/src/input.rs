@@ -162,3 +162,46 @@ pub enum Arrival {
         by: String,
     },
 }
+
+/// The order in which whoever takes a run up gives it what it learns: `first`, which says whether a crash is to be mended
+/// and lets time pass, and then what lay in the inbox. An order to pause that nobody has heard yet goes before: it holds
+/// back what a crash would have sent again.
+pub fn taken_up(first: Input, mut inbox: Vec<Input>) -> Vec<Input> {
+    let is_pause = |input: &Input| matches!(input, Input::Arrived(Arrival::Pause { .. }));
+    let steers = |input: &Input| is_pause(input) || matches!(input, Input::Arrived(Arrival::Resume { .. }));
+    let earliest = inbox.iter().position(steers).filter(|n| inbox.get(*n).is_some_and(is_pause));
+    let pause = earliest.map(|n| inbox.remove(n));
+    pause.into_iter().chain([first]).chain(inbox).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_pause_that_nothing_took_back_goes_before_the_crash() {
+        let named = |input: &Input| match input {
+            Input::Recovered => 'c',
+            Input::Arrived(Arrival::Pause { .. }) => 'p',
+            Input::Arrived(Arrival::Resume { .. }) => 'r',
+            _ => 's',
+        };
+        let letter = |name: char| match name {
+            'p' => Input::Arrived(Arrival::Pause { by: String::new() }),
+            'r' => Input::Arrived(Arrival::Resume { by: String::new() }),
+            _ => Input::Arrived(Arrival::Signal { name: String::new(), value: Value::Null, key: None }),
+        };
+        for (inbox, want) in [
+            ("", "c"),
+            ("s", "cs"),
+            ("p", "pc"),
+            ("spr", "pcsr"),
+            ("rp", "crp"),
+            ("rs", "crs"),
+            ("pps", "pcps"),
+        ] {
+            let order = taken_up(Input::Recovered, inbox.chars().map(letter).collect());
+            assert_eq!(order.iter().map(named).collect::<String>(), want, "{inbox}");
+        }
+    }
+}

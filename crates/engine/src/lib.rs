@@ -27,7 +27,7 @@ pub use carried::Carried;
 pub use decide::{Context, Decision, Refused, decide, offered_tools, start};
 pub use effect::{Effect, child_run, effects, questions};
 pub use event::{Content, Continues, Event, FORMAT, Fact, Outcome, Parent, StepId, StepKind};
-pub use input::{Arrival, Done, Input, Start};
+pub use input::{Arrival, Done, Input, Start, taken_up};
 pub use manifest::{Manifest, ProgramKind};
 pub use program::{LlmAsk, llm_ask, timeout};
 pub use retry::Retry;

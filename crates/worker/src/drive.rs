@@ -14,6 +14,7 @@ use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use lantern_engine::{
     Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepId, decide, effects, event, questions,
+    taken_up,
 };
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
@@ -202,9 +203,8 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     async fn work(&mut self, first: Input, ear: &Notify, stopping: &Shutdown) -> Result<(), Ended> {
-        let (mut inputs, mut drained) = self.drain().await?;
-        // Last, so that an order to pause that came meanwhile holds back what a crash would have sent again.
-        inputs.push(first);
+        let (inbox, mut drained) = self.drain().await?;
+        let mut inputs = taken_up(first, inbox);
         loop {
             let admit = !stopping.is_requested();
             self.step(std::mem::take(&mut inputs), std::mem::take(&mut drained), admit).await?;

@@ -1,6 +1,6 @@
 //! What happens in a world: each [`Kind`] of step, and whom its dice choose.
 
-use lantern_engine::{Arrival, Input, Run, StepId, StepKind, StepState, questions};
+use lantern_engine::{Arrival, Input, Run, StepId, StepKind, StepState, questions, taken_up};
 use lantern_types::{Dur, Failure};
 use serde_json::json;
 
@@ -221,7 +221,8 @@ impl World {
         slot.held = true;
         let performing = slot.run.as_ref().is_some_and(Run::performing);
         self.name(n, if performing { "is recovered" } else { "is taken up" });
-        load.inputs.push(if performing { Input::Recovered } else { Input::Wake });
+        let first = if performing { Input::Recovered } else { Input::Wake };
+        load.inputs = taken_up(first, load.inputs);
         let asked = self.run(n).map(questions).unwrap_or_default();
         asked.iter().try_for_each(|effect| self.owe(n, effect))?;
         self.turn(n, load, None)

@@ -211,6 +211,22 @@ async fn what_arrived_while_nobody_ran_is_taken_in_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_decision_that_comes_too_late_is_late_though_nobody_ran() {
+    let bench = Bench::new().await;
+    let steps = json!([{"id": "ok", "kind": "approval", "data": {"reason": "sure?", "timeout": 60}}]);
+    bench.agent("s", json!({"program": "steps", "steps": steps})).await;
+    bench.start_worker();
+    let run = bench.start_run("s", json!({})).await;
+    bench.until(run, "paused").await;
+    bench.kill().await;
+    bench.pass(3_600).await;
+    let yes = Arrival::Approval { step: StepId::new("ok"), granted: true, by: "ada".into(), note: None };
+    bench.send(run, "k", yes).await;
+    bench.start_worker();
+    assert_eq!(bench.until(run, "failed").await.error_code.as_deref(), Some("approval_expired"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_disk_costs_no_second_model_call() {
     let bench = Bench::new().await;
     bench.agent("a", json!({})).await;
