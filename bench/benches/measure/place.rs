@@ -180,12 +180,14 @@ impl Place {
             parent: None,
             depth: 0,
             continues: None,
+            carried: None,
             cap: MicroUsd::from_micros(1_000_000),
             policy: lantern_policy::digest(),
             catalogue: self.deps.catalogue.digest(),
         };
         let at = self.deps.clock.now();
-        let context = Context { at, limits: &self.deps.limits, tools: &self.tool.defs };
+        let context =
+            Context { at, limits: &self.deps.limits, tools: &self.tool.defs, violations: |_, _| Vec::new() };
         let events = start(Run::new(id, self.manifest.clone()), begin, &context)?.events;
         let encoded = event::encode(&events)?;
         let head = ChainHead::genesis();

@@ -5,6 +5,7 @@
 //! nothing now (a second copy, a step that is over) decides nothing.
 
 mod arrive;
+mod doubt;
 mod perform;
 
 use std::sync::Arc;
@@ -13,12 +14,15 @@ use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::{Acted, At, Denial, EffectClass, Limits, MicroUsd, ToolDef, tool};
 use serde_json::Value;
 
+use crate::carried::Carried;
 use crate::event::{Content, Event, Fact, Outcome, StepId, StepKind};
 use crate::input::{Input, Start};
 use crate::manifest::{Manifest, ProgramKind};
-use crate::program::{self, NewStep, Next};
+use crate::program::{self, APPROVAL_WAIT, NewStep, Next};
 use crate::run::{Phase, Run, Step, StepState, Work, evolve};
 use crate::step;
+
+pub(crate) use doubt::is_asked;
 
 /// What a decision may look at besides the run and the input.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +33,9 @@ pub struct Context<'a> {
     pub limits: &'a Limits,
     /// The tools this process has.
     pub tools: &'a [ToolDef],
+    /// How a value (the second) breaks a JSON Schema (the first), in words; nothing when it does not. Pure: the engine
+    /// knows no schemas, and must say at once when an input is not what the agent takes.
+    pub violations: fn(&Value, &Value) -> Vec<String>,
 }
 
 /// What was decided.
@@ -44,7 +51,7 @@ pub struct Decision {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refused {
-    /// Stable: `input_too_large`, `too_deep`, `steps_invalid`.
+    /// Stable: `input_too_large`, `input_too_deep`, `too_deep`, `steps_invalid`.
     pub code: &'static str,
     /// For the caller.
     pub message: String,
@@ -54,21 +61,20 @@ pub struct Refused {
 pub fn start(run: Run, start: Start, context: &Context<'_>) -> Result<Decision, Refused> {
     assert!(run.phase == Phase::New, "a run starts once");
     let limits = context.limits;
-    let bytes = start.input.to_string().len() as u64;
-    if bytes > limits.input_bytes_max {
-        let message = format!("the input has {bytes} bytes; the limit is {}", limits.input_bytes_max);
-        return Err(Refused { code: "input_too_large", message });
-    }
-    if !within_depth(&start.input, JSON_DEPTH_MAX) {
-        let message = format!("the input nests deeper than {JSON_DEPTH_MAX} levels");
-        return Err(Refused { code: "input_too_deep", message });
-    }
+    check_input(&run.manifest, &start.input, limits)?;
     if start.depth > limits.child_depth_max {
         let message = format!("runs start runs at most {} deep", limits.child_depth_max);
         return Err(Refused { code: "too_deep", message });
     }
     let program = run.manifest.program_for(&start.input);
-    check_steps(&run.manifest, program, &start.input, limits)?;
+    let deadline = match &start.carried {
+        Some(carried) => carried.deadline,
+        None => Run::deadline_of(&run.manifest, context.at),
+    };
+    let content = match start.carried {
+        Some(carried) => Content::Carried { input: start.input, carried },
+        None => Content::Input(start.input),
+    };
     let fact = Fact::RunStarted {
         agent: start.agent,
         version: start.version,
@@ -78,22 +84,32 @@ pub fn start(run: Run, start: Start, context: &Context<'_>) -> Result<Decision, 
         depth: start.depth,
         continues: start.continues,
         cap: start.cap,
-        deadline: Run::deadline_of(&run.manifest, context.at),
+        deadline,
         policy: start.policy,
         catalogue: start.catalogue,
         limits: limits.digest(),
     };
     let mut draft = Draft::new(run, context);
-    draft.emit(fact, Some(Content::Input(start.input)));
+    draft.emit(fact, Some(content));
     Ok(draft.done())
 }
 
-fn check_steps(
-    manifest: &Manifest,
-    program: ProgramKind,
-    input: &Value,
-    limits: &Limits,
-) -> Result<(), Refused> {
+/// Whether a run may be asked this.
+fn check_input(manifest: &Manifest, input: &Value, limits: &Limits) -> Result<(), Refused> {
+    let bytes = input.to_string().len() as u64;
+    if bytes > limits.input_bytes_max {
+        let message = format!("the input has {bytes} bytes; the limit is {}", limits.input_bytes_max);
+        return Err(Refused { code: "input_too_large", message });
+    }
+    if !within_depth(input, JSON_DEPTH_MAX) {
+        let message = format!("the input nests deeper than {JSON_DEPTH_MAX} levels");
+        return Err(Refused { code: "input_too_deep", message });
+    }
+    check_steps(manifest, input, limits)
+}
+
+fn check_steps(manifest: &Manifest, input: &Value, limits: &Limits) -> Result<(), Refused> {
+    let program = manifest.program_for(input);
     if program != ProgramKind::Steps {
         return Ok(());
     }
@@ -153,6 +169,7 @@ impl<'a> Draft<'a> {
             Input::Admit { step, grant } => self.admit(step, *grant),
             Input::Deny { step, denial } => self.deny(step, denial),
             Input::Performed { step, generation, result } => self.performed(&step, generation, result),
+            Input::Found { step, generation, finding } => self.found(&step, generation, finding),
             Input::Arrived(arrival) => self.arrived(arrival),
         }
     }
@@ -160,10 +177,14 @@ impl<'a> Draft<'a> {
     /// Lets time and the program move the run as far as they can without anything from outside.
     fn advance(&mut self) {
         self.fire_due();
-        while self.active() && !self.run.paused {
-            if self.run.seq >= u64::from(self.context.limits.events_per_run_max) {
-                let message = format!("the run has {} events", self.run.seq);
+        while self.active() {
+            if self.run.seq >= self.events_max() {
+                let message =
+                    format!("the run has {} events, and cannot go on as a new one here", self.run.seq);
                 return self.fail_run("events_limit", message, None);
+            }
+            if self.run.paused {
+                return;
             }
             let wanted = program::next(&self.run, self.context);
             if wanted.is_empty() {
@@ -176,6 +197,13 @@ impl<'a> Draft<'a> {
                 self.apply(next);
             }
         }
+    }
+
+    /// How many events end the run. At the limit an agent's run goes on as a new one, which it can do between two turns,
+    /// and a paused one waits to go on; neither may grow to more than twice the limit meanwhile.
+    fn events_max(&self) -> u64 {
+        let max = u64::from(self.context.limits.events_per_run_max);
+        if self.run.program == ProgramKind::Steps && !self.run.paused { max } else { max.saturating_mul(2) }
     }
 
     fn apply(&mut self, next: Next) {
@@ -195,7 +223,8 @@ impl<'a> Draft<'a> {
             Next::Succeed(output) => {
                 self.finish(Outcome::Succeeded, None, None, Some(Content::Output(output)));
             }
-            Next::Continue(input) => self.continue_as_new(&input),
+            Next::Continue(input) => self.continue_with(input),
+            Next::GoOn(carried) => self.go_on(carried),
             Next::FailRun { code, message, step } => self.fail_run(&code, message, step),
         }
     }
@@ -216,10 +245,15 @@ impl<'a> Draft<'a> {
             );
             return self.fail_run("step_data_invalid", message, Some(new.id));
         }
+        let due = new.until.or_else(|| new.wait.map(|wait| self.context.at + wait));
+        let longest = self.context.limits.wait_max;
+        if let Some(due) = due.filter(|due| *due > self.context.at + longest) {
+            let wait = due.since(self.context.at).millis() / 1_000;
+            let most = longest.millis() / 1_000;
+            let message = format!("{}: waits for {wait} s; the limit (waitMax) is {most} s", new.id);
+            return self.fail_run("step_data_invalid", message, Some(new.id));
+        }
         let (effect, approval) = self.class_of(&new);
-        let longest = self.context.at + self.context.limits.wait_max;
-        let due =
-            new.until.or_else(|| new.wait.map(|wait| self.context.at + wait)).map(|due| due.min(longest));
         let tools = match &new.work {
             Work::Turn { offer_tools: true, .. } => Some(tool::set_digest(&self.offered())),
             _ => None,
@@ -241,7 +275,7 @@ impl<'a> Draft<'a> {
             Some(Content::Work(new.work)),
         );
         if asks {
-            let due = due.unwrap_or(self.context.at + lantern_types::Dur::from_secs(86_400));
+            let due = due.unwrap_or_else(|| self.context.at + APPROVAL_WAIT.min(longest));
             self.emit(Fact::ApprovalAsked { step: step.clone(), due }, None);
         }
         self.match_signal(&step);
@@ -326,6 +360,7 @@ impl<'a> Draft<'a> {
 
     fn fail_step(&mut self, id: &StepId, code: &str, message: String, acted: Acted) {
         let Some(step) = self.run.step(id) else { return };
+        let owing = step::owing(step);
         let fact = Fact::StepFailed {
             step: id.clone(),
             kind: step.kind,
@@ -334,7 +369,8 @@ impl<'a> Draft<'a> {
             attempt: step.attempt,
             code: code.to_owned(),
             acted,
-            cost: step::charge(step, acted),
+            cost: if owing { MicroUsd::ZERO } else { step::charge(step, acted) },
+            owing,
         };
         self.emit(fact, Some(Content::Error(message)));
     }
@@ -350,8 +386,18 @@ impl<'a> Draft<'a> {
 
     fn abandon(&mut self, id: &StepId, code: &str) {
         let Some(step) = self.run.step(id).filter(|step| !step.is_final()) else { return };
-        let cost = step::charge(step, step::may_have_acted(step));
-        self.emit(Fact::StepAbandoned { step: id.clone(), code: code.to_owned(), cost }, None);
+        let owing = step::owing(step);
+        let cost = if owing { MicroUsd::ZERO } else { step::charge(step, step::may_have_acted(step)) };
+        self.emit(Fact::StepAbandoned { step: id.clone(), code: code.to_owned(), cost, owing }, None);
+    }
+
+    /// Charges children that were dropped and have not told what they spent: there is nobody left to hear it.
+    fn charge_what_is_owed(&mut self) {
+        let owed = |step: &Step| Some((step.id.clone(), step.owed()?));
+        let owed: Vec<(StepId, MicroUsd)> = self.run.steps().iter().filter_map(owed).collect();
+        for (step, cost) in owed {
+            self.emit(Fact::StepCharged { step, cost }, None);
+        }
     }
 
     fn fail_run(&mut self, code: &str, message: String, step: Option<StepId>) {
@@ -371,6 +417,7 @@ impl<'a> Draft<'a> {
         for id in open.iter().rev() {
             self.abandon(id, why);
         }
+        self.charge_what_is_owed();
         let output = match &content {
             Some(Content::Output(output)) => Some(step::digest_of(output)),
             _ => None,
@@ -378,7 +425,30 @@ impl<'a> Draft<'a> {
         self.emit(Fact::Finished { outcome, code, step, output }, content);
     }
 
-    fn continue_as_new(&mut self, input: &Value) {
+    /// Goes on as a new run with this input, if a run of this version may be asked that: whoever reads that a run
+    /// succeeded relies on it.
+    fn continue_with(&mut self, input: Value) {
+        let manifest = &self.run.manifest;
+        let schema = manifest.input_schema.as_ref();
+        let broken = schema.map(|schema| (self.context.violations)(schema, &input)).unwrap_or_default();
+        let refused = check_input(manifest, &input, self.context.limits).err();
+        if let Some(refused) = refused {
+            return self.fail_run(refused.code, format!("the new run: {}", refused.message), None);
+        }
+        if !broken.is_empty() {
+            let message = format!("the new run's input: {}", broken.join("; "));
+            return self.fail_run("input_schema_violated", message, None);
+        }
+        self.continue_as_new(Content::Input(Arc::new(input)));
+    }
+
+    /// Goes on as a new run of the same input, with what was said and used up.
+    fn go_on(&mut self, carried: Carried) {
+        let (input, carried) = (self.run.input.clone(), Arc::new(carried));
+        self.continue_as_new(Content::Carried { input, carried });
+    }
+
+    fn continue_as_new(&mut self, content: Content) {
         let count = self.run.continues.map_or(0, |before| before.count);
         if self.run.steps().is_empty() {
             let message = "a run that does nothing may not go on as a new one".to_owned();
@@ -388,11 +458,8 @@ impl<'a> Draft<'a> {
             let message = format!("the run went on as a new one {count} times");
             return self.fail_run("continuations_limit", message, None);
         }
-        if !within_depth(input, JSON_DEPTH_MAX) {
-            return self.fail_run("input_too_deep", "the new run's input nests too deeply".to_owned(), None);
-        }
         let next = crate::effect::child_run(self.run.id, &StepId::new("continue"), 1);
-        self.emit(Fact::ContinuedAsNew { run: next }, Some(Content::Input(Arc::new(input.clone()))));
+        self.emit(Fact::ContinuedAsNew { run: next }, Some(content));
         let output = Arc::new(serde_json::json!({ "continuedAs": next.to_string() }));
         self.finish(Outcome::Succeeded, None, None, Some(Content::Output(output)));
     }

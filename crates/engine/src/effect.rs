@@ -3,18 +3,24 @@
 //! The run is a parameter because prompts are stored once, in the events that first said them, and not again with
 //! every request (ADR 0003).
 
+use std::sync::Arc;
+
 use lantern_types::{Digest, MicroUsd, RunId};
 use serde_json::Value;
 
+use crate::carried::Carried;
+use crate::decide::is_asked;
 use crate::event::{Content, Continues, Event, Fact, Outcome, Parent, StepId};
 use crate::input::Arrival;
-use crate::run::{Run, Work};
+use crate::run::{Run, Step, Work};
 
 /// Something for the outside to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Perform the step under its key.
     Perform(StepId),
+    /// Ask the step's other side whether what was sent under its key happened.
+    Reconcile(StepId),
     /// Start a run: a child step's, or this run's continuation. Idempotent by `run`.
     StartRun {
         /// The id it must have.
@@ -23,6 +29,8 @@ pub enum Effect {
         parent: Parent,
         /// What a continuation goes on from.
         continues: Option<Continues>,
+        /// What an agent carries on from it.
+        carried: Option<Arc<Carried>>,
         /// The child step; `None` for a continuation.
         step: Option<StepId>,
         /// The agent; `None` for this run's own version.
@@ -65,6 +73,7 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
                     run: child_run(run.id, step, *generation),
                     parent: Parent { run: run.id, step: Some(step.clone()) },
                     continues: None,
+                    carried: None,
                     step: Some(step.clone()),
                     agent: Some(agent.clone()),
                     input: input.clone(),
@@ -74,13 +83,15 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
             }
         }
         Fact::StepReissued { step, .. } => vec![Effect::Perform(step.clone())],
+        Fact::StepInDoubt { step, .. } => run.step(step).and_then(question).into_iter().collect(),
         Fact::StepAbandoned { step, .. } => stop_child(run, step),
         Fact::StepFailed { step, code, .. } if code == "timeout" => stop_child(run, step),
         Fact::ContinuedAsNew { run: next } => {
             let left = run.cap.minus(run.spent).unwrap_or_default().max(MicroUsd::ZERO);
-            let input = match &event.content {
-                Some(Content::Input(input)) => Value::clone(input),
-                _ => Value::Null,
+            let (input, carried) = match &event.content {
+                Some(Content::Input(input)) => (Value::clone(input), None),
+                Some(Content::Carried { input, carried }) => (Value::clone(input), Some(carried.clone())),
+                _ => (Value::Null, None),
             };
             let before = run.continues.map_or((0, MicroUsd::ZERO), |before| (before.count, before.spent));
             let spent = before.1.plus(run.spent).unwrap_or(before.1);
@@ -91,6 +102,7 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
                 run: *next,
                 parent,
                 continues,
+                carried,
                 step: None,
                 agent: None,
                 input,
@@ -100,6 +112,16 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
         Fact::Finished { outcome, .. } => tell_parent(run, *outcome),
         _ => Vec::new(),
     }
+}
+
+/// The questions that a run in doubt still has. They are asked anew whenever a worker takes it up, because no event tells
+/// of a question that was cut short or had no answer.
+pub fn questions(run: &Run) -> Vec<Effect> {
+    run.open_steps().filter_map(question).collect()
+}
+
+fn question(step: &Step) -> Option<Effect> {
+    is_asked(step).then(|| Effect::Reconcile(step.id.clone()))
 }
 
 fn stop_child(run: &Run, step: &StepId) -> Vec<Effect> {

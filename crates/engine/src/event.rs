@@ -13,6 +13,7 @@ use lantern_types::{Acted, AgentId, At, Digest, EffectClass, Grant, MicroUsd, Ru
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::carried::Carried;
 use crate::manifest::ProgramKind;
 use crate::run::Work;
 
@@ -257,6 +258,9 @@ pub enum Fact {
         /// What it is charged: the hold, when a model may have been billed.
         #[serde(default)]
         cost: MicroUsd,
+        /// Whether its hold stays until its child, which was told to stop, says what it spent.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        owing: bool,
     },
     /// An attempt failed; the step will be tried again.
     StepRetrying {
@@ -272,6 +276,9 @@ pub enum Fact {
         acted: Acted,
         /// When the next attempt is made.
         due: At,
+        /// Whether the process failed and not the step: then it uses up none of the step's retries.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        crashed: bool,
     },
     /// The wait before an attempt of a new generation is over: the step asks for admission again.
     StepReadmitted {
@@ -316,6 +323,16 @@ pub enum Fact {
         /// What it is charged: the hold, when a model may have been billed.
         #[serde(default)]
         cost: MicroUsd,
+        /// Whether its hold stays until its child, which was told to stop, says what it spent.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        owing: bool,
+    },
+    /// A child that was no longer wanted told what it spent, or the run ends before it did: its hold is released.
+    StepCharged {
+        /// The step.
+        step: StepId,
+        /// What it is charged: the hold, when the child has not told.
+        cost: MicroUsd,
     },
     /// A person is asked.
     ApprovalAsked {
@@ -342,6 +359,9 @@ pub enum Fact {
     SignalReceived {
         /// Its name.
         name: String,
+        /// Names the sender's idempotency key, if it gave one: a signal of that name and key is received once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<Digest>,
     },
     /// Someone asked the run to stop.
     CancelRequested {
@@ -390,8 +410,15 @@ pub enum Fact {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
-    /// What the run was asked ([`Fact::RunStarted`]).
+    /// What the run was asked ([`Fact::RunStarted`]), or the next one is ([`Fact::ContinuedAsNew`]).
     Input(Arc<Value>),
+    /// The same, with what an agent carries on from the run before.
+    Carried {
+        /// What it was asked.
+        input: Arc<Value>,
+        /// What was said and used up before.
+        carried: Arc<Carried>,
+    },
     /// What a step is asked to do ([`Fact::StepRequested`]).
     Work(Work),
     /// What a step gave ([`Fact::StepSettled`], [`Fact::Finished`]).
@@ -481,6 +508,7 @@ impl Fact {
             | Self::StepInDoubt { step, .. }
             | Self::StepResolved { step, .. }
             | Self::StepAbandoned { step, .. }
+            | Self::StepCharged { step, .. }
             | Self::ApprovalAsked { step, .. }
             | Self::ApprovalGranted { step, .. }
             | Self::ApprovalDenied { step, .. } => Some(step),
@@ -501,7 +529,7 @@ mod tests {
             event(4, Fact::Paused { by: "ada".into() }, None),
             event(
                 5,
-                Fact::SignalReceived { name: "go".into() },
+                Fact::SignalReceived { name: "go".into(), key: None },
                 Some(Content::Signal(Arc::new(Value::from(1)))),
             ),
             event(6, Fact::Resumed { by: "ada".into() }, Some(Content::Reason("lunch is over".into()))),
@@ -515,6 +543,12 @@ mod tests {
         let bare = decode(&lines, None).unwrap();
         assert!(bare.iter().all(|e| e.content.is_none()) && bare.len() == 3);
         assert!(!String::from_utf8(lines).unwrap().contains("lunch"));
+    }
+
+    #[test]
+    fn facts_written_before_a_field_was_there_still_read() {
+        let old = decode(br#"{"seq":1,"at":7,"type":"SignalReceived","name":"go"}"#, None).unwrap();
+        assert_eq!(old[0].fact, Fact::SignalReceived { name: "go".into(), key: None });
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use lantern_types::llm::LlmReply;
-use lantern_types::{AgentId, Denial, Digest, Failure, Grant, MicroUsd, VersionId};
+use lantern_types::{AgentId, Denial, Digest, Failure, Finding, Grant, MicroUsd, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::carried::Carried;
 use crate::event::{Continues, Outcome, Parent, StepId};
 
 /// How a run begins.
@@ -26,6 +27,8 @@ pub struct Start {
     pub depth: u32,
     /// What it goes on from, when it continues a run as new.
     pub continues: Option<Continues>,
+    /// What an agent carries on from it.
+    pub carried: Option<Arc<Carried>>,
     /// The most it may spend.
     pub cap: MicroUsd,
     /// The policy and catalogue in force.
@@ -78,6 +81,15 @@ pub enum Input {
         /// What came back.
         result: Result<Done, Failure>,
     },
+    /// The other side of a step in doubt was asked what became of it.
+    Found {
+        /// The step.
+        step: StepId,
+        /// The generation that was asked about.
+        generation: u32,
+        /// What it knows, if anything.
+        finding: Option<Finding>,
+    },
     /// Something arrived through the run's inbox.
     Arrived(Arrival),
 }
@@ -92,6 +104,9 @@ pub enum Arrival {
         name: String,
         /// Its value.
         value: Value,
+        /// The sender's idempotency key: of several signals of one name and key, the run receives the first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
     /// A person's decision on an approval.
     Approval {
@@ -146,4 +161,47 @@ pub enum Arrival {
         /// Who asks.
         by: String,
     },
+}
+
+/// The order in which whoever takes a run up gives it what it learns: `first`, which says whether a crash is to be mended
+/// and lets time pass, and then what lay in the inbox. An order to pause that nobody has heard yet goes before: it holds
+/// back what a crash would have sent again.
+pub fn taken_up(first: Input, mut inbox: Vec<Input>) -> Vec<Input> {
+    let is_pause = |input: &Input| matches!(input, Input::Arrived(Arrival::Pause { .. }));
+    let steers = |input: &Input| is_pause(input) || matches!(input, Input::Arrived(Arrival::Resume { .. }));
+    let earliest = inbox.iter().position(steers).filter(|n| inbox.get(*n).is_some_and(is_pause));
+    let pause = earliest.map(|n| inbox.remove(n));
+    pause.into_iter().chain([first]).chain(inbox).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_pause_that_nothing_took_back_goes_before_the_crash() {
+        let named = |input: &Input| match input {
+            Input::Recovered => 'c',
+            Input::Arrived(Arrival::Pause { .. }) => 'p',
+            Input::Arrived(Arrival::Resume { .. }) => 'r',
+            _ => 's',
+        };
+        let letter = |name: char| match name {
+            'p' => Input::Arrived(Arrival::Pause { by: String::new() }),
+            'r' => Input::Arrived(Arrival::Resume { by: String::new() }),
+            _ => Input::Arrived(Arrival::Signal { name: String::new(), value: Value::Null, key: None }),
+        };
+        for (inbox, want) in [
+            ("", "c"),
+            ("s", "cs"),
+            ("p", "pc"),
+            ("spr", "pcsr"),
+            ("rp", "crp"),
+            ("rs", "crs"),
+            ("pps", "pcps"),
+        ] {
+            let order = taken_up(Input::Recovered, inbox.chars().map(letter).collect());
+            assert_eq!(order.iter().map(named).collect::<String>(), want, "{inbox}");
+        }
+    }
 }

@@ -9,6 +9,7 @@
 //! Pure by `Cargo.toml`: no async, no clock, no randomness, no driver. Time arrives as an [`At`](lantern_types::At)
 //! in the [`Context`], results arrive as [`Input`]s. Duplicated inputs are ignored, so delivery may be at least once.
 
+mod carried;
 mod decide;
 pub mod effect;
 pub mod event;
@@ -22,10 +23,11 @@ mod step;
 pub mod template;
 pub mod wire;
 
+pub use carried::Carried;
 pub use decide::{Context, Decision, Refused, decide, offered_tools, start};
-pub use effect::{Effect, child_run, effects};
+pub use effect::{Effect, child_run, effects, questions};
 pub use event::{Content, Continues, Event, FORMAT, Fact, Outcome, Parent, StepId, StepKind};
-pub use input::{Arrival, Done, Input, Start};
+pub use input::{Arrival, Done, Input, Start, taken_up};
 pub use manifest::{Manifest, ProgramKind};
 pub use program::{LlmAsk, llm_ask, timeout};
 pub use retry::Retry;

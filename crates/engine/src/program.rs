@@ -9,10 +9,14 @@ use lantern_types::llm::Message;
 use lantern_types::{At, Dur, Limits};
 use serde_json::Value;
 
+use crate::carried::Carried;
 use crate::decide::Context;
 use crate::event::{StepId, StepKind};
 use crate::manifest::{ProgramKind, StepDef};
 use crate::run::{Run, Step, Work};
+
+/// How long a question to a person waits when its author does not say, and no limit is shorter.
+pub(crate) const APPROVAL_WAIT: Dur = Dur::from_secs(86_400);
 
 /// One thing a program wants.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub(crate) enum Next {
     Succeed(Arc<Value>),
     /// The run goes on as a new one with this input.
     Continue(Value),
+    /// The journal is full: the agent goes on where it is, as a new run.
+    GoOn(Carried),
     /// The run failed.
     FailRun { code: String, message: String, step: Option<StepId> },
 }
@@ -95,6 +101,12 @@ pub(crate) fn def_of<'a>(run: &'a Run, step: &Step) -> Option<&'a StepDef> {
         ProgramKind::Agent => None,
         ProgramKind::Steps => steps::def_of(run, step),
     }
+}
+
+/// How many more steps of this one may be in flight beside those that are.
+pub(crate) fn room(step: &Step, context: &Context<'_>) -> usize {
+    let most = context.limits.concurrency_max.max(1);
+    usize::try_from(most.saturating_sub(step.children.open)).unwrap_or(0)
 }
 
 /// The longest one attempt at this step may take: what its author said, within the limits.

@@ -45,16 +45,10 @@ impl Retry {
         Self { max_attempts: 1, ..Self::default() }
     }
 
-    /// When to try again after attempt number `attempt` failed at `at`; `None` when there are no attempts left.
-    pub(crate) fn due(
-        &self,
-        attempt: u32,
-        attempts_max: u32,
-        at: At,
-        asked: Option<Dur>,
-        salt: &str,
-    ) -> Option<At> {
-        if attempt >= self.max_attempts.min(attempts_max) {
+    /// When to try again after attempt number `attempt` failed at `at`; `None` when there are no attempts left. Attempts
+    /// that a crash cut short are not counted.
+    pub(crate) fn due(&self, attempt: u32, at: At, asked: Option<Dur>, salt: &str) -> Option<At> {
+        if attempt >= self.max_attempts {
             return None;
         }
         let wait = self.interval(attempt).max(asked.unwrap_or(Dur::ZERO).min(RETRY_AFTER_MAX));
@@ -96,12 +90,12 @@ mod tests {
     fn attempts_end_and_retry_after_is_honoured_within_reason() {
         let retry = Retry::default();
         let at = At::from_micros(0);
-        assert_eq!(retry.due(3, 20, at, None, "s"), None);
-        assert_eq!(retry.due(1, 1, at, None, "s"), None);
-        let asked = retry.due(1, 20, at, Some(Dur::from_secs(30)), "s").unwrap();
+        assert_eq!(retry.due(3, at, None, "s"), None);
+        assert_eq!(Retry::never().due(1, at, None, "s"), None);
+        let asked = retry.due(1, at, Some(Dur::from_secs(30)), "s").unwrap();
         assert!(asked >= at + Dur::from_secs(30) && asked <= at + Dur::from_secs(33));
-        let absurd = retry.due(1, 20, at, Some(Dur::from_secs(1 << 40)), "s").unwrap();
+        let absurd = retry.due(1, at, Some(Dur::from_secs(1 << 40)), "s").unwrap();
         assert!(absurd <= at + Dur::from_secs(3_960));
-        assert_eq!(retry.due(1, 20, at, None, "s"), retry.due(1, 20, at, None, "s"));
+        assert_eq!(retry.due(1, at, None, "s"), retry.due(1, at, None, "s"));
     }
 }

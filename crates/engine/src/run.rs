@@ -1,11 +1,12 @@
 //! A run as it stands: what the fold of its events knows.
 //!
-//! Invariant: money held is the sum of the open steps' grants, and a step that is final never changes again. How an
+//! Invariant: money held is the sum of the grants of open steps and of dropped children that have not told what they
+//! spent; but for that, a step that is final never changes again. How an
 //! event changes a run is in [`evolve`]; which events there may be is in `decide`.
 
 mod evolve;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lantern_types::llm::{LlmReply, Message, ToolUse};
@@ -13,6 +14,7 @@ use lantern_types::{At, Dur, EffectClass, Grant, MicroUsd, RunId, ToolName, Vers
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::carried::Carried;
 use crate::event::{Continues, Event, Outcome, Parent, StepId, StepKind};
 use crate::manifest::{Manifest, ProgramKind, StepDef};
 use crate::retry::Retry;
@@ -210,9 +212,13 @@ pub struct Step {
     pub generation: u32,
     /// Attempts so far.
     pub attempt: u32,
+    /// Attempts that failed and were to be made again: what the retry policy counts. A crash is not the step's fault.
+    pub failures: u32,
     /// Whether an earlier send under this generation ended without a definite answer: it may have acted, whatever the
     /// present one says.
     pub resent: bool,
+    /// What happened to the attempt that it was last in doubt about.
+    pub doubt: Option<String>,
     /// Its admission, while it is held.
     pub grant: Option<Grant>,
     /// When it was asked for.
@@ -263,6 +269,10 @@ impl Step {
             _ => None,
         }
     }
+    /// What is held for a child that was dropped and has not told what it spent.
+    pub(crate) fn owed(&self) -> Option<MicroUsd> {
+        self.grant.as_ref().filter(|_| self.is_final()).map(|grant| grant.hold)
+    }
     /// Whether only a person can move it on.
     fn waits_for_a_person(&self) -> bool {
         match self.state {
@@ -300,6 +310,8 @@ pub struct Run {
     pub depth: u32,
     /// What it goes on from, when it continues a run as new.
     pub continues: Option<Continues>,
+    /// What an agent carried on from the runs before it.
+    pub carried: Option<Arc<Carried>>,
     /// Whether it went on as a new run, which then answers for it.
     pub continued: bool,
     /// The sequence number of the last event.
@@ -326,6 +338,8 @@ pub struct Run {
     pub error: Option<(String, String, Option<StepId>)>,
     /// Signals that nothing waits for yet, oldest first.
     pub signals: Vec<(String, Arc<Value>)>,
+    /// The keys of all signals that were received, so that a repeat is known for one: as many as events at most.
+    pub(crate) signal_keys: BTreeSet<lantern_types::Digest>,
     pub(crate) steps: Vec<Step>,
     index: HashMap<StepId, usize>,
     /// Steps that are not final, in order of request.
@@ -348,6 +362,7 @@ impl Run {
             parent: None,
             depth: 0,
             continues: None,
+            carried: None,
             continued: false,
             seq: 0,
             cap: MicroUsd::ZERO,
@@ -361,6 +376,7 @@ impl Run {
             output: None,
             error: None,
             signals: Vec::new(),
+            signal_keys: BTreeSet::new(),
             steps: Vec::new(),
             index: HashMap::new(),
             open: Vec::new(),
@@ -448,15 +464,15 @@ impl Run {
         self.steps.push(step);
     }
 
-    /// Moves a step to a final state: its hold is released, its cost booked, its parent told.
-    fn close(&mut self, id: &StepId, state: StepState, cost: MicroUsd) {
+    /// Moves a step to a final state: its cost booked, its parent told, and its hold released unless it is still `owing`.
+    fn close(&mut self, id: &StepId, state: StepState, cost: MicroUsd, owing: bool) {
         let Some(n) = self.index.get(id).copied() else { return };
         let Some(step) = self.steps.get_mut(n) else { return };
         assert!(!step.is_final(), "step {id} is final and cannot end again");
         let (settled, failed) =
             (matches!(state, StepState::Settled { .. }), matches!(state, StepState::Failed { .. }));
         step.state = state;
-        let grant = step.grant.take();
+        let grant = if owing { None } else { step.grant.take() };
         let parent = step.parent.clone();
         self.release(grant.as_ref());
         self.spent = self.spent.plus(cost).unwrap_or(MicroUsd::from_micros(i64::MAX));
@@ -470,6 +486,13 @@ impl Run {
                 parent.children.failed.get_or_insert_with(|| id.clone());
             }
         }
+    }
+
+    /// Books what a dropped child cost, and releases its hold.
+    fn charge(&mut self, id: &StepId, cost: MicroUsd) {
+        let grant = self.step_mut(id).and_then(|step| step.grant.take());
+        self.release(grant.as_ref());
+        self.spent = self.spent.plus(cost).unwrap_or(MicroUsd::from_micros(i64::MAX));
     }
 
     fn release(&mut self, grant: Option<&Grant>) {

@@ -57,6 +57,13 @@ pub(crate) fn charge(step: &Step, acted: Acted) -> MicroUsd {
     }
 }
 
+/// Whether a step that is dropped keeps its hold for now: a child that may have spent some of it tells how much when it
+/// has stopped.
+pub(crate) fn owing(step: &Step) -> bool {
+    let holds = step.grant.as_ref().is_some_and(|grant| grant.hold > MicroUsd::ZERO);
+    step.kind == StepKind::Child && holds
+}
+
 /// Whether an effect of this step is, or may have been, outside.
 pub(crate) fn may_have_acted(step: &Step) -> Acted {
     match step.state {

@@ -33,6 +33,7 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::StepInDoubt { .. } => "step_in_doubt",
         Fact::StepResolved { .. } => "step_resolved",
         Fact::StepAbandoned { .. } => "step_abandoned",
+        Fact::StepCharged { .. } => "step_charged",
         Fact::ApprovalAsked { .. } => "approval_requested",
         Fact::ApprovalGranted { .. } => "approval_granted",
         Fact::ApprovalDenied { .. } => "approval_denied",
@@ -83,7 +84,10 @@ fn payload(event: &Event) -> Value {
     match &event.fact {
         Fact::RunStarted { program, depth, cap, parent, .. } => json!({
             "program": program, "depth": depth, "capUsd": cap.to_wire(), "parentRunId": parent.as_ref().map(|p| p.run),
-            "input": match content { Some(Content::Input(input)) => cut(input), _ => Value::Null },
+            "input": match content {
+                Some(Content::Input(input) | Content::Carried { input, .. }) => cut(input),
+                _ => Value::Null,
+            },
         }),
         Fact::StepRequested { kind, name, parent, effect, due, approval, .. } => json!({
             "name": label(event, name.as_deref()), "type": kind, "parent": parent, "effect": effect,
@@ -113,11 +117,12 @@ fn payload(event: &Event) -> Value {
         }
         Fact::StepResolved { happened, by, .. } => json!({ "happened": happened, "by": by }),
         Fact::StepAbandoned { code, cost, .. } => json!({ "code": code, "cost_usd": cost.to_wire() }),
+        Fact::StepCharged { cost, .. } => json!({ "cost_usd": cost.to_wire() }),
         Fact::ApprovalAsked { due, .. } => json!({ "expiresAt": due.to_string() }),
         Fact::ApprovalGranted { by, .. } | Fact::ApprovalDenied { by, .. } => {
             json!({ "by": by, "note": words(content) })
         }
-        Fact::SignalReceived { name } => json!({
+        Fact::SignalReceived { name, .. } => json!({
             "name": name, "value": match content { Some(Content::Signal(value)) => cut(value), _ => Value::Null },
         }),
         Fact::CancelRequested { by } => json!({ "by": by, "reason": words(content) }),

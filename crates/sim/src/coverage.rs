@@ -9,7 +9,7 @@ use lantern_engine::{Event, Fact, Run};
 use crate::op::Kind;
 
 /// Every variant of [`Fact`].
-pub const FACTS: [&str; 22] = [
+pub const FACTS: [&str; 23] = [
     "RunStarted",
     "StepRequested",
     "StepAdmitted",
@@ -22,6 +22,7 @@ pub const FACTS: [&str; 22] = [
     "StepInDoubt",
     "StepResolved",
     "StepAbandoned",
+    "StepCharged",
     "ApprovalAsked",
     "ApprovalGranted",
     "ApprovalDenied",
@@ -49,6 +50,7 @@ const fn name(fact: &Fact) -> &'static str {
         Fact::StepInDoubt { .. } => "StepInDoubt",
         Fact::StepResolved { .. } => "StepResolved",
         Fact::StepAbandoned { .. } => "StepAbandoned",
+        Fact::StepCharged { .. } => "StepCharged",
         Fact::ApprovalAsked { .. } => "ApprovalAsked",
         Fact::ApprovalGranted { .. } => "ApprovalGranted",
         Fact::ApprovalDenied { .. } => "ApprovalDenied",

@@ -2,7 +2,8 @@
 //!
 //! Invariant: an append writes one journal row and one guarded update of the run, in one transaction. The guard
 //! (epoch, version, and the pokes when the run is let go) is fence, optimistic lock and projection in one statement;
-//! when it does not hold, nothing is written. Rows are never edited. The chain is computed by the caller and only
+//! when it does not hold, nothing is written. Only a run that nobody can go on with ends without an append: see
+//! [`give_up`]. Rows are never edited. The chain is computed by the caller and only
 //! written here.
 
 use std::sync::Arc;
@@ -140,6 +141,23 @@ impl From<Append> for Prepared {
     }
 }
 
+/// The end of a run that nobody can go on with.
+#[derive(Clone, Copy, Debug)]
+pub struct GiveUp {
+    /// The run.
+    pub run: RunId,
+    /// How often it was claimed, as seen.
+    pub epoch: i64,
+    /// The last event's seq, as seen.
+    pub version: i64,
+    /// When.
+    pub at: At,
+    /// Why it failed.
+    pub error_code: &'static str,
+    /// The key of the inbox row in which somebody asks it to stop.
+    pub asked: &'static str,
+}
+
 /// An append that is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -189,6 +207,12 @@ const GUARD_AND_RELEASE: &str =
     tokens_in = $10, tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14,
     owner = NULL, wake_at = $16
     WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL AND pokes = $15";
+// At rest with a request in its inbox: whoever takes a run up takes its inbox in before letting it go, unless it cannot
+// be taken up at all.
+const GIVE_UP: &str = "UPDATE runs SET status = 'failed', spent = spent + held, held = 0, finished_at = $5,
+    error_code = $6 WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
+    AND owner IS NULL AND wake_at IS NULL
+    AND EXISTS (SELECT 1 FROM inbox i WHERE i.tenant_id = $1 AND i.run_id = $2 AND i.key = $7)";
 const DRAIN: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2 AND id = $3";
 const READ: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 AND first_seq + n > $3 ORDER BY first_seq LIMIT $4";
@@ -214,6 +238,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     GUARD,
     GUARD_AND_FINISH,
     GUARD_AND_RELEASE,
+    GIVE_UP,
     DRAIN,
     READ,
     FIRST,
@@ -369,6 +394,27 @@ pub async fn ends(db: &Db, scope: Scope, runs: Vec<RunId>) -> Result<Vec<Option<
         })
     })
     .await
+}
+
+/// Ends a run as failed in its row alone, with what it holds charged and what it still owed to other runs dropped; its
+/// journal stays as it is. `false`, and nothing written, unless a request to stop lies in its inbox although somebody
+/// looked at it since and let it go: then nobody can go on with it. What other runs must hear is the caller's business.
+pub async fn give_up(tx: &mut TenantTx<'_>, end: GiveUp) -> Result<bool> {
+    let run = end.run;
+    let params = [
+        run.into(),
+        end.epoch.into(),
+        end.version.into(),
+        end.at.into(),
+        end.error_code.into(),
+        end.asked.into(),
+    ];
+    if tx.exec(GIVE_UP, &params).await? == 0 {
+        return Ok(false);
+    }
+    tx.exec(DELETE_OUTBOX, &[run.into()]).await?;
+    tx.changed(run);
+    Ok(true)
 }
 
 /// Deletes a run that has finished, with everything that belongs to it, and answers the blobs that it named, for

@@ -28,4 +28,4 @@ pub use limits::Limits;
 pub use money::{MicroUsd, Overflow, Price, Tokens};
 pub use secret::Secret;
 pub use time::{At, Dur};
-pub use tool::{EffectClass, EffectKey, ToolDef, ToolName};
+pub use tool::{EffectClass, EffectKey, Finding, ToolDef, ToolName};

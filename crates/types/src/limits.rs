@@ -25,15 +25,15 @@ pub fn within_depth(value: &serde_json::Value, levels: usize) -> bool {
 pub struct Limits {
     /// Steps a run may request before it must continue as new or stop.
     pub steps_per_run_max: u32,
-    /// Events a run's journal may hold; beyond it the run continues as new.
+    /// Events a run's journal may hold; beyond it an agent's run continues as new, and a list of steps fails.
     pub events_per_run_max: u32,
-    /// Model turns of one agent run, whatever its manifest asks.
+    /// Model turns of one agent run and its continuations; a manifest that asks for more is refused.
     pub turns_per_run_max: u32,
     /// Attempts at one step, whatever its policy asks.
     pub attempts_per_step_max: u32,
     /// Items of one map step.
     pub map_items_max: u32,
-    /// Steps of one map or race in flight at once.
+    /// Steps of one map or race, or tool calls of one turn, in flight at once; more wait their turn.
     pub concurrency_max: u32,
     /// How deep runs may start child runs.
     pub child_depth_max: u32,
@@ -59,7 +59,7 @@ pub struct Limits {
     pub step_timeout_default: Dur,
     /// The longest a step may take, waits for people and time excepted.
     pub step_timeout_max: Dur,
-    /// The longest sleep, signal wait or approval wait.
+    /// The longest sleep, signal wait or approval wait; a longer one is refused.
     pub wait_max: Dur,
     /// What one run may cost when neither the agent nor the request says.
     pub run_cost_default: MicroUsd,

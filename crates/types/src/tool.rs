@@ -143,6 +143,15 @@ pub struct ToolCall {
     pub key: EffectKey,
 }
 
+/// What the other side of a call knows of it, when it is asked later.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    /// It happened, and gave this.
+    Happened(Value),
+    /// It did not happen, and will not: nothing under its key is still on its way.
+    DidNotHappen,
+}
+
 /// The stable name of one effect: the same after any crash, another for each send that is known not to have acted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EffectKey {

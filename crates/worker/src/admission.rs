@@ -57,7 +57,7 @@ fn tool(deps: &Deps, run: &Run, asking: &Step, name: &ToolName) -> Result<Grant,
     let request = ToolRequest {
         listed: listed.is_some() || steps_of_its_own,
         known: deps.tools.defs().iter().any(|def| &def.name == name),
-        calls: u32::try_from(calls).unwrap_or(u32::MAX),
+        calls: u32::try_from(calls).unwrap_or(u32::MAX).saturating_add(run.carried_calls(name)),
         calls_max: listed.and_then(|tool| tool.max_calls),
     };
     admit_tool(purse(run), request, deps.memo.terms(&deps.catalogue, &deps.limits))

@@ -13,7 +13,8 @@ use futures_util::StreamExt;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use lantern_engine::{
-    Arrival, Context, Effect, Event, Fact, Input, Phase, Run, Status, StepId, decide, effects, event,
+    Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepId, decide, effects, event, questions,
+    taken_up,
 };
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
@@ -27,7 +28,7 @@ use lantern_types::{ChainHead, Dur, InboxId};
 use tokio::sync::Notify;
 
 use crate::load::{self, Unloadable};
-use crate::perform::{Performed, perform};
+use crate::perform::{Performed, Start, perform, reconcile};
 use crate::{Deps, admission, outbox};
 
 /// No count of pokes: the inbox was not read yet.
@@ -132,6 +133,11 @@ async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &S
         outside: Outside::default(),
         stopping,
     };
+    // What an earlier holder asked and was not told is asked again.
+    let questions = driver.run.as_ref().map(questions).unwrap_or_default();
+    if let Err(ended) = driver.start(questions) {
+        return ended;
+    }
     match driver.work(first, ear, stopping).await {
         Ok(()) => Ended::Done,
         Err(ended) => ended,
@@ -203,12 +209,9 @@ struct Driver<'a> {
 
 impl Driver<'_> {
     async fn work(&mut self, first: Input, ear: &Notify, stopping: &Shutdown) -> Result<(), Ended> {
-        let (mut inputs, mut drained) = (vec![first], Vec::new());
-        if self.pokes == UNREAD {
-            let (waiting, rows) = self.drain().await?;
-            inputs.extend(waiting);
-            drained = rows;
-        }
+        let (inbox, mut drained) =
+            if self.pokes == UNREAD { self.drain().await? } else { (Vec::new(), Vec::new()) };
+        let mut inputs = taken_up(first, inbox);
         loop {
             let admit = !stopping.is_requested();
             self.step(std::mem::take(&mut inputs), std::mem::take(&mut drained), admit).await?;
@@ -216,11 +219,7 @@ impl Driver<'_> {
                 return Ok(());
             }
             match self.wait(ear, stopping).await? {
-                Woken::Results(results) => {
-                    let performed =
-                        |(step, generation, result)| Input::Performed { step, generation, result };
-                    inputs.extend(results.into_iter().map(performed));
-                }
+                Woken::Results(results) => inputs.extend(results.into_iter().map(|(_, input)| input)),
                 Woken::Poked => (inputs, drained) = self.drain().await?,
                 Woken::Due => inputs.push(Input::Wake),
             }
@@ -254,8 +253,7 @@ impl Driver<'_> {
     fn decide(&mut self, input: Input, events: &mut Vec<Event>) -> Result<(), Ended> {
         held(self.run.as_ref())?;
         let Some(run) = self.run.take() else { return Ok(()) };
-        let context =
-            Context { at: self.deps.clock.now(), limits: &self.deps.limits, tools: self.deps.tools.defs() };
+        let context = self.deps.context();
         let decision = catch_unwind(AssertUnwindSafe(|| decide(run, input, &context)));
         let decision = decision.map_err(|_| Ended::Parked("the rules of this run panicked".to_owned()))?;
         events.extend(decision.events);
@@ -332,18 +330,30 @@ impl Driver<'_> {
     /// Starts what the durable events ask for, and stops what they no longer want.
     fn perform(&mut self, events: &[Event]) -> Result<(), Ended> {
         for event in events {
-            if let Fact::StepAbandoned { step, .. } | Fact::StepFailed { step, .. } = &event.fact {
+            if let Fact::StepAbandoned { step, .. }
+            | Fact::StepFailed { step, .. }
+            | Fact::StepResolved { step, .. } = &event.fact
+            {
                 self.outside.stop(step);
             }
         }
+        let run = held(self.run.as_ref())?;
+        let owed = events.iter().flat_map(|event| effects(run, event)).collect();
+        self.start(owed)
+    }
+
+    /// Starts what is performed here; the outbox does the rest.
+    fn start(&mut self, owed: Vec<Effect>) -> Result<(), Ended> {
         let mut starting = Vec::new();
         let run = held(self.run.as_ref())?;
-        for event in events {
-            for effect in effects(run, event) {
-                let Effect::Perform(id) = effect else { continue };
-                let step = run.step(&id).filter(|step| !step.is_final());
-                starting.extend(step.and_then(|step| Some((id, perform(self.deps, self.scope, run, step)?))));
-            }
+        for effect in owed {
+            let (id, work) = match effect {
+                Effect::Perform(id) => (id, perform as Start),
+                Effect::Reconcile(id) => (id, reconcile as Start),
+                _ => continue,
+            };
+            let step = run.step(&id).filter(|step| !step.is_final());
+            starting.extend(step.and_then(|step| Some((id, work(self.deps, self.scope, run, step)?))));
         }
         for (id, work) in starting {
             self.outside.start(id, work);

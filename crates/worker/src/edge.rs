@@ -5,7 +5,7 @@ use lantern_policy::{Admitted, Scope};
 use lantern_types::edge::BoxFuture;
 use lantern_types::llm::{LlmCall, LlmReply};
 use lantern_types::tool::ToolCall;
-use lantern_types::{Dur, Failure, Route, ToolDef};
+use lantern_types::{Dur, Failure, Finding, Route, ToolDef};
 use serde_json::Value;
 
 /// Receives text as a model says it: best effort, never stored.
@@ -39,4 +39,16 @@ pub trait Tools: Send + Sync + 'static {
         call: Admitted<ToolCall>,
         timeout: Dur,
     ) -> BoxFuture<'_, Result<Value, Failure>>;
+
+    /// Asks whether what was sent with this call's key happened; does nothing outside. `None` when nobody can say, which
+    /// is all that a source without an answer need say. [`Finding::DidNotHappen`] promises that it never will: what may
+    /// still be on its way is not known.
+    fn reconcile(
+        &self,
+        _scope: Scope,
+        _call: Admitted<ToolCall>,
+        _timeout: Dur,
+    ) -> BoxFuture<'_, Result<Option<Finding>, Failure>> {
+        Box::pin(async { Ok(None) })
+    }
 }

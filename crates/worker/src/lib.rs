@@ -18,6 +18,7 @@ pub mod tools;
 
 use std::sync::Arc;
 
+use lantern_engine::Context;
 use lantern_policy::Catalogue;
 use lantern_store::{Db, Vault};
 use lantern_types::Limits;
@@ -50,4 +51,16 @@ pub struct Deps {
     pub catalogue: Arc<Catalogue>,
     /// What is remembered; new and empty at first.
     pub memo: Memo,
+}
+
+impl Deps {
+    /// What decisions are made on, now.
+    fn context(&self) -> Context<'_> {
+        Context {
+            at: self.clock.now(),
+            limits: &self.limits,
+            tools: self.tools.defs(),
+            violations: schema::broken,
+        }
+    }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use lantern_engine::{
-    Arrival, Context, Continues, Effect, Event, Fact, Manifest, Outcome, Parent, Run, Start, StepId, effects,
+    Arrival, Carried, Continues, Effect, Event, Fact, Manifest, Outcome, Parent, Run, Start, StepId, effects,
     event, start,
 };
 use lantern_net::Shutdown;
@@ -39,6 +39,9 @@ enum Errand {
         run: RunId,
         parent: Parent,
         continues: Option<Continues>,
+        /// What an agent's continuation carries on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carried: Option<Arc<Carried>>,
         step: Option<StepId>,
         /// A child's agent; a continuation runs its predecessor's version.
         agent: Option<String>,
@@ -84,18 +87,21 @@ pub(crate) async fn rows(deps: &Deps, scope: Scope, run: &Run, events: &[Event])
 
 fn errand(run: &Run, effect: Effect) -> Option<Errand> {
     match effect {
-        Effect::Perform(_) => None,
-        Effect::StartRun { run: id, parent, continues, step, agent, input, cap } => Some(Errand::Start {
-            run: id,
-            parent,
-            continues,
-            version: run.version.filter(|_| agent.is_none()),
-            depth: if step.is_some() { run.depth + 1 } else { run.depth },
-            step,
-            agent,
-            input,
-            cap,
-        }),
+        Effect::Perform(_) | Effect::Reconcile(_) => None,
+        Effect::StartRun { run: id, parent, continues, carried, step, agent, input, cap } => {
+            Some(Errand::Start {
+                run: id,
+                parent,
+                continues,
+                carried,
+                version: run.version.filter(|_| agent.is_none()),
+                depth: if step.is_some() { run.depth + 1 } else { run.depth },
+                step,
+                agent,
+                input,
+                cap,
+            })
+        }
         Effect::CancelRun(child) => Some(Errand::Tell {
             run: child,
             arrival: Arrival::Cancel {
@@ -150,9 +156,10 @@ async fn deliver_one(deps: &Deps, row: &Due) -> Result<()> {
             let key = format!("{}|{}", row.run, row.key);
             tell(deps, row.scope, Addressed { from: row.run, run, key }, arrival).await
         }
-        Errand::Start { run, parent, continues, step, agent, version, input, cap, depth } => {
+        Errand::Start { run, parent, continues, carried, step, agent, version, input, cap, depth } => {
+            let (id, from) = (run, row.run);
             let child =
-                Child { id: run, from: row.run, parent, continues, step, agent, version, input, cap, depth };
+                Child { id, from, parent, continues, carried, step, agent, version, input, cap, depth };
             begin(deps, row.scope, child, &row.key).await
         }
     }
@@ -165,6 +172,7 @@ struct Child {
     /// The run that it answers to.
     parent: Parent,
     continues: Option<Continues>,
+    carried: Option<Arc<Carried>>,
     step: Option<StepId>,
     agent: Option<String>,
     version: Option<VersionId>,
@@ -203,7 +211,8 @@ async fn start_run(deps: &Deps, scope: Scope, child: Child) -> Result<Result<(),
         (None, Some(version)) => versions::by_id(&deps.db, scope, version).await?,
         (None, None) => None,
     };
-    let Some(version) = found.filter(|version| !version.archived) else {
+    // Of an archived agent nothing new begins, but what runs goes on.
+    let Some(version) = found.filter(|version| child.continues.is_some() || !version.archived) else {
         return Ok(Err(("agent_not_found", "there is no such agent".to_owned())));
     };
     let manifest: Manifest =
@@ -224,7 +233,7 @@ async fn create(
     version: Version,
     manifest: Manifest,
 ) -> Result<Result<(), Refusal>> {
-    let context = Context { at: deps.clock.now(), limits: &deps.limits, tools: deps.tools.defs() };
+    let context = deps.context();
     let cap = manifest.max_cost.map_or(child.cap, |own| own.min(child.cap));
     let begin = Start {
         agent: version.agent,
@@ -234,6 +243,7 @@ async fn create(
         parent: Some(child.parent.clone()),
         depth: child.depth,
         continues: child.continues,
+        carried: child.carried,
         cap,
         policy: lantern_policy::digest(),
         catalogue: deps.catalogue.digest(),

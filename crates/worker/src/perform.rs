@@ -1,10 +1,10 @@
-//! Performs one admitted step: a model call or a tool call, within its timeout, panics contained.
+//! Performs one admitted step: a model call or a tool call, within its timeout, panics contained. Asks about one in doubt.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use lantern_engine::{Done, LlmAsk, Run, Step, StepId, Work, llm_ask, offered_tools, timeout};
+use lantern_engine::{Done, Input, LlmAsk, Run, Step, StepId, Work, llm_ask, offered_tools, timeout};
 use lantern_policy::{Admitted, Scope};
 use lantern_store::notify::Delta;
 use lantern_types::edge::BoxFuture;
@@ -16,8 +16,11 @@ use serde_json::Value;
 use crate::edge::Say;
 use crate::{Deps, admission, schema};
 
-/// What came back, for which send of which step.
-pub(crate) type Performed = (StepId, u32, Result<Done, Failure>);
+/// What came back, for which step.
+pub(crate) type Performed = (StepId, Input);
+
+/// Makes the work of a step.
+pub(crate) type Start = fn(&Arc<Deps>, Scope, &Run, &Step) -> Option<BoxFuture<'static, Performed>>;
 
 /// The work of a step, ready to be awaited; `None` when there is nothing to perform.
 pub(crate) fn perform(
@@ -41,7 +44,33 @@ pub(crate) fn perform(
             done = work => done.unwrap_or_else(|_| Err(Failure::unknown("internal_panic", "the step's work panicked"))),
             () = late => Err(Failure::unknown("timeout", format!("no result within {} ms", limit.millis()))),
         };
-        (id, generation, result)
+        (id.clone(), Input::Performed { step: id, generation, result })
+    }))
+}
+
+/// The question whether a step in doubt happened. Whatever goes wrong with it leaves the doubt as it is.
+pub(crate) fn reconcile(
+    deps: &Arc<Deps>,
+    scope: Scope,
+    run: &Run,
+    step: &Step,
+) -> Option<BoxFuture<'static, Performed>> {
+    let (id, generation) = (step.id.clone(), step.generation);
+    let limit = timeout(run, step, &deps.limits);
+    let call = Admitted::by(step.grant.as_ref()?, tool_call(run, step)?);
+    let deps = deps.clone();
+    Some(Box::pin(async move {
+        let late = deps.clock.sleep(limit);
+        let asked = AssertUnwindSafe(deps.tools.reconcile(scope, call, limit)).catch_unwind();
+        let finding = tokio::select! {
+            biased;
+            answer = asked => answer.unwrap_or_else(|_| Err(Failure::unknown("internal_panic", "the question panicked"))),
+            () = late => Err(Failure::unknown("timeout", format!("no answer within {} ms", limit.millis()))),
+        };
+        if let Err(failure) = &finding {
+            tracing::warn!(code = failure.code, step = %id, "a step in doubt could not be asked about");
+        }
+        (id.clone(), Input::Found { step: id, generation, finding: finding.ok().flatten() })
     }))
 }
 
@@ -55,20 +84,26 @@ fn work(
     grant: &Grant,
     limit: Dur,
 ) -> Option<Working> {
-    let key = EffectKey { run: run.id, step: step.id.to_string(), generation: step.generation };
     match step.work.as_ref()? {
         Work::Turn { .. } | Work::Llm { .. } => {
             let ask = llm_ask(run, step)?;
             let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
-            Some(llm(deps, scope, Asked { ask, tools, grant, key }, limit))
+            Some(llm(deps, scope, Asked { ask, tools, grant, key: key(run, step) }, limit))
         }
-        Work::Tool { name, arguments, .. } => {
-            let config = run.manifest.tool(name).and_then(|tool| tool.config.clone());
-            let call = ToolCall { name: name.clone(), arguments: arguments.clone(), config, key };
-            Some(tool(deps, scope, Admitted::by(grant, call), limit))
-        }
+        Work::Tool { .. } => Some(tool(deps, scope, Admitted::by(grant, tool_call(run, step)?), limit)),
         _ => None,
     }
+}
+
+/// The call that a tool step makes, or made.
+fn tool_call(run: &Run, step: &Step) -> Option<ToolCall> {
+    let Some(Work::Tool { name, arguments, .. }) = &step.work else { return None };
+    let config = run.manifest.tool(name).and_then(|tool| tool.config.clone());
+    Some(ToolCall { name: name.clone(), arguments: arguments.clone(), config, key: key(run, step) })
+}
+
+fn key(run: &Run, step: &Step) -> EffectKey {
+    EffectKey { run: run.id, step: step.id.to_string(), generation: step.generation }
 }
 
 /// A model call that was admitted.

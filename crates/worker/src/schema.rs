@@ -18,6 +18,11 @@ pub(crate) fn violations(memo: &Memo, schema: &Value, value: &Value) -> Vec<Stri
     }
 }
 
+/// The same for the engine's rules, which remember nothing.
+pub(crate) fn broken(schema: &Value, value: &Value) -> Vec<String> {
+    violations(&Memo::default(), schema, value)
+}
+
 fn worded(error: &jsonschema::ValidationError<'_>) -> String {
     let path = error.instance_path().to_string();
     let message: String = error.to_string().chars().take(300).collect();

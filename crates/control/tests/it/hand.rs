@@ -103,7 +103,12 @@ impl Hand {
 
     async fn give_once(&mut self, input: Input, drained: Vec<InboxId>) {
         let app = self.app.clone();
-        let context = Context { at: app.clock.now(), limits: &app.limits, tools: &app.tools };
+        let context = Context {
+            at: app.clock.now(),
+            limits: &app.limits,
+            tools: &app.tools,
+            violations: |_, _| Vec::new(),
+        };
         let decision = decide(self.run.take().unwrap(), input, &context);
         self.run = Some(decision.run);
         if !decision.events.is_empty() {

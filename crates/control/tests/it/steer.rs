@@ -69,20 +69,27 @@ async fn a_run_is_paused_and_goes_on() {
 #[tokio::test]
 async fn signals_arrive_once_for_each_key() {
     let test = TestApp::new().await;
-    let run = steps(&test, json!([{"id": "w", "kind": "signal", "data": {"name": "go"}}])).await;
-    let keyed = async |key: &str| {
+    let wait = |id: &str| json!({"id": id, "kind": "signal", "data": {"name": "go"}});
+    let run = steps(&test, json!([wait("v"), wait("w")])).await;
+    let keyed = async |key: &str, n: u64| {
         let path = format!("/v1/runs/{run}/signals/go");
-        let mut request = request("POST", &path, Some(&test.a.owner), Some(json!({"value": {"n": 1}})));
+        let mut request = request("POST", &path, Some(&test.a.owner), Some(json!({"value": {"n": n}})));
         request.headers_mut().insert("idempotency-key", key.parse().unwrap());
         test.send(request).await.is(200).json
     };
-    assert_eq!(keyed("k").await, json!({"status": "accepted"}));
-    assert_eq!(keyed("k").await, json!({"status": "accepted"}));
+    assert_eq!(keyed("k", 1).await, json!({"status": "accepted"}));
+    assert_eq!(keyed("k", 2).await, json!({"status": "accepted"}));
     let mut hand = Hand::take(&test, &run).await;
     hand.give(Input::Wake).await;
     assert_eq!(hand.drain().await, 1);
+    assert_eq!(keyed("k", 3).await, json!({"status": "accepted"}), "and still after it was taken in");
+    assert_eq!(keyed("l", 4).await, json!({"status": "accepted"}));
+    assert_eq!(hand.drain().await, 2);
     let shown = test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.json;
-    assert_eq!((&shown["status"], &shown["output"]["steps"]["w"]), (&json!("succeeded"), &json!({"n": 1})));
+    assert_eq!(
+        (&shown["status"], &shown["output"]["steps"]),
+        (&json!("succeeded"), &json!({"v": {"n": 1}, "w": {"n": 4}}))
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
-use lantern_types::{Acted, MicroUsd};
+use lantern_types::{Acted, Digest, MicroUsd, RunId};
 use serde_json::{Value, json};
 
 use super::Draft;
@@ -14,7 +14,7 @@ use crate::run::{StepState, Work};
 impl Draft<'_> {
     pub(super) fn arrived(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Signal { name, value } => self.signalled(name, value),
+            Arrival::Signal { name, value, key } => self.signalled(name, value, key.as_deref()),
             Arrival::Approval { step, granted, by, note } => self.approved(&step, granted, by, note),
             Arrival::Resolution { step, happened, output, by } => self.resolved(&step, happened, output, by),
             Arrival::ChildFinished { step, outcome, spent, output } => {
@@ -39,15 +39,20 @@ impl Draft<'_> {
         }
     }
 
-    /// A signal settles the first step that waits for it, or is kept for one that will.
-    fn signalled(&mut self, name: String, value: Value) {
+    /// A signal settles the first step that waits for it, or is kept for one that will. One whose key came before is a
+    /// repeat, however long ago that was.
+    fn signalled(&mut self, name: String, value: Value, key: Option<&str>) {
+        let key = key.map(|key| signal_key(self.run.id, &name, key));
+        if key.is_some_and(|key| self.run.signal_keys.contains(&key)) {
+            return;
+        }
         let waiting = self.run.open_steps().find(|step| {
             matches!(step.state, StepState::Waiting { .. })
                 && matches!(&step.work, Some(Work::Signal { name: wanted }) if *wanted == name)
         });
         let waiting = waiting.map(|step| step.id.clone());
         let value = Arc::new(value);
-        self.emit(Fact::SignalReceived { name }, Some(Content::Signal(value.clone())));
+        self.emit(Fact::SignalReceived { name, key }, Some(Content::Signal(value.clone())));
         if let Some(id) = waiting {
             self.settle(&id, &value);
         }
@@ -82,11 +87,17 @@ impl Draft<'_> {
 
     fn child_finished(&mut self, id: &StepId, outcome: Outcome, spent: MicroUsd, output: Value) {
         let Some(step) = self.run.step(id) else { return };
-        if step.kind != StepKind::Child || !matches!(step.state, StepState::Waiting { .. }) {
+        if step.kind != StepKind::Child {
             return;
         }
         let hold = step.grant.as_ref().map_or(MicroUsd::ZERO, |grant| grant.hold);
         let spent = spent.max(MicroUsd::ZERO).min(hold);
+        if step.owed().is_some() {
+            return self.emit(Fact::StepCharged { step: id.clone(), cost: spent }, None);
+        }
+        if !matches!(step.state, StepState::Waiting { .. }) {
+            return;
+        }
         if !within_depth(&output, JSON_DEPTH_MAX) {
             let message = "the child's output nests too deeply".to_owned();
             return self.fail_child(id, "output_too_deep", message, spent);
@@ -111,9 +122,15 @@ impl Draft<'_> {
             code: code.to_owned(),
             acted: Acted::Unknown,
             cost,
+            owing: false,
         };
         self.emit(fact, Some(Content::Error(message)));
     }
+}
+
+/// Names a sender's key. The run is part of it, so that journals do not tell who sent to several runs.
+fn signal_key(run: RunId, name: &str, key: &str) -> Digest {
+    Digest::of_parts(&[run.to_string().as_bytes(), name.as_bytes(), key.as_bytes()])
 }
 
 /// Whether `by` is among the approvers, when the step names any.

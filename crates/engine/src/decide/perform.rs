@@ -1,11 +1,13 @@
-//! Admission, results, retries and doubt: the life of a step that acts outside.
+//! Admission, results and retries: the life of a step that acts outside.
 
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::{Acted, EffectClass, Failure, Grant};
+use serde_json::Value;
 use std::sync::Arc;
 
+use super::doubt::CRASHED;
 use super::{Draft, performing};
-use crate::event::{Content, Fact, StepId, StepKind};
+use crate::event::{Content, Fact, StepId};
 use crate::input::Done;
 use crate::run::{self, StepState};
 use crate::step::{self, Bill};
@@ -42,21 +44,24 @@ impl Draft<'_> {
                     None,
                 );
             }
-            Ok(Done::Output(output)) => {
-                let bytes = output.to_string().len() as u64;
-                let max = self.context.limits.output_bytes_max;
-                if bytes > max {
-                    let message = format!("the output has {bytes} bytes; the limit is {max}");
-                    return self.fail_step(id, "output_too_large", message, Acted::Unknown);
-                }
-                if !within_depth(&output, JSON_DEPTH_MAX) {
-                    let message = format!("the output nests deeper than {JSON_DEPTH_MAX} levels");
-                    return self.fail_step(id, "output_too_deep", message, Acted::Unknown);
-                }
-                self.settle(id, &Arc::new(output));
-            }
+            Ok(Done::Output(output)) => self.returned(id, output),
             Err(failure) => self.attempt_failed(id, failure),
         }
+    }
+
+    /// Settles a tool call with what it gave, if that may be stored.
+    pub(super) fn returned(&mut self, id: &StepId, output: Value) {
+        let bytes = output.to_string().len() as u64;
+        let max = self.context.limits.output_bytes_max;
+        if bytes > max {
+            let message = format!("the output has {bytes} bytes; the limit is {max}");
+            return self.fail_step(id, "output_too_large", message, Acted::Unknown);
+        }
+        if !within_depth(&output, JSON_DEPTH_MAX) {
+            let message = format!("the output nests deeper than {JSON_DEPTH_MAX} levels");
+            return self.fail_step(id, "output_too_deep", message, Acted::Unknown);
+        }
+        self.settle(id, &Arc::new(output));
     }
 
     /// Settles a step. For a model's reply the cost comes from its usage and the granted price.
@@ -77,7 +82,7 @@ impl Draft<'_> {
         let digest = match &content {
             Content::Reply { reply, .. } => step::digest_of(&serde_json::to_value(reply).unwrap_or_default()),
             Content::Output(value) => step::digest_of(value),
-            _ => step::digest_of(&serde_json::Value::Null),
+            _ => step::digest_of(&Value::Null),
         };
         let fact = Fact::StepSettled {
             step: id.clone(),
@@ -105,10 +110,10 @@ impl Draft<'_> {
         }
         let retry = run::retry_of(&self.run, step);
         let allowed = failure.retryable && !retry.non_retryable.iter().any(|code| code == failure.code);
-        let attempts_max = self.context.limits.attempts_per_step_max;
+        let left = step.attempt < self.context.limits.attempts_per_step_max;
         let salt = format!("{}|{id}", self.run.id);
-        let due = allowed
-            .then(|| retry.due(step.attempt, attempts_max, self.context.at, failure.retry_after, &salt))
+        let due = (allowed && left)
+            .then(|| retry.due(step.failures + 1, self.context.at, failure.retry_after, &salt))
             .flatten();
         // A refusal speaks for its own send only: one before it, under the same key, may have acted all the same.
         let acted = if step.resent { Acted::Unknown } else { failure.acted };
@@ -126,14 +131,9 @@ impl Draft<'_> {
             code: failure.code.to_owned(),
             acted: failure.acted,
             due,
+            crashed: false,
         };
         self.emit(fact, Some(Content::Error(failure.message)));
-    }
-
-    fn doubt(&mut self, id: &StepId, code: &str, message: String) {
-        let Some(generation) = self.run.step(id).map(|step| step.generation) else { return };
-        let fact = Fact::StepInDoubt { step: id.clone(), generation, code: code.to_owned() };
-        self.emit(fact, Some(Content::Error(message)));
     }
 
     /// The backoff is over and the generation is the same: send again under the same key.
@@ -151,7 +151,23 @@ impl Draft<'_> {
         self.emit(fact, None);
     }
 
-    /// After a crash: whatever was outside is of unknown outcome.
+    /// A crash cut the attempt short while the run is paused: it is made again, under the same key, once the run goes on.
+    fn hold_back(&mut self, id: &StepId) {
+        let Some(step) = self.run.step(id) else { return };
+        let fact = Fact::StepRetrying {
+            step: id.clone(),
+            generation: step.generation,
+            attempt: step.attempt + 1,
+            code: CRASHED.to_owned(),
+            acted: Acted::Unknown,
+            due: self.context.at,
+            crashed: true,
+        };
+        self.emit(fact, Some(Content::Error("the process died; the run is paused".to_owned())));
+    }
+
+    /// After a crash: whatever was outside is of unknown outcome. How often a step may be sent is bounded, but no crash
+    /// uses up what its retry policy allows.
     pub(super) fn recover(&mut self) {
         let outside: Vec<StepId> = self
             .run
@@ -165,26 +181,15 @@ impl Draft<'_> {
             match step.effect {
                 EffectClass::Reconcilable | EffectClass::Irreversible => {
                     let message = "the process died after the step was admitted".to_owned();
-                    self.doubt(&id, "crashed", message);
+                    self.doubt(&id, CRASHED, message);
                 }
                 _ if spent => {
                     let message = format!("{} attempts ended without a result", step.attempt);
                     self.fail_step(&id, "attempts_exhausted", message, Acted::Unknown);
                 }
+                _ if self.run.paused => self.hold_back(&id),
                 _ => self.reissue(&id),
             }
-        }
-    }
-
-    /// Someone found out whether a step in doubt had happened.
-    pub(super) fn resolved(&mut self, id: &StepId, happened: bool, output: serde_json::Value, by: String) {
-        let Some(step) = self.run.step(id).filter(|step| step.state == StepState::InDoubt) else { return };
-        debug_assert!(step.kind != StepKind::Llm, "a model call is keyed and never in doubt");
-        self.emit(Fact::StepResolved { step: id.clone(), happened, by }, None);
-        if happened {
-            self.settle(id, &Arc::new(output));
-        } else {
-            self.fail_step(id, "did_not_happen", "found not to have happened".to_owned(), Acted::No);
         }
     }
 }

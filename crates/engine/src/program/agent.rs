@@ -11,6 +11,7 @@ use lantern_types::llm::{Finish, LlmReply, Message, Role, ToolUse};
 use serde_json::{Map, Value, json};
 
 use super::{LlmAsk, NewStep, Next};
+use crate::carried::Carried;
 use crate::decide::Context;
 use crate::event::{StepId, StepKind};
 use crate::progress;
@@ -24,7 +25,7 @@ const REPAIRS_MAX: u32 = 2;
 const TEXT_KEYS: [&str; 7] = ["prompt", "message", "text", "query", "input", "instruction", "ask"];
 
 pub(super) fn next(run: &Run, context: &Context<'_>) -> Vec<Next> {
-    let Some(turn) = last_turn(run) else { return vec![request_turn(run, context, 1)] };
+    let Some(turn) = last_turn(run) else { return vec![request_turn(run, context, first_turn(run))] };
     let Some(step) = run.step(&turn_id(turn)) else { return Vec::new() };
     match &step.state {
         StepState::Failed { code, message } => {
@@ -51,6 +52,8 @@ fn after_reply(
             .iter()
             .enumerate()
             .filter_map(|(n, call)| request_tool(run, step, n, call))
+            // More calls than may run at once wait their turn, in the model's order.
+            .take(super::room(step, context))
             .collect();
         if !wanted.is_empty() {
             return wanted;
@@ -60,7 +63,7 @@ fn after_reply(
         }
         return match progress::circling(run, context.limits.identical_calls_max) {
             Some((period, rounds)) => vec![Next::Block { period, rounds }],
-            None => vec![request_turn(run, context, turn + 1)],
+            None => vec![next_turn(run, context, turn + 1)],
         };
     }
     if reply.finish == Finish::ContentFilter {
@@ -79,12 +82,18 @@ fn after_reply(
 
 /// A reply that breaks the output schema is sent back with what is wrong, a bounded number of times.
 fn repair(run: &Run, context: &Context<'_>, turn: u32, step: &Step, violations: &[String]) -> Vec<Next> {
-    let repairs = run.steps().iter().filter(|s| breaks_schema(s)).count();
-    if u32::try_from(repairs).unwrap_or(u32::MAX) <= REPAIRS_MAX && turn < turns_max(run, context) {
-        return vec![request_turn(run, context, turn + 1)];
+    if repairs(run) <= REPAIRS_MAX && turn < turns_max(run, context) {
+        return vec![next_turn(run, context, turn + 1)];
     }
     let message = format!("the reply does not satisfy the output schema: {}", violations.join("; "));
     vec![Next::FailRun { code: "output_schema_violated".to_owned(), message, step: Some(step.id.clone()) }]
+}
+
+/// Replies so far that broke the output schema.
+fn repairs(run: &Run) -> u32 {
+    let here = run.steps().iter().filter(|step| breaks_schema(step)).count();
+    let before = run.carried.as_ref().map_or(0, |carried| carried.repairs);
+    u32::try_from(here).unwrap_or(u32::MAX).saturating_add(before)
 }
 
 fn breaks_schema(step: &Step) -> bool {
@@ -110,6 +119,11 @@ fn turn_id(turn: u32) -> StepId {
     StepId::new(format!("llm-{turn}"))
 }
 
+/// The number of this run's first turn: it goes on from where the runs before it came to.
+fn first_turn(run: &Run) -> u32 {
+    run.carried.as_ref().map_or(0, |carried| carried.turns) + 1
+}
+
 fn last_turn(run: &Run) -> Option<u32> {
     run.steps().iter().rev().find_map(|step| match step.work {
         Some(Work::Turn { turn, .. }) => Some(turn),
@@ -124,6 +138,15 @@ fn turns_max(run: &Run, context: &Context<'_>) -> u32 {
 /// The last turn has no tools on offer, so that it must answer.
 fn offers_tools(run: &Run, context: &Context<'_>, turn: u32) -> bool {
     turn < turns_max(run, context) && run.manifest.tools.as_ref().is_some_and(|tools| !tools.is_empty())
+}
+
+/// The next turn, or a new run to have it in when this one's journal is full.
+fn next_turn(run: &Run, context: &Context<'_>, turn: u32) -> Next {
+    let full = run.seq >= u64::from(context.limits.events_per_run_max);
+    if full && turn <= turns_max(run, context) {
+        return Next::GoOn(Carried::of(run, turn - 1, repairs(run), conversation(run, turn)));
+    }
+    request_turn(run, context, turn)
 }
 
 fn request_turn(run: &Run, context: &Context<'_>, turn: u32) -> Next {
@@ -191,12 +214,7 @@ pub(super) fn ask(run: &Run, turn: u32, offer_tools: bool) -> LlmAsk {
     if !prompts.is_empty() {
         messages.push(Message::text(Role::System, prompts.join("\n\n")));
     }
-    messages.push(Message::text(Role::User, user_text(&run.input)));
-    for earlier in 1..turn {
-        if let Some(step) = run.step(&turn_id(earlier)) {
-            said(run, step, &mut messages);
-        }
-    }
+    messages.extend(conversation(run, turn));
     LlmAsk {
         model: manifest.model.clone(),
         messages,
@@ -205,6 +223,20 @@ pub(super) fn ask(run: &Run, turn: u32, offer_tools: bool) -> LlmAsk {
         temperature: manifest.temperature.clone(),
         output_schema: manifest.output_schema.clone(),
     }
+}
+
+/// Everything said before a turn, by the person, the model and the tools.
+fn conversation(run: &Run, turn: u32) -> Vec<Message> {
+    let mut messages = match &run.carried {
+        Some(carried) => carried.messages.clone(),
+        None => vec![Message::text(Role::User, user_text(&run.input))],
+    };
+    for earlier in first_turn(run)..turn {
+        if let Some(step) = run.step(&turn_id(earlier)) {
+            said(run, step, &mut messages);
+        }
+    }
+    messages
 }
 
 /// What a turn added to the conversation: the reply, the tools' results, the schema's complaints.

@@ -9,15 +9,12 @@ use lantern_types::llm::{Message, Role};
 use lantern_types::{At, Dur, ToolName};
 use serde_json::{Map, Value, json};
 
-use super::{NewStep, Next};
+use super::{APPROVAL_WAIT, NewStep, Next};
 use crate::decide::Context;
 use crate::event::{StepId, StepKind};
 use crate::manifest::StepDef;
 use crate::run::{Run, Step, StepState, Work};
 use crate::template::{self, Lookup, as_text};
-
-/// How long an approval waits when its author does not say.
-const APPROVAL_WAIT: Dur = Dur::from_secs(86_400);
 
 pub(super) fn next(run: &Run, context: &Context<'_>) -> Vec<Next> {
     // One after another: those that are settled come before all others.
@@ -74,7 +71,8 @@ fn request(run: &Run, def: &StepDef, place: Place, context: &Context<'_>) -> Vec
     };
     match work(kind, &data, run, context) {
         Ok(Asked { work, wait, until }) => {
-            let wait = wait.or_else(|| def.timeout.filter(|_| is_wait(kind)));
+            let unsaid = (kind == StepKind::Approval).then(|| APPROVAL_WAIT.min(context.limits.wait_max));
+            let wait = wait.or_else(|| def.timeout.filter(|_| is_wait(kind))).or(unsaid);
             vec![Next::Request(NewStep { id: place.id, kind, parent: place.parent, work, wait, until })]
         }
         Err(message) => vec![Next::FailRun {
@@ -117,11 +115,7 @@ fn work(kind: StepKind, data: &Value, run: &Run, context: &Context<'_>) -> Resul
             let wait =
                 duration(data, &["timeout_sec", "timeoutSec", "timeout", "expiresAt"], Dur::from_secs(1))?;
             let approvers = names(data.get("approvers"))?;
-            Ok(Asked {
-                work: Work::Approval { reason, approvers },
-                wait: wait.or(Some(APPROVAL_WAIT)),
-                until: None,
-            })
+            Ok(Asked { work: Work::Approval { reason, approvers }, wait, until: None })
         }
         StepKind::Child => {
             let agent =
@@ -296,29 +290,24 @@ fn inside_race(run: &Run, step: &Step, def: &StepDef, context: &Context<'_>) -> 
         wanted.push(Next::Settle { step: step.id.clone(), output });
         return wanted;
     }
-    if step.children.ids.is_empty() {
-        return def
-            .inner
-            .iter()
-            .flat_map(|branch| {
-                let id = StepId::new(format!("{}.{}", step.id, branch.id));
-                request(run, branch, Place { id, parent: Some(step.id.clone()), item: None }, context)
-            })
-            .collect();
-    }
+    let asked = step.children.ids.len();
     if step.children.open == 0
+        && asked == def.inner.len()
         && let Some(failed) = step.children.failed.as_ref().and_then(|id| run.step(id))
     {
         return fail_composite(run, step, failed);
     }
-    step.children
-        .ids
-        .iter()
-        .filter_map(|id| run.step(id))
-        .filter(|child| !child.is_final())
+    let nested = step.children.ids.iter().filter_map(|id| run.step(id)).filter(|child| !child.is_final());
+    let mut wanted: Vec<Next> = nested
         .filter_map(|child| Some((child, def_of(run, child)?)))
         .flat_map(|(child, def)| inside(run, child, def, context))
-        .collect()
+        .collect();
+    // More branches than may run at once begin as others fail.
+    for branch in def.inner.iter().skip(asked).take(super::room(step, context)) {
+        let id = StepId::new(format!("{}.{}", step.id, branch.id));
+        wanted.extend(request(run, branch, Place { id, parent: Some(step.id.clone()), item: None }, context));
+    }
+    wanted
 }
 
 /// What the open children of a map want, when they are maps or races themselves.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lantern_types::{At, MicroUsd};
+use lantern_types::MicroUsd;
 use serde_json::Value;
 
 use super::{Children, Phase, Run, Step, StepState, Work};
@@ -37,19 +37,17 @@ pub fn evolve(run: &mut Run, event: &Event) {
         }
         Fact::StepDenied { step, code, reason } => {
             let state = StepState::Failed { code: code.clone(), message: reason.clone() };
-            run.close(step, state, MicroUsd::ZERO);
+            run.close(step, state, MicroUsd::ZERO, false);
         }
         Fact::StepSettled { .. } => settled(run, event),
-        Fact::StepFailed { step, code, cost, .. } => {
+        Fact::StepFailed { step, code, cost, owing, .. } => {
             let message = match &event.content {
                 Some(Content::Error(message)) => message.clone(),
                 _ => String::new(),
             };
-            run.close(step, StepState::Failed { code: code.clone(), message }, *cost);
+            run.close(step, StepState::Failed { code: code.clone(), message }, *cost, *owing);
         }
-        Fact::StepRetrying { step, generation, attempt, due, .. } => {
-            retrying(run, step, *generation, *attempt, *due);
-        }
+        Fact::StepRetrying { .. } => retrying(run, &event.fact),
         Fact::StepReadmitted { step, .. } => {
             if let Some(step) = run.step_mut(step) {
                 step.state = StepState::Requested;
@@ -62,12 +60,16 @@ pub fn evolve(run: &mut Run, event: &Event) {
                 step.state = StepState::Performing;
             }
         }
-        Fact::StepInDoubt { step, .. } => {
+        Fact::StepInDoubt { step, code, .. } => {
             if let Some(step) = run.step_mut(step) {
+                step.doubt = Some(code.clone());
                 step.state = StepState::InDoubt;
             }
         }
-        Fact::StepAbandoned { step, cost, .. } => run.close(step, StepState::Abandoned, *cost),
+        Fact::StepAbandoned { step, cost, owing, .. } => {
+            run.close(step, StepState::Abandoned, *cost, *owing);
+        }
+        Fact::StepCharged { step, cost } => run.charge(step, *cost),
         Fact::ApprovalAsked { step, due } => {
             if let Some(step) = run.step_mut(step) {
                 step.state = match step.kind {
@@ -83,11 +85,12 @@ pub fn evolve(run: &mut Run, event: &Event) {
                 step.state = StepState::Requested;
             }
         }
-        Fact::SignalReceived { name } => {
+        Fact::SignalReceived { name, key } => {
             let value = match &event.content {
                 Some(Content::Signal(value)) => value.clone(),
                 _ => Arc::new(Value::Null),
             };
+            run.signal_keys.extend(*key);
             run.signals.push((name.clone(), value));
         }
         Fact::Paused { .. } => run.paused = true,
@@ -117,8 +120,13 @@ fn started(run: &mut Run, event: &Event) {
     run.cap = *cap;
     run.deadline = *deadline;
     run.created_at = event.at;
-    if let Some(Content::Input(input)) = &event.content {
-        run.input = input.clone();
+    match &event.content {
+        Some(Content::Input(input)) => run.input = input.clone(),
+        Some(Content::Carried { input, carried }) => {
+            run.input = input.clone();
+            run.carried = Some(carried.clone());
+        }
+        _ => {}
     }
     if run.program == ProgramKind::Steps && run.defs.is_empty() {
         let steps = run.input.get("steps").map(Manifest::parse_steps);
@@ -149,7 +157,9 @@ fn requested(run: &mut Run, event: &Event) {
         state,
         generation: 1,
         attempt: 0,
+        failures: 0,
         resent: false,
+        doubt: None,
         grant: None,
         requested_at: event.at,
         due_at: *due,
@@ -181,18 +191,20 @@ fn settled(run: &mut Run, event: &Event) {
         }
         _ => StepState::Settled { output: Arc::new(Value::Null), reply: None, violations: Vec::new() },
     };
-    run.close(step, state, *cost);
+    run.close(step, state, *cost, false);
     if let Some(step) = run.step_mut(step) {
         step.output = Some(*output);
     }
 }
 
-fn retrying(run: &mut Run, id: &StepId, generation: u32, attempt: u32, due: At) {
-    let Some(step) = run.step_mut(id) else { return };
-    let readmit = generation != step.generation;
-    step.generation = generation;
+fn retrying(run: &mut Run, fact: &Fact) {
+    let Fact::StepRetrying { step, generation, attempt, due, crashed, .. } = fact else { return };
+    let Some(step) = run.step_mut(step) else { return };
+    let readmit = *generation != step.generation;
+    step.generation = *generation;
     step.attempt = attempt.saturating_sub(1);
-    step.state = StepState::Backoff { due, readmit };
+    step.failures += u32::from(!crashed);
+    step.state = StepState::Backoff { due: *due, readmit };
     let released = if readmit { step.grant.take() } else { None };
     run.release(released.as_ref());
 }

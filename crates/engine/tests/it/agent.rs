@@ -1,8 +1,8 @@
 //! The agent program: turns, tools, retries, doubt, loops, schemas, money.
 
-use lantern_engine::{Arrival, Done, Input, Status, StepId, llm_ask};
+use lantern_engine::{Arrival, Done, Effect, Input, Status, StepId, StepState, llm_ask, questions};
 use lantern_types::llm::Role;
-use lantern_types::{Dur, Failure, Limits};
+use lantern_types::{Dur, Failure, Finding, Limits};
 use serde_json::json;
 
 use crate::desk::{Desk, said};
@@ -124,6 +124,63 @@ fn what_cannot_be_repeated_is_doubted_and_resolved_by_someone() {
 }
 
 #[test]
+fn what_can_be_asked_about_is_asked_and_done_at_most_once() {
+    let happened = || Some(Finding::Happened(json!("booked")));
+    let begin = |attempts: u32| {
+        let retry = json!({"maxAttempts": attempts, "nonRetryable": ["no_more"]});
+        let mut desk = Desk::open(json!({"tools": ["book"], "retry": retry}), json!("go"));
+        desk.asks("llm-1", &[("book", json!({}))]);
+        desk
+    };
+    let found = |desk: &mut Desk, generation: u32, finding| {
+        desk.give(Input::Found { step: StepId::new("llm-1.tool-1"), generation, finding })
+    };
+    let again = ["step_resolved", "step_retrying", "step_readmitted", "step_admitted"];
+    let given_up = ["step_resolved", "step_failed", "step_started", "step_admitted"];
+
+    let mut desk = begin(1);
+    assert_eq!(desk.give(Input::Recovered), ["step_in_doubt"]);
+    assert_eq!(desk.effects.last(), Some(&Effect::Reconcile(StepId::new("llm-1.tool-1"))));
+    assert_eq!(questions(desk.run()).len(), 1, "and asked again after another crash");
+    for (generation, finding) in [(1, None), (2, happened()), (0, Some(Finding::DidNotHappen))] {
+        assert_eq!(found(&mut desk, generation, finding), [""; 0]);
+    }
+    assert_eq!(found(&mut desk, 1, Some(Finding::DidNotHappen)), again, "a crash uses up no retry");
+    assert_eq!((desk.last_grant_generation("llm-1.tool-1"), questions(desk.run()).len()), (2, 0));
+    assert_eq!(desk.fails("llm-1.tool-1", Failure::unknown("tool_broke", "?")), ["step_in_doubt"]);
+    assert_eq!(found(&mut desk, 1, happened()), [""; 0], "that is not what was asked about");
+    assert_eq!(found(&mut desk, 2, Some(Finding::DidNotHappen)), given_up, "one attempt was allowed");
+    assert!(matches!(&desk.run().step_named("llm-1.tool-1").unwrap().state,
+        StepState::Failed { code, .. } if code == "did_not_happen"));
+
+    let mut desk = begin(2);
+    desk.fails("llm-1.tool-1", Failure::unknown("tool_broke", "?"));
+    assert_eq!(found(&mut desk, 1, Some(Finding::DidNotHappen)), ["step_resolved", "step_retrying"]);
+    assert_eq!(desk.later(60), ["step_readmitted", "step_admitted"], "after the wait of any failure");
+    desk.fails("llm-1.tool-1", Failure::unknown("tool_broke", "?"));
+    let kinds = found(&mut desk, 2, happened());
+    assert_eq!(kinds, ["step_resolved", "step_completed", "step_started", "step_admitted"]);
+    assert_eq!(found(&mut desk, 2, happened()), [""; 0]);
+
+    let mut desk = begin(9);
+    desk.fails("llm-1.tool-1", Failure::unknown("no_more", "?"));
+    assert_eq!(found(&mut desk, 1, Some(Finding::DidNotHappen)), given_up);
+
+    let mut desk = begin(1);
+    desk.arrives(Arrival::Pause { by: "ada".into() });
+    desk.give(Input::Recovered);
+    assert_eq!(found(&mut desk, 1, Some(Finding::DidNotHappen)), ["step_resolved", "step_retrying"]);
+    assert_eq!((desk.later(600), desk.run().next_due()), (vec![], None), "paused: nothing is sent");
+    let kinds = desk.arrives(Arrival::Resume { by: "ada".into() });
+    assert_eq!(kinds, ["resumed", "step_readmitted", "step_admitted"]);
+
+    let mut desk = Desk::open(json!({"tools": ["pay"]}), json!("go"));
+    desk.asks("llm-1", &[("pay", json!({}))]);
+    desk.give(Input::Recovered);
+    assert_eq!((found(&mut desk, 1, happened()), questions(desk.run())), (vec![], vec![]), "nobody is asked");
+}
+
+#[test]
 fn after_a_crash_a_model_call_is_sent_again_under_its_key() {
     let mut desk = Desk::open(agent(), json!("hi"));
     assert_eq!(desk.give(Input::Recovered), ["step_reissued"]);
@@ -131,6 +188,54 @@ fn after_a_crash_a_model_call_is_sent_again_under_its_key() {
     assert_eq!(desk.run().held.micros(), 100);
     desk.reply("llm-1", "hello");
     assert_eq!(desk.run().step_named("llm-1").unwrap().attempt, 2);
+}
+
+#[test]
+fn a_crash_uses_up_no_retry_and_sends_are_bounded_all_the_same() {
+    let busy = || Failure::transient("provider_rate_limited", "slow");
+    let mut desk = Desk::open(json!({"retry": {"maxAttempts": 2}}), json!("hi"));
+    for _ in 0..3 {
+        assert_eq!(desk.give(Input::Recovered), ["step_reissued"]);
+    }
+    assert_eq!(desk.fails("llm-1", busy()), ["step_retrying"], "the first failure that is its own");
+    desk.later(60);
+    assert_eq!(desk.fails("llm-1", busy()), ["step_failed", "run_failed"], "and the second is the last");
+    assert_eq!(desk.run().step_named("llm-1").unwrap().attempt, 5);
+
+    let limits = Limits { attempts_per_step_max: 3, ..Limits::default() };
+    let mut desk = Desk::closed(json!({"retry": {"maxAttempts": 9}}), json!("hi"), limits.clone());
+    desk.give(Input::Wake);
+    for _ in 0..2 {
+        assert_eq!(desk.give(Input::Recovered), ["step_reissued"]);
+    }
+    assert_eq!(desk.give(Input::Recovered), ["step_failed", "run_failed"]);
+    assert_eq!((desk.error_code(), desk.performed().len()), ("attempts_exhausted", 3));
+    let mut desk = Desk::closed(json!({"retry": {"maxAttempts": 9}}), json!("hi"), limits);
+    desk.give(Input::Wake);
+    desk.give(Input::Recovered);
+    desk.give(Input::Recovered);
+    assert_eq!(desk.fails("llm-1", busy()), ["step_failed", "run_failed"]);
+    assert_eq!(desk.error_code(), "provider_rate_limited");
+}
+
+#[test]
+fn a_paused_run_sends_nothing_again_before_it_goes_on() {
+    let mut desk = Desk::open(agent(), json!("hi"));
+    desk.arrives(Arrival::Pause { by: "ada".into() });
+    assert_eq!(desk.give(Input::Recovered), ["step_retrying"]);
+    assert_eq!((desk.later(600), desk.give(Input::Recovered), desk.run().next_due()), (vec![], vec![], None));
+    assert_eq!((desk.performed(), desk.run().held.micros()), (vec!["llm-1".to_owned()], 100));
+    assert_eq!(desk.arrives(Arrival::Resume { by: "ada".into() }), ["resumed", "step_reissued"]);
+    let step = desk.run().step_named("llm-1").unwrap();
+    assert_eq!((step.generation, step.attempt, step.failures), (1, 2, 0));
+    desk.reply("llm-1", "hello");
+    assert_eq!(desk.status(), Status::Succeeded);
+
+    let mut desk = Desk::open(agent(), json!("hi"));
+    desk.arrives(Arrival::Pause { by: "ada".into() });
+    desk.give(Input::Recovered);
+    desk.arrives(Arrival::Cancel { by: "ada".into(), reason: None });
+    assert_eq!(desk.run().spent.micros(), 100, "the send before the crash may have been billed");
 }
 
 #[test]
@@ -242,14 +347,96 @@ fn limits_end_a_run_with_a_reason() {
     desk.give(Input::Wake);
     desk.asks("llm-1", &[("calc", json!({"n": 1})), ("calc", json!({"n": 2}))]);
     assert_eq!(desk.error_code(), "steps_limit");
-    let limits = Limits { events_per_run_max: 3, ..Limits::default() };
-    let mut desk = Desk::closed(json!({"tools": ["calc"]}), json!("x"), limits);
-    desk.give(Input::Wake);
-    desk.asks("llm-1", &[("calc", json!({"n": 1}))]);
-    assert_eq!(desk.error_code(), "events_limit");
     let mut desk = Desk::open(json!({"timeout": "10s"}), json!("x"));
     assert_eq!(desk.later(11), ["step_abandoned", "run_failed"]);
     assert_eq!(desk.error_code(), "run_timeout");
+}
+
+#[test]
+fn more_tool_calls_than_fit_wait_their_turn() {
+    let limits = Limits { concurrency_max: 2, ..Limits::default() };
+    let mut desk = Desk::closed(json!({"tools": ["calc"]}), json!("x"), limits);
+    desk.give(Input::Wake);
+    let calls: Vec<_> = (1..=4).map(|n| ("calc", json!({"n": n}))).collect();
+    desk.asks("llm-1", &calls);
+    let tool = |n: u32| format!("llm-1.tool-{n}");
+    assert_eq!(desk.performed()[1..], [tool(1), tool(2)]);
+    desk.returns(&tool(2), json!("b"));
+    assert_eq!(desk.performed()[1..], [tool(1), tool(2), tool(3)]);
+    desk.fails(&tool(1), Failure::refused("tool_failed", "no"));
+    assert_eq!(desk.performed()[1..], [tool(1), tool(2), tool(3), tool(4)]);
+    desk.returns(&tool(4), json!("d"));
+    assert_eq!(
+        desk.returns(&tool(3), json!("c"))[1..],
+        ["step_started", "step_admitted"],
+        "then the next turn"
+    );
+    let ask = llm_ask(desk.run(), desk.run().step_named("llm-2").unwrap()).unwrap();
+    let results: Vec<&str> = ask.messages[2..].iter().map(|m| m.content.as_str()).collect();
+    assert_eq!((results.len(), &results[1..]), (4, &["b", "c", "d"][..]), "in the order of the calls");
+}
+
+#[test]
+fn a_full_journal_is_continued_with_the_conversation_and_what_was_used_up() {
+    let manifest = json!({"tools": ["calc"], "systemPrompt": "be brief", "maxTurns": 3, "timeout": "1h",
+        "inputSchema": {"required": ["prompt"]}});
+    let limits = Limits { events_per_run_max: 7, ..Limits::default() };
+    let begin = || {
+        let mut desk = Desk::closed(manifest.clone(), json!({"prompt": "hi"}), limits.clone());
+        desk.give(Input::Wake);
+        desk.asks("llm-1", &[("calc", json!({"n": 1})), ("no tool", json!({}))]);
+        desk
+    };
+    let mut roomy = begin();
+    roomy.limits = Limits::default();
+    roomy.returns("llm-1.tool-1", json!(1));
+    let asked = llm_ask(roomy.run(), roomy.run().step_named("llm-2").unwrap()).unwrap();
+
+    let mut full = begin();
+    assert_eq!(
+        full.returns("llm-1.tool-1", json!(1)),
+        ["step_completed", "continued_as_new", "run_succeeded"]
+    );
+    full.later(60);
+    let mut next = full.successor();
+    next.give(Input::Wake);
+    let ask = llm_ask(next.run(), next.run().step_named("llm-2").unwrap()).unwrap();
+    assert_eq!(ask, asked, "the model is asked what it would have been asked");
+    assert_eq!((&next.run().input, next.run().deadline), (&full.run().input, full.run().deadline));
+    assert_eq!(next.run().cap.micros(), full.run().cap.micros() - full.run().spent.micros());
+    assert_eq!(next.run().carried_calls(&"calc".parse().unwrap()), 1);
+    next.asks("llm-2", &[("calc", json!({"n": 2}))]);
+    next.returns("llm-2.tool-1", json!(2));
+    let mut last = next.successor();
+    last.give(Input::Wake);
+    let ask = llm_ask(last.run(), last.run().step_named("llm-3").unwrap()).unwrap();
+    assert_eq!((ask.messages.len(), ask.offer_tools), (7, false), "turn 3 of 3 must answer");
+    assert_eq!(last.run().carried_calls(&"calc".parse().unwrap()), 2);
+    last.reply("llm-3", "done");
+    assert_eq!((last.status(), last.output()), (Status::Succeeded, json!({"result": "done"})));
+}
+
+#[test]
+fn a_run_that_may_not_go_on_or_grows_meanwhile_fails() {
+    let limits = Limits { events_per_run_max: 4, continuations_max: 0, ..Limits::default() };
+    let mut desk = Desk::closed(json!({"tools": ["calc"]}), json!("x"), limits);
+    desk.give(Input::Wake);
+    desk.asks("llm-1", &[("calc", json!({"n": 1}))]);
+    desk.returns("llm-1.tool-1", json!(1));
+    assert_eq!(desk.error_code(), "continuations_limit");
+
+    for paused in [false, true] {
+        let limits = Limits { events_per_run_max: 8, ..Limits::default() };
+        let mut desk = Desk::closed(json!({}), json!("x"), limits);
+        desk.give(Input::Wake);
+        if paused {
+            desk.arrives(Arrival::Pause { by: "ada".into() });
+        }
+        for n in 0..20 {
+            desk.arrives(Arrival::Signal { name: "go".into(), value: json!(n), key: None });
+        }
+        assert_eq!((desk.error_code(), desk.events.len() <= 18), ("events_limit", true), "paused: {paused}");
+    }
 }
 
 #[test]

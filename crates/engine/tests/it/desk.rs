@@ -23,6 +23,13 @@ pub(crate) struct Desk {
     manifest: Arc<Manifest>,
 }
 
+/// A schema in miniature: the required fields that are not there.
+fn lacks(schema: &Value, value: &Value) -> Vec<String> {
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    let names = required.iter().filter_map(Value::as_str).filter(|name| value.get(name).is_none());
+    names.map(|name| format!("{name} is missing")).collect()
+}
+
 pub(crate) fn uuid(n: u128) -> uuid::Uuid {
     uuid::Uuid::from_u128(n)
 }
@@ -38,8 +45,54 @@ impl Desk {
     /// Starts a run and nothing more.
     pub(crate) fn closed(manifest: Value, input: Value, limits: Limits) -> Self {
         let manifest = Arc::new(Manifest::parse(&manifest).unwrap());
-        let tools =
-            [("calc", EffectClass::Pure), ("pay", EffectClass::Irreversible), ("mail", EffectClass::Keyed)];
+        let begin = Start {
+            agent: AgentId::from_uuid(uuid(7)),
+            version: VersionId::from_uuid(uuid(8)),
+            manifest: manifest.digest(),
+            input: Arc::new(input),
+            parent: None,
+            depth: 0,
+            continues: None,
+            carried: None,
+            cap: MicroUsd::from_micros(1_000_000),
+            policy: Digest::of(b"p"),
+            catalogue: Digest::of(b"c"),
+        };
+        Self::begun(manifest, begin, RunId::from_uuid(uuid(9)), (At::from_micros(1_000_000_000), limits))
+    }
+
+    /// The run that this one went on as, at the same time and under the same limits.
+    pub(crate) fn successor(&self) -> Self {
+        let next = self.effects.iter().find_map(|effect| match effect {
+            Effect::StartRun { run, parent, continues: Some(before), carried, input, cap, .. } => {
+                let begin = Start {
+                    agent: AgentId::from_uuid(uuid(7)),
+                    version: VersionId::from_uuid(uuid(8)),
+                    manifest: self.manifest.digest(),
+                    input: Arc::new(input.clone()),
+                    parent: Some(parent.clone()),
+                    depth: 0,
+                    continues: Some(*before),
+                    carried: carried.clone(),
+                    cap: *cap,
+                    policy: Digest::of(b"p"),
+                    catalogue: Digest::of(b"c"),
+                };
+                Some((begin, *run))
+            }
+            _ => None,
+        });
+        let (begin, run) = next.unwrap();
+        Self::begun(self.manifest.clone(), begin, run, (self.now, self.limits.clone()))
+    }
+
+    fn begun(manifest: Arc<Manifest>, begin: Start, id: RunId, (now, limits): (At, Limits)) -> Self {
+        let tools = [
+            ("calc", EffectClass::Pure),
+            ("pay", EffectClass::Irreversible),
+            ("mail", EffectClass::Keyed),
+            ("book", EffectClass::Reconcilable),
+        ];
         let tools = tools
             .into_iter()
             .map(|(name, effect)| ToolDef {
@@ -49,7 +102,6 @@ impl Desk {
                 effect,
             })
             .collect();
-        let now = At::from_micros(1_000_000_000);
         let mut desk = Self {
             run: None,
             events: vec![],
@@ -59,26 +111,14 @@ impl Desk {
             tools,
             manifest: manifest.clone(),
         };
-        let begin = Start {
-            agent: AgentId::from_uuid(uuid(7)),
-            version: VersionId::from_uuid(uuid(8)),
-            manifest: manifest.digest(),
-            input: Arc::new(input),
-            parent: None,
-            depth: 0,
-            continues: None,
-            cap: MicroUsd::from_micros(1_000_000),
-            policy: Digest::of(b"p"),
-            catalogue: Digest::of(b"c"),
-        };
-        let run = Run::new(RunId::from_uuid(uuid(9)), manifest);
+        let run = Run::new(id, manifest);
         let decision = start(run, begin, &desk.context()).unwrap();
         desk.take(decision.run, decision.events);
         desk
     }
 
     fn context(&self) -> Context<'_> {
-        Context { at: self.now, limits: &self.limits, tools: &self.tools }
+        Context { at: self.now, limits: &self.limits, tools: &self.tools, violations: lacks }
     }
 
     fn take(&mut self, run: Run, events: Vec<Event>) {

@@ -1,7 +1,7 @@
 //! The `steps` program: every kind of step, references, concurrency, continuation.
 
-use lantern_engine::{Arrival, Effect, Outcome, Status, StepId, StepState, Work};
-use lantern_types::{Failure, MicroUsd};
+use lantern_engine::{Arrival, Effect, Input, Outcome, Status, StepId, StepState, Work};
+use lantern_types::{Dur, Failure, Limits, MicroUsd};
 use serde_json::{Value, json};
 
 use crate::desk::Desk;
@@ -43,7 +43,7 @@ fn steps_may_come_with_the_input_in_the_contracts_shape() {
     let mut desk = Desk::open(json!({}), input);
     assert_eq!(desk.later(4), [""; 0]);
     assert_eq!(desk.later(2), ["sleep_completed", "signal_waiting"]);
-    let go = Arrival::Signal { name: "go".into(), value: json!({"by": "ada"}) };
+    let go = Arrival::Signal { name: "go".into(), value: json!({"by": "ada"}), key: None };
     assert_eq!(desk.arrives(go), ["signal_received", "step_completed", "run_succeeded"]);
     assert_eq!(desk.output()["steps"]["go"], json!({"by": "ada"}));
 }
@@ -53,10 +53,38 @@ fn an_early_signal_is_kept_and_a_late_one_times_out() {
     let list = json!([{"id": "nap", "kind": "sleep", "data": {"duration": "10s"}}, {"id": "a", "kind": "signal", "data": {"name": "go"}},
         {"id": "b", "kind": "signal", "data": {"name": "go", "timeout": "5s"}}]);
     let mut desk = Desk::open(steps(list), json!({}));
-    desk.arrives(Arrival::Signal { name: "go".into(), value: json!(1) });
+    desk.arrives(Arrival::Signal { name: "go".into(), value: json!(1), key: None });
     assert_eq!(desk.later(10), ["sleep_completed", "signal_waiting", "step_completed", "signal_waiting"]);
     assert_eq!(desk.later(5), ["step_failed", "run_failed"]);
     assert_eq!(desk.error_code(), "signal_timeout");
+}
+
+#[test]
+fn a_signal_of_a_known_key_is_a_repeat_for_ever() {
+    let wait = |id: &str| json!({"id": id, "kind": "signal", "data": {"name": "go"}});
+    let mut desk = Desk::open(steps(json!([wait("a"), wait("b"), wait("c")])), json!({}));
+    let signal = |name: &str, n: u64, key: Option<&str>| Arrival::Signal {
+        name: name.into(),
+        value: json!(n),
+        key: key.map(str::to_owned),
+    };
+    for (name, n, key, received) in [
+        ("go", 1, Some("k"), true),
+        ("go", 2, Some("k"), false),
+        ("other", 3, Some("k"), true),
+        ("go", 4, None, true),
+        ("go", 5, Some("k"), false),
+        ("go", 6, Some("l"), true),
+    ] {
+        let kinds = desk.arrives(signal(name, n, key));
+        assert_eq!(kinds.contains(&"signal_received"), received, "{name} {n} {key:?}");
+    }
+    assert_eq!(desk.output()["steps"], json!({"a": 1, "b": 4, "c": 6}));
+    let (lines, _) = lantern_engine::event::encode(&desk.events).unwrap();
+    assert!(
+        !String::from_utf8(lines).unwrap().contains(r#""key":"k""#),
+        "the envelope names no key, only its digest"
+    );
 }
 
 #[test]
@@ -164,6 +192,46 @@ fn a_child_run_reports_back_once_and_its_cost_is_booked() {
 }
 
 #[test]
+fn a_dropped_child_is_charged_what_it_tells_and_its_hold_if_it_does_not() {
+    let told = |spent: i64| Arrival::ChildFinished {
+        step: StepId::new("r.sub"),
+        outcome: Outcome::Cancelled,
+        spent: MicroUsd::from_micros(spent),
+        output: json!(null),
+    };
+    let child = json!({"id": "sub", "kind": "child", "data": {"agent": "helper"}});
+    let late = json!({"id": "sub", "kind": "child", "data": {"agent": "helper"}, "timeout": "1s"});
+    let nap = json!({"id": "nap", "kind": "sleep", "data": {"duration": "5s"}});
+    let wait = json!({"id": "go", "kind": "signal", "data": {"name": "go"}});
+    for child in [child, late] {
+        let lost = || {
+            let race = json!({"id": "r", "kind": "race", "steps": [child, nap]});
+            let mut desk = Desk::open(steps(json!([race, wait])), json!({}));
+            desk.later(1);
+            desk.later(4);
+            assert!(desk.run().step_named("go").is_some(), "the race is over");
+            assert!(desk.effects.iter().any(|effect| matches!(effect, Effect::CancelRun(_))));
+            assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (0, 100), "it may spend still");
+            desk
+        };
+        let go = || Arrival::Signal { name: "go".into(), value: json!(1), key: None };
+        let mut desk = lost();
+        assert_eq!(desk.arrives(told(30)), ["step_charged"]);
+        assert_eq!(desk.arrives(told(30)), [""; 0]);
+        assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (30, 0));
+        assert_eq!(desk.arrives(go()), ["signal_received", "step_completed", "run_succeeded"]);
+        let mut desk = lost();
+        desk.arrives(go());
+        assert_eq!(
+            (desk.status(), desk.run().spent.micros()),
+            (Status::Succeeded, 100),
+            "nobody is there to hear"
+        );
+        assert_eq!(desk.arrives(told(30)), [""; 0]);
+    }
+}
+
+#[test]
 fn a_run_may_go_on_as_a_new_one() {
     let list = json!([{"id": "sum", "kind": "tool", "data": {"tool": "calc"}},
         {"id": "again", "kind": "continue", "data": {"input": {"n": "{{input.n}}"}}}]);
@@ -179,6 +247,96 @@ fn a_run_may_go_on_as_a_new_one() {
     let (run, input, continues) = next.unwrap();
     assert_eq!((desk.output()["continuedAs"].as_str(), input), (Some(run.as_str()), json!({"n": 2})));
     assert_eq!(continues.map(|before| (before.run, before.count)), Some((desk.run().id, 1)));
+}
+
+#[test]
+fn a_new_run_that_its_version_would_not_take_fails_the_one_that_asks() {
+    let first = json!({"id": "sum", "kind": "tool", "data": {"tool": "calc"}});
+    for (input, code) in [
+        (json!({"n": 1}), ""),
+        (json!({"m": 1}), "input_schema_violated"),
+        (json!({"n": "x".repeat(300)}), "input_too_large"),
+    ] {
+        let list = json!([first, {"id": "again", "kind": "continue", "data": {"input": input}}]);
+        let manifest = json!({"program": "steps", "steps": list, "inputSchema": {"required": ["n"]}});
+        let limits = Limits { input_bytes_max: 200, ..Limits::default() };
+        let mut desk = Desk::closed(manifest, json!({"n": 0}), limits);
+        desk.give(Input::Wake);
+        desk.returns("sum", json!(1));
+        assert_eq!(desk.error_code(), code);
+        let starts = desk.effects.iter().filter(|effect| matches!(effect, Effect::StartRun { .. })).count();
+        assert_eq!(starts, usize::from(code.is_empty()));
+    }
+    let again = json!({"id": "again", "kind": "continue", "data": {"input": {"steps": [{"kind": "jump"}]}}});
+    let mut desk = Desk::open(json!({}), json!({"steps": [first, again]}));
+    desk.returns("sum", json!(1));
+    assert_eq!(desk.error_code(), "steps_invalid");
+}
+
+#[test]
+fn a_wait_beyond_the_limit_is_refused_and_not_cut_short() {
+    let limits = Limits { wait_max: Dur::from_secs(100), ..Limits::default() };
+    let tool = json!([{"kind": "tool", "data": {"tool": "calc"}}]);
+    for (step, fine) in [
+        (json!({"kind": "sleep", "data": {"duration": "100s"}}), true),
+        (json!({"kind": "sleep", "data": {"duration": "101s"}}), false),
+        (json!({"kind": "sleep", "data": {"until": "2100-01-01T00:00:00Z"}}), false),
+        (json!({"kind": "signal", "data": {"name": "go", "timeout": 101}}), false),
+        (json!({"kind": "signal", "data": {"name": "go"}}), true),
+        (json!({"kind": "approval", "data": {"timeout": 101}}), false),
+        (json!({"kind": "approval", "data": {}}), true),
+        (json!({"kind": "approval", "data": {}, "timeout": "101s"}), false),
+        (json!({"kind": "race", "steps": tool, "timeout": "101s"}), false),
+    ] {
+        let list = json!([step]);
+        let mut desk = Desk::closed(steps(list), json!({}), limits.clone());
+        desk.give(Input::Wake);
+        assert_eq!(desk.error_code(), if fine { "" } else { "step_data_invalid" }, "{step}");
+        if !fine {
+            assert!(desk.run().error.as_ref().unwrap().1.contains("waitMax"), "{step}");
+        }
+    }
+    let mut desk =
+        Desk::closed(steps(json!([{"id": "ok", "kind": "approval", "data": {}}])), json!({}), limits);
+    desk.give(Input::Wake);
+    assert_eq!(desk.later(101).last(), Some(&"run_failed"), "a default is within the limit");
+}
+
+#[test]
+fn more_branches_than_may_run_at_once_begin_as_others_fail() {
+    let limits = Limits { concurrency_max: 2, ..Limits::default() };
+    let branch = |id: &str| json!({"id": id, "kind": "tool", "data": {"tool": "calc"}, "retries": 0});
+    let list =
+        json!([{"id": "r", "kind": "race", "steps": [branch("a"), branch("b"), branch("c"), branch("d")]}]);
+    let begin = || {
+        let mut desk = Desk::closed(steps(list.clone()), json!({}), limits.clone());
+        desk.give(Input::Wake);
+        desk
+    };
+    let mut desk = begin();
+    assert_eq!(desk.performed(), ["r.a", "r.b"]);
+    desk.fails("r.b", Failure::refused("tool_failed", "no"));
+    assert_eq!(desk.performed(), ["r.a", "r.b", "r.c"]);
+    desk.returns("r.c", json!("won"));
+    assert_eq!((desk.performed().len(), desk.output()["steps"]["r"].clone()), (3, json!("won")));
+    let mut desk = begin();
+    for id in ["r.a", "r.b", "r.c"] {
+        desk.fails(id, Failure::refused("tool_failed", "no"));
+        assert_eq!(desk.status(), Status::Running, "one is left");
+    }
+    desk.fails("r.d", Failure::refused("tool_failed", "no"));
+    assert_eq!(desk.error_code(), "tool_failed");
+}
+
+#[test]
+fn a_list_of_steps_does_not_go_on_by_itself() {
+    let limits = Limits { events_per_run_max: 5, ..Limits::default() };
+    let nap = |id: &str| json!({"id": id, "kind": "sleep", "data": {"duration": "1s"}});
+    let mut desk = Desk::closed(steps(json!([nap("a"), nap("b"), nap("c")])), json!({}), limits);
+    desk.give(Input::Wake);
+    desk.later(1);
+    desk.later(1);
+    assert_eq!(desk.error_code(), "events_limit");
 }
 
 #[test]

@@ -54,11 +54,15 @@ pub(crate) struct Entry {
     pub(crate) mark: Mark,
     pub(crate) generation: u32,
     pub(crate) attempt: u32,
+    /// Attempts that failed and were to be made again, crashes apart.
+    pub(crate) failures: u32,
     pub(crate) hold: Option<MicroUsd>,
     pub(crate) price: Option<Price>,
     pub(crate) facts: Option<AdmissionFacts>,
     /// Whether an earlier send under the present generation may have acted.
     pub(crate) unsure: bool,
+    /// What happened to the attempt that it was last in doubt about.
+    pub(crate) doubt: Option<String>,
     /// What it was charged in the end.
     pub(crate) cost: MicroUsd,
     pub(crate) output: Option<Digest>,
@@ -100,6 +104,9 @@ pub(crate) struct Book {
     pub(crate) signals: BTreeMap<String, Vec<Arc<Value>>>,
     /// How many of them settled a step.
     pub(crate) consumed: BTreeMap<String, usize>,
+    /// Turns and calls of each tool in the runs that this one goes on from.
+    pub(crate) carried_turns: u32,
+    pub(crate) carried_calls: BTreeMap<String, u32>,
     /// The run that this one went on as.
     pub(crate) next: Option<RunId>,
 }
@@ -117,6 +124,21 @@ impl Book {
         self.steps.iter().filter(move |step| step.parent.as_ref() == Some(id))
     }
 
+    /// Model turns of this run and those that it goes on from.
+    pub(crate) fn turns(&self) -> u32 {
+        let here = self.steps.iter().filter(|step| step.kind == StepKind::Llm).count();
+        u32::try_from(here).unwrap_or(u32::MAX).saturating_add(self.carried_turns)
+    }
+
+    /// Calls of a tool in this run and those that it goes on from. Attempts at one step are one call.
+    pub(crate) fn calls(&self, tool: &str) -> u32 {
+        let called = |step: &&Entry| {
+            step.kind == StepKind::Tool && step.attempt > 0 && step.name.as_deref() == Some(tool)
+        };
+        let here = u32::try_from(self.steps.iter().filter(called).count()).unwrap_or(u32::MAX);
+        here.saturating_add(self.carried_calls.get(tool).copied().unwrap_or(0))
+    }
+
     /// The sum of what open steps hold.
     pub(crate) fn held(&self) -> i128 {
         self.steps.iter().filter_map(|step| step.hold).map(micros).sum()
@@ -128,9 +150,12 @@ impl Book {
         match &event.fact {
             Fact::RunStarted { program, cap, deadline, .. } => {
                 (self.program, self.cap, self.deadline) = (*program, *cap, *deadline);
+                if let Some(Content::Carried { carried, .. }) = &event.content {
+                    (self.carried_turns, self.carried_calls) = (carried.turns, carried.calls.clone());
+                }
             }
             Fact::StepRequested { .. } => self.request(event),
-            Fact::SignalReceived { name } => {
+            Fact::SignalReceived { name, .. } => {
                 let value = match &event.content {
                     Some(Content::Signal(value)) => value.clone(),
                     _ => Arc::default(),
@@ -189,10 +214,12 @@ impl Book {
             mark: if acts { Mark::Requested } else { Mark::Waiting },
             generation: 1,
             attempt: 0,
+            failures: 0,
             hold: None,
             price: None,
             facts: None,
             unsure: false,
+            doubt: None,
             cost: MicroUsd::ZERO,
             output: None,
             value: None,
@@ -204,16 +231,18 @@ impl Book {
 /// What a fact charges the run.
 fn charged(fact: &Fact) -> MicroUsd {
     match fact {
-        Fact::StepSettled { cost, .. } | Fact::StepFailed { cost, .. } | Fact::StepAbandoned { cost, .. } => {
-            *cost
-        }
+        Fact::StepSettled { cost, .. }
+        | Fact::StepFailed { cost, .. }
+        | Fact::StepAbandoned { cost, .. }
+        | Fact::StepCharged { cost, .. } => *cost,
         _ => MicroUsd::ZERO,
     }
 }
 
-fn end(entry: &mut Entry, mark: Mark, seq: u64) {
+/// The end of a step. What it holds is released, unless its child has yet to tell.
+fn end(entry: &mut Entry, mark: Mark, seq: u64, owing: bool) {
     entry.mark = mark;
-    entry.hold = None;
+    entry.hold = entry.hold.filter(|_| owing);
     entry.ended = Some(seq);
 }
 
@@ -233,14 +262,17 @@ fn advance(entry: &mut Entry, event: &Event) {
                 Some(Content::Output(value)) => Some(value.clone()),
                 _ => None,
             };
-            end(entry, Mark::Settled, event.seq);
+            end(entry, Mark::Settled, event.seq, false);
         }
-        Fact::StepDenied { .. } | Fact::StepFailed { .. } => end(entry, Mark::Failed, event.seq),
-        Fact::StepAbandoned { .. } => end(entry, Mark::Abandoned, event.seq),
-        Fact::StepRetrying { generation, acted, due, .. } => {
+        Fact::StepDenied { .. } => end(entry, Mark::Failed, event.seq, false),
+        Fact::StepFailed { owing, .. } => end(entry, Mark::Failed, event.seq, *owing),
+        Fact::StepAbandoned { owing, .. } => end(entry, Mark::Abandoned, event.seq, *owing),
+        Fact::StepCharged { .. } => entry.hold = None,
+        Fact::StepRetrying { generation, acted, due, crashed, .. } => {
             let fresh = *generation != entry.generation;
             entry.generation = *generation;
             entry.unsure = !fresh && (entry.unsure || *acted == Acted::Unknown);
+            entry.failures += u32::from(!crashed);
             entry.mark = Mark::Backoff { due: *due, fresh };
             if fresh {
                 entry.hold = None;
@@ -252,7 +284,10 @@ fn advance(entry: &mut Entry, event: &Event) {
             entry.unsure = true;
             entry.mark = Mark::Performing;
         }
-        Fact::StepInDoubt { .. } => entry.mark = Mark::Doubt,
+        Fact::StepInDoubt { code, .. } => {
+            entry.doubt = Some(code.clone());
+            entry.mark = Mark::Doubt;
+        }
         Fact::StepResolved { happened, .. } => entry.mark = Mark::Resolved(*happened),
         Fact::ApprovalAsked { due, .. } => {
             entry.asked = Some(*due);

@@ -115,15 +115,17 @@ fn pair(chain: &[RunId], birth: &Birth, books: &BTreeMap<RunId, Book>) -> Checke
     };
     demand(entry.kind == StepKind::Child, "only-child-steps-start-runs", said)?;
     match entry.mark {
+        _ if entry.hold.is_some() => {
+            let hold = entry.hold.map_or(0, micros);
+            demand(hold >= spent + held, "a-childs-spending-is-covered", said)
+        }
         Mark::Settled | Mark::Failed => {
             demand(last.over.is_some(), "a-child-step-ends-after-its-run", said)?;
             demand(micros(entry.cost) == spent, "a-child-costs-what-it-spent", said)
         }
+        // Charged what its child told, or all that it held.
         Mark::Abandoned => demand(micros(entry.cost) >= spent + held, "a-childs-spending-is-covered", said),
-        _ => {
-            let hold = entry.hold.map_or(0, micros);
-            demand(hold >= spent + held, "a-childs-spending-is-covered", said)
-        }
+        _ => demand(spent + held == 0, "a-childs-spending-is-covered", said),
     }
 }
 
@@ -163,6 +165,9 @@ mod tests {
             (vec![settled("c", 1, 0)], true, Some("a-child-costs-what-it-spent")),
             (vec![abandoned("c", 100)], false, None),
             (vec![abandoned("c", 0)], false, Some("a-childs-spending-is-covered")),
+            (vec![owing("c")], false, None),
+            (vec![owing("c"), charged("c", 40)], true, None),
+            (vec![owing("c"), charged("c", 30)], true, Some("a-childs-spending-is-covered")),
         ] {
             let (family, books) = spent_40(end, over);
             assert_eq!(rule(family.commit(CHILD, &books)), want);

@@ -3,8 +3,8 @@
 //! A step's generation grows only when nothing sent under it can have acted; what cannot be repeated is not; a run
 //! that is paused starts nothing, and one that is over does nothing at all.
 
-use lantern_engine::{Event, Fact, Input, Outcome, StepId, StepKind};
-use lantern_types::{Acted, Dur};
+use lantern_engine::{Arrival, Event, Fact, Input, Outcome, StepId, StepKind};
+use lantern_types::{Acted, Dur, EffectClass, Finding};
 
 use super::book::{Book, Entry, Mark};
 use super::{Checked, Violation, demand};
@@ -26,7 +26,9 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
         fact => {
             let entry = fact.step().and_then(|id| book.step(id));
             let entry = entry.ok_or_else(|| Violation { rule: "step-known", detail: said() })?;
-            demand(entry.open(), "final-steps-stay-final", said)?;
+            // The one thing that may follow for a step that is over: its child tells what it spent.
+            let owing = matches!(fact, Fact::StepCharged { .. }) && entry.hold.is_some();
+            demand(entry.open() != owing, "final-steps-stay-final", said)?;
             demand(!stale(entry, fact, cause), "stale-results-ignored", || format!("{cause:?} -> {fact:?}"))?;
             step(book, entry, event, cause)
         }
@@ -48,6 +50,7 @@ fn requested(book: &Book, id: &StepId, parent: Option<&StepId>) -> Checked {
 fn finished(book: &Book, outcome: Outcome) -> Checked {
     let left: Vec<String> = book.open().map(|step| step.id.to_string()).collect();
     demand(left.is_empty(), "the-end-leaves-nothing-open", || left.join(" "))?;
+    demand(book.held() == 0, "the-end-leaves-nothing-held", || book.held().to_string())?;
     demand(
         (outcome == Outcome::Cancelled) == book.cancelling
             && (book.next.is_none() || outcome == Outcome::Succeeded),
@@ -97,8 +100,14 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
                 [Mark::Performing, Mark::Waiting, Mark::Asking, Mark::Resolved(false)].contains(&entry.mark);
             must(from, "failed-when-tried")
         }
-        Fact::StepRetrying { generation, attempt, acted, due, .. } => {
-            must(entry.mark == Mark::Performing && *attempt == entry.attempt + 1, "attempts-count")?;
+        Fact::StepRetrying { generation, attempt, acted, due, crashed, .. } => {
+            let died = entry.doubt.as_deref() == Some("crashed");
+            let found = matches!(cause, Input::Found { .. });
+            let crash = matches!(cause, Input::Recovered) || (found && died);
+            must(*crashed == crash, "crashes-are-no-failures")?;
+            let from = if found { Mark::Resolved(false) } else { Mark::Performing };
+            must(entry.mark == from && *attempt == entry.attempt + 1, "attempts-count")?;
+            must(!found || *generation == entry.generation + 1, "what-did-not-happen-has-a-new-key")?;
             must(*due >= event.at + asked(cause), "waits-as-asked")?;
             let certain = *acted == Acted::No && !entry.unsure;
             must(certain || entry.effect.repeats(), "unrepeatable-not-repeated")?;
@@ -113,14 +122,33 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
         Fact::StepReissued { generation, attempt, .. } => {
             must(entry.effect.repeats(), "unrepeatable-not-repeated")?;
             must(*generation == entry.generation && *attempt == entry.attempt + 1, "reissued-under-its-key")?;
+            must(!book.paused, "paused-starts-nothing")?;
             let crashed = entry.mark == Mark::Performing && matches!(cause, Input::Recovered);
-            must(crashed || (waited(entry, event, false) && !book.paused), "reissued-when-due")
+            must(crashed || waited(entry, event, false), "reissued-when-due")
+        }
+        Fact::StepCharged { cost, .. } => {
+            let hold = entry.hold.unwrap_or_default();
+            let told = match cause {
+                Input::Arrived(Arrival::ChildFinished { step, spent, .. }) if *step == entry.id => {
+                    (*spent).min(hold)
+                }
+                // The run ends, and nobody has told.
+                _ => hold,
+            };
+            must(*cost == told, "charged-as-told")
         }
         Fact::StepInDoubt { generation, .. } => {
             must(entry.mark == Mark::Performing && !entry.effect.repeats(), "doubted-when-unrepeatable")?;
             must(*generation == entry.generation, "generations-count")
         }
-        Fact::StepResolved { .. } => must(entry.mark == Mark::Doubt, "resolved-when-in-doubt"),
+        Fact::StepResolved { happened, .. } => {
+            must(entry.mark == Mark::Doubt, "resolved-when-in-doubt")?;
+            let Input::Found { step, generation, finding } = cause else { return Ok(()) };
+            let about = *step == entry.id && *generation == entry.generation;
+            let said = *happened == matches!(finding, Some(Finding::Happened(_)));
+            must(about && finding.is_some() && said, "resolved-as-found")?;
+            must(entry.effect == EffectClass::Reconcilable, "only-the-reconcilable-is-found-out")
+        }
         _ => Ok(()),
     }
 }
@@ -142,7 +170,7 @@ fn waited(entry: &Entry, event: &Event, fresh: bool) -> bool {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use lantern_types::{EffectClass, Failure};
+    use lantern_types::Failure;
 
     fn after(facts: &[Fact], next: Fact) -> Option<&'static str> {
         broken(facts, next, |book, event| check(book, event, &Input::Wake))
@@ -171,6 +199,11 @@ mod tests {
             (done(), keyed(), "step-ids-unique"),
             (paused.clone(), admitted("a", 1, 1, 0), "paused-starts-nothing"),
             (paused, tool("b", EffectClass::Pure), "paused-starts-nothing"),
+            (
+                [open(), vec![Fact::Paused { by: "x".into() }]].concat(),
+                reissued("a", 1, 2),
+                "paused-starts-nothing",
+            ),
             (open(), settled("a", 2, 0), "settled-under-its-key"),
             (open(), settled("b", 1, 0), "step-known"),
             (open(), retrying("a", 2, 2, Acted::Unknown, 9), "no-new-key-after-unknown"),
@@ -188,6 +221,67 @@ mod tests {
             (vec![begun(), keyed()], admitted("a", 1, 2, 0), "attempts-count"),
         ] {
             assert_eq!(after(&facts, next.clone()), Some(rule), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn a_dropped_child_that_is_charged_otherwise_is_found() {
+        let child = wants("c", StepKind::Child, None, EffectClass::Keyed);
+        let dropped = || vec![begun(), child.clone(), admitted("c", 1, 1, 100), owing("c")];
+        let told = |spent: i64| {
+            Input::Arrived(Arrival::ChildFinished {
+                step: id("c"),
+                outcome: Outcome::Cancelled,
+                spent: lantern_types::MicroUsd::from_micros(spent),
+                output: serde_json::Value::Null,
+            })
+        };
+        let over = || [dropped(), vec![charged("c", 40)]].concat();
+        for (facts, next, cause, want) in [
+            (dropped(), charged("c", 40), told(40), None),
+            (dropped(), charged("c", 100), told(400), None),
+            (dropped(), charged("c", 40), told(30), Some("charged-as-told")),
+            (dropped(), charged("c", 100), Input::Wake, None),
+            (dropped(), charged("c", 0), Input::Wake, Some("charged-as-told")),
+            (dropped(), settled("c", 1, 0), Input::Wake, Some("final-steps-stay-final")),
+            (dropped(), finish(Outcome::Succeeded), Input::Wake, Some("the-end-leaves-nothing-held")),
+            (over(), charged("c", 40), told(40), Some("final-steps-stay-final")),
+            (over(), finish(Outcome::Succeeded), Input::Wake, None),
+        ] {
+            assert_eq!(
+                broken(&facts, next.clone(), |book, event| check(book, event, &cause)),
+                want,
+                "{next:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_finding_that_says_otherwise_or_keeps_the_key_is_found() {
+        let doubt = |effect| vec![begun(), tool("a", effect), admitted("a", 1, 1, 0), doubted("a", "x")];
+        let once = || doubt(EffectClass::Reconcilable);
+        let absent = || [once(), vec![resolved("a", false)]].concat();
+        let found =
+            |generation| Input::Found { step: id("a"), generation, finding: Some(Finding::DidNotHappen) };
+        for (facts, next, generation, want) in [
+            (once(), resolved("a", false), 1, None),
+            (once(), resolved("a", true), 1, Some("resolved-as-found")),
+            (once(), resolved("a", false), 2, Some("resolved-as-found")),
+            (
+                doubt(EffectClass::Irreversible),
+                resolved("a", false),
+                1,
+                Some("only-the-reconcilable-is-found-out"),
+            ),
+            (absent(), retrying("a", 2, 2, Acted::No, 9), 1, None),
+            (absent(), retrying("a", 1, 2, Acted::No, 9), 1, Some("what-did-not-happen-has-a-new-key")),
+        ] {
+            let cause = found(generation);
+            assert_eq!(
+                broken(&facts, next.clone(), |book, event| check(book, event, &cause)),
+                want,
+                "{next:?}"
+            );
         }
     }
 

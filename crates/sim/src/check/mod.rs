@@ -5,6 +5,7 @@
 //! time here, from its promise rather than from its code.
 
 pub(crate) mod book;
+mod carried;
 mod family;
 mod journal;
 mod life;
@@ -21,8 +22,8 @@ mod version;
 
 use std::collections::BTreeMap;
 
-use lantern_engine::{Event, Input, Run};
-use lantern_types::{At, Limits, MicroUsd, RunId, ToolDef};
+use lantern_engine::{Event, Input, Run, StepId};
+use lantern_types::{At, EffectClass, Limits, MicroUsd, RunId, ToolDef};
 
 use book::Book;
 pub(crate) use family::Birth;
@@ -104,8 +105,10 @@ impl Checks {
     /// Looks at a run's first event.
     pub(crate) fn started(&mut self, live: &Run, append: &Append) -> Checked {
         let events = self.journals.entry(live.id).or_default().append(live, append)?;
+        let before = live.continues.and_then(|before| self.books.get(&before.run)).cloned();
         let book = self.books.entry(live.id).or_default();
         for event in &events {
+            carried::started(event, before.as_ref())?;
             book.apply(event);
         }
         Ok(())
@@ -114,6 +117,16 @@ impl Checks {
     /// Looks at a send, at the moment it leaves.
     pub(crate) fn sent(&mut self, send: &Send<'_>) -> Checked {
         self.sends.sent(send, self.books.get(&send.run))
+    }
+
+    /// Looks at a question about a step in doubt.
+    pub(crate) fn asked(&self, run: RunId, step: &StepId, effect: EffectClass) -> Checked {
+        outside::asked(self.books.get(&run), step, effect)
+    }
+
+    /// The other side says that what was sent under this key did not happen, and never will.
+    pub(crate) fn absent(&mut self, run: RunId, step: &StepId, generation: u32) {
+        self.sends.absent(run, step, generation);
     }
 
     /// Looks at a run that was folded again from its journal after a crash.
@@ -160,7 +173,7 @@ fn before(book: &Book, event: &Event, cause: &Input, terms: &Terms<'_>) -> Check
     money::check(book, event)?;
     people::check(book, event)?;
     rounds::check(book, event, terms.limits)?;
-    version::check(book, event, terms)?;
+    version::check(book, event, cause, terms)?;
     order::check(book, event, terms.limits)
 }
 

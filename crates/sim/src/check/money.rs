@@ -39,8 +39,10 @@ pub(super) fn check(book: &Book, event: &Event) -> Checked {
             let due = if *acted == Acted::Unknown { hold } else { 0 };
             demand(micros(*cost) == due, "charged-when-it-may-have-acted", said)
         }
-        Fact::StepAbandoned { cost, .. } => {
-            let due = if entry.may_have_acted() { hold } else { 0 };
+        Fact::StepAbandoned { cost, owing, .. } => {
+            let waits = entry.kind == StepKind::Child && hold > 0;
+            demand(*owing == waits, "a-child-that-has-not-told-is-owing", said)?;
+            let due = if entry.may_have_acted() && !waits { hold } else { 0 };
             demand(micros(*cost) == due, "charged-when-it-may-have-acted", said)
         }
         _ => Ok(()),

@@ -1,4 +1,4 @@
-//! Maps and races: bounded, in order, complete; and nothing stays open below something that is over.
+//! Maps, races and an agent's tool calls: bounded, in order, complete; and nothing stays open below something that is over.
 
 use lantern_engine::{Content, Event, Fact, StepId, StepKind, Work};
 use lantern_types::Limits;
@@ -28,11 +28,13 @@ pub(super) fn check(book: &Book, event: &Event, limits: &Limits) -> Checked {
 }
 
 fn child(book: &Book, step: &StepId, parent: &StepId, limits: &Limits) -> Checked {
+    let open = book.children(parent).filter(|entry| entry.open()).count();
+    let at_once = usize::try_from(limits.concurrency_max).unwrap_or(usize::MAX);
+    demand(open < at_once, "what-is-at-once-is-bounded", || format!("{step}: {open} are open already"))?;
     let Some(Work::Map { items, concurrency }) = book.step(parent).and_then(|entry| entry.work.as_ref())
     else {
         return Ok(());
     };
-    let open = book.children(parent).filter(|entry| entry.open()).count();
     let most = usize::try_from((*concurrency).min(limits.concurrency_max)).unwrap_or(usize::MAX);
     demand(open < most, "maps-are-bounded", || format!("{step}: {open} of {most} are open already"))?;
     let asked = book.children(parent).count();
@@ -119,6 +121,11 @@ mod tests {
         assert_eq!(asks(&[], "m[0]"), None);
         assert_eq!(asks(&[], "m[1]"), Some("maps-ask-in-order"));
         assert_eq!(asks(&["m[0]"], "m[1]"), Some("maps-are-bounded"));
+        let tight = Limits { concurrency_max: 1, ..Limits::default() };
+        let race = composite(StepKind::Race, Work::Race, &["m.x"]);
+        let next = event(3, wants("m.y", StepKind::Tool, Some("m"), EffectClass::Pure), None);
+        assert_eq!(rule(check(&race, &next, &tight)), Some("what-is-at-once-is-bounded"));
+        assert_eq!(rule(check(&race, &next, &Limits::default())), None);
         let mut book = composite(StepKind::Map, work(), &["m[0]", "m[1]"]);
         assert_eq!(gives(&book, json!([])), Some("nothing-open-below-the-done"));
         done(&mut book, 3, "m[0]", json!("a"));

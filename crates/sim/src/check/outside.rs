@@ -22,11 +22,25 @@ pub(crate) struct Send<'a> {
     pub(crate) attempts_max: u32,
 }
 
-/// Every send so far: its generation, and whether it was refused.
+/// Whether the question about a step is one that may be asked.
+pub(super) fn asked(book: Option<&Book>, step: &StepId, effect: EffectClass) -> Checked {
+    let doubted = book.and_then(|book| book.step(step)).is_some_and(|entry| entry.mark == Mark::Doubt);
+    demand(doubted && effect == EffectClass::Reconcilable, "only-the-doubted-is-asked-about", || {
+        format!("{step} ({effect:?})")
+    })
+}
+
+/// Every send so far: its generation, and whether it certainly did nothing, because it was refused or later denied.
 #[derive(Debug, Default)]
 pub(super) struct Sends(BTreeMap<(RunId, StepId), Vec<(u32, bool)>>);
 
 impl Sends {
+    /// What was sent under a key did not happen.
+    pub(super) fn absent(&mut self, run: RunId, step: &StepId, generation: u32) {
+        let sends = self.0.get_mut(&(run, step.clone())).into_iter().flatten();
+        sends.filter(|(sent, _)| *sent == generation).for_each(|(_, nothing)| *nothing = true);
+    }
+
     /// Looks at one more send.
     pub(super) fn sent(&mut self, send: &Send<'_>, book: Option<&Book>) -> Checked {
         let said = || format!("{} generation {} ({:?})", send.step, send.generation, send.effect);
@@ -98,6 +112,23 @@ mod tests {
             let second = book(&[first.to_vec(), again].concat());
             assert_eq!(rule(sends.sent(&send(&a, 2, keyed, false), Some(&second))), want);
         }
+    }
+
+    #[test]
+    fn a_new_key_after_a_finding_is_fine_and_a_wrong_question_is_found() {
+        let (a, effect, mut sends) = (id("a"), EffectClass::Reconcilable, Sends::default());
+        let first = [begun(), tool("a", effect), admitted("a", 1, 1, 0)];
+        sends.sent(&send(&a, 1, effect, false), Some(&book(&first))).unwrap();
+        let ready = Fact::StepReadmitted { step: id("a"), generation: 2 };
+        let again = vec![retrying("a", 2, 2, Acted::No, 3), ready, admitted("a", 2, 2, 0)];
+        let second = book(&[first.to_vec(), again].concat());
+        sends.absent(RunId::from_uuid(DEV_TENANT.uuid()), &a, 1);
+        assert_eq!(rule(sends.sent(&send(&a, 2, effect, false), Some(&second))), None);
+        let doubted = book(&[first.to_vec(), vec![doubted("a", "crashed")]].concat());
+        let wrong = Some("only-the-doubted-is-asked-about");
+        assert_eq!(rule(asked(Some(&doubted), &a, effect)), None);
+        assert_eq!(rule(asked(Some(&doubted), &a, EffectClass::Irreversible)), wrong);
+        assert_eq!(rule(asked(Some(&second), &a, effect)), wrong);
     }
 
     #[test]

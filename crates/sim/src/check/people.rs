@@ -119,8 +119,11 @@ mod tests {
         let mut book = book(&[begun(), wants("a", StepKind::Signal, None, EffectClass::Pure)]);
         book.steps[0].name = Some("go".into());
         let value = Arc::new(serde_json::json!(1));
-        let received =
-            event(2, Fact::SignalReceived { name: "go".into() }, Some(Content::Signal(value.clone())));
+        let received = event(
+            2,
+            Fact::SignalReceived { name: "go".into(), key: None },
+            Some(Content::Signal(value.clone())),
+        );
         let took = event(3, settled_signal(), Some(Content::Output(value)));
         assert_eq!(rule(check(&book, &took)), Some("a-signal-settles-one-step"));
         book.apply(&received);

@@ -113,12 +113,13 @@ pub(super) fn failed(step: &str, acted: Acted, cost: i64) -> Fact {
         code: "x".into(),
         acted,
         cost: MicroUsd::from_micros(cost),
+        owing: false,
     }
 }
 
 pub(super) fn retrying(step: &str, generation: u32, attempt: u32, acted: Acted, due: i64) -> Fact {
     let due = At::from_micros(due.max(3));
-    Fact::StepRetrying { step: id(step), generation, attempt, code: "x".into(), acted, due }
+    Fact::StepRetrying { step: id(step), generation, attempt, code: "x".into(), acted, due, crashed: false }
 }
 
 pub(super) fn reissued(step: &str, generation: u32, attempt: u32) -> Fact {
@@ -129,8 +130,26 @@ pub(super) fn resolved(step: &str, happened: bool) -> Fact {
     Fact::StepResolved { step: id(step), happened, by: "ada".into() }
 }
 
+pub(super) fn doubted(step: &str, code: &str) -> Fact {
+    Fact::StepInDoubt { step: id(step), generation: 1, code: code.into() }
+}
+
 pub(super) fn abandoned(step: &str, cost: i64) -> Fact {
-    Fact::StepAbandoned { step: id(step), code: "cancelled".into(), cost: MicroUsd::from_micros(cost) }
+    Fact::StepAbandoned {
+        step: id(step),
+        code: "cancelled".into(),
+        cost: MicroUsd::from_micros(cost),
+        owing: false,
+    }
+}
+
+/// A child step that is dropped and whose child has not told.
+pub(super) fn owing(step: &str) -> Fact {
+    Fact::StepAbandoned { step: id(step), code: "race_lost".into(), cost: MicroUsd::ZERO, owing: true }
+}
+
+pub(super) fn charged(step: &str, cost: i64) -> Fact {
+    Fact::StepCharged { step: id(step), cost: MicroUsd::from_micros(cost) }
 }
 
 pub(super) fn finish(outcome: Outcome) -> Fact {

@@ -1,8 +1,8 @@
 //! What the agent's version says holds: which tools, how often, with whose approval, how many turns and attempts.
 
 use lantern_engine::manifest::ToolRef;
-use lantern_engine::{Event, Fact, Manifest, ProgramKind, Retry, StepKind, Work};
-use lantern_types::{Dur, EffectClass, Limits, ToolDef};
+use lantern_engine::{Event, Fact, Input, Manifest, ProgramKind, Retry, StepKind, Work};
+use lantern_types::{Dur, EffectClass, Finding, Limits, ToolDef};
 
 use super::book::{Book, Entry};
 use super::{Checked, demand};
@@ -16,7 +16,7 @@ pub(super) struct Terms<'a> {
 }
 
 /// Whether `event` keeps within the terms.
-pub(super) fn check(book: &Book, event: &Event, terms: &Terms<'_>) -> Checked {
+pub(super) fn check(book: &Book, event: &Event, cause: &Input, terms: &Terms<'_>) -> Checked {
     match &event.fact {
         Fact::StepRequested { kind, name, effect, approval, step, .. } => {
             let steps = book.steps.len() as u64;
@@ -34,16 +34,40 @@ pub(super) fn check(book: &Book, event: &Event, terms: &Terms<'_>) -> Checked {
             Some(entry) if entry.kind == StepKind::Tool => calls(book, entry, grant.facts.calls, terms),
             _ => Ok(()),
         },
-        Fact::StepRetrying { step, code, due, .. } if book.program == ProgramKind::Agent => {
+        // A crash is nobody's failure: no policy speaks of it.
+        Fact::StepRetrying { step, code, due, crashed: false, .. } if book.program == ProgramKind::Agent => {
             let retry = terms.manifest.retry.clone().unwrap_or_default();
-            let attempt = book.step(step).map_or(0, |entry| entry.attempt);
+            let attempt = book.step(step).map_or(0, |entry| entry.failures + 1);
             let said = || format!("{step} attempt {attempt} failed with {code}; {retry:?}");
             demand(attempt < retry.max_attempts, "attempts-as-declared", said)?;
             demand(!retry.non_retryable.contains(code), "attempts-as-declared", said)?;
             demand(due.since(event.at) >= wait(&retry, attempt), "waits-as-declared", said)
         }
+        Fact::StepFailed { step, .. } if book.program == ProgramKind::Agent => match book.step(step) {
+            Some(entry) => given_up(entry, cause, terms),
+            None => Ok(()),
+        },
         _ => Ok(()),
     }
+}
+
+/// Whether a failed attempt was the last that the version allows, counted without those that a crash cut short.
+fn given_up(entry: &Entry, cause: &Input, terms: &Terms<'_>) -> Checked {
+    let doubt = entry.doubt.as_deref().unwrap_or_default();
+    let code = match cause {
+        Input::Performed { step, result: Err(failure), .. } if *step == entry.id && failure.retryable => {
+            failure.code
+        }
+        Input::Found { step, finding: Some(Finding::DidNotHappen), .. } if *step == entry.id => doubt,
+        _ => return Ok(()),
+    };
+    let crashed = matches!(cause, Input::Found { .. }) && doubt == "crashed";
+    let retry = terms.manifest.retry.clone().unwrap_or_default();
+    let declared = entry.failures + 1 >= retry.max_attempts || retry.non_retryable.iter().any(|c| c == code);
+    let last = (declared && !crashed) || entry.attempt >= terms.limits.attempts_per_step_max;
+    demand(last, "retries-as-declared", || {
+        format!("{} failed {} times before; {retry:?}", entry.id, entry.failures)
+    })
 }
 
 fn turns(book: &Book, kind: StepKind, terms: &Terms<'_>) -> Checked {
@@ -51,8 +75,8 @@ fn turns(book: &Book, kind: StepKind, terms: &Terms<'_>) -> Checked {
         return Ok(());
     }
     let most = terms.manifest.max_turns.min(terms.limits.turns_per_run_max).max(1);
-    let turns = book.steps.iter().filter(|step| step.kind == StepKind::Llm).count() as u64;
-    demand(turns < u64::from(most), "turns-as-declared", || format!("turn {} of {most}", turns + 1))
+    let turns = book.turns();
+    demand(turns < most, "turns-as-declared", || format!("turn {} of {most}", turns + 1))
 }
 
 fn listed<'a>(name: Option<&str>, terms: &Terms<'a>) -> Option<&'a ToolRef> {
@@ -79,9 +103,8 @@ fn calls(book: &Book, entry: &Entry, counted: u32, terms: &Terms<'_>) -> Checked
     let any = book.program == ProgramKind::Steps && terms.manifest.tools.is_none();
     let known = terms.tools.iter().any(|tool| tool.name == *name);
     demand((listed.is_some() || any) && known, "only-listed-tools-are-called", || name.to_string())?;
-    let earlier = book.steps.iter().filter(|other| other.attempt > 0 && other.id != entry.id);
-    let earlier = earlier.filter(|other| other.kind == StepKind::Tool && other.name == entry.name).count();
-    let earlier = u32::try_from(earlier).unwrap_or(u32::MAX);
+    // What is admitted anew after a refusal was counted at its first attempt.
+    let earlier = book.calls(name.as_str()).saturating_sub(u32::from(entry.attempt > 0));
     let most = listed.and_then(|tool| tool.max_calls);
     demand(earlier == counted && most.is_none_or(|most| earlier < most), "calls-as-declared", || {
         format!("{}: {earlier} earlier calls, {counted} counted, {most:?} allowed", entry.id)
@@ -99,10 +122,14 @@ fn wait(retry: &Retry, attempt: u32) -> Dur {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use lantern_types::{Acted, ToolName};
+    use lantern_types::{Acted, Failure, ToolName};
     use serde_json::{Value, json};
 
     fn found(manifest: Value, facts: &[Fact], next: Fact) -> Option<&'static str> {
+        found_after(manifest, facts, next, Input::Wake)
+    }
+
+    fn found_after(manifest: Value, facts: &[Fact], next: Fact, cause: Input) -> Option<&'static str> {
         let manifest = Manifest::parse(&manifest).unwrap();
         let def = |name: &str, effect| ToolDef {
             name: ToolName::parse(name).unwrap(),
@@ -118,7 +145,7 @@ mod tests {
             let name = ToolName::parse(step.name.as_deref().unwrap_or("calc")).unwrap();
             step.work = Some(Work::Tool { name, arguments: json!({}).into(), call: None });
         }
-        rule(check(&book, &event(facts.len(), next, None), &terms))
+        rule(check(&book, &event(facts.len(), next, None), &cause, &terms))
     }
 
     fn calls(step: &str, tool: &str, class: EffectClass) -> Fact {
@@ -176,5 +203,22 @@ mod tests {
         assert_eq!(found(policy(2), &open, again("x", 5)), Some("waits-as-declared"));
         assert_eq!(found(policy(2), &open, again("busy", 2_000)), Some("attempts-as-declared"));
         assert_eq!(found(policy(1), &open, again("x", 2_000)), Some("attempts-as-declared"));
+    }
+
+    #[test]
+    fn a_retry_that_a_crash_used_up_is_found() {
+        let crashed =
+            [begun(), calls("a", "calc", EffectClass::Pure), admitted("a", 1, 1, 0), reissued("a", 1, 2)];
+        let failed = [crashed.to_vec(), vec![retrying("a", 1, 3, Acted::Unknown, 9), reissued("a", 1, 3)]];
+        let result = Err(Failure::unknown("x", ""));
+        let cause = || Input::Performed { step: id("a"), generation: 1, result: result.clone() };
+        let policy = || json!({ "retry": { "maxAttempts": 2 } });
+        let given_up = |facts: &[Fact]| found_after(policy(), facts, failed_with_x(), cause());
+        assert_eq!(given_up(&crashed), Some("retries-as-declared"));
+        assert_eq!(given_up(&failed.concat()), None);
+    }
+
+    fn failed_with_x() -> Fact {
+        failed("a", Acted::Unknown, 0)
     }
 }

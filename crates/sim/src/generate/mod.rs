@@ -5,12 +5,12 @@ mod steps;
 
 use std::sync::Arc;
 
-use lantern_engine::Manifest;
+use lantern_engine::{Context, Manifest};
 use lantern_policy::Catalogue;
 use lantern_policy::catalogue::Invalid;
 use lantern_policy::route::{Choices, Provider};
 use lantern_types::tool::InvalidToolName;
-use lantern_types::{EffectClass, Limits, MicroUsd, ToolDef, ToolName};
+use lantern_types::{At, EffectClass, Limits, MicroUsd, ToolDef, ToolName};
 use serde_json::{Value, json};
 
 use crate::rng::Rng;
@@ -46,6 +46,13 @@ pub(crate) struct Setting {
     pub(crate) choices: Choices,
     /// Each may start only those after it, so that no family is endless.
     pub(crate) agents: Vec<Agent>,
+}
+
+impl Setting {
+    /// What decisions are made on at this time.
+    pub(crate) fn context(&self, at: At) -> Context<'_> {
+        Context { at, limits: &self.limits, tools: &self.tools, violations: |_, _| Vec::new() }
+    }
 }
 
 /// The setting of a seed. An `Err` is a mistake in the generators.

@@ -8,7 +8,7 @@ pub(crate) mod model;
 use std::collections::BTreeMap;
 
 use lantern_engine::{Done, Input, LlmAsk, StepId};
-use lantern_types::{AdmissionFacts, Dur, EffectClass, EffectKey, Failure, ToolName};
+use lantern_types::{AdmissionFacts, Dur, EffectClass, EffectKey, Failure, Finding, ToolName};
 use serde_json::{Value, json};
 
 use crate::rng::Rng;
@@ -22,13 +22,22 @@ pub(crate) enum Ask {
     Tool { name: ToolName, arguments: Value },
 }
 
+/// What comes back.
+#[derive(Clone, Debug)]
+pub(crate) enum Back {
+    /// The result of a send.
+    Result(Result<Done, Failure>),
+    /// The answer to a question about a send.
+    Answer(Option<Finding>),
+}
+
 /// Something on its way back.
 #[derive(Clone, Debug)]
 pub(crate) struct Parcel {
     pub(crate) slot: usize,
     pub(crate) step: StepId,
     pub(crate) generation: u32,
-    pub(crate) result: Result<Done, Failure>,
+    pub(crate) back: Back,
     /// What was admitted, for replies that use all of it.
     pub(crate) facts: Option<AdmissionFacts>,
 }
@@ -36,7 +45,11 @@ pub(crate) struct Parcel {
 impl Parcel {
     /// The input that it is for the run.
     pub(crate) fn input(self) -> Input {
-        Input::Performed { step: self.step, generation: self.generation, result: self.result }
+        let (step, generation) = (self.step, self.generation);
+        match self.back {
+            Back::Result(result) => Input::Performed { step, generation, result },
+            Back::Answer(finding) => Input::Found { step, generation, finding },
+        }
     }
 }
 
@@ -75,6 +88,8 @@ const FATES: [(u64, Fate); 10] = [
 pub(crate) struct Outside {
     seed: u64,
     sends: BTreeMap<String, u64>,
+    /// Whether what was sent under a key was done; what was never sent was not.
+    acted: BTreeMap<String, bool>,
     /// From now on everything succeeds.
     pub(crate) calm: bool,
 }
@@ -83,12 +98,14 @@ pub(crate) struct Outside {
 pub(crate) struct Sent {
     /// Whether the other side certainly did nothing, and says so.
     pub(crate) refused: bool,
+    /// Whether the other side does it, whatever it says.
+    pub(crate) acted: bool,
     pub(crate) results: Vec<Result<Done, Failure>>,
 }
 
 impl Outside {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self { seed, sends: BTreeMap::new(), calm: false }
+        Self { seed, sends: BTreeMap::new(), acted: BTreeMap::new(), calm: false }
     }
 
     /// Sends something under a key.
@@ -104,7 +121,36 @@ impl Outside {
             Ask::Model { ask, offered, facts } => model::reply(&mut rng, ask, offered, facts),
             Ask::Tool { name, arguments } => tool(&mut answer, name, arguments, effect),
         };
-        Sent { refused: matches!(fate, Fate::Refused(_) | Fate::RateLimited), results: results(fate, done) }
+        let refused = matches!(fate, Fate::Refused(_) | Fate::RateLimited);
+        // Half an answer and none say nothing: the other side may have done it or not.
+        let idle = match fate {
+            Fate::Broken(false) | Fate::Silent => rng.chance(50),
+            _ => refused,
+        };
+        let acted = !idle;
+        *self.acted.entry(name).or_default() |= acted;
+        Sent { refused, acted, results: results(fate, done) }
+    }
+
+    /// Asks what became of a key. What the other side says is true; now and then it does not know.
+    pub(crate) fn ask(&mut self, key: &EffectKey, effect: EffectClass, ask: &Ask) -> Option<Finding> {
+        let name = key.to_string();
+        let nth = self.sends.entry(format!("{name}|asked")).or_default();
+        *nth += 1;
+        if !self.calm && Rng::of(self.seed, &format!("{name}|asked|{nth}")).chance(40) {
+            return None;
+        }
+        if !self.acted.get(&name).copied().unwrap_or(false) {
+            return Some(Finding::DidNotHappen);
+        }
+        let mut answer = Rng::of(self.seed, &name);
+        match ask {
+            Ask::Tool { name, arguments } => match tool(&mut answer, name, arguments, effect) {
+                Done::Output(output) => Some(Finding::Happened(output)),
+                Done::Reply { .. } => None,
+            },
+            Ask::Model { .. } => None,
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use lantern_policy::{Admitted, Scope};
 use lantern_types::edge::{BoxFuture, Clock};
 use lantern_types::llm::{LlmCall, LlmReply};
 use lantern_types::tool::ToolCall;
-use lantern_types::{AdmissionFacts, At, Dur, EffectClass, EffectKey, Failure, Route, TenantId, ToolDef};
+use lantern_types::{
+    AdmissionFacts, At, Dur, EffectClass, EffectKey, Failure, Finding, Route, TenantId, ToolDef,
+};
 use lantern_worker::edge::Say;
 use lantern_worker::{Llm, Tools};
 use serde_json::Value;
@@ -23,8 +25,8 @@ pub(super) struct Call {
     pub(super) key: EffectKey,
     pub(super) effect: EffectClass,
     pub(super) at: At,
-    /// Whether the other side certainly did nothing.
-    pub(super) refused: bool,
+    /// Whether the other side did it.
+    pub(super) acted: bool,
 }
 
 /// Models and tools that misbehave by the seed.
@@ -72,13 +74,13 @@ impl Edges {
         ask: &Ask,
     ) -> Option<(Dur, Result<Done, Failure>)> {
         let mut outside = lock(&self.outside);
-        let Sent { refused, results } = outside.send(&key, effect, ask);
+        let Sent { acted, results, .. } = outside.send(&key, effect, ask);
         let calm = outside.calm;
         drop(outside);
         let mut calls = lock(&self.calls);
         let nth = calls.iter().filter(|call| call.key == key).count();
         let mut rng = Rng::of(self.seed, &format!("delay|{key}|{nth}"));
-        calls.push(Call { tenant: scope.tenant(), key, effect, at: self.clock.now(), refused });
+        calls.push(Call { tenant: scope.tenant(), key, effect, at: self.clock.now(), acted });
         let delay = Dur::from_millis(if calm { 0 } else { rng.within(0, 4_000) });
         // The worker waits for one answer; of several, the first counts.
         results.into_iter().next().map(|result| (delay, result))
@@ -174,6 +176,23 @@ impl Tools for Edges {
                 Done::Output(value) => Ok(value),
                 Done::Reply { .. } => Err(Failure::refused("not_an_output", "a tool cannot give this")),
             }
+        })
+    }
+
+    fn reconcile(
+        &self,
+        _scope: Scope,
+        call: Admitted<ToolCall>,
+        _timeout: Dur,
+    ) -> BoxFuture<'_, Result<Option<Finding>, Failure>> {
+        let ToolCall { name, arguments, key, .. } = call.into_work();
+        let ask = Ask::Tool { name, arguments: Arc::unwrap_or_clone(arguments) };
+        let finding = lock(&self.outside).ask(&key, EffectClass::Reconcilable, &ask);
+        let mut rng = Rng::of(self.seed, &format!("asked|{key}"));
+        let delay = Dur::from_millis(rng.within(0, 2_000));
+        Box::pin(async move {
+            self.clock.sleep(delay).await;
+            Ok(finding)
         })
     }
 }

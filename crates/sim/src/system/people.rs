@@ -83,7 +83,7 @@ pub(super) async fn help(place: &Place) -> Result<(), Violation> {
                     arrivals.push(Arrival::Approval { step: id, granted: true, by, note: None });
                 }
                 (_, Some(Work::Signal { name })) => {
-                    arrivals.push(Arrival::Signal { name: name.clone(), value: Value::Null });
+                    arrivals.push(Arrival::Signal { name: name.clone(), value: Value::Null, key: None });
                 }
                 _ => {}
             }

@@ -1,6 +1,6 @@
 //! What happens in a world: each [`Kind`] of step, and whom its dice choose.
 
-use lantern_engine::{Arrival, Input, Run, StepId, StepKind, StepState};
+use lantern_engine::{Arrival, Input, Run, StepId, StepKind, StepState, questions, taken_up};
 use lantern_types::{Dur, Failure};
 use serde_json::json;
 
@@ -9,8 +9,8 @@ use super::drive::{Death, Load};
 use crate::check::{Checked, Violation};
 use crate::generate::SIGNALS;
 use crate::op::{Kind, Op};
-use crate::outside::Parcel;
 use crate::outside::model::dearest;
+use crate::outside::{Back, Parcel};
 use crate::rng::Rng;
 
 /// Done, or nothing to do.
@@ -37,7 +37,7 @@ impl World {
             Kind::Resume => Ok(self.order(rng, |_| Arrival::Resume { by: "ada".to_owned() })),
             Kind::Signal => {
                 let row = self.rows;
-                Ok(self.order(rng, |rng| signal(rng.one_of(&SIGNALS, "go"), row)))
+                Ok(self.order(rng, |rng| keyed(signal(rng.one_of(&SIGNALS, "go"), row), rng)))
             }
             Kind::Decide => Ok(self.decide_some(rng)),
             Kind::Resolve => Ok(self.resolve_some(rng)),
@@ -97,13 +97,15 @@ impl World {
     fn dear(&mut self, rng: &mut Rng) -> Acted {
         let models: Vec<usize> = (0..self.post.len())
             .filter(|n| {
-                self.post.get(*n).is_some_and(|parcel| parcel.facts.is_some() && parcel.result.is_ok())
+                self.post.get(*n).is_some_and(|parcel| {
+                    parcel.facts.is_some() && matches!(parcel.back, Back::Result(Ok(_)))
+                })
             })
             .collect();
         let Some(place) = rng.pick(&models).copied() else { return Ok(false) };
         let mut parcel = self.post.swap_remove(place);
-        if let (Ok(lantern_engine::Done::Reply { reply, .. }), Some(facts)) =
-            (&mut parcel.result, &parcel.facts)
+        if let (Back::Result(Ok(lantern_engine::Done::Reply { reply, .. })), Some(facts)) =
+            (&mut parcel.back, &parcel.facts)
         {
             dearest(reply, facts);
         }
@@ -219,7 +221,10 @@ impl World {
         slot.held = true;
         let performing = slot.run.as_ref().is_some_and(Run::performing);
         self.name(n, if performing { "is recovered" } else { "is taken up" });
-        load.inputs.insert(0, if performing { Input::Recovered } else { Input::Wake });
+        let first = if performing { Input::Recovered } else { Input::Wake };
+        load.inputs = taken_up(first, load.inputs);
+        let asked = self.run(n).map(questions).unwrap_or_default();
+        asked.iter().try_for_each(|effect| self.owe(n, effect))?;
         self.turn(n, load, None)
     }
 
@@ -301,9 +306,9 @@ impl World {
         let now = self.now;
         for (n, slot) in self.slots.iter_mut().enumerate() {
             for flight in slot.flights.extract_if(.., |flight| flight.until <= now) {
-                let result = Err(Failure::unknown("timeout", "no result in time"));
+                let back = Back::Result(Err(Failure::unknown("timeout", "no result in time")));
                 let (step, generation) = (flight.step, flight.generation);
-                self.post.push(Parcel { slot: n, step, generation, result, facts: None });
+                self.post.push(Parcel { slot: n, step, generation, back, facts: None });
             }
         }
     }
@@ -315,9 +320,10 @@ impl World {
 }
 
 fn about(parcel: &Parcel) -> String {
-    let said = match &parcel.result {
-        Ok(_) => "ok".to_owned(),
-        Err(failure) => format!("{} (acted: {:?})", failure.code, failure.acted),
+    let said = match &parcel.back {
+        Back::Result(Ok(_)) => "ok".to_owned(),
+        Back::Result(Err(failure)) => format!("{} (acted: {:?})", failure.code, failure.acted),
+        Back::Answer(finding) => format!("found {finding:?}"),
     };
     format!("for slot {} {} generation {}: {said}", parcel.slot, parcel.step, parcel.generation)
 }
@@ -333,7 +339,15 @@ pub(super) fn asks(run: &Run, step: &StepId) -> bool {
 
 /// A signal whose value nobody else sends.
 pub(super) fn signal(name: &str, nth: u64) -> Arrival {
-    Arrival::Signal { name: name.to_owned(), value: json!({ "nth": nth }) }
+    Arrival::Signal { name: name.to_owned(), value: json!({ "nth": nth }), key: None }
+}
+
+/// Now and then a sender names a key, which somebody may have used before.
+fn keyed(mut arrival: Arrival, rng: &mut Rng) -> Arrival {
+    if let Arrival::Signal { key, .. } = &mut arrival {
+        *key = rng.chance(50).then(|| format!("key-{}", rng.below(4)));
+    }
+    arrival
 }
 
 pub(super) fn resolution(step: StepId, happened: bool) -> Arrival {

@@ -47,7 +47,7 @@ fn tool(run: &Run, step: &Step, name: &ToolName, setting: &Setting) -> Result<Gr
     let request = ToolRequest {
         listed: listed.is_some() || any,
         known: setting.tools.iter().any(|def| def.name == *name),
-        calls: u32::try_from(calls).unwrap_or(u32::MAX),
+        calls: u32::try_from(calls).unwrap_or(u32::MAX).saturating_add(run.carried_calls(name)),
         calls_max: listed.and_then(|tool| tool.max_calls),
     };
     admit_tool(purse(run), request, Terms::of(&setting.catalogue, &setting.limits))

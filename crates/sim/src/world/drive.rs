@@ -1,14 +1,14 @@
 //! The worker's part in miniature: take, decide, admit, append, perform; and the moments at which it may die.
 
-use lantern_engine::{Context, Effect, Event, Input, Run, StepId, StepState, Work, decide, effects, llm_ask};
+use lantern_engine::{Effect, Event, Input, Run, StepId, StepState, Work, decide, effects, llm_ask};
 use lantern_engine::{offered_tools, timeout, wire};
-use lantern_types::EffectKey;
+use lantern_types::{EffectKey, Finding};
 use serde_json::Value;
 
 use super::slot::Flight;
 use super::{World, admit};
 use crate::check::{Checked, Commit, Send, Violation};
-use crate::outside::{Ask, Parcel};
+use crate::outside::{Ask, Back, Parcel};
 
 /// When a worker dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl World {
 
     fn decide(&self, mut run: Run, load: Load) -> Turn {
         let setting = &self.setting;
-        let context = Context { at: self.now, limits: &setting.limits, tools: &setting.tools };
+        let context = setting.context(self.now);
         let (mut events, mut causes) = (Vec::new(), Vec::new());
         let mut give = |run: Run, input: Input| {
             let decision = decide(run, input.clone(), &context);
@@ -106,7 +106,8 @@ impl World {
             slot.journal.append(&events).map_err(unwritable)?;
         }
         let owed = events.iter().flat_map(|event| effects(&run, event));
-        slot.outbox.extend(owed.filter(|effect| !matches!(effect, Effect::Perform(_))));
+        slot.outbox
+            .extend(owed.filter(|effect| !matches!(effect, Effect::Perform(_) | Effect::Reconcile(_))));
         slot.inbox.retain(|(row, _)| !rows.contains(row));
         let commit = Commit {
             run: slot.id,
@@ -132,16 +133,38 @@ impl World {
     /// Sends what the durable events ask for, unless a later event of the same append took it back.
     fn perform(&mut self, n: usize, events: &[Event]) -> Checked {
         let Some(run) = self.run(n) else { return Ok(()) };
-        let owed: Vec<StepId> = events
-            .iter()
-            .flat_map(|event| effects(run, event))
-            .filter_map(|effect| match effect {
-                Effect::Perform(step) => Some(step),
-                _ => None,
-            })
-            .filter(|id| run.step(id).is_some_and(|step| step.state == StepState::Performing))
-            .collect();
-        owed.iter().try_for_each(|step| self.send(n, step))
+        let owed: Vec<Effect> = events.iter().flat_map(|event| effects(run, event)).collect();
+        owed.iter().try_for_each(|effect| self.owe(n, effect))
+    }
+
+    /// Does what is done by the worker itself, if it is still wanted.
+    pub(super) fn owe(&mut self, n: usize, effect: &Effect) -> Checked {
+        let stands = |id: &StepId, state: &StepState| {
+            self.run(n).and_then(|run| run.step(id)).is_some_and(|step| step.state == *state)
+        };
+        match effect {
+            Effect::Perform(step) if stands(step, &StepState::Performing) => self.send(n, step),
+            Effect::Reconcile(step) if stands(step, &StepState::InDoubt) => self.ask(n, step),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks the outside about a step in doubt. The answer takes its time like any other.
+    fn ask(&mut self, n: usize, id: &StepId) -> Checked {
+        let Some(run) = self.run(n) else { return Ok(()) };
+        let Some(step) = run.step(id).cloned() else { return Ok(()) };
+        let Some(Work::Tool { name, arguments, .. }) = step.work else { return Ok(()) };
+        let (run, generation) = (run.id, step.generation);
+        self.checks.asked(run, id, step.effect)?;
+        let key = EffectKey { run, step: id.to_string(), generation };
+        let finding =
+            self.outside.ask(&key, step.effect, &Ask::Tool { name, arguments: Value::clone(&arguments) });
+        if finding == Some(Finding::DidNotHappen) {
+            self.checks.absent(run, id, generation);
+        }
+        let back = Back::Answer(finding);
+        self.post.push(Parcel { slot: n, step: id.clone(), generation, back, facts: None });
+        Ok(())
     }
 
     fn send(&mut self, n: usize, id: &StepId) -> Checked {
@@ -177,7 +200,13 @@ impl World {
         let facts = matches!(ask, Ask::Model { .. }).then(|| grant.facts.clone());
         let until = self.now + timeout(run, step, limits);
         slot.flights.push(Flight { step: id.clone(), generation, until });
-        let parcel = |result| Parcel { slot: n, step: id.clone(), generation, result, facts: facts.clone() };
+        let parcel = |result| Parcel {
+            slot: n,
+            step: id.clone(),
+            generation,
+            back: Back::Result(result),
+            facts: facts.clone(),
+        };
         self.post.extend(sent.results.into_iter().map(parcel));
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lantern_engine::{Arrival, Context, Effect, Manifest, Outcome, Run, Start, StepId, child_run, start};
+use lantern_engine::{Arrival, Effect, Manifest, Outcome, Run, Start, StepId, child_run, start};
 use lantern_types::{AgentId, MicroUsd, RunId, VersionId};
 use serde_json::{Value, json};
 
@@ -22,11 +22,11 @@ impl World {
             return Ok(false);
         };
         let delivered = match effect {
-            Effect::Perform(_) => true,
-            Effect::StartRun { run, parent, continues, step, agent, input, cap } => {
+            Effect::Perform(_) | Effect::Reconcile(_) => true,
+            Effect::StartRun { run, parent, continues, carried, step, agent, input, cap } => {
                 let agent = self.agent_for(n, agent.as_deref());
-                let birth =
-                    Birth { parent: Some(parent), continues, ..self.birth(n, run, step.as_ref(), cap) };
+                let birth = self.birth(n, run, step.as_ref(), cap);
+                let birth = Birth { parent: Some(parent), continues, carried, ..birth };
                 self.start(n, birth, step, agent, input)?;
                 true
             }
@@ -81,7 +81,7 @@ impl World {
         let above = slot.map_or("", |slot| slot.name.as_str());
         let name = format!("{above}>{}", step.map_or("next", StepId::as_str));
         let depth = self.run(n).map_or(0, |run| run.depth) + u32::from(step.is_some());
-        Birth { id, name, cap, parent: None, continues: None, depth }
+        Birth { id, name, cap, parent: None, continues: None, carried: None, depth }
     }
 
     /// Starts a child, or tells its parent why it cannot be started.
@@ -126,7 +126,7 @@ impl World {
             return Ok(Ok(()));
         }
         let setting = &self.setting;
-        let context = Context { at: self.now, limits: &setting.limits, tools: &setting.tools };
+        let context = setting.context(self.now);
         let begin = Start {
             agent: AgentId::from_uuid(birth.id.uuid()),
             version: VersionId::from_uuid(birth.id.uuid()),
@@ -135,6 +135,7 @@ impl World {
             parent: birth.parent,
             depth: birth.depth,
             continues: birth.continues,
+            carried: birth.carried,
             cap: birth.cap,
             policy: lantern_policy::digest(),
             catalogue: setting.catalogue.digest(),

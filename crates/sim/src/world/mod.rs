@@ -77,7 +77,15 @@ impl World {
         let base = RunId::from_uuid(DEV_TENANT.uuid());
         let id = child_run(base, &lantern_engine::StepId::new(format!("root-{n}")), 1);
         let cap = generate::cap(rng);
-        let birth = Birth { id, name: format!("run-{n}"), cap, parent: None, continues: None, depth: 0 };
+        let birth = Birth {
+            id,
+            name: format!("run-{n}"),
+            cap,
+            parent: None,
+            continues: None,
+            carried: None,
+            depth: 0,
+        };
         match self.begin(birth, &agent.manifest, agent.input)? {
             Ok(()) => Ok(()),
             Err((code, message)) => {

@@ -45,6 +45,7 @@ pub(super) struct Birth {
     pub(super) cap: MicroUsd,
     pub(super) parent: Option<lantern_engine::Parent>,
     pub(super) continues: Option<lantern_engine::Continues>,
+    pub(super) carried: Option<Arc<lantern_engine::Carried>>,
     pub(super) depth: u32,
 }
 

@@ -1,6 +1,7 @@
 //! Appends: what is written, and what the guard refuses.
 
 use lantern_store::journal::{self, Created, RunFilter};
+use lantern_store::lease::{self, Held};
 use lantern_store::testing::seed;
 use lantern_store::{Error, db_test, inbox, outbox};
 use lantern_types::*;
@@ -75,6 +76,67 @@ db_test!(nothing_follows_the_end, async |db| {
     assert_eq!(put(&db, seeded.scope, run(1), input(1), "late", at(40)).await, inbox::Put::Closed);
     let head = journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap();
     assert_eq!(head.error_code.as_deref(), Some("run_budget_exceeded"));
+});
+
+db_test!(a_run_is_given_up_only_when_it_was_asked_to_stop_and_nobody_could, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
+    let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
+    let mut append = two_events(&claimed);
+    append.outbox = vec![outbox::NewOutbox {
+        id: Uuid::from_u128(1),
+        key: "3.0".to_owned(),
+        kind: "start",
+        payload: b"sealed".to_vec(),
+        due_at: at(30),
+    }];
+    journal::append(&db, seeded.scope, append).await.unwrap();
+    let end = journal::GiveUp {
+        run: run(1),
+        epoch: claimed.epoch,
+        version: 3,
+        at: at(90),
+        error_code: "run_unreadable",
+        asked: "cancel",
+    };
+    let give_up = async |end| {
+        db.write(seeded.scope, move |tx| Box::pin(async move { journal::give_up(tx, end).await }))
+            .await
+            .unwrap()
+    };
+    let park = async || {
+        let head = journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap();
+        let held = Held { run: run(1), epoch: head.epoch, version: head.version, pokes: head.pokes };
+        assert!(lease::release(&db, seeded.scope, held, None).await.unwrap());
+    };
+    assert!(!give_up(end).await, "somebody holds it");
+    park().await;
+    assert!(!give_up(end).await, "nobody asked it to stop");
+    put(&db, seeded.scope, run(1), input(1), "signal:x", at(40)).await;
+    claim_all(&db, process(2), at(50)).await;
+    park().await;
+    assert!(!give_up(end).await, "nor now, and the epoch is another");
+    put(&db, seeded.scope, run(1), input(2), "cancel", at(60)).await;
+    let end = journal::GiveUp { epoch: 2, ..end };
+    assert!(!give_up(end).await, "nobody has looked since");
+    claim_all(&db, process(3), at(70)).await;
+    let end = journal::GiveUp { epoch: 3, ..end };
+    assert!(!give_up(end).await, "somebody is looking");
+    park().await;
+    for wrong in [journal::GiveUp { epoch: 2, ..end }, journal::GiveUp { version: 2, ..end }] {
+        assert!(!give_up(wrong).await);
+    }
+    assert!(give_up(end).await);
+    assert!(!give_up(end).await, "once");
+    let head = journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap();
+    assert_eq!((head.status.as_str(), head.error_code.as_deref()), ("failed", Some("run_unreadable")));
+    assert_eq!((head.spent.micros(), head.held.micros(), head.finished_at), (12, 0, Some(at(90))));
+    assert_eq!(head.version, 3, "its journal stays as it is");
+    assert_eq!(put(&db, seeded.scope, run(1), input(3), "late", at(91)).await, inbox::Put::Closed);
+    assert!(claim_all(&db, process(4), at(1_000)).await.is_empty());
+    let deleted =
+        db.write(seeded.scope, |tx| Box::pin(async move { journal::delete(tx, run(1)).await })).await;
+    assert!(deleted.unwrap().is_some(), "what it owed to others is dropped, so that it can be deleted");
 });
 
 db_test!(an_append_drains_its_inbox_and_fills_its_outbox, async |db| {

@@ -9,7 +9,7 @@ use lantern_net::{RealIds, TaskSet};
 use lantern_policy::route::Choices;
 use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::inbox::{self, NewInput};
-use lantern_store::journal::{self, NewRun};
+use lantern_store::journal::{self, GiveUp, NewRun};
 use lantern_store::journal::{RunFilter, RunRow};
 use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
@@ -18,7 +18,7 @@ use lantern_types::edge::{BoxFuture, Clock, IdGen};
 use lantern_types::llm::{Finish, LlmCall, LlmReply, ToolUse, Usage};
 use lantern_types::tool::ToolCall;
 use lantern_types::{
-    AgentId, At, ChainHead, DEV_TENANT, Dur, EffectClass, Failure, InboxId, Limits, MicroUsd, Price,
+    AgentId, At, ChainHead, DEV_TENANT, Dur, EffectClass, Failure, Finding, InboxId, Limits, MicroUsd, Price,
     PriceSource, Route, RunId, ToolDef, ToolName, VersionId,
 };
 use lantern_worker::edge::Say;
@@ -46,6 +46,8 @@ pub(crate) enum Act {
     Say(&'static str),
     Ask(&'static str, Value),
     Return(Value),
+    /// Says that it did not happen, when it is asked about.
+    Deny,
     Fail(Failure),
     /// Never answers.
     Hang,
@@ -135,6 +137,23 @@ impl Tools for Script {
     fn defs(&self) -> &[ToolDef] {
         &self.defs
     }
+    /// Questions are scripted under the step's name and a question mark; one that is not has no answer.
+    fn reconcile(
+        &self,
+        _scope: Scope,
+        call: Admitted<ToolCall>,
+        _timeout: Dur,
+    ) -> BoxFuture<'_, Result<Option<Finding>, Failure>> {
+        let key = call.work().key.clone();
+        let act = self.next(&format!("{}?", key.step), key.generation);
+        Box::pin(async move {
+            match perform(act, self.clock.clone()).await? {
+                Act::Return(value) => Ok(Some(Finding::Happened(value))),
+                Act::Deny => Ok(Some(Finding::DidNotHappen)),
+                _ => Ok(None),
+            }
+        })
+    }
     fn call(
         &self,
         _scope: Scope,
@@ -169,12 +188,18 @@ const TENANT: &str =
 const AGENT: &str =
     "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
     VALUES ($1, $2, $3, '{}', 0, 0, 1, $4)";
+const NEWER: &str = "UPDATE journal SET format = 2 WHERE tenant_id = $1 AND run_id = $2";
+const ARCHIVE: &str = "UPDATE agents SET archived_at = 1 WHERE tenant_id = $1 AND name = $2";
 const VERSION: &str =
     "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest, created_at)
     VALUES ($1, $2, $3, 1, $4, $5, 0)";
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::under(Limits::default()).await
+    }
+
+    pub(crate) async fn under(limits: Limits) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the virtual clock is made of the runtime's")]
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: tokio::time::Instant::now() });
         let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
@@ -195,7 +220,11 @@ impl Bench {
             input_schema: json!({"type": "object"}),
             effect,
         };
-        let defs = vec![def("calc", EffectClass::Pure), def("pay", EffectClass::Irreversible)];
+        let defs = vec![
+            def("calc", EffectClass::Pure),
+            def("pay", EffectClass::Irreversible),
+            def("book", EffectClass::Reconcilable),
+        ];
         let script =
             Arc::new(Script { clock: clock.clone(), acts: Mutex::default(), calls: Mutex::default(), defs });
         let tasks = TaskSet::new(Handle::current());
@@ -207,7 +236,7 @@ impl Bench {
             tasks: Arc::new(tasks.clone()),
             llm: script.clone(),
             tools: script.clone(),
-            limits: Arc::new(Limits::default()),
+            limits: Arc::new(limits),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             memo: lantern_worker::Memo::default(),
         };
@@ -284,12 +313,18 @@ impl Bench {
             parent: None,
             depth: 0,
             continues: None,
+            carried: None,
             cap: MicroUsd::from_micros(1_000_000),
             policy: lantern_policy::digest(),
             catalogue: self.deps.catalogue.digest(),
         };
         let at = self.clock.now();
-        let context = Context { at, limits: &self.deps.limits, tools: self.script.defs() };
+        let context = Context {
+            at,
+            limits: &self.deps.limits,
+            tools: self.script.defs(),
+            violations: |_, _| Vec::new(),
+        };
         let events = start(Run::new(id, manifest), begin, &context).unwrap().events;
         let encoded = event::encode(&events).unwrap();
         let record =
@@ -336,8 +371,34 @@ impl Bench {
     }
 
     pub(crate) async fn child_of(&self, run: RunId) -> RunRow {
+        self.children_of(run).await.remove(0)
+    }
+
+    pub(crate) async fn children_of(&self, run: RunId) -> Vec<RunRow> {
         let filter = RunFilter { parent_run_id: Some(run), limit: 10, ..Default::default() };
-        journal::list(&self.db, self.scope, filter).await.unwrap().remove(0)
+        journal::list(&self.db, self.scope, filter).await.unwrap()
+    }
+
+    /// Makes the run's journal one of a newer build.
+    pub(crate) async fn newer(&self, run: RunId) {
+        self.db
+            .write(self.scope, move |tx| Box::pin(async move { tx.exec(NEWER, &[run.into()]).await }))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn give_up(&self, end: GiveUp) -> bool {
+        self.db
+            .write(self.scope, move |tx| Box::pin(async move { journal::give_up(tx, end).await }))
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn archive(&self, name: &'static str) {
+        self.db
+            .write(self.scope, move |tx| Box::pin(async move { tx.exec(ARCHIVE, &[name.into()]).await }))
+            .await
+            .unwrap();
     }
 
     /// Waits until the run is in `status`; virtual time passes as fast as it can.

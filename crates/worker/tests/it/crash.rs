@@ -1,7 +1,8 @@
 //! Processes that die, stop, or lose their lease.
 
 use lantern_engine::{Arrival, Fact, StepId};
-use lantern_types::Dur;
+use lantern_store::journal::{GiveUp, RunRow};
+use lantern_types::{Dur, Failure};
 use serde_json::json;
 
 use crate::bench::{Act, Bench};
@@ -28,6 +29,74 @@ async fn a_completed_model_call_is_never_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_crash_uses_up_no_retry() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({"retry": {"maxAttempts": 2}})).await;
+    let busy = || Act::Fail(Failure::unknown("provider_timeout", "?"));
+    bench.script.on("llm-1", vec![Act::Hang, Act::Hang, busy(), Act::Say("at last")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    for calls in 1..=2 {
+        bench.until_calls(calls).await;
+        bench.kill().await;
+        bench.start_worker();
+    }
+    bench.until(run, "succeeded").await;
+    assert_eq!(bench.script.calls(), ["llm-1#1"; 4]);
+    bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_dies_at_the_same_step_again_and_again_is_not_asked_for_ever() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({})).await;
+    let most = usize::try_from(lantern_types::Limits::default().attempts_per_step_max).unwrap();
+    bench.script.on("llm-1", (0..most).map(|_| Act::Hang).collect());
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    for calls in 1..=most {
+        bench.until_calls(calls).await;
+        bench.kill().await;
+        bench.start_worker();
+    }
+    assert_eq!(bench.until(run, "failed").await.error_code.as_deref(), Some("attempts_exhausted"));
+    assert_eq!(bench.script.calls().len(), most);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_run_makes_no_call_again_before_it_is_resumed() {
+    for while_dead in [false, true] {
+        let bench = Bench::new().await;
+        bench.agent("a", json!({})).await;
+        bench.script.on("llm-1", vec![Act::Hang, Act::Say("after lunch")]);
+        bench.start_worker();
+        let run = bench.start_run("a", json!("hi")).await;
+        bench.until_calls(1).await;
+        if while_dead {
+            bench.kill().await;
+        }
+        bench.send(run, "p", Arrival::Pause { by: "ada".into() }).await;
+        if !while_dead {
+            bench.until(run, "paused").await;
+            bench.kill().await;
+        }
+        bench.start_worker();
+        bench.until(run, "paused").await;
+        bench.pass(3_600).await;
+        let head = bench.head(run).await;
+        assert_eq!(
+            (bench.script.calls().len(), head.owner),
+            (1, None),
+            "nothing is sent, and nobody holds it"
+        );
+        bench.send(run, "r", Arrival::Resume { by: "ada".into() }).await;
+        bench.until(run, "succeeded").await;
+        assert_eq!(bench.script.calls(), ["llm-1#1"; 2], "under the same key");
+        bench.folded(run).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_irreversible_call_is_doubted_after_a_crash_and_resolved_by_a_person() {
     let bench = Bench::new().await;
     bench.agent("a", json!({"tools": ["pay"]})).await;
@@ -46,6 +115,65 @@ async fn an_irreversible_call_is_doubted_after_a_crash_and_resolved_by_a_person(
     let found = Arrival::Resolution { step, happened: true, output: json!("receipt 7"), by: "ada".into() };
     bench.send(run, "k", found).await;
     bench.until(run, "succeeded").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconcilable_call_is_asked_about_after_a_crash() {
+    for (answer, calls) in [
+        (Act::Return(json!("booked")), vec!["llm-1.tool-1?#1", "llm-2#1"]),
+        (Act::Deny, vec!["llm-1.tool-1?#1", "llm-1.tool-1#2", "llm-2#1"]),
+    ] {
+        let bench = Bench::new().await;
+        bench.agent("a", json!({"tools": ["book"], "retry": {"maxAttempts": 1}})).await;
+        bench.script.on("llm-1", vec![Act::Ask("book", json!({}))]);
+        bench.script.on("llm-1.tool-1", vec![Act::Hang, Act::Return(json!("booked"))]);
+        bench.script.on("llm-1.tool-1?", vec![answer]);
+        bench.script.on("llm-2", vec![Act::Say("done")]);
+        bench.start_worker();
+        let run = bench.start_run("a", json!("hi")).await;
+        bench.until_calls(2).await;
+        bench.kill().await;
+        bench.start_worker();
+        bench.until(run, "succeeded").await;
+        assert_eq!(bench.script.calls()[2..], calls);
+        let (folded, _) = bench.folded(run).await;
+        assert_eq!(**folded.step_named("llm-1.tool-1").unwrap().output().unwrap(), json!("booked"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_without_an_answer_leaves_the_doubt_to_a_person_and_is_asked_again() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({"tools": ["book"]})).await;
+    bench.script.on("llm-1", vec![Act::Ask("book", json!({}))]);
+    bench.script.on("llm-1.tool-1", vec![Act::Fail(Failure::unknown("tool_broke", "half an answer"))]);
+    let down = || Act::Fail(Failure::transient("tool_down", "later"));
+    bench.script.on("llm-1.tool-1?", vec![Act::Hang, down(), Act::Slow(60_000, Box::new(Act::Deny))]);
+    bench.script.on("llm-2", vec![Act::Say("done")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.until_calls(3).await;
+    bench.kill().await;
+    bench.start_worker();
+    bench.until_calls(4).await;
+    bench.pass(3_600).await;
+    let head = bench.head(run).await;
+    assert_eq!(
+        (head.status.as_str(), head.owner, head.wake_at),
+        ("paused", None, None),
+        "it waits for a person"
+    );
+    bench.send(run, "s", Arrival::Signal { name: "x".into(), value: json!(1), key: None }).await;
+    bench.until_calls(5).await;
+    let step = StepId::new("llm-1.tool-1");
+    let found = Arrival::Resolution { step, happened: true, output: json!("booked"), by: "ada".into() };
+    bench.send(run, "k", found).await;
+    bench.until(run, "succeeded").await;
+    bench.pass(120).await;
+    let asked = bench.script.calls().iter().filter(|call| call.contains('?')).count();
+    let sent = bench.script.calls().iter().filter(|call| call.starts_with("llm-1.tool-1#")).count();
+    assert_eq!((asked, sent), (3, 1), "the person was quicker than the last answer");
+    bench.folded(run).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,6 +211,22 @@ async fn what_arrived_while_nobody_ran_is_taken_in_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_decision_that_comes_too_late_is_late_though_nobody_ran() {
+    let bench = Bench::new().await;
+    let steps = json!([{"id": "ok", "kind": "approval", "data": {"reason": "sure?", "timeout": 60}}]);
+    bench.agent("s", json!({"program": "steps", "steps": steps})).await;
+    bench.start_worker();
+    let run = bench.start_run("s", json!({})).await;
+    bench.until(run, "paused").await;
+    bench.kill().await;
+    bench.pass(3_600).await;
+    let yes = Arrival::Approval { step: StepId::new("ok"), granted: true, by: "ada".into(), note: None };
+    bench.send(run, "k", yes).await;
+    bench.start_worker();
+    assert_eq!(bench.until(run, "failed").await.error_code.as_deref(), Some("approval_expired"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_disk_costs_no_second_model_call() {
     let bench = Bench::new().await;
     bench.agent("a", json!({})).await;
@@ -114,7 +258,7 @@ async fn a_child_that_goes_on_as_a_new_run_answers_once_and_can_be_stopped() {
         bench.until(run, "running").await;
         bench.pass(5).await;
         let child = bench.child_of(run).await;
-        bench.send(child.id, "k", Arrival::Signal { name: "go".into(), value: json!(1) }).await;
+        bench.send(child.id, "k", Arrival::Signal { name: "go".into(), value: json!(1), key: None }).await;
         bench.until(child.id, "succeeded").await;
         bench.pass(5).await;
         assert_eq!(bench.head(run).await.status, "running", "the child has not answered yet");
@@ -123,7 +267,7 @@ async fn a_child_that_goes_on_as_a_new_run_answers_once_and_can_be_stopped() {
             bench.send(run, "c", Arrival::Cancel { by: "ada".into(), reason: None }).await;
             bench.until(next, "cancelled").await;
         } else {
-            bench.send(next, "k", Arrival::Signal { name: "go".into(), value: json!(42) }).await;
+            bench.send(next, "k", Arrival::Signal { name: "go".into(), value: json!(42), key: None }).await;
             bench.until(run, "succeeded").await;
             let (folded, _) = bench.folded(run).await;
             assert_eq!(folded.output.unwrap()["steps"]["sub"]["steps"]["go"], json!(42));
@@ -145,4 +289,39 @@ async fn a_process_that_stops_keeps_its_lease_until_its_work_is_done() {
     first.shutdown(Dur::from_secs(30)).await;
     bench.until(run, "succeeded").await;
     assert_eq!(bench.script.calls(), ["llm-1#1"], "nobody took over what was still under way");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_cannot_be_read_is_left_alone_once_it_was_given_up() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({})).await;
+    bench.start_worker();
+    let fine = bench.start_run("a", json!("hi")).await;
+    bench.script.on("llm-1", vec![Act::Say("hello")]);
+    bench.until(fine, "succeeded").await;
+    bench.kill().await;
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.newer(run).await;
+    bench.start_worker();
+    bench.pass(60).await;
+    let end = |row: &RunRow| GiveUp {
+        run,
+        epoch: row.epoch,
+        version: row.version,
+        at: lantern_types::At::from_micros(1),
+        error_code: "run_unreadable",
+        asked: "cancel",
+    };
+    let parked = bench.head(run).await;
+    assert_eq!((parked.owner, parked.wake_at), (None, None), "a format that this build does not know");
+    assert!(!bench.give_up(end(&parked)).await, "nobody has asked for that");
+    bench.send(run, "cancel", Arrival::Cancel { by: "ada".into(), reason: None }).await;
+    bench.pass(60).await;
+    let parked = bench.head(run).await;
+    assert_eq!((parked.owner, parked.wake_at, parked.status.as_str()), (None, None, "queued"));
+    assert!(bench.give_up(end(&parked)).await);
+    bench.pass(60).await;
+    let head = bench.head(run).await;
+    assert_eq!((head.status.as_str(), head.epoch), ("failed", parked.epoch), "and nobody takes it up again");
+    assert_eq!(bench.script.calls(), ["llm-1#1"]);
 }

@@ -1,8 +1,8 @@
 //! Ordinary lives of runs.
 
-use lantern_engine::{Arrival, StepId};
+use lantern_engine::{Arrival, StepId, StepState};
 use lantern_store::inbox::Put;
-use lantern_types::{Dur, Failure};
+use lantern_types::{Dur, Failure, Limits};
 use serde_json::json;
 
 use crate::bench::{Act, Bench};
@@ -42,7 +42,7 @@ async fn a_long_wait_is_let_go_and_taken_up_again() {
     assert!(head.owner.is_none() && head.wake_at.is_some(), "nobody holds a run that sleeps");
     bench.pass(3_600).await;
     assert_eq!(bench.head(run).await.wake_at, None, "a signal has no time");
-    let go = || Arrival::Signal { name: "go".into(), value: json!(1) };
+    let go = || Arrival::Signal { name: "go".into(), value: json!(1), key: None };
     assert_eq!(bench.send(run, "k1", go()).await, Put::Stored);
     bench.until(run, "paused").await;
     let yes = Arrival::Approval { step: StepId::new("ok"), granted: true, by: "ada".into(), note: None };
@@ -50,6 +50,29 @@ async fn a_long_wait_is_let_go_and_taken_up_again() {
     bench.until(run, "succeeded").await;
     assert_eq!(bench.send(run, "k3", go()).await, Put::Closed);
     bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_that_is_sent_again_after_it_was_taken_in_changes_nothing() {
+    let bench = Bench::new().await;
+    let wait = |id: &str| json!({"id": id, "kind": "signal", "data": {"name": "go"}});
+    bench.agent("s", json!({"program": "steps", "steps": [wait("a"), wait("b")]})).await;
+    bench.start_worker();
+    let run = bench.start_run("s", json!({})).await;
+    let go =
+        |n: u64, key: &str| Arrival::Signal { name: "go".into(), value: json!(n), key: Some(key.into()) };
+    assert_eq!(bench.send(run, "k", go(1, "k")).await, Put::Stored);
+    bench.pass(60).await;
+    assert_eq!(bench.send(run, "k", go(2, "k")).await, Put::Stored, "the first is no longer in the inbox");
+    bench.pass(60).await;
+    assert_eq!(bench.head(run).await.status, "running");
+    bench.kill().await;
+    bench.start_worker();
+    assert_eq!(bench.send(run, "k", go(3, "k")).await, Put::Stored);
+    bench.send(run, "l", go(4, "l")).await;
+    bench.until(run, "succeeded").await;
+    let (folded, _) = bench.folded(run).await;
+    assert_eq!(folded.output.unwrap()["steps"], json!({"a": 1, "b": 4}));
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,18 +148,92 @@ async fn a_child_runs_and_reports_and_a_missing_one_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_that_lost_its_race_costs_what_it_spent() {
+    let bench = Bench::new().await;
+    let child = json!({"id": "sub", "kind": "child", "data": {"agent": "child"}});
+    let nap = json!({"id": "nap", "kind": "sleep", "data": {"duration": "5s"}});
+    let wait = json!({"id": "go", "kind": "signal", "data": {"name": "go"}});
+    let race = json!({"id": "r", "kind": "race", "steps": [child, nap]});
+    bench.agent("parent", json!({"program": "steps", "steps": [race, wait]})).await;
+    bench.agent("child", json!({})).await;
+    bench.script.on("llm-1", vec![Act::Hang]);
+    bench.start_worker();
+    let run = bench.start_run("parent", json!({})).await;
+    bench.until_calls(1).await;
+    assert!(bench.head(run).await.held.micros() > 0);
+    bench.until(bench.child_of(run).await.id, "cancelled").await;
+    bench.pass(5).await;
+    let head = bench.head(run).await;
+    assert_eq!((head.status.as_str(), head.spent.micros(), head.held.micros()), ("running", 0, 0));
+    bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_goes_on_as_a_new_one() {
     let bench = Bench::new().await;
     let steps = json!([{"id": "go", "kind": "signal", "data": {"name": "{{input.wait}}"}}, {"id": "again", "kind": "continue", "data": {"input": {"wait": "never"}}}]);
     bench.agent("loop", json!({"program": "steps", "steps": steps})).await;
     bench.start_worker();
     let run = bench.start_run("loop", json!({"wait": "go"})).await;
-    bench.send(run, "k", Arrival::Signal { name: "go".into(), value: json!(null) }).await;
+    bench.send(run, "k", Arrival::Signal { name: "go".into(), value: json!(null), key: None }).await;
     bench.until(run, "succeeded").await;
     bench.pass(5).await;
     let next = bench.child_of(run).await;
     let (folded, _) = bench.folded(next.id).await;
     assert_eq!((folded.status().as_str(), folded.input.as_ref()), ("running", &json!({"wait": "never"})));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_asks_for_what_an_agent_does_not_take_fails_and_says_so() {
+    let bench = Bench::new().await;
+    let schema = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}});
+    let nap = json!({"id": "nap", "kind": "sleep", "data": {"durationMs": 1}});
+    let again = json!({"id": "again", "kind": "continue", "data": {"input": {"n": "many"}}});
+    bench.agent("loop", json!({"program": "steps", "steps": [nap, again], "inputSchema": schema})).await;
+    bench.agent("picky", json!({"inputSchema": schema})).await;
+    let child = json!({"id": "sub", "kind": "child", "data": {"agent": "picky", "input": {"n": "many"}}});
+    bench.agent("parent", json!({"program": "steps", "steps": [child]})).await;
+    bench.start_worker();
+    for agent in ["loop", "parent"] {
+        let run = bench.start_run(agent, json!({"n": 1})).await;
+        let head = bench.until(run, "failed").await;
+        assert_eq!(head.error_code.as_deref(), Some("input_schema_violated"), "{agent}");
+        let (folded, _) = bench.folded(run).await;
+        assert!(folded.error.unwrap().1.contains("many"), "{agent}");
+        assert!(bench.children_of(run).await.is_empty(), "{agent}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_whose_journal_is_full_goes_on_with_what_was_said() {
+    let limits = Limits { events_per_run_max: 6, ..Limits::default() };
+    let bench = Bench::under(limits).await;
+    bench.agent("a", json!({"tools": [{"name": "calc", "maxCalls": 1}]})).await;
+    bench.script.on("llm-1", vec![Act::Ask("calc", json!({"n": 1}))]);
+    bench.script.on("llm-1.tool-1", vec![Act::Return(json!(7))]);
+    bench.script.on("llm-2", vec![Act::Ask("calc", json!({"n": 2}))]);
+    bench.script.on("llm-3", vec![Act::Say("seven")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!({"prompt": "go"})).await;
+    bench.until(run, "succeeded").await;
+    bench.pass(5).await;
+    let next = bench.child_of(run).await;
+    bench.archive("a").await;
+    assert_eq!(next.trigger_kind, "continue");
+    bench.until(next.id, "succeeded").await;
+    let (folded, _) = bench.folded(next.id).await;
+    assert_eq!(
+        (folded.input.as_ref(), folded.carried_calls(&"calc".parse().unwrap())),
+        (&json!({"prompt": "go"}), 1)
+    );
+    let denied = folded.step_named("llm-2.tool-1").unwrap();
+    assert!(
+        matches!(&denied.state, StepState::Failed { code, .. } if code == "tool_call_limit"),
+        "{:?}",
+        denied.state
+    );
+    bench.until(bench.child_of(next.id).await.id, "succeeded").await;
+    assert_eq!(bench.script.calls(), ["llm-1#1", "llm-1.tool-1#1", "llm-2#1", "llm-3#1"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use lantern_edge::{Change, Code, Error, FieldError, Fields, Model, Result};
 use lantern_engine::Manifest;
-use lantern_types::{AgentId, At, Digest, ToolDef, VersionId};
+use lantern_types::{AgentId, At, Digest, Limits, ToolDef, VersionId};
 use serde_json::{Map, Value};
 
 use crate::schema;
@@ -70,6 +70,13 @@ pub(crate) struct Current {
     pub(crate) manifest: Manifest,
 }
 
+/// What a manifest may rely on here.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub(crate) tools: &'a [ToolDef],
+    pub(crate) limits: &'a Limits,
+}
+
 /// What a request says about an agent.
 #[derive(Debug)]
 pub(crate) struct Changes {
@@ -131,27 +138,35 @@ impl Changes {
     }
 
     /// The manifest after these changes: a field that is named replaces, and `null` goes back to the default.
-    pub(crate) fn manifest(&self, old: Manifest, tools: &[ToolDef]) -> Result<Manifest> {
+    pub(crate) fn manifest(&self, old: Manifest, terms: Terms<'_>) -> Result<Manifest> {
         let said = Manifest::parse(&Value::Object(self.manifest.clone())).map_err(|invalid| {
             refused(
                 invalid.issues.into_iter().map(|i| FieldError { path: i.path, message: i.message }).collect(),
             )
         })?;
         let manifest = self.merged(old, said);
-        let issues = problems(&manifest, tools);
+        let mut issues = problems(&manifest, terms.tools);
+        // Only what this request says: an older version was fine under the limits of its time.
+        let turns_max = terms.limits.turns_per_run_max;
+        let says = self.said_of("maxTurns").is_some_and(|value| !value.is_null());
+        if says && manifest.max_turns > turns_max {
+            let message = format!("expected at most {turns_max} turns; the limit is turnsPerRunMax");
+            issues.push(FieldError { path: "maxTurns".to_owned(), message });
+        }
         if issues.is_empty() { Ok(manifest) } else { Err(refused(issues)) }
     }
 
+    /// What the request says of this field, in any spelling.
+    fn said_of(&self, field: &str) -> Option<&Value> {
+        let spellings = MANIFEST_FIELDS.iter().find(|spellings| spellings.contains(&field))?;
+        self.manifest.iter().find(|(key, _)| spellings.contains(&camel(key).as_str())).map(|(_, value)| value)
+    }
+
     fn merged(&self, old: Manifest, said: Manifest) -> Manifest {
-        let named = |field: &str| {
-            let spellings = MANIFEST_FIELDS.iter().find(|spellings| spellings.contains(&field));
-            let mut keys = self.manifest.keys();
-            keys.any(|key| spellings.is_some_and(|s| s.contains(&camel(key).as_str())))
-        };
         macro_rules! pick {
             ($($field:ident $name:literal),+ $(,)?) => {
                 Manifest {
-                    $($field: if named($name) { said.$field } else { old.$field },)+
+                    $($field: if self.said_of($name).is_some() { said.$field } else { old.$field },)+
                     style_prompt: old.style_prompt,
                     about: old.about,
                 }
@@ -267,11 +282,13 @@ mod tests {
 
     #[test]
     fn named_fields_replace_and_the_rest_stays() {
+        let (tools, limits) = (calc(), Limits::default());
+        let terms = Terms { tools: &tools, limits: &limits };
         let first = changes(json!({"model": "gpt-4o", "max_turns": 3, "tools": ["calc"], "timeout": "30s"}));
-        let first = first.manifest(Manifest::default(), &calc()).unwrap();
+        let first = first.manifest(Manifest::default(), terms).unwrap();
         assert_eq!((first.model.as_str(), first.max_turns), ("gpt-4o", 3));
         let second = changes(json!({"instructions": "Be brief.", "maxTurns": null, "timeoutMs": null}));
-        let second = second.manifest(first, &calc()).unwrap();
+        let second = second.manifest(first, terms).unwrap();
         assert_eq!(second.system_prompt.as_deref(), Some("Be brief."));
         assert_eq!(second.max_turns, Manifest::default().max_turns);
         assert_eq!((second.model.as_str(), second.timeout), ("gpt-4o", None));
@@ -280,16 +297,32 @@ mod tests {
 
     #[test]
     fn a_manifest_that_could_not_run_is_refused_with_its_paths() {
+        let (tools, limits) = (calc(), Limits::default());
+        let terms = Terms { tools: &tools, limits: &limits };
         for (body, path) in [
             (json!({"maxTurns": 0}), "maxTurns"),
+            (json!({"maxTurns": 41}), "maxTurns"),
+            (json!({"max_turns": 41}), "maxTurns"),
             (json!({"tools": ["calc", "teleport"]}), "tools[1]"),
             (json!({"inputSchema": {"type": "nonsense"}}), "inputSchema"),
             (json!({"outputSchema": {"$ref": "http://localhost/x"}}), "outputSchema"),
             (json!({"steps": [{"kind": "jump"}]}), "steps[0].kind"),
             (json!({"systemPrompt": "x".repeat(2 << 20)}), ""),
         ] {
-            let error = changes(body).manifest(Manifest::default(), &calc()).unwrap_err();
+            let error = changes(body).manifest(Manifest::default(), terms).unwrap_err();
             assert_eq!((error.code(), error.fields()[0].path.as_str()), (Code::InvalidManifest, path));
+        }
+    }
+
+    #[test]
+    fn a_limit_lowered_later_refuses_no_change_that_does_not_speak_of_it() {
+        let limits = Limits { turns_per_run_max: 5, ..Limits::default() };
+        let terms = Terms { tools: &[], limits: &limits };
+        let old = Manifest { max_turns: 30, ..Manifest::default() };
+        let refused = |body: Value| changes(body).manifest(old.clone(), terms).is_err();
+        assert!(refused(json!({"maxTurns": 6})));
+        for fine in [json!({"maxTurns": 5}), json!({"maxTurns": null}), json!({"model": "gpt-4o"})] {
+            assert!(!refused(fine.clone()), "{fine}");
         }
     }
 }

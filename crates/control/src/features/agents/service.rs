@@ -9,9 +9,9 @@ use lantern_engine::Manifest;
 use lantern_policy::action::{CreateAgent, DeleteAgent, UpdateAgent};
 use lantern_policy::{Actor, Permit, Principal, Scope};
 use lantern_store::TenantTx;
-use lantern_types::{AgentId, At, ToolDef, UserId, VersionId};
+use lantern_types::{AgentId, At, Limits, ToolDef, UserId, VersionId};
 
-use super::model::{self, Agent, Changes, Current, NewAgent};
+use super::model::{self, Agent, Changes, Current, NewAgent, Terms};
 use super::store::{self, NewVersion};
 use crate::App;
 
@@ -29,6 +29,7 @@ struct Desk {
     agent: AgentId,
     version: VersionId,
     tools: std::sync::Arc<[ToolDef]>,
+    limits: std::sync::Arc<Limits>,
 }
 
 impl Desk {
@@ -43,7 +44,12 @@ impl Desk {
             agent: AgentId::from_uuid(app.ids.uuid()),
             version: VersionId::from_uuid(app.ids.uuid()),
             tools: app.tools.clone(),
+            limits: app.limits.clone(),
         }
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms { tools: &self.tools, limits: &self.limits }
     }
 
     /// An agent that only this request has said anything about.
@@ -140,7 +146,7 @@ fn named(name: &str) -> Result<String> {
 type Answer = lantern_store::Result<Result<Changed>>;
 
 async fn insert(tx: &mut TenantTx<'_>, desk: &Desk, new: NewAgent) -> Answer {
-    let manifest = match new.changes.manifest(Manifest::default(), &desk.tools) {
+    let manifest = match new.changes.manifest(Manifest::default(), desk.terms()) {
         Ok(manifest) => manifest,
         Err(invalid) => return Ok(Err(invalid)),
     };
@@ -159,7 +165,7 @@ async fn renew(
     (old, current): (Agent, Current),
     new: NewAgent,
 ) -> Answer {
-    let manifest = match new.changes.manifest(Manifest::default(), &desk.tools) {
+    let manifest = match new.changes.manifest(Manifest::default(), desk.terms()) {
         Ok(manifest) => manifest,
         Err(invalid) => return Ok(Err(invalid)),
     };
@@ -192,7 +198,7 @@ async fn change(
     if changes.is_empty() {
         return Ok(Ok(Changed { agent: old, current, updated: false }));
     }
-    let manifest = match changes.manifest(current.manifest.clone(), &desk.tools) {
+    let manifest = match changes.manifest(current.manifest.clone(), desk.terms()) {
         Ok(manifest) => manifest,
         Err(invalid) => return Ok(Err(invalid)),
     };

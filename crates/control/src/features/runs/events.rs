@@ -2,7 +2,7 @@
 //!
 //! Invariant: every stored event is sent once and in order, whichever process drives the run: hints make it quick, and
 //! reading the row every 250 ms makes it certain. Text of a model call comes in between, best effort and without an
-//! id. A run that is over ends its stream with one `end` frame, whatever its status.
+//! id. A run that is over ends its stream with one `end` frame, whatever its status, and even when its journal is spoilt.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -78,9 +78,13 @@ impl Tail {
                 return None;
             }
             if let Err(error) = self.read_on().await {
-                // The client resumes where it was; nothing is lost by ending here.
                 tracing::warn!(run = %self.run, %error, "an event stream broke off");
-                return None;
+                // What cannot be read now cannot be read later, and a run that is over ends its stream all the same.
+                let unreadable = error.code() == Code::Internal;
+                if !unreadable || !self.end_if_over().await {
+                    // The client resumes where it was; nothing is lost by ending here.
+                    return None;
+                }
             }
         }
     }
@@ -99,14 +103,24 @@ impl Tail {
             return Ok(());
         }
         if row.finished_at.is_some() {
-            self.ready.push_back(end(self.run, &row)?);
-            self.over = true;
+            self.end(&row)?;
         } else if self.live {
             self.wait().await?;
         } else {
             self.over = true;
         }
         Ok(())
+    }
+
+    fn end(&mut self, row: &RunRow) -> Result<()> {
+        self.ready.push_back(end(self.run, row)?);
+        self.over = true;
+        Ok(())
+    }
+
+    async fn end_if_over(&mut self) -> bool {
+        let row = journal::head(&self.app.db, self.scope, self.run).await.ok().flatten();
+        row.filter(|row| row.finished_at.is_some()).is_some_and(|row| self.end(&row).is_ok())
     }
 
     async fn open(&mut self, append: &Stored) -> Result<()> {

@@ -1,9 +1,11 @@
 //! Runs: started here, driven by workers, watched and steered from here again.
 //!
 //! Invariant: of a run's journal this crate writes event 1 and nothing more. To steer a run is to put something into
-//! its inbox; whoever holds the run takes it in. What a run looks like is read from its row and its journal.
+//! its inbox; whoever holds the run takes it in. Only a run that nobody can read is ended from here, in its row. What a
+//! run looks like is read from its row and its journal.
 
 mod events;
+mod give_up;
 mod history;
 pub(crate) mod model;
 pub(crate) mod routes;

@@ -191,7 +191,12 @@ pub(super) struct StepLog {
 }
 
 /// The run of this row.
-pub(super) fn shown(tenant: TenantId, row: RunRow, said: Said, log: Vec<StepLog>) -> Run {
+pub(super) fn shown(tenant: TenantId, row: RunRow, mut said: Said, log: Vec<StepLog>) -> Run {
+    // A run that was given up failed in its row alone, whether or not this build can read its journal.
+    let given_up = row.error_code.as_deref() == Some(lantern_edge::Code::RunUnreadable.as_str());
+    if given_up && said.error.is_none() {
+        said.error = Said::unreadable().error;
+    }
     Run {
         id: row.id,
         tenant_id: tenant,
@@ -217,7 +222,7 @@ pub(super) fn shown(tenant: TenantId, row: RunRow, said: Said, log: Vec<StepLog>
 /// What a run was asked, from its first event.
 pub(super) fn asked(event: &Event) -> Option<Value> {
     match &event.content {
-        Some(Content::Input(input)) => Some((**input).clone()),
+        Some(Content::Input(input) | Content::Carried { input, .. }) => Some((**input).clone()),
         _ => None,
     }
 }

@@ -121,11 +121,19 @@ async fn first_append(
         parent: None,
         depth: 0,
         continues: None,
+        carried: None,
         cap: model::cap(app, manifest.max_cost, new.max_cost),
         policy: lantern_policy::digest(),
         catalogue: app.catalogue.digest(),
     };
-    let context = Context { at: now, limits: &app.limits, tools: &app.tools };
+    let context = Context {
+        at: now,
+        limits: &app.limits,
+        tools: &app.tools,
+        violations: |schema, value| {
+            schema::violations("input", schema, value).into_iter().map(|problem| problem.message).collect()
+        },
+    };
     let decision = lantern_engine::start(lantern_engine::Run::new(run, Arc::new(manifest)), start, &context)
         .map_err(refused)?;
     let plain = event::encode(&decision.events).map_err(Error::internal)?;

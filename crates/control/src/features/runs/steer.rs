@@ -13,7 +13,7 @@ use lantern_types::{Dur, InboxId, RunId};
 use serde_json::Value;
 
 use super::model::{Decision, Finding};
-use super::{history, service};
+use super::{give_up, history, service};
 use crate::App;
 
 /// How long an answer waits for what it asked for.
@@ -30,7 +30,7 @@ pub(super) fn by(actor: &Actor) -> String {
     }
 }
 
-/// Asks a run to stop, and waits a moment for it to have done so.
+/// Asks a run to stop, and waits a moment for it to have done so. One that nobody can go on with is given up.
 pub(super) async fn cancel(
     app: &App,
     scope: Scope,
@@ -39,9 +39,9 @@ pub(super) async fn cancel(
     reason: Option<String>,
 ) -> Result<()> {
     let row = unfinished(app, scope, run).await?;
-    // A second request while the first waits is the same request.
-    put(app, scope, run, "cancel".to_owned(), &Arrival::Cancel { by, reason }).await?;
-    settled(app, scope, row).await
+    put(app, scope, run, give_up::CANCEL.to_owned(), &Arrival::Cancel { by, reason }).await?;
+    settled(app, scope, row).await?;
+    give_up::if_parked(app, scope, run).await
 }
 
 /// Asks a run to start nothing new, and waits a moment.
@@ -58,7 +58,7 @@ pub(super) async fn resume(app: &App, scope: Scope, run: RunId, by: String) -> R
     settled(app, scope, row).await
 }
 
-/// Sends a run a named value. The same `key` is taken once.
+/// Sends a run a named value. Of several with the same `key` the run receives the first.
 pub(super) async fn signal(
     app: &App,
     scope: Scope,
@@ -71,11 +71,12 @@ pub(super) async fn signal(
         let words = format!("a signal's name has 1 to {NAME_BYTES_MAX} bytes");
         return Err(Error::new(Code::InvalidBody, words.clone()).with_field("name", words));
     }
-    let key = match key {
+    // The inbox drops a repeat while the first lies there, and the run knows it for one ever after.
+    let row = match &key {
         Some(key) => format!("signal:{name}:{key}"),
         None => unique(app, "signal"),
     };
-    put(app, scope, run, key, &Arrival::Signal { name, value }).await.map(drop)
+    put(app, scope, run, row, &Arrival::Signal { name, value, key }).await.map(drop)
 }
 
 /// Decides an approval that a step waits for.
@@ -154,7 +155,9 @@ async fn put(app: &App, scope: Scope, run: RunId, key: String, arrival: &Arrival
     let plain = serde_json::to_vec(arrival).map_err(Error::internal)?;
     let place = Place { purpose: "inbox", row: id.bytes() };
     let input = app.vault.sealer().seal(scope, place, &plain).await?;
-    let (at, rows_max) = (app.clock.now(), app.limits.inbox_rows_max);
+    // An order to stop finds room in a full inbox.
+    let more = u32::from(matches!(arrival, Arrival::Cancel { .. }));
+    let (at, rows_max) = (app.clock.now(), app.limits.inbox_rows_max.saturating_add(more));
     let new = NewInput { id, run, key, input, at };
     let put =
         app.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await?;
@@ -169,13 +172,13 @@ async fn put(app: &App, scope: Scope, run: RunId, key: String, arrival: &Arrival
     }
 }
 
-/// Waits until the run has moved on from `before`, ended, or taken its time.
+/// Waits until the run has moved on from `before`, ended, been let go as it was, or taken its time.
 async fn settled(app: &App, scope: Scope, before: RunRow) -> Result<()> {
     let mut watch = app.db.hub().subscribe(before.id);
     let mut late = app.clock.sleep(WAIT_MAX);
     loop {
         let row = service::head(app, scope, before.id).await?;
-        if row.finished_at.is_some() || row.version > before.version {
+        if row.finished_at.is_some() || row.version > before.version || give_up::at_rest(&row) {
             return Ok(());
         }
         tokio::select! {

@@ -1,0 +1,90 @@
+//! Giving a run up: the end of one that nobody can go on with, asked for by someone who may cancel it (ADR 8).
+//!
+//! Invariant: it is given up only when a worker looked at it after the request and let it go with the request untouched;
+//! a run that some process can read is cancelled by that process. Its parent is told that it failed and its children to
+//! stop, in the same transaction, because its own journal cannot say so.
+
+use lantern_edge::{Code, Error, Result};
+use lantern_engine::{Arrival, Outcome, StepId};
+use lantern_policy::Scope;
+use lantern_store::inbox::{self, NewInput};
+use lantern_store::journal::{self, GiveUp, RunFilter, RunRow};
+use lantern_store::seal::Place;
+use lantern_types::{InboxId, MicroUsd, RunId};
+use serde_json::json;
+
+use super::model::UNREADABLE;
+use super::service;
+use crate::App;
+
+/// Under which key a request to stop lies in the inbox: a second one while the first waits is the same request.
+pub(super) const CANCEL: &str = "cancel";
+
+/// Whether nobody drives the run and nobody intends to look at it.
+pub(super) const fn at_rest(row: &RunRow) -> bool {
+    row.finished_at.is_none() && row.owner.is_none() && row.wake_at.is_none()
+}
+
+/// Gives the run up if a request to cancel it found nobody who could go on with it.
+pub(super) async fn if_parked(app: &App, scope: Scope, run: RunId) -> Result<()> {
+    let row = service::head(app, scope, run).await?;
+    if !at_rest(&row) {
+        return Ok(());
+    }
+    let news = news(app, scope, &row).await?;
+    let end = GiveUp {
+        run,
+        epoch: row.epoch,
+        version: row.version,
+        at: app.clock.now(),
+        error_code: Code::RunUnreadable.as_str(),
+        asked: CANCEL,
+    };
+    let given_up = app
+        .db
+        .write(scope, move |tx| {
+            Box::pin(async move {
+                let given_up = journal::give_up(tx, end).await?;
+                for new in news.into_iter().filter(|_| given_up) {
+                    // What a run owes is not held back by a full inbox.
+                    inbox::put(tx, new, u32::MAX).await?;
+                }
+                Ok(given_up)
+            })
+        })
+        .await?;
+    if given_up {
+        tracing::warn!(tenant = %scope.tenant(), %run, "a run that cannot be read was given up");
+    }
+    Ok(())
+}
+
+/// What other runs must hear of this one's end.
+async fn news(app: &App, scope: Scope, row: &RunRow) -> Result<Vec<NewInput>> {
+    let mut news = Vec::new();
+    let step = row.parent_step.as_deref().filter(|step| !step.is_empty());
+    if let (Some(parent), Some(step)) = (row.parent_run_id, step) {
+        let output = json!({ "code": Code::RunUnreadable.as_str(), "message": UNREADABLE });
+        // Nobody knows what it and the runs before it spent: the parent is charged all that it holds for them.
+        let spent = MicroUsd::from_micros(i64::MAX);
+        let (step, outcome) = (StepId::new(step), Outcome::Failed);
+        let arrival = Arrival::ChildFinished { step, outcome, spent, output };
+        news.push(sealed(app, scope, (row.id, parent), &arrival).await?);
+    }
+    let limit = app.limits.steps_per_run_max;
+    let children = RunFilter { parent_run_id: Some(row.id), limit, ..RunFilter::default() };
+    for child in journal::list(&app.db, scope, children).await? {
+        if child.finished_at.is_none() {
+            let (by, reason) = (format!("run {}", row.id), Some("the parent run was given up".to_owned()));
+            news.push(sealed(app, scope, (row.id, child.id), &Arrival::Cancel { by, reason }).await?);
+        }
+    }
+    Ok(news)
+}
+
+async fn sealed(app: &App, scope: Scope, (from, to): (RunId, RunId), arrival: &Arrival) -> Result<NewInput> {
+    let id = InboxId::from_uuid(app.ids.uuid());
+    let plain = serde_json::to_vec(arrival).map_err(Error::internal)?;
+    let input = app.vault.sealer().seal(scope, Place { purpose: "inbox", row: id.bytes() }, &plain).await?;
+    Ok(NewInput { id, run: to, key: format!("{from}|given-up"), input, at: app.clock.now() })
+}

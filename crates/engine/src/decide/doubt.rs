@@ -1,0 +1,83 @@
+//! Doubt: steps that may have happened and may not be sent again, and what becomes of them.
+//!
+//! A reconcilable step's other side is asked; what it does not know, and every irreversible step, waits for a person.
+
+use std::sync::Arc;
+
+use lantern_types::{Acted, At, EffectClass, Finding};
+use serde_json::Value;
+
+use super::Draft;
+use crate::event::{Content, Fact, StepId, StepKind};
+use crate::run::{self, Step, StepState};
+use crate::step;
+
+/// What happened to an attempt when its process died.
+pub(super) const CRASHED: &str = "crashed";
+
+impl Draft<'_> {
+    pub(super) fn doubt(&mut self, id: &StepId, code: &str, message: String) {
+        let Some(generation) = self.run.step(id).map(|step| step.generation) else { return };
+        let fact = Fact::StepInDoubt { step: id.clone(), generation, code: code.to_owned() };
+        self.emit(fact, Some(Content::Error(message)));
+    }
+
+    /// Someone found out whether a step in doubt had happened.
+    pub(super) fn resolved(&mut self, id: &StepId, happened: bool, output: Value, by: String) {
+        let Some(step) = self.run.step(id).filter(|step| step.state == StepState::InDoubt) else { return };
+        debug_assert!(step.kind != StepKind::Llm, "a model call is keyed and never in doubt");
+        self.emit(Fact::StepResolved { step: id.clone(), happened, by }, None);
+        if happened {
+            self.settle(id, &Arc::new(output));
+        } else {
+            self.fail_step(id, "did_not_happen", "found not to have happened".to_owned(), Acted::No);
+        }
+    }
+
+    /// The other side says whether a step in doubt happened. What did not happen is as good as refused: the step is tried
+    /// again, under a new key, as often as its policy allows. No answer leaves it in doubt.
+    pub(super) fn found(&mut self, id: &StepId, generation: u32, finding: Option<Finding>) {
+        let asked = |step: &&Step| is_asked(step) && step.generation == generation;
+        let (Some(step), Some(finding)) = (self.run.step(id).filter(asked), finding) else { return };
+        let by = step::name_of(step.work.as_ref()).unwrap_or_default();
+        let happened = matches!(finding, Finding::Happened(_));
+        let (code, again) = (step.doubt.clone().unwrap_or_default(), self.again(step));
+        let (attempt, crashed) = (step.attempt + 1, code == CRASHED);
+        self.emit(Fact::StepResolved { step: id.clone(), happened, by }, None);
+        match (finding, again) {
+            (Finding::Happened(output), _) => self.returned(id, output),
+            (Finding::DidNotHappen, Some(due)) => {
+                let (step, generation, acted) = (id.clone(), generation + 1, Acted::No);
+                let fact = Fact::StepRetrying { step, generation, attempt, code, acted, due, crashed };
+                self.emit(fact, Some(Content::Error("found not to have happened".to_owned())));
+            }
+            (Finding::DidNotHappen, None) => {
+                let message = "found not to have happened, and no attempt is left".to_owned();
+                self.fail_step(id, "did_not_happen", message, Acted::No);
+            }
+        }
+    }
+
+    /// When a step that did not happen is tried again: at once after a crash, else as after any failure.
+    fn again(&self, step: &Step) -> Option<At> {
+        let code = step.doubt.as_deref().unwrap_or_default();
+        let retry = run::retry_of(&self.run, step);
+        if step.attempt >= self.context.limits.attempts_per_step_max {
+            return None;
+        }
+        if code == CRASHED {
+            return Some(self.context.at);
+        }
+        if retry.non_retryable.iter().any(|never| never == code) {
+            return None;
+        }
+        retry.due(step.failures + 1, self.context.at, None, &format!("{}|{}", self.run.id, step.id))
+    }
+}
+
+/// Whether the other side of this step is asked what became of it.
+pub(crate) fn is_asked(step: &Step) -> bool {
+    step.state == StepState::InDoubt
+        && step.effect == EffectClass::Reconcilable
+        && step.kind == StepKind::Tool
+}
