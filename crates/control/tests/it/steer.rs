@@ -1,6 +1,8 @@
 //! Cancel, pause, resume, signals, decisions and findings: what lies in the inbox, and what is refused.
 
-use lantern_engine::Input;
+use std::time::Duration;
+
+use lantern_engine::{Arrival, Input};
 use lantern_types::{Failure, Limits};
 use serde_json::{Value, json};
 
@@ -64,6 +66,47 @@ async fn a_run_is_paused_and_goes_on() {
         let (answer, ()) = tokio::join!(asks, obeys);
         assert_eq!(answer.is(200).json["status"], status);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_news_of_a_run_is_no_answer() {
+    let test = TestApp::new().await;
+    for (what, status) in [("pause", "paused"), ("cancel", "cancelled")] {
+        let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+        let mut hand = Hand::take(&test, &run).await;
+        let asks = post(&test, &run, what, json!({}));
+        let obeys = async {
+            let scope = test.a.scope;
+            let id = run.parse().unwrap();
+            while lantern_store::inbox::list(&test.app.db, scope, id).await.unwrap().1.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            // The run begins, and whoever waits hears of it.
+            hand.give(Input::Wake).await;
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            hand.drain().await;
+        };
+        let (answer, ()) = tokio::join!(asks, obeys);
+        assert_eq!(answer.is(200).json["status"], status, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_holds_already_is_answered_at_once() {
+    let test = TestApp::new().await;
+    let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    let quick = async |what: &str| {
+        let answer = post(&test, &run, what, json!({}));
+        let answer = tokio::time::timeout(Duration::from_secs(1), answer).await;
+        answer.expect("it waited for what holds already").is(200).json["status"].clone()
+    };
+    assert_eq!(quick("resume").await, "running");
+    hand.give(Input::Arrived(Arrival::Pause { by: "x".to_owned() })).await;
+    assert_eq!(quick("pause").await, "paused");
 }
 
 #[tokio::test]
