@@ -9,6 +9,7 @@ use lantern_edge::limit::{Buckets, Rate};
 use lantern_edge::{Cors, Gate, Metrics};
 use lantern_net::Shutdown;
 use lantern_policy::Catalogue;
+use lantern_schema::Checker;
 use lantern_store::{Db, Keys, Vault};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::{Dur, Failure, Limits, Secret, TenantId, ToolDef};
@@ -117,6 +118,7 @@ pub(crate) struct Inner {
     pub(crate) logins_of_peer: Buckets<IpAddr>,
     pub(crate) spawns: Option<Buckets<TenantId>>,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) schemas: Checker,
     pub(crate) metrics: Metrics,
     pub(crate) providers: Providers,
     pub(crate) cors: Cors,
@@ -136,6 +138,7 @@ impl App {
             logins_of_peer: Buckets::new(LOGINS_OF_PEER),
             spawns: setup.spawn.map(Buckets::new),
             streams: Arc::new(Semaphore::new(streams.min(Semaphore::MAX_PERMITS))),
+            schemas: Checker::default(),
             metrics,
             providers: setup.providers,
             cors: Cors::of(&setup.cors_origins),

@@ -138,9 +138,31 @@ async fn what_cannot_run_is_refused_with_its_paths() {
     for path in ["maxTurns", "tools[2].effect", "temperature", "timeout"] {
         assert!(answer.paths().contains(&path), "{path}: {}", answer.text);
     }
-    let later = json!({"name": "x", "tools": ["nope"], "inputSchema": {"type": "nonsense"}});
-    assert_eq!(post(later).await.refused(400, "invalid_manifest").paths(), ["inputSchema", "tools[0]"]);
+    let step = json!({"kind": "llm", "data": {"prompt": "x", "outputSchema": {"$ref": "#/$defs/no"}}});
+    let race = json!([{"kind": "race", "steps": [step]}]);
+    for (body, paths) in [
+        (
+            json!({"tools": ["nope"], "inputSchema": {"type": "nonsense"}}),
+            vec!["inputSchema.type", "tools[0]"],
+        ),
+        (json!({"outputSchema": {"$ref": "http://localhost/x"}}), vec!["outputSchema.$ref"]),
+        (json!({"inputSchema": thicket(13)}), vec!["inputSchema"]),
+        (json!({"steps": race}), vec!["steps[0].steps[0].data.outputSchema.$ref"]),
+    ] {
+        let mut body = body;
+        body["name"] = "x".into();
+        assert_eq!(post(body).await.refused(400, "invalid_manifest").paths(), paths);
+    }
     assert_eq!(test.get(&test.a.owner, AGENTS).await.json, json!([]));
+}
+
+/// A kilobyte of schema, each level of which leads to the next in three ways: it once held a processor for minutes.
+fn thicket(levels: usize) -> Value {
+    let next = |level: usize| json!({"$ref": format!("#/$defs/d{}", level + 1)});
+    let way = |level: usize| (format!("d{level}"), json!({"anyOf": [next(level), next(level), next(level)]}));
+    let mut defs: serde_json::Map<String, Value> = (0..levels).map(way).collect();
+    defs.insert(format!("d{levels}"), json!({"type": "string"}));
+    json!({"$defs": defs, "$ref": "#/$defs/d0"})
 }
 
 #[tokio::test]

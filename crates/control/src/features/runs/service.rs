@@ -112,7 +112,7 @@ async fn first_append(
     new: NewRun,
 ) -> Result<journal::NewRun> {
     let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
-    check_input(&manifest, &new)?;
+    check_input(app, &manifest, &new).await?;
     let start = Start {
         agent: version.agent,
         version: version.id,
@@ -131,7 +131,7 @@ async fn first_append(
         limits: &app.limits,
         tools: &app.tools,
         violations: |schema, value| {
-            schema::violations("input", schema, value).into_iter().map(|problem| problem.message).collect()
+            lantern_schema::violations(schema, value, 5).into_iter().map(|problem| problem.message).collect()
         },
     };
     let decision = lantern_engine::start(lantern_engine::Run::new(run, Arc::new(manifest)), start, &context)
@@ -158,9 +158,9 @@ async fn first_append(
     })
 }
 
-fn check_input(manifest: &Manifest, new: &NewRun) -> Result<()> {
+async fn check_input(app: &App, manifest: &Manifest, new: &NewRun) -> Result<()> {
     let Some(schema) = &manifest.input_schema else { return Ok(()) };
-    let fields = schema::violations("input", schema, &new.input);
+    let fields = schema::violations(app, "input", schema, &new.input).await?;
     if fields.is_empty() {
         return Ok(());
     }
