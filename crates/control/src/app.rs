@@ -5,14 +5,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lantern_edge::limit::{Buckets, Rate};
+use lantern_edge::limit::{Buckets, Rate, Windows};
 use lantern_edge::{Cors, Gate, Metrics};
 use lantern_net::Shutdown;
 use lantern_policy::Catalogue;
 use lantern_schema::Checker;
 use lantern_store::{Db, Keys, Vault};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
-use lantern_types::{Dur, Failure, Limits, Secret, TenantId, ToolDef};
+use lantern_types::{At, Dur, Failure, Limits, Secret, TenantId, ToolDef};
 use tokio::sync::Semaphore;
 
 use crate::password::Passwords;
@@ -43,7 +43,7 @@ pub struct Setup {
     pub catalogue: Arc<Catalogue>,
     /// The tools that workers of this build have.
     pub tools: Vec<ToolDef>,
-    /// How many runs a tenant may start; `None` for any number.
+    /// How many runs a tenant may start in a window of time, and how many of them at once; `None` for any number.
     pub spawn: Option<Rate>,
     /// Model providers, as far as the settings pages know them.
     pub providers: Providers,
@@ -116,12 +116,30 @@ pub(crate) struct Inner {
     pub(crate) passwords: Passwords,
     pub(crate) logins: Buckets<(String, IpAddr)>,
     pub(crate) logins_of_peer: Buckets<IpAddr>,
-    pub(crate) spawns: Option<Buckets<TenantId>>,
+    pub(crate) spawns: Option<Spawns>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) schemas: Checker,
     pub(crate) metrics: Metrics,
     pub(crate) providers: Providers,
     pub(crate) cors: Cors,
+}
+
+/// How many runs each tenant may start: so many in a window, and no more at once than the burst.
+pub(crate) struct Spawns {
+    windows: Windows<TenantId>,
+    buckets: Buckets<TenantId>,
+}
+
+impl Spawns {
+    fn new(rate: Rate) -> Self {
+        Self { windows: Windows::new(rate), buckets: Buckets::new(rate) }
+    }
+
+    /// Lets one run be started, or says how long until there may be another.
+    pub(crate) fn take(&self, tenant: TenantId, now: At) -> Result<(), Dur> {
+        self.buckets.take(tenant, now)?;
+        self.windows.take(tenant, now)
+    }
 }
 
 impl App {
@@ -136,7 +154,7 @@ impl App {
             passwords: Passwords::new(setup.ids.clone()),
             logins: Buckets::new(LOGINS),
             logins_of_peer: Buckets::new(LOGINS_OF_PEER),
-            spawns: setup.spawn.map(Buckets::new),
+            spawns: setup.spawn.map(Spawns::new),
             streams: Arc::new(Semaphore::new(streams.min(Semaphore::MAX_PERMITS))),
             schemas: Checker::default(),
             metrics,

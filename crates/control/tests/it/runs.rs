@@ -181,6 +181,25 @@ async fn a_tenant_starts_as_many_runs_as_the_rate_lets_through() {
 }
 
 #[tokio::test]
+async fn a_minute_lets_as_many_runs_through_as_the_limit_says() {
+    for count in [5, 120] {
+        let spawn = Some(Rate { count, per: Dur::from_secs(60), burst: count });
+        let test = TestApp::with(Wishes { spawn, ..Wishes::default() }).await;
+        test.agent(json!({"name": "a"})).await;
+        // What starts no run is not counted.
+        test.post(&test.a.owner, RUNS, json!({"agentName": "nobody"})).await.refused(404, "agent_not_found");
+        for _ in 0..count {
+            test.run(json!({"agentName": "a"})).await;
+        }
+        let body = json!({"agentName": "a"});
+        let late = test.post(&test.a.owner, RUNS, body).await.refused(429, "run_rate_limited");
+        assert!((1..=60).contains(&late.header("retry-after").parse::<u32>().unwrap()));
+        test.clock.pass(Dur::from_secs(60));
+        test.run(json!({"agentName": "a"})).await;
+    }
+}
+
+#[tokio::test]
 async fn lists_are_filtered_and_paged() {
     let test = TestApp::new().await;
     for name in ["a", "b"] {

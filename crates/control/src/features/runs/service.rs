@@ -38,12 +38,12 @@ pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) ->
         return started_before(app, scope, run, &asked).await;
     }
     let now = app.clock.now();
+    let version = version(app, scope, &new.agent_name).await?;
     if let Some(spawns) = &app.inner.spawns {
         spawns.take(scope.tenant(), now).map_err(|wait| {
             Error::new(Code::RunRateLimited, "rate limited: too many runs, slow down").retry_after(wait)
         })?;
     }
-    let version = version(app, scope, &new.agent_name).await?;
     let run = RunId::from_uuid(app.ids.uuid());
     let first = first_append(app, scope, (run, now), &version, new).await?;
     let body = first.body.clone();
