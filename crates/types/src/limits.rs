@@ -107,6 +107,8 @@ impl Default for Limits {
 impl Limits {
     /// Names this set of limits.
     pub fn digest(&self) -> Digest {
-        Digest::of(serde_json::to_string(self).unwrap_or_default().as_bytes())
+        let text = serde_json::to_string(self).unwrap_or_default();
+        assert!(!text.is_empty(), "limits are always JSON");
+        Digest::of(text.as_bytes())
     }
 }
