@@ -165,7 +165,7 @@ async fn check_input(app: &App, manifest: &Manifest, new: &NewRun) -> Result<()>
         return Ok(());
     }
     let words = format!("the input does not match the input schema of {}", new.agent_name);
-    Err(Error::new(Code::InputSchemaViolated, words).with_fields(fields))
+    Err(Error::about(Code::InputSchemaViolated, &words, fields))
 }
 
 fn refused(refused: Refused) -> Error {
