@@ -54,7 +54,7 @@ async fn a_versions_bytes_are_the_ones_its_digest_names() {
     let last = test.get(&test.a.owner, &next).await.is(200);
     assert_eq!((last.json[0]["version"].as_i64(), last.header("link")), (Some(1), ""));
     for text in [&page.text, &last.text] {
-        let manifest = text.split_once("\"manifest\":").unwrap().1.strip_suffix("}]").unwrap();
+        let manifest = text.split_once("\"canonical\":").unwrap().1.strip_suffix("}]").unwrap();
         assert!(text.contains(&Digest::of(manifest.as_bytes()).to_string()));
     }
     test.get(&test.a.owner, "/v1/agents/none/versions").await.refused(404, "agent_not_found");
@@ -81,11 +81,53 @@ async fn every_change_makes_a_version_and_a_version_says_all() {
         }
     }
     let versions = test.get(&test.a.owner, "/v1/agents/v/versions").await.is(200).json;
-    let about = json!({"description": "d", "labels": {"team": "x"}, "avatarUrl": "https://x.example/a.png"});
-    assert_eq!(versions[0]["manifest"]["about"], about);
-    assert_eq!(versions[0]["manifest"]["stylePrompt"], "dry");
-    assert_eq!(versions[3]["manifest"]["about"], json!({"description": "d"}));
-    assert_eq!(versions[4]["manifest"].get("about"), None);
+    for (field, values) in [
+        ("description", [json!("d"), json!("d"), json!(null)]),
+        ("labels", [json!({"team": "x"}), json!(null), json!(null)]),
+        ("stylePrompt", [json!("dry"), json!(null), json!(null)]),
+        ("avatarUrl", [json!("https://x.example/a.png"), json!(null), json!(null)]),
+    ] {
+        for (version, value) in [0, 3, 4].iter().zip(values) {
+            assert_eq!(versions[version]["manifest"][field], value, "{field} of {version}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_versions_manifest_sent_again_goes_back_to_it() {
+    let test = TestApp::new().await;
+    let first = json!({"name": "v", "description": "d", "labels": {"team": "x"}, "stylePrompt": "dry",
+        "maxCostUsd": 0.25, "timeout": "30s", "tools": [{"name": "calc", "timeoutMs": 500}], "temperature": 0.7});
+    let first = test.agent(first).await;
+    let steps = json!([{"id": "a", "kind": "sleep", "duration": 1}]);
+    test.agent(json!({"name": "v", "program": "steps", "steps": steps, "maxTurns": 3, "timeout": "90s"}))
+        .await;
+    let versions = test.get(&test.a.owner, "/v1/agents/v/versions").await.is(200).json;
+    for (version, number) in [(&versions[1], 3), (&versions[0], 4)] {
+        let mut manifest = version["manifest"].clone();
+        manifest["name"] = "v".into();
+        let back = test.post(&test.a.owner, AGENTS, manifest).await.is(201);
+        assert_eq!((&back.json["digest"], &back.json["version"]), (&version["digest"], &json!(number)));
+        assert_eq!(back.header("lantern-ignored"), "");
+    }
+    assert_eq!(versions[1]["digest"], first["digest"]);
+    let one = &versions[1]["manifest"];
+    assert_eq!((&one["maxCostUsd"], &one["timeoutMs"]), (&json!(0.25), &json!(30_000)));
+    assert_eq!(one["tools"], json!([{"name": "calc", "timeoutMs": 500}]));
+}
+
+#[tokio::test]
+async fn a_long_list_of_problems_is_cut_short() {
+    let test = TestApp::new().await;
+    for body in [
+        json!({"name": "x", "steps": vec![json!({"kind": "zz"}); 50_000]}),
+        json!({"name": "x", "tools": vec!["calc"; 50_000]}),
+    ] {
+        let answer = test.post(&test.a.owner, AGENTS, body).await.refused(400, "invalid_manifest");
+        assert!(answer.text.len() < 20_000, "{} bytes", answer.text.len());
+        assert_eq!(answer.json["fields"].as_array().unwrap().len(), 21);
+        assert_eq!(answer.json["fields"][20]["message"], "and 980 more");
+    }
 }
 
 #[tokio::test]
