@@ -30,9 +30,12 @@ async fn an_agent_is_made_changed_and_versioned() {
         assert_eq!(made[field], want, "{field}");
     }
     // The same again changes nothing; anything else is another version.
-    assert_eq!(test.agent(json!({"name": "digest", "maxTurns": 3})).await["version"], 1);
-    let second = test.agent(json!({"name": "digest", "maxTurns": 4, "description": null})).await;
+    let same = json!({"name": "digest", "description": "d", "labels": {"team": "x"}, "maxTurns": 3});
+    assert_eq!(test.agent(same).await["version"], 1);
+    // A description and labels that are not said are none: the contract's upsert overwrites both.
+    let second = test.agent(json!({"name": "digest", "maxTurns": 4})).await;
     assert_eq!((second["version"].as_i64(), second.get("description")), (Some(2), None));
+    assert_eq!(second["labels"], json!({}));
     assert_eq!((&second["systemPrompt"], &second["id"]), (&made["systemPrompt"], &made["id"]));
     let patched = test.patch(&test.a.owner, "/v1/agents/digest", json!({"stylePrompt": "dry"})).await.is(200);
     assert_eq!((&patched.json["updated"], &patched.json["version"]), (&json!(true), &json!(3)));

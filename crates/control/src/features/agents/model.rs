@@ -228,7 +228,7 @@ fn of_steps(steps: &[StepDef], path: &str, found: &mut Vec<(String, Value)>) {
     }
 }
 
-/// What the engine cannot know: whether the tools exist here.
+/// What the engine cannot know: whether the tools exist here, and are no more harmless than a manifest says.
 pub(crate) fn problems(manifest: &Manifest, tools: &[ToolDef]) -> Vec<FieldError> {
     let mut issues = Vec::new();
     for (n, listed) in manifest.tools.iter().flatten().enumerate() {
