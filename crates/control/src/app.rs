@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use lantern_edge::idempotency::{Answers, Remembers};
 use lantern_edge::limit::{Buckets, Rate, Windows};
 use lantern_edge::{Cors, Gate, Metrics};
 use lantern_net::Shutdown;
@@ -113,6 +114,7 @@ pub struct App {
 /// What is the process's own.
 pub(crate) struct Inner {
     pub(crate) gate: Gate,
+    pub(crate) answers: Answers,
     pub(crate) passwords: Passwords,
     pub(crate) logins: Buckets<(String, IpAddr)>,
     pub(crate) logins_of_peer: Buckets<IpAddr>,
@@ -122,6 +124,16 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) providers: Providers,
     pub(crate) cors: Cors,
+}
+
+impl Remembers for App {
+    fn gate(&self) -> &Gate {
+        &self.inner.gate
+    }
+
+    fn answers(&self) -> &Answers {
+        &self.inner.answers
+    }
 }
 
 /// How many runs each tenant may start: so many in a window, and no more at once than the burst.
@@ -149,8 +161,10 @@ impl App {
         let metrics = Metrics::install();
         metrics.keep(&*setup.tasks, setup.clock.clone(), setup.stop.clone());
         let streams = usize::try_from(setup.limits.subscribers_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let answers = Answers::new(setup.db.clone(), setup.vault.sealer().clone(), setup.clock.clone());
         let inner = Inner {
             gate,
+            answers,
             passwords: Passwords::new(setup.ids.clone()),
             logins: Buckets::new(LOGINS),
             logins_of_peer: Buckets::new(LOGINS_OF_PEER),

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use lantern_edge::{Code, Error, Result};
 use lantern_engine::event::{self, Unreadable};
-use lantern_engine::{Event, Manifest, Run};
+use lantern_engine::{Event, Fact, Manifest, Run};
 use lantern_policy::Scope;
 use lantern_store::journal::{self, RunRow, Stored};
 use lantern_store::{record, versions};
-use lantern_types::{ChainHead, RunId};
+use lantern_types::{ChainHead, MicroUsd, RunId};
+use serde_json::Value;
 
 use super::model::{self, Said, StepLog};
 use crate::App;
@@ -50,6 +51,39 @@ pub(super) async fn log(app: &App, scope: Scope, row: &RunRow) -> Result<Vec<Ste
 
 /// What a run was asked and what came of it.
 pub(super) async fn said(app: &App, scope: Scope, run: RunId) -> Result<Said> {
+/// The same for a page of runs, from the last few appends of each. One that cannot be read has no log.
+pub(super) async fn logs(app: &App, scope: Scope, runs: &[RunId]) -> Result<Vec<Vec<StepLog>>> {
+    let mut logs = Vec::with_capacity(runs.len());
+    for (run, envelopes) in runs.iter().zip(journal::latest(&app.db, scope, runs.to_vec(), LISTED_MAX).await?)
+    {
+        let read = envelopes.iter().map(|bytes| event::decode(bytes, None).map_err(unreadable));
+        let events: Result<Vec<Vec<Event>>> = read.collect();
+        let events = readable(*run, events)?.unwrap_or_default();
+        logs.push(events.iter().flatten().filter_map(model::logged).collect());
+    }
+    Ok(logs)
+}
+
+/// What a run began with.
+#[derive(Default)]
+pub(super) struct Opening {
+    pub(super) input: Option<Value>,
+    pub(super) cap: Option<MicroUsd>,
+}
+
+/// What a run began with, from its first event.
+pub(super) async fn opening(app: &App, scope: Scope, run: RunId) -> Result<Opening> {
+    let Some(first) = journal::read(&app.db, scope, run, 1, 1).await?.into_iter().next() else {
+        return Ok(Opening::default());
+    };
+    let events = events(app, scope, run, &first).await?;
+    let cap = events.first().and_then(|event| match event.fact {
+        Fact::RunStarted { cap, .. } => Some(cap),
+        _ => None,
+    });
+    Ok(Opening { input: events.first().and_then(model::asked), cap })
+}
+
     let ends = journal::ends(&app.db, scope, vec![run]).await?;
     match ends.into_iter().next().flatten() {
         Some(ends) => told(app, scope, run, &ends).await,

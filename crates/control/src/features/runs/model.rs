@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lantern_edge::{Change, Error, Fields, Model, Params, Result};
+use lantern_edge::{Change, Error, Fields, Model, Params, Result, idempotency};
 use lantern_engine::{Content, Event, Fact, Outcome};
 use lantern_store::journal::{RunFilter, RunRow};
 use lantern_types::{AgentId, MicroUsd, RunId, SessionId, TenantId, VersionId};
@@ -14,7 +14,6 @@ use crate::App;
 /// The contract's words for a run's status, then two that people use for the same.
 const STATUSES: [&str; 8] =
     ["queued", "running", "paused", "succeeded", "failed", "cancelled", "completed", "canceled"];
-const KEY_BYTES_MAX: usize = 255;
 const WORDS_BYTES_MAX: usize = 4_096;
 /// What is said of a run whose journal is spoilt.
 pub(super) const UNREADABLE: &str = "the run's journal cannot be read";
@@ -40,7 +39,7 @@ impl Model for NewRun {
             Change::Set(labels) => labels,
             Change::Keep | Change::Clear => Map::new(),
         };
-        let idempotency_key = fields.text("idempotencyKey", KEY_BYTES_MAX);
+        let idempotency_key = fields.text("idempotencyKey", idempotency::KEY_BYTES_MAX);
         let max_cost = fields.dollars("maxCostUsd");
         let stream = fields.boolean("stream").unwrap_or(false);
         let input = Arc::new(input);

@@ -12,8 +12,8 @@ use lantern_policy::{Permit, Scope};
 use lantern_store::journal::{self, Created, RunRow};
 use lantern_store::record::Record;
 use lantern_store::versions::{self, Version};
-use lantern_types::{At, ChainHead, RunId};
-use serde_json::Value;
+use lantern_types::{At, ChainHead, Dur, MicroUsd, RunId, SessionId};
+use serde_json::{Map, Value};
 
 use super::model::{self, NewRun, Run, Said, filter};
 use super::{history, store};
@@ -31,7 +31,7 @@ pub(super) struct Started {
 pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) -> Result<Started> {
     let scope = permit.scope();
     check_cost(app, &new)?;
-    let asked = Asked { agent: new.agent_name.clone(), input: new.input.clone() };
+    let asked = Asked::of(&new);
     if let Some(key) = &new.idempotency_key
         && let Some(run) = store::by_key(&app.db, scope, key.clone()).await?
     {
@@ -74,9 +74,15 @@ struct Asked {
 async fn started_before(app: &App, scope: Scope, run: RunId, asked: &Asked) -> Result<Started> {
     let row = head(app, scope, run).await?;
     // Of a run that cannot be read nobody knows the input; it was started all the same.
-    let said = history::readable(run, history::said(app, scope, run).await)?.unwrap_or_default();
-    if row.agent_name != asked.agent || said.input.is_some_and(|input| input != *asked.input) {
-        let words = "this idempotency key started a run of another agent or with another input";
+    let opening = history::readable(run, history::opening(app, scope, run).await)?.unwrap_or_default();
+    let found = versions::by_id(&app.db, scope, row.agent_version_id).await?;
+    let manifest: Option<Manifest> = found.and_then(|version| serde_json::from_str(&version.manifest).ok());
+    let cap = manifest.map(|manifest| model::cap(app, manifest.max_cost, asked.max_cost));
+    let same = asked.is_of(&row)
+        && opening.input.is_none_or(|input| input == *asked.input)
+        && opening.cap.zip(cap).is_none_or(|(was, would_be)| was == would_be);
+    if !same {
+        let words = "this idempotency key started a run by another request";
         return Err(Error::new(Code::IdempotencyMismatch, words).with_extra("existing", run.to_string()));
     }
     Ok(Started { run, fresh: false })
@@ -91,6 +97,29 @@ fn check_cost(app: &App, new: &NewRun) -> Result<()> {
     Err(Error::new(Code::InvalidBody, format!("maxCostUsd: {words}")).with_field("maxCostUsd", words))
 }
 
+    labels: Map<String, Value>,
+    session: Option<SessionId>,
+    max_cost: Option<MicroUsd>,
+}
+
+impl Asked {
+    fn of(new: &NewRun) -> Self {
+        Self {
+            agent: new.agent_name.clone(),
+            input: new.input.clone(),
+            labels: new.labels.clone(),
+            session: new.session,
+            max_cost: new.max_cost,
+        }
+    }
+
+    /// Whether the run of this row was asked for by the same request, as far as its row says.
+    fn is_of(&self, row: &RunRow) -> bool {
+        let labels: Option<Map<String, Value>> = serde_json::from_str(&row.labels).ok();
+        row.agent_name == self.agent
+            && row.session_id == self.session
+            && labels.as_ref() == Some(&self.labels)
+    }
 /// The version that a new run runs.
 async fn version(app: &App, scope: Scope, name: &str) -> Result<Version> {
     let (agent, _) = agents::service::get(app, scope, name).await?;
