@@ -20,6 +20,9 @@ use super::{history, store};
 use crate::features::agents;
 use crate::{App, schema};
 
+/// When a tenant with too many runs may ask again: some of them may be over by then.
+const FULL_WAIT: Dur = Dur::from_secs(5);
+
 /// A run that a request asked for.
 pub(super) struct Started {
     pub(super) run: RunId,
@@ -47,21 +50,41 @@ pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) ->
     let run = RunId::from_uuid(app.ids.uuid());
     let first = first_append(app, scope, (run, now), &version, new).await?;
     let body = first.body.clone();
-    let created =
-        app.db.write(scope, move |tx| Box::pin(async move { journal::create(tx, first).await })).await?;
-    match created {
-        Created::New => {
+    let most = app.limits.concurrent_runs_per_tenant_max;
+    let created = app.db.write(scope, move |tx| {
+        Box::pin(async move {
+            if store::full(tx, most).await? {
+                return Ok(None);
+            }
+            journal::create(tx, first).await.map(Some)
+        })
+    });
+    match created.await? {
+        None => {
+            discard(app, scope, body).await?;
+            let words = format!(
+                "the tenant has {most} runs that are not over; the limit is concurrentRunsPerTenantMax"
+            );
+            Err(Error::new(Code::TooManyRuns, words).retry_after(FULL_WAIT))
+        }
+        Some(Created::New) => {
             tracing::info!(tenant = %scope.tenant(), %run, agent = %version.agent_name, "a run was asked for");
             Ok(Started { run, fresh: true })
         }
-        Created::Existing(first) => {
-            // Two requests raced with one key. What was sealed for the second belongs to nobody.
-            if let Some(body) = body {
-                app.vault.discard(scope, &[lantern_store::Vault::digest(&body)?]).await?;
-            }
+        Some(Created::Existing(first)) => {
+            // Two requests raced with one key.
+            discard(app, scope, body).await?;
             started_before(app, scope, first, &asked).await
         }
     }
+}
+
+/// Drops what was sealed for a run that was not made: it belongs to nobody.
+async fn discard(app: &App, scope: Scope, body: Option<Vec<u8>>) -> Result<()> {
+    if let Some(body) = body {
+        app.vault.discard(scope, &[lantern_store::Vault::digest(&body)?]).await?;
+    }
+    Ok(())
 }
 
 /// What makes two requests with one key the same request.
