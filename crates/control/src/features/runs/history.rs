@@ -22,8 +22,10 @@ use crate::App;
 const PAGE: u32 = 64;
 /// Events from the end of a run that its step log is made of.
 const LOGGED_MAX: i64 = 300;
-/// Inputs and outputs that one page of runs shows, in bytes of stored bodies; later runs of the page go without.
-const CONTENTS_MAX: usize = 4 << 20;
+/// Appends from the end of a run that its step log in a list is made of.
+const LISTED_MAX: u32 = 20;
+/// The longest input or output that a list shows, in bytes of JSON. Of a longer one it says that there is one.
+const CONTENT_MAX: usize = 32 << 10;
 
 /// The events of one append, with what was said.
 pub(super) async fn events(app: &App, scope: Scope, run: RunId, stored: &Stored) -> Result<Vec<Event>> {
@@ -49,8 +51,6 @@ pub(super) async fn log(app: &App, scope: Scope, row: &RunRow) -> Result<Vec<Ste
     Ok(lines)
 }
 
-/// What a run was asked and what came of it.
-pub(super) async fn said(app: &App, scope: Scope, run: RunId) -> Result<Said> {
 /// The same for a page of runs, from the last few appends of each. One that cannot be read has no log.
 pub(super) async fn logs(app: &App, scope: Scope, runs: &[RunId]) -> Result<Vec<Vec<StepLog>>> {
     let mut logs = Vec::with_capacity(runs.len());
@@ -84,6 +84,8 @@ pub(super) async fn opening(app: &App, scope: Scope, run: RunId) -> Result<Openi
     Ok(Opening { input: events.first().and_then(model::asked), cap })
 }
 
+/// What a run was asked and what came of it.
+pub(super) async fn said(app: &App, scope: Scope, run: RunId) -> Result<Said> {
     let ends = journal::ends(&app.db, scope, vec![run]).await?;
     match ends.into_iter().next().flatten() {
         Some(ends) => told(app, scope, run, &ends).await,
@@ -91,20 +93,15 @@ pub(super) async fn opening(app: &App, scope: Scope, run: RunId) -> Result<Openi
     }
 }
 
-/// The same for a page of runs, as far as it stays within reason.
+/// The same for a page of runs, where what is long is named and left out.
 pub(super) async fn said_of_all(app: &App, scope: Scope, runs: &[RunId]) -> Result<Vec<Said>> {
-    let mut budget = CONTENTS_MAX;
     let mut all = Vec::with_capacity(runs.len());
     for (run, ends) in runs.iter().zip(journal::ends(&app.db, scope, runs.to_vec()).await?) {
         let said = match ends {
-            Some(ends) if budget > 0 => told(app, scope, *run, &ends).await,
-            _ => Ok(Said::default()),
+            Some(ends) => told(app, scope, *run, &ends).await,
+            None => Ok(Said::default()),
         };
-        let said = readable(*run, said)?.unwrap_or_default();
-        let shown =
-            [&said.input, &said.output].into_iter().flatten().map(|value| value.to_string().len()).sum();
-        budget = budget.saturating_sub(shown);
-        all.push(said);
+        all.push(readable(*run, said)?.unwrap_or_default().cut(CONTENT_MAX));
     }
     Ok(all)
 }
@@ -115,7 +112,11 @@ async fn told(app: &App, scope: Scope, run: RunId, (first, last): &(Stored, Stor
     let closing =
         if last.first_seq == first.first_seq { opening } else { events(app, scope, run, last).await? };
     let (output, error) = closing.last().map(model::outcome).unwrap_or_default();
-    Ok(Said { input, output, error })
+    let continued_as = closing.iter().find_map(|event| match event.fact {
+        Fact::ContinuedAsNew { run } => Some(run),
+        _ => None,
+    });
+    Ok(Said { input, output, error, continued_as, omitted: Vec::new() })
 }
 
 /// What was read of a run, or `None` when its journal cannot be read, which is logged here. That the database is away

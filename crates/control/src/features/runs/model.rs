@@ -152,6 +152,7 @@ pub(super) struct Run {
 
 /// What a run was asked and what came of it.
 #[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Said {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) input: Option<Value>,
@@ -159,9 +160,26 @@ pub(super) struct Said {
     pub(super) output: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<RunError>,
+    /// The run that this one went on as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) continued_as: Option<RunId>,
+    /// Fields that are there and too long for a list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) omitted: Vec<&'static str>,
 }
 
 impl Said {
+    /// The same without what is longer than `bytes_max`, which is named instead.
+    pub(super) fn cut(mut self, bytes_max: usize) -> Self {
+        for (name, value) in [("input", &mut self.input), ("output", &mut self.output)] {
+            if value.as_ref().is_some_and(|value| value.to_string().len() > bytes_max) {
+                *value = None;
+                self.omitted.push(name);
+            }
+        }
+        self
+    }
+
     /// What is said of a run whose journal is spoilt.
     pub(super) fn unreadable() -> Self {
         let code = lantern_edge::Code::RunUnreadable.as_str().to_owned();

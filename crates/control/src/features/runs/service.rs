@@ -91,6 +91,29 @@ async fn discard(app: &App, scope: Scope, body: Option<Vec<u8>>) -> Result<()> {
 struct Asked {
     agent: String,
     input: Arc<Value>,
+    labels: Map<String, Value>,
+    session: Option<SessionId>,
+    max_cost: Option<MicroUsd>,
+}
+
+impl Asked {
+    fn of(new: &NewRun) -> Self {
+        Self {
+            agent: new.agent_name.clone(),
+            input: new.input.clone(),
+            labels: new.labels.clone(),
+            session: new.session,
+            max_cost: new.max_cost,
+        }
+    }
+
+    /// Whether the run of this row was asked for by the same request, as far as its row says.
+    fn is_of(&self, row: &RunRow) -> bool {
+        let labels: Option<Map<String, Value>> = serde_json::from_str(&row.labels).ok();
+        row.agent_name == self.agent
+            && row.session_id == self.session
+            && labels.as_ref() == Some(&self.labels)
+    }
 }
 
 /// The run that this key started, if it was started by this request.
@@ -120,29 +143,6 @@ fn check_cost(app: &App, new: &NewRun) -> Result<()> {
     Err(Error::new(Code::InvalidBody, format!("maxCostUsd: {words}")).with_field("maxCostUsd", words))
 }
 
-    labels: Map<String, Value>,
-    session: Option<SessionId>,
-    max_cost: Option<MicroUsd>,
-}
-
-impl Asked {
-    fn of(new: &NewRun) -> Self {
-        Self {
-            agent: new.agent_name.clone(),
-            input: new.input.clone(),
-            labels: new.labels.clone(),
-            session: new.session,
-            max_cost: new.max_cost,
-        }
-    }
-
-    /// Whether the run of this row was asked for by the same request, as far as its row says.
-    fn is_of(&self, row: &RunRow) -> bool {
-        let labels: Option<Map<String, Value>> = serde_json::from_str(&row.labels).ok();
-        row.agent_name == self.agent
-            && row.session_id == self.session
-            && labels.as_ref() == Some(&self.labels)
-    }
 /// The version that a new run runs.
 async fn version(app: &App, scope: Scope, name: &str) -> Result<Version> {
     let (agent, _) = agents::service::get(app, scope, name).await?;
@@ -257,8 +257,9 @@ pub(super) async fn list(app: &App, scope: Scope, params: &Params) -> Result<Pag
     let (rows, page) = Page::cut(rows, &paging, params, |row| (row.created_at, row.id.uuid())).split();
     let ids: Vec<RunId> = rows.iter().map(|row| row.id).collect();
     let said = history::said_of_all(app, scope, &ids).await?;
-    let shown = |(row, said): (RunRow, Said)| model::shown(scope.tenant(), row, said, Vec::new());
-    Ok(page.with(rows.into_iter().zip(said).map(shown).collect()))
+    let logs = history::logs(app, scope, &ids).await?;
+    let shown = |((row, said), log)| model::shown(scope.tenant(), row, said, log);
+    Ok(page.with(rows.into_iter().zip(said).zip(logs).map(shown).collect()))
 }
 
 /// Deletes a run that is over, with its journal.

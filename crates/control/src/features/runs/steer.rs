@@ -49,15 +49,15 @@ pub(super) async fn cancel(
 pub(super) async fn pause(app: &App, scope: Scope, run: RunId, by: String) -> Result<()> {
     unfinished(app, scope, run).await?;
     put(app, scope, run, unique(app, "pause"), &Arrival::Pause { by }).await?;
-    until(app, scope, run, |row| row.status == PAUSED).await
+    until(app, scope, run, |row| row.status == PAUSED || give_up::at_rest(row)).await
 }
 
 /// Asks a paused run to go on, and waits a moment.
 pub(super) async fn resume(app: &App, scope: Scope, run: RunId, by: String) -> Result<()> {
     let row = unfinished(app, scope, run).await?;
     put(app, scope, run, unique(app, "resume"), &Arrival::Resume { by }).await?;
-    // A run that waits for a person is called paused before and after; of that one, any change is the answer.
-    until(app, scope, run, |now| now.status != PAUSED || now.version > row.version).await
+    // A run that waits for a person is called paused before and after: there, that somebody looked at it is the answer.
+    until(app, scope, run, |now| now.status != PAUSED || now.version > row.version || give_up::at_rest(now)).await
 }
 
 /// Sends a run a named value. Of several with the same `key` the run receives the first.
