@@ -57,7 +57,8 @@ pub(super) async fn resume(app: &App, scope: Scope, run: RunId, by: String) -> R
     let row = unfinished(app, scope, run).await?;
     put(app, scope, run, unique(app, "resume"), &Arrival::Resume { by }).await?;
     // A run that waits for a person is called paused before and after: there, that somebody looked at it is the answer.
-    until(app, scope, run, |now| now.status != PAUSED || now.version > row.version || give_up::at_rest(now)).await
+    until(app, scope, run, |now| now.status != PAUSED || now.version > row.version || give_up::at_rest(now))
+        .await
 }
 
 /// Sends a run a named value. Of several with the same `key` the run receives the first.
