@@ -5,13 +5,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lantern_edge::limit::{Buckets, Rate};
+use lantern_edge::idempotency::{Answers, Remembers};
+use lantern_edge::limit::{Buckets, Rate, Windows};
 use lantern_edge::{Cors, Gate, Metrics};
 use lantern_net::Shutdown;
 use lantern_policy::Catalogue;
+use lantern_schema::Checker;
 use lantern_store::{Db, Keys, Vault};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
-use lantern_types::{Dur, Failure, Limits, Secret, TenantId, ToolDef};
+use lantern_types::{At, Dur, Failure, Limits, Secret, TenantId, ToolDef};
 use tokio::sync::Semaphore;
 
 use crate::password::Passwords;
@@ -42,7 +44,7 @@ pub struct Setup {
     pub catalogue: Arc<Catalogue>,
     /// The tools that workers of this build have.
     pub tools: Vec<ToolDef>,
-    /// How many runs a tenant may start; `None` for any number.
+    /// How many runs a tenant may start in a window of time, and how many of them at once; `None` for any number.
     pub spawn: Option<Rate>,
     /// Model providers, as far as the settings pages know them.
     pub providers: Providers,
@@ -112,14 +114,44 @@ pub struct App {
 /// What is the process's own.
 pub(crate) struct Inner {
     pub(crate) gate: Gate,
+    pub(crate) answers: Answers,
     pub(crate) passwords: Passwords,
     pub(crate) logins: Buckets<(String, IpAddr)>,
     pub(crate) logins_of_peer: Buckets<IpAddr>,
-    pub(crate) spawns: Option<Buckets<TenantId>>,
+    pub(crate) spawns: Option<Spawns>,
     pub(crate) streams: Arc<Semaphore>,
+    pub(crate) schemas: Checker,
     pub(crate) metrics: Metrics,
     pub(crate) providers: Providers,
     pub(crate) cors: Cors,
+}
+
+impl Remembers for App {
+    fn gate(&self) -> &Gate {
+        &self.inner.gate
+    }
+
+    fn answers(&self) -> &Answers {
+        &self.inner.answers
+    }
+}
+
+/// How many runs each tenant may start: so many in a window, and no more at once than the burst.
+pub(crate) struct Spawns {
+    windows: Windows<TenantId>,
+    buckets: Buckets<TenantId>,
+}
+
+impl Spawns {
+    fn new(rate: Rate) -> Self {
+        Self { windows: Windows::new(rate), buckets: Buckets::new(rate) }
+    }
+
+    /// Lets one run be started, or says how long until there may be another.
+    pub(crate) fn take(&self, tenant: TenantId, now: At) -> Result<(), Dur> {
+        self.buckets.take(tenant, now)?;
+        self.windows.take(tenant, now)
+    }
 }
 
 impl App {
@@ -129,13 +161,16 @@ impl App {
         let metrics = Metrics::install();
         metrics.keep(&*setup.tasks, setup.clock.clone(), setup.stop.clone());
         let streams = usize::try_from(setup.limits.subscribers_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let answers = Answers::new(setup.db.clone(), setup.vault.sealer().clone(), setup.clock.clone());
         let inner = Inner {
             gate,
+            answers,
             passwords: Passwords::new(setup.ids.clone()),
             logins: Buckets::new(LOGINS),
             logins_of_peer: Buckets::new(LOGINS_OF_PEER),
-            spawns: setup.spawn.map(Buckets::new),
+            spawns: setup.spawn.map(Spawns::new),
             streams: Arc::new(Semaphore::new(streams.min(Semaphore::MAX_PERMITS))),
+            schemas: Checker::default(),
             metrics,
             providers: setup.providers,
             cors: Cors::of(&setup.cors_origins),

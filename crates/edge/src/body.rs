@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::code::Code;
 use crate::fields::Fields;
-use crate::problem::{Error, FieldError, Result};
+use crate::problem::{Error, Result};
 use crate::request::Ignored;
 
 /// How long a client may take to send a body.
@@ -31,14 +31,9 @@ pub struct Body<T>(pub T);
 impl<S: Send + Sync, T: Model> FromRequest<S> for Body<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self> {
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
         let ignored = request.extensions().get::<Ignored>().cloned().unwrap_or_default();
-        let read = Bytes::from_request(request, state);
-        let bytes = match tokio::time::timeout(TIME_MAX.std(), read).await {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(rejection)) => return Err(unread(rejection)),
-            Err(_) => return Err(Error::new(Code::BodyTooSlow, "the body took too long to arrive")),
-        };
+        let bytes = bytes(request).await?;
         let map = object(&bytes)?;
         let mut fields = Fields::of(&map);
         let model = T::read(&mut fields);
@@ -47,16 +42,18 @@ impl<S: Send + Sync, T: Model> FromRequest<S> for Body<T> {
                 ignored.add(names);
                 Ok(Self(model))
             }
-            (Err(issues), _) => Err(invalid(issues)),
+            (Err(issues), _) => Err(Error::about(Code::InvalidBody, "invalid request body", issues)),
             (Ok(_), None) => Err(Error::new(Code::InvalidBody, "the body cannot be read")),
         }
     }
 }
 
-/// The message names the fields too, for people who read nothing else.
-fn invalid(issues: Vec<FieldError>) -> Error {
-    let named: Vec<String> = issues.iter().map(|issue| format!("{} {}", issue.path, issue.message)).collect();
-    Error::new(Code::InvalidBody, format!("invalid request body: {}", named.join("; "))).with_fields(issues)
+/// A request's body as it came, within its time and size.
+pub(crate) async fn bytes(request: Request) -> Result<Bytes> {
+    match tokio::time::timeout(TIME_MAX.std(), Bytes::from_request(request, &())).await {
+        Ok(read) => read.map_err(unread),
+        Err(_) => Err(Error::new(Code::BodyTooSlow, "the body took too long to arrive")),
+    }
 }
 
 fn object(bytes: &[u8]) -> Result<Map<String, Value>> {

@@ -112,6 +112,7 @@ codes! {
     RateLimited {
         LoginRateLimited = "login_rate_limited",
         RunRateLimited = "run_rate_limited",
+        TooManyRuns = "too_many_runs",
         InboxFull = "inbox_full",
     }
     Unavailable {

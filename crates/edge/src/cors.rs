@@ -11,8 +11,9 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
     "Content-Type, Authorization, X-Request-ID, X-API-Key, Idempotency-Key, Last-Event-ID, If-Match",
 );
 /// What a page may read of an answer beside its body.
-const EXPOSED: HeaderValue =
-    HeaderValue::from_static("ETag, Lantern-Ignored, Link, Location, Retry-After, X-Request-ID");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "ETag, Idempotent-Replayed, Lantern-Ignored, Link, Location, Retry-After, X-Request-ID",
+);
 /// How long a browser may remember a permission, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 const ORIGIN: HeaderValue = HeaderValue::from_static("Origin");

@@ -6,6 +6,7 @@
 //! body.rs      bounded JSON into a model                         query.rs and page.rs likewise for the query
 //! problem.rs   an error's status and body                        code.rs lists every code
 //! sse.rs       event streams                                     serve.rs connections and their end
+//! idempotency.rs   what is answered when a POST is sent again      around every POST that is not public
 //! cors.rs      which web pages may call                          leftover.rs what a refused request still sends
 //! ```
 //!
@@ -19,6 +20,7 @@ pub mod code;
 pub mod cors;
 pub mod etag;
 pub mod fields;
+pub mod idempotency;
 mod leftover;
 pub mod limit;
 pub mod metrics;

@@ -1,7 +1,6 @@
-//! Rate limits: one bucket of tokens for each key, by the generic cell rate algorithm.
+//! Rate limits: one bucket of tokens for each key, by the generic cell rate algorithm; or so many in a window of time.
 //!
-//! Invariant: memory is bounded by `KEYS_MAX`, and a key costs one integer: the time at which its bucket would be
-//! full again. Reads no clock; callers bring the time.
+//! Invariant: memory is bounded by `KEYS_MAX`, and a key costs two integers. Reads no clock; callers bring the time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -59,9 +58,62 @@ impl<K: Eq + Hash> Buckets<K> {
     }
 }
 
+/// Windows by key: one begins with the first that is let through, and lets through so many until it ends.
+pub struct Windows<K> {
+    count: u32,
+    per: Dur,
+    // Sections under this lock are one look-up, or one sweep when the map is full.
+    open: Mutex<HashMap<K, (At, u32)>>,
+}
+
+impl<K: Eq + Hash> Windows<K> {
+    /// No window is open. The burst of `rate` is not looked at.
+    pub fn new(rate: Rate) -> Self {
+        Self { count: rate.count, per: rate.per, open: Mutex::new(HashMap::new()) }
+    }
+
+    /// Lets one through, or says how long until the window ends.
+    pub fn take(&self, key: K, now: At) -> Result<(), Dur> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.len() >= KEYS_MAX && !open.contains_key(&key) {
+            open.retain(|_, (began, _)| *began + self.per > now);
+            if open.len() >= KEYS_MAX {
+                return Err(self.per);
+            }
+        }
+        let (began, passed) = open.entry(key).or_insert((now, 0));
+        if *began + self.per <= now {
+            (*began, *passed) = (now, 0);
+        }
+        if *passed >= self.count {
+            return Err((*began + self.per).since(now));
+        }
+        *passed += 1;
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_lets_so_many_through_and_the_next_one_again() {
+        let at = |millis: u64| At::from_micros(1_000_000) + Dur::from_millis(millis);
+        for count in [5, 120] {
+            let windows = Windows::new(Rate { count, per: Dur::from_secs(60), burst: 1 });
+            for n in 0..u64::from(count) {
+                assert_eq!(windows.take("a", at(n)), Ok(()));
+            }
+            assert_eq!(windows.take("a", at(1_000)), Err(Dur::from_millis(59_000)));
+            assert_eq!(windows.take("a", at(59_999)), Err(Dur::from_millis(1)));
+            assert_eq!(windows.take("b", at(1_000)), Ok(()));
+            for _ in 0..count {
+                assert_eq!(windows.take("a", at(60_000)), Ok(()));
+            }
+            assert_eq!(windows.take("a", at(60_000)), Err(Dur::from_secs(60)));
+        }
+    }
 
     #[test]
     fn a_burst_passes_then_the_rate_holds() {

@@ -30,6 +30,9 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// Fields that an answer names; it says how many more there are.
+const FIELDS_MAX: usize = 20;
+
 /// An error for a client.
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -63,10 +66,21 @@ impl Error {
         Self::new(Code::Internal, "internal error").caused_by(source)
     }
 
-    /// What is wrong with each field.
-    pub fn with_fields(mut self, fields: Vec<FieldError>) -> Self {
-        self.fields = fields;
-        self
+    /// An error about these fields. The message names them too, for people who read nothing else; of many, both name the
+    /// first and say how many more there are.
+    #[track_caller]
+    pub fn about(code: Code, lead: &str, mut fields: Vec<FieldError>) -> Self {
+        let more = fields.len().saturating_sub(FIELDS_MAX);
+        fields.truncate(FIELDS_MAX);
+        if more > 0 {
+            fields.push(FieldError { path: String::new(), message: format!("and {more} more") });
+        }
+        let named = fields.iter().map(|field| match field.path.as_str() {
+            "" => field.message.clone(),
+            path => format!("{path}: {}", field.message),
+        });
+        let named: Vec<String> = named.collect();
+        Self { fields, ..Self::new(code, format!("{lead}: {}", named.join("; "))) }
     }
 
     /// One field and what is wrong with it.
@@ -280,6 +294,16 @@ mod tests {
                 "instance": "/v1/runs", "requestId": DEV_USER.to_string(), "reason": "burst",
             })
         );
+    }
+
+    #[test]
+    fn of_many_fields_the_first_are_named_and_the_rest_counted() {
+        let field = |n: usize| FieldError { path: format!("a[{n}]"), message: "is wrong".to_owned() };
+        let few = Error::about(Code::InvalidBody, "invalid", vec![field(0), field(1)]);
+        assert_eq!(few.to_string(), "invalid_body: invalid: a[0]: is wrong; a[1]: is wrong");
+        let many = Error::about(Code::InvalidBody, "invalid", (0..1_000).map(field).collect());
+        assert_eq!(many.fields().len(), 21);
+        assert!(many.to_string().ends_with("a[19]: is wrong; and 980 more"), "{many}");
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Routes as data: each names its method, its path and its action, and there is no other way to add one.
 //!
 //! Invariant: `get_route` and its like take only handlers whose first argument is a [`Permit`], so a route without an
-//! authorization does not compile. What is open to everybody says so with `public_route` and is listed in
+//! authorization does not compile. A POST that is sent again with its `Idempotency-Key` is answered again, not made again. What is open to everybody says so with `public_route` and is listed in
 //! `golden/public-routes.txt`.
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 use lantern_policy::{Access, Act, Permit};
+
+use crate::idempotency::{self, Remembers};
 
 /// Argument lists that begin with a permit, for handlers of one to five arguments. Sealed.
 pub trait Guarded: sealed::Sealed {
@@ -86,10 +89,37 @@ macro_rules! verbs {
 
 verbs! {
     get_route public_get "GET" GET;
-    post_route public_post "POST" POST;
     put_route public_put "PUT" PUT;
     patch_route public_patch "PATCH" PATCH;
     delete_route public_delete "DELETE" DELETE;
+}
+
+/// `POST path` for those who hold the permit that `handler` takes, once for each `Idempotency-Key`.
+pub fn post_route<H, T, S>(path: &'static str, handler: H) -> Route<S>
+where
+    H: Handler<T, S>,
+    T: Guarded + 'static,
+    S: Remembers,
+{
+    let action = Some((T::Act::NAME, T::Act::ACCESS));
+    let handler = move |State(state): State<S>, request: Request| {
+        let handler = handler.clone();
+        async move {
+            let inner = state.clone();
+            idempotency::once::<T::Act, S, _>(&state, request, |request| handler.call(request, inner)).await
+        }
+    };
+    Route { method: "POST", path, action, handler: on(MethodFilter::POST, handler) }
+}
+
+/// `POST path` for everybody.
+pub fn public_post<H, T, S>(path: &'static str, handler: H) -> Route<S>
+where
+    H: Handler<T, S>,
+    T: 'static,
+    S: Clone + Send + Sync + 'static,
+{
+    Route { method: "POST", path, action: None, handler: on(MethodFilter::POST, handler) }
 }
 
 /// `path` with any method, for everybody.

@@ -138,7 +138,10 @@ impl Manifest {
 
     /// The stored form: these bytes are what the digest names.
     pub fn canonical(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        let text = serde_json::to_string(self).unwrap_or_default();
+        // The digest of nothing would name every manifest that cannot be written.
+        assert!(!text.is_empty(), "a manifest is always JSON");
+        text
     }
 
     /// Names this manifest.

@@ -96,6 +96,10 @@ pub(crate) fn request_digest(work: &Work) -> Digest {
         Work::Tool { name, arguments, .. } => {
             Digest::of_parts(&[name.as_str().as_bytes(), arguments.to_string().as_bytes()])
         }
-        other => Digest::of(serde_json::to_string(other).unwrap_or_default().as_bytes()),
+        other => {
+            let text = serde_json::to_string(other).unwrap_or_default();
+            assert!(!text.is_empty(), "work is always JSON");
+            Digest::of(text.as_bytes())
+        }
     }
 }

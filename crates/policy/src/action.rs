@@ -58,7 +58,6 @@ actions! {
     SteerRun = Write "runs.steer";
     SignalRun = Write "runs.signal";
     DeleteRun = Write "runs.delete";
-    ListApprovals = Read "approvals.list";
     DecideApproval = Write "approvals.decide";
     ListApiKeys = Read "api_keys.list";
     CreateApiKey = Admin "api_keys.create";
@@ -116,6 +115,12 @@ pub fn scope_access(scope: &str) -> Option<Access> {
     }
 }
 
+/// What handing on a scope asks for: that of [`scope_access`], and the same for the contract's `runtime:` scopes, which open
+/// nothing but the runtime's own routes.
+pub fn handed_on(scope: &str) -> Option<Access> {
+    scope_access(scope.strip_prefix("runtime:").unwrap_or(scope))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +148,7 @@ mod tests {
             (key(&["write"]), [true, true, false, false]),
             (key(&["admin"]), [true, true, true, false]),
             (key(&["owner", "root"]), [true, false, false, false]),
+            (key(&["runtime:admin"]), [true, false, false, false]),
         ];
         for (principal, want) in rows {
             let got =

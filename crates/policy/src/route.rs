@@ -1,7 +1,8 @@
 //! The choice of a model: a name that an agent asked for, and the providers at hand, in; a priced route out.
 //!
-//! Fails closed: a model without a known price is refused. The built-in offline model answers only when it is named,
-//! or in `dev` when nothing else is there.
+//! Fails closed: a model without a known price is refused, and so is one of a provider that is not there. A model that the
+//! catalogue knows goes to its vendor when that is configured; a server that lists it too is named, as `lab/gpt-4o`. The
+//! built-in offline model answers only when it is named, or in `dev` when nothing else is there.
 
 use lantern_types::{Denial, Price, PriceSource, Route};
 
@@ -32,7 +33,8 @@ pub struct Choices {
 
 /// Where a call for `asked` goes: a capability (`auto`, `chat-small`), a model (`gpt-4o`), or `provider/model`.
 pub fn route(asked: &str, choices: &Choices, catalogue: &Catalogue) -> Result<Route, Denial> {
-    if asked == OFFLINE || (choices.providers.is_empty() && choices.offline_stands_in) {
+    let named = asked == OFFLINE || asked.split_once('/') == Some((OFFLINE, OFFLINE));
+    if named || (choices.providers.is_empty() && choices.offline_stands_in) {
         return Ok(offline());
     }
     if choices.providers.is_empty() {
@@ -41,12 +43,15 @@ pub fn route(asked: &str, choices: &Choices, catalogue: &Catalogue) -> Result<Ro
     if let Some(models) = catalogue.capability(asked) {
         return by_capability(asked, models, choices);
     }
-    if let Some((name, model)) = asked.split_once('/')
-        && let Some(provider) = choices.providers.iter().find(|p| p.name == name)
-    {
+    let Some((name, model)) = asked.split_once('/') else { return by_model(asked, choices, catalogue) };
+    if let Some(provider) = choices.providers.iter().find(|p| p.name == name) {
         return priced(provider, model, catalogue);
     }
-    by_model(asked, choices, catalogue)
+    // Servers list models such as `meta-llama/Llama-3` too.
+    match knowing(asked, choices, catalogue) {
+        Some(provider) => priced(provider, asked, catalogue),
+        None => Err(Denial::new("provider_not_found", format!("no model provider {name:?} is configured"))),
+    }
 }
 
 fn offline() -> Route {
@@ -72,20 +77,44 @@ fn by_capability<'a>(
             price_source: PriceSource::Catalogue,
         });
     }
-    let own = choices.providers.iter().find_map(|p| p.self_hosted.then_some(p).zip(p.models.first()));
+    let talks = |p: &'_ Provider| p.models.iter().find(|model| converses(model)).cloned();
+    let own = choices.providers.iter().find_map(|p| p.self_hosted.then_some(p).zip(talks(p)));
     match own {
-        Some((provider, model)) => Ok(self_hosted(provider, model)),
+        Some((provider, model)) => Ok(self_hosted(provider, &model)),
         None => Err(Denial::new("model_not_found", format!("no configured provider serves {asked:?}"))),
     }
 }
 
+/// Whether a model on somebody's own server could hold a conversation, as far as its name says: such servers list models of
+/// every kind, in no order.
+fn converses(model: &str) -> bool {
+    const OTHERS: [&str; 12] = [
+        "embed",
+        "rerank",
+        "whisper",
+        "tts",
+        "moderation",
+        "dall-e",
+        "stable-diffusion",
+        "clip",
+        "bge-",
+        "e5-",
+        "gte-",
+        "minilm",
+    ];
+    let name = model.to_ascii_lowercase();
+    !OTHERS.iter().any(|other| name.contains(other))
+}
+
+/// Who serves this model: its vendor, else a server that lists it.
+fn knowing<'a>(asked: &str, choices: &'a Choices, catalogue: &Catalogue) -> Option<&'a Provider> {
+    let all = || choices.providers.iter();
+    let sells = |p: &&Provider| catalogue.find(&p.name, asked).is_some();
+    all().find(sells).or_else(|| all().find(|p| p.models.iter().any(|model| model == asked)))
+}
+
 fn by_model(asked: &str, choices: &Choices, catalogue: &Catalogue) -> Result<Route, Denial> {
-    let knows =
-        |p: &&Provider| catalogue.find(&p.name, asked).is_some() || p.models.iter().any(|m| m == asked);
-    let provider = choices
-        .providers
-        .iter()
-        .find(knows)
+    let provider = knowing(asked, choices, catalogue)
         .or_else(|| choices.providers.iter().find(|p| p.self_hosted))
         .or_else(|| choices.providers.first());
     match provider {
@@ -147,6 +176,7 @@ mod tests {
         let vendor = || provider("openai", false, &[]);
         let custom = || provider("openai", true, &[]);
         let own = || provider("lab", true, &["llama"]);
+        let mixed = || provider("lab", true, &["text-embedding-3-large", "llama", "gpt-4o", "meta/llama-3"]);
         for (asked, providers, dev, want) in [
             ("auto", vec![], true, "offline/offline Builtin"),
             ("gpt-4o", vec![], true, "offline/offline Builtin"),
@@ -163,6 +193,16 @@ mod tests {
             ("llama", vec![vendor(), own()], false, "lab/llama SelfHosted"),
             ("gpt-4o", vec![own(), vendor()], false, "openai/gpt-4o Catalogue"),
             ("lab/phi", vec![vendor(), own()], false, "lab/phi SelfHosted"),
+            ("auto", vec![mixed()], false, "lab/llama SelfHosted"),
+            ("auto", vec![provider("lab", true, &["nomic-embed-text"])], false, "model_not_found"),
+            ("text-embedding-3-large", vec![mixed()], false, "lab/text-embedding-3-large SelfHosted"),
+            ("gpt-4o", vec![mixed(), vendor()], false, "openai/gpt-4o Catalogue"),
+            ("lab/gpt-4o", vec![mixed(), vendor()], false, "lab/gpt-4o SelfHosted"),
+            ("meta/llama-3", vec![mixed(), vendor()], false, "lab/meta/llama-3 SelfHosted"),
+            ("lab/meta/llama-3", vec![own()], false, "lab/meta/llama-3 SelfHosted"),
+            ("opneai/gpt-4o", vec![own(), vendor()], false, "provider_not_found"),
+            ("openai/gpt-4o", vec![own()], false, "provider_not_found"),
+            ("offline/offline", vec![own()], false, "offline/offline Builtin"),
         ] {
             assert_eq!(ask(asked, providers, dev), want, "{asked} dev={dev}");
         }

@@ -220,6 +220,8 @@ const FIRST: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM jo
     WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq LIMIT 1";
 const LAST: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq DESC LIMIT 1";
+const LATEST: &str =
+    "SELECT bytes FROM journal WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq DESC LIMIT $3";
 const FINISHED: &str =
     "SELECT 1 AS finished FROM runs WHERE tenant_id = $1 AND id = $2 AND finished_at IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.tenant_id = $1 AND o.run_id = $2)";
@@ -243,6 +245,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     READ,
     FIRST,
     LAST,
+    LATEST,
     FINISHED,
     BODIES,
     DELETE_JOURNAL,
@@ -415,6 +418,22 @@ pub async fn give_up(tx: &mut TenantTx<'_>, end: GiveUp) -> Result<bool> {
     tx.exec(DELETE_OUTBOX, &[run.into()]).await?;
     tx.changed(run);
     Ok(true)
+}
+
+/// The envelopes of the last `limit` appends of each of these runs, oldest first, in the order asked.
+pub async fn latest(db: &Db, scope: Scope, runs: Vec<RunId>, limit: u32) -> Result<Vec<Vec<Vec<u8>>>> {
+    db.read(scope, move |tx| {
+        Box::pin(async move {
+            let mut all = Vec::with_capacity(runs.len());
+            for run in runs {
+                let rows = tx.all(LATEST, &[run.into(), limit.into()]).await?;
+                let bytes = |mut row: Row| Ok(row.take_bytes("bytes")?.unwrap_or_default());
+                all.push(rows.into_iter().rev().map(bytes).collect::<Result<_>>()?);
+            }
+            Ok(all)
+        })
+    })
+    .await
 }
 
 /// Deletes a run that has finished, with everything that belongs to it, and answers the blobs that it named, for

@@ -67,6 +67,9 @@ pub struct Limits {
     pub run_cost_max: MicroUsd,
     /// Times a run may go on as a new one.
     pub continuations_max: u32,
+    /// Runs of one tenant that are not over, waiting ones too. Starting another is refused; runs that others start, and
+    /// continuations, are counted and not refused.
+    pub concurrent_runs_per_tenant_max: u32,
     /// Event-stream subscribers of one process.
     pub subscribers_max: u32,
     /// Runs one process drives at once.
@@ -98,6 +101,7 @@ impl Default for Limits {
             run_cost_default: MicroUsd::from_micros(5_000_000),
             run_cost_max: MicroUsd::from_micros(100_000_000),
             continuations_max: 1_000,
+            concurrent_runs_per_tenant_max: 10_000,
             subscribers_max: 10_000,
             runs_in_memory_max: 4_096,
         }
@@ -107,6 +111,8 @@ impl Default for Limits {
 impl Limits {
     /// Names this set of limits.
     pub fn digest(&self) -> Digest {
-        Digest::of(serde_json::to_string(self).unwrap_or_default().as_bytes())
+        let text = serde_json::to_string(self).unwrap_or_default();
+        assert!(!text.is_empty(), "limits are always JSON");
+        Digest::of(text.as_bytes())
     }
 }

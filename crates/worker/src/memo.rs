@@ -6,12 +6,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use jsonschema::Validator;
 use lantern_engine::Manifest;
 use lantern_policy::admit::Terms;
 use lantern_policy::{Catalogue, Scope};
+use lantern_schema::Checker;
 use lantern_types::{Limits, VersionId};
-use serde_json::Value;
 
 /// Entries of one map.
 const KEPT_MAX: usize = 1_024;
@@ -25,9 +24,9 @@ pub struct Memo {
 #[derive(Default)]
 struct Inner {
     terms: OnceLock<Terms>,
-    // Sections under these locks are one look-up or insert.
+    // Sections under this lock are one look-up or insert.
     manifests: Mutex<HashMap<(Scope, VersionId), Arc<Manifest>>>,
-    schemas: Mutex<HashMap<String, Arc<Result<Validator, String>>>>,
+    schemas: Checker,
 }
 
 fn find<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: &K) -> Option<V> {
@@ -58,14 +57,8 @@ impl Memo {
         keep(&self.inner.manifests, (scope, id), manifest);
     }
 
-    /// A schema, compiled; an `Err` says why it cannot be.
-    pub(crate) fn schema(&self, schema: &Value) -> Arc<Result<Validator, String>> {
-        let text = schema.to_string();
-        if let Some(kept) = find(&self.inner.schemas, &text) {
-            return kept;
-        }
-        let compiled = Arc::new(jsonschema::validator_for(schema).map_err(|error| error.to_string()));
-        keep(&self.inner.schemas, text, compiled.clone());
-        compiled
+    /// What checks values against schemas, and remembers these.
+    pub(crate) fn schemas(&self) -> &Checker {
+        &self.inner.schemas
     }
 }

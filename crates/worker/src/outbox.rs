@@ -218,7 +218,7 @@ async fn start_run(deps: &Deps, scope: Scope, child: Child) -> Result<Result<(),
     let manifest: Manifest =
         serde_json::from_str(&version.manifest).map_err(|error| Error::Corrupt(error.into()))?;
     if let Some(schema) = &manifest.input_schema {
-        let broken = schema::violations(&deps.memo, schema, &child.input);
+        let broken = schema::violations(deps.memo.schemas(), schema, &child.input).await;
         if !broken.is_empty() {
             return Ok(Err(("input_schema_violated", broken.join("; "))));
         }

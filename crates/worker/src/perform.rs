@@ -133,19 +133,28 @@ fn llm(deps: &Arc<Deps>, scope: Scope, asked: Asked<'_>, limit: Dur) -> Working 
     };
     let (deps, call) = (deps.clone(), Admitted::by(grant, call));
     Box::pin(async move {
+        if let Some(schema) = &output_schema {
+            // A step's own schema came with the run's input: nobody has looked at it yet.
+            if let Some(problem) = schema::problem(deps.memo.schemas(), schema).await {
+                return Err(Failure::refused("step_data_invalid", format!("outputSchema: {problem}")));
+            }
+        }
         let reply = deps.llm.call(scope, route, call, limit, say).await?;
-        let violations = output_schema.map(|schema| broken(&deps, &schema, &reply)).unwrap_or_default();
+        let violations = match &output_schema {
+            Some(schema) => broken(&deps, schema, &reply).await,
+            None => Vec::new(),
+        };
         Ok(Done::Reply { reply, violations })
     })
 }
 
 /// How a final reply breaks the schema it was given; a reply that asks for tools is not final.
-fn broken(deps: &Deps, schema: &Value, reply: &LlmReply) -> Vec<String> {
+async fn broken(deps: &Deps, schema: &Value, reply: &LlmReply) -> Vec<String> {
     if !reply.tool_calls.is_empty() {
         return Vec::new();
     }
     match serde_json::from_str(&reply.content) {
-        Ok(value) => schema::violations(&deps.memo, schema, &value),
+        Ok(value) => schema::violations(deps.memo.schemas(), schema, &value).await,
         Err(error) => vec![format!("the reply is not JSON: {error}")],
     }
 }
@@ -165,14 +174,15 @@ fn say(deps: &Arc<Deps>, key: &EffectKey) -> Say {
 }
 
 fn tool(deps: &Arc<Deps>, scope: Scope, call: Admitted<ToolCall>, limit: Dur) -> Working {
-    let def = deps.tools.defs().iter().find(|def| def.name == call.work().name);
-    let broken = def
-        .map(|def| schema::violations(&deps.memo, &def.input_schema, &call.work().arguments))
-        .unwrap_or_default();
-    if !broken.is_empty() {
-        let failure = Failure::refused("tool_arguments_invalid", broken.join("; "));
-        return Box::pin(async move { Err(failure) });
-    }
     let deps = deps.clone();
-    Box::pin(async move { deps.tools.call(scope, call, limit).await.map(Done::Output) })
+    Box::pin(async move {
+        if let Some(def) = deps.tools.defs().iter().find(|def| def.name == call.work().name) {
+            let (schema, arguments) = (&def.input_schema, &call.work().arguments);
+            let broken = schema::violations(deps.memo.schemas(), schema, arguments).await;
+            if !broken.is_empty() {
+                return Err(Failure::refused("tool_arguments_invalid", broken.join("; ")));
+            }
+        }
+        deps.tools.call(scope, call, limit).await.map(Done::Output)
+    })
 }

@@ -1,32 +1,33 @@
-//! JSON Schema checks of arguments and replies. References to files and URLs are not followed.
+//! JSON Schema checks of arguments and replies, worded for a model or a person.
 
+use lantern_schema::Checker;
 use serde_json::Value;
-
-use crate::memo::Memo;
 
 /// Problems that are reported; a model needs the first few.
 const REPORTED_MAX: usize = 5;
 
-/// How `value` breaks `schema`, worded for a model or a person; empty when it does not. A schema that cannot be
-/// compiled is itself the problem.
-pub(crate) fn violations(memo: &Memo, schema: &Value, value: &Value) -> Vec<String> {
-    match memo.schema(schema).as_ref() {
-        Ok(validator) => {
-            validator.iter_errors(value).take(REPORTED_MAX).map(|error| worded(&error)).collect()
-        }
-        Err(error) => vec![format!("the schema itself is invalid: {error}")],
+/// How `value` breaks `schema`; empty when it does not. A check that cannot be made is itself a problem: what was not
+/// checked does not pass.
+pub(crate) async fn violations(checker: &Checker, schema: &Value, value: &Value) -> Vec<String> {
+    match checker.violations(schema, value, REPORTED_MAX).await {
+        Ok(found) => found.into_iter().map(worded).collect(),
+        Err(lantern_schema::Busy) => vec!["too many schemas are being checked at once".to_owned()],
     }
 }
 
-/// The same for the engine's rules, which remember nothing.
+/// The same for the engine's rules, which remember nothing and wait for nothing.
 pub(crate) fn broken(schema: &Value, value: &Value) -> Vec<String> {
-    violations(&Memo::default(), schema, value)
+    lantern_schema::violations(schema, value, REPORTED_MAX).into_iter().map(worded).collect()
 }
 
-fn worded(error: &jsonschema::ValidationError<'_>) -> String {
-    let path = error.instance_path().to_string();
-    let message: String = error.to_string().chars().take(300).collect();
-    if path.is_empty() { message } else { format!("{path}: {message}") }
+/// What is wrong with a schema that would make every reply wrong.
+pub(crate) async fn problem(checker: &Checker, schema: &Value) -> Option<String> {
+    checker.problem(schema).await.ok().flatten().map(|problem| problem.message)
+}
+
+fn worded(violation: lantern_schema::Violation) -> String {
+    let lantern_schema::Violation { pointer, message } = violation;
+    if pointer.is_empty() { message } else { format!("{pointer}: {message}") }
 }
 
 #[cfg(test)]
@@ -34,17 +35,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    #[test]
-    fn problems_are_named_with_their_place() {
-        let memo = Memo::default();
+    #[tokio::test]
+    async fn problems_are_named_with_their_place() {
+        let checker = Checker::default();
         let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]});
-        assert!(violations(&memo, &schema, &json!({"n": 1})).is_empty());
-        assert!(
-            violations(&memo, &schema, &json!({"n": "x"}))
-                .first()
-                .is_some_and(|text| text.starts_with("/n: "))
-        );
-        assert_eq!(violations(&memo, &schema, &json!({})).len(), 1);
-        assert_eq!(violations(&memo, &json!({"type": 5}), &json!({})).len(), 1);
+        let found = async |schema: &Value, value: Value| violations(&checker, schema, &value).await;
+        assert!(found(&schema, json!({"n": 1})).await.is_empty());
+        assert!(found(&schema, json!({"n": "x"})).await.first().is_some_and(|text| text.starts_with("/n: ")));
+        assert_eq!(found(&schema, json!({})).await.len(), 1);
+        assert_eq!(found(&json!({"type": 5}), json!({})).await.len(), 1);
     }
 }

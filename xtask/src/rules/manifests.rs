@@ -33,6 +33,7 @@ const OWNED: &[(&str, &str)] = &[
     ("deadpool-postgres", "store"),
     ("reqwest", "net"),
     ("webpki-roots", "net"),
+    ("jsonschema", "schema"),
 ];
 
 /// One dependency of a manifest.

@@ -34,6 +34,7 @@ pub(crate) fn statements() -> Vec<&'static str> {
     [
         seed::STATEMENTS,
         lantern_edge::auth::STATEMENTS,
+        lantern_edge::idempotency::STATEMENTS,
         identity::api_keys::STATEMENTS,
         agents::store::STATEMENTS,
         runs::store::STATEMENTS,

@@ -30,9 +30,12 @@ async fn an_agent_is_made_changed_and_versioned() {
         assert_eq!(made[field], want, "{field}");
     }
     // The same again changes nothing; anything else is another version.
-    assert_eq!(test.agent(json!({"name": "digest", "maxTurns": 3})).await["version"], 1);
-    let second = test.agent(json!({"name": "digest", "maxTurns": 4, "description": null})).await;
+    let same = json!({"name": "digest", "description": "d", "labels": {"team": "x"}, "maxTurns": 3});
+    assert_eq!(test.agent(same).await["version"], 1);
+    // A description and labels that are not said are none: the contract's upsert overwrites both.
+    let second = test.agent(json!({"name": "digest", "maxTurns": 4})).await;
     assert_eq!((second["version"].as_i64(), second.get("description")), (Some(2), None));
+    assert_eq!(second["labels"], json!({}));
     assert_eq!((&second["systemPrompt"], &second["id"]), (&made["systemPrompt"], &made["id"]));
     let patched = test.patch(&test.a.owner, "/v1/agents/digest", json!({"stylePrompt": "dry"})).await.is(200);
     assert_eq!((&patched.json["updated"], &patched.json["version"]), (&json!(true), &json!(3)));
@@ -54,7 +57,7 @@ async fn a_versions_bytes_are_the_ones_its_digest_names() {
     let last = test.get(&test.a.owner, &next).await.is(200);
     assert_eq!((last.json[0]["version"].as_i64(), last.header("link")), (Some(1), ""));
     for text in [&page.text, &last.text] {
-        let manifest = text.split_once("\"manifest\":").unwrap().1.strip_suffix("}]").unwrap();
+        let manifest = text.split_once("\"canonical\":").unwrap().1.strip_suffix("}]").unwrap();
         assert!(text.contains(&Digest::of(manifest.as_bytes()).to_string()));
     }
     test.get(&test.a.owner, "/v1/agents/none/versions").await.refused(404, "agent_not_found");
@@ -81,11 +84,53 @@ async fn every_change_makes_a_version_and_a_version_says_all() {
         }
     }
     let versions = test.get(&test.a.owner, "/v1/agents/v/versions").await.is(200).json;
-    let about = json!({"description": "d", "labels": {"team": "x"}, "avatarUrl": "https://x.example/a.png"});
-    assert_eq!(versions[0]["manifest"]["about"], about);
-    assert_eq!(versions[0]["manifest"]["stylePrompt"], "dry");
-    assert_eq!(versions[3]["manifest"]["about"], json!({"description": "d"}));
-    assert_eq!(versions[4]["manifest"].get("about"), None);
+    for (field, values) in [
+        ("description", [json!("d"), json!("d"), json!(null)]),
+        ("labels", [json!({"team": "x"}), json!(null), json!(null)]),
+        ("stylePrompt", [json!("dry"), json!(null), json!(null)]),
+        ("avatarUrl", [json!("https://x.example/a.png"), json!(null), json!(null)]),
+    ] {
+        for (version, value) in [0, 3, 4].iter().zip(values) {
+            assert_eq!(versions[version]["manifest"][field], value, "{field} of {version}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_versions_manifest_sent_again_goes_back_to_it() {
+    let test = TestApp::new().await;
+    let first = json!({"name": "v", "description": "d", "labels": {"team": "x"}, "stylePrompt": "dry",
+        "maxCostUsd": 0.25, "timeout": "30s", "tools": [{"name": "calc", "timeoutMs": 500}], "temperature": 0.7});
+    let first = test.agent(first).await;
+    let steps = json!([{"id": "a", "kind": "sleep", "duration": 1}]);
+    test.agent(json!({"name": "v", "program": "steps", "steps": steps, "maxTurns": 3, "timeout": "90s"}))
+        .await;
+    let versions = test.get(&test.a.owner, "/v1/agents/v/versions").await.is(200).json;
+    for (version, number) in [(&versions[1], 3), (&versions[0], 4)] {
+        let mut manifest = version["manifest"].clone();
+        manifest["name"] = "v".into();
+        let back = test.post(&test.a.owner, AGENTS, manifest).await.is(201);
+        assert_eq!((&back.json["digest"], &back.json["version"]), (&version["digest"], &json!(number)));
+        assert_eq!(back.header("lantern-ignored"), "");
+    }
+    assert_eq!(versions[1]["digest"], first["digest"]);
+    let one = &versions[1]["manifest"];
+    assert_eq!((&one["maxCostUsd"], &one["timeoutMs"]), (&json!(0.25), &json!(30_000)));
+    assert_eq!(one["tools"], json!([{"name": "calc", "timeoutMs": 500}]));
+}
+
+#[tokio::test]
+async fn a_long_list_of_problems_is_cut_short() {
+    let test = TestApp::new().await;
+    for body in [
+        json!({"name": "x", "steps": vec![json!({"kind": "zz"}); 50_000]}),
+        json!({"name": "x", "tools": vec!["calc"; 50_000]}),
+    ] {
+        let answer = test.post(&test.a.owner, AGENTS, body).await.refused(400, "invalid_manifest");
+        assert!(answer.text.len() < 20_000, "{} bytes", answer.text.len());
+        assert_eq!(answer.json["fields"].as_array().unwrap().len(), 21);
+        assert_eq!(answer.json["fields"][20]["message"], "and 980 more");
+    }
 }
 
 #[tokio::test]
@@ -138,9 +183,31 @@ async fn what_cannot_run_is_refused_with_its_paths() {
     for path in ["maxTurns", "tools[2].effect", "temperature", "timeout"] {
         assert!(answer.paths().contains(&path), "{path}: {}", answer.text);
     }
-    let later = json!({"name": "x", "tools": ["nope"], "inputSchema": {"type": "nonsense"}});
-    assert_eq!(post(later).await.refused(400, "invalid_manifest").paths(), ["inputSchema", "tools[0]"]);
+    let step = json!({"kind": "llm", "data": {"prompt": "x", "outputSchema": {"$ref": "#/$defs/no"}}});
+    let race = json!([{"kind": "race", "steps": [step]}]);
+    for (body, paths) in [
+        (
+            json!({"tools": ["nope"], "inputSchema": {"type": "nonsense"}}),
+            vec!["inputSchema.type", "tools[0]"],
+        ),
+        (json!({"outputSchema": {"$ref": "http://localhost/x"}}), vec!["outputSchema.$ref"]),
+        (json!({"inputSchema": thicket(13)}), vec!["inputSchema"]),
+        (json!({"steps": race}), vec!["steps[0].steps[0].data.outputSchema.$ref"]),
+    ] {
+        let mut body = body;
+        body["name"] = "x".into();
+        assert_eq!(post(body).await.refused(400, "invalid_manifest").paths(), paths);
+    }
     assert_eq!(test.get(&test.a.owner, AGENTS).await.json, json!([]));
+}
+
+/// A kilobyte of schema, each level of which leads to the next in three ways: it once held a processor for minutes.
+fn thicket(levels: usize) -> Value {
+    let next = |level: usize| json!({"$ref": format!("#/$defs/d{}", level + 1)});
+    let way = |level: usize| (format!("d{level}"), json!({"anyOf": [next(level), next(level), next(level)]}));
+    let mut defs: serde_json::Map<String, Value> = (0..levels).map(way).collect();
+    defs.insert(format!("d{levels}"), json!({"type": "string"}));
+    json!({"$defs": defs, "$ref": "#/$defs/d0"})
 }
 
 #[tokio::test]

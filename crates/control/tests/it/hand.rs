@@ -90,6 +90,11 @@ impl Hand {
         self.performed(step, Ok(Done::Reply { reply, violations: Vec::new() })).await;
     }
 
+    /// A tool answers a step.
+    pub(crate) async fn returns(&mut self, step: &str, output: serde_json::Value) {
+        self.performed(step, Ok(Done::Output(output))).await;
+    }
+
     /// Whatever was performed failed.
     pub(crate) async fn fails(&mut self, step: &str, failure: Failure) {
         self.performed(step, Err(failure)).await;

@@ -31,7 +31,7 @@ async fn a_key_is_shown_once_and_works_in_both_headers() {
 #[tokio::test]
 async fn keys_end_by_time_and_by_revoking() {
     let test = TestApp::new().await;
-    let made = test.post(&test.a.owner, KEYS, json!({"name": "short", "expiresInDays": 1})).await.is(201);
+    let made = test.post(&test.a.owner, KEYS, json!({"name": "short", "expiresIn": "1d"})).await.is(201);
     let raw = made.json["rawKey"].as_str().unwrap();
     test.get(raw, "/v1/agents").await.is(200);
     test.clock.pass(Dur::from_secs(86_400));
@@ -65,7 +65,12 @@ async fn nobody_hands_on_more_than_they_have() {
         (json!({"name": "x", "scopes": ["owner"]}), "scopes[0]"),
         (json!({"name": "x", "scopes": "admin"}), "scopes"),
         (json!({"name": "x", "scopes": [7]}), "scopes[0]"),
-        (json!({"scopes": []}), "name"),
+        (json!({"name": "x", "scopes": []}), "scopes"),
+        (json!({"name": "x", "scopes": ["runtime:root"]}), "scopes[0]"),
+        (json!({"name": "x", "expiresIn": "soon"}), "expiresIn"),
+        (json!({"name": "x", "expiresIn": 0}), "expiresIn"),
+        (json!({"name": "x", "expiresIn": "3651d"}), "expiresIn"),
+        (json!({"name": "x", "expiresIn": "1d", "expiresInDays": 1}), "expiresAt"),
         (json!({"name": "x", "expiresInDays": 0}), "expiresInDays"),
         (json!({"name": "x", "expiresInDays": 1e30}), "expiresInDays"),
         (json!({"name": "x", "expiresAt": "tomorrow"}), "expiresAt"),
@@ -73,8 +78,11 @@ async fn nobody_hands_on_more_than_they_have() {
     ] {
         assert_eq!(test.post(&admin, KEYS, body).await.refused(400, "invalid_body").paths()[0], path);
     }
-    // No scopes at all is a key that reads.
-    let reads = test.key(&[]).await;
+    // The runtime's scopes open nothing but the runtime, whose administrators alone hand them on.
+    test.post(&write, KEYS, json!({"name": "x", "scopes": ["runtime:read"]}))
+        .await
+        .refused(403, "scope_missing");
+    let reads = test.key(&["runtime:read", "runtime:write", "runtime:admin"]).await;
     test.get(&reads, "/v1/agents").await.is(200);
     test.post(&reads, "/v1/agents", json!({"name": "x"})).await.refused(403, "scope_missing");
 }

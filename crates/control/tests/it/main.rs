@@ -15,6 +15,8 @@ mod goldens;
 #[cfg(test)]
 mod hand;
 #[cfg(test)]
+mod keyed;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod platform;

@@ -18,7 +18,8 @@ fn the_features_work_over_postgres() {
         test.patch(&test.a.owner, "/v1/agents/pg", json!({"maxTurns": 2})).await.is(200);
         let body = json!({"agentName": "pg", "input": {"q": 1}, "idempotencyKey": "once"});
         let run = test.run(body.clone()).await;
-        assert_eq!(test.post(&test.a.owner, "/v1/runs", body).await.is(200).json["id"], run.as_str());
+        assert_eq!(test.post(&test.a.owner, "/v1/runs", body).await.is(201).json["id"], run.as_str());
+        crate::keyed::a_key_makes_one_thing(&test).await;
         let mut hand = Hand::take(&test, &run).await;
         hand.give(lantern_engine::Input::Wake).await;
         hand.replies("llm-1", "done").await;

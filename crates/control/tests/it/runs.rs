@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::app::{TestApp, Wishes, request};
 use crate::hand::Hand;
 
+const SESSION: &str = "01a2125a-1f9a-7cf0-b819-17c2effe2073";
 const RUNS: &str = "/v1/runs";
 
 #[tokio::test]
@@ -47,7 +48,7 @@ async fn a_run_is_queued_driven_and_read_back() {
     assert_eq!((&log[0]["step"], &log[0]["status"]), (&json!("llm-1"), &json!("running")));
     assert_eq!(log[1]["status"], "completed");
     let listed = test.get(&test.a.owner, RUNS).await.is(200).json;
-    assert_eq!((&listed[0]["output"], &listed[0]["triggerMeta"]), (&run["output"], &json!([])));
+    assert_eq!((&listed[0]["output"], &listed[0]["triggerMeta"]), (&run["output"], &run["triggerMeta"]));
 }
 
 #[tokio::test]
@@ -109,16 +110,18 @@ async fn a_key_starts_one_run_for_each_tenant() {
         test.send(request).await
     };
     let first = keyed(&test.a.owner, "once").await.is(201).json;
-    assert_eq!(keyed(&test.a.owner, "once").await.is(200).json["id"], first["id"]);
+    let again = keyed(&test.a.owner, "once").await.is(201);
+    assert_eq!((again.header("idempotent-replayed"), &again.json), ("true", &first));
     assert_ne!(keyed(&test.a.owner, "twice").await.is(201).json["id"], first["id"]);
     let body = json!({"agentName": "a", "idempotency_key": "once"});
-    assert_eq!(test.post(&test.a.owner, RUNS, body).await.is(200).json["id"], first["id"]);
+    let again = test.post(&test.a.owner, RUNS, body).await.is(201);
+    assert_eq!((again.header("idempotent-replayed"), &again.json["id"]), ("true", &first["id"]));
     test.post(&test.b.owner, "/v1/agents", json!({"name": "a"})).await.is(201);
     assert_ne!(keyed(&test.b.owner, "once").await.is(201).json["id"], first["id"]);
     assert_eq!(test.get(&test.a.owner, RUNS).await.json.as_array().unwrap().len(), 2);
     // The first run stands even when its agent could not be started any more.
     test.delete(&test.a.owner, "/v1/agents/a").await.is(204);
-    assert_eq!(keyed(&test.a.owner, "once").await.is(200).json["id"], first["id"]);
+    assert_eq!(keyed(&test.a.owner, "once").await.is(201).json["id"], first["id"]);
 }
 
 #[tokio::test]
@@ -128,9 +131,21 @@ async fn a_key_stands_for_one_request() {
         test.agent(json!({"name": name})).await;
     }
     let post = async |body: Value| test.post(&test.a.owner, RUNS, body).await;
-    let body = json!({"agentName": "a", "input": {"n": 1.50, "m": [1]}, "idempotencyKey": "k"});
+    let body = json!({"agentName": "a", "input": {"n": 1.50, "m": [1]}, "labels": {"a": "b"}, "idempotencyKey": "k",
+        "maxCostUsd": 1, "sessionId": SESSION});
     let first = post(body.clone()).await.is(201).json;
-    assert_eq!(post(body).await.is(200).json["id"], first["id"]);
+    assert_eq!(post(body.clone()).await.is(201).json["id"], first["id"]);
+    for (field, value) in [
+        ("labels", json!({})),
+        ("maxCostUsd", json!(2)),
+        ("maxCostUsd", json!(null)),
+        ("sessionId", json!(null)),
+        ("input", json!({"n": 1.5})),
+    ] {
+        let mut other = body.clone();
+        other[field] = value;
+        post(other).await.refused(409, "idempotency_mismatch");
+    }
     for other in [
         json!({"agentName": "a", "input": {"n": 2, "m": [1]}, "idempotencyKey": "k"}),
         json!({"agentName": "b", "input": {"n": 1.50, "m": [1]}, "idempotencyKey": "k"}),
@@ -178,6 +193,82 @@ async fn a_tenant_starts_as_many_runs_as_the_rate_lets_through() {
     test.post(&test.b.owner, RUNS, json!({"agentName": "a"})).await.is(404);
     test.clock.pass(Dur::from_secs(1));
     test.run(json!({"agentName": "a"})).await;
+}
+
+#[tokio::test]
+async fn a_minute_lets_as_many_runs_through_as_the_limit_says() {
+    for count in [5, 120] {
+        let spawn = Some(Rate { count, per: Dur::from_secs(60), burst: count });
+        let test = TestApp::with(Wishes { spawn, ..Wishes::default() }).await;
+        test.agent(json!({"name": "a"})).await;
+        // What starts no run is not counted.
+        test.post(&test.a.owner, RUNS, json!({"agentName": "nobody"})).await.refused(404, "agent_not_found");
+        for _ in 0..count {
+            test.run(json!({"agentName": "a"})).await;
+        }
+        let body = json!({"agentName": "a"});
+        let late = test.post(&test.a.owner, RUNS, body).await.refused(429, "run_rate_limited");
+        assert!((1..=60).contains(&late.header("retry-after").parse::<u32>().unwrap()));
+        test.clock.pass(Dur::from_secs(60));
+        test.run(json!({"agentName": "a"})).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_has_so_many_runs_at_once_and_no_more() {
+    let limits = Limits { concurrent_runs_per_tenant_max: 2, ..Limits::default() };
+    let test = TestApp::with(Wishes { limits, spawn: None }).await;
+    test.agent(json!({"name": "a"})).await;
+    let first = test.run(json!({"agentName": "a"})).await;
+    test.run(json!({"agentName": "a"})).await;
+    let long = json!({"agentName": "a", "input": {"text": "x".repeat(100_000)}});
+    let late = test.post(&test.a.owner, RUNS, long).await.refused(429, "too_many_runs");
+    assert_eq!(late.header("retry-after"), "5");
+    test.post(&test.b.owner, "/v1/agents", json!({"name": "a"})).await.is(201);
+    test.post(&test.b.owner, RUNS, json!({"agentName": "a"})).await.is(201);
+    let mut hand = Hand::take(&test, &first).await;
+    hand.give(Input::Wake).await;
+    hand.replies("llm-1", "ok").await;
+    test.run(json!({"agentName": "a"})).await;
+}
+
+#[tokio::test]
+async fn a_list_leaves_out_what_is_long_and_says_so() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    let long = test.run(json!({"agentName": "a", "input": {"text": "x".repeat(100_000)}})).await;
+    let short = test.run(json!({"agentName": "a", "input": {"n": 1}})).await;
+    let mut hand = Hand::take(&test, &long).await;
+    hand.give(Input::Wake).await;
+    hand.fails("llm-1", Failure::refused("provider_auth", "the key is wrong")).await;
+    let list = test.get(&test.a.owner, RUNS).await.is(200).json;
+    assert_eq!((&list[0]["id"], &list[0]["input"]), (&json!(short), &json!({"n": 1})));
+    assert_eq!((list[0].get("omitted"), list[1].get("input")), (None, None));
+    assert_eq!(list[1]["omitted"], json!(["input"]));
+    // What went wrong, and where, is never left out.
+    assert_eq!(list[1]["error"]["code"], "provider_auth");
+    assert_eq!((&list[1]["triggerMeta"][0]["step"], &list[0]["triggerMeta"]), (&json!("llm-1"), &json!([])));
+    let shown = test.get(&test.a.owner, &format!("{RUNS}/{long}")).await.is(200).json;
+    assert_eq!(shown["input"]["text"].as_str().unwrap().len(), 100_000);
+    assert_eq!(shown["triggerMeta"], list[1]["triggerMeta"]);
+}
+
+#[tokio::test]
+async fn a_run_that_went_on_as_a_new_one_names_it() {
+    let test = TestApp::new().await;
+    let steps = json!([{"id": "add", "kind": "tool", "data": {"tool": "calc", "arguments": {"expression": "1"}}},
+        {"id": "again", "kind": "continue", "data": {"input": {"n": 1}}}]);
+    test.agent(json!({"name": "a", "program": "steps", "steps": steps})).await;
+    let run = test.run(json!({"agentName": "a"})).await;
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    let shown = test.get(&test.a.owner, &format!("{RUNS}/{run}")).await.is(200).json;
+    assert_eq!(shown.get("continuedAs"), None);
+    hand.returns("add", json!({"value": 1})).await;
+    let shown = test.get(&test.a.owner, &format!("{RUNS}/{run}")).await.is(200).json;
+    assert_eq!(shown["status"], "succeeded");
+    assert_eq!(shown["continuedAs"], shown["output"]["continuedAs"]);
+    assert_eq!(test.get(&test.a.owner, RUNS).await.json[0]["continuedAs"], shown["continuedAs"]);
 }
 
 #[tokio::test]

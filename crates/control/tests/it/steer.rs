@@ -1,7 +1,9 @@
 //! Cancel, pause, resume, signals, decisions and findings: what lies in the inbox, and what is refused.
 
-use lantern_engine::Input;
-use lantern_types::{Failure, Limits};
+use std::time::Duration;
+
+use lantern_engine::{Arrival, Input};
+use lantern_types::{Dur, Failure, Limits};
 use serde_json::{Value, json};
 
 use crate::app::{Answer, TestApp, Wishes, request};
@@ -66,26 +68,74 @@ async fn a_run_is_paused_and_goes_on() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn other_news_of_a_run_is_no_answer() {
+    let test = TestApp::new().await;
+    for (what, status) in [("pause", "paused"), ("cancel", "cancelled")] {
+        let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+        let mut hand = Hand::take(&test, &run).await;
+        let asks = post(&test, &run, what, json!({}));
+        let obeys = async {
+            let scope = test.a.scope;
+            let id = run.parse().unwrap();
+            while lantern_store::inbox::list(&test.app.db, scope, id).await.unwrap().1.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            // The run begins, and whoever waits hears of it.
+            hand.give(Input::Wake).await;
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            hand.drain().await;
+        };
+        let (answer, ()) = tokio::join!(asks, obeys);
+        assert_eq!(answer.is(200).json["status"], status, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_holds_already_is_answered_at_once() {
+    let test = TestApp::new().await;
+    let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    let quick = async |what: &str| {
+        let answer = post(&test, &run, what, json!({}));
+        let answer = tokio::time::timeout(Duration::from_secs(1), answer).await;
+        answer.expect("it waited for what holds already").is(200).json["status"].clone()
+    };
+    assert_eq!(quick("resume").await, "running");
+    hand.give(Input::Arrived(Arrival::Pause { by: "x".to_owned() })).await;
+    assert_eq!(quick("pause").await, "paused");
+}
+
 #[tokio::test]
 async fn signals_arrive_once_for_each_key() {
     let test = TestApp::new().await;
     let wait = |id: &str| json!({"id": id, "kind": "signal", "data": {"name": "go"}});
     let run = steps(&test, json!([wait("v"), wait("w")])).await;
+    let sender = test.key(&["write"]).await;
     let keyed = async |key: &str, n: u64| {
         let path = format!("/v1/runs/{run}/signals/go");
-        let mut request = request("POST", &path, Some(&test.a.owner), Some(json!({"value": {"n": n}})));
+        let mut request = request("POST", &path, Some(&sender), Some(json!({"value": {"n": n}})));
         request.headers_mut().insert("idempotency-key", key.parse().unwrap());
-        test.send(request).await.is(200).json
+        test.send(request).await
     };
-    assert_eq!(keyed("k", 1).await, json!({"status": "accepted"}));
-    assert_eq!(keyed("k", 2).await, json!({"status": "accepted"}));
+    let accepted = async |key: &str, n: u64| keyed(key, n).await.is(200).json["status"] == "accepted";
+    assert!(accepted("k", 1).await);
+    assert!(accepted("k", 1).await);
+    keyed("k", 2).await.refused(409, "idempotency_mismatch");
+    // When the request is forgotten, the run still knows the key.
+    test.clock.pass(Dur::from_secs(86_400));
+    assert!(accepted("k", 2).await);
     let mut hand = Hand::take(&test, &run).await;
     hand.give(Input::Wake).await;
     assert_eq!(hand.drain().await, 1);
-    assert_eq!(keyed("k", 3).await, json!({"status": "accepted"}), "and still after it was taken in");
-    assert_eq!(keyed("l", 4).await, json!({"status": "accepted"}));
+    test.clock.pass(Dur::from_secs(86_400));
+    assert!(accepted("k", 3).await, "and still after it was taken in");
+    assert!(accepted("l", 4).await);
     assert_eq!(hand.drain().await, 2);
-    let shown = test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.json;
+    let shown = test.get(&sender, &format!("/v1/runs/{run}")).await.json;
     assert_eq!(
         (&shown["status"], &shown["output"]["steps"]),
         (&json!("succeeded"), &json!({"v": {"n": 1}, "w": {"n": 4}}))

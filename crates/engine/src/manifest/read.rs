@@ -1,12 +1,18 @@
 //! Reading JSON objects as people write them: both casings, aliases, and every problem with its path.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use lantern_types::{Dur, EffectClass, MicroUsd, ToolName};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Manifest, ProgramKind, ToolRef, steps};
+
+/// Problems that a message names; it says how many more there are.
+const SHOWN_MAX: usize = 20;
+/// Problems that are looked for: whoever has so many has to begin elsewhere.
+const FOUND_MAX: usize = 1_000;
+const WORDS_MAX: usize = 300;
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +25,22 @@ pub struct Issue {
 
 /// Everything that is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.issues.iter().map(|i| format!("{}: {}", i.path, i.message)).collect::<Vec<_>>().join("; "))]
+#[error("{}", self.worded())]
 pub struct Invalid {
-    /// In reading order; never empty in an `Err`.
+    /// In reading order; never empty in an `Err`, and never more than a thousand.
     pub issues: Vec<Issue>,
+}
+
+impl Invalid {
+    fn worded(&self) -> String {
+        let named =
+            self.issues.iter().take(SHOWN_MAX).map(|issue| format!("{}: {}", issue.path, issue.message));
+        let mut named: Vec<String> = named.collect();
+        if let Some(more) = self.issues.len().checked_sub(SHOWN_MAX).filter(|more| *more > 0) {
+            named.push(format!("and {more} more"));
+        }
+        named.join("; ")
+    }
 }
 
 /// Reads the fields of one object and remembers which it saw.
@@ -100,9 +118,14 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// No time is not the same as any time, and nobody means the former.
+pub(super) const NO_TIME: &str = "expected more than 0; leave it out for no limit of its own";
+
 pub(super) fn issue(issues: &mut Vec<Issue>, path: &str, message: impl Into<String>) {
-    let path: String = path.chars().take(200).collect();
-    issues.push(Issue { path, message: message.into() });
+    if issues.len() < FOUND_MAX {
+        let bounded = |text: &str, chars: usize| text.chars().take(chars).collect();
+        issues.push(Issue { path: bounded(path, 200), message: bounded(&message.into(), WORDS_MAX) });
+    }
 }
 
 /// `"30s"`, `"250ms"`, or a non-negative number of `unit`.
@@ -118,7 +141,7 @@ pub(crate) fn duration(value: &Value, unit: Dur) -> Option<Dur> {
 fn scaled(count: f64, unit: Dur) -> Option<Dur> {
     #[expect(clippy::cast_precision_loss, reason = "units are at most a second")]
     let micros = count * unit.micros() as f64;
-    (micros.is_finite() && (0.0..=3.2e15).contains(&micros)).then(|| Dur::from_micros(micros as i64))
+    (micros.is_finite() && (0.0..=3.2e15).contains(&micros)).then(|| Dur::from_micros(micros.round() as i64))
 }
 
 /// Reads a whole manifest.
@@ -159,6 +182,9 @@ fn check(manifest: &Manifest, issues: &mut Vec<Issue>) {
     }
     if manifest.program == Some(ProgramKind::Agent) && !manifest.steps.is_empty() {
         issue(issues, "steps", "an agent program has no steps; leave `program` out or say \"steps\"");
+    }
+    if manifest.timeout == Some(Dur::ZERO) {
+        issue(issues, "timeout", NO_TIME);
     }
     if manifest.max_tokens == Some(0) {
         issue(issues, "maxTokens", "expected at least 1");
@@ -201,10 +227,11 @@ fn tool_list(value: &Value, issues: &mut Vec<Issue>) -> Vec<ToolRef> {
         return Vec::new();
     };
     let mut tools: Vec<ToolRef> = Vec::new();
+    let mut names = HashSet::new();
     for (n, entry) in list.iter().enumerate() {
         let path = format!("tools[{n}]");
         let Some(tool) = tool(entry, &path, issues) else { continue };
-        if tools.iter().any(|other| other.name == tool.name) {
+        if !names.insert(tool.name.clone()) {
             issue(issues, &path, "listed twice");
         }
         tools.push(tool);
@@ -241,6 +268,9 @@ fn tool(entry: &Value, path: &str, issues: &mut Vec<Issue>) -> Option<ToolRef> {
         max_calls: fields.read(&["maxCalls", "max_calls"], "expected a number of calls", issues),
         config: fields.get(&["config"]).cloned(),
     };
+    if tool.timeout == Some(Dur::ZERO) {
+        issue(issues, &fields.path("timeoutMs"), NO_TIME);
+    }
     fields.finish(issues);
     Some(tool)
 }
@@ -265,6 +295,26 @@ mod tests {
         assert_eq!(manifest.max_cost.unwrap().micros(), 250_000);
         let stored: Manifest = serde_json::from_str(&manifest.canonical()).unwrap();
         assert_eq!(stored.digest(), manifest.digest());
+    }
+
+    #[test]
+    fn a_long_list_is_read_in_its_own_time_and_a_few_problems_are_named() {
+        let many = |entry: Value| Value::Array(vec![entry; 100_000]);
+        for (body, path) in [
+            (json!({"steps": many(json!({"kind": "zz"}))}), "steps[0].kind"),
+            (json!({"tools": many(json!("calc"))}), "tools[1]"),
+        ] {
+            let invalid = Manifest::parse(&body).unwrap_err();
+            assert_eq!((invalid.issues[0].path.as_str(), invalid.issues.len()), (path, FOUND_MAX));
+            let words = invalid.to_string();
+            assert!(words.ends_with("and 980 more") && words.len() < 20_000, "{words}");
+        }
+        let distinct: Vec<Value> = (0..100_000)
+            .map(|n| json!({"id": format!("s{n}"), "kind": "sleep", "data": {"duration": 1}}))
+            .collect();
+        assert_eq!(Manifest::parse(&json!({"steps": distinct})).unwrap().steps.len(), 100_000);
+        let long = json!({"steps": [{"id": "x".repeat(100_000), "kind": "sleep"}]});
+        assert!(Manifest::parse(&long).unwrap_err().to_string().len() < 1_000);
     }
 
     #[test]
@@ -293,6 +343,8 @@ mod tests {
             json!({"tools": 5}),
             json!({"maxTurns": 1e99}),
             json!({"timeout": -4}),
+            json!({"timeout": 0}),
+            json!({"tools": [{"name": "calc", "timeoutMs": 0}]}),
         ] {
             assert!(Manifest::parse(&odd).is_err(), "{odd}");
         }

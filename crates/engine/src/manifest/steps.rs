@@ -1,10 +1,12 @@
 //! Reading a list of steps, in the contract's shape (`{step_id, kind, data, retries, timeout}`) and in ours.
 
+use std::collections::HashSet;
+
 use lantern_types::Dur;
 use serde_json::{Map, Value};
 
 use super::StepDef;
-use super::read::{Fields, Invalid, Issue, issue};
+use super::read::{Fields, Invalid, Issue, NO_TIME, issue};
 use crate::event::StepKind;
 use crate::retry::Retry;
 
@@ -29,10 +31,11 @@ fn read_at(value: &Value, path: &str, depth: usize, issues: &mut Vec<Issue>) -> 
         return Vec::new();
     };
     let mut steps: Vec<StepDef> = Vec::with_capacity(list.len());
+    let mut names = HashSet::with_capacity(list.len());
     for (n, entry) in list.iter().enumerate() {
         let path = format!("{path}[{n}]");
         let step = one(entry, &path, &format!("step-{}", n + 1), depth, issues);
-        if steps.iter().any(|other| other.id == step.id) {
+        if !names.insert(step.id.clone()) {
             issue(issues, &format!("{path}.id"), format!("another step is named {:?}", step.id));
         }
         steps.push(step);
@@ -53,6 +56,11 @@ fn one(entry: &Value, path: &str, default_id: &str, depth: usize, issues: &mut V
         let known = "llm, tool, sleep, signal, approval, child, map, race, continue";
         issue(issues, &fields.path("kind"), format!("expected one of {known}"));
     }
+    if kind == Ok(None) && depth > 0 {
+        // It would end the whole run from within one of its parts.
+        issue(issues, &fields.path("kind"), "a continue stands in the list itself, not in a map or a race");
+    }
+    let known = kind.is_ok();
     let kind = kind.ok().flatten();
     let data = fields.get(&["data", "config", "with"]).cloned();
     if data.as_ref().is_some_and(|data| !data.is_object()) {
@@ -66,12 +74,95 @@ fn one(entry: &Value, path: &str, default_id: &str, depth: usize, issues: &mut V
     let timeout = fields
         .duration(&["timeoutMs", "timeout_ms"], Dur::from_millis(1), issues)
         .or_else(|| fields.duration(&["timeout", "timeoutSec", "timeout_sec"], Dur::from_secs(1), issues));
+    if timeout == Some(Dur::ZERO) {
+        issue(issues, &fields.path("timeout"), NO_TIME);
+    }
+    if timeout.is_some() && kind == Some(StepKind::Sleep) {
+        issue(issues, &fields.path("timeout"), "a sleep takes as long as its duration says");
+    }
     let in_data = data.clone().unwrap_or_else(|| Value::Object(Map::new()));
     let inner = inner(kind, &in_data, &mut fields, depth, issues);
     // A step may be written flat: without `data`, what is left of it is the data.
-    let data = data.unwrap_or_else(|| fields.rest());
+    let at = if data.is_some() { fields.path("data") } else { path.to_owned() };
+    let data = without_inner(data.unwrap_or_else(|| fields.rest()));
+    if known {
+        check_data(kind, &data, &at, issues);
+    }
     fields.finish(issues);
-    StepDef { id, kind, data: without_inner(data), retry: policy, timeout, inner }
+    StepDef { id, kind, data, retry: policy, timeout, inner }
+}
+
+/// What is in a step's data that its kind does not look at, and what can be known to be wrong before it is filled in.
+fn check_data(kind: Option<StepKind>, data: &Value, path: &str, issues: &mut Vec<Issue>) {
+    let Some(map) = data.as_object() else { return };
+    let known = fields_of(kind);
+    for name in map.keys().filter(|name| !known.contains(&name.as_str()) && !ABOUT.contains(&name.as_str())) {
+        let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        issue(issues, &at, format!("unknown field; this kind of step knows {}", known.join(", ")));
+    }
+    let temperature = map.get("temperature").filter(|value| !is_reference(value) && !value.is_null());
+    if temperature.is_some_and(|value| !value.as_f64().is_some_and(|t| (0.0..=2.0).contains(&t))) {
+        issue(issues, &format!("{path}.temperature"), "expected 0 to 2");
+    }
+}
+
+/// What people say about a step for people.
+const ABOUT: [&str; 2] = ["label", "description"];
+
+const fn fields_of(kind: Option<StepKind>) -> &'static [&'static str] {
+    match kind {
+        Some(StepKind::Llm) => &[
+            "prompt",
+            "messages",
+            "system",
+            "systemPrompt",
+            "system_prompt",
+            "model",
+            "capability",
+            "maxTokens",
+            "max_tokens",
+            "temperature",
+            "outputSchema",
+            "output_schema",
+        ],
+        Some(StepKind::Tool) => &["tool", "toolName", "tool_name", "name", "arguments", "args", "parameters"],
+        Some(StepKind::Sleep) => {
+            &["duration", "durationSec", "duration_sec", "durationMs", "duration_ms", "seconds", "until"]
+        }
+        Some(StepKind::Signal) => &[
+            "name",
+            "signal",
+            "signalName",
+            "signal_name",
+            "timeout",
+            "timeoutSec",
+            "timeout_sec",
+            "timeoutMs",
+            "timeout_ms",
+        ],
+        Some(StepKind::Approval) => &[
+            "reason",
+            "question",
+            "prompt",
+            "approvers",
+            "timeout",
+            "timeoutSec",
+            "timeout_sec",
+            "timeoutMs",
+            "timeout_ms",
+            "expiresAt",
+            "expires_at",
+        ],
+        Some(StepKind::Child) => &["agent", "agentName", "agent_name", "input"],
+        Some(StepKind::Map) => &["items", "concurrency"],
+        Some(StepKind::Race) => &[],
+        None => &["input"],
+    }
+}
+
+/// Whether a value is filled in when the step is asked for.
+fn is_reference(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.contains("{{"))
 }
 
 /// The steps inside a map (one) or a race (several), from the step itself or from its data.
@@ -187,7 +278,9 @@ pub(super) fn retry(value: &Value, path: &str, issues: &mut Vec<Issue>) -> Retry
     reason = "checked to lie between 1 and 100"
 )]
 fn backoff(fields: &mut Fields<'_>, issues: &mut Vec<Issue>) -> Option<u32> {
-    if let Some(percent) = fields.read::<u32>(&["backoffPercent"], "expected a percentage", issues) {
+    if let Some(percent) =
+        fields.read::<u32>(&["backoffPercent", "backoff_percent"], "expected a percentage", issues)
+    {
         return Some(percent.clamp(100, 10_000));
     }
     let factor: f64 = fields.read(&["backoff"], "expected a factor such as 2", issues)?;
@@ -216,6 +309,37 @@ mod tests {
         ]))
         .unwrap();
         assert_eq!(contract, ours);
+    }
+
+    #[test]
+    fn retries_are_read_in_both_casings_and_as_they_are_shown() {
+        let retry = |policy: Value| {
+            list(&json!([{"kind": "tool", "tool": "calc", "retry": policy}])).unwrap()[0].retry.clone()
+        };
+        let camel = retry(json!({"maxAttempts": 4, "initialIntervalMs": 5, "backoffPercent": 150}));
+        assert_eq!(
+            camel,
+            retry(json!({"max_attempts": 4, "initial_interval_ms": 5, "backoff_percent": 150}))
+        );
+        assert_eq!(camel, retry(json!({"maxAttempts": 4, "initialInterval": "5ms", "backoff": 1.5})));
+        assert_eq!(camel, retry(json!(camel)));
+    }
+
+    #[test]
+    fn what_is_unknown_is_named_where_it_stands() {
+        for (step, path) in [
+            (json!({"kind": "sleep", "data": {"duration": 1, "colour": 1}}), "steps[0].data.colour"),
+            (json!({"kind": "sleep", "duration": 1, "colour": 1}), "steps[0].colour"),
+            (
+                json!({"kind": "race", "steps": [{"kind": "continue", "data": {"input": {}}}]}),
+                "steps[0].steps[0].kind",
+            ),
+        ] {
+            assert_eq!(list(&json!([step])).unwrap_err().issues[0].path, path);
+        }
+        let filled_in =
+            json!([{"kind": "llm", "data": {"prompt": "x", "temperature": "{{input.t}}", "label": "ask"}}]);
+        assert!(list(&filled_in).is_ok());
     }
 
     #[test]
@@ -248,6 +372,13 @@ mod tests {
             json!([{"id": "a.b", "kind": "sleep"}]),
             json!([{"id": "a", "kind": "sleep", "retry": {"maxAttempts": 0}}]),
             json!([{"id": "a", "kind": "sleep", "data": {}, "colour": "red"}]),
+            json!([{"id": "a", "kind": "sleep", "data": {"colour": "red"}}]),
+            json!([{"id": "a", "kind": "sleep", "duration": "1s", "timeout": "5s"}]),
+            json!([{"id": "a", "kind": "tool", "tool": "calc", "timeout": 0}]),
+            json!([{"id": "a", "kind": "llm", "data": {"prompt": "x", "temperature": "hot"}}]),
+            json!([{"id": "a", "kind": "llm", "data": {"prompt": "x", "temperature": 99}}]),
+            json!([{"id": "a", "kind": "race", "steps": [{"kind": "continue"}]}]),
+            json!([{"id": "a", "kind": "map", "data": {"items": [1], "step": {"kind": "continue"}}}]),
             json!({"id": "a"}),
         ] {
             assert!(list(&bad).is_err(), "{bad}");

@@ -107,15 +107,13 @@ fn work(kind: StepKind, data: &Value, run: &Run, context: &Context<'_>) -> Resul
         StepKind::Signal => {
             let name = text(data, &["signal_name", "signalName", "name", "signal"])
                 .ok_or("a signal needs a name")?;
-            let wait = duration(data, &["timeout_sec", "timeoutSec", "timeout"], Dur::from_secs(1))?;
-            Ok(Asked { work: Work::Signal { name }, wait, until: None })
+            Ok(Asked { work: Work::Signal { name }, wait: patience(data)?, until: None })
         }
         StepKind::Approval => {
             let reason = text(data, &["reason", "question", "prompt"]).unwrap_or_default();
-            let wait =
-                duration(data, &["timeout_sec", "timeoutSec", "timeout", "expiresAt"], Dur::from_secs(1))?;
             let approvers = names(data.get("approvers"))?;
-            Ok(Asked { work: Work::Approval { reason, approvers }, wait, until: None })
+            let until = moment(data, &["expiresAt", "expires_at"])?;
+            Ok(Asked { work: Work::Approval { reason, approvers }, wait: patience(data)?, until })
         }
         StepKind::Child => {
             let agent =
@@ -154,10 +152,7 @@ fn llm(data: &Value, run: &Run) -> Result<Work, String> {
         model: text(data, &["model", "capability"]).unwrap_or_else(|| manifest.model.clone()),
         messages,
         max_tokens: count(data, &["max_tokens", "maxTokens"])?.or(manifest.max_tokens),
-        temperature: data
-            .get("temperature")
-            .and_then(|t| t.as_number().cloned())
-            .or_else(|| manifest.temperature.clone()),
+        temperature: temperature(data)?.or_else(|| manifest.temperature.clone()),
         output_schema: ["output_schema", "outputSchema"].iter().find_map(|name| data.get(name)).cloned(),
     })
 }
@@ -180,9 +175,9 @@ fn tool(data: &Value) -> Result<Work, String> {
 }
 
 fn sleep(data: &Value) -> Result<Asked, String> {
-    if let Some(until) = text(data, &["until"]) {
-        let until = until.parse::<At>().map_err(|error| format!("until: {error}"))?;
-        return Ok(Asked { work: Work::Sleep, wait: None, until: Some(until) });
+    let until = moment(data, &["until"])?;
+    if until.is_some() {
+        return Ok(Asked { work: Work::Sleep, wait: None, until });
     }
     let wait = duration(data, &["duration_sec", "durationSec", "duration", "seconds"], Dur::from_secs(1))?
         .or(duration(data, &["durationMs", "duration_ms"], Dur::from_millis(1))?)
@@ -213,6 +208,36 @@ fn text(data: &Value, names: &[&str]) -> Option<String> {
         .filter(|value| !value.is_null())
         .map(as_text)
         .filter(|t| !t.is_empty())
+}
+
+/// How long a step waits for somebody, as its data says.
+fn patience(data: &Value) -> Result<Option<Dur>, String> {
+    let seconds = duration(data, &["timeout_sec", "timeoutSec", "timeout"], Dur::from_secs(1))?;
+    Ok(seconds.or(duration(data, &["timeoutMs", "timeout_ms"], Dur::from_millis(1))?))
+}
+
+/// A point in time.
+fn moment(data: &Value, names: &[&str]) -> Result<Option<At>, String> {
+    let Some((name, value)) = names.iter().find_map(|name| Some((name, data.get(name)?))) else {
+        return Ok(None);
+    };
+    if value.is_null() {
+        return Ok(None);
+    }
+    let at = value.as_str().and_then(|text| text.parse::<At>().ok());
+    at.map(Some).ok_or_else(|| format!("{name}: expected a time such as \"2026-11-25T10:30:00Z\""))
+}
+
+/// A number from 0 to 2, which references make text of.
+fn temperature(data: &Value) -> Result<Option<serde_json::Number>, String> {
+    let number = match data.get("temperature") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => Some(number.clone()),
+        Some(Value::String(text)) => serde_json::from_str(text).ok(),
+        Some(_) => None,
+    };
+    let fine = number.filter(|number| number.as_f64().is_some_and(|t| (0.0..=2.0).contains(&t)));
+    fine.map(Some).ok_or_else(|| "temperature: expected 0 to 2".to_owned())
 }
 
 fn duration(data: &Value, names: &[&str], unit: Dur) -> Result<Option<Dur>, String> {

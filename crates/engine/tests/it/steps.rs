@@ -274,6 +274,33 @@ fn a_new_run_that_its_version_would_not_take_fails_the_one_that_asks() {
 }
 
 #[test]
+fn a_wait_for_somebody_ends_when_its_author_says() {
+    let begins = Desk::open(steps(json!([{"kind": "approval", "data": {}}])), json!({})).now;
+    let moment = (begins + Dur::from_secs(60)).to_string();
+    for more in [
+        json!({"data": {}, "timeout": 60}),
+        json!({"data": {}, "timeoutMs": 60_000}),
+        json!({"data": {"timeout_sec": 60}}),
+        json!({"data": {"timeout": "1m"}}),
+        json!({"data": {"timeoutMs": 60_000}}),
+        json!({"data": {"timeout_ms": 60_000}}),
+        json!({"data": {"expiresAt": moment}}),
+        json!({"data": {"expires_at": moment}}),
+        json!({"data": {"timeout": "1m"}, "timeout": "1h"}),
+    ] {
+        let mut step = more.clone();
+        (step["id"], step["kind"]) = ("ok".into(), "approval".into());
+        let mut desk = Desk::open(steps(json!([step])), json!({}));
+        assert_eq!(desk.later(59), [""; 0], "{more}");
+        assert_eq!(desk.later(1), ["approval_denied", "step_failed", "run_failed"], "{more}");
+        assert_eq!(desk.error_code(), "approval_expired");
+    }
+    let signal = json!([{"id": "go", "kind": "signal", "data": {"name": "go", "timeoutMs": 60_000}}]);
+    let mut desk = Desk::open(steps(signal), json!({}));
+    assert_eq!(desk.later(60), ["step_failed", "run_failed"]);
+}
+
+#[test]
 fn a_wait_beyond_the_limit_is_refused_and_not_cut_short() {
     let limits = Limits { wait_max: Dur::from_secs(100), ..Limits::default() };
     let tool = json!([{"kind": "tool", "data": {"tool": "calc"}}]);
@@ -363,6 +390,9 @@ fn bad_data_names_the_step() {
         json!({"id": "x", "kind": "tool", "data": {"tool": "Not A Tool"}}),
         json!({"id": "x", "kind": "llm", "data": {}}),
         json!({"id": "x", "kind": "sleep", "data": {"duration": "soon"}}),
+        json!({"id": "x", "kind": "sleep", "data": {"until": "tomorrow"}}),
+        json!({"id": "x", "kind": "approval", "data": {"expiresAt": "5m"}}),
+        json!({"id": "x", "kind": "llm", "data": {"prompt": "x", "temperature": "x{{input.t}}"}}),
         json!({"id": "x", "kind": "map", "data": {"items": 5}, "step": {"kind": "sleep"}}),
         json!({"id": "x", "kind": "signal", "data": {}}),
         json!({"id": "x", "kind": "child", "data": {}}),

@@ -151,11 +151,11 @@ fn postgres(file: Database) -> Result<Option<Postgres>> {
     }
 }
 
-/// The contract's spawn limit: 120 a minute with a burst of 20; a rate of 0 means none.
+/// The contract's spawn limit: 120 in a minute, all at once unless a burst is named; a rate of 0 means none.
 fn spawn(per_min: Option<u64>, burst: Option<u64>) -> Option<Spawn> {
     let bounded = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let per_min = bounded(per_min.unwrap_or(120));
-    (per_min > 0).then(|| Spawn { per_min, burst: bounded(burst.unwrap_or(20)).max(1) })
+    (per_min > 0).then(|| Spawn { per_min, burst: burst.map_or(per_min, bounded).max(1) })
 }
 
 /// Origins as browsers write them: without a slash at the end.
@@ -178,7 +178,9 @@ mod tests {
 
     #[test]
     fn a_rate_of_zero_means_no_limit() {
-        assert_eq!(spawn(None, None), Some(Spawn { per_min: 120, burst: 20 }));
+        assert_eq!(spawn(None, None), Some(Spawn { per_min: 120, burst: 120 }));
+        assert_eq!(spawn(None, Some(20)), Some(Spawn { per_min: 120, burst: 20 }));
+        assert_eq!(spawn(Some(5), None), Some(Spawn { per_min: 5, burst: 5 }));
         assert_eq!(spawn(Some(0), None), None);
         assert_eq!(spawn(Some(5), Some(0)), Some(Spawn { per_min: 5, burst: 1 }));
     }

@@ -22,12 +22,26 @@ struct Migration {
     postgres: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    number: 1,
-    name: "foundation",
-    both: include_str!("../../../../migrations/0001_foundation.sql"),
-    postgres: include_str!("../../../../migrations/postgres/0001_foundation.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        number: 1,
+        name: "foundation",
+        both: include_str!("../../../../migrations/0001_foundation.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0001_foundation.sql"),
+    },
+    Migration {
+        number: 2,
+        name: "idempotency",
+        both: include_str!("../../../../migrations/0002_idempotency.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0002_idempotency.sql"),
+    },
+    Migration {
+        number: 3,
+        name: "open_runs",
+        both: include_str!("../../../../migrations/0003_open_runs.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0003_open_runs.sql"),
+    },
+];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (
     number BIGINT NOT NULL PRIMARY KEY,

@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "tenants",
     "users",
     "subject_keys",
@@ -66,6 +66,7 @@ const TABLES: [&str; 11] = [
     "inbox",
     "outbox",
     "llm_providers",
+    "idempotency_keys",
 ];
 
 fn on_cluster(test: impl AsyncFnOnce(Db)) {

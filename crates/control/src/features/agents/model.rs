@@ -2,10 +2,9 @@
 
 use lantern_edge::{Change, Code, Error, FieldError, Fields, Model, Result};
 use lantern_engine::Manifest;
+use lantern_engine::manifest::{Issue, StepDef};
 use lantern_types::{AgentId, At, Digest, Limits, ToolDef, VersionId};
 use serde_json::{Map, Value};
-
-use crate::schema;
 
 /// The names of the manifest's fields, each with the spellings that mean the same.
 const MANIFEST_FIELDS: &[&[&str]] = &[
@@ -118,8 +117,15 @@ impl Model for NewAgent {
             let want = "expected 1 to 128 letters, digits, `.`, `_` or `-`, beginning with a letter or digit";
             fields.issue("name", want);
         }
-        let changes = Changes::read(fields);
-        Some(Self { name: name?, changes: changes? })
+        let mut changes = Changes::read(fields)?;
+        // The contract's upsert overwrites both, said or not.
+        if changes.description == Change::Keep {
+            changes.description = Change::Clear;
+        }
+        if changes.labels == Change::Keep {
+            changes.labels = Change::Clear;
+        }
+        Some(Self { name: name?, changes })
     }
 }
 
@@ -137,21 +143,31 @@ impl Changes {
         matches!(row, (Change::Keep, Change::Keep, Change::Keep, Change::Keep)) && self.manifest.is_empty()
     }
 
+    /// The manifest that the request says, defaults where it says nothing.
+    pub(crate) fn said(&self) -> Result<Manifest> {
+        Manifest::parse(&Value::Object(self.manifest.clone())).map_err(|invalid| {
+            let field = |issue: Issue| FieldError { path: issue.path, message: issue.message };
+            refused(invalid.issues.into_iter().map(field).collect())
+        })
+    }
+
     /// The manifest after these changes: a field that is named replaces, and `null` goes back to the default.
     pub(crate) fn manifest(&self, old: Manifest, terms: Terms<'_>) -> Result<Manifest> {
-        let said = Manifest::parse(&Value::Object(self.manifest.clone())).map_err(|invalid| {
-            refused(
-                invalid.issues.into_iter().map(|i| FieldError { path: i.path, message: i.message }).collect(),
-            )
-        })?;
+        let said = self.said()?;
+        // Only what this request says: an older version was fine under the limits and with the tools of its time.
+        let mut issues = problems(&said, terms.tools);
         let manifest = self.merged(old, said);
-        let mut issues = problems(&manifest, terms.tools);
-        // Only what this request says: an older version was fine under the limits of its time.
+        issues.extend(too_large(&manifest));
         let turns_max = terms.limits.turns_per_run_max;
         let says = self.said_of("maxTurns").is_some_and(|value| !value.is_null());
         if says && manifest.max_turns > turns_max {
             let message = format!("expected at most {turns_max} turns; the limit is turnsPerRunMax");
             issues.push(FieldError { path: "maxTurns".to_owned(), message });
+        }
+        let (steps, steps_max) = (manifest.steps.len(), terms.limits.program_steps_max);
+        if self.said_of("steps").is_some() && u32::try_from(steps).is_ok_and(|steps| steps > steps_max) {
+            let message = format!("{steps} steps; the limit (programStepsMax) is {steps_max}");
+            issues.push(FieldError { path: "steps".to_owned(), message });
         }
         if issues.is_empty() { Ok(manifest) } else { Err(refused(issues)) }
     }
@@ -190,33 +206,60 @@ impl Changes {
     }
 }
 
-/// What the engine cannot know: whether schemas compile, and whether the tools exist here.
-fn problems(manifest: &Manifest, tools: &[ToolDef]) -> Vec<FieldError> {
+/// The schemas of a manifest, each with its path. Whether they are any takes time to say, and is said before the
+/// transaction that saves them.
+pub(crate) fn schemas(manifest: &Manifest) -> Vec<(String, Value)> {
+    let whole = [("inputSchema", &manifest.input_schema), ("outputSchema", &manifest.output_schema)];
+    let whole = whole.into_iter().filter_map(|(path, schema)| Some((path.to_owned(), schema.clone()?)));
+    let mut found: Vec<(String, Value)> = whole.collect();
+    of_steps(&manifest.steps, "steps", &mut found);
+    found
+}
+
+fn of_steps(steps: &[StepDef], path: &str, found: &mut Vec<(String, Value)>) {
+    for (n, step) in steps.iter().enumerate() {
+        let path = format!("{path}[{n}]");
+        for name in ["output_schema", "outputSchema"] {
+            // One that refers to what a run knows is a schema only when that is filled in.
+            let schema = step.data.get(name).filter(|schema| !schema.to_string().contains("{{"));
+            found.extend(schema.map(|schema| (format!("{path}.data.{name}"), schema.clone())));
+        }
+        of_steps(&step.inner, &format!("{path}.steps"), found);
+    }
+}
+
+/// What the engine cannot know: whether the tools exist here, and are no more harmless than a manifest says.
+pub(crate) fn problems(manifest: &Manifest, tools: &[ToolDef]) -> Vec<FieldError> {
     let mut issues = Vec::new();
-    for (path, schema) in [("inputSchema", &manifest.input_schema), ("outputSchema", &manifest.output_schema)]
-    {
-        if let Some(message) = schema.as_ref().and_then(schema::problem) {
-            issues.push(FieldError { path: path.to_owned(), message });
-        }
-    }
     for (n, listed) in manifest.tools.iter().flatten().enumerate() {
-        if !tools.iter().any(|tool| tool.name == listed.name) {
-            let message = format!("there is no tool {}; GET /v1/tools lists them", listed.name);
-            issues.push(FieldError { path: format!("tools[{n}]"), message });
+        let path = format!("tools[{n}]");
+        match tools.iter().find(|tool| tool.name == listed.name) {
+            None => {
+                let message = format!("there is no tool {}; GET /v1/tools lists them", listed.name);
+                issues.push(FieldError { path, message });
+            }
+            Some(tool) if listed.effect.is_some_and(|effect| effect < tool.effect) => {
+                let own = serde_json::json!(tool.effect);
+                let message = format!("{} is {own}; a manifest may say something stricter", tool.name);
+                issues.push(FieldError { path: format!("{path}.effect"), message });
+            }
+            Some(_) => {}
         }
-    }
-    let bytes = manifest.canonical().len();
-    if bytes > MANIFEST_BYTES_MAX {
-        let message = format!("the manifest has {bytes} bytes; the limit is {MANIFEST_BYTES_MAX}");
-        issues.push(FieldError { path: String::new(), message });
     }
     issues
 }
 
-fn refused(issues: Vec<FieldError>) -> Error {
-    let named: Vec<String> =
-        issues.iter().map(|issue| format!("{}: {}", issue.path, issue.message)).collect();
-    Error::new(Code::InvalidManifest, format!("invalid manifest: {}", named.join("; "))).with_fields(issues)
+fn too_large(manifest: &Manifest) -> Option<FieldError> {
+    let bytes = manifest.canonical().len();
+    (bytes > MANIFEST_BYTES_MAX).then(|| FieldError {
+        path: String::new(),
+        message: format!("the manifest has {bytes} bytes; the limit is {MANIFEST_BYTES_MAX}"),
+    })
+}
+
+/// 400 for a manifest with these issues.
+pub(crate) fn refused(issues: Vec<FieldError>) -> Error {
+    Error::about(Code::InvalidManifest, "invalid manifest", issues)
 }
 
 /// `max_turns` as `maxTurns`.
@@ -250,9 +293,18 @@ mod tests {
         changes
     }
 
-    fn calc() -> Vec<ToolDef> {
-        let name = ToolName::parse("calc").unwrap();
-        vec![ToolDef { name, description: String::new(), input_schema: json!({}), effect: EffectClass::Pure }]
+    fn tools() -> Vec<ToolDef> {
+        let tool = |name: &str, effect| ToolDef {
+            name: ToolName::parse(name).unwrap(),
+            description: String::new(),
+            input_schema: json!({}),
+            effect,
+        };
+        vec![tool("calc", EffectClass::Pure), tool("pay", EffectClass::Irreversible)]
+    }
+
+    fn naps(count: usize) -> Vec<Value> {
+        vec![json!({"kind": "sleep", "duration": 1}); count]
     }
 
     #[test]
@@ -282,7 +334,7 @@ mod tests {
 
     #[test]
     fn named_fields_replace_and_the_rest_stays() {
-        let (tools, limits) = (calc(), Limits::default());
+        let (tools, limits) = (tools(), Limits::default());
         let terms = Terms { tools: &tools, limits: &limits };
         let first = changes(json!({"model": "gpt-4o", "max_turns": 3, "tools": ["calc"], "timeout": "30s"}));
         let first = first.manifest(Manifest::default(), terms).unwrap();
@@ -297,15 +349,15 @@ mod tests {
 
     #[test]
     fn a_manifest_that_could_not_run_is_refused_with_its_paths() {
-        let (tools, limits) = (calc(), Limits::default());
+        let (tools, limits) = (tools(), Limits::default());
         let terms = Terms { tools: &tools, limits: &limits };
         for (body, path) in [
             (json!({"maxTurns": 0}), "maxTurns"),
             (json!({"maxTurns": 41}), "maxTurns"),
             (json!({"max_turns": 41}), "maxTurns"),
             (json!({"tools": ["calc", "teleport"]}), "tools[1]"),
-            (json!({"inputSchema": {"type": "nonsense"}}), "inputSchema"),
-            (json!({"outputSchema": {"$ref": "http://localhost/x"}}), "outputSchema"),
+            (json!({"tools": [{"name": "pay", "effect": "keyed"}]}), "tools[0].effect"),
+            (json!({"steps": naps(501)}), "steps"),
             (json!({"steps": [{"kind": "jump"}]}), "steps[0].kind"),
             (json!({"systemPrompt": "x".repeat(2 << 20)}), ""),
         ] {

@@ -13,7 +13,7 @@ use lantern_types::{AgentId, At, Limits, ToolDef, UserId, VersionId};
 
 use super::model::{self, Agent, Changes, Current, NewAgent, Terms};
 use super::store::{self, NewVersion};
-use crate::App;
+use crate::{App, schema};
 
 /// An agent after a request, and whether the request changed anything.
 pub(super) struct Changed {
@@ -91,6 +91,7 @@ pub(crate) async fn get(app: &App, scope: Scope, name: &str) -> Result<(Agent, C
 
 /// Makes an agent, or changes the one of that name; an archived one is made afresh.
 pub(super) async fn create(app: &App, permit: &Permit<CreateAgent>, new: NewAgent) -> Result<Changed> {
+    vet(app, &new.changes).await?;
     let desk = Desk::of(app, permit.actor());
     app.db
         .write(permit.scope(), move |tx| {
@@ -114,6 +115,7 @@ pub(super) async fn update(
     revision: Option<i64>,
 ) -> Result<Changed> {
     let (name, desk) = (named(&name)?, Desk::of(app, permit.actor()));
+    vet(app, &changes).await?;
     app.db
         .write(permit.scope(), move |tx| {
             Box::pin(async move {
@@ -125,6 +127,18 @@ pub(super) async fn update(
             })
         })
         .await?
+}
+
+/// Refuses what could not be saved whatever the agent is now, and whatever takes longer to look at than a transaction
+/// should.
+async fn vet(app: &App, changes: &Changes) -> Result<()> {
+    let said = changes.said()?;
+    let mut issues = Vec::new();
+    for (path, schema) in model::schemas(&said) {
+        issues.extend(schema::problem(app, &path, &schema).await?);
+    }
+    issues.extend(model::problems(&said, &app.tools));
+    if issues.is_empty() { Ok(()) } else { Err(model::refused(issues)) }
 }
 
 /// Archives an agent. `agent_not_found` when no active one has that name.

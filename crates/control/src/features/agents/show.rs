@@ -58,7 +58,8 @@ pub(super) struct Patched {
     pub(super) current_version_id: VersionId,
 }
 
-/// One version. The manifest's bytes are the ones that its digest names.
+/// One version: the manifest as a request would say it, whole, so that to send it again is to go back to it; and the bytes
+/// that its digest names.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ShownVersion {
@@ -66,7 +67,8 @@ pub(super) struct ShownVersion {
     version: i64,
     digest: Digest,
     created_at: String,
-    manifest: Box<RawValue>,
+    manifest: Map<String, Value>,
+    canonical: Box<RawValue>,
 }
 
 pub(super) fn listed(tenant: TenantId, agent: Agent) -> Listed {
@@ -102,15 +104,33 @@ pub(super) fn version(row: VersionRow) -> serde_json::Result<ShownVersion> {
         version: row.number,
         digest: row.digest,
         created_at: row.created_at.to_string(),
-        manifest: RawValue::from_string(row.manifest)?,
+        manifest: whole(&serde_json::from_str(&row.manifest)?),
+        canonical: RawValue::from_string(row.manifest)?,
     })
+}
+
+/// Everything that a version says, as a request would say it. What it does not say is null, which goes back to the
+/// default.
+fn whole(version: &Manifest) -> Map<String, Value> {
+    let about =
+        |name: &str| version.about.as_ref().and_then(|about| about.get(name)).cloned().unwrap_or_default();
+    let mut all: Map<String, Value> = ["description", "labels", "avatarUrl"]
+        .into_iter()
+        .map(|name| (name.to_owned(), about(name)))
+        .collect();
+    all.insert("stylePrompt".to_owned(), json!(version.style_prompt));
+    all.extend(fields(version).into_iter().map(|(name, value)| (name.to_owned(), value)));
+    all
 }
 
 /// The manifest as a request would say it; what it does not say is left out.
 fn manifest(manifest: &Manifest) -> Map<String, Value> {
-    let timeout = manifest.timeout.map(Dur::millis);
+    said(fields(manifest))
+}
+
+fn fields(manifest: &Manifest) -> Vec<(&'static str, Value)> {
     let steps: Vec<Value> = manifest.steps.iter().map(step).collect();
-    said(vec![
+    vec![
         ("program", json!(manifest.program)),
         ("model", json!(manifest.model)),
         ("systemPrompt", json!(manifest.system_prompt)),
@@ -122,9 +142,22 @@ fn manifest(manifest: &Manifest) -> Map<String, Value> {
         ("outputSchema", json!(manifest.output_schema)),
         ("retry", json!(manifest.retry)),
         ("maxCostUsd", json!(manifest.max_cost.map(MicroUsd::to_wire))),
-        ("timeoutMs", json!(timeout)),
+        ("timeoutMs", millis(manifest.timeout)),
         ("steps", if steps.is_empty() { Value::Null } else { Value::Array(steps) }),
-    ])
+    ]
+}
+
+/// Milliseconds, whole ones as an integer.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "durations are at most a century, which is exact in microseconds"
+)]
+fn millis(dur: Option<Dur>) -> Value {
+    match dur {
+        None => Value::Null,
+        Some(dur) if dur.micros() % 1_000 == 0 => json!(dur.millis()),
+        Some(dur) => json!(dur.micros() as f64 / 1_000.0),
+    }
 }
 
 /// A tool of which nothing is said is its name.
@@ -133,7 +166,7 @@ fn tool(tool: &ToolRef) -> Value {
         ("name", json!(tool.name)),
         ("effect", json!(tool.effect)),
         ("approval", if tool.approval { json!(true) } else { Value::Null }),
-        ("timeoutMs", json!(tool.timeout.map(Dur::millis))),
+        ("timeoutMs", millis(tool.timeout)),
         ("maxCalls", json!(tool.max_calls)),
         ("config", json!(tool.config)),
     ]);
@@ -153,7 +186,7 @@ fn step(def: &StepDef) -> Value {
         ("kind", def.kind.map_or_else(|| json!("continue"), |kind| json!(kind))),
         ("data", def.data.clone()),
         ("retry", json!(def.retry)),
-        ("timeoutMs", json!(def.timeout.map(Dur::millis))),
+        ("timeoutMs", millis(def.timeout)),
         ("step", one),
         ("steps", many),
     ]))
@@ -170,6 +203,15 @@ fn said(fields: Vec<(&str, Value)>) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn reads_back(text: &Value) {
+        let read = Manifest::parse(text).unwrap();
+        for shown in [manifest(&read), fields(&read).into_iter().map(|(k, v)| (k.to_owned(), v)).collect()] {
+            let shown = Value::Object(shown);
+            assert_eq!(Manifest::parse(&shown).unwrap(), read, "{shown}");
+        }
+    }
 
     #[test]
     fn what_is_shown_reads_back_as_the_same_manifest() {
@@ -189,9 +231,62 @@ mod tests {
                 {"id": "c", "kind": "continue", "timeout": 5, "retries": 1},
             ]}),
         ] {
-            let read = Manifest::parse(&text).unwrap();
-            let shown = Value::Object(manifest(&read));
-            assert_eq!(Manifest::parse(&shown).unwrap(), read, "{shown}");
+            reads_back(&text);
+        }
+    }
+
+    fn optional(value: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value> {
+        prop_oneof![Just(Value::Null), value].boxed()
+    }
+
+    fn duration() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            (1_i64..100_000_000).prop_map(|n| json!(n)),
+            (1_i64..100_000_000).prop_map(|n| json!(n as f64 / 1_000.0)),
+            (1_i64..1_000).prop_map(|n| json!(format!("{n}s"))),
+            (1_i64..1_000).prop_map(|n| json!(format!("{n}ms"))),
+        ]
+    }
+
+    fn retry() -> impl Strategy<Value = Value> {
+        (1_u32..30, optional(duration()), 100_u32..5_000).prop_map(|(attempts, first, backoff)| {
+            json!({"max_attempts": attempts, "initialInterval": first, "backoff": f64::from(backoff) / 100.0})
+        })
+    }
+
+    fn step() -> impl Strategy<Value = Value> {
+        let kinds = prop_oneof![
+            Just(json!({"kind": "llm", "data": {"prompt": "x", "temperature": 1}})),
+            Just(json!({"type": "tool_call", "tool": "calc", "args": {"n": 1}})),
+            Just(json!({"kind": "approval", "data": {"reason": "x", "timeoutMs": 5}})),
+            Just(json!({"kind": "subagent", "data": {"agent_name": "x"}})),
+            Just(json!({"kind": "map", "items": [1], "step": {"kind": "signal", "name": "go"}})),
+            Just(json!({"kind": "race", "branches": [{"kind": "sleep", "until": "2100-01-01T00:00:00Z"}]})),
+        ];
+        (kinds, optional(duration()), optional(retry())).prop_map(|(mut step, timeout, retry)| {
+            step["timeout"] = timeout;
+            step["retry"] = retry;
+            step
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_shown_reads_back(
+            cost in optional((0_i64..9_000_000_000_000).prop_map(|micros| {
+                json!(format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000))
+            })),
+            timeout in optional(duration()),
+            retry in optional(retry()),
+            tool in optional(duration()),
+            turns in optional((1_u32..1_000).prop_map(|n| json!(n))),
+            temperature in optional((0_u32..2_000).prop_map(|n| json!(f64::from(n) / 1_000.0))),
+            steps in proptest::collection::vec(step(), 0..4),
+        ) {
+            reads_back(&json!({
+                "max_cost_usd": cost, "timeout": timeout, "retry": retry, "max_turns": turns, "temperature": temperature,
+                "tools": ["calc", {"name": "http__fetch", "timeout": tool}], "steps": steps,
+            }));
         }
     }
 }

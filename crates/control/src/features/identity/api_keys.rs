@@ -9,7 +9,7 @@ use lantern_edge::route::{delete_route, get_route, post_route};
 use lantern_edge::{
     Body, Code, Created, Error, Fields, Model, NoContent, Page, Paging, Params, Path, Result, Route,
 };
-use lantern_policy::action::{CreateApiKey, ListApiKeys, RevokeApiKey, allows, scope_access};
+use lantern_policy::action::{CreateApiKey, ListApiKeys, RevokeApiKey, allows, handed_on};
 use lantern_policy::{Actor, Permit, Principal};
 use lantern_store::{Row, TenantTx, Value, Where};
 use lantern_types::{ApiKeyId, At, Dur, UserId};
@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::App;
 
 const NAME_BYTES_MAX: usize = 200;
-const SCOPES: [&str; 3] = ["read", "write", "admin"];
+const SCOPES: [&str; 6] = ["read", "write", "admin", "runtime:read", "runtime:write", "runtime:admin"];
 const DAYS_MAX: u64 = 3_650;
 /// How much of a key lists show, so that people can tell keys apart.
 const SHOWN: usize = 16;
@@ -44,18 +44,40 @@ impl Model for NewKey {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let name = fields.required_text("name", NAME_BYTES_MAX);
         let asked = fields.texts("scopes", 16, 64).unwrap_or_else(|| vec!["write".to_owned()]);
-        for (n, scope) in asked.iter().enumerate().filter(|(_, scope)| scope_access(scope).is_none()) {
-            fields.issue(format!("scopes[{n}]"), format!("expected read, write or admin, got {scope:?}"));
+        for (n, scope) in asked.iter().enumerate().filter(|(_, scope)| !SCOPES.contains(&scope.as_str())) {
+            fields.issue(
+                format!("scopes[{n}]"),
+                format!("expected one of {}, got {scope:?}", SCOPES.join(", ")),
+            );
+        }
+        if asked.is_empty() {
+            // To some an empty list is everything, to others nothing: nobody should have to guess.
+            fields.issue("scopes", "name at least one scope, or leave the field out for write");
         }
         let expires_at = fields.parsed("expiresAt", "an RFC 3339 time");
-        let days = fields.integer("expiresInDays", 1..=DAYS_MAX);
-        if expires_at.is_some() && days.is_some() {
-            fields.issue("expiresInDays", "say either this or expiresAt");
+        let days =
+            fields.integer("expiresInDays", 1..=DAYS_MAX).map(|days| Dur::from_secs(86_400).times(days));
+        let life = fields.value("expiresIn").map(lifetime);
+        if life == Some(None) {
+            fields.issue("expiresIn", format!("expected \"30d\", or seconds, up to {DAYS_MAX} days"));
+        }
+        let life = life.flatten();
+        if [expires_at.is_some(), days.is_some(), life.is_some()].iter().filter(|said| **said).count() > 1 {
+            fields.issue("expiresAt", "say one of expiresAt, expiresIn and expiresInDays");
         }
         let scopes = SCOPES.into_iter().filter(|scope| asked.iter().any(|asked| asked == scope)).collect();
-        let expires_in = days.map(|days| Dur::from_secs(86_400).times(days));
+        let expires_in = days.or(life);
         Some(Self { name: name?, scopes, expires_at, expires_in })
     }
+}
+
+/// `"30d"`, `"12h"`, or seconds.
+fn lifetime(said: &serde_json::Value) -> Option<Dur> {
+    let life = match said.as_str() {
+        Some(text) => Dur::parse(text)?,
+        None => Dur::from_secs(said.as_u64()?),
+    };
+    (life > Dur::ZERO && life <= Dur::from_secs(86_400).times(DAYS_MAX)).then_some(life)
 }
 
 /// A key, as lists show it.
@@ -227,7 +249,7 @@ fn maker(actor: &Actor) -> Option<UserId> {
 
 /// Nobody hands on what they do not have.
 fn within_reach(actor: &Actor, new: &NewKey) -> Result<()> {
-    let beyond = |scope: &&&str| !scope_access(scope).is_some_and(|access| allows(&actor.principal, access));
+    let beyond = |scope: &&&str| !handed_on(scope).is_some_and(|access| allows(&actor.principal, access));
     match new.scopes.iter().find(beyond) {
         None => Ok(()),
         Some(scope) => {

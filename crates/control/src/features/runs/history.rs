@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use lantern_edge::{Code, Error, Result};
 use lantern_engine::event::{self, Unreadable};
-use lantern_engine::{Event, Manifest, Run};
+use lantern_engine::{Event, Fact, Manifest, Run};
 use lantern_policy::Scope;
 use lantern_store::journal::{self, RunRow, Stored};
 use lantern_store::{record, versions};
-use lantern_types::{ChainHead, RunId};
+use lantern_types::{ChainHead, MicroUsd, RunId};
+use serde_json::Value;
 
 use super::model::{self, Said, StepLog};
 use crate::App;
@@ -21,8 +22,10 @@ use crate::App;
 const PAGE: u32 = 64;
 /// Events from the end of a run that its step log is made of.
 const LOGGED_MAX: i64 = 300;
-/// Inputs and outputs that one page of runs shows, in bytes of stored bodies; later runs of the page go without.
-const CONTENTS_MAX: usize = 4 << 20;
+/// Appends from the end of a run that its step log in a list is made of.
+const LISTED_MAX: u32 = 20;
+/// The longest input or output that a list shows, in bytes of JSON. Of a longer one it says that there is one.
+const CONTENT_MAX: usize = 32 << 10;
 
 /// The events of one append, with what was said.
 pub(super) async fn events(app: &App, scope: Scope, run: RunId, stored: &Stored) -> Result<Vec<Event>> {
@@ -48,6 +51,39 @@ pub(super) async fn log(app: &App, scope: Scope, row: &RunRow) -> Result<Vec<Ste
     Ok(lines)
 }
 
+/// The same for a page of runs, from the last few appends of each. One that cannot be read has no log.
+pub(super) async fn logs(app: &App, scope: Scope, runs: &[RunId]) -> Result<Vec<Vec<StepLog>>> {
+    let mut logs = Vec::with_capacity(runs.len());
+    for (run, envelopes) in runs.iter().zip(journal::latest(&app.db, scope, runs.to_vec(), LISTED_MAX).await?)
+    {
+        let read = envelopes.iter().map(|bytes| event::decode(bytes, None).map_err(unreadable));
+        let events: Result<Vec<Vec<Event>>> = read.collect();
+        let events = readable(*run, events)?.unwrap_or_default();
+        logs.push(events.iter().flatten().filter_map(model::logged).collect());
+    }
+    Ok(logs)
+}
+
+/// What a run began with.
+#[derive(Default)]
+pub(super) struct Opening {
+    pub(super) input: Option<Value>,
+    pub(super) cap: Option<MicroUsd>,
+}
+
+/// What a run began with, from its first event.
+pub(super) async fn opening(app: &App, scope: Scope, run: RunId) -> Result<Opening> {
+    let Some(first) = journal::read(&app.db, scope, run, 1, 1).await?.into_iter().next() else {
+        return Ok(Opening::default());
+    };
+    let events = events(app, scope, run, &first).await?;
+    let cap = events.first().and_then(|event| match event.fact {
+        Fact::RunStarted { cap, .. } => Some(cap),
+        _ => None,
+    });
+    Ok(Opening { input: events.first().and_then(model::asked), cap })
+}
+
 /// What a run was asked and what came of it.
 pub(super) async fn said(app: &App, scope: Scope, run: RunId) -> Result<Said> {
     let ends = journal::ends(&app.db, scope, vec![run]).await?;
@@ -57,20 +93,15 @@ pub(super) async fn said(app: &App, scope: Scope, run: RunId) -> Result<Said> {
     }
 }
 
-/// The same for a page of runs, as far as it stays within reason.
+/// The same for a page of runs, where what is long is named and left out.
 pub(super) async fn said_of_all(app: &App, scope: Scope, runs: &[RunId]) -> Result<Vec<Said>> {
-    let mut budget = CONTENTS_MAX;
     let mut all = Vec::with_capacity(runs.len());
     for (run, ends) in runs.iter().zip(journal::ends(&app.db, scope, runs.to_vec()).await?) {
         let said = match ends {
-            Some(ends) if budget > 0 => told(app, scope, *run, &ends).await,
-            _ => Ok(Said::default()),
+            Some(ends) => told(app, scope, *run, &ends).await,
+            None => Ok(Said::default()),
         };
-        let said = readable(*run, said)?.unwrap_or_default();
-        let shown =
-            [&said.input, &said.output].into_iter().flatten().map(|value| value.to_string().len()).sum();
-        budget = budget.saturating_sub(shown);
-        all.push(said);
+        all.push(readable(*run, said)?.unwrap_or_default().cut(CONTENT_MAX));
     }
     Ok(all)
 }
@@ -81,7 +112,11 @@ async fn told(app: &App, scope: Scope, run: RunId, (first, last): &(Stored, Stor
     let closing =
         if last.first_seq == first.first_seq { opening } else { events(app, scope, run, last).await? };
     let (output, error) = closing.last().map(model::outcome).unwrap_or_default();
-    Ok(Said { input, output, error })
+    let continued_as = closing.iter().find_map(|event| match event.fact {
+        Fact::ContinuedAsNew { run } => Some(run),
+        _ => None,
+    });
+    Ok(Said { input, output, error, continued_as, omitted: Vec::new() })
 }
 
 /// What was read of a run, or `None` when its journal cannot be read, which is logged here. That the database is away

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lantern_edge::{Change, Error, Fields, Model, Params, Result};
+use lantern_edge::{Change, Error, Fields, Model, Params, Result, idempotency};
 use lantern_engine::{Content, Event, Fact, Outcome};
 use lantern_store::journal::{RunFilter, RunRow};
 use lantern_types::{AgentId, MicroUsd, RunId, SessionId, TenantId, VersionId};
@@ -14,7 +14,6 @@ use crate::App;
 /// The contract's words for a run's status, then two that people use for the same.
 const STATUSES: [&str; 8] =
     ["queued", "running", "paused", "succeeded", "failed", "cancelled", "completed", "canceled"];
-const KEY_BYTES_MAX: usize = 255;
 const WORDS_BYTES_MAX: usize = 4_096;
 /// What is said of a run whose journal is spoilt.
 pub(super) const UNREADABLE: &str = "the run's journal cannot be read";
@@ -40,7 +39,7 @@ impl Model for NewRun {
             Change::Set(labels) => labels,
             Change::Keep | Change::Clear => Map::new(),
         };
-        let idempotency_key = fields.text("idempotencyKey", KEY_BYTES_MAX);
+        let idempotency_key = fields.text("idempotencyKey", idempotency::KEY_BYTES_MAX);
         let max_cost = fields.dollars("maxCostUsd");
         let stream = fields.boolean("stream").unwrap_or(false);
         let input = Arc::new(input);
@@ -153,6 +152,7 @@ pub(super) struct Run {
 
 /// What a run was asked and what came of it.
 #[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Said {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) input: Option<Value>,
@@ -160,9 +160,26 @@ pub(super) struct Said {
     pub(super) output: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<RunError>,
+    /// The run that this one went on as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) continued_as: Option<RunId>,
+    /// Fields that are there and too long for a list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) omitted: Vec<&'static str>,
 }
 
 impl Said {
+    /// The same without what is longer than `bytes_max`, which is named instead.
+    pub(super) fn cut(mut self, bytes_max: usize) -> Self {
+        for (name, value) in [("input", &mut self.input), ("output", &mut self.output)] {
+            if value.as_ref().is_some_and(|value| value.to_string().len() > bytes_max) {
+                *value = None;
+                self.omitted.push(name);
+            }
+        }
+        self
+    }
+
     /// What is said of a run whose journal is spoilt.
     pub(super) fn unreadable() -> Self {
         let code = lantern_edge::Code::RunUnreadable.as_str().to_owned();

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
+use lantern_edge::idempotency;
 use lantern_edge::route::{delete_route, get_route, post_route};
 use lantern_edge::sse::{self, Resume};
 use lantern_edge::{
@@ -18,8 +19,6 @@ use serde::Serialize;
 use super::model::{self, Cancel, Decision, Finding, NewRun, Run, Signal};
 use super::{events, service, steer};
 use crate::App;
-
-const KEY_BYTES_MAX: usize = 255;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
@@ -57,17 +56,21 @@ async fn create(
     headers: HeaderMap,
     Body(mut new): Body<NewRun>,
 ) -> Result<Response> {
-    new.idempotency_key = new.idempotency_key.or(idempotency_key(&headers)?);
+    if let Some(key) = idempotency::key(&headers)? {
+        if new.idempotency_key.as_ref().is_some_and(|other| *other != key) {
+            let words = "the Idempotency-Key header says another key";
+            return Err(Error::new(Code::InvalidBody, words).with_field("idempotencyKey", words));
+        }
+        new.idempotency_key = Some(key);
+    }
     let stream = new.stream;
     let started = service::start(&app, &permit, new).await?;
     if stream {
         return streamed(&app, permit.scope(), started.run, Resume::START).await;
     }
     let body = service::get(&app, permit.scope(), started.run).await?;
-    if started.fresh {
-        return Ok(Created { body, location: format!("/v1/runs/{}", started.run) }.into_response());
-    }
-    Ok(Json(body).into_response())
+    let made = Created { body, location: format!("/v1/runs/{}", started.run) }.into_response();
+    Ok(if started.fresh { made } else { idempotency::replayed(made) })
 }
 
 /// Read a run.
@@ -134,7 +137,7 @@ async fn signal(
             steer::decide(&app, scope, id, about, decision(&signal)?).await?;
         }
         None => {
-            let key = idempotency_key(&headers)?;
+            let key = idempotency::key(&headers)?;
             steer::signal(&app, scope, id, (name, signal.value), key).await?;
         }
     }
@@ -194,16 +197,4 @@ fn decision(signal: &Signal) -> Result<Decision> {
     let mut fields = Fields::of(map);
     let decision = Decision::read(&mut fields);
     fields.finish().ok().and(decision).ok_or_else(|| refused("expected {\"approved\": true or false}"))
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    match value.to_str() {
-        Ok("") => Ok(None),
-        Ok(text) if text.len() <= KEY_BYTES_MAX => Ok(Some(text.to_owned())),
-        _ => {
-            let words = format!("Idempotency-Key: expected at most {KEY_BYTES_MAX} visible ASCII characters");
-            Err(Error::new(Code::InvalidHeader, words))
-        }
-    }
 }

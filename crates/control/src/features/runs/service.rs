@@ -12,13 +12,16 @@ use lantern_policy::{Permit, Scope};
 use lantern_store::journal::{self, Created, RunRow};
 use lantern_store::record::Record;
 use lantern_store::versions::{self, Version};
-use lantern_types::{At, ChainHead, RunId};
-use serde_json::Value;
+use lantern_types::{At, ChainHead, Dur, MicroUsd, RunId, SessionId};
+use serde_json::{Map, Value};
 
 use super::model::{self, NewRun, Run, Said, filter};
 use super::{history, store};
 use crate::features::agents;
 use crate::{App, schema};
+
+/// When a tenant with too many runs may ask again: some of them may be over by then.
+const FULL_WAIT: Dur = Dur::from_secs(5);
 
 /// A run that a request asked for.
 pub(super) struct Started {
@@ -31,52 +34,101 @@ pub(super) struct Started {
 pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) -> Result<Started> {
     let scope = permit.scope();
     check_cost(app, &new)?;
-    let asked = Asked { agent: new.agent_name.clone(), input: new.input.clone() };
+    let asked = Asked::of(&new);
     if let Some(key) = &new.idempotency_key
         && let Some(run) = store::by_key(&app.db, scope, key.clone()).await?
     {
         return started_before(app, scope, run, &asked).await;
     }
     let now = app.clock.now();
+    let version = version(app, scope, &new.agent_name).await?;
     if let Some(spawns) = &app.inner.spawns {
         spawns.take(scope.tenant(), now).map_err(|wait| {
             Error::new(Code::RunRateLimited, "rate limited: too many runs, slow down").retry_after(wait)
         })?;
     }
-    let version = version(app, scope, &new.agent_name).await?;
     let run = RunId::from_uuid(app.ids.uuid());
     let first = first_append(app, scope, (run, now), &version, new).await?;
     let body = first.body.clone();
-    let created =
-        app.db.write(scope, move |tx| Box::pin(async move { journal::create(tx, first).await })).await?;
-    match created {
-        Created::New => {
+    let most = app.limits.concurrent_runs_per_tenant_max;
+    let created = app.db.write(scope, move |tx| {
+        Box::pin(async move {
+            if store::full(tx, most).await? {
+                return Ok(None);
+            }
+            journal::create(tx, first).await.map(Some)
+        })
+    });
+    match created.await? {
+        None => {
+            discard(app, scope, body).await?;
+            let words = format!(
+                "the tenant has {most} runs that are not over; the limit is concurrentRunsPerTenantMax"
+            );
+            Err(Error::new(Code::TooManyRuns, words).retry_after(FULL_WAIT))
+        }
+        Some(Created::New) => {
             tracing::info!(tenant = %scope.tenant(), %run, agent = %version.agent_name, "a run was asked for");
             Ok(Started { run, fresh: true })
         }
-        Created::Existing(first) => {
-            // Two requests raced with one key. What was sealed for the second belongs to nobody.
-            if let Some(body) = body {
-                app.vault.discard(scope, &[lantern_store::Vault::digest(&body)?]).await?;
-            }
+        Some(Created::Existing(first)) => {
+            // Two requests raced with one key.
+            discard(app, scope, body).await?;
             started_before(app, scope, first, &asked).await
         }
     }
+}
+
+/// Drops what was sealed for a run that was not made: it belongs to nobody.
+async fn discard(app: &App, scope: Scope, body: Option<Vec<u8>>) -> Result<()> {
+    if let Some(body) = body {
+        app.vault.discard(scope, &[lantern_store::Vault::digest(&body)?]).await?;
+    }
+    Ok(())
 }
 
 /// What makes two requests with one key the same request.
 struct Asked {
     agent: String,
     input: Arc<Value>,
+    labels: Map<String, Value>,
+    session: Option<SessionId>,
+    max_cost: Option<MicroUsd>,
+}
+
+impl Asked {
+    fn of(new: &NewRun) -> Self {
+        Self {
+            agent: new.agent_name.clone(),
+            input: new.input.clone(),
+            labels: new.labels.clone(),
+            session: new.session,
+            max_cost: new.max_cost,
+        }
+    }
+
+    /// Whether the run of this row was asked for by the same request, as far as its row says.
+    fn is_of(&self, row: &RunRow) -> bool {
+        let labels: Option<Map<String, Value>> = serde_json::from_str(&row.labels).ok();
+        row.agent_name == self.agent
+            && row.session_id == self.session
+            && labels.as_ref() == Some(&self.labels)
+    }
 }
 
 /// The run that this key started, if it was started by this request.
 async fn started_before(app: &App, scope: Scope, run: RunId, asked: &Asked) -> Result<Started> {
     let row = head(app, scope, run).await?;
     // Of a run that cannot be read nobody knows the input; it was started all the same.
-    let said = history::readable(run, history::said(app, scope, run).await)?.unwrap_or_default();
-    if row.agent_name != asked.agent || said.input.is_some_and(|input| input != *asked.input) {
-        let words = "this idempotency key started a run of another agent or with another input";
+    let opening = history::readable(run, history::opening(app, scope, run).await)?.unwrap_or_default();
+    let found = versions::by_id(&app.db, scope, row.agent_version_id).await?;
+    let manifest: Option<Manifest> = found.and_then(|version| serde_json::from_str(&version.manifest).ok());
+    let cap = manifest.map(|manifest| model::cap(app, manifest.max_cost, asked.max_cost));
+    let same = asked.is_of(&row)
+        && opening.input.is_none_or(|input| input == *asked.input)
+        && opening.cap.zip(cap).is_none_or(|(was, would_be)| was == would_be);
+    if !same {
+        let words = "this idempotency key started a run by another request";
         return Err(Error::new(Code::IdempotencyMismatch, words).with_extra("existing", run.to_string()));
     }
     Ok(Started { run, fresh: false })
@@ -112,7 +164,7 @@ async fn first_append(
     new: NewRun,
 ) -> Result<journal::NewRun> {
     let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
-    check_input(&manifest, &new)?;
+    check_input(app, &manifest, &new).await?;
     let start = Start {
         agent: version.agent,
         version: version.id,
@@ -131,7 +183,7 @@ async fn first_append(
         limits: &app.limits,
         tools: &app.tools,
         violations: |schema, value| {
-            schema::violations("input", schema, value).into_iter().map(|problem| problem.message).collect()
+            lantern_schema::violations(schema, value, 5).into_iter().map(|problem| problem.message).collect()
         },
     };
     let decision = lantern_engine::start(lantern_engine::Run::new(run, Arc::new(manifest)), start, &context)
@@ -158,14 +210,14 @@ async fn first_append(
     })
 }
 
-fn check_input(manifest: &Manifest, new: &NewRun) -> Result<()> {
+async fn check_input(app: &App, manifest: &Manifest, new: &NewRun) -> Result<()> {
     let Some(schema) = &manifest.input_schema else { return Ok(()) };
-    let fields = schema::violations("input", schema, &new.input);
+    let fields = schema::violations(app, "input", schema, &new.input).await?;
     if fields.is_empty() {
         return Ok(());
     }
     let words = format!("the input does not match the input schema of {}", new.agent_name);
-    Err(Error::new(Code::InputSchemaViolated, words).with_fields(fields))
+    Err(Error::about(Code::InputSchemaViolated, &words, fields))
 }
 
 fn refused(refused: Refused) -> Error {
@@ -205,8 +257,9 @@ pub(super) async fn list(app: &App, scope: Scope, params: &Params) -> Result<Pag
     let (rows, page) = Page::cut(rows, &paging, params, |row| (row.created_at, row.id.uuid())).split();
     let ids: Vec<RunId> = rows.iter().map(|row| row.id).collect();
     let said = history::said_of_all(app, scope, &ids).await?;
-    let shown = |(row, said): (RunRow, Said)| model::shown(scope.tenant(), row, said, Vec::new());
-    Ok(page.with(rows.into_iter().zip(said).map(shown).collect()))
+    let logs = history::logs(app, scope, &ids).await?;
+    let shown = |((row, said), log)| model::shown(scope.tenant(), row, said, log);
+    Ok(page.with(rows.into_iter().zip(said).zip(logs).map(shown).collect()))
 }
 
 /// Deletes a run that is over, with its journal.

@@ -21,6 +21,7 @@ const WAIT_MAX: Dur = Dur::from_secs(2);
 /// How often it looks without being told.
 const POLL: Dur = Dur::from_millis(250);
 const NAME_BYTES_MAX: usize = 200;
+const PAUSED: &str = "paused";
 
 /// Who asks, as the journal records it.
 pub(super) fn by(actor: &Actor) -> String {
@@ -38,24 +39,26 @@ pub(super) async fn cancel(
     by: String,
     reason: Option<String>,
 ) -> Result<()> {
-    let row = unfinished(app, scope, run).await?;
+    unfinished(app, scope, run).await?;
     put(app, scope, run, give_up::CANCEL.to_owned(), &Arrival::Cancel { by, reason }).await?;
-    settled(app, scope, row).await?;
+    until(app, scope, run, give_up::at_rest).await?;
     give_up::if_parked(app, scope, run).await
 }
 
 /// Asks a run to start nothing new, and waits a moment.
 pub(super) async fn pause(app: &App, scope: Scope, run: RunId, by: String) -> Result<()> {
-    let row = unfinished(app, scope, run).await?;
+    unfinished(app, scope, run).await?;
     put(app, scope, run, unique(app, "pause"), &Arrival::Pause { by }).await?;
-    settled(app, scope, row).await
+    until(app, scope, run, |row| row.status == PAUSED || give_up::at_rest(row)).await
 }
 
 /// Asks a paused run to go on, and waits a moment.
 pub(super) async fn resume(app: &App, scope: Scope, run: RunId, by: String) -> Result<()> {
     let row = unfinished(app, scope, run).await?;
     put(app, scope, run, unique(app, "resume"), &Arrival::Resume { by }).await?;
-    settled(app, scope, row).await
+    // A run that waits for a person is called paused before and after: there, that somebody looked at it is the answer.
+    until(app, scope, run, |now| now.status != PAUSED || now.version > row.version || give_up::at_rest(now))
+        .await
 }
 
 /// Sends a run a named value. Of several with the same `key` the run receives the first.
@@ -172,13 +175,13 @@ async fn put(app: &App, scope: Scope, run: RunId, key: String, arrival: &Arrival
     }
 }
 
-/// Waits until the run has moved on from `before`, ended, been let go as it was, or taken its time.
-async fn settled(app: &App, scope: Scope, before: RunRow) -> Result<()> {
-    let mut watch = app.db.hub().subscribe(before.id);
+/// Waits until the run is what was asked for, or over, or has taken its time. Other news of it is no answer.
+async fn until(app: &App, scope: Scope, run: RunId, reached: impl Fn(&RunRow) -> bool + Send) -> Result<()> {
+    let mut watch = app.db.hub().subscribe(run);
     let mut late = app.clock.sleep(WAIT_MAX);
     loop {
-        let row = service::head(app, scope, before.id).await?;
-        if row.finished_at.is_some() || row.version > before.version || give_up::at_rest(&row) {
+        let row = service::head(app, scope, run).await?;
+        if row.finished_at.is_some() || reached(&row) {
             return Ok(());
         }
         tokio::select! {

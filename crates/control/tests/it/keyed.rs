@@ -1,0 +1,94 @@
+//! `Idempotency-Key` on every POST: one thing is made, its answer is given again, and nobody else learns of it.
+
+use axum::body::Body;
+use http::Request;
+use lantern_types::{Digest, Dur};
+use serde_json::{Value, json};
+
+use crate::app::{Answer, TestApp, request};
+
+fn keyed(token: &str, path: &str, key: &str, body: Value) -> Request<Body> {
+    let mut request = request("POST", path, Some(token), Some(body));
+    request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+    request
+}
+
+pub(crate) async fn a_key_makes_one_thing(test: &TestApp) {
+    let post =
+        async |path: &str, key: &str, body: Value| test.send(keyed(&test.a.owner, path, key, body)).await;
+    let same = |first: &Answer, again: &Answer| {
+        assert_eq!((first.status, &first.text), (again.status, &again.text));
+        assert_eq!(first.header("location"), again.header("location"));
+        assert_eq!((first.header("idempotent-replayed"), again.header("idempotent-replayed")), ("", "true"));
+    };
+    let body = json!({"name": "ci"});
+    let first = post("/v1/api-keys", "k", body.clone()).await.is(201);
+    same(&first, &post("/v1/api-keys", "k", body.clone()).await.is(201));
+    let count = async || test.get(&test.a.owner, "/v1/api-keys").await.json.as_array().unwrap().len();
+    let keys = count().await;
+    post("/v1/api-keys", "k", json!({"name": "other"})).await.refused(409, "idempotency_mismatch");
+    // The same key to another path is another key, and so is another tenant's.
+    post("/v1/agents", "k", json!({"name": "keyed"})).await.is(201);
+    let other = test.send(keyed(&test.b.owner, "/v1/api-keys", "k", body.clone())).await.is(201);
+    assert_ne!(other.json["rawKey"], first.json["rawKey"]);
+    // Whoever may not make a key learns nothing of the one that was made.
+    let reads = test.key(&["read"]).await;
+    test.send(keyed(&reads, "/v1/api-keys", "k", body.clone())).await.refused(403, "scope_missing");
+    test.send(keyed("nobody", "/v1/api-keys", "k", body.clone())).await.refused(401, "unauthorized");
+    // What is refused is not remembered.
+    post("/v1/agents", "late", json!({"name": "-"})).await.refused(400, "invalid_body");
+    post("/v1/agents", "late", json!({"name": "fine"})).await.is(201);
+    assert_eq!(count().await, keys + 1, "the reader's own key and no other");
+}
+
+#[tokio::test]
+async fn a_post_with_a_key_is_made_once() {
+    let test = TestApp::new().await;
+    a_key_makes_one_thing(&test).await;
+    // A day later nothing is remembered.
+    test.clock.pass(Dur::from_secs(86_400));
+    let owner = crate::app::person(test.a.id, lantern_policy::Role::Owner);
+    let owner = test.tokens.issue(&owner, test.app.clock.now()).unwrap();
+    let late = test.send(keyed(&owner, "/v1/api-keys", "k", json!({"name": "another"}))).await.is(201);
+    assert_eq!(late.header("idempotent-replayed"), "");
+}
+
+#[tokio::test]
+async fn what_is_remembered_can_be_read_by_nobody_else() {
+    let test = TestApp::new().await;
+    let made = test.send(keyed(&test.a.owner, "/v1/api-keys", "k", json!({"name": "ci"}))).await.is(201);
+    const ALL: &str = "SELECT answer FROM idempotency_keys WHERE tenant_id = $1";
+    let rows =
+        test.app.db.read(test.a.scope, |tx| Box::pin(async move { tx.all(ALL, &[]).await })).await.unwrap();
+    let stored = rows[0].bytes("answer").unwrap();
+    let raw = made.json["rawKey"].as_str().unwrap();
+    assert!(!stored.windows(raw.len()).any(|part| part == raw.as_bytes()));
+}
+
+#[tokio::test]
+async fn a_stream_is_not_remembered_and_starts_one_run_all_the_same() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    let body = json!({"agentName": "a", "stream": true});
+    for _ in 0..2 {
+        let response = test.open(keyed(&test.a.owner, "/v1/runs", "k", body.clone())).await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+    }
+    assert_eq!(test.get(&test.a.owner, "/v1/runs").await.json.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_died_halfway_may_be_made_again_after_a_while() {
+    let test = TestApp::new().await;
+    let body = json!({"name": "ci"});
+    let id = Digest::of_parts(&[b"/v1/api-keys", b"k"]);
+    let params = [id.into(), Digest::of(body.to_string().as_bytes()).into(), test.app.clock.now().into()];
+    const CLAIM: &str = "INSERT INTO idempotency_keys (tenant_id, id, request, claimed_at, expires_at)
+        VALUES ($1, $2, $3, $4, 9000000000000000)";
+    let claims = test.app.db.write(test.a.scope, |tx| Box::pin(async move { tx.exec(CLAIM, &params).await }));
+    claims.await.unwrap();
+    let again = async || test.send(keyed(&test.a.owner, "/v1/api-keys", "k", body.clone())).await;
+    assert_eq!(again().await.refused(409, "conflict").header("retry-after"), "1");
+    test.clock.pass(Dur::from_secs(60));
+    again().await.is(201);
+}

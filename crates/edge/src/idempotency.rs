@@ -1,0 +1,257 @@
+//! `Idempotency-Key`: a POST that is sent again with its key is answered with what the first one was answered.
+//!
+//! Invariant: a key stands for one request of one tenant to one path. What was answered is remembered for a day, sealed,
+//! because an answer may hold a secret that is shown once. Only successes are remembered: after a refusal the same key may
+//! try again. A request whose process died halfway may be made again after a minute; whatever must not happen twice even
+//! then has a guard of its own, as starting a run has. Event streams are never remembered.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use lantern_policy::{Act, Scope};
+use lantern_store::seal::Place;
+use lantern_store::{Db, Sealer};
+use lantern_types::edge::Clock;
+use lantern_types::{At, Digest, Dur};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use crate::auth::Gate;
+use crate::body;
+use crate::code::Code;
+use crate::permit::permit;
+use crate::problem::{Error, Result};
+
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// The longest key.
+pub const KEY_BYTES_MAX: usize = 255;
+/// How long an answer is remembered.
+const KEPT: Dur = Dur::from_secs(24 * 60 * 60);
+/// How long a request may be under way before its key may be used again: its process died.
+const UNDER_WAY_MAX: Dur = Dur::from_secs(60);
+/// The largest answer that is remembered. After a larger one the request is made again.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Headers that are part of an answer; the others are made afresh.
+const HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::ETAG, header::LOCATION];
+
+const SWEEP: &str = "DELETE FROM idempotency_keys WHERE tenant_id = $1 AND expires_at <= $2";
+const CLAIM: &str = "INSERT INTO idempotency_keys (tenant_id, id, request, claimed_at, expires_at)
+    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, id) DO NOTHING";
+const FIND: &str =
+    "SELECT request, claimed_at, answer FROM idempotency_keys WHERE tenant_id = $1 AND id = $2";
+const TAKE_OVER: &str = "UPDATE idempotency_keys SET claimed_at = $4
+    WHERE tenant_id = $1 AND id = $2 AND claimed_at = $3 AND answer IS NULL";
+const KEEP: &str = "UPDATE idempotency_keys SET answer = $4
+    WHERE tenant_id = $1 AND id = $2 AND claimed_at = $3 AND answer IS NULL";
+const FORGET: &str =
+    "DELETE FROM idempotency_keys WHERE tenant_id = $1 AND id = $2 AND claimed_at = $3 AND answer IS NULL";
+
+/// Every statement of this file.
+pub const STATEMENTS: &[&str] = &[SWEEP, CLAIM, FIND, TAKE_OVER, KEEP, FORGET];
+
+/// The state of a router whose POST routes take keys.
+pub trait Remembers: Clone + Send + Sync + 'static {
+    /// Tells who asks.
+    fn gate(&self) -> &Gate;
+    /// What was answered.
+    fn answers(&self) -> &Answers;
+}
+
+/// What was answered to requests with keys. Cheap to clone.
+#[derive(Clone)]
+pub struct Answers {
+    db: Db,
+    sealer: Sealer,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a key stands for, and when this request took it.
+struct Claim {
+    id: Digest,
+    at: At,
+}
+
+enum Found {
+    /// Nobody has used the key, or whoever did has failed.
+    Mine,
+    /// The key stands for another request.
+    Other,
+    /// The same request is under way.
+    UnderWay,
+    /// The same request was answered, sealed.
+    Answered(Vec<u8>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+/// The key that a request brings, if any.
+pub fn key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(value) = headers.get(KEY) else { return Ok(None) };
+    match value.to_str() {
+        Ok("") => Ok(None),
+        Ok(text) if text.len() <= KEY_BYTES_MAX => Ok(Some(text.to_owned())),
+        _ => {
+            let words = format!("Idempotency-Key: expected at most {KEY_BYTES_MAX} visible ASCII characters");
+            Err(Error::new(Code::InvalidHeader, words))
+        }
+    }
+}
+
+/// Marks an answer as one that was given before.
+pub fn replayed(mut response: Response) -> Response {
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
+/// Answers a request by `handle`, or by what was answered when its key was first used. Who may not make the request is told
+/// so before anything is looked up.
+pub(crate) async fn once<A: Act, S: Remembers, F: Future<Output = Response>>(
+    state: &S,
+    request: Request,
+    handle: impl FnOnce(Request) -> F,
+) -> Response {
+    let key = match key(request.headers()) {
+        Ok(None) => return handle(request).await,
+        Ok(Some(key)) => key,
+        Err(error) => return error.into_response(),
+    };
+    keyed::<A, S, F>(state, request, &key, handle).await.unwrap_or_else(|error| error.into_response())
+}
+
+async fn keyed<A: Act, S: Remembers, F: Future<Output = Response>>(
+    state: &S,
+    request: Request,
+    key: &str,
+    handle: impl FnOnce(Request) -> F,
+) -> Result<Response> {
+    let (parts, body) = request.into_parts();
+    let scope = permit::<A>(&parts, state.gate()).await?.scope();
+    let bytes = body::bytes(Request::from_parts(parts.clone(), body)).await?;
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    let (id, digest) = (Digest::of_parts(&[path.as_bytes(), key.as_bytes()]), Digest::of(&bytes));
+    let answers = state.answers();
+    let claim = Claim { id, at: answers.clock.now() };
+    match answers.claim(scope, &claim, digest).await? {
+        Found::Mine => {}
+        Found::Answered(sealed) => return answers.again(scope, &claim, &sealed).await,
+        Found::Other => {
+            let words = "this idempotency key stands for another request to this path";
+            return Err(Error::new(Code::IdempotencyMismatch, words));
+        }
+        Found::UnderWay => {
+            let words = "the request with this idempotency key is under way";
+            return Err(Error::new(Code::Conflict, words).retry_after(Dur::from_secs(1)));
+        }
+    }
+    let response = handle(Request::from_parts(parts, Body::from(bytes))).await;
+    answers.remember(scope, claim, response).await
+}
+
+impl Answers {
+    /// Remembers in this database, sealed.
+    pub fn new(db: Db, sealer: Sealer, clock: Arc<dyn Clock>) -> Self {
+        Self { db, sealer, clock }
+    }
+
+    async fn claim(&self, scope: Scope, claim: &Claim, digest: Digest) -> Result<Found> {
+        let (id, at) = (claim.id, claim.at);
+        let found = self.db.write(scope, move |tx| {
+            Box::pin(async move {
+                tx.exec(SWEEP, &[at.into()]).await?;
+                let new = [id.into(), digest.into(), at.into(), (at + KEPT).into()];
+                if tx.exec(CLAIM, &new).await? > 0 {
+                    return Ok(Found::Mine);
+                }
+                // Swept by another request since: as good as under way.
+                let Some(mut row) = tx.one(FIND, &[id.into()]).await? else { return Ok(Found::UnderWay) };
+                if row.digest("request")? != digest {
+                    return Ok(Found::Other);
+                }
+                if let Some(answer) = row.take_bytes("answer")? {
+                    return Ok(Found::Answered(answer));
+                }
+                let before = row.at("claimed_at")?;
+                let dead = before + UNDER_WAY_MAX <= at;
+                let mine = dead && tx.exec(TAKE_OVER, &[id.into(), before.into(), at.into()]).await? > 0;
+                Ok(if mine { Found::Mine } else { Found::UnderWay })
+            })
+        });
+        Ok(found.await?)
+    }
+
+    /// Remembers an answer, or forgets the key when it is none to remember.
+    async fn remember(&self, scope: Scope, claim: Claim, response: Response) -> Result<Response> {
+        let (parts, body) = response.into_parts();
+        let streams = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+        if streams || !parts.status.is_success() {
+            self.forget(scope, claim).await?;
+            return Ok(Response::from_parts(parts, body));
+        }
+        let bytes = to_bytes(body, usize::MAX).await.map_err(Error::internal)?;
+        let text =
+            |name: &HeaderName| Some((name.to_string(), parts.headers.get(name)?.to_str().ok()?.to_owned()));
+        let headers = HEADERS.iter().filter_map(text).collect();
+        match std::str::from_utf8(&bytes) {
+            Ok(body) if body.len() <= ANSWER_BYTES_MAX => {
+                let answer = Answer { status: parts.status.as_u16(), headers, body: body.to_owned() };
+                let plain = serde_json::to_vec(&answer).map_err(Error::internal)?;
+                let sealed = self.sealer.seal(scope, place(&claim.id), &plain).await?;
+                let params = [claim.id.into(), claim.at.into(), sealed.into()];
+                self.db.write(scope, move |tx| Box::pin(async move { tx.exec(KEEP, &params).await })).await?;
+            }
+            _ => self.forget(scope, claim).await?,
+        }
+        Ok(Response::from_parts(parts, Body::from(bytes)))
+    }
+
+    async fn forget(&self, scope: Scope, claim: Claim) -> Result<()> {
+        let params = [claim.id.into(), claim.at.into()];
+        self.db.write(scope, move |tx| Box::pin(async move { tx.exec(FORGET, &params).await })).await?;
+        Ok(())
+    }
+
+    async fn again(&self, scope: Scope, claim: &Claim, sealed: &[u8]) -> Result<Response> {
+        let plain = self.sealer.open(scope, place(&claim.id), sealed).await?;
+        let answer: Answer = serde_json::from_slice(&plain).map_err(Error::internal)?;
+        let mut response = Response::new(Body::from(answer.body));
+        *response.status_mut() = StatusCode::from_u16(answer.status).map_err(Error::internal)?;
+        for (name, value) in &answer.headers {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        Ok(replayed(response))
+    }
+}
+
+fn place(id: &Digest) -> Place<'_> {
+    Place { purpose: "idempotency", row: id.bytes() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_short_and_visible() {
+        let long = "x".repeat(256);
+        for (value, want) in [
+            (None, Ok(None)),
+            (Some(""), Ok(None)),
+            (Some("k-1"), Ok(Some("k-1"))),
+            (Some(long.as_str()), Err(Code::InvalidHeader)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(value.map(|value| (KEY, HeaderValue::from_str(value).unwrap())));
+            let got = key(&headers).map_err(|error| error.code());
+            assert_eq!(got, want.map(|key: Option<&str>| key.map(ToOwned::to_owned)), "{value:?}");
+        }
+    }
+}
