@@ -19,7 +19,7 @@ use crate::dns::GuardedDns;
 pub use crate::error::Awaited;
 use crate::error::Error;
 
-pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 /// A connection that takes longer has failed; nothing was sent over it.
 const CONNECT_MAX: Dur = Dur::from_secs(10);

@@ -28,7 +28,7 @@ pub mod value;
 pub mod vault;
 pub mod versions;
 
-pub use blob::Blobs;
+pub use blob::{Blobs, BucketOptions, Credentials};
 pub use db::{
     Batch, Db, Expect, Moment, Pace, PostgresOptions, SqliteOptions, SystemTx, TenantTx, Where, create_roles,
     migrate_postgres,
