@@ -11,7 +11,9 @@ mod listen;
 mod migrate;
 mod postgres;
 mod sqlite;
+mod tls;
 mod tx;
+mod url;
 mod writer;
 
 use std::path::Path;

@@ -11,11 +11,12 @@ use futures_util::future::try_join;
 use lantern_types::edge::{Clock, Tasks};
 use lantern_types::{Dur, RunId};
 use tokio::sync::mpsc::Receiver;
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::AsyncMessage;
 
 use lantern_net::Shutdown;
 
 use super::postgres::{Pools, fault};
+use super::tls::Way;
 use crate::error::{Error, Result};
 use crate::notify::{Hint, Hub};
 
@@ -33,7 +34,7 @@ pub(super) fn start(pools: &Pools, hub: &Hub, tasks: &dyn Tasks, clock: Arc<dyn 
     };
     let telling = notify(pools.app().clone(), hints, Arc::clone(&clock));
     tasks.spawn("store.notify", Box::pin(until(stopping.clone(), telling)));
-    let hearing = listen(pools.config().clone(), hub.clone(), clock);
+    let hearing = listen(pools.way().clone(), hub.clone(), clock);
     tasks.spawn("store.listen", Box::pin(until(stopping.clone(), hearing)));
 }
 
@@ -69,9 +70,9 @@ async fn send(pool: &Pool, payload: String) -> Result<()> {
     client.execute(&statement, &[&payload]).await.map(drop).map_err(fault)
 }
 
-async fn listen(config: Config, hub: Hub, clock: Arc<dyn Clock>) {
+async fn listen(way: Way, hub: Hub, clock: Arc<dyn Clock>) {
     loop {
-        if let Err(e) = hear(&config, &hub).await {
+        if let Err(e) = hear(&way, &hub).await {
             tracing::warn!(error = %e, "the connection for hints was lost; polling goes on");
         }
         clock.sleep(RETRY).await;
@@ -79,8 +80,8 @@ async fn listen(config: Config, hub: Hub, clock: Arc<dyn Clock>) {
 }
 
 /// Listens until the connection ends.
-async fn hear(config: &Config, hub: &Hub) -> Result<()> {
-    let (client, mut connection) = config.connect(NoTls).await.map_err(fault)?;
+async fn hear(way: &Way, hub: &Hub) -> Result<()> {
+    let (client, mut connection) = way.connect().await.map_err(fault)?;
     let subscribed = async {
         client.batch_execute("LISTEN lantern_wake").await.map_err(fault)?;
         // What was committed before we listened was not heard.

@@ -16,4 +16,5 @@ mod sealing;
 mod sqlite;
 mod support;
 mod tenancy;
+mod tls;
 mod transactions;
