@@ -19,6 +19,7 @@ pub mod lease;
 pub mod notify;
 pub mod outbox;
 pub mod record;
+pub mod relay;
 mod runs;
 pub mod seal;
 pub mod system;
@@ -36,6 +37,7 @@ pub use db::{
 pub use error::{Error, Result};
 pub use keys::Keys;
 pub use notify::{Hint, Hub};
+pub use relay::Relay;
 pub use seal::Sealer;
 pub use value::{Row, Value};
 pub use vault::{Sealed, Vault};

@@ -20,7 +20,7 @@ use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::value::Value;
-use key::DataKey;
+pub(crate) use key::DataKey;
 
 /// The first byte of everything sealed: under the key of its place.
 const VERSION: u8 = 2;

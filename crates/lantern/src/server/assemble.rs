@@ -12,7 +12,7 @@ use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
 use lantern_store::system::keep_setting;
-use lantern_store::{Db, Error, Keys, PostgresOptions, Sealer, SqliteOptions, Vault};
+use lantern_store::{Db, Error, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::{Digest, Dur, Failure, Secret};
 use lantern_worker::edge::Tools as _;
@@ -90,6 +90,8 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     let app = App::new(setup(&ground, &config, &rules)).context("cannot set up the API")?;
     accounts(&app, mode, address).await?;
     let stopping = ground.tasks.stopping();
+    let relay = Relay::new(&ground.keys, ground.ids.clone()).context("cannot set up the relay")?;
+    ground.db.relay(relay, &ground.tasks, ground.clock.clone(), &stopping);
     ground.db.follow(&ground.tasks, ground.clock.clone(), &stopping);
     let options = Options { sole: config.postgres.is_none(), ..Options::default() };
     let work = lantern_worker::run(deps(&ground, &config, rules), options, stopping.clone());

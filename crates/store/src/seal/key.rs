@@ -13,25 +13,25 @@ use crate::error::{Error, Result};
 const SALT: &[u8] = b"lantern/seal/2";
 
 /// Thirty-two secret bytes, ready for both uses.
-pub(super) struct DataKey {
+pub(crate) struct DataKey {
     whole: LessSafeKey,
     root: Prk,
 }
 
 impl DataKey {
-    pub(super) fn new(key: &[u8]) -> Result<Self> {
+    pub(crate) fn new(key: &[u8]) -> Result<Self> {
         let unbound =
             UnboundKey::new(&AES_256_GCM, key).map_err(|_| Error::Sealed("a data key has a wrong length"))?;
         Ok(Self { whole: LessSafeKey::new(unbound), root: Salt::new(HKDF_SHA256, SALT).extract(key) })
     }
 
     /// The key itself, for what older builds have sealed.
-    pub(super) const fn whole(&self) -> &LessSafeKey {
+    pub(crate) const fn whole(&self) -> &LessSafeKey {
         &self.whole
     }
 
     /// The key of one place, by HKDF-SHA256. Costs about a microsecond.
-    pub(super) fn of(&self, place: &Digest) -> Result<LessSafeKey> {
+    pub(crate) fn of(&self, place: &Digest) -> Result<LessSafeKey> {
         let info = [place.bytes().as_slice()];
         let derived =
             self.root.expand(&info, &AES_256_GCM).map_err(|_| Error::internal("key derivation failed"))?;
