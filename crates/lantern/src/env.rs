@@ -44,6 +44,23 @@ pub(crate) const DATABASE_OWNER_URL: &str = "LANTERN_DATABASE_OWNER_URL";
 pub(crate) const DATABASE_APP_PASSWORD: &str = "LANTERN_DATABASE_APP_PASSWORD";
 /// The password that `lantern migrate --create-roles` gives the system role.
 pub(crate) const DATABASE_SYSTEM_PASSWORD: &str = "LANTERN_DATABASE_SYSTEM_PASSWORD";
+/// The bucket in which every process finds the bodies over 64 KiB; without it they lie in the data folder.
+pub(crate) const S3_BUCKET: &str = "S3_BUCKET";
+/// Where that bucket is: `https://HOST[:PORT]`. Without it, the address that belongs to the region.
+pub(crate) const S3_ENDPOINT: &str = "S3_ENDPOINT";
+/// What the names of all objects begin with.
+pub(crate) const S3_PREFIX: &str = "S3_PREFIX";
+/// `true`: the bucket's name is in the path, as most stores of one's own want it; `false`: in the host. Without it:
+/// in the path when there is an endpoint.
+pub(crate) const S3_PATH_STYLE: &str = "S3_PATH_STYLE";
+/// The bucket's region: `us-east-1` when there is an endpoint.
+pub(crate) const AWS_REGION: &str = "AWS_REGION";
+/// Which key the bucket is asked with.
+pub(crate) const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+/// The key that the bucket is asked with.
+pub(crate) const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
+/// What comes with a temporary key.
+pub(crate) const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
 /// The address of the first account of a `serve` process, made when it is not there.
 pub(crate) const ADMIN_EMAIL: &str = "LANTERN_ADMIN_EMAIL";
 /// The password of that account: at least 12 characters.

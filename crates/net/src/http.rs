@@ -19,7 +19,7 @@ use crate::dns::GuardedDns;
 pub use crate::error::Awaited;
 use crate::error::Error;
 
-pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
 /// A connection that takes longer has failed; nothing was sent over it.
 const CONNECT_MAX: Dur = Dur::from_secs(10);
@@ -206,14 +206,18 @@ fn inner(reach: Reach, tls: ClientConfig) -> Result<reqwest::Client, Error> {
         .map_err(|error| Error::Setup(error.to_string()))
 }
 
+/// The Mozilla root certificates built into this binary, for whoever speaks TLS below something else than HTTP.
+pub fn roots() -> RootCertStore {
+    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+}
+
 /// TLS with a named provider and built-in roots: nothing depends on what the process installed or the machine has.
 fn tls() -> Result<ClientConfig, Error> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::Setup(error.to_string()))?
-        .with_root_certificates(roots)
+        .with_root_certificates(roots())
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)

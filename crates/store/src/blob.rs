@@ -1,18 +1,27 @@
-//! Where sealed bodies over 64 KiB live: files named by the SHA-256 of their bytes, a folder for each tenant.
+//! Where sealed bodies over 64 KiB live, named by the SHA-256 of their bytes: in a folder of this process, or in a
+//! bucket that every process reads.
 //!
 //! Invariant: a blob is durable before any row names it, is never changed, and is checked against its name when it is
 //! read. What is here is ciphertext; a shredded key makes it noise.
 
+mod bucket;
+mod folder;
+mod sign;
+
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lantern_net::Client;
 use lantern_policy::Scope;
+use lantern_types::edge::Clock;
 use lantern_types::{Digest, TenantId};
 
 use crate::error::{Error, Result};
+use bucket::Bucket;
+use folder::Folder;
+
+pub use bucket::{BucketOptions, Credentials};
 
 /// Bodies up to this many bytes stay in their journal row.
 pub const INLINE_MAX: usize = 64 << 10;
@@ -29,7 +38,9 @@ pub struct Blobs {
 
 #[derive(Debug)]
 enum Place {
-    Folder(PathBuf),
+    Folder(Folder),
+    /// The bucket, and the folder that was used before there was one.
+    Bucket(Bucket, Folder),
     // Sections under this lock copy one blob; nothing waits.
     Memory(Mutex<HashMap<(TenantId, Digest), Vec<u8>>>),
 }
@@ -37,12 +48,36 @@ enum Place {
 impl Blobs {
     /// Files under `DIR/blobs/TENANT/xx/`, made when first needed.
     pub fn folder(data_dir: &Path) -> Self {
-        Self { place: Arc::new(Place::Folder(data_dir.join("blobs"))) }
+        Self::at(Place::Folder(Folder::new(data_dir)))
+    }
+
+    /// Objects under `PREFIX/TENANT/xx/` of a bucket. Bodies that lie in the folder from before are still found there.
+    /// `Misuse` when the options cannot be right; nothing is requested yet.
+    pub fn bucket(
+        options: BucketOptions,
+        data_dir: &Path,
+        client: Client,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
+        Ok(Self::at(Place::Bucket(Bucket::new(options, client, clock)?, Folder::new(data_dir))))
     }
 
     /// In memory, for simulation and tests.
     pub fn memory() -> Self {
-        Self { place: Arc::new(Place::Memory(Mutex::new(HashMap::new()))) }
+        Self::at(Place::Memory(Mutex::new(HashMap::new())))
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place: Arc::new(place) }
+    }
+
+    /// Whether blobs can be written, read and removed. A bucket is asked for all three; its refusal, in words for the
+    /// operator, is the source of `Unavailable`. Nothing is asked of a folder.
+    pub async fn check(&self) -> Result<()> {
+        match &*self.place {
+            Place::Bucket(bucket, _) => Box::pin(bucket.check()).await,
+            Place::Folder(_) | Place::Memory(_) => Ok(()),
+        }
     }
 
     /// Keeps sealed bytes and answers what a row stores for them: themselves when they are small, else the name of a
@@ -56,7 +91,13 @@ impl Blobs {
         }
         let digest = Digest::of(&sealed);
         let tenant = scope.tenant();
-        self.on_place(move |place| place.put(tenant, digest, sealed)).await?;
+        match &*self.place {
+            Place::Memory(blobs) => {
+                blobs.lock().unwrap_or_else(PoisonError::into_inner).insert((tenant, digest), sealed);
+            }
+            Place::Folder(folder) => folder.put(tenant, digest, sealed).await?,
+            Place::Bucket(bucket, _) => Box::pin(bucket.put(tenant, digest, sealed)).await?,
+        }
         Ok([&[NAMED][..], digest.bytes()].concat())
     }
 
@@ -66,57 +107,8 @@ impl Blobs {
             return Ok(sealed.to_vec());
         }
         let digest = named(stored).ok_or_else(|| Error::Corrupt("a stored body has no known form".into()))?;
-        let tenant = scope.tenant();
-        self.on_place(move |place| place.get(tenant, digest)).await
-    }
-
-    /// Removes a blob. One that is not there is fine.
-    pub async fn discard(&self, scope: Scope, digest: Digest) -> Result<()> {
-        let tenant = scope.tenant();
-        self.on_place(move |place| place.remove(tenant, digest)).await
-    }
-
-    async fn on_place<T: Send + 'static>(
-        &self,
-        f: impl FnOnce(&Place) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        if let Place::Memory(_) = &*self.place {
-            return f(&self.place);
-        }
-        let place = Arc::clone(&self.place);
-        tokio::task::spawn_blocking(move || f(&place)).await.map_err(Error::internal)?
-    }
-}
-
-impl Place {
-    fn put(&self, tenant: TenantId, digest: Digest, sealed: Vec<u8>) -> Result<()> {
-        match self {
-            Self::Memory(blobs) => {
-                blobs.lock().unwrap_or_else(PoisonError::into_inner).insert((tenant, digest), sealed);
-                Ok(())
-            }
-            Self::Folder(root) => {
-                let path = path(root, tenant, digest);
-                write_whole(&path, &sealed)
-                    .map_err(|e| Error::file(format!("write the blob {}", path.display()), e))
-            }
-        }
-    }
-
-    fn get(&self, tenant: TenantId, digest: Digest) -> Result<Vec<u8>> {
-        let sealed = match self {
-            Self::Memory(blobs) => {
-                let blobs = blobs.lock().unwrap_or_else(PoisonError::into_inner);
-                blobs.get(&(tenant, digest)).cloned().ok_or_else(|| missing(digest))?
-            }
-            Self::Folder(root) => {
-                let path = path(root, tenant, digest);
-                fs::read(&path).map_err(|e| match e.kind() {
-                    std::io::ErrorKind::NotFound => missing(digest),
-                    _ => Error::file(format!("read the blob {}", path.display()), e),
-                })?
-            }
-        };
+        let found = self.find(scope.tenant(), digest).await?;
+        let sealed = found.ok_or_else(|| Error::Corrupt(format!("the blob {digest} is missing").into()))?;
         if Digest::of(&sealed) == digest {
             Ok(sealed)
         } else {
@@ -124,52 +116,41 @@ impl Place {
         }
     }
 
-    fn remove(&self, tenant: TenantId, digest: Digest) -> Result<()> {
-        match self {
-            Self::Memory(blobs) => {
+    async fn find(&self, tenant: TenantId, digest: Digest) -> Result<Option<Vec<u8>>> {
+        match &*self.place {
+            Place::Memory(blobs) => {
+                let blobs = blobs.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(blobs.get(&(tenant, digest)).cloned())
+            }
+            Place::Folder(folder) => folder.get(tenant, digest).await,
+            Place::Bucket(bucket, before) => match Box::pin(bucket.get(tenant, digest)).await? {
+                None => before.get(tenant, digest).await,
+                found => Ok(found),
+            },
+        }
+    }
+
+    /// Removes a blob. One that is not there is fine.
+    pub async fn discard(&self, scope: Scope, digest: Digest) -> Result<()> {
+        let tenant = scope.tenant();
+        match &*self.place {
+            Place::Memory(blobs) => {
                 blobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&(tenant, digest));
                 Ok(())
             }
-            Self::Folder(root) => {
-                let path = path(root, tenant, digest);
-                match fs::remove_file(&path) {
-                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                        Err(Error::file(format!("remove the blob {}", path.display()), e))
-                    }
-                    _ => Ok(()),
-                }
+            Place::Folder(folder) => folder.remove(tenant, digest).await,
+            Place::Bucket(bucket, before) => {
+                Box::pin(bucket.remove(tenant, digest)).await?;
+                before.remove(tenant, digest).await
             }
         }
     }
 }
 
-fn missing(digest: Digest) -> Error {
-    Error::Corrupt(format!("the blob {digest} is missing").into())
-}
-
-fn path(root: &Path, tenant: TenantId, digest: Digest) -> PathBuf {
-    let name = digest.to_string();
-    root.join(tenant.to_string()).join(name.get(..2).unwrap_or_default()).join(&name)
-}
-
-/// Writes under another name, syncs, and renames: whoever crashes leaves the whole file or none. The folders that
-/// lead to it are synced too, or the name itself could be lost.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    fs::create_dir_all(folder)?;
-    let partial =
-        path.with_extension(format!("{}.{:?}.part", std::process::id(), std::thread::current().id()));
-    let written = File::create(&partial)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        drop(fs::remove_file(&partial));
-        return written;
-    }
-    folder.ancestors().take(3).try_for_each(|folder| File::open(folder)?.sync_all())
+/// A blob's name below its root, the same in a folder and in a bucket.
+fn name(tenant: TenantId, digest: Digest) -> String {
+    let digest = digest.to_string();
+    format!("{tenant}/{}/{digest}", digest.get(..2).unwrap_or_default())
 }
 
 /// The blob that a stored body names, if it is not inline.

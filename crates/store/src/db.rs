@@ -10,8 +10,11 @@
 mod listen;
 mod migrate;
 mod postgres;
+mod relay;
 mod sqlite;
+mod tls;
 mod tx;
+mod url;
 mod writer;
 
 use std::path::Path;
@@ -24,6 +27,7 @@ use lantern_types::{At, Secret, TenantId};
 
 use crate::error::Result;
 use crate::notify::Hub;
+use crate::relay::Relay;
 use tx::{Tx, Work};
 
 pub use migrate::{create_roles, migrate_postgres};
@@ -135,6 +139,14 @@ impl Db {
     pub fn follow(&self, tasks: &dyn Tasks, clock: Arc<dyn Clock>, stopping: &Shutdown) {
         if let Engine::Postgres(pools) = &*self.engine {
             listen::start(pools, &self.hub, tasks, clock, stopping);
+        }
+    }
+
+    /// Carries what models say to and from the processes that watch a run, beside [`follow`](Self::follow) and until
+    /// shutdown; on SQLite it does nothing. Best effort, and never in a commit's way.
+    pub fn relay(&self, relay: Relay, tasks: &dyn Tasks, clock: Arc<dyn Clock>, stopping: &Shutdown) {
+        if let Engine::Postgres(pools) = &*self.engine {
+            relay::start(pools, &self.hub, relay, tasks, clock, stopping);
         }
     }
 

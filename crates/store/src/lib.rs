@@ -19,6 +19,7 @@ pub mod lease;
 pub mod notify;
 pub mod outbox;
 pub mod record;
+pub mod relay;
 mod runs;
 pub mod seal;
 pub mod system;
@@ -28,7 +29,7 @@ pub mod value;
 pub mod vault;
 pub mod versions;
 
-pub use blob::Blobs;
+pub use blob::{Blobs, BucketOptions, Credentials};
 pub use db::{
     Batch, Db, Expect, Moment, Pace, PostgresOptions, SqliteOptions, SystemTx, TenantTx, Where, create_roles,
     migrate_postgres,
@@ -36,6 +37,7 @@ pub use db::{
 pub use error::{Error, Result};
 pub use keys::Keys;
 pub use notify::{Hint, Hub};
+pub use relay::Relay;
 pub use seal::Sealer;
 pub use value::{Row, Value};
 pub use vault::{Sealed, Vault};

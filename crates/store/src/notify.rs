@@ -10,6 +10,7 @@ use lantern_types::RunId;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::bell::{Bell, Ear};
+use crate::relay::Relay;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +39,11 @@ pub struct Delta {
 /// Pieces that a slow listener may be behind before it misses some.
 const DELTAS_KEPT: usize = 256;
 
+/// Runs that other processes may watch before no more of them are believed.
+const ELSEWHERE_MAX: usize = 65_536;
+/// Renewals after which a run that was not named again is watched no more.
+const BELIEVED: u8 = 3;
+
 /// The meeting point of commits and those who wait for them. Cheap to clone.
 #[derive(Clone)]
 pub struct Hub {
@@ -49,6 +55,16 @@ struct Inner {
     // Sections under this lock only look up and insert; nothing waits or allocates much.
     runs: Mutex<HashMap<RunId, Told>>,
     outside: OnceLock<mpsc::Sender<Hint>>,
+    relay: OnceLock<Outlets>,
+    /// Runs that other processes watch, with the renewals that each is still believed for. As short a lock.
+    elsewhere: Mutex<HashMap<RunId, u8>>,
+}
+
+/// Where this process says what it watches and what its models say, for other processes.
+struct Outlets {
+    relay: Relay,
+    watched: mpsc::Sender<RunId>,
+    said: mpsc::Sender<Arc<Delta>>,
 }
 
 /// What the listeners of one run are told.
@@ -66,8 +82,13 @@ impl Told {
 
 impl Hub {
     pub(crate) fn new() -> Self {
-        let inner =
-            Inner { workers: Arc::default(), runs: Mutex::new(HashMap::new()), outside: OnceLock::new() };
+        let inner = Inner {
+            workers: Arc::default(),
+            runs: Mutex::new(HashMap::new()),
+            outside: OnceLock::new(),
+            relay: OnceLock::new(),
+            elsewhere: Mutex::new(HashMap::new()),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -81,6 +102,12 @@ impl Hub {
         let mut runs = self.runs();
         let told = runs.entry(run).or_insert_with(Told::new);
         told.listeners += 1;
+        if told.listeners == 1
+            && let Some(outlets) = self.inner.relay.get()
+        {
+            // A full queue drops it: it is named again at the next renewal.
+            outlets.watched.try_send(run).ok();
+        }
         RunWatch { ear: told.changed.ear(), deltas: told.deltas.subscribe(), run, hub: self.clone() }
     }
 
@@ -112,16 +139,68 @@ impl Hub {
         }
     }
 
-    /// Whether anybody listens to this run, so that nobody makes deltas for no one.
+    /// Whether anybody listens to this run, here or elsewhere, so that nobody makes deltas for no one.
     pub fn is_watched(&self, run: RunId) -> bool {
-        self.runs().contains_key(&run)
+        self.runs().contains_key(&run) || self.elsewhere().contains_key(&run)
     }
 
-    /// Tells the listeners of a run in this process what its model says.
+    /// Tells the listeners of a run what its model says, those in other processes too.
     pub fn delta(&self, delta: Delta) {
+        let delta = Arc::new(delta);
+        if let Some(outlets) = self.inner.relay.get()
+            && self.elsewhere().contains_key(&delta.run)
+        {
+            // A full queue drops it: the event that settles the step makes it whole.
+            outlets.said.try_send(Arc::clone(&delta)).ok();
+        }
+        self.delta_here(delta);
+    }
+
+    fn delta_here(&self, delta: Arc<Delta>) {
         if let Some(told) = self.runs().get(&delta.run) {
             // Nobody listening any more is no failure.
-            drop(told.deltas.send(Arc::new(delta)));
+            drop(told.deltas.send(delta));
+        }
+    }
+
+    /// Where runs that are watched here and what is said of runs that are watched elsewhere go from now on; `None` when
+    /// they already go somewhere.
+    pub(crate) fn relay(
+        &self,
+        relay: Relay,
+        capacity: usize,
+    ) -> Option<(mpsc::Receiver<RunId>, mpsc::Receiver<Arc<Delta>>)> {
+        let ((watched, runs), (said, deltas)) = (mpsc::channel(capacity), mpsc::channel(capacity));
+        self.inner.relay.set(Outlets { relay, watched, said }).ok().map(|()| (runs, deltas))
+    }
+
+    /// A renewal: the runs that are watched here, to be named again. What others have not named lately is forgotten.
+    pub(crate) fn renew(&self) -> Vec<RunId> {
+        self.elsewhere().retain(|_, believed| {
+            *believed = believed.saturating_sub(1);
+            *believed > 0
+        });
+        self.runs().keys().copied().collect()
+    }
+
+    /// Another process named runs that it watches.
+    pub(crate) fn watched_elsewhere(&self, payload: &str) {
+        let Some(outlets) = self.inner.relay.get() else { return };
+        let mut elsewhere = self.elsewhere();
+        for run in outlets.relay.watched(payload) {
+            if elsewhere.len() < ELSEWHERE_MAX || elsewhere.contains_key(&run) {
+                elsewhere.insert(run, BELIEVED);
+            }
+        }
+    }
+
+    /// Another process's model said something. It is opened only when somebody listens here.
+    pub(crate) fn said_elsewhere(&self, payload: &str) {
+        let Some(outlets) = self.inner.relay.get() else { return };
+        if self.watched() > 0
+            && let Some(delta) = outlets.relay.open(payload)
+        {
+            self.delta_here(Arc::new(delta));
         }
     }
 
@@ -134,6 +213,10 @@ impl Hub {
     pub(crate) fn outside(&self, capacity: usize) -> Option<mpsc::Receiver<Hint>> {
         let (sender, receiver) = mpsc::channel(capacity);
         self.inner.outside.set(sender).ok().map(|()| receiver)
+    }
+
+    fn elsewhere(&self) -> MutexGuard<'_, HashMap<RunId, u8>> {
+        self.inner.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn runs(&self) -> MutexGuard<'_, HashMap<RunId, Told>> {
@@ -226,5 +309,51 @@ mod tests {
         assert_eq!(hub.watched(), 1);
         drop(second);
         assert_eq!(hub.watched(), 0);
+    }
+
+    /// Draws of one byte.
+    struct Same(u8);
+
+    impl lantern_types::edge::IdGen for Same {
+        fn uuid(&self) -> uuid::Uuid {
+            DEV_USER.uuid()
+        }
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(self.0);
+        }
+    }
+
+    #[test]
+    fn text_goes_where_somebody_watches_and_nowhere_else() {
+        let run = RunId::from_uuid(DEV_USER.uuid());
+        let relay = |process| Relay::new(&crate::Keys::from_ids(&Same(1)), Arc::new(Same(process))).unwrap();
+        let (here, there) = (Hub::new(), Hub::new());
+        let (_, mut said) = here.relay(relay(2), 2).unwrap();
+        let (mut named, _) = there.relay(relay(3), 2).unwrap();
+        assert!(there.relay(relay(3), 2).is_none(), "once");
+        let delta = |offset| Delta { run, step: "a".to_owned(), generation: 1, offset, text: "x".to_owned() };
+        here.delta(delta(0));
+        assert!(said.try_recv().is_err() && !here.is_watched(run), "nobody watches");
+
+        let mut watch = there.subscribe(run);
+        let second = there.subscribe(run);
+        assert_eq!((named.try_recv().ok(), named.try_recv().ok()), (Some(run), None), "named once");
+        here.watched_elsewhere(&relay(2).watching(&[run]));
+        assert!(!here.is_watched(run), "a process does not hear itself");
+        here.watched_elsewhere(&relay(3).watching(&there.renew()));
+        assert!(here.is_watched(run));
+        (1..5).for_each(|offset| here.delta(delta(offset)));
+        let first = said.try_recv().unwrap();
+        assert!(said.try_recv().is_ok() && said.try_recv().is_err(), "the queue is bounded");
+        there.said_elsewhere(&relay(2).seal(&first).unwrap());
+        assert_eq!(watch.next().now_or_never(), Some(Heard::Delta(first)));
+        assert!(said.try_recv().is_err(), "what is heard is not sent on");
+
+        drop((watch, second));
+        assert!(there.renew().is_empty());
+        for believed in [true, true, false] {
+            here.renew();
+            assert_eq!(here.is_watched(run), believed);
+        }
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! Invariant: what is sealed can be opened only with the same tenant, purpose and row id, so ciphertexts cannot be
 //! moved about; deleting a subject's key row makes everything sealed under it unreadable for good. Nonces are 96
-//! random bits, fresh for each seal: safe for 2^32 seals of one subject.
+//! random bits, fresh for each seal, and every place has a key of its own, derived from the subject's: safe for 2^32
+//! seals of one place (docs/adr/0012-derive-a-key-for-every-place.md).
+
+mod key;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{Aad, Nonce};
 use lantern_policy::Scope;
 use lantern_types::edge::{Clock, IdGen};
 use lantern_types::{Digest, TenantId};
@@ -17,9 +20,12 @@ use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::value::Value;
+pub(crate) use key::DataKey;
 
-/// The first byte of everything sealed.
-const VERSION: u8 = 1;
+/// The first byte of everything sealed: under the key of its place.
+const VERSION: u8 = 2;
+/// The first byte of what older builds sealed: under the subject's key itself. Opened, never made.
+const WHOLE: u8 = 1;
 const NONCE: usize = 12;
 /// Data keys kept in memory: one for each tenant that was busy lately.
 const CACHED_MAX: usize = 4_096;
@@ -53,17 +59,17 @@ pub struct Sealer {
 
 struct Inner {
     db: Db,
-    wrapping: LessSafeKey,
+    wrapping: DataKey,
     ids: Arc<dyn IdGen>,
     clock: Arc<dyn Clock>,
     // Sections under this lock are one look-up or insert.
-    cache: Mutex<HashMap<TenantId, Arc<LessSafeKey>>>,
+    cache: Mutex<HashMap<TenantId, Arc<DataKey>>>,
 }
 
 impl Sealer {
     /// A sealer whose data keys are wrapped by `keys`.
     pub fn new(db: Db, keys: &Keys, ids: Arc<dyn IdGen>, clock: Arc<dyn Clock>) -> Result<Self> {
-        let wrapping = cipher(keys.derive("wrap")?.expose())?;
+        let wrapping = DataKey::new(keys.derive("wrap")?.expose())?;
         let cache = Mutex::new(HashMap::new());
         Ok(Self { inner: Arc::new(Inner { db, wrapping, ids, clock, cache }) })
     }
@@ -95,7 +101,7 @@ impl Sealer {
         Ok(())
     }
 
-    async fn data_key(&self, scope: Scope) -> Result<Option<Arc<LessSafeKey>>> {
+    async fn data_key(&self, scope: Scope) -> Result<Option<Arc<DataKey>>> {
         let cached = {
             let cache = self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner);
             cache.get(&scope.tenant()).cloned()
@@ -112,7 +118,7 @@ impl Sealer {
     }
 
     /// Two processes may both try: the first row stands, and both use it.
-    async fn new_data_key(&self, scope: Scope) -> Result<Arc<LessSafeKey>> {
+    async fn new_data_key(&self, scope: Scope) -> Result<Arc<DataKey>> {
         let inner = &self.inner;
         let mut key = [0; 32];
         inner.ids.fill(&mut key);
@@ -132,11 +138,11 @@ impl Sealer {
         self.unwrap_key(scope, &row.bytes("wrapped")?)
     }
 
-    fn unwrap_key(&self, scope: Scope, wrapped: &[u8]) -> Result<Arc<LessSafeKey>> {
+    fn unwrap_key(&self, scope: Scope, wrapped: &[u8]) -> Result<Arc<DataKey>> {
         let inner = &self.inner;
         let mut plain = decrypt(&inner.wrapping, &associated(scope, wrapping_place()), wrapped)
             .map_err(|_| Error::Sealed("the master key is not the one that sealed this tenant's data"))?;
-        let key = cipher(&plain).map(Arc::new);
+        let key = DataKey::new(&plain).map(Arc::new);
         plain.zeroize();
         let key = key?;
         let mut cache = inner.cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,16 +154,17 @@ impl Sealer {
         Ok(key)
     }
 
-    fn encrypt(&self, key: &LessSafeKey, associated: &Digest, plain: &[u8]) -> Result<Vec<u8>> {
+    fn encrypt(&self, key: &DataKey, associated: &Digest, plain: &[u8]) -> Result<Vec<u8>> {
         let mut nonce = [0; NONCE];
         self.inner.ids.fill(&mut nonce);
         let mut ciphertext = plain.to_vec();
-        key.seal_in_place_append_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(associated.bytes()),
-            &mut ciphertext,
-        )
-        .map_err(|_| Error::internal("sealing failed"))?;
+        key.of(associated)?
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(associated.bytes()),
+                &mut ciphertext,
+            )
+            .map_err(|_| Error::internal("sealing failed"))?;
         let mut sealed = Vec::with_capacity(1 + NONCE + ciphertext.len());
         sealed.push(VERSION);
         sealed.extend_from_slice(&nonce);
@@ -166,24 +173,26 @@ impl Sealer {
     }
 }
 
-fn decrypt(key: &LessSafeKey, associated: &Digest, sealed: &[u8]) -> Result<Vec<u8>> {
-    let (nonce, ciphertext) = sealed
-        .strip_prefix(&[VERSION])
-        .and_then(|rest| rest.split_first_chunk::<NONCE>())
-        .ok_or(Error::Sealed("it has no known form"))?;
+fn decrypt(key: &DataKey, associated: &Digest, sealed: &[u8]) -> Result<Vec<u8>> {
+    let unknown = || Error::Sealed("it has no known form");
+    let (version, rest) = sealed.split_first().ok_or_else(unknown)?;
+    let (nonce, ciphertext) = rest.split_first_chunk::<NONCE>().ok_or_else(unknown)?;
+    let placed;
+    let cipher = match *version {
+        VERSION => {
+            placed = key.of(associated)?;
+            &placed
+        }
+        WHOLE => key.whole(),
+        _ => return Err(unknown()),
+    };
     let mut plain = ciphertext.to_vec();
-    let opened = key
+    let opened = cipher
         .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(associated.bytes()), &mut plain)
         .map_err(|_| Error::Sealed("the key or the place does not fit, or it was changed"))?
         .len();
     plain.truncate(opened);
     Ok(plain)
-}
-
-fn cipher(key: &[u8]) -> Result<LessSafeKey> {
-    let unbound =
-        UnboundKey::new(&AES_256_GCM, key).map_err(|_| Error::Sealed("a data key has a wrong length"))?;
-    Ok(LessSafeKey::new(unbound))
 }
 
 const fn wrapping_place() -> Place<'static> {
@@ -193,4 +202,29 @@ const fn wrapping_place() -> Place<'static> {
 /// Lengths are part of it, so no two places collide.
 fn associated(scope: Scope, place: Place<'_>) -> Digest {
     Digest::of_parts(&[scope.tenant().bytes(), place.purpose.as_bytes(), place.row])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sealed by other programs: under the key itself as the first builds did it, and under the key of its place.
+    #[test]
+    fn both_forms_open_and_neither_passes_for_the_other() {
+        let key = DataKey::new(&[7; 32]).unwrap();
+        let place = Digest::of(b"a place");
+        for form in [FIRST, SECOND] {
+            let sealed = hex::decode(form).unwrap();
+            assert_eq!(decrypt(&key, &place, &sealed).unwrap(), b"a prompt");
+            assert!(matches!(decrypt(&key, &Digest::of(b"another"), &sealed), Err(Error::Sealed(_))));
+            for version in (0..=u8::MAX).filter(|version| Some(version) != sealed.first()) {
+                let mut passed = sealed.clone();
+                passed[0] = version;
+                assert!(matches!(decrypt(&key, &place, &passed), Err(Error::Sealed(_))), "{version}");
+            }
+        }
+    }
+
+    const FIRST: &str = "01000102030405060708090a0b79a199027264a93d0430b4f9d24d90008de97f903066daf9";
+    const SECOND: &str = "02000102030405060708090a0bf89cfd54d8a84e9e699457ced5a0cee37ad4dc9ee71ce34a";
 }

@@ -6,6 +6,7 @@
 
 #![expect(clippy::panic, clippy::expect_used, reason = "a test's scaffolding fails by panicking")]
 
+mod bucket;
 mod cluster;
 mod schema;
 
@@ -23,6 +24,7 @@ use crate::db::{Db, SqliteOptions};
 use crate::error::Result;
 use crate::{dialect, inbox, journal, lease, outbox, runs, seal, system, versions};
 
+pub use bucket::BucketServer;
 pub use cluster::{Cluster, TestDatabase};
 pub use schema::schema;
 

@@ -19,6 +19,8 @@ use crate::cli::format::{duration, line, text};
 
 const PROBE_MAX: Dur = Dur::from_secs(60);
 const POLL: Dur = Dur::from_millis(500);
+/// Characters of an input that does not fit into its row.
+const LARGE: usize = 70_000;
 
 /// One question and its answer.
 struct Check {
@@ -51,9 +53,16 @@ async fn examine(console: &Console, api: &Api) -> Result<Vec<Check>, Failure> {
     if !told(console, &mut checks, "login", login(api).await)? {
         return Ok(checks);
     }
+    let clock = RealClock::new();
+    told(console, &mut checks, "bodies", bodies(api, &clock).await)?;
     let model = told(console, &mut checks, "model", provider(api, &mode).await)?;
     if model {
-        told(console, &mut checks, "run", probe(api, &RealClock::new()).await)?;
+        let (agent, input) = small();
+        let outcome = probe(api, &clock, agent, input).await;
+        let outcome = outcome.map(|run| {
+            format!("a run of one turn succeeded in {}", took(&run).map(duration).unwrap_or_default())
+        });
+        told(console, &mut checks, "run", outcome)?;
     }
     Ok(checks)
 }
@@ -104,8 +113,29 @@ async fn provider(api: &Api, mode: &str) -> Result<String, Failure> {
     ))
 }
 
-/// Runs a small agent once, and removes it and its run whatever comes of it.
-async fn probe(api: &Api, clock: &RealClock) -> Result<String, Failure> {
+/// An agent that asks a model once, and its input.
+fn small() -> (Value, Value) {
+    let agent = json!({ "description": "a probe of lantern doctor", "maxTurns": 2,
+        "systemPrompt": "Answer with one short sentence." });
+    (agent, json!({ "text": "Say that you work." }))
+}
+
+/// Whether a large input comes back as it was given. No model sees it.
+async fn bodies(api: &Api, clock: &RealClock) -> Result<String, Failure> {
+    let sum = json!({ "tool": "calc", "arguments": { "expression": "1+1" } });
+    let agent = json!({ "description": "a probe of lantern doctor", "program": "steps",
+        "steps": [{ "id": "sum", "kind": "tool", "data": sum }] });
+    let input = json!({ "text": "x".repeat(LARGE) });
+    let hint = "does the server's bucket answer, and is its data folder writable? its log says more";
+    let run = probe(api, clock, agent, input.clone()).await.map_err(|failure| failure.hint(hint))?;
+    if run.get("input") == Some(&input) {
+        return Ok("a body over 64 KiB was kept and read back".to_owned());
+    }
+    Err(Failure::new(Exit::Failed, "a body over 64 KiB did not come back as it was given").hint(hint))
+}
+
+/// Runs an agent once and answers the run; removes both whatever comes of it.
+async fn probe(api: &Api, clock: &RealClock, agent: Value, input: Value) -> Result<Value, Failure> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot listen for signals: {error}")))?;
     // A fresh name each time: an archived agent's name is not given again.
@@ -115,7 +145,7 @@ async fn probe(api: &Api, clock: &RealClock) -> Result<String, Failure> {
     let outcome = tokio::select! {
         biased;
         _ = signals.recv() => Err(Failure::new(Exit::Interrupted, "interrupted")),
-        outcome = attempt(api, clock, &mut made) => outcome,
+        outcome = attempt(api, clock, &mut made, agent, input) => outcome,
     };
     let cleaned = made.remove(api, clock).await;
     let found = outcome?;
@@ -128,19 +158,23 @@ struct Made {
     run: Option<String>,
 }
 
-async fn attempt(api: &Api, clock: &RealClock, made: &mut Made) -> Result<String, Failure> {
-    let agent = json!({ "name": made.agent, "description": "a probe of lantern doctor", "maxTurns": 2,
-        "systemPrompt": "Answer with one short sentence." });
+async fn attempt(
+    api: &Api,
+    clock: &RealClock,
+    made: &mut Made,
+    mut agent: Value,
+    input: Value,
+) -> Result<Value, Failure> {
+    if let Some(fields) = agent.as_object_mut() {
+        fields.insert("name".to_owned(), json!(made.agent));
+    }
     api.send(Call::post("/v1/agents", agent)).await?;
-    let input = json!({ "text": "Say that you work." });
     let run = api.fetch(Call::post("/v1/runs", json!({ "agentName": made.agent, "input": input }))).await?;
     let id = text(&run, "id").to_owned();
     made.run = Some(id.clone());
     let run = finished(api, clock, &id).await?;
     match text(&run, "status") {
-        "succeeded" => {
-            Ok(format!("a run of one turn succeeded in {}", took(&run).map(duration).unwrap_or_default()))
-        }
+        "succeeded" => Ok(run),
         status => {
             let error = run.get("error").cloned().unwrap_or_default();
             let why = format!("{} {}", line(text(&error, "code")), line(text(&error, "message")));

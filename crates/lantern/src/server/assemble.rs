@@ -12,7 +12,7 @@ use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
 use lantern_store::system::keep_setting;
-use lantern_store::{Blobs, Db, Error, Keys, PostgresOptions, Sealer, SqliteOptions, Vault};
+use lantern_store::{Db, Error, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::{Digest, Dur, Failure, Secret};
 use lantern_worker::edge::Tools as _;
@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use super::config::{Config, Spawn};
-use super::models;
+use super::{bodies, models};
 use crate::env;
 
 /// How a process was started.
@@ -48,6 +48,7 @@ pub(crate) struct Ready {
     pub(crate) next: String,
     data_dir: String,
     database: &'static str,
+    bodies: &'static str,
     version: &'static str,
     pid: u32,
 }
@@ -89,6 +90,8 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     let app = App::new(setup(&ground, &config, &rules)).context("cannot set up the API")?;
     accounts(&app, mode, address).await?;
     let stopping = ground.tasks.stopping();
+    let relay = Relay::new(&ground.keys, ground.ids.clone()).context("cannot set up the relay")?;
+    ground.db.relay(relay, &ground.tasks, ground.clock.clone(), &stopping);
     ground.db.follow(&ground.tasks, ground.clock.clone(), &stopping);
     let options = Options { sole: config.postgres.is_none(), ..Options::default() };
     let work = lantern_worker::run(deps(&ground, &config, rules), options, stopping.clone());
@@ -136,6 +139,7 @@ async fn ground(config: &Config) -> Result<Ground> {
         .mode(0o700)
         .create(dir)
         .with_context(|| format!("cannot make the data folder {}", dir.display()))?;
+    let client = Client::new().context("cannot set up the HTTP client")?;
     let db = open(config, clock.as_ref()).await.map_err(|error| advice(error, dir))?;
     let credential = env::get(env::CREDENTIAL_KEY).map(Secret::new);
     let keys =
@@ -144,9 +148,9 @@ async fn ground(config: &Config) -> Result<Ground> {
     let sealer =
         Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).context("cannot set up sealing")?;
     Ok(Ground {
-        vault: Vault::new(sealer, Blobs::folder(dir)),
+        vault: Vault::new(sealer, bodies::open(config, &client, &clock).await?),
         tasks: TaskSet::new(Handle::current()),
-        client: Client::new().context("cannot set up the HTTP client")?,
+        client,
         catalogue: Arc::new(Catalogue::builtin()?),
         db,
         keys,
@@ -277,6 +281,7 @@ fn ready(config: &Config, mode: Mode, address: SocketAddr) -> Ready {
         next: format!("{} login", program()),
         data_dir: config.data_dir.display().to_string(),
         database: if config.postgres.is_some() { "postgresql" } else { "sqlite" },
+        bodies: if config.bucket.is_some() { "bucket" } else { "folder" },
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
     }

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use lantern_store::BucketOptions;
 use lantern_types::{Limits, Secret};
 use serde::Deserialize;
 
+use super::bodies;
 use crate::env;
 
 /// The address a server listens on when nobody says otherwise.
@@ -20,6 +22,7 @@ const CORS_ORIGIN: &str = "http://localhost:3001";
 struct File {
     server: Server,
     database: Database,
+    bodies: bodies::Bodies,
     models: Models,
     limits: Limits,
 }
@@ -58,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// PostgreSQL, when it is not the embedded database.
     pub(crate) postgres: Option<Postgres>,
+    /// The bucket for large bodies, when they do not lie in the data folder.
+    pub(crate) bucket: Option<BucketOptions>,
     /// How long a stop waits for what is under way.
     pub(crate) drain_secs: u64,
     /// Runs that one tenant may start in a minute; `None` for no limit.
@@ -120,6 +125,7 @@ impl Config {
             listen,
             data_dir,
             postgres: postgres(file.database)?,
+            bucket: bodies::bucket(file.bodies, env::get)?,
             drain_secs: number(env::DRAIN_TIMEOUT)?.or(file.server.drain_secs).unwrap_or(30),
             spawn: spawn(
                 number(env::SPAWN_RATE_PER_MIN)?.or_else(|| file.server.spawn_rate_per_min.map(u64::from)),

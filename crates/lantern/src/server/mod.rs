@@ -3,6 +3,7 @@
 //! `dev` and `serve` differ in configuration only; what runs is the same. Nothing here knows a route or a rule.
 
 mod assemble;
+mod bodies;
 mod config;
 mod logging;
 mod migrate;

@@ -324,7 +324,9 @@ fn the_doctor_leaves_nothing_behind() {
         "POST /v1/runs" => Answer::Json(201, json!({ "id": RUN, "status": "queued" })),
         line if line.starts_with("GET /v1/runs/") => {
             let times = ("2026-09-21T14:13:20Z", "2026-09-21T14:13:20.5Z");
-            let run = json!({ "status": "succeeded", "startedAt": times.0, "finishedAt": times.1 });
+            let input = json!({ "text": "x".repeat(70_000) });
+            let run =
+                json!({ "status": "succeeded", "startedAt": times.0, "finishedAt": times.1, "input": input });
             Answer::Json(200, run)
         }
         line if line.ends_with("/cancel") => refusal(409, "run_finished", "the run is over"),
@@ -334,14 +336,14 @@ fn the_doctor_leaves_nothing_behind() {
     let user = User::of(&fake);
     let out = user.run(&["doctor"]).ok();
     let marks: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert_eq!(marks, ["server", "login", "model", "run"], "{out}");
+    assert_eq!(marks, ["server", "login", "bodies", "model", "run"], "{out}");
     assert!(out.contains("the built-in offline model") && out.contains("succeeded in 0.5s"), "{out}");
     let agent = fake.seen().iter().find(|seen| seen.line == "POST /v1/agents").unwrap().body["name"].clone();
     let lines = fake.lines();
     assert!(lines.contains(&format!("DELETE /v1/runs/{RUN}")), "{lines:?}");
     assert!(lines.contains(&format!("DELETE /v1/agents/{}", agent.as_str().unwrap())), "{lines:?}");
     let report: Value = serde_json::from_str(&user.run(&["doctor", "-o", "json"]).ok()).unwrap();
-    assert_eq!((&report["ok"], report["checks"].as_array().unwrap().len()), (&json!(true), 4));
+    assert_eq!((&report["ok"], report["checks"].as_array().unwrap().len()), (&json!(true), 5));
 }
 
 #[test]
@@ -349,10 +351,13 @@ fn the_doctor_names_what_is_missing() {
     let fake = Fake::start(|seen| match seen.line.as_str() {
         "GET /healthz" => Answer::Json(200, json!({ "status": "ok", "llmMode": "api" })),
         "GET /auth/me" => Answer::Json(200, json!({ "email": "ada@example.com", "role": "admin" })),
+        "POST /v1/runs" => refusal(503, "unavailable", "the bucket cannot answer now"),
         _ => Answer::Json(200, json!([])),
     });
     let done = User::of(&fake).run(&["doctor"]);
     assert_eq!(done.code, 1);
+    assert!(done.out.contains("✘ bodies  the bucket cannot answer now"), "{done:?}");
+    assert!(done.out.contains("next: does the server's bucket answer"), "{done:?}");
     assert!(done.out.contains("✘ model   no model provider is configured"), "{done:?}");
     let done = User::new().run(&["doctor", "--api-url", &fake.url()]);
     assert_eq!(done.code, 3);

@@ -11,14 +11,18 @@ use futures_util::future::try_join;
 use lantern_types::edge::{Clock, Tasks};
 use lantern_types::{Dur, RunId};
 use tokio::sync::mpsc::Receiver;
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::AsyncMessage;
 
 use lantern_net::Shutdown;
 
 use super::postgres::{Pools, fault};
+use super::relay::{SAID, WATCH};
+use super::tls::Way;
 use crate::error::{Error, Result};
 use crate::notify::{Hint, Hub};
 
+/// The channel of hints.
+const WAKE: &str = "lantern_wake";
 /// Hints that may wait for the next batch.
 const QUEUE_MAX: usize = 4_096;
 /// Hints of one payload: PostgreSQL takes 8,000 bytes, a hint has 34.
@@ -33,12 +37,12 @@ pub(super) fn start(pools: &Pools, hub: &Hub, tasks: &dyn Tasks, clock: Arc<dyn 
     };
     let telling = notify(pools.app().clone(), hints, Arc::clone(&clock));
     tasks.spawn("store.notify", Box::pin(until(stopping.clone(), telling)));
-    let hearing = listen(pools.config().clone(), hub.clone(), clock);
+    let hearing = listen(pools.way().clone(), hub.clone(), clock);
     tasks.spawn("store.listen", Box::pin(until(stopping.clone(), hearing)));
 }
 
 /// Hints are worth nothing to a process that stops.
-async fn until(stopping: Shutdown, work: impl Future<Output = ()>) {
+pub(super) async fn until(stopping: Shutdown, work: impl Future<Output = ()>) {
     tokio::select! {
         biased;
         () = stopping.requested() => {}
@@ -55,23 +59,23 @@ async fn notify(pool: Pool, mut hints: Receiver<Hint>, clock: Arc<dyn Clock>) {
         }
         let words: Vec<String> = batch.iter().map(word).collect();
         for payload in words.chunks(PAYLOAD_MAX) {
-            if let Err(e) = send(&pool, payload.join(",")).await {
+            if let Err(e) = send(&pool, WAKE, payload.join(",")).await {
                 tracing::debug!(error = %e, "hints to other processes were lost");
             }
         }
     }
 }
 
-async fn send(pool: &Pool, payload: String) -> Result<()> {
+pub(super) async fn send(pool: &Pool, channel: &'static str, payload: String) -> Result<()> {
     let client = pool.get().await.map_err(Error::unavailable)?;
-    let sql = "SELECT 1 FROM (SELECT pg_notify('lantern_wake', $1)) AS sent";
+    let sql = "SELECT 1 FROM (SELECT pg_notify($1, $2)) AS sent";
     let statement = client.prepare_cached(sql).await.map_err(fault)?;
-    client.execute(&statement, &[&payload]).await.map(drop).map_err(fault)
+    client.execute(&statement, &[&channel, &payload]).await.map(drop).map_err(fault)
 }
 
-async fn listen(config: Config, hub: Hub, clock: Arc<dyn Clock>) {
+async fn listen(way: Way, hub: Hub, clock: Arc<dyn Clock>) {
     loop {
-        if let Err(e) = hear(&config, &hub).await {
+        if let Err(e) = hear(&way, &hub).await {
             tracing::warn!(error = %e, "the connection for hints was lost; polling goes on");
         }
         clock.sleep(RETRY).await;
@@ -79,10 +83,11 @@ async fn listen(config: Config, hub: Hub, clock: Arc<dyn Clock>) {
 }
 
 /// Listens until the connection ends.
-async fn hear(config: &Config, hub: &Hub) -> Result<()> {
-    let (client, mut connection) = config.connect(NoTls).await.map_err(fault)?;
+async fn hear(way: &Way, hub: &Hub) -> Result<()> {
+    let (client, mut connection) = way.connect().await.map_err(fault)?;
     let subscribed = async {
-        client.batch_execute("LISTEN lantern_wake").await.map_err(fault)?;
+        let sql = format!("LISTEN {WAKE}; LISTEN {WATCH}; LISTEN {SAID}");
+        client.batch_execute(&sql).await.map_err(fault)?;
         // What was committed before we listened was not heard.
         hub.wake();
         Ok::<_, Error>(())
@@ -90,7 +95,11 @@ async fn hear(config: &Config, hub: &Hub) -> Result<()> {
     let hearing = async {
         while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(note) = message.map_err(fault)? {
-                note.payload().split(',').filter_map(hint).for_each(|hint| hub.tell_here(hint));
+                match note.channel() {
+                    WATCH => hub.watched_elsewhere(note.payload()),
+                    SAID => hub.said_elsewhere(note.payload()),
+                    _ => note.payload().split(',').filter_map(hint).for_each(|hint| hub.tell_here(hint)),
+                }
             }
         }
         Ok::<_, Error>(())

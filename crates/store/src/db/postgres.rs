@@ -16,8 +16,9 @@ use futures_util::future::join;
 use lantern_types::{Secret, TenantId};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 
+use super::tls::Way;
 use super::tx::{Batch, Conn, Expect, Step, Tx, Work};
 use super::{Mode, PostgresOptions, Role, migrate};
 use crate::error::{Error, Result, Source};
@@ -35,25 +36,26 @@ const SESSION: &str = "-c statement_timeout=30000 -c idle_in_transaction_session
 pub(super) struct Pools {
     app: Pool,
     system: Pool,
-    config: Config,
+    way: Way,
 }
 
 impl Pools {
     pub(super) async fn open(options: &PostgresOptions) -> Result<Self> {
-        let config = parse(&options.app_url)?;
-        let app = pool(config.clone(), options.connections.max(1))?;
+        let way = parse(&options.app_url)?;
+        let app = pool(way.clone(), options.connections.max(1))?;
         let system = pool(parse(&options.system_url)?, (options.connections / 4).max(2))?;
         let client = app.get().await.map_err(pool_fault)?;
+        way.warn(client.as_ref()).await;
         walled(client.as_ref()).await?;
         migrate::check_postgres(client.as_ref()).await?;
         drop(client);
         drop(system.get().await.map_err(pool_fault)?);
-        Ok(Self { app, system, config })
+        Ok(Self { app, system, way })
     }
 
     /// How to connect as the app role, for the connection that listens.
-    pub(super) const fn config(&self) -> &Config {
-        &self.config
+    pub(super) const fn way(&self) -> &Way {
+        &self.way
     }
 
     /// The app role's pool, for the connection that notifies.
@@ -277,19 +279,19 @@ fn counting(sql: &str, expect: Expect) -> String {
     format!("WITH changed AS ({sql} RETURNING 1) SELECT {answer} FROM changed")
 }
 
-fn parse(url: &Secret<String>) -> Result<Config> {
-    let mut config: Config =
-        url.expose().parse().map_err(|e: tokio_postgres::Error| Error::Misuse(describe(&e)))?;
+fn parse(url: &Secret<String>) -> Result<Way> {
+    let mut way = Way::parse(url)?;
+    let config = &mut way.config;
     if config.get_options().is_none() {
         config.options(SESSION);
     }
     config.application_name("lantern").connect_timeout(WAIT).keepalives_idle(Duration::from_secs(30));
-    Ok(config)
+    Ok(way)
 }
 
-fn pool(config: Config, size: usize) -> Result<Pool> {
+fn pool(way: Way, size: usize) -> Result<Pool> {
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    Pool::builder(Manager::from_config(config, NoTls, recycling))
+    Pool::builder(Manager::from_config(way.config, way.tls, recycling))
         .max_size(size)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(WAIT))
@@ -303,9 +305,7 @@ pub(super) async fn alone<T>(
     url: &Secret<String>,
     work: impl AsyncFnOnce(&Client) -> Result<T>,
 ) -> Result<T> {
-    let config: Config =
-        url.expose().parse().map_err(|e: tokio_postgres::Error| Error::Misuse(describe(&e)))?;
-    let (client, connection) = config.connect(NoTls).await.map_err(fault)?;
+    let (client, connection) = Way::parse(url)?.connect().await.map_err(fault)?;
     let (answer, _closed) = join(
         async move {
             let answer = work(&client).await;
@@ -395,7 +395,7 @@ fn pool_fault(error: PoolError) -> Error {
     }
 }
 
-fn describe(error: &tokio_postgres::Error) -> String {
+pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)
 }
 

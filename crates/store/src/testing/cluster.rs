@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,8 @@ const INSTALL: &str =
 #[derive(Debug)]
 pub struct Cluster {
     folder: PathBuf,
+    // On the loopback interface as well, when it was asked for.
+    port: Option<u16>,
     template: OnceCell<()>,
     databases: AtomicU64,
     // Its standard input is the pipe whose end stops the server.
@@ -59,13 +62,34 @@ impl Cluster {
 
     /// Starts a cluster. A durable one syncs as in production, for measurements.
     pub fn start(durable: bool) -> Self {
+        let options = if durable { OPTIONS.to_owned() } else { format!("{OPTIONS} {THROW_AWAY}") };
+        Self::run(&options, None, None)
+    }
+
+    /// Starts a cluster that listens on the loopback interface too; with a certificate and its key, it offers TLS.
+    pub fn on_loopback(certificate: Option<(&Path, &Path)>) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").expect("bind a port");
+        let port = free.local_addr().expect("the port").port();
+        drop(free);
+        let ssl = if certificate.is_some() { "on" } else { "off" };
+        let listening = format!("-c listen_addresses=127.0.0.1 -c port={port} -c ssl={ssl}");
+        Self::run(&format!("{OPTIONS} {THROW_AWAY} {listening}"), Some(port), certificate)
+    }
+
+    fn run(options: &str, port: Option<u16>, certificate: Option<(&Path, &Path)>) -> Self {
         let bin = binaries().expect(INSTALL);
         let user = unprivileged();
         let folder = super::Folder::new("postgres");
         let template = template(&bin, user);
-        copy(&template, &folder.path().join("data"));
+        let data = folder.path().join("data");
+        copy(&template, &data);
+        if let Some((certificate, key)) = certificate {
+            fs::copy(certificate, data.join("server.crt")).expect("copy the certificate");
+            fs::copy(key, data.join("server.key")).expect("copy the key");
+            let closed = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(data.join("server.key"), closed).expect("close the key");
+        }
         own(folder.path(), user);
-        let options = if durable { OPTIONS.to_owned() } else { format!("{OPTIONS} {THROW_AWAY}") };
         let mut watchdog = as_user(Command::new("sh"), user);
         watchdog.arg("-c").arg(WATCHDOG).arg("sh").arg(&bin).arg(folder.path()).arg(options);
         // A group of its own: an interrupt at the terminal must not stop the one who cleans up.
@@ -81,7 +105,7 @@ impl Cluster {
         }
         // From here on the watchdog removes it.
         std::mem::forget(folder);
-        Self { folder: path, template: OnceCell::new(), databases: AtomicU64::new(0), watchdog }
+        Self { folder: path, port, template: OnceCell::new(), databases: AtomicU64::new(0), watchdog }
     }
 
     /// A new migrated database.
@@ -116,8 +140,13 @@ impl Cluster {
     }
 
     fn url(&self, user: &str, database: &str) -> Secret<String> {
-        let host = self.folder.display();
-        Secret::new(format!("host={host} user={user} dbname={database} password='it\\'s a \\'test\\''"))
+        self.url_at(&self.folder.display().to_string(), user, database, "")
+    }
+
+    fn url_at(&self, host: &str, user: &str, database: &str, more: &str) -> Secret<String> {
+        let port = self.port.unwrap_or(5432);
+        let password = "password='it\\'s a \\'test\\''";
+        Secret::new(format!("host={host} port={port} user={user} dbname={database} {password} {more}"))
     }
 
     /// The process id of the one that stops the server and cleans up.
@@ -134,6 +163,17 @@ impl TestDatabase {
             system_url: self.url("lantern_system"),
             connections: 8,
         }
+    }
+
+    /// The same by the name of a host and with more settings, for a cluster on the loopback interface.
+    pub fn options_at(&self, host: &str, more: &str) -> PostgresOptions {
+        let url = |user: &str| self.cluster.url_at(host, user, &self.name, more);
+        PostgresOptions { app_url: url("lantern_app"), system_url: url("lantern_system"), connections: 8 }
+    }
+
+    /// How the owner connects by the name of a host.
+    pub fn owner_url_at(&self, host: &str, more: &str) -> Secret<String> {
+        self.cluster.url_at(host, "postgres", &self.name, more)
     }
 
     /// How the owner connects.

@@ -1,7 +1,14 @@
 //! The conformance suite: what the store promises, on both databases.
 
-#![expect(clippy::unwrap_used, reason = "what tests share is a test too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what tests share is a test too"
+)]
 
+mod bucket;
+mod fake_bucket;
 mod journal;
 mod leases;
 mod postgres;
@@ -9,4 +16,5 @@ mod sealing;
 mod sqlite;
 mod support;
 mod tenancy;
+mod tls;
 mod transactions;

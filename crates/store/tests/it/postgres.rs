@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::join;
 use lantern_store::journal;
-use lantern_store::testing::{Cluster, Folder, HeldTasks, SetClock, block_on, seed};
-use lantern_store::{Db, Error, PostgresOptions};
+use lantern_store::notify::{Delta, Heard};
+use lantern_store::testing::{Cluster, Folder, HeldTasks, SeededIds, SetClock, block_on, seed};
+use lantern_store::{Db, Error, Keys, PostgresOptions, Relay};
 use lantern_types::*;
 
 use crate::support::*;
@@ -32,6 +35,57 @@ fn hints_reach_the_other_processes() {
                 let mut back = here.hub().subscribe(run(1));
                 journal::append(&there, seeded.scope, two_events(&claimed)).await.unwrap();
                 back.changed().await;
+            })
+            .await;
+        drop((here, there));
+        database.discard().await;
+    });
+}
+
+#[test]
+fn text_of_a_model_call_reaches_the_process_that_watches() {
+    block_on(async {
+        let database = Cluster::shared().database().await;
+        let here = Db::open_postgres(&database.options()).await.unwrap();
+        let there = Db::open_postgres(&database.options()).await.unwrap();
+        let (tasks, stopping) = (HeldTasks::default(), lantern_net::Shutdown::new());
+        for (seed, db) in [(10, &here), (20, &there)] {
+            let clock = Arc::new(SetClock::at(at(1)));
+            let keys = Keys::from_ids(&SeededIds::new(1));
+            let relay = Relay::new(&keys, Arc::new(SeededIds::new(seed))).unwrap();
+            db.relay(relay, &tasks, clock.clone(), &stopping);
+            db.follow(&tasks, clock, &stopping);
+        }
+        let said = |offset, text: &str| Delta {
+            run: run(1),
+            step: "llm-1".to_owned(),
+            generation: 1,
+            offset,
+            text: text.to_owned(),
+        };
+        let (mut ours, mut theirs) = (here.hub().workers(), there.hub().workers());
+        tasks
+            .beside(async {
+                // The first wake says that a process listens.
+                join(ours.next(), theirs.next()).await;
+                let (mut watch, mut other) = (there.hub().subscribe(run(1)), there.hub().subscribe(run(2)));
+                while !here.hub().is_watched(run(1)) {
+                    tokio::task::yield_now().await;
+                }
+                here.hub().delta(said(0, "hel"));
+                here.hub().delta(said(3, "lo"));
+                let Heard::Delta(heard) = watch.next().await else { panic!("no text") };
+                assert_eq!(*heard, said(0, "hello"), "gathered into one");
+                let long = "é".repeat(10_000);
+                here.hub().delta(said(5, &long));
+                let mut whole = String::new();
+                while whole.len() < long.len() {
+                    let Heard::Delta(heard) = watch.next().await else { panic!("no text") };
+                    assert_eq!(heard.offset, 5 + whole.len() as u64);
+                    whole.push_str(&heard.text);
+                }
+                assert_eq!(whole, long);
+                assert!(other.next().now_or_never().is_none(), "other runs hear nothing");
             })
             .await;
         drop((here, there));

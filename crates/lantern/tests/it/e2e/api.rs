@@ -105,6 +105,21 @@ impl Api {
         (response.status(), events)
     }
 
+    /// Reads a run's stream until `enough` says so of an event.
+    pub(crate) async fn listen(&self, run: &str, enough: impl Fn(&Event) -> bool) -> Event {
+        let listening = async {
+            let mut response = self.send(Method::GET, &format!("/v1/runs/{run}/events"), None, None).await;
+            let mut parser = Parser::new(1 << 20);
+            loop {
+                let chunk = response.chunk().await.unwrap().expect("the stream ended too early");
+                if let Some(event) = parser.push(&chunk).unwrap().into_iter().find(&enough) {
+                    return event;
+                }
+            }
+        };
+        tokio::time::timeout(NEVER, listening).await.expect("it was never said")
+    }
+
     /// Waits until `test` says yes of the run.
     pub(crate) async fn until(&self, run: &str, test: impl Fn(&Value) -> bool) -> Value {
         let look = async {

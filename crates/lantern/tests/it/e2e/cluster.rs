@@ -23,6 +23,33 @@ fn serve(folder: &Folder, app: &str, system: &str, provider: &Provider) -> Serve
 }
 
 #[test]
+fn a_watcher_hears_the_model_that_another_process_calls() {
+    lantern_store::testing::block_on(async {
+        let database = Cluster::shared().database().await;
+        let options = database.options();
+        let (app, system) = (options.app_url.expose(), options.system_url.expose());
+        let provider = Provider::start(vec![Answer::Talk]).await;
+        let (here, there) = (Folder::new("drives"), Folder::new("watches"));
+        // Alone while the run starts, so that this one drives it.
+        let drives = serve(&here, app, system, &provider);
+        let api = Api::login(&drives, LOGIN.0, LOGIN.1).await;
+        let steps = json!([{"id": "ask", "kind": "llm", "data": {"prompt": "hi", "model": "gpt-4o"}}]);
+        api.agent("work", json!({"program": "steps", "steps": steps})).await;
+        let run = api.run("work", json!({})).await;
+        provider.called(1).await;
+        let watches = serve(&there, app, system, &provider);
+        let watcher = Api::login(&watches, LOGIN.0, LOGIN.1).await;
+        let heard = watcher.listen(&run, |event| event.event == "llm_delta").await;
+        assert!(heard.data.contains("word ") && heard.data.contains(&run), "{}", heard.data);
+        provider.hush();
+        assert_eq!(watcher.ended(&run).await["status"], "succeeded");
+        assert_eq!(provider.calls().len(), 1, "one process called, the other listened");
+        drop((drives, watches));
+        database.discard().await;
+    });
+}
+
+#[test]
 fn three_processes_lose_one_and_nothing_else() {
     lantern_store::testing::block_on(async {
         let database = Cluster::shared().empty_database().await;

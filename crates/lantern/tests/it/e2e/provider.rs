@@ -1,6 +1,7 @@
 //! A provider that speaks the chat-completions wire and does as it is told.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -21,6 +22,8 @@ pub(crate) enum Answer {
     NotJson,
     /// The first half of a reply, then the connection breaks.
     Half,
+    /// One word after another until [`Provider::hush`].
+    Talk,
     /// Nothing, ever.
     Hang,
 }
@@ -29,6 +32,7 @@ pub(crate) enum Answer {
 pub(crate) struct Provider {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     calls: Arc<Mutex<Vec<(String, Value)>>>,
+    hushed: Arc<AtomicBool>,
     pub(crate) url: String,
 }
 
@@ -60,6 +64,10 @@ impl Provider {
     /// The environment that makes a server use this provider.
     pub(crate) fn env(&self) -> Vec<(&str, &str)> {
         vec![("OPENAI_BASE_URL", &self.url), ("OPENAI_API_KEY", "sk-test-0123456789")]
+    }
+    /// Ends what it is saying.
+    pub(crate) fn hush(&self) {
+        self.hushed.store(true, Ordering::SeqCst);
     }
     /// Waits until so many calls have come.
     pub(crate) async fn called(&self, n: usize) {
@@ -101,6 +109,19 @@ async fn complete(State(provider): State<Provider>, headers: HeaderMap, body: By
                 vec![Ok(Bytes::from(format!("data: {first}\n\n"))), Err(std::io::Error::other("broken"))];
             let body = Body::from_stream(futures_util::stream::iter(pieces));
             ([("content-type", "text/event-stream")], body).into_response()
+        }
+        Answer::Talk => {
+            let talk = futures_util::stream::unfold((provider.hushed, false), |(hushed, over)| async move {
+                if over {
+                    return None;
+                }
+                super::api::tick().await;
+                let over = hushed.load(Ordering::SeqCst);
+                let next = if over { stop("stop") } else { delta(&json!({"content": "word "})) };
+                let end = if over { "data: [DONE]\n\n" } else { "" };
+                Some((Ok::<_, std::io::Error>(format!("data: {next}\n\n{end}")), (hushed, over)))
+            });
+            ([("content-type", "text/event-stream")], Body::from_stream(talk)).into_response()
         }
         Answer::Hang => std::future::pending().await,
     }

@@ -1,0 +1,172 @@
+//! Where bodies over 64 KiB live: a bucket when one is configured, else the data folder.
+//!
+//! Invariant: a bucket is used only after it has kept, given back and removed something; a server that cannot do that
+//! does not start. A folder of one's own beside a shared database is allowed, and said.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use lantern_net::Client;
+use lantern_store::{Blobs, BucketOptions, Credentials, Error};
+use lantern_types::Secret;
+use lantern_types::edge::Clock;
+use serde::Deserialize;
+
+use super::config::Config;
+use crate::env;
+
+/// `[bodies]` in the configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Bodies {
+    bucket: Option<String>,
+    endpoint: Option<String>,
+    region: Option<String>,
+    prefix: Option<String>,
+    path_style: Option<bool>,
+    access_key_id: Option<String>,
+    secret_access_key: Option<String>,
+}
+
+/// The bucket that is configured. The other settings count only when there is one: they may be there for others.
+pub(super) fn bucket(
+    file: Bodies,
+    said: impl Fn(&'static str) -> Option<String>,
+) -> Result<Option<BucketOptions>> {
+    let Some(bucket) = said(env::S3_BUCKET).or(file.bucket) else { return Ok(None) };
+    let own = said(env::S3_ENDPOINT).or(file.endpoint);
+    let region =
+        said(env::AWS_REGION).or(file.region).or_else(|| own.is_some().then(|| "us-east-1".to_owned()));
+    let region =
+        region.with_context(|| format!("a bucket needs {} or {}", env::S3_ENDPOINT, env::AWS_REGION))?;
+    let path_style = match said(env::S3_PATH_STYLE).as_deref() {
+        Some("true" | "1") => true,
+        Some("false" | "0") => false,
+        Some(other) => bail!("{} must be true or false, not {other:?}", env::S3_PATH_STYLE),
+        None => file.path_style.unwrap_or_else(|| own.is_some()),
+    };
+    let id = said(env::AWS_ACCESS_KEY_ID).or(file.access_key_id);
+    let secret = said(env::AWS_SECRET_ACCESS_KEY).or(file.secret_access_key);
+    let (Some(access_key_id), Some(secret)) = (id, secret) else {
+        bail!("a bucket needs both {} and {}", env::AWS_ACCESS_KEY_ID, env::AWS_SECRET_ACCESS_KEY);
+    };
+    let endpoint = own.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+    let credentials = Credentials {
+        access_key_id,
+        secret_access_key: Secret::new(secret),
+        session_token: said(env::AWS_SESSION_TOKEN).map(Secret::new),
+    };
+    let prefix = said(env::S3_PREFIX).or(file.prefix).unwrap_or_default();
+    Ok(Some(BucketOptions { endpoint, bucket, region, prefix, path_style, credentials }))
+}
+
+/// The configured place, asked whether it works.
+pub(super) async fn open(config: &Config, client: &Client, clock: &Arc<dyn Clock>) -> Result<Blobs> {
+    let Some(options) = config.bucket.clone() else {
+        if config.postgres.is_some() {
+            tracing::warn!(
+                folder = %config.data_dir.display(),
+                "bodies over 64 KiB lie in this process's own data folder; another process on this database can read \
+                 them only when it shares that folder, or when all of them are given one bucket ({})",
+                env::S3_BUCKET,
+            );
+        }
+        return Ok(Blobs::folder(&config.data_dir));
+    };
+    let context = format!(
+        "cannot keep large bodies in the bucket {} at {} (see {}, {}, {} and the AWS_ keys)",
+        options.bucket,
+        options.endpoint,
+        env::S3_BUCKET,
+        env::S3_ENDPOINT,
+        env::AWS_REGION,
+    );
+    let blobs = Blobs::bucket(options, &config.data_dir, client.clone(), clock.clone());
+    let checked = match blobs {
+        Ok(blobs) => blobs.check().await.map(|()| blobs),
+        Err(error) => Err(error),
+    };
+    checked.map_err(|error| why(error).context(context))
+}
+
+/// What the bucket said, without the store's words around it.
+fn why(error: Error) -> anyhow::Error {
+    match error {
+        Error::Unavailable(source) => anyhow!(source),
+        Error::Misuse(text) => anyhow!(text),
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Said<'a> = &'a [(&'static str, &'a str)];
+
+    fn decide(file: &str, said: Said<'_>) -> Result<Option<BucketOptions>> {
+        let find = |name| said.iter().find(|(said, _)| *said == name).map(|(_, value)| (*value).to_owned());
+        bucket(toml::from_str(file).unwrap(), find)
+    }
+
+    const KEYS: Said<'_> = &[(env::AWS_ACCESS_KEY_ID, "AK"), (env::AWS_SECRET_ACCESS_KEY, "shh")];
+
+    #[test]
+    fn a_bucket_is_complete_or_refused() {
+        assert!(decide("", KEYS).unwrap().is_none(), "keys alone are somebody else's");
+        for (file, said, want) in [
+            (
+                "bucket = \"b\"\nregion = \"eu-central-1\"",
+                KEYS,
+                Some(("https://s3.eu-central-1.amazonaws.com", "eu-central-1", false)),
+            ),
+            (
+                "bucket = \"b\"\nendpoint = \"http://m:9000\"",
+                KEYS,
+                Some(("http://m:9000", "us-east-1", true)),
+            ),
+            (
+                "bucket = \"b\"\nendpoint = \"http://m:9000\"\npath_style = false\nregion = \"x\"",
+                KEYS,
+                Some(("http://m:9000", "x", false)),
+            ),
+            (
+                "bucket = \"b\"\nregion = \"x\"\naccess_key_id = \"AK\"\nsecret_access_key = \"shh\"",
+                &[][..],
+                Some(("https://s3.x.amazonaws.com", "x", false)),
+            ),
+            ("bucket = \"b\"", KEYS, None),
+            ("bucket = \"b\"\nregion = \"x\"", &[], None),
+            ("bucket = \"b\"\nregion = \"x\"\naccess_key_id = \"AK\"", &[], None),
+        ] {
+            let made = decide(file, said).ok().flatten();
+            let made = made.as_ref().map(|it| (it.endpoint.as_str(), it.region.as_str(), it.path_style));
+            assert_eq!(made, want, "{file}");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_and_is_checked() {
+        let said = [
+            KEYS,
+            &[
+                (env::S3_BUCKET, "said"),
+                (env::S3_ENDPOINT, "http://said:1"),
+                (env::S3_PREFIX, "p"),
+                (env::S3_PATH_STYLE, "false"),
+                (env::AWS_SESSION_TOKEN, "token"),
+            ],
+        ]
+        .concat();
+        let made = decide("bucket = \"file\"\nendpoint = \"http://file:1\"\nprefix = \"q\"", &said)
+            .unwrap()
+            .unwrap();
+        let names = (made.bucket.as_str(), made.endpoint.as_str(), made.prefix.as_str());
+        assert_eq!(names, ("said", "http://said:1", "p"));
+        assert!(!made.path_style && made.credentials.session_token.is_some());
+        assert!(!format!("{made:?}").contains("shh"));
+        let odd =
+            [KEYS, &[(env::S3_BUCKET, "b"), (env::AWS_REGION, "x"), (env::S3_PATH_STYLE, "maybe")]].concat();
+        assert!(decide("", &odd).is_err());
+    }
+}

@@ -1,0 +1,154 @@
+//! Takes out of a connection string what the driver does not know: `sslmode` with all its values, and `sslrootcert`.
+//!
+//! Invariant: everything else goes to the driver as it was. Both spellings are read, `postgresql://…?a=b` and
+//! `a=b c='d e'`; what is neither is left for the driver to refuse. Messages repeat nothing of the string, which holds
+//! a password.
+
+/// A connection string, taken apart.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Parts {
+    pub(super) rest: String,
+    pub(super) mode: Option<String>,
+    pub(super) root: Option<String>,
+}
+
+impl Parts {
+    /// Keeps a pair that is ours. `false`: it is the driver's.
+    fn take(&mut self, name: &str, value: impl FnOnce() -> String) -> bool {
+        match name {
+            "sslmode" => self.mode = Some(value()),
+            "sslrootcert" => self.root = Some(value()),
+            _ => return false,
+        }
+        true
+    }
+}
+
+pub(super) fn split(text: &str) -> Result<Parts, String> {
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        Ok(split_url(text))
+    } else {
+        split_words(text)
+    }
+}
+
+fn split_url(text: &str) -> Parts {
+    // As the driver reads it: a `?` before the `@` belongs to the password.
+    let host = text.find('@').unwrap_or(0);
+    let Some(mark) = text.get(host..).and_then(|rest| rest.find('?')) else {
+        return Parts { rest: text.to_owned(), ..Parts::default() };
+    };
+    let (before, query) = text.split_at(host + mark);
+    let mut parts = Parts { rest: before.to_owned(), ..Parts::default() };
+    let mut joint = '?';
+    for pair in query.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if !parts.take(name, || decoded(value)) {
+            parts.rest.push(joint);
+            parts.rest.push_str(pair);
+            joint = '&';
+        }
+    }
+    parts
+}
+
+/// Percent-decoded; what is no code stays.
+fn decoded(text: &str) -> String {
+    let mut pieces = text.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        match piece.get(..2).and_then(|code| hex::decode(code).ok()) {
+            Some(byte) => {
+                bytes.extend(byte);
+                bytes.extend(piece.bytes().skip(2));
+            }
+            None => {
+                bytes.push(b'%');
+                bytes.extend(piece.bytes());
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn split_words(text: &str) -> Result<Parts, String> {
+    let mut parts = Parts::default();
+    let mut left = text.trim_start();
+    while !left.is_empty() {
+        let (name, after) =
+            left.split_once('=').ok_or("the connection string ends in a name without a value")?;
+        let after = after.trim_start();
+        let (value, length) = value(after)?;
+        let (raw, next) = after.split_at(length);
+        let name = name.trim_end();
+        if !parts.take(name, || value) {
+            parts.rest.extend([name, "=", raw, " "]);
+        }
+        left = next.trim_start();
+    }
+    parts.rest.truncate(parts.rest.trim_end().len());
+    Ok(parts)
+}
+
+/// A value without its quotes and backslashes, and how many bytes it takes.
+fn value(text: &str) -> Result<(String, usize), String> {
+    let quoted = text.starts_with('\'');
+    let mut value = String::new();
+    let mut chars = text.char_indices().skip(usize::from(quoted));
+    while let Some((at, char)) = chars.next() {
+        match char {
+            '\\' => value.extend(chars.next().map(|(_, escaped)| escaped)),
+            '\'' if quoted => return Ok((value, at + 1)),
+            space if !quoted && space.is_whitespace() => return Ok((value, at)),
+            other => value.push(other),
+        }
+    }
+    if quoted {
+        Err("a quote in the connection string is not closed".to_owned())
+    } else {
+        Ok((value, text.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ours_is_taken_out_and_the_rest_stays() {
+        for (text, rest, mode, root) in [
+            ("postgresql://u:p@h/d", "postgresql://u:p@h/d", None, None),
+            ("postgres://h?sslmode=require", "postgres://h", Some("require"), None),
+            (
+                "postgresql://u:a?b@h:1/d?options=-c%20x&sslmode=verify-full&sslrootcert=%2Fca%20x.pem&a=b",
+                "postgresql://u:a?b@h:1/d?options=-c%20x&a=b",
+                Some("verify-full"),
+                Some("/ca x.pem"),
+            ),
+            (
+                "postgresql://h?sslmode=a&sslmode=b&sslrootcert=%zz%",
+                "postgresql://h",
+                Some("b"),
+                Some("%zz%"),
+            ),
+            ("host=h user=u", "host=h user=u", None, None),
+            ("host=h sslmode=require user=u", "host=h user=u", Some("require"), None),
+            (
+                " host = h  password='it\\'s a \\'test\\' sslmode=x' sslrootcert='/a b/c.pem' sslmode = 'verify-ca' ",
+                "host=h password='it\\'s a \\'test\\' sslmode=x'",
+                Some("verify-ca"),
+                Some("/a b/c.pem"),
+            ),
+            ("password=a\\ b sslmode=disable", "password=a\\ b", Some("disable"), None),
+            ("", "", None, None),
+        ] {
+            let parts = split(text).unwrap();
+            assert_eq!(parts.rest, rest, "{text}");
+            assert_eq!((parts.mode.as_deref(), parts.root.as_deref()), (mode, root), "{text}");
+        }
+        for bad in ["not an address", "password='secret"] {
+            let words = split(bad).unwrap_err();
+            assert!(!words.contains("secret") && !words.contains("address"), "{words}");
+        }
+    }
+}
