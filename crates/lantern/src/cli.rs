@@ -12,6 +12,7 @@ mod failure;
 mod follow;
 mod format;
 mod input;
+mod line;
 mod login;
 mod runs;
 
@@ -21,8 +22,11 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use api::Api;
-use console::{Console, Format};
-use failure::{Exit, Failure};
+use console::Format;
+
+pub(crate) use console::Console;
+pub(crate) use failure::{Exit, Failure};
+pub(crate) use line::read;
 
 use crate::server;
 
@@ -82,9 +86,9 @@ pub(crate) struct Globals {
 }
 
 impl Globals {
-    /// Whether the answer is for programs.
-    pub(crate) fn json(&self) -> bool {
-        self.output == Format::Json
+    /// Where the answer goes.
+    pub(crate) fn console(&self) -> Console {
+        Console::new(self.output)
     }
 }
 
@@ -134,7 +138,7 @@ pub(crate) enum Verb {
 
 /// Does what was asked, and says on standard error why it could not.
 pub(crate) fn run(globals: &Globals, verb: Verb) -> ExitCode {
-    let console = Console::new(globals.output);
+    let console = globals.console();
     match start(globals, &console, verb) {
         Ok(exit) => exit.into(),
         Err(failure) => {

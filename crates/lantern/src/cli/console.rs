@@ -180,8 +180,8 @@ impl Console {
         self.say(&table(header, rows, columns))
     }
 
-    /// When even standard error is gone there is nobody left to tell.
-    fn aside(&self, text: &str) {
+    /// Writes to standard error. When even that is gone there is nobody left to tell.
+    pub(crate) fn aside(&self, text: &str) {
         let _ = writeln!(self.err.lock(), "{text}");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::cli_fake::{Answer, Fake, RUN, Seen, User, mode, refusal, unforeseen};
+use super::cli_fake::{Answer, Fake, RUN, Seen, Then, User, mode, refusal, unforeseen};
 
 fn login(seen: &Seen) -> Answer {
     match seen.line.as_str() {
@@ -357,6 +357,66 @@ fn the_doctor_names_what_is_missing() {
     let done = User::new().run(&["doctor", "--api-url", &fake.url()]);
     assert_eq!(done.code, 3);
     assert!(done.out.contains("✘ login   not logged in\n          next: run `lantern login`"), "{done:?}");
+}
+
+/// One command line for each verb that answers something.
+const ANSWERING: &[&[&str]] = &[
+    &["--help"],
+    &["--version"],
+    &["agents", "create", "--help"],
+    &["completions", "bash"],
+    &["login", "--email", "a", "--password", "b"],
+    &["whoami"],
+    &["logout"],
+    &["agents", "create", "--name", "a"],
+    &["agents", "get", "a"],
+    &["agents", "list"],
+    &["agents", "versions", "a"],
+    &["agents", "delete", "a", "--force"],
+    &["runs", "create", "--agent", "a"],
+    &["runs", "create", "--agent", "a", "--follow"],
+    &["runs", "get", RUN],
+    &["runs", "list"],
+    &["runs", "cancel", RUN],
+    &["runs", "pause", RUN],
+    &["runs", "resume", RUN],
+    &["runs", "signal", RUN, "s"],
+    &["runs", "approve", RUN, "s"],
+    &["runs", "deny", RUN, "s"],
+    &["runs", "resolve", RUN, "s", "--happened", "no"],
+    &["runs", "delete", RUN, "--force"],
+    &["logs", RUN],
+    &["logs", RUN, "-f"],
+    &["doctor"],
+];
+
+#[test]
+fn an_answer_that_cannot_be_written_is_an_exit_code_and_no_panic() {
+    let fake = Fake::start(|seen| match seen.line.as_str() {
+        line if line.contains("/events") => {
+            let end = json!({ "kind": "end", "data": { "status": "succeeded" } });
+            let text = format!("id: 1\nevent: paused\ndata: {{}}\n\nevent: end\ndata: {end}\n\n");
+            Answer::Events(text, Then::Close)
+        }
+        line if line.starts_with("GET") && (line.contains('?') || line.ends_with("llm-providers")) => {
+            Answer::Json(200, json!([{ "id": RUN, "name": "a", "provider": "p" }]))
+        }
+        _ => Answer::Json(
+            200,
+            json!({ "id": RUN, "name": "a", "token": "t", "status": "succeeded", "email": "a", "success": true }),
+        ),
+    });
+    let user = User::of(&fake);
+    for args in ANSWERING {
+        for format in ["text", "json"] {
+            let args = [args, &["-o", format][..]].concat();
+            let full = user.into_the_full(&args);
+            assert!(full.code == 1 && full.err.contains("cannot write the output"), "{args:?}: {full:?}");
+            let gone = user.into_the_closed(&args);
+            assert!(gone.code == 0 && !gone.err.contains("cannot write"), "{args:?}: {gone:?}");
+            assert!(!full.err.contains("panicked") && !gone.err.contains("panicked"), "{args:?}");
+        }
+    }
 }
 
 #[test]

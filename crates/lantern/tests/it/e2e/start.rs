@@ -1,5 +1,7 @@
 //! Starting: the ready line, a folder that is taken, files that are damaged.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 use serde_json::json;
@@ -63,4 +65,45 @@ fn a_taken_port_is_named() {
         lantern().args(["dev", "--listen", &address, "--data-dir"]).arg(folder.path()).output().unwrap();
     let words = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && words.contains(&address), "{words}");
+}
+
+/// A file on a full disk.
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+#[tokio::test]
+async fn a_server_whose_log_cannot_be_written_answers_all_the_same() {
+    let folder = Folder::new();
+    let mut command = lantern();
+    command.env("LOG_LEVEL", "debug").args(["dev", "--no-open", "-o", "json", "--listen", "127.0.0.1:0"]);
+    let server = Server::start_deaf(command.arg("--data-dir").arg(folder.path()), full().into());
+    let api = Api::of(&server).await;
+    assert_eq!(api.get("/v1/runs/none").await.0, 404);
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+#[test]
+fn a_server_whose_ready_line_cannot_be_written_says_so_in_its_log() {
+    for format in ["text", "json"] {
+        let folder = Folder::new();
+        let mut command = lantern();
+        command.args(["dev", "--no-open", "-o", format, "--listen", "127.0.0.1:0", "--data-dir"]);
+        let mut child = command.arg(folder.path()).stdout(full()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let told = lines.find(|line| line.contains("ready, but nobody could be told")).unwrap();
+        assert!(told.contains("http://127.0.0.1:"), "{told}");
+        super::process::signal(child.id(), "-TERM");
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert!(lines.all(|line| !line.contains("panicked")));
+    }
+}
+
+#[test]
+fn a_failure_that_nobody_can_be_told_is_an_exit_code() {
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let mut command = lantern();
+    command.args(["dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path().join("file/below"));
+    assert_eq!(command.stdout(full()).stderr(full()).status().unwrap().code(), Some(1));
 }
