@@ -24,6 +24,7 @@ use clap_complete::Shell;
 use api::Api;
 use console::Format;
 
+pub(crate) use api::DEFAULT_URL;
 pub(crate) use console::Console;
 pub(crate) use failure::{Exit, Failure};
 pub(crate) use line::read;

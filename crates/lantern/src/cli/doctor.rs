@@ -201,7 +201,7 @@ impl Check {
         match &self.outcome {
             Ok(found) => json!({ "name": self.name, "ok": true, "detail": found }),
             Err(failure) => {
-                json!({ "name": self.name, "ok": false, "detail": failure.message, "hint": failure.hint })
+                json!({ "name": self.name, "ok": false, "detail": failure.message, "next": failure.next() })
             }
         }
     }

@@ -40,7 +40,10 @@ fn a_login_is_kept_for_its_server_alone() {
     assert_eq!(user.run(&["logout"]).ok(), "logged out\n");
     assert_eq!(user.run(&["logout"]).ok(), "there was no saved login\n");
     let out = user.run(&["whoami", "--api-url", &url]);
-    assert_eq!((out.code, out.err.as_str()), (3, "error: not logged in\nnext: run `lantern login`\n"));
+    assert_eq!(
+        (out.code, out.err.as_str()),
+        (3, "error: not logged in (not_logged_in)\nnext: run `lantern login`\n")
+    );
 }
 
 #[test]
@@ -48,7 +51,8 @@ fn another_file_may_hold_the_login() {
     let fake = Fake::start(login);
     let user = User::new().with("LANTERN_API_URL", &fake.url()).with("LANTERN_CREDENTIALS", "sub/mine.json");
     let done = user.run(&["login", "-o", "json", "--email", "ada@example.com", "--password", "pw"]).ok();
-    let want = json!({ "email": "ada@example.com", "name": "Ada", "tenant_id": "t" });
+    let want = json!({ "email": "ada@example.com", "name": "Ada", "tenantId": "t", "tenant_id": "t",
+        "apiUrl": fake.url() });
     assert_eq!(serde_json::from_str::<Value>(&done).unwrap(), want);
     assert_eq!(mode(&user.home.join("sub/mine.json")), 0o600);
     user.run(&["whoami"]).ok();
@@ -155,13 +159,43 @@ fn what_makes_no_sense_is_said_before_anything_is_sent() {
         &["runs", "resolve", RUN, "s", "--happened", "perhaps"],
         &["logs", RUN, "--from-start"],
         &["whoami", "--api-url", "localhost:8080"],
-        &["whoami", "--output", "yaml"],
         &["launch"],
     ] {
         let done = user.run(args);
         assert_eq!(done.code, 2, "{args:?}: {done:?}");
-        assert!(!done.err.is_empty() && done.out.is_empty(), "{args:?}");
+        assert!(done.err.contains("\nnext: ") && done.out.is_empty(), "{args:?}: {done:?}");
+        let done = user.run(&[args, &["-o", "json"][..]].concat());
+        let error: Value = serde_json::from_str(&done.err).unwrap_or_else(|_| panic!("{args:?}: {done:?}"));
+        assert_eq!((done.code, &error["exitCode"], done.out.as_str()), (2, &json!(2), ""), "{args:?}");
+        for field in ["error", "code", "next"] {
+            assert!(error[field].as_str().is_some_and(|text| !text.is_empty()), "{args:?}: {error}");
+        }
     }
+}
+
+#[test]
+fn whatever_goes_to_programs_is_json() {
+    let fake = Fake::start(|_| refusal(409, "conflict", "somebody was first"));
+    let user = User::of(&fake);
+    let version: Value = serde_json::from_str(&user.run(&["--version", "-o", "json"]).ok()).unwrap();
+    assert_eq!(version, json!({ "name": "lantern", "version": env!("CARGO_PKG_VERSION") }));
+    let help: Value = serde_json::from_str(&user.run(&["--help", "-o", "json"]).ok()).unwrap();
+    assert!(help["help"].as_str().unwrap().contains("Usage: lantern"));
+    for args in ANSWERING.iter().filter(|args| !args.contains(&"--help") && args.len() > 1) {
+        if matches!(args[0], "completions" | "logout") {
+            continue;
+        }
+        let done = user.run(&[args, &["-o", "json"][..]].concat());
+        let error: Value = serde_json::from_str(&done.err).unwrap_or_else(|_| panic!("{args:?}: {done:?}"));
+        assert_eq!((done.code, &error["code"], done.out.as_str()), (1, &json!("conflict"), ""), "{args:?}");
+        assert!(error["next"].as_str().unwrap().contains("look at it again"), "{args:?}: {error}");
+    }
+    // What is beside the answer is JSON as well.
+    let server = Fake::start(|_| {
+        Answer::With(201, json!({ "name": "a" }), vec![("lantern-ignored", "colour".into())])
+    });
+    let done = User::of(&server).run(&["agents", "create", "--name", "a", "-o", "json"]);
+    assert_eq!(done.err, "{\"warning\":\"the server does not know these fields: colour\"}\n");
 }
 
 #[test]
@@ -197,8 +231,10 @@ fn wrong_fields_are_listed() {
         )
     });
     let done = User::of(&fake).run(&["agents", "create", "--name", "a", "--tool", "nope"]);
-    assert_eq!(done.code, 1);
-    assert_eq!(done.err, "error: invalid manifest (invalid_manifest)\n  - tools[0]: no such tool\n");
+    assert_eq!(done.code, 2);
+    let want = "error: invalid manifest (invalid_manifest)\n  - tools[0]: no such tool\nnext: correct the file or \
+                the flags; `lantern agents create --help` lists these\n";
+    assert_eq!(done.err, want);
 }
 
 #[test]
@@ -258,7 +294,7 @@ fn an_input_that_is_too_big_is_measured() {
     let user = User::of(&fake);
     let input = format!("@{}", user.file("big.txt", "a".repeat(5 << 20)));
     let done = user.run(&["runs", "create", "--agent", "a", "--input", &input]);
-    assert_eq!(done.code, 1);
+    assert_eq!(done.code, 2);
     assert!(
         done.err.contains("(input_too_large)") && done.err.contains("the request has 5.1 MiB"),
         "{done:?}"
