@@ -2,6 +2,7 @@
 //!
 //! `dev` and `serve` differ in configuration only; what runs is the same. Nothing here knows a route or a rule.
 
+mod advice;
 mod assemble;
 mod config;
 mod logging;
@@ -14,8 +15,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use serde_json::json;
 
-use crate::cli::{Console, Exit, Failure};
+use crate::cli::Console;
 use assemble::{Mode, Ready};
 use config::Config;
 pub(crate) use migrate::MigrateArgs;
@@ -50,31 +52,40 @@ pub(crate) struct ServeArgs {
 
 /// Runs `lantern dev` until it is told to stop.
 pub(crate) fn dev(args: &DevArgs, console: &Console) -> ExitCode {
-    logging::start("warn", false);
-    let config = Config::dev(args.listen, args.data_dir.clone());
-    exit(
-        console,
-        config
-            .and_then(|config| block_on(assemble::run(config, Mode::Dev, |ready| announce(console, ready)))),
-    )
+    let run = || {
+        logging::start("warn", console.json())?;
+        let config = Config::dev(args.listen, args.data_dir.clone())?;
+        block_on(assemble::run(config, Mode::Dev, |ready| announce(console, ready)))
+    };
+    exit(console, run())
 }
 
 /// Runs `lantern serve` until it is told to stop.
 pub(crate) fn serve(args: &ServeArgs, console: &Console) -> ExitCode {
-    logging::start("info", true);
-    let config = Config::serve(args.config.as_deref(), args.listen, args.data_dir.clone());
-    exit(
-        console,
-        config.and_then(|config| {
-            block_on(assemble::run(config, Mode::Serve, |ready| announce(console, ready)))
-        }),
-    )
+    let run = || {
+        logging::start("info", true)?;
+        let config = Config::serve(args.config.as_deref(), args.listen, args.data_dir.clone())?;
+        tracing::info!(?config, "the configuration in force");
+        block_on(assemble::run(config, Mode::Serve, |ready| announce(console, ready)))
+    };
+    exit(console, run())
 }
 
 /// Runs `lantern migrate`.
 pub(crate) fn migrate(args: &MigrateArgs, console: &Console) -> ExitCode {
-    logging::start("info", true);
-    exit(console, block_on(migrate::run(args)))
+    let run = || {
+        logging::start("warn", true)?;
+        block_on(migrate::run(args))
+    };
+    let done = run();
+    if done.is_ok() {
+        let answer = json!({ "migrated": true, "rolesCreated": args.create_roles });
+        if let Err(failure) = console.answer(&answer, || "the database is up to date".to_owned()) {
+            console.fail(&failure);
+            return failure.exit.into();
+        }
+    }
+    exit(console, done)
 }
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
@@ -87,7 +98,7 @@ fn exit(console: &Console, done: Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let failure = Failure::new(Exit::Failed, format!("{error:#}"));
+            let failure = advice::failure(&error);
             console.fail(&failure);
             failure.exit.into()
         }
