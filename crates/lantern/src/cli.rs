@@ -33,7 +33,7 @@ use crate::server;
 
 const AFTER_HELP: &str = "\
 Exit codes:
-    0  it worked; a followed run succeeded
+    0  it worked; a followed run, and what it went on as, succeeded
     1  the command failed; a followed run failed
     2  the command line or the input makes no sense
     3  not logged in, or not allowed
