@@ -9,6 +9,7 @@ use lantern_edge::limit::{Buckets, Rate};
 use lantern_edge::{Cors, Gate, Metrics};
 use lantern_net::Shutdown;
 use lantern_policy::Catalogue;
+use lantern_policy::egress::Reach;
 use lantern_store::{Db, Keys, Vault};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::{Dur, Failure, Limits, Secret, TenantId, ToolDef};
@@ -58,6 +59,8 @@ pub struct Providers {
     pub known: Vec<String>,
     /// Those that the operator configured for everybody.
     pub shared: Vec<String>,
+    /// Which addresses a tenant's provider may have.
+    pub reach: Reach,
     /// Whether nothing but the offline model answers when a tenant has configured nothing.
     pub offline: bool,
     /// Lists a provider's models, within a deadline of its own.

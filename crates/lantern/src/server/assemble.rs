@@ -241,6 +241,7 @@ fn known(client: Client, rules: &Arc<Rules>) -> Known {
     Known {
         known: rules.vendor_urls.keys().cloned().collect(),
         shared: rules.shared.iter().map(|shared| shared.name.clone()).collect(),
+        reach: if rules.private { Reach::Private } else { Reach::Public },
         offline: rules.offline_stands_in && rules.shared.is_empty(),
         probe: Arc::new(move |ask| {
             let (client, rules) = (client.clone(), probe_rules.clone());

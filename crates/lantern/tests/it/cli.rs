@@ -395,6 +395,38 @@ fn the_doctor_names_what_is_missing() {
     assert!(done.out.contains("✘ login   not logged in\n          next: run `lantern login`"), "{done:?}");
 }
 
+#[test]
+fn the_doctor_says_what_is_wrong_with_a_provider() {
+    for (tests, code, words) in [
+        (&["provider_unreachable"][..], 1, "✘ model   p0 at http://h/v1 cannot be used: provider_unreachable"),
+        (&["provider_unreachable"], 1, "next: see that the provider runs and that its address is right"),
+        (&["provider_auth"], 1, "next: give it a key that it accepts"),
+        (&["egress_denied"], 1, "private_addresses = true"),
+        (&["provider_timeout", ""], 0, "✔ model   p0 at http://h/v1 cannot be used: provider_timeout; p1\n"),
+        (&["provider_refused"], 0, "✔ model   p0 (which lists no models)"),
+        (&["forbidden"], 0, "✔ model   p0 (not tested: that takes an admin)"),
+    ] {
+        let fake = Fake::start(move |seen| match seen.line.as_str() {
+            "GET /v1/settings/llm-providers" => {
+                let provider = |n| json!({ "provider": format!("p{n}"), "status": "active", "baseUrl": "http://h/v1" });
+                Answer::Json(200, (0..tests.len()).map(provider).collect())
+            }
+            line if line.ends_with("/test") => {
+                let n = usize::from(line.contains("p1"));
+                match tests[n] {
+                    "forbidden" => refusal(403, "role_missing", "no"),
+                    code => Answer::Json(200, json!({ "success": code.is_empty(), "code": code })),
+                }
+            }
+            line if line.starts_with("DELETE ") => Answer::Json(204, Value::Null),
+            _ => Answer::Json(200, json!({ "id": RUN, "status": "succeeded", "llmMode": "api" })),
+        });
+        let done = User::of(&fake).run(&["doctor"]);
+        assert_eq!(done.code, code, "{tests:?}: {done:?}");
+        assert!(done.out.contains(words), "{tests:?}: {done:?}");
+    }
+}
+
 /// One command line for each verb that answers something.
 const ANSWERING: &[&[&str]] = &[
     &["--help"],
