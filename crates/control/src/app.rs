@@ -10,6 +10,7 @@ use lantern_edge::limit::{Buckets, Rate, Windows};
 use lantern_edge::{Cors, Gate, Metrics};
 use lantern_net::Shutdown;
 use lantern_policy::Catalogue;
+use lantern_policy::egress::Reach;
 use lantern_schema::Checker;
 use lantern_store::{Db, Keys, Vault};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
@@ -60,6 +61,8 @@ pub struct Providers {
     pub known: Vec<String>,
     /// Those that the operator configured for everybody.
     pub shared: Vec<String>,
+    /// Which addresses a tenant's provider may have.
+    pub reach: Reach,
     /// Whether nothing but the offline model answers when a tenant has configured nothing.
     pub offline: bool,
     /// Lists a provider's models, within a deadline of its own.

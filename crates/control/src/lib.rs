@@ -18,7 +18,7 @@ use lantern_edge::{Route, route};
 
 pub use app::{App, OwnEndpoint, Probe, ProbeAsk, Providers, Setup};
 pub use lantern_edge::limit::Rate;
-pub use seed::{seed_dev, seed_first};
+pub use seed::{nobody_yet, seed_dev, seed_first};
 
 /// Everything this crate serves, ready for [`lantern_edge::serve()`].
 pub fn router(app: App) -> Router {

@@ -82,6 +82,11 @@ pub async fn seed_first(app: &App, email: &str, password: Secret<String>) -> Res
     }
 }
 
+/// Whether nobody has an account yet.
+pub async fn nobody_yet(app: &App) -> Result<bool> {
+    Ok(!system::any_user(&app.db).await?)
+}
+
 async fn create(app: &App, account: Account, password: Secret<String>) -> Result<()> {
     let hash = app.inner.passwords.hash(password).await?;
     let now = app.clock.now();

@@ -12,6 +12,7 @@ mod failure;
 mod follow;
 mod format;
 mod input;
+mod line;
 mod login;
 mod runs;
 
@@ -21,14 +22,18 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use api::Api;
-use console::{Console, Format};
-use failure::{Exit, Failure};
+use console::Format;
+
+pub(crate) use api::DEFAULT_URL;
+pub(crate) use console::Console;
+pub(crate) use failure::{Exit, Failure};
+pub(crate) use line::read;
 
 use crate::server;
 
 const AFTER_HELP: &str = "\
 Exit codes:
-    0  it worked; a followed run succeeded
+    0  it worked; a followed run, and what it went on as, succeeded
     1  the command failed; a followed run failed
     2  the command line or the input makes no sense
     3  not logged in, or not allowed
@@ -82,9 +87,9 @@ pub(crate) struct Globals {
 }
 
 impl Globals {
-    /// Whether the answer is for programs.
-    pub(crate) fn json(&self) -> bool {
-        self.output == Format::Json
+    /// Where the answer goes.
+    pub(crate) fn console(&self) -> Console {
+        Console::new(self.output)
     }
 }
 
@@ -134,7 +139,7 @@ pub(crate) enum Verb {
 
 /// Does what was asked, and says on standard error why it could not.
 pub(crate) fn run(globals: &Globals, verb: Verb) -> ExitCode {
-    let console = Console::new(globals.output);
+    let console = globals.console();
     match start(globals, &console, verb) {
         Ok(exit) => exit.into(),
         Err(failure) => {

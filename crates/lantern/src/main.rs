@@ -9,8 +9,6 @@ mod server;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use cli::{Cli, Command};
 use mimalloc::MiMalloc;
 
@@ -18,11 +16,15 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    let Cli { globals, command } = Cli::parse();
+    let args: Vec<_> = std::env::args_os().collect();
+    let Cli { globals, command } = match cli::read(&args) {
+        Ok(cli) => cli,
+        Err(exit) => return exit,
+    };
     match command {
-        Command::Dev(args) => server::dev(&args, globals.json()),
-        Command::Serve(args) => server::serve(&args, globals.json()),
-        Command::Migrate(args) => server::migrate(&args),
+        Command::Dev(args) => server::dev(&args, &globals.console()),
+        Command::Serve(args) => server::serve(&args, &globals.console()),
+        Command::Migrate(args) => server::migrate(&args, &globals.console()),
         Command::Client(verb) => cli::run(&globals, verb),
     }
 }

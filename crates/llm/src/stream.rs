@@ -9,7 +9,7 @@ use lantern_types::llm::LlmReply;
 
 use crate::Deltas;
 use crate::convert::wire::{self, Assembly};
-use crate::failure::{interrupted, invalid};
+use crate::failure::{interrupted, invalid, unreadable};
 use crate::types::wire::Chunk;
 use crate::vendor::wire as vendor;
 
@@ -67,8 +67,7 @@ pub(crate) fn whole(body: &[u8], asked: &str) -> Result<LlmReply, Failure> {
 }
 
 fn chunk(json: &[u8]) -> Result<Chunk, Failure> {
-    let chunk: Chunk = serde_json::from_slice(json)
-        .map_err(|error| invalid(format!("the reply cannot be read: {error}")))?;
+    let chunk: Chunk = serde_json::from_slice(json).map_err(|error| unreadable("the reply", &error))?;
     match &chunk.error {
         Some(error) => Err(vendor::in_band(error)),
         None => Ok(chunk),

@@ -8,7 +8,7 @@ use lantern_net::http::{Deadlines, HeaderMap, Method, Request, Response, header}
 use lantern_types::llm::{LlmCall, LlmReply};
 use lantern_types::{Dur, Failure};
 
-use crate::failure::{invalid, of_connection};
+use crate::failure::{of_connection, unreadable};
 use crate::stream::{Reader, whole};
 use crate::{Deltas, Endpoint, convert, types, vendor};
 
@@ -61,8 +61,8 @@ pub(crate) async fn list_models(
     let request = Request { headers, ..Request::get(url(endpoint, vendor::wire::MODELS_PATH)) };
     let response = accepted(client, endpoint, request, Deadlines::total(timeout)).await?;
     let body = response.bytes(LIST_BYTES_MAX).await.map_err(of_connection)?;
-    let list: types::wire::ModelList = serde_json::from_slice(&body)
-        .map_err(|error| invalid(format!("the list of models cannot be read: {error}")))?;
+    let list: types::wire::ModelList =
+        serde_json::from_slice(&body).map_err(|error| unreadable("the list of models", &error))?;
     Ok(list.data.into_iter().map(|model| model.id).collect())
 }
 

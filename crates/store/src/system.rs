@@ -48,13 +48,15 @@ const USER_BY_EMAIL: &str =
     "SELECT tenant_id, id, email, name, role, password_hash FROM users WHERE email_key = $1";
 const KEY_BY_HASH: &str = "SELECT tenant_id, id, scopes, expires_at, revoked_at, last_used_at FROM api_keys
     WHERE key_hash = $1";
+const ANY_USER: &str = "SELECT 1 AS one FROM users LIMIT 1";
 const TENANTS: &str = "SELECT count(*) AS tenants FROM tenants";
 const SETTING: &str = "SELECT value FROM settings WHERE name = $1";
 const KEEP_SETTING: &str = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
 
 /// Every statement of this file, all across tenants.
 #[cfg(feature = "testing")]
-pub(crate) const SYSTEM_STATEMENTS: &[&str] = &[USER_BY_EMAIL, KEY_BY_HASH, TENANTS, SETTING, KEEP_SETTING];
+pub(crate) const SYSTEM_STATEMENTS: &[&str] =
+    &[USER_BY_EMAIL, KEY_BY_HASH, ANY_USER, TENANTS, SETTING, KEEP_SETTING];
 
 /// The account of an address in lower case.
 pub async fn user_by_email(db: &Db, email_key: String) -> Result<Option<SignIn>> {
@@ -72,6 +74,12 @@ pub async fn user_by_email(db: &Db, email_key: String) -> Result<Option<SignIn>>
         .system_read(move |tx| Box::pin(async move { tx.one(USER_BY_EMAIL, &[email_key.into()]).await }))
         .await?;
     found.map(read).transpose()
+}
+
+/// Whether anybody at all can sign in.
+pub async fn any_user(db: &Db) -> Result<bool> {
+    let found = db.system_read(|tx| Box::pin(async move { tx.one(ANY_USER, &[]).await })).await?;
+    Ok(found.is_some())
 }
 
 /// The key with this hash, expired and revoked ones too: the caller judges.

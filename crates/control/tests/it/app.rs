@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use lantern_control::{App, Probe, ProbeAsk, Providers, Rate, Setup, router};
 use lantern_edge::token::{Person, Tokens};
 use lantern_net::{RealClock, RealIds, Shutdown, TaskSet};
+use lantern_policy::egress::Reach;
 use lantern_policy::{Catalogue, Role, Scope};
 use lantern_store::{Blobs, Db, Keys, Sealer, Vault};
 use lantern_types::edge::{BoxFuture, Clock};
@@ -64,10 +65,16 @@ pub(crate) struct TestApp {
 }
 
 /// What differs between tests.
-#[derive(Default)]
 pub(crate) struct Wishes {
     pub(crate) limits: Limits,
     pub(crate) spawn: Option<Rate>,
+    pub(crate) reach: Reach,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self { limits: Limits::default(), spawn: None, reach: Reach::Private }
+    }
 }
 
 const TENANT: &str =
@@ -102,6 +109,7 @@ impl TestApp {
             providers: Providers {
                 known: vec!["vendor".to_owned()],
                 shared: vec!["house".to_owned()],
+                reach: wishes.reach,
                 offline: false,
                 probe: probe(probed.clone()),
             },

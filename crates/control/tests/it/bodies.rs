@@ -20,7 +20,7 @@ fn raw(method: &str, path: &str, token: &str, body: impl Into<Body>) -> Request<
 #[tokio::test]
 async fn bodies_that_are_none() {
     let limits = Limits { body_bytes_max: 4_096, ..Limits::default() };
-    let test = TestApp::with(Wishes { limits, spawn: None }).await;
+    let test = TestApp::with(Wishes { limits, ..Wishes::default() }).await;
     for (body, status, code) in [
         (&b"{"[..], 400, "invalid_json"),
         (b"not json", 400, "invalid_json"),

@@ -213,7 +213,7 @@ async fn a_run_can_be_started_as_a_stream() {
 #[tokio::test]
 async fn a_server_has_so_many_streams_and_no_more() {
     let limits = Limits { subscribers_max: 1, ..Limits::default() };
-    let test = TestApp::with(Wishes { limits, spawn: None }).await;
+    let test = TestApp::with(Wishes { limits, ..Wishes::default() }).await;
     let (_, path) = started(&test).await;
     let stream = Stream::open(&test, &path, None).await;
     test.get(&test.a.owner, &path).await.refused(503, "too_many_streams");

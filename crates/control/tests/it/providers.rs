@@ -1,9 +1,10 @@
 //! Model providers: keys go in and never come out.
 
+use lantern_policy::egress::Reach;
 use lantern_store::seal::Place;
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, Wishes};
 
 const PROVIDERS: &str = "/v1/settings/llm-providers";
 
@@ -98,5 +99,25 @@ async fn what_cannot_be_asked_is_refused() {
         (json!({"provider": "lab", "baseUrl": 5}), "baseUrl"),
     ] {
         assert_eq!(refused(body.clone()).await.paths(), [path], "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_out_of_reach_is_not_saved() {
+    for (reach, url, saved) in [
+        (Reach::Public, "http://10.0.0.1/v1", false),
+        (Reach::Public, "http://169.254.169.254/latest", false),
+        (Reach::Public, "https://models.example.com/v1", true),
+        (Reach::Private, "http://10.0.0.1/v1", true),
+        (Reach::Private, "http://169.254.169.254/latest", false),
+    ] {
+        let test = TestApp::with(Wishes { reach, ..Wishes::default() }).await;
+        let lab = json!({"provider": "lab", "baseUrl": url});
+        let answer = test.post(&test.a.owner, PROVIDERS, lab).await;
+        let listed = test.get(&test.a.owner, PROVIDERS).await.is(200).json.as_array().unwrap().len();
+        assert_eq!((answer.status == 200, listed), (saved, 1 + usize::from(saved)), "{reach:?} {url}");
+        if !saved {
+            assert_eq!(answer.refused(400, "invalid_body").paths(), ["baseUrl"]);
+        }
     }
 }

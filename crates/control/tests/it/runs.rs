@@ -69,7 +69,7 @@ async fn a_failed_run_says_why() {
 #[tokio::test]
 async fn what_cannot_start_is_refused_before_anything_is_written() {
     let limits = Limits { input_bytes_max: 200, ..Limits::default() };
-    let test = TestApp::with(Wishes { limits, spawn: None }).await;
+    let test = TestApp::with(Wishes { limits, ..Wishes::default() }).await;
     let schema = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}});
     test.agent(json!({"name": "strict", "inputSchema": schema})).await;
     test.agent(json!({"name": "steps", "program": "steps"})).await;
@@ -217,7 +217,7 @@ async fn a_minute_lets_as_many_runs_through_as_the_limit_says() {
 #[tokio::test]
 async fn a_tenant_has_so_many_runs_at_once_and_no_more() {
     let limits = Limits { concurrent_runs_per_tenant_max: 2, ..Limits::default() };
-    let test = TestApp::with(Wishes { limits, spawn: None }).await;
+    let test = TestApp::with(Wishes { limits, ..Wishes::default() }).await;
     test.agent(json!({"name": "a"})).await;
     let first = test.run(json!({"agentName": "a"})).await;
     test.run(json!({"agentName": "a"})).await;

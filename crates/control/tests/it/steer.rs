@@ -145,7 +145,7 @@ async fn signals_arrive_once_for_each_key() {
 #[tokio::test]
 async fn an_inbox_takes_so_much_and_no_more() {
     let limits = Limits { inbox_rows_max: 2, ..Limits::default() };
-    let test = TestApp::with(Wishes { limits, spawn: None }).await;
+    let test = TestApp::with(Wishes { limits, ..Wishes::default() }).await;
     let run = steps(&test, json!([{"id": "w", "kind": "signal", "data": {"name": "go"}}])).await;
     post(&test, &run, "signals/a", json!({})).await.is(200);
     post(&test, &run, "signals/b", json!({})).await.is(200);

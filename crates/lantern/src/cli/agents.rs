@@ -15,6 +15,8 @@ use crate::cli::format::{block, number, text, time};
 use crate::cli::input;
 use crate::cli::runs::confirmed;
 
+const EXAMPLE: &str = "see examples/digest/agent.json for the form";
+
 /// What can be done with agents.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -57,7 +59,7 @@ pub(crate) struct CreateArgs {
     /// A JSON file with the agent's fields, as in examples/digest/agent.json
     #[arg(long, value_name = "FILE")]
     file: Option<String>,
-    /// The agent's name: lower-case letters, digits and hyphens
+    /// The agent's name: letters, digits, `.`, `_` and `-`, a letter or digit first
     #[arg(long, required_unless_present = "file")]
     name: Option<String>,
     /// What the agent is for
@@ -176,13 +178,16 @@ fn from_file(file: &str) -> Result<Map<String, Value>, Failure> {
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"));
     if yaml {
-        return Err(Failure::usage(format!("{file} is YAML; agent files are JSON")));
+        return Err(Failure::usage(format!("{file} is YAML; agent files are JSON")).hint(EXAMPLE));
     }
     let read = input::read(&format!("@{file}"), std::io::empty())?;
     match serde_json::from_str(&read.text) {
         Ok(Value::Object(agent)) => Ok(agent),
-        Ok(_) => Err(Failure::usage(format!("{file} must hold one JSON object with the agent's fields"))),
-        Err(error) => Err(Failure::usage(format!("{file} is not JSON: {error}"))),
+        Ok(_) => {
+            let message = format!("{file} must hold one JSON object with the agent's fields");
+            Err(Failure::usage(message).hint(EXAMPLE))
+        }
+        Err(error) => Err(Failure::usage(format!("{file} is not JSON: {error}")).hint(EXAMPLE)),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::env;
 pub(crate) use url::{Base, encode};
 
 /// Where a server listens when nobody says otherwise.
-const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 const CALL: Deadlines = Deadlines::total(Dur::from_secs(60));
@@ -213,8 +213,10 @@ impl Api {
             Auth::None(elsewhere) => return Err(logged_out(&self.base, elsewhere.as_deref())),
             Auth::Given(_, secret) | Auth::Login(secret) => secret,
         };
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
-            .map_err(|_| Failure::usage("the API key or token has characters that no key has"))?;
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose())).map_err(|_| {
+            Failure::usage("the API key or token has characters that no key has")
+                .hint("copy it again: a key is hlx_live_ and 32 hexadecimal digits")
+        })?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -263,7 +265,11 @@ fn logged_out(base: &Base, elsewhere: Option<&str>) -> Failure {
         None => "not logged in".to_owned(),
         Some(other) => format!("not logged in to {} (the saved login is for {other})", base.as_str()),
     };
-    Failure::new(Exit::Forbidden, message).hint("run `lantern login`")
+    let next = match elsewhere {
+        None => "run `lantern login`".to_owned(),
+        Some(other) => format!("run `lantern login`, or set {}={other} to use that server", env::API_URL),
+    };
+    Failure::new(Exit::Forbidden, message).code("not_logged_in").hint(next)
 }
 
 /// A server that has read enough closes the connection, and its refusal may be lost with it: say how big we were.

@@ -1,7 +1,8 @@
 //! What the user sees: answers on standard output, everything else on standard error.
 //!
-//! Invariant: with `--output json` standard output holds JSON and nothing else. Colour and movement are used only on
-//! a terminal. Knows nothing of servers or runs.
+//! Invariant: with `--output json` standard output holds JSON and nothing else, and standard error one JSON object a
+//! line: `{"note"}`, `{"warning"}` or, last, `{"error"}`. Colour and movement are used only on a terminal. Knows nothing
+//! of servers or runs.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -130,11 +131,17 @@ impl Console {
 
     /// Says something beside the answer.
     pub(crate) fn note(&self, text: &str) {
+        if self.json() {
+            return self.aside(&json!({ "note": text }).to_string());
+        }
         self.aside(&self.errors.apply(Style::Dim, text));
     }
 
     /// Says something beside the answer that should not be missed.
     pub(crate) fn warn(&self, text: &str) {
+        if self.json() {
+            return self.aside(&json!({ "warning": text }).to_string());
+        }
         self.aside(&format!("{} {text}", self.errors.apply(Style::Warn, "warning:")));
     }
 
@@ -144,11 +151,7 @@ impl Console {
             return;
         }
         if self.json() {
-            let report = json!({
-                "error": failure.message, "code": failure.code, "details": failure.details,
-                "hint": failure.hint, "exitCode": failure.exit as u8,
-            });
-            return self.aside(&format!("{report:#}"));
+            return self.aside(&failure.json().to_string());
         }
         let code = failure.code.as_ref().map(|code| format!(" ({})", format::line(code))).unwrap_or_default();
         let head = self.errors.apply(Style::Bad, "error:");
@@ -156,9 +159,7 @@ impl Console {
         for detail in &failure.details {
             self.aside(&format!("  - {}", format::line(detail)));
         }
-        if let Some(hint) = &failure.hint {
-            self.aside(&format!("{} {hint}", self.errors.apply(Style::Bold, "next:")));
-        }
+        self.aside(&format!("{} {}", self.errors.apply(Style::Bold, "next:"), failure.next()));
     }
 
     /// Says that a list was cut.
@@ -180,8 +181,8 @@ impl Console {
         self.say(&table(header, rows, columns))
     }
 
-    /// When even standard error is gone there is nobody left to tell.
-    fn aside(&self, text: &str) {
+    /// Writes to standard error. When even that is gone there is nobody left to tell.
+    pub(crate) fn aside(&self, text: &str) {
         let _ = writeln!(self.err.lock(), "{text}");
     }
 }

@@ -3,11 +3,9 @@
 //! Invariant: what it makes it takes away again, also when it fails or is interrupted. Checks in the order in which
 //! things depend on each other, and stops where going on would only repeat the same complaint.
 
-use std::sync::Arc;
-
-use lantern_net::{RealClock, RealIds, Signals};
+use lantern_net::{RealClock, Signals};
 use lantern_types::Dur;
-use lantern_types::edge::{Clock, IdGen as _};
+use lantern_types::edge::Clock;
 use serde_json::{Value, json};
 
 use crate::cli::Globals;
@@ -17,6 +15,12 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::follow::took;
 use crate::cli::format::{duration, line, text};
 
+/// How a tenant's provider is set.
+const SAVE: &str = "`POST /v1/settings/llm-providers`";
+/// How the operator's provider is set.
+const ENVIRONMENT: &str = "the provider's key and base URL in the server's environment";
+/// The probe's name, the same each time: an archived agent that is saved again is the same agent.
+const PROBE: &str = "lantern-doctor-probe";
 const PROBE_MAX: Dur = Dur::from_secs(60);
 const POLL: Dur = Dur::from_millis(500);
 /// Characters of an input that does not fit into its row.
@@ -55,7 +59,7 @@ async fn examine(console: &Console, api: &Api) -> Result<Vec<Check>, Failure> {
     }
     let clock = RealClock::new();
     told(console, &mut checks, "bodies", bodies(api, &clock).await)?;
-    let model = told(console, &mut checks, "model", provider(api, &mode).await)?;
+    let model = told(console, &mut checks, "model", providers(api, &mode).await)?;
     if model {
         let (agent, input) = small();
         let outcome = probe(api, &clock, agent, input).await;
@@ -96,21 +100,77 @@ async fn login(api: &Api) -> Result<String, Failure> {
     Ok(format!("{who}, {}, by {how}", line(text(&me, "role"))))
 }
 
-/// The offline model needs no provider; a development server says that it is used.
-async fn provider(api: &Api, mode: &str) -> Result<String, Failure> {
+/// Asks every provider; one that can be used is enough. The offline model needs none, and a development server says
+/// that it is used.
+async fn providers(api: &Api, mode: &str) -> Result<String, Failure> {
     let list = api.fetch(Call::get("/v1/settings/llm-providers")).await?;
     let list = list.as_array().cloned().unwrap_or_default();
-    let names: Vec<String> = list.iter().map(|provider| line(text(provider, "provider"))).collect();
-    if !names.is_empty() {
-        return Ok(names.join(", "));
+    let (mut words, mut usable, mut failed) = (Vec::new(), false, None);
+    for provider in &list {
+        match asked(api, provider).await {
+            Ok(said) => {
+                usable = true;
+                words.push(said);
+            }
+            Err(failure) => {
+                words.push(failure.message.clone());
+                failed = failed.or(Some(failure));
+            }
+        }
     }
-    if mode == "offline" {
-        return Ok("the built-in offline model, which is no language model".to_owned());
+    let words = words.join("; ");
+    match failed {
+        Some(failure) if !usable => Err(Failure { message: words, ..failure }),
+        _ if usable => Ok(words),
+        _ if mode == "offline" => Ok("the built-in offline model, which is no language model".to_owned()),
+        _ => {
+            let hint = format!("{SAVE} ({{\"provider\", \"apiKey\", \"baseUrl\"}}), or set {ENVIRONMENT}");
+            Err(Failure::new(Exit::Failed, "no model provider is configured").code("no_llm").hint(hint))
+        }
     }
-    Err(Failure::new(Exit::Failed, "no model provider is configured").hint(
-        "save one with `POST /v1/settings/llm-providers` ({\"provider\", \"apiKey\", \"baseUrl\"}), or set the \
-         provider's key in the server's environment",
-    ))
+}
+
+/// Asks one provider for its models. A credential that may not ask leaves it at the name.
+async fn asked(api: &Api, provider: &Value) -> Result<String, Failure> {
+    let name = line(text(provider, "provider"));
+    let path = format!("/v1/settings/llm-providers/{}/test", encode(&name));
+    let test = match api.fetch(Call::post(path, json!({}))).await {
+        Err(failure) if failure.exit == Exit::Forbidden => {
+            return Ok(format!("{name} (not tested: that takes an admin)"));
+        }
+        test => test?,
+    };
+    let code = line(text(&test, "code"));
+    match code.as_str() {
+        "" => Ok(name),
+        // Some servers have no list of models, and answer calls all the same.
+        "provider_refused" | "provider_invalid_response" => Ok(format!("{name} (which lists no models)")),
+        _ => {
+            let at = match text(provider, "baseUrl") {
+                "" => String::new(),
+                url => format!(" at {}", line(url)),
+            };
+            let ours = text(provider, "source") == "environment";
+            Err(Failure::new(Exit::Failed, format!("{name}{at} cannot be used: {code}"))
+                .code(&code)
+                .hint(remedy(&code, if ours { ENVIRONMENT } else { SAVE })))
+        }
+    }
+}
+
+/// What to do about a model that cannot be used; `set` is how its provider is set.
+fn remedy(code: &str, set: &str) -> String {
+    match code {
+        "provider_unreachable" | "provider_timeout" | "provider_interrupted" | "provider_unavailable" => {
+            format!("see that the provider runs and that its address is right; set it with {set}")
+        }
+        "provider_auth" => format!("give it a key that it accepts; set it with {set}"),
+        "egress_denied" => {
+            "use a public address, or let the operator set private_addresses = true under [models]".to_owned()
+        }
+        "" => "look at the server's log".to_owned(),
+        code => format!("see docs/errors/{code}.md"),
+    }
 }
 
 /// An agent that asks a model once, and its input.
@@ -138,10 +198,7 @@ async fn bodies(api: &Api, clock: &RealClock) -> Result<String, Failure> {
 async fn probe(api: &Api, clock: &RealClock, agent: Value, input: Value) -> Result<Value, Failure> {
     let mut signals = Signals::listen()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot listen for signals: {error}")))?;
-    // A fresh name each time: an archived agent's name is not given again.
-    let id = RealIds::new(Arc::new(RealClock::new())).uuid().simple().to_string();
-    let name = format!("doctor-{}", id.get(20..).unwrap_or(&id));
-    let mut made = Made { agent: name, run: None };
+    let mut made = Made::default();
     let outcome = tokio::select! {
         biased;
         _ = signals.recv() => Err(Failure::new(Exit::Interrupted, "interrupted")),
@@ -153,8 +210,9 @@ async fn probe(api: &Api, clock: &RealClock, agent: Value, input: Value) -> Resu
 }
 
 /// What the probe has made so far.
+#[derive(Default)]
 struct Made {
-    agent: String,
+    agent: bool,
     run: Option<String>,
 }
 
@@ -166,10 +224,11 @@ async fn attempt(
     input: Value,
 ) -> Result<Value, Failure> {
     if let Some(fields) = agent.as_object_mut() {
-        fields.insert("name".to_owned(), json!(made.agent));
+        fields.insert("name".to_owned(), json!(PROBE));
     }
+    made.agent = true;
     api.send(Call::post("/v1/agents", agent)).await?;
-    let run = api.fetch(Call::post("/v1/runs", json!({ "agentName": made.agent, "input": input }))).await?;
+    let run = api.fetch(Call::post("/v1/runs", json!({ "agentName": PROBE, "input": input }))).await?;
     let id = text(&run, "id").to_owned();
     made.run = Some(id.clone());
     let run = finished(api, clock, &id).await?;
@@ -177,9 +236,11 @@ async fn attempt(
         "succeeded" => Ok(run),
         status => {
             let error = run.get("error").cloned().unwrap_or_default();
-            let why = format!("{} {}", line(text(&error, "code")), line(text(&error, "message")));
+            let code = line(text(&error, "code"));
+            let why = format!("{code} {}", line(text(&error, "message")));
             Err(Failure::new(Exit::Failed, format!("the probe {}: {}", line(status), why.trim()))
-                .hint("look at the server's log"))
+                .code(&code)
+                .hint(remedy(&code, SAVE)))
         }
     }
 }
@@ -211,7 +272,10 @@ impl Made {
             finished(api, clock, run).await?;
             api.send(Call::delete(path)).await?;
         }
-        match api.send(Call::delete(format!("/v1/agents/{}", encode(&self.agent)))).await {
+        if !self.agent {
+            return Ok(());
+        }
+        match api.send(Call::delete(format!("/v1/agents/{PROBE}"))).await {
             Err(failure) if failure.exit != Exit::NotFound => Err(failure),
             _ => Ok(()),
         }
@@ -224,9 +288,8 @@ impl Check {
         match &self.outcome {
             Ok(found) => format!("{} {:<7} {found}", paint.apply(Style::Good, "✔"), self.name),
             Err(failure) => {
-                let hint = failure.hint.as_ref().map(|hint| format!("\n  {:<7} next: {hint}", ""));
                 let mark = paint.apply(Style::Bad, "✘");
-                format!("{mark} {:<7} {}{}", self.name, failure.message, hint.unwrap_or_default())
+                format!("{mark} {:<7} {}\n  {:<7} next: {}", self.name, failure.message, "", failure.next())
             }
         }
     }
@@ -235,7 +298,8 @@ impl Check {
         match &self.outcome {
             Ok(found) => json!({ "name": self.name, "ok": true, "detail": found }),
             Err(failure) => {
-                json!({ "name": self.name, "ok": false, "detail": failure.message, "hint": failure.hint })
+                json!({ "name": self.name, "ok": false, "detail": failure.message, "code": failure.code,
+                    "next": failure.next() })
             }
         }
     }

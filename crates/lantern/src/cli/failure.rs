@@ -1,9 +1,11 @@
 //! How a command ends: with an exit code that scripts can rely on, and on failure with words that say what to do.
 //!
-//! Invariant: every failure that a user can mend carries a hint. Never holds a secret.
+//! Invariant: every failure has a code and a next step, if only the general ones of its exit code. Never holds a secret.
 
 use std::io;
 use std::process::ExitCode;
+
+use serde_json::{Value, json};
 
 /// The exit codes. They are documented in `lantern --help` and never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,24 @@ pub(crate) enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// The code and the next step of a failure that has none of its own.
+    const fn general(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Ok => ("ok", "nothing"),
+            Self::Failed => ("failed", "see that the server, the login and the model work: `lantern doctor`"),
+            Self::Usage => ("usage", "see `lantern --help`, or --help after the command"),
+            Self::Forbidden => ("forbidden", "see who you are to the server with `lantern whoami`"),
+            Self::NotFound => {
+                ("not_found", "see what there is with `lantern agents list` and `lantern runs list`")
+            }
+            Self::Unreachable => ("unreachable", "see that the server runs and that --api-url is right"),
+            Self::Cancelled => ("cancelled", "see why with `lantern runs get`"),
+            Self::Interrupted => ("interrupted", "run the command again"),
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -39,7 +59,7 @@ pub(crate) struct Failure {
     pub(crate) exit: Exit,
     /// What went wrong, in one sentence without a full stop. Empty: say nothing.
     pub(crate) message: String,
-    /// The server's stable code, when the server refused.
+    /// The stable code: the server's, or ours where it says more than the exit code.
     pub(crate) code: Option<String>,
     /// One line for each part of the request that is wrong.
     pub(crate) details: Vec<String>,
@@ -61,10 +81,32 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
+    /// The same, with a code.
+    pub(crate) fn code(mut self, code: &str) -> Self {
+        self.code = Some(code.to_owned());
+        self
+    }
+
     /// The same, with what to do next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// What to do next.
+    pub(crate) fn next(&self) -> &str {
+        self.hint.as_deref().unwrap_or(self.exit.general().1)
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "error": self.message,
+            "code": self.code.as_deref().unwrap_or(self.exit.general().0),
+            "details": self.details,
+            "next": self.next(),
+            "exitCode": self.exit as u8,
+        })
     }
 
     /// Writing to the terminal or pipe failed. A reader that has had enough (`| head`) is no failure.
@@ -73,5 +115,7 @@ impl Failure {
             return Self::new(Exit::Ok, "");
         }
         Self::new(Exit::Failed, format!("cannot write the output: {error}"))
+            .code("output_failed")
+            .hint("make space where the output goes, or send it elsewhere")
     }
 }

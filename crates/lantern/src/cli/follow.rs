@@ -16,6 +16,7 @@ use std::pin::pin;
 
 use lantern_net::{Signals, sse};
 use lantern_types::{Dur, RunId, edge::Clock};
+use serde_json::Value;
 
 use crate::cli::api::{Api, Call};
 use crate::cli::console::Console;
@@ -27,7 +28,7 @@ use frame::Frame;
 use place::Place;
 use view::View;
 
-use summary::Status;
+use summary::{Status, continued};
 pub(crate) use summary::{result, summary, took};
 
 /// The longest frame that is read. A frame carries its payload twice.
@@ -49,6 +50,15 @@ pub(crate) struct Follow<'a> {
     pub(crate) patient: bool,
 }
 
+/// Shows how the run ended and what it answered.
+fn ending(console: &Console, run: &Value) -> Result<(), Failure> {
+    console.say(&summary(run, console.paint))?;
+    match result(run, console.terminal) {
+        Some(text) => console.say(&format!("\n{text}")),
+        None => Ok(()),
+    }
+}
+
 /// How a stream came to its end.
 enum Closed {
     Over(Status),
@@ -57,12 +67,30 @@ enum Closed {
 }
 
 impl Follow<'_> {
-    /// Shows the run until it is over, then how it ended. Answers with the exit code that belongs to it.
+    /// Shows the run until it is over, and every run that it goes on as, then how the last one ended. Answers with the
+    /// exit code that belongs to that one.
     pub(crate) async fn to_the_end(&self, console: &Console) -> Result<Exit, Failure> {
-        let place = credentials::Place::find().map(|place| Place::new(&place.following(), self.run));
-        let mut view = View::new(console, self.run);
         let mut signals = Signals::listen()
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot listen for signals: {error}")))?;
+        let mut follow = Follow { ..*self };
+        loop {
+            let (status, run) = follow.one(console, &mut signals).await?;
+            let Some(next) = continued(&run).filter(|next| *next != follow.run) else {
+                if !console.json() {
+                    ending(console, &run)?;
+                }
+                return Ok(status.exit());
+            };
+            console.note(&format!("goes on as the run {next}"));
+            // The server has just told us of it, so it is worth waiting for.
+            follow = Follow { run: next, patient: true, ..follow };
+        }
+    }
+
+    /// Shows this run alone until it is over; answers with how, and with the run.
+    async fn one(&self, console: &Console, signals: &mut Signals) -> Result<(Status, Value), Failure> {
+        let place = credentials::Place::find().map(|place| Place::new(&place.following(), self.run));
+        let mut view = View::new(console, self.run);
         let over = tokio::select! {
             biased;
             _ = signals.recv() => Err(self.interrupted()),
@@ -70,26 +98,14 @@ impl Follow<'_> {
         };
         view.close();
         let status = over?;
-        if !console.json() {
-            self.ending(console).await?;
-        }
-        if let Some(place) = &place {
-            place.forget();
-        }
-        Ok(status.exit())
-    }
-
-    /// Shows how the run ended and what it answered.
-    async fn ending(&self, console: &Console) -> Result<(), Failure> {
         let run = self.api.fetch(Call::get(format!("/v1/runs/{}", self.run))).await;
         let run = run.map_err(|failure| {
             failure.hint(format!("the run is over; see how it ended with `lantern runs get {}`", self.run))
         })?;
-        console.say(&summary(&run, console.paint))?;
-        match result(&run, console.terminal) {
-            Some(text) => console.say(&format!("\n{text}")),
-            None => Ok(()),
+        if let Some(place) = &place {
+            place.forget();
         }
+        Ok((status, run))
     }
 
     /// Shows what has happened so far.

@@ -33,7 +33,9 @@ pub(crate) fn read(argument: &str, stdin: impl Read) -> Result<Source, Failure> 
             let text = argument.to_owned();
             return Ok(Source { text, path: None, note: None, from_file: false });
         }
-        Some("") => return Err(Failure::usage("`@` wants a file name, or `@-` for standard input")),
+        Some("") => {
+            return Err(Failure::usage("`@` names no file").hint("write @FILE, or @- for standard input"));
+        }
         Some("-") => (bounded(stdin, "standard input")?, None),
         Some(path) => {
             let file = File::open(path).map_err(|error| unreadable(path, &error))?;
@@ -83,13 +85,14 @@ fn bounded(reader: impl Read, name: &str) -> Result<Vec<u8>, Failure> {
     reader.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
     if bytes.len() as u64 > BYTES_MAX {
         let max = mebibytes(BYTES_MAX);
-        return Err(Failure::usage(format!("{name} has more than {max}, which no server takes")));
+        return Err(Failure::usage(format!("{name} has more than {max}, which no server takes"))
+            .hint("send less: a part, a summary, or a link that a tool can fetch"));
     }
     Ok(bytes)
 }
 
 fn unreadable(name: &str, error: &io::Error) -> Failure {
-    Failure::usage(format!("cannot read {name}: {error}"))
+    Failure::usage(format!("cannot read {name}: {error}")).hint("name a file that is there and can be read")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use lantern_types::Secret;
 use serde_json::{Value, json};
 
 use crate::cli::Globals;
-use crate::cli::api::{Api, Call};
+use crate::cli::api::{Api, Base, Call, DEFAULT_URL};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::format::{line, text};
@@ -61,11 +61,17 @@ pub(crate) async fn login(console: &Console, globals: &Globals, args: LoginArgs)
         Failure::new(Exit::Failed, format!("cannot save the login in {}: {error}", place.file().display()))
             .hint(format!("name another file in {}", env::CREDENTIALS))
     })?;
-    let answer =
-        json!({ "email": credentials.email, "name": credentials.name, "tenant_id": credentials.tenant_id });
+    let answer = json!({ "email": credentials.email, "name": credentials.name,
+        "tenantId": credentials.tenant_id, "apiUrl": credentials.api_url,
+        // How clients of the contract know it.
+        "tenant_id": credentials.tenant_id });
     console.answer(&answer, || {
         format!("logged in to {} as {}", credentials.api_url, line(&credentials.email))
     })?;
+    let given = env::get(env::API_URL).is_some_and(|url| Base::parse(&url).as_ref() == Ok(api.base()));
+    if !given && api.base().as_str() != DEFAULT_URL {
+        console.note(&format!("for the next commands: export {}={}", env::API_URL, credentials.api_url));
+    }
     for name in [env::API_KEY, env::API_TOKEN] {
         if env::get(name).is_some() {
             console.warn(&format!("{name} is set and wins over this login"));

@@ -223,7 +223,7 @@ pub(crate) fn confirmed(console: &Console, force: bool, what: &str) -> Result<()
     if read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
         return Ok(());
     }
-    Err(Failure::new(Exit::Failed, "nothing was changed"))
+    Err(Failure::new(Exit::Failed, "nothing was changed").hint("answer y, or pass --force"))
 }
 
 async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<Exit, Failure> {
@@ -256,7 +256,10 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<Exit,
 fn idempotency(args: &CreateArgs) -> Result<(HeaderName, HeaderValue), Failure> {
     let fresh = || RealIds::new(Arc::new(RealClock::new())).uuid().to_string();
     let key = args.idempotency_key.clone().unwrap_or_else(fresh);
-    let wrong = || Failure::usage("an idempotency key has only visible ASCII characters");
+    let wrong = || {
+        Failure::usage("an idempotency key has only visible ASCII characters")
+            .hint("choose one without spaces and accents, or leave --idempotency-key out")
+    };
     if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(wrong());
     }

@@ -1,9 +1,8 @@
 //! Puts a server process together, runs it, and takes it apart in order.
 
 use std::fs::DirBuilder;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -12,7 +11,7 @@ use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
 use lantern_store::system::keep_setting;
-use lantern_store::{Db, Error, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault};
+use lantern_store::{Db, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::{Digest, Dur, Failure, Secret};
 use lantern_worker::edge::Tools as _;
@@ -23,8 +22,10 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
+use super::advice::{self, Advice};
 use super::config::{Config, Spawn};
 use super::{bodies, models};
+use crate::cli::DEFAULT_URL;
 use crate::env;
 
 /// How a process was started.
@@ -78,9 +79,12 @@ struct Ground {
 /// Runs a server until a signal says stop; `announce` is called once, when requests are answered.
 pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready)) -> Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}: is another server running there?", config.listen))?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| {
+        let what = format!("cannot listen on {}", config.listen);
+        let next =
+            "stop what listens there, or choose another address with --listen (port 0 picks a free one)";
+        Advice::new("address_unusable", what, next)
+    })?;
     let address = listener.local_addr().context("the listening address")?;
     let ground = ground(&config).await?;
     let rules = Arc::new(match mode {
@@ -88,7 +92,7 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
         Mode::Serve => models::serve(config.private_models),
     });
     let app = App::new(setup(&ground, &config, &rules)).context("cannot set up the API")?;
-    accounts(&app, mode, address).await?;
+    let nobody = accounts(&app, mode, address).await?;
     let stopping = ground.tasks.stopping();
     let relay = Relay::new(&ground.keys, ground.ids.clone()).context("cannot set up the relay")?;
     ground.db.relay(relay, &ground.tasks, ground.clock.clone(), &stopping);
@@ -98,7 +102,7 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     ground.tasks.spawn("worker", Box::pin(work));
     let serving = lantern_edge::serve(listener, lantern_control::router(app), stopping);
     ground.tasks.spawn("api", Box::pin(serving));
-    announce(&ready(&config, mode, address));
+    announce(&ready(&config, mode, address, nobody));
     let signal = signals.recv().await;
     tracing::info!(signal, "stopping: letting runs go and finishing what is under way");
     let cut = tokio::select! {
@@ -113,37 +117,51 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     Ok(())
 }
 
-/// The account that is there before anybody signs up.
-async fn accounts(app: &App, mode: Mode, address: SocketAddr) -> Result<()> {
+/// The account that is there before anybody signs up. Answers whether nobody has one all the same.
+async fn accounts(app: &App, mode: Mode, address: SocketAddr) -> Result<bool> {
     if mode == Mode::Dev {
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "the dev login is known to everybody who can reach this address");
         }
         let seeded = lantern_control::seed_dev(app).await;
-        return seeded.map_err(|error| anyhow!("cannot seed the dev tenant: {error}"));
+        seeded.map_err(|error| anyhow!("cannot seed the dev tenant: {error}"))?;
+        return Ok(false);
     }
-    let Some(email) = env::get(env::ADMIN_EMAIL) else { return Ok(()) };
+    let Some(email) = env::get(env::ADMIN_EMAIL) else {
+        let nobody = lantern_control::nobody_yet(app).await;
+        let nobody = nobody.map_err(|error| anyhow!("cannot look for accounts: {error}"))?;
+        if nobody {
+            let (email, password) = (env::ADMIN_EMAIL, env::ADMIN_PASSWORD);
+            tracing::warn!(
+                "nobody can log in: there is no account yet. Start once with {email} and {password}"
+            );
+        }
+        return Ok(nobody);
+    };
     let password = env::get(env::ADMIN_PASSWORD).filter(|password| password.chars().count() >= 12);
-    let password =
-        password.with_context(|| format!("{} needs at least 12 characters", env::ADMIN_PASSWORD))?;
+    let password = password.with_context(|| {
+        let what = format!("{} needs at least 12 characters", env::ADMIN_PASSWORD);
+        Advice::config(what, format!("set it beside {}, or unset both", env::ADMIN_EMAIL))
+    })?;
     let seeded = lantern_control::seed_first(app, &email, Secret::new(password)).await;
-    seeded.map_err(|error| anyhow!("cannot make the account of {email}: {error}"))
+    seeded.map_err(|error| anyhow!("cannot make the account of {email}: {error}"))?;
+    Ok(false)
 }
 
 async fn ground(config: &Config) -> Result<Ground> {
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
     let dir = &config.data_dir;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .with_context(|| format!("cannot make the data folder {}", dir.display()))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
+        let what = format!("cannot make the data folder {}", dir.display());
+        Advice::new("data_dir_unusable", what, "name a folder that can be written in --data-dir")
+    })?;
     let client = Client::new().context("cannot set up the HTTP client")?;
-    let db = open(config, clock.as_ref()).await.map_err(|error| advice(error, dir))?;
+    let postgres = config.postgres.is_some();
+    let db = open(config, clock.as_ref()).await.map_err(|error| advice::database(error, dir, postgres))?;
     let credential = env::get(env::CREDENTIAL_KEY).map(Secret::new);
-    let keys =
-        Keys::from_env_or_file(credential.as_ref(), dir, ids.as_ref()).map_err(|error| advice(error, dir))?;
+    let keys = Keys::from_env_or_file(credential.as_ref(), dir, ids.as_ref())
+        .map_err(|error| advice::key(error, dir, credential.is_some()))?;
     same_key(&db, &keys).await?;
     let sealer =
         Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).context("cannot set up sealing")?;
@@ -165,12 +183,11 @@ async fn same_key(db: &Db, keys: &Keys) -> Result<()> {
     let mine = Digest::of(keys.derive("key-check").context("cannot derive a key")?.expose());
     let first =
         keep_setting(db, "key-check", mine.bytes().to_vec()).await.context("cannot read the settings")?;
-    anyhow::ensure!(
-        first == mine.bytes(),
-        "the master key is not the one that sealed this database: set {} to that key, or give this process its key file",
-        env::CREDENTIAL_KEY
-    );
-    Ok(())
+    if first == mine.bytes() {
+        return Ok(());
+    }
+    let next = format!("set {} to that key, or give this process its key file", env::CREDENTIAL_KEY);
+    Err(Advice::new("invalid_key", "the master key is not the one that sealed this database", next).into())
 }
 
 async fn open(config: &Config, clock: &dyn Clock) -> lantern_store::Result<Db> {
@@ -185,22 +202,6 @@ async fn open(config: &Config, clock: &dyn Clock) -> lantern_store::Result<Db> {
             Db::open_postgres(&options).await
         }
     }
-}
-
-/// What to do about a database that does not open.
-fn advice(error: Error, dir: &Path) -> anyhow::Error {
-    let what = match &error {
-        Error::Locked { .. } => "stop the other server, or choose another folder with --data-dir",
-        Error::Corrupt(_) => "restore the folder from a backup, or start on an empty one with --data-dir",
-        Error::Foreign => "choose another folder with --data-dir",
-        Error::TooNew { .. } => "run the newer build that made it",
-        Error::TooOld { .. } => "run `lantern migrate` first",
-        Error::Full => "make space on the disk",
-        Error::Unavailable(_) => "is the database running, and are its URLs right?",
-        _ => "see the data folder's permissions",
-    };
-    let context = format!("cannot open the data in {} ({what})", dir.display());
-    anyhow::Error::new(error).context(context)
 }
 
 fn deps(ground: &Ground, config: &Config, rules: Arc<Rules>) -> Deps {
@@ -244,6 +245,7 @@ fn known(client: Client, rules: &Arc<Rules>) -> Known {
     Known {
         known: rules.vendor_urls.keys().cloned().collect(),
         shared: rules.shared.iter().map(|shared| shared.name.clone()).collect(),
+        reach: if rules.private { Reach::Private } else { Reach::Public },
         offline: rules.offline_stands_in && rules.shared.is_empty(),
         probe: Arc::new(move |ask| {
             let (client, rules) = (client.clone(), probe_rules.clone());
@@ -272,19 +274,44 @@ fn endpoint(rules: &Rules, ask: lantern_control::ProbeAsk) -> Result<Endpoint, F
     })
 }
 
-fn ready(config: &Config, mode: Mode, address: SocketAddr) -> Ready {
+fn ready(config: &Config, mode: Mode, address: SocketAddr, nobody: bool) -> Ready {
     let dev = mode == Mode::Dev;
+    let api = format!("http://{}", reachable(address));
     Ready {
         ready: true,
-        api: format!("http://{address}"),
         login: dev.then_some(Login { email: "admin@lantern.dev", password: "lantern" }),
-        next: format!("{} login", program()),
+        next: if nobody { first_account() } else { log_in(&program(), &api) },
+        api,
         data_dir: config.data_dir.display().to_string(),
         database: if config.postgres.is_some() { "postgresql" } else { "sqlite" },
         bodies: if config.bucket.is_some() { "bucket" } else { "folder" },
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
     }
+}
+
+/// The address by which this machine reaches a server that listens on `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The command that logs in to this server and no other.
+fn log_in(program: &str, api: &str) -> String {
+    if api == DEFAULT_URL { format!("{program} login") } else { format!("{program} login --api-url {api}") }
+}
+
+/// What makes it possible to log in at all. The rest of the command line is what the operator has typed.
+fn first_account() -> String {
+    format!(
+        "there is no account yet: start again with {}=you@example.com and {}=<12 characters or more>",
+        env::ADMIN_EMAIL,
+        env::ADMIN_PASSWORD
+    )
 }
 
 /// How this program is called from a shell: by name when that finds it, else by its path.
@@ -294,4 +321,24 @@ fn program() -> String {
     let found = std::env::split_paths(&path).map(|dir| dir.join("lantern")).find(|file| file.is_file());
     let by_name = found.is_some_and(|file| file.canonicalize().ok() == exe.canonicalize().ok());
     if by_name { "lantern".to_owned() } else { exe.display().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_command_works_as_it_is_printed() {
+        for (listens, want) in [
+            ("127.0.0.1:8080", "lantern login"),
+            ("0.0.0.0:8080", "lantern login"),
+            ("127.0.0.1:9000", "lantern login --api-url http://127.0.0.1:9000"),
+            ("0.0.0.0:9000", "lantern login --api-url http://127.0.0.1:9000"),
+            ("[::]:8080", "lantern login --api-url http://[::1]:8080"),
+            ("10.0.0.5:8080", "lantern login --api-url http://10.0.0.5:8080"),
+        ] {
+            let api = format!("http://{}", reachable(listens.parse().unwrap()));
+            assert_eq!(log_in("lantern", &api), want, "{listens}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use lantern_types::Secret;
 use lantern_types::edge::Clock;
 use serde::Deserialize;
 
+use super::advice::Advice;
 use super::config::Config;
 use crate::env;
 
@@ -86,7 +87,8 @@ pub(super) async fn open(config: &Config, client: &Client, clock: &Arc<dyn Clock
         Ok(blobs) => blobs.check().await.map(|()| blobs),
         Err(error) => Err(error),
     };
-    checked.map_err(|error| why(error).context(context))
+    let next = "see docs/serve.md for the settings of a bucket, and try it with the provider's own tool";
+    checked.map_err(|error| why(error).context(Advice::new("bucket_unusable", context, next)))
 }
 
 /// What the bucket said, without the store's words around it.

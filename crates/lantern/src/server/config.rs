@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use lantern_store::BucketOptions;
 use lantern_types::{Limits, Secret};
 use serde::Deserialize;
 
+use super::advice::Advice;
 use super::bodies;
 use crate::env;
 
+/// Where every key is explained.
+const GUIDE: &str = "config.example.toml has every key";
 /// The address a server listens on when nobody says otherwise.
 pub(crate) const LISTEN: &str = "127.0.0.1:8080";
 /// Where the dashboard is served from when nobody says otherwise.
@@ -113,7 +116,12 @@ impl Config {
     fn decide(file: File, listen: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Result<Self> {
         let listen = match (listen, env::get(env::LISTEN), file.server.listen) {
             (Some(listen), ..) => listen,
-            (None, Some(text), _) => text.parse().with_context(|| format!("{}: {text:?}", env::LISTEN))?,
+            (None, Some(text), _) => text.parse().with_context(|| {
+                Advice::config(
+                    format!("{} is {text:?}", env::LISTEN),
+                    "write an address and a port: 127.0.0.1:8080",
+                )
+            })?,
             (None, None, Some(listen)) => listen,
             (None, None, None) => LISTEN.parse().context("default address")?,
         };
@@ -139,8 +147,42 @@ impl Config {
 }
 
 fn read(path: &Path) -> Result<File> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("{} is not a configuration", path.display()))
+    let text = std::fs::read_to_string(path).with_context(|| {
+        Advice::config(format!("cannot read {}", path.display()), "name a readable file in --config")
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        let next = suggestion(error.message()).unwrap_or_else(|| GUIDE.to_owned());
+        let what = format!("{} is not a configuration", path.display());
+        anyhow::Error::new(error).context(Advice::config(what, next))
+    })
+}
+
+/// The key that was meant, from the reader's list of those that there are: ``unknown field `x`, expected one of …``.
+fn suggestion(message: &str) -> Option<String> {
+    if !message.starts_with("unknown field") {
+        return None;
+    }
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let wrong = quoted.next()?;
+    let meant = quoted
+        .min_by_key(|known| distance(wrong, known))
+        .filter(|known| 2 * distance(wrong, known) <= known.len())?;
+    Some(format!("did you mean `{meant}`? {GUIDE}"))
+}
+
+/// How many letters must change to make one word of another, letter case apart (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for ((y, above), diagonal) in b.chars().zip(row.iter().skip(1)).zip(&row) {
+            let left = next.last().copied().unwrap_or_default();
+            next.push((above + 1).min(left + 1).min(diagonal + usize::from(x != y)));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 fn postgres(file: Database) -> Result<Option<Postgres>> {
@@ -153,7 +195,11 @@ fn postgres(file: Database) -> Result<Option<Postgres>> {
             system_url: Secret::new(system),
             connections: file.connections.unwrap_or(16).clamp(2, 512),
         })),
-        _ => bail!("PostgreSQL needs both {} and {}", env::DATABASE_APP_URL, env::DATABASE_SYSTEM_URL),
+        _ => {
+            let what = "PostgreSQL is configured by half";
+            let next = format!("set both {} and {}", env::DATABASE_APP_URL, env::DATABASE_SYSTEM_URL);
+            Err(Advice::config(what, next).into())
+        }
     }
 }
 
@@ -175,7 +221,8 @@ fn origins(said: Option<String>, file: Option<Vec<String>>) -> Vec<String> {
 fn number(name: &'static str) -> Result<Option<u64>> {
     let Some(text) = env::get(name) else { return Ok(None) };
     let digits = text.trim().trim_end_matches('s');
-    digits.parse().map(Some).with_context(|| format!("{name} must be a whole number, not {text:?}"))
+    let what = || Advice::config(format!("{name} is {text:?}"), format!("write a whole number in {name}"));
+    digits.parse().map(Some).with_context(what)
 }
 
 #[cfg(test)]
@@ -197,6 +244,23 @@ mod tests {
         assert!(toml::from_str::<File>("[limits]\nturnsPerRunMax = 3").is_ok());
         for bad in ["[server]\nlissten = \"x\"", "[sever]", "[limits]\nturns = 3", "[server]\nlisten = 5"] {
             assert!(toml::from_str::<File>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_key_that_was_meant_is_suggested() {
+        for (text, meant) in [
+            ("[server]\nlissten = 1", Some("`listen`")),
+            ("[server]\ndataDir = 1", Some("`data_dir`")),
+            ("[sever]", Some("`server`")),
+            ("[limits]\nturns_per_run_max = 1", Some("`turnsPerRunMax`")),
+            ("[server]\ncolour = 1", None),
+            ("[server]\nlisten = 1", None),
+        ] {
+            let error = toml::from_str::<File>(text).unwrap_err();
+            let said = suggestion(error.message());
+            assert_eq!(said.is_some(), meant.is_some(), "{text}: {said:?}");
+            assert!(meant.is_none_or(|meant| said.unwrap_or_default().contains(meant)), "{text}");
         }
     }
 

@@ -1,18 +1,30 @@
 //! Logs go to stderr: text for people, JSON lines for machines. `LOG_LEVEL` takes the usual filter directives.
+//!
+//! Invariant: a line that cannot be written (a full disk, a reader that is gone) is lost, and nothing else is.
 
 use std::io::IsTerminal as _;
 
+use anyhow::{Context as _, Result};
 use tracing_subscriber::EnvFilter;
 
+use super::advice::Advice;
 use crate::env;
 
-/// Starts logging at `level` unless the environment says otherwise.
-pub(crate) fn start(level: &str, machine: bool) {
-    let filter = env::get(env::LOG_LEVEL).and_then(|text| EnvFilter::try_new(text).ok());
-    let filter = filter.unwrap_or_else(|| EnvFilter::new(level));
+/// Starts logging at `level` unless the environment says otherwise; fails when it says what is no level.
+pub(crate) fn start(level: &str, machine: bool) -> Result<()> {
+    let text = env::get(env::LOG_LEVEL).unwrap_or_else(|| level.to_owned());
+    let filter = EnvFilter::try_new(&text).with_context(|| {
+        let next = format!(
+            "set {} to error, warn, info, debug, or directives such as info,lantern_store=debug",
+            env::LOG_LEVEL
+        );
+        Advice::config(format!("{} is {text:?}", env::LOG_LEVEL), next)
+    })?;
     let terminal = std::io::stderr().is_terminal();
-    let base =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    // The library reports a line that it cannot write by `eprintln!`, which panics when stderr is what is broken.
+    let base = tracing_subscriber::fmt().log_internal_errors(false);
+    let base = base.with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     // A second start in one process keeps the first subscriber, which is what tests want.
     drop(if machine && !terminal { base.json().try_init() } else { base.try_init() });
+    Ok(())
 }

@@ -1,12 +1,13 @@
 //! `lantern migrate`: brings a PostgreSQL database up to date, and makes the roles that serve.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args;
 use lantern_net::RealClock;
-use lantern_store::{create_roles, migrate_postgres};
+use lantern_store::{Error, create_roles, migrate_postgres};
 use lantern_types::Secret;
 use lantern_types::edge::Clock as _;
 
+use super::advice::Advice;
 use crate::env;
 
 /// Flags of `lantern migrate`.
@@ -15,24 +16,39 @@ pub(crate) struct MigrateArgs {
     /// Also make the roles `lantern_app` and `lantern_system`, with the passwords from
     /// `LANTERN_DATABASE_APP_PASSWORD` and `LANTERN_DATABASE_SYSTEM_PASSWORD`.
     #[arg(long)]
-    create_roles: bool,
+    pub(crate) create_roles: bool,
 }
 
 /// Migrates the database that `LANTERN_DATABASE_OWNER_URL` names. The embedded database migrates itself at start.
 pub(crate) async fn run(args: &MigrateArgs) -> Result<()> {
     let Some(owner) = env::get(env::DATABASE_OWNER_URL).map(Secret::new) else {
-        bail!(
-            "set {} to the owner's URL; the embedded database migrates itself at start",
+        let next = format!(
+            "set {} to the owner's URL; the embedded database migrates itself",
             env::DATABASE_OWNER_URL
         );
+        return Err(Advice::config("there is no database to migrate", next).into());
     };
     if args.create_roles {
-        let password = |name| env::get(name).map(Secret::new).with_context(|| format!("{name} is not set"));
+        let password = |name| {
+            let missing =
+                || Advice::config(format!("{name} is not set"), format!("choose a password in {name}"));
+            env::get(name).map(Secret::new).with_context(missing)
+        };
         let app = password(env::DATABASE_APP_PASSWORD)?;
         let system = password(env::DATABASE_SYSTEM_PASSWORD)?;
-        create_roles(&owner, &app, &system).await.context("cannot make the roles")?;
+        create_roles(&owner, &app, &system).await.map_err(|error| advice(error, "cannot make the roles"))?;
     }
-    migrate_postgres(&owner, RealClock::new().now()).await.context("cannot migrate")?;
-    tracing::info!("the database is up to date");
-    Ok(())
+    migrate_postgres(&owner, RealClock::new().now()).await.map_err(|error| advice(error, "cannot migrate"))
+}
+
+fn advice(error: Error, what: &'static str) -> anyhow::Error {
+    let (code, next) = match &error {
+        Error::Unavailable(_) => (
+            "database_unavailable",
+            format!("check that the database runs and that {} is right", env::DATABASE_OWNER_URL),
+        ),
+        Error::TooNew { .. } => ("database_too_new", "run the newer build that migrated it".to_owned()),
+        _ => ("migrate_failed", format!("{} must name the owner of the database", env::DATABASE_OWNER_URL)),
+    };
+    anyhow::Error::new(error).context(Advice::new(code, what, next))
 }

@@ -2,6 +2,7 @@
 //!
 //! `dev` and `serve` differ in configuration only; what runs is the same. Nothing here knows a route or a rule.
 
+mod advice;
 mod assemble;
 mod bodies;
 mod config;
@@ -15,7 +16,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use serde_json::json;
 
+use crate::cli::Console;
 use assemble::{Mode, Ready};
 use config::Config;
 pub(crate) use migrate::MigrateArgs;
@@ -49,25 +52,41 @@ pub(crate) struct ServeArgs {
 }
 
 /// Runs `lantern dev` until it is told to stop.
-pub(crate) fn dev(args: &DevArgs, json: bool) -> ExitCode {
-    logging::start("warn", false);
-    let config = Config::dev(args.listen, args.data_dir.clone());
-    exit(config.and_then(|config| block_on(assemble::run(config, Mode::Dev, |ready| announce(ready, json)))))
+pub(crate) fn dev(args: &DevArgs, console: &Console) -> ExitCode {
+    let run = || {
+        logging::start("warn", console.json())?;
+        let config = Config::dev(args.listen, args.data_dir.clone())?;
+        block_on(assemble::run(config, Mode::Dev, |ready| announce(console, ready)))
+    };
+    exit(console, run())
 }
 
 /// Runs `lantern serve` until it is told to stop.
-pub(crate) fn serve(args: &ServeArgs, json: bool) -> ExitCode {
-    logging::start("info", true);
-    let config = Config::serve(args.config.as_deref(), args.listen, args.data_dir.clone());
-    exit(
-        config.and_then(|config| block_on(assemble::run(config, Mode::Serve, |ready| announce(ready, json)))),
-    )
+pub(crate) fn serve(args: &ServeArgs, console: &Console) -> ExitCode {
+    let run = || {
+        logging::start("info", true)?;
+        let config = Config::serve(args.config.as_deref(), args.listen, args.data_dir.clone())?;
+        tracing::info!(?config, "the configuration in force");
+        block_on(assemble::run(config, Mode::Serve, |ready| announce(console, ready)))
+    };
+    exit(console, run())
 }
 
 /// Runs `lantern migrate`.
-pub(crate) fn migrate(args: &MigrateArgs) -> ExitCode {
-    logging::start("info", true);
-    exit(block_on(migrate::run(args)))
+pub(crate) fn migrate(args: &MigrateArgs, console: &Console) -> ExitCode {
+    let run = || {
+        logging::start("warn", true)?;
+        block_on(migrate::run(args))
+    };
+    let done = run();
+    if done.is_ok() {
+        let answer = json!({ "migrated": true, "rolesCreated": args.create_roles });
+        if let Err(failure) = console.answer(&answer, || "the database is up to date".to_owned()) {
+            console.fail(&failure);
+            return failure.exit.into();
+        }
+    }
+    exit(console, done)
 }
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
@@ -76,24 +95,27 @@ fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     runtime.block_on(work)
 }
 
-#[expect(clippy::print_stderr, reason = "the program's own words to whoever started it")]
-fn exit(done: Result<()>) -> ExitCode {
+fn exit(console: &Console, done: Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            let failure = advice::failure(&error);
+            console.fail(&failure);
+            failure.exit.into()
         }
     }
 }
 
-/// The one line that says that the server is ready.
-#[expect(clippy::print_stdout, reason = "the ready line is the command's output")]
-fn announce(ready: &Ready, json: bool) {
-    if json {
-        println!("{}", serde_json::to_string(ready).unwrap_or_default());
-        return;
+/// The one line that says that the server is ready. Nobody need read it: a server whose words are lost still serves.
+fn announce(console: &Console, ready: &Ready) {
+    let written = if console.json() {
+        console.say(&serde_json::to_string(ready).unwrap_or_default())
+    } else {
+        let login = ready.login.as_ref().map(|login| format!("  login {} / {}", login.email, login.password));
+        let login = login.unwrap_or_default();
+        console.say(&format!("Lantern is ready: {}{login}  next: {}", ready.api, ready.next))
+    };
+    if written.is_err() {
+        tracing::warn!(api = %ready.api, "ready, but nobody could be told: standard output cannot be written");
     }
-    let login = ready.login.as_ref().map(|login| format!("  login {} / {}", login.email, login.password));
-    println!("Lantern is ready: {}{}  next: {}", ready.api, login.unwrap_or_default(), ready.next);
 }

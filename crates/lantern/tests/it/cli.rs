@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::cli_fake::{Answer, Fake, RUN, Seen, User, mode, refusal, unforeseen};
+use super::cli_fake::{Answer, Fake, RUN, Seen, Then, User, mode, refusal, unforeseen};
 
 fn login(seen: &Seen) -> Answer {
     match seen.line.as_str() {
@@ -40,7 +40,10 @@ fn a_login_is_kept_for_its_server_alone() {
     assert_eq!(user.run(&["logout"]).ok(), "logged out\n");
     assert_eq!(user.run(&["logout"]).ok(), "there was no saved login\n");
     let out = user.run(&["whoami", "--api-url", &url]);
-    assert_eq!((out.code, out.err.as_str()), (3, "error: not logged in\nnext: run `lantern login`\n"));
+    assert_eq!(
+        (out.code, out.err.as_str()),
+        (3, "error: not logged in (not_logged_in)\nnext: run `lantern login`\n")
+    );
 }
 
 #[test]
@@ -48,7 +51,8 @@ fn another_file_may_hold_the_login() {
     let fake = Fake::start(login);
     let user = User::new().with("LANTERN_API_URL", &fake.url()).with("LANTERN_CREDENTIALS", "sub/mine.json");
     let done = user.run(&["login", "-o", "json", "--email", "ada@example.com", "--password", "pw"]).ok();
-    let want = json!({ "email": "ada@example.com", "name": "Ada", "tenant_id": "t" });
+    let want = json!({ "email": "ada@example.com", "name": "Ada", "tenantId": "t", "tenant_id": "t",
+        "apiUrl": fake.url() });
     assert_eq!(serde_json::from_str::<Value>(&done).unwrap(), want);
     assert_eq!(mode(&user.home.join("sub/mine.json")), 0o600);
     user.run(&["whoami"]).ok();
@@ -155,13 +159,43 @@ fn what_makes_no_sense_is_said_before_anything_is_sent() {
         &["runs", "resolve", RUN, "s", "--happened", "perhaps"],
         &["logs", RUN, "--from-start"],
         &["whoami", "--api-url", "localhost:8080"],
-        &["whoami", "--output", "yaml"],
         &["launch"],
     ] {
         let done = user.run(args);
         assert_eq!(done.code, 2, "{args:?}: {done:?}");
-        assert!(!done.err.is_empty() && done.out.is_empty(), "{args:?}");
+        assert!(done.err.contains("\nnext: ") && done.out.is_empty(), "{args:?}: {done:?}");
+        let done = user.run(&[args, &["-o", "json"][..]].concat());
+        let error: Value = serde_json::from_str(&done.err).unwrap_or_else(|_| panic!("{args:?}: {done:?}"));
+        assert_eq!((done.code, &error["exitCode"], done.out.as_str()), (2, &json!(2), ""), "{args:?}");
+        for field in ["error", "code", "next"] {
+            assert!(error[field].as_str().is_some_and(|text| !text.is_empty()), "{args:?}: {error}");
+        }
     }
+}
+
+#[test]
+fn whatever_goes_to_programs_is_json() {
+    let fake = Fake::start(|_| refusal(409, "conflict", "somebody was first"));
+    let user = User::of(&fake);
+    let version: Value = serde_json::from_str(&user.run(&["--version", "-o", "json"]).ok()).unwrap();
+    assert_eq!(version, json!({ "name": "lantern", "version": env!("CARGO_PKG_VERSION") }));
+    let help: Value = serde_json::from_str(&user.run(&["--help", "-o", "json"]).ok()).unwrap();
+    assert!(help["help"].as_str().unwrap().contains("Usage: lantern"));
+    for args in ANSWERING.iter().filter(|args| !args.contains(&"--help") && args.len() > 1) {
+        if matches!(args[0], "completions" | "logout") {
+            continue;
+        }
+        let done = user.run(&[args, &["-o", "json"][..]].concat());
+        let error: Value = serde_json::from_str(&done.err).unwrap_or_else(|_| panic!("{args:?}: {done:?}"));
+        assert_eq!((done.code, &error["code"], done.out.as_str()), (1, &json!("conflict"), ""), "{args:?}");
+        assert!(error["next"].as_str().unwrap().contains("look at it again"), "{args:?}: {error}");
+    }
+    // What is beside the answer is JSON as well.
+    let server = Fake::start(|_| {
+        Answer::With(201, json!({ "name": "a" }), vec![("lantern-ignored", "colour".into())])
+    });
+    let done = User::of(&server).run(&["agents", "create", "--name", "a", "-o", "json"]);
+    assert_eq!(done.err, "{\"warning\":\"the server does not know these fields: colour\"}\n");
 }
 
 #[test]
@@ -197,8 +231,10 @@ fn wrong_fields_are_listed() {
         )
     });
     let done = User::of(&fake).run(&["agents", "create", "--name", "a", "--tool", "nope"]);
-    assert_eq!(done.code, 1);
-    assert_eq!(done.err, "error: invalid manifest (invalid_manifest)\n  - tools[0]: no such tool\n");
+    assert_eq!(done.code, 2);
+    let want = "error: invalid manifest (invalid_manifest)\n  - tools[0]: no such tool\nnext: correct the file or \
+                the flags; `lantern agents create --help` lists these\n";
+    assert_eq!(done.err, want);
 }
 
 #[test]
@@ -258,7 +294,7 @@ fn an_input_that_is_too_big_is_measured() {
     let user = User::of(&fake);
     let input = format!("@{}", user.file("big.txt", "a".repeat(5 << 20)));
     let done = user.run(&["runs", "create", "--agent", "a", "--input", &input]);
-    assert_eq!(done.code, 1);
+    assert_eq!(done.code, 2);
     assert!(
         done.err.contains("(input_too_large)") && done.err.contains("the request has 5.1 MiB"),
         "{done:?}"
@@ -362,6 +398,106 @@ fn the_doctor_names_what_is_missing() {
     let done = User::new().run(&["doctor", "--api-url", &fake.url()]);
     assert_eq!(done.code, 3);
     assert!(done.out.contains("✘ login   not logged in\n          next: run `lantern login`"), "{done:?}");
+}
+
+#[test]
+fn the_doctor_says_what_is_wrong_with_a_provider() {
+    for (tests, code, words) in [
+        (
+            &["provider_unreachable"][..],
+            1,
+            "✘ model   p0 at http://h/v1 cannot be used: provider_unreachable",
+        ),
+        (&["provider_unreachable"], 1, "next: see that the provider runs and that its address is right"),
+        (&["provider_auth"], 1, "next: give it a key that it accepts"),
+        (&["egress_denied"], 1, "private_addresses = true"),
+        (&["provider_timeout", ""], 0, "✔ model   p0 at http://h/v1 cannot be used: provider_timeout; p1\n"),
+        (&["provider_refused"], 0, "✔ model   p0 (which lists no models)"),
+        (&["forbidden"], 0, "✔ model   p0 (not tested: that takes an admin)"),
+    ] {
+        let fake = Fake::start(move |seen| match seen.line.as_str() {
+            "GET /v1/settings/llm-providers" => {
+                let provider =
+                    |n| json!({ "provider": format!("p{n}"), "status": "active", "baseUrl": "http://h/v1" });
+                Answer::Json(200, (0..tests.len()).map(provider).collect())
+            }
+            line if line.ends_with("/test") => {
+                let n = usize::from(line.contains("p1"));
+                match tests[n] {
+                    "forbidden" => refusal(403, "role_missing", "no"),
+                    code => Answer::Json(200, json!({ "success": code.is_empty(), "code": code })),
+                }
+            }
+            line if line.starts_with("DELETE ") => Answer::Json(204, Value::Null),
+            _ => Answer::Json(
+                200,
+                json!({ "id": RUN, "status": "succeeded", "llmMode": "api", "input": { "text": "x".repeat(70_000) } }),
+            ),
+        });
+        let done = User::of(&fake).run(&["doctor"]);
+        assert_eq!(done.code, code, "{tests:?}: {done:?}");
+        assert!(done.out.contains(words), "{tests:?}: {done:?}");
+    }
+}
+
+/// One command line for each verb that answers something.
+const ANSWERING: &[&[&str]] = &[
+    &["--help"],
+    &["--version"],
+    &["agents", "create", "--help"],
+    &["completions", "bash"],
+    &["login", "--email", "a", "--password", "b"],
+    &["whoami"],
+    &["logout"],
+    &["agents", "create", "--name", "a"],
+    &["agents", "get", "a"],
+    &["agents", "list"],
+    &["agents", "versions", "a"],
+    &["agents", "delete", "a", "--force"],
+    &["runs", "create", "--agent", "a"],
+    &["runs", "create", "--agent", "a", "--follow"],
+    &["runs", "get", RUN],
+    &["runs", "list"],
+    &["runs", "cancel", RUN],
+    &["runs", "pause", RUN],
+    &["runs", "resume", RUN],
+    &["runs", "signal", RUN, "s"],
+    &["runs", "approve", RUN, "s"],
+    &["runs", "deny", RUN, "s"],
+    &["runs", "resolve", RUN, "s", "--happened", "no"],
+    &["runs", "delete", RUN, "--force"],
+    &["logs", RUN],
+    &["logs", RUN, "-f"],
+    &["doctor"],
+];
+
+#[test]
+fn an_answer_that_cannot_be_written_is_an_exit_code_and_no_panic() {
+    let fake = Fake::start(|seen| match seen.line.as_str() {
+        line if line.contains("/events") => {
+            let end = json!({ "kind": "end", "data": { "status": "succeeded" } });
+            let text = format!("id: 1\nevent: paused\ndata: {{}}\n\nevent: end\ndata: {end}\n\n");
+            Answer::Events(text, Then::Close)
+        }
+        line if line.starts_with("GET") && (line.contains('?') || line.ends_with("llm-providers")) => {
+            Answer::Json(200, json!([{ "id": RUN, "name": "a", "provider": "p" }]))
+        }
+        _ => Answer::Json(
+            200,
+            json!({ "id": RUN, "name": "a", "token": "t", "status": "succeeded", "email": "a", "success": true }),
+        ),
+    });
+    let user = User::of(&fake);
+    for args in ANSWERING {
+        for format in ["text", "json"] {
+            let args = [args, &["-o", format][..]].concat();
+            let full = user.into_the_full(&args);
+            assert!(full.code == 1 && full.err.contains("cannot write the output"), "{args:?}: {full:?}");
+            let gone = user.into_the_closed(&args);
+            assert!(gone.code == 0 && !gone.err.contains("cannot write"), "{args:?}: {gone:?}");
+            assert!(!full.err.contains("panicked") && !gone.err.contains("panicked"), "{args:?}");
+        }
+    }
 }
 
 #[test]

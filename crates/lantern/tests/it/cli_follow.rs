@@ -261,3 +261,32 @@ fn an_answer_that_cannot_be_read_any_more_is_not_passed_over() {
     assert_eq!((done.code, shown(&done.out).len()), (1, 6));
     assert!(done.err.contains(&format!("see how it ended with `lantern runs get {RUN}`")), "{done:?}");
 }
+
+/// The run that the first one goes on as.
+const NEXT: &str = "018f0000-0000-7000-8000-000000000002";
+
+#[test]
+fn a_run_that_goes_on_is_followed_and_the_last_one_counts() {
+    for (last, code) in [("succeeded", 0), ("failed", 1), ("cancelled", 6)] {
+        let fake = Fake::start(move |seen| match seen.line.as_str() {
+            "POST /v1/runs" => Answer::Json(201, json!({ "id": RUN, "status": "queued" })),
+            line if line.contains("/events") && line.contains(RUN) => {
+                Answer::Events(story(0) + &end("succeeded"), Then::Close)
+            }
+            line if line.contains("/events") => Answer::Events(upto(2) + &end(last), Then::Close),
+            line if line.ends_with(RUN) => Answer::Json(
+                200,
+                json!({ "id": RUN, "status": "succeeded", "output": { "continuedAs": NEXT } }),
+            ),
+            line if line.ends_with(NEXT) => run(last),
+            other => unforeseen(other),
+        });
+        let user = User::of(&fake);
+        let done = user.run(CREATE);
+        assert_eq!((done.code, shown(&done.out)), (code, vec![1, 2, 3, 4, 5, 6, 1, 2]), "{done:?}");
+        assert!(done.err.contains(&format!("goes on as the run {NEXT}")), "{done:?}");
+        assert!(!done.out.contains("✔") || last == "succeeded", "{done:?}");
+        let done = user.run(&["logs", RUN, "-f", "-o", "json"]);
+        assert_eq!((done.code, done.out.lines().count()), (code, 10), "{done:?}");
+    }
+}

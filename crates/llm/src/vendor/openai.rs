@@ -61,9 +61,10 @@ pub(crate) fn call_headers(endpoint: &Endpoint, call: &LlmCall) -> Result<Header
 /// What a status other than 2xx means.
 pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
     let error = serde_json::from_slice::<Value>(body).unwrap_or_default();
+    // A body without words meant for the caller (a proxy's page, a stack trace) stays here: only its status is told.
     let message = match said(&error) {
         Some(text) => format!("{} {text}", status.as_u16()),
-        None => format!("{status}: {}", String::from_utf8_lossy(body).trim()),
+        None => status.to_string(),
     };
     let failure = match status.as_u16() {
         401 | 403 => Failure::refused(AUTH, message),
@@ -81,7 +82,7 @@ pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> F
 
 /// What an error inside a reply means that began with 200: work was begun, so it may have been charged.
 pub(crate) fn in_band(error: &Value) -> Failure {
-    let message = said(error).unwrap_or_else(|| error.to_string());
+    let message = said(error).unwrap_or_else(|| "an error without a message".to_owned());
     if names(error, &["rate_limit_exceeded", "rate_limit_error", "429"]) {
         Failure::unknown(RATE_LIMITED, message)
     } else if names(error, &["invalid_request_error", "context_length_exceeded", "insufficient_quota", "400"])
@@ -97,11 +98,22 @@ fn object(error: &Value) -> &Value {
     error.get("error").filter(|inner| !inner.is_null()).unwrap_or(error)
 }
 
-/// The provider's words: `{"error": {"message"}}`, `{"error": "…"}`, `{"message"}` or `{"detail"}`.
+/// The provider's words: `{"error": {"message"}}`, `{"error": "…"}`, `{"message"}` or `{"detail"}`, after its own name
+/// for the error where it gives one.
 fn said(error: &Value) -> Option<String> {
     let error = object(error);
     let text = |name| error.get(name).and_then(Value::as_str);
-    error.as_str().or_else(|| text("message")).or_else(|| text("detail")).map(str::to_owned)
+    let words = error.as_str().or_else(|| text("message")).or_else(|| text("detail"));
+    let name = text("code").or_else(|| text("type")).filter(|name| is_name(name));
+    match (name, words) {
+        (Some(name), Some(words)) => Some(format!("{name}: {words}")),
+        (name, words) => name.or(words).map(str::to_owned),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    (1..=64).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// Whether the error's `code` or `type` is one of these. Some servers write the status there as a number.
@@ -175,8 +187,13 @@ mod tests {
             (r#"{"error":"plain"}"#, "400 plain"),
             (r#"{"message":"bare"}"#, "400 bare"),
             (r#"{"error":null,"detail":"fast"}"#, "400 fast"),
-            ("<html>nginx</html>", "400 Bad Request: <html>nginx</html>"),
-            ("", "400 Bad Request: "),
+            (r#"{"error":{"message":"m","type":"t","code":"c"}}"#, "400 c: m"),
+            (r#"{"error":{"message":"m","type":"t","code":null}}"#, "400 t: m"),
+            (r#"{"error":{"message":"m","code":"two words"}}"#, "400 m"),
+            (r#"{"error":{"code":"c"}}"#, "400 c"),
+            (r#"{"trace":"at db.internal:5432"}"#, "400 Bad Request"),
+            ("<html>nginx</html>", "400 Bad Request"),
+            ("", "400 Bad Request"),
         ] {
             assert_eq!(refusal(StatusCode::BAD_REQUEST, &HeaderMap::new(), body.as_bytes()).message, want);
         }

@@ -149,7 +149,7 @@ async fn statuses_become_codes() {
         let failure = fails(endpoint(server.url("")), PATIENT).await;
         assert_eq!((failure.code, failure.acted, failure.retryable), (code, acted, retryable), "{status}");
         assert_eq!(failure.retry_after, retry_after, "{status}");
-        assert_eq!(failure.message.chars().count(), 500);
+        assert_eq!(failure.message.chars().count(), 300);
     }
 }
 

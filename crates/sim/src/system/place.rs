@@ -10,6 +10,7 @@ use lantern_control::{App, Providers, Setup};
 use lantern_edge::token::{Person, Tokens};
 use lantern_engine::{Event, Run, event};
 use lantern_net::{Shutdown, TaskSet};
+use lantern_policy::egress::Reach;
 use lantern_policy::{Role, Scope};
 use lantern_store::journal::{self, RunRow};
 use lantern_store::record;
@@ -359,6 +360,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
         providers: Providers {
             known: Vec::new(),
             shared: Vec::new(),
+            reach: Reach::Public,
             offline: false,
             probe: Arc::new(|_| Box::pin(async { Err(Failure::refused("no_llm", "nobody to ask")) })),
         },

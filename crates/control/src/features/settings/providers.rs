@@ -2,13 +2,16 @@
 //!
 //! Invariant: a key is sealed before it is written and never shown again, and saving replaces the whole row, so that
 //! nobody can send a stored key to another address by changing the address alone. Whether an address may be reached is
-//! decided when it is dialled.
+//! decided when it is dialled; one that is written as a number and never may be is refused when it is saved.
+
+use std::net::IpAddr;
 
 use axum::extract::State;
 use http::Uri;
 use lantern_edge::route::{delete_route, get_route, post_route};
 use lantern_edge::{Body, Code, Error, Fields, Json, Model, NoContent, Path, Result, Route};
 use lantern_policy::action::{DeleteProvider, ListProviders, SaveProvider};
+use lantern_policy::egress::{self, Reach};
 use lantern_policy::{Permit, Scope};
 use lantern_store::seal::Place;
 use lantern_store::{Row, Value};
@@ -78,6 +81,18 @@ fn url_problem(text: &str) -> Option<&'static str> {
         }
         (Some("http" | "https"), Some(_)) => None,
         _ => Some("expected an http or https URL"),
+    }
+}
+
+/// Whether the policy would refuse to dial this base URL, as far as that can be told without asking for a name.
+fn out_of_reach(reach: Reach, base_url: &str) -> bool {
+    let uri: Option<Uri> = base_url.parse().ok();
+    let host =
+        uri.as_ref().and_then(Uri::host).unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    let local = host == "localhost" || host.ends_with(".localhost");
+    match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(address) => !egress::allows(reach, address),
+        Err(_) => local && reach == Reach::Public,
     }
 }
 
@@ -223,6 +238,12 @@ async fn save(
         let path = if known { "apiKey" } else { "baseUrl" };
         return Err(Error::new(Code::InvalidBody, format!("{path}: {message}")).with_field(path, message));
     }
+    if new.base_url.as_deref().is_some_and(|url| out_of_reach(app.inner.providers.reach, url)) {
+        let message = "this address may not be reached from here; the operator may allow private ones";
+        return Err(
+            Error::new(Code::InvalidBody, format!("baseUrl: {message}")).with_field("baseUrl", message)
+        );
+    }
     let key = match &new.api_key {
         Some(key) => {
             Some(app.vault.sealer().seal(scope, place(&new.provider), key.expose().as_bytes()).await?)
@@ -318,6 +339,25 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(url_problem(url).is_none(), fine, "{url}");
+        }
+    }
+
+    #[test]
+    fn addresses_out_of_reach_are_told_before_they_are_dialled() {
+        for (url, public, private) in [
+            ("https://models.example.com/v1", true, true),
+            ("http://93.184.216.34/v1", true, true),
+            ("http://127.0.0.1:11434/v1", false, true),
+            ("http://LocalHost.:11434/v1", false, true),
+            ("http://[::1]:8000", false, true),
+            ("http://10.0.0.1/v1", false, true),
+            ("http://[::ffff:10.0.0.1]/v1", false, true),
+            ("http://169.254.169.254/latest", false, false),
+            ("http://[fd00:ec2::254]/latest", false, false),
+            ("http://0.0.0.0:80", false, false),
+        ] {
+            assert_eq!(!out_of_reach(Reach::Public, url), public, "public {url}");
+            assert_eq!(!out_of_reach(Reach::Private, url), private, "private {url}");
         }
     }
 }

@@ -39,6 +39,7 @@ pub(crate) fn unreached(base: &Base, error: &lantern_net::Error) -> Failure {
             .hint(format!("name a host that can be connected to in --api-url or {}", env::API_URL)),
         Error::Invalid(_) | Error::TooLarge { .. } | Error::Setup(_) => {
             Failure::new(Exit::Failed, error.to_string())
+                .hint(format!("is this a Lantern server? check --api-url or {}", env::API_URL))
         }
     }
 }
@@ -63,13 +64,19 @@ fn explain(status: StatusCode, wait: Option<u64>, body: &[u8], auth: &Auth) -> F
         message = format!("the server answered {status}");
     }
     let exit = match status.as_u16() {
+        400 | 413..=415 | 422 => Exit::Usage,
         401 | 403 => Exit::Forbidden,
         404 => Exit::NotFound,
         _ => Exit::Failed,
     };
+    let details = details(&body);
+    // The server's sentence goes on with what the details say line by line.
+    if let Some(head) = details.first().and_then(|first| message.split_once(&format!(": {first}"))) {
+        message = head.0.to_owned();
+    }
     let mut failure = Failure::new(exit, message);
     failure.code = code.map(str::to_owned);
-    failure.details = details(&body);
+    failure.details = details;
     failure.passing = matches!(status.as_u16(), 408 | 429 | 500..);
     failure.hint = advice(status, code.unwrap_or_default(), wait, &body, auth);
     failure
@@ -94,6 +101,28 @@ fn advice(status: StatusCode, code: &str, wait: Option<u64>, body: &Value, auth:
         "route_not_found" => {
             Some(format!("is this a Lantern server of this version? check {}", env::API_URL))
         }
+        "invalid_manifest" => {
+            Some("correct the file or the flags; `lantern agents create --help` lists these".to_owned())
+        }
+        "invalid_body" | "invalid_query" | "invalid_header" | "invalid_json" | "invalid_utf8" => {
+            Some("correct what is named above; --help after the command says what it takes".to_owned())
+        }
+        "invalid_input" | "input_schema_violated" => {
+            Some("see what the agent takes: inputSchema in `lantern agents get NAME -o json`".to_owned())
+        }
+        "idempotency_mismatch" => Some(
+            "choose another --idempotency-key for another request, or repeat the first one word for word"
+                .to_owned(),
+        ),
+        "step_not_found" | "step_not_waiting" | "step_not_in_doubt" => {
+            Some("see the run's steps with `lantern logs RUN`".to_owned())
+        }
+        "provider_not_found" | "model_not_configured" | "no_llm" => {
+            Some("see what there is with `lantern doctor`".to_owned())
+        }
+        "conflict" | "version_mismatch" => {
+            Some("somebody else was first: look at it again, then repeat the command".to_owned())
+        }
         "scope_missing" if !scope.is_empty() => Some(format!("use an API key with the scope `{scope}`")),
         _ => None,
     };
@@ -112,7 +141,8 @@ fn advice(status: StatusCode, code: &str, wait: Option<u64>, body: &Value, auth:
             "" => "look at the server's log".to_owned(),
             id => format!("look at the server's log for the request {}", line(id)),
         }),
-        _ => None,
+        _ if code.is_empty() => None,
+        _ => Some(format!("see docs/errors/{}.md", line(code))),
     })
 }
 
@@ -130,7 +160,13 @@ mod tests {
     #[test]
     fn statuses_become_exit_codes_and_advice() {
         for (status, code, exit, advice) in [
-            (400, "invalid_body", Exit::Failed, ""),
+            (400, "invalid_body", Exit::Usage, "--help"),
+            (400, "invalid_manifest", Exit::Usage, "`lantern agents create --help`"),
+            (400, "invalid_query", Exit::Usage, "--help"),
+            (400, "input_schema_violated", Exit::Usage, "`lantern agents get NAME -o json`"),
+            (413, "input_too_large", Exit::Usage, "docs/errors/input_too_large.md"),
+            (409, "idempotency_mismatch", Exit::Failed, "--idempotency-key"),
+            (409, "step_not_waiting", Exit::Failed, "`lantern logs RUN`"),
             (401, "unauthorized", Exit::Forbidden, "run `lantern login`"),
             (403, "role_missing", Exit::Forbidden, "ask an admin"),
             (404, "run_not_found", Exit::NotFound, "`lantern runs list`"),
@@ -153,6 +189,10 @@ mod tests {
         let failure = explained(403, &body);
         assert_eq!(failure.details, ["tools[0]: no such tool"]);
         assert_eq!(failure.hint.unwrap(), "use an API key with the scope `write`");
+        let twice = json!({ "error": "invalid manifest: a: bad; b: worse", "code": "invalid_manifest",
+            "fields": [{ "path": "a", "message": "bad" }, { "path": "b", "message": "worse" }] });
+        let failure = explained(400, &twice);
+        assert_eq!((failure.message.as_str(), failure.details.len()), ("invalid manifest", 2));
     }
 
     #[test]

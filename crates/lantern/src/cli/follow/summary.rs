@@ -2,7 +2,7 @@
 //!
 //! Pure: reads the run's JSON and knows no server.
 
-use lantern_types::{At, Dur};
+use lantern_types::{At, Dur, RunId};
 use serde_json::Value;
 
 use crate::cli::console::{Paint, Style};
@@ -76,6 +76,14 @@ pub(crate) fn result(run: &Value, terminal: bool) -> Option<String> {
     Some(if terminal { block(&text) } else { text })
 }
 
+/// The run that this one went on as, when it did not end but began anew. A server that has no field for it says so in
+/// the output.
+pub(crate) fn continued(run: &Value) -> Option<RunId> {
+    let alone = run.get("output").and_then(Value::as_object).filter(|output| output.len() == 1);
+    let said = alone.and_then(|output| output.get("continuedAs"));
+    run.get("continuedAs").filter(|id| !id.is_null()).or(said)?.as_str()?.parse().ok()
+}
+
 /// How long the run took, once it is over.
 pub(crate) fn took(run: &Value) -> Option<Dur> {
     let at = |name: &str| text(run, name).parse::<At>().ok();
@@ -117,6 +125,22 @@ mod tests {
             assert_eq!(result(&json!({ "output": output }), true).as_deref(), want);
         }
         assert_eq!(result(&json!({ "output": "a\u{1b}b" }), false).as_deref(), Some("a\u{1b}b"));
+    }
+
+    #[test]
+    fn a_run_that_goes_on_says_as_which() {
+        let id = "018f0000-0000-7000-8000-000000000002";
+        for (run, goes_on) in [
+            (json!({ "continuedAs": id, "output": null }), true),
+            (json!({ "output": { "continuedAs": id } }), true),
+            (json!({ "continuedAs": null, "output": { "continuedAs": id } }), true),
+            (json!({ "output": { "continuedAs": id, "result": 1 } }), false),
+            (json!({ "output": { "continuedAs": "soon" } }), false),
+            (json!({ "output": { "result": id } }), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(continued(&run).map(|run| run.to_string()).as_deref(), goes_on.then_some(id), "{run}");
+        }
     }
 
     #[test]

@@ -94,7 +94,7 @@ fn a_server_without_its_bucket_does_not_start_and_says_why() {
         ("S3_BUCKET", "another-bucket", "the bucket another-bucket does not exist there"),
         ("S3_BUCKET", "no such name", "not the name of a bucket"),
         ("S3_ENDPOINT", &format!("http://{nobody}"), "cannot reach 127.0.0.1"),
-        ("S3_ENDPOINT", "nowhere", "the endpoint \"nowhere\""),
+        ("S3_ENDPOINT", "nowhere", "the endpoint \\\"nowhere\\\""),
     ] {
         let words = fails(name, value);
         assert!(words.contains(want), "{name}={value}: {words}");

@@ -65,14 +65,18 @@ impl Server {
 
     /// Starts a server command and waits for its ready line.
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+        Self::start_deaf(&mut command, Stdio::piped())
+    }
+
+    /// The same, with its words going to `stderr`.
+    pub(crate) fn start_deaf(command: &mut Command, stderr: Stdio) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).stdin(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
             let mut words = String::new();
             child.kill().unwrap();
-            child.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+            child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut words));
             panic!("not ready: {line}{words}")
         });
         drain(&mut child);
@@ -97,15 +101,18 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        assert!(
-            Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success()
-        );
+        self::signal(self.child.id(), signal);
     }
+}
+
+/// Sends a signal to a process that a test has started.
+pub(crate) fn signal(pid: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
 /// Reads a server's words away, so that it never waits for a reader.
 fn drain(child: &mut Child) {
-    let mut stderr = child.stderr.take().unwrap();
+    let Some(mut stderr) = child.stderr.take() else { return };
     std::thread::spawn(move || {
         let mut words = String::new();
         drop(stderr.read_to_string(&mut words));

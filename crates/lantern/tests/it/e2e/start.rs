@@ -1,8 +1,10 @@
 //! Starting: the ready line, a folder that is taken, files that are damaged.
 
-use std::process::Stdio;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::api::Api;
 use super::process::{Folder, Server, lantern};
@@ -63,4 +65,110 @@ fn a_taken_port_is_named() {
         lantern().args(["dev", "--listen", &address, "--data-dir"]).arg(folder.path()).output().unwrap();
     let words = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && words.contains(&address), "{words}");
+}
+
+/// A file on a full disk.
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+#[tokio::test]
+async fn a_server_whose_log_cannot_be_written_answers_all_the_same() {
+    let folder = Folder::new();
+    let mut command = lantern();
+    command.env("LOG_LEVEL", "debug").args(["dev", "--no-open", "-o", "json", "--listen", "127.0.0.1:0"]);
+    let server = Server::start_deaf(command.arg("--data-dir").arg(folder.path()), full().into());
+    let api = Api::of(&server).await;
+    assert_eq!(api.get("/v1/runs/none").await.0, 404);
+    assert_eq!(server.stop().code(), Some(0));
+}
+
+#[test]
+fn a_server_whose_ready_line_cannot_be_written_says_so_in_its_log() {
+    for format in ["text", "json"] {
+        let folder = Folder::new();
+        let mut command = lantern();
+        command.args(["dev", "--no-open", "-o", format, "--listen", "127.0.0.1:0", "--data-dir"]);
+        let mut child = command.arg(folder.path()).stdout(full()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let told = lines.find(|line| line.contains("ready, but nobody could be told")).unwrap();
+        assert!(told.contains("http://127.0.0.1:"), "{told}");
+        super::process::signal(child.id(), "-TERM");
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert!(lines.all(|line| !line.contains("panicked")));
+    }
+}
+
+#[test]
+fn a_failure_that_nobody_can_be_told_is_an_exit_code() {
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let mut command = lantern();
+    command.args(["dev", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path().join("file/below"));
+    assert_eq!(command.stdout(full()).stderr(full()).status().unwrap().code(), Some(1));
+}
+
+#[test]
+fn the_next_command_logs_in_to_this_server() {
+    let folder = Folder::new();
+    let server = Server::dev(folder.path());
+    let next = server.ready["next"].as_str().unwrap();
+    let login =
+        format!("HOME={} {next} --email admin@lantern.dev --password lantern", folder.path().display());
+    let output = Command::new("sh").args(["-c", &login]).env_clear().output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{login}: {said}");
+    assert_eq!(said, format!("for the next commands: export LANTERN_API_URL={}\n", server.api));
+}
+
+/// `lantern serve` on this folder.
+fn serve(folder: &Folder) -> Command {
+    let mut command = lantern();
+    command.args(["serve", "-o", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
+    command
+}
+
+#[tokio::test]
+async fn a_server_without_an_account_says_how_to_make_the_first() {
+    let folder = Folder::new();
+    let server = Server::start(serve(&folder));
+    let next = server.ready["next"].as_str().unwrap();
+    assert!(next.starts_with("there is no account yet") && next.contains("LANTERN_ADMIN_EMAIL="), "{next}");
+    server.kill();
+    let account = [("LANTERN_ADMIN_EMAIL", "ada@example.com"), ("LANTERN_ADMIN_PASSWORD", "twelve letters")];
+    let mut command = serve(&folder);
+    command.envs(account);
+    let server = Server::start(command);
+    Api::login(&server, "ada@example.com", "twelve letters").await;
+    server.kill();
+    let server = Server::start(serve(&folder));
+    assert!(server.ready["next"].as_str().unwrap().contains(" login --api-url http://127.0.0.1:"));
+}
+
+#[test]
+fn what_keeps_a_server_from_starting_is_named_with_the_next_step() {
+    const APP: &str = "LANTERN_DATABASE_APP_URL";
+    const SYSTEM: &str = "LANTERN_DATABASE_SYSTEM_URL";
+    let (nowhere, nonsense) = ("postgres://a:b@127.0.0.1:1/c", "postgres://[");
+    for (env, exit, code, next) in [
+        (vec![("LANTERN_CREDENTIAL_KEY", "short")], 1, "invalid_key", "openssl rand -hex 32"),
+        (vec![(APP, nonsense), (SYSTEM, nonsense)], 1, "invalid_config", APP),
+        (vec![(APP, nowhere), (SYSTEM, nowhere)], 1, "database_unavailable", "database runs"),
+        (vec![(APP, nowhere)], 2, "invalid_config", SYSTEM),
+        (vec![("LANTERN_ADMIN_EMAIL", "a@b.c")], 2, "invalid_config", "LANTERN_ADMIN_EMAIL"),
+        (vec![("LANTERN_DRAIN_TIMEOUT", "soon")], 2, "invalid_config", "LANTERN_DRAIN_TIMEOUT"),
+        (vec![("LOG_LEVEL", "info=debug=x")], 2, "invalid_config", "LOG_LEVEL"),
+    ] {
+        let folder = Folder::new();
+        let output = serve(&folder).envs(env.clone()).output().unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        let error: Value = serde_json::from_str(words.lines().last().unwrap()).unwrap();
+        assert_eq!(
+            (output.status.code(), error["code"].as_str()),
+            (Some(exit), Some(code)),
+            "{env:?}: {words}"
+        );
+        assert!(error["next"].as_str().unwrap().contains(next), "{env:?}: {error}");
+        assert!(!words.contains("permissions") && !words.contains("[1m"), "{env:?}: {words}");
+    }
 }

@@ -1,0 +1,136 @@
+//! Reads the command line. What makes no sense is explained in the form that was asked for, with a next step.
+//!
+//! Invariant: whatever the command line says, the process ends with an exit code and never with half an answer.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, Parser as _};
+use serde_json::json;
+
+use super::Cli;
+use crate::cli::console::{Console, Format};
+use crate::cli::failure::{Exit, Failure};
+
+/// What the arguments say; or the exit code, when everything that they ask for was answered here.
+pub(crate) fn read(args: &[OsString]) -> Result<Cli, ExitCode> {
+    let error = match Cli::try_parse_from(args) {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error,
+    };
+    let console = Console::new(format(args));
+    let done = match error.kind() {
+        ErrorKind::DisplayHelp => {
+            let text = plain(&error, console.paint.0);
+            console.answer(&json!({ "help": text.trim_end() }), || text.trim_end().to_owned())
+        }
+        ErrorKind::DisplayVersion => {
+            let version = json!({ "name": "lantern", "version": env!("CARGO_PKG_VERSION") });
+            console.answer(&version, || plain(&error, false).trim_end().to_owned())
+        }
+        // Who types a command's name alone wants to know what it can do.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !console.json() => {
+            console.aside(plain(&error, false).trim_end());
+            Err(Failure::new(Exit::Usage, ""))
+        }
+        _ => Err(usage(&error, args)),
+    };
+    let failure = done.err().unwrap_or_else(|| Failure::new(Exit::Ok, ""));
+    console.fail(&failure);
+    Err(failure.exit.into())
+}
+
+fn plain(error: &clap::Error, colour: bool) -> String {
+    let text = error.render();
+    if colour { text.ansi().to_string() } else { text.to_string() }
+}
+
+/// The form that was asked for, as far as it can be told from arguments that cannot be read as a whole.
+fn format(args: &[OsString]) -> Format {
+    let words: Vec<&str> = args.iter().map_while(|arg| arg.to_str()).take_while(|arg| *arg != "--").collect();
+    let pairs = words.windows(2).any(|pair| matches!(pair, ["-o" | "--output", "json"]));
+    let joined = words.iter().any(|word| matches!(*word, "-ojson" | "-o=json" | "--output=json"));
+    if pairs || joined { Format::Json } else { Format::Text }
+}
+
+/// Why the arguments make no sense.
+fn usage(error: &clap::Error, args: &[OsString]) -> Failure {
+    let command = command(args);
+    let help = format!("see `{command} --help`");
+    let bare = [ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ErrorKind::MissingSubcommand];
+    if bare.contains(&error.kind()) {
+        return Failure::usage(format!("`{command}` wants a command")).hint(help);
+    }
+    let text = plain(error, false);
+    let mut failure = Failure::usage("");
+    for part in text.split("\n\n").map(one_line).filter(|part| !part.is_empty()) {
+        if let Some(message) = part.strip_prefix("error: ") {
+            message.clone_into(&mut failure.message);
+        } else if !part.starts_with("For more information") {
+            failure.details.push(part);
+        }
+    }
+    let wrong = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) => name.as_str(),
+        _ => "",
+    };
+    failure.hint(if wrong == "<RUN>" { "see the ids with `lantern runs list`".to_owned() } else { help })
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The command that the arguments lead to, by name.
+fn command(args: &[OsString]) -> String {
+    let (mut command, mut path) = (Cli::command(), "lantern".to_owned());
+    for arg in args.iter().skip(1) {
+        if let Some(found) = command.find_subcommand(arg).cloned() {
+            path = format!("{path} {}", found.get_name());
+            command = found;
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_form_is_known_even_when_the_rest_is_not() {
+        for (line, json) in [
+            ("lantern launch -o json", true),
+            ("lantern --output=json launch", true),
+            ("lantern -ojson", true),
+            ("lantern launch", false),
+            ("lantern -o text", false),
+            ("lantern x -- -o json", false),
+        ] {
+            assert_eq!(format(&words(line)) == Format::Json, json, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_has_a_next_step() {
+        for (line, message, next) in [
+            ("lantern runs get zzz", "invalid value 'zzz' for '<RUN>'", "`lantern runs list`"),
+            ("lantern lgoin", "unrecognized subcommand 'lgoin'", "`lantern --help`"),
+            ("lantern -o json", "`lantern` wants a command", "`lantern --help`"),
+            ("lantern agents create -o json", "--name <NAME>", "`lantern agents create --help`"),
+            ("lantern run list --limit 0", "'0'", "`lantern runs list --help`"),
+            ("lantern runs", "`lantern runs` wants a command", "`lantern runs --help`"),
+        ] {
+            let args = words(line);
+            let failure = usage(&Cli::try_parse_from(&args).unwrap_err(), &args);
+            assert!(failure.message.contains(message), "{line}: {failure:?}");
+            assert!(failure.hint.unwrap_or_default().contains(next), "{line}");
+            assert!(!failure.message.contains('\n') && failure.exit == Exit::Usage, "{line}");
+        }
+    }
+}

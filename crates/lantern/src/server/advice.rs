@@ -1,0 +1,133 @@
+//! Why a server did not start, and what to do about it.
+//!
+//! Invariant: whatever ends `dev`, `serve` or `migrate` reaches its user as one [`Failure`] with a code and a next
+//! step. Decides nothing about the server.
+
+use std::fmt;
+use std::path::Path;
+
+use lantern_store::Error;
+
+use crate::cli::{Exit, Failure};
+use crate::env;
+
+/// A context for an error that also says what to do. Shown as what went wrong.
+#[derive(Debug)]
+pub(crate) struct Advice {
+    code: &'static str,
+    exit: Exit,
+    what: String,
+    next: String,
+}
+
+impl Advice {
+    /// The server cannot start here and now.
+    pub(crate) fn new(code: &'static str, what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { code, exit: Exit::Failed, what: what.into(), next: next.into() }
+    }
+
+    /// The configuration makes no sense.
+    pub(crate) fn config(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, ..Self::new("invalid_config", what, next) }
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Advice {}
+
+/// The whole chain of causes as one failure.
+pub(crate) fn failure(error: &anyhow::Error) -> Failure {
+    let message = format!("{error:#}");
+    match error.downcast_ref::<Advice>() {
+        Some(advice) => Failure::new(advice.exit, message).code(advice.code).hint(&advice.next),
+        None => Failure::new(Exit::Failed, message)
+            .code("start_failed")
+            .hint(format!("start it again with {}=debug to see more", env::LOG_LEVEL)),
+    }
+}
+
+/// A database that does not open.
+pub(crate) fn database(error: Error, dir: &Path, postgres: bool) -> anyhow::Error {
+    let urls = format!("{} and {}", env::DATABASE_APP_URL, env::DATABASE_SYSTEM_URL);
+    let (code, next) = match &error {
+        Error::Locked { .. } => {
+            ("data_dir_locked", "stop the other server, or choose another folder with --data-dir".to_owned())
+        }
+        Error::Corrupt(_) => (
+            "database_damaged",
+            "restore the folder from a backup, or start on an empty one with --data-dir".to_owned(),
+        ),
+        Error::Foreign => ("database_foreign", "choose another folder with --data-dir".to_owned()),
+        Error::TooNew { .. } => ("database_too_new", "run the newer build that made it".to_owned()),
+        Error::TooOld { .. } => ("database_too_old", "run `lantern migrate` first".to_owned()),
+        Error::Full => ("storage_full", "make space on the disk".to_owned()),
+        Error::Misuse(_) if postgres => ("invalid_config", format!("check {urls}")),
+        // A role that is not there is refused like a wrong password: what is missing may be the first migration.
+        Error::Unavailable(_) => (
+            "database_unavailable",
+            format!(
+                "check that the database runs and that {urls} are right; on a new database, run \
+                 `lantern migrate --create-roles` first"
+            ),
+        ),
+        _ => ("start_failed", format!("see the permissions of {}", dir.display())),
+    };
+    let what = match postgres {
+        true => "cannot open the PostgreSQL database".to_owned(),
+        false => format!("cannot open the data in {}", dir.display()),
+    };
+    anyhow::Error::new(error).context(Advice::new(code, what, next))
+}
+
+/// A master key that cannot be had.
+pub(crate) fn key(error: Error, dir: &Path, given: bool) -> anyhow::Error {
+    let next = match &error {
+        Error::Misuse(_) if given => format!(
+            "set {} to 32 random bytes, as `openssl rand -hex 32` writes them, or unset it to use the key file in {}",
+            env::CREDENTIAL_KEY,
+            dir.display()
+        ),
+        Error::Misuse(_) => {
+            "put the right key file there: 32 bytes as hex, readable by its owner alone".to_owned()
+        }
+        Error::Full => "make space on the disk".to_owned(),
+        _ => format!("see the permissions of {}", dir.display()),
+    };
+    let what = if given { env::CREDENTIAL_KEY } else { "the key file" };
+    anyhow::Error::new(error).context(Advice::new("invalid_key", format!("cannot use {what}"), next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_has_its_own_advice() {
+        let dir = Path::new("d");
+        let misuse = || Error::Misuse("no".to_owned());
+        let away = || Error::Unavailable("refused".into());
+        for (error, code, next) in [
+            (
+                database(Error::TooOld { found: 1, known: 2 }, dir, true),
+                "database_too_old",
+                "`lantern migrate`",
+            ),
+            (database(away(), dir, true), "database_unavailable", "--create-roles"),
+            (database(misuse(), dir, true), "invalid_config", "LANTERN_DATABASE_APP_URL"),
+            (database(Error::Foreign, dir, false), "database_foreign", "--data-dir"),
+            (key(misuse(), dir, true), "invalid_key", "openssl rand -hex 32"),
+            (key(misuse(), dir, false), "invalid_key", "key file"),
+            (anyhow::anyhow!("odd"), "start_failed", "LOG_LEVEL"),
+        ] {
+            let failure = failure(&error);
+            assert_eq!(failure.code.as_deref(), Some(code), "{error:#}");
+            assert!(failure.hint.as_deref().unwrap_or_default().contains(next), "{failure:?}");
+            assert!(!failure.hint.as_deref().unwrap_or_default().contains("permissions"), "{failure:?}");
+        }
+    }
+}
