@@ -7,7 +7,7 @@
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use lantern_policy::{Act, Scope};
 use lantern_store::seal::Place;
@@ -122,7 +122,7 @@ pub(crate) async fn once<A: Act, S: Remembers, F: Future<Output = Response>>(
         Ok(Some(key)) => key,
         Err(error) => return error.into_response(),
     };
-    keyed::<A, S, F>(state, request, &key, handle).await.unwrap_or_else(|error| error.into_response())
+    keyed::<A, S, F>(state, request, &key, handle).await.unwrap_or_else(IntoResponse::into_response)
 }
 
 async fn keyed<A: Act, S: Remembers, F: Future<Output = Response>>(

@@ -1,7 +1,7 @@
 //! JSON Schema, as tenants write it: whether a schema is one, and how a value breaks it.
 //!
-//! Invariant: neither a schema nor a value, however it is made, takes the machine: [`shape`] bounds what is compiled,
-//! [`cost`] bounds what one check does, and what is not quick runs on a thread of its own, a few at once. Nothing is
+//! Invariant: neither a schema nor a value, however it is made, takes the machine: `shape` bounds what is compiled,
+//! `cost` bounds what one check does, and what is not quick runs on a thread of its own, a few at once. Nothing is
 //! fetched. Patterns run on an engine of linear time.
 
 #![warn(missing_docs)]

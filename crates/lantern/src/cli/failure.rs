@@ -95,14 +95,14 @@ impl Failure {
 
     /// What to do next.
     pub(crate) fn next(&self) -> &str {
-        self.hint.as_deref().unwrap_or(self.exit.general().1)
+        self.hint.as_deref().unwrap_or_else(|| self.exit.general().1)
     }
 
     /// For programs.
     pub(crate) fn json(&self) -> Value {
         json!({
             "error": self.message,
-            "code": self.code.as_deref().unwrap_or(self.exit.general().0),
+            "code": self.code.as_deref().unwrap_or_else(|| self.exit.general().0),
             "details": self.details,
             "next": self.next(),
             "exitCode": self.exit as u8,

@@ -77,9 +77,10 @@ pub(crate) fn database(error: Error, dir: &Path, postgres: bool) -> anyhow::Erro
         ),
         _ => ("start_failed", format!("see the permissions of {}", dir.display())),
     };
-    let what = match postgres {
-        true => "cannot open the PostgreSQL database".to_owned(),
-        false => format!("cannot open the data in {}", dir.display()),
+    let what = if postgres {
+        "cannot open the PostgreSQL database".to_owned()
+    } else {
+        format!("cannot open the data in {}", dir.display())
     };
     anyhow::Error::new(error).context(Advice::new(code, what, next))
 }

@@ -491,9 +491,9 @@ fn an_answer_that_cannot_be_written_is_an_exit_code_and_no_panic() {
     for args in ANSWERING {
         for format in ["text", "json"] {
             let args = [args, &["-o", format][..]].concat();
-            let full = user.into_the_full(&args);
+            let full = user.run_into_the_full(&args);
             assert!(full.code == 1 && full.err.contains("cannot write the output"), "{args:?}: {full:?}");
-            let gone = user.into_the_closed(&args);
+            let gone = user.run_into_the_closed(&args);
             assert!(gone.code == 0 && !gone.err.contains("cannot write"), "{args:?}: {gone:?}");
             assert!(!full.err.contains("panicked") && !gone.err.contains("panicked"), "{args:?}");
         }

@@ -200,13 +200,13 @@ impl User {
     }
 
     /// Runs a command whose output goes to a full disk.
-    pub(crate) fn into_the_full(&self, args: &[&str]) -> Done {
+    pub(crate) fn run_into_the_full(&self, args: &[&str]) -> Done {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         Done::of(self.command(args).stdin(Stdio::null()).stdout(full).output().unwrap())
     }
 
     /// Runs a command whose output goes to a reader that is gone.
-    pub(crate) fn into_the_closed(&self, args: &[&str]) -> Done {
+    pub(crate) fn run_into_the_closed(&self, args: &[&str]) -> Done {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         Done::of(self.command(args).stdin(Stdio::null()).stdout(writer).output().unwrap())

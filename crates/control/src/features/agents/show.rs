@@ -242,7 +242,7 @@ mod tests {
     fn duration() -> impl Strategy<Value = Value> {
         prop_oneof![
             (1_i64..100_000_000).prop_map(|n| json!(n)),
-            (1_i64..100_000_000).prop_map(|n| json!(n as f64 / 1_000.0)),
+            (1_i32..100_000_000).prop_map(|n| json!(f64::from(n) / 1_000.0)),
             (1_i64..1_000).prop_map(|n| json!(format!("{n}s"))),
             (1_i64..1_000).prop_map(|n| json!(format!("{n}ms"))),
         ]

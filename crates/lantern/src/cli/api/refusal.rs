@@ -71,8 +71,8 @@ fn explain(status: StatusCode, wait: Option<u64>, body: &[u8], auth: &Auth) -> F
     };
     let details = details(&body);
     // The server's sentence goes on with what the details say line by line.
-    if let Some(head) = details.first().and_then(|first| message.split_once(&format!(": {first}"))) {
-        message = head.0.to_owned();
+    if let Some(end) = details.first().and_then(|first| message.find(&format!(": {first}"))) {
+        message.truncate(end);
     }
     let mut failure = Failure::new(exit, message);
     failure.code = code.map(str::to_owned);
