@@ -27,7 +27,7 @@ for file in examples/digest/agent.json "$scratch/squares.json" "$scratch/release
   "$lantern" agents create --file "$file"
 done
 
-git log -p -n 1 --no-color > "$scratch/history.txt"
+git log -p -n 1 --no-merges --no-color > "$scratch/history.txt"
 "$lantern" runs create --agent squares --input '{"numbers": [1, 2, 3, 4, 5]}' --follow
 "$lantern" runs create --agent digest --input "@$scratch/history.txt" --follow
 "$lantern" runs create --agent release --input '{"changes": "120+33"}'

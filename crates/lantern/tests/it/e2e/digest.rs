@@ -38,7 +38,7 @@ fn root() -> &'static Path {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_digest_of_this_repositorys_own_history() {
     let history = Command::new("git")
-        .args(["log", "-p", "-n", "8", "--no-color"])
+        .args(["log", "-p", "-n", "8", "--no-merges", "--no-color"])
         .current_dir(root())
         .output()
         .unwrap();
