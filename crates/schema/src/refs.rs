@@ -45,6 +45,16 @@ pub(crate) enum Step<'a> {
     Named(&'static str, &'a str),
 }
 
+impl Step<'_> {
+    /// How long its name is.
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            Self::Named(_, name) => name.len(),
+            Self::One(_) | Self::Nth(..) => 0,
+        }
+    }
+}
+
 /// As a part of a JSON pointer.
 impl std::fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -77,6 +77,8 @@ impl<'a> Walk<'a> {
         step: Step<'a>,
         then: impl FnOnce(&mut Self) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
+        // Long names are looked at as often as something leads past them.
+        self.pay(step.bytes() as u64 / 100)?;
         self.path.push(step);
         then(self)?;
         self.path.pop();
