@@ -28,7 +28,7 @@ pub(crate) const DATA_DIR: &str = "LANTERN_DATA_DIR";
 pub(crate) const CREDENTIAL_KEY: &str = "LANTERN_CREDENTIAL_KEY";
 /// Runs that one tenant may start in a minute; 0 for no limit. Without it: 120 in `serve`, none in `dev`.
 pub(crate) const SPAWN_RATE_PER_MIN: &str = "LANTERN_SPAWN_RATE_PER_MIN";
-/// Runs that one tenant may start at once before the rate counts: 20.
+/// Runs that one tenant may start at once before the rate counts. Without it: as many as in a whole minute.
 pub(crate) const SPAWN_BURST: &str = "LANTERN_SPAWN_BURST";
 /// Seconds that a stop waits for what is under way: 30.
 pub(crate) const DRAIN_TIMEOUT: &str = "LANTERN_DRAIN_TIMEOUT";

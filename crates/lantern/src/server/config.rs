@@ -12,8 +12,8 @@ use super::advice::Advice;
 use super::bodies;
 use crate::env;
 
-/// Where every key is explained.
-const GUIDE: &str = "config.example.toml has every key";
+/// Where the file is shown.
+const GUIDE: &str = "docs/serve.md shows the file";
 /// The address a server listens on when nobody says otherwise.
 pub(crate) const LISTEN: &str = "127.0.0.1:8080";
 /// Where the dashboard is served from when nobody says otherwise.
