@@ -1,6 +1,7 @@
 //! Durable steps on SQLite: many runs in flight beside a bare loop and Restate, and one run alone beside bare syncs.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use lantern_bench::{Amount, Bar, Line, median};
@@ -95,7 +96,7 @@ pub(crate) async fn alone(bench: &Bench) -> Result<Vec<Line>> {
         let start = bench.clock.now();
         disk::sync_appends(folder.path(), STEPS)?;
         syncs.push(bench.millis_since(start));
-        ours.push(bench.millis(place.one_run()).await?.0);
+        ours.push(bench.millis(place.in_flight(1, 1)).await?.0);
     }
     let database = folder.path().join("lantern.db");
     let commits = disk::commits(&database)?;
@@ -108,7 +109,7 @@ pub(crate) async fn alone(bench: &Bench) -> Result<Vec<Line>> {
     Ok(vec![line.note(format!("{commits} commits from start to end, median of {ALONE}"))])
 }
 
-async fn open(bench: &Bench, folder: &Path) -> Result<Place> {
+async fn open(bench: &Bench, folder: &Path) -> Result<Arc<Place>> {
     let db = Db::open_sqlite(folder, SqliteOptions::at(bench.clock.now())).await?;
     Place::open(db, bench.clock.clone(), true).await
 }

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, ensure};
-use futures_util::future::try_join_all;
 use lantern_engine::{Context, Manifest, Run, Start, event, start};
 use lantern_net::{RealIds, TaskSet};
 use lantern_policy::route::Choices;
@@ -29,6 +28,7 @@ use lantern_worker::{Deps, Llm, Options, Tools};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 /// Steps of a run.
 pub(crate) const STEPS: u32 = 10;
@@ -116,7 +116,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// Sets up a tenant and an agent in an empty database, and starts a worker on it.
-    pub(crate) async fn open(db: Db, clock: Arc<dyn Clock>, sole: bool) -> Result<Self> {
+    pub(crate) async fn open(db: Db, clock: Arc<dyn Clock>, sole: bool) -> Result<Arc<Self>> {
         let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
         let (agent, version) = (AgentId::from_uuid(ids.uuid()), VersionId::from_uuid(ids.uuid()));
         let manifest = Arc::new(manifest()?);
@@ -141,18 +141,23 @@ impl Place {
         deps.db.follow(&tasks, deps.clock.clone(), &tasks.stopping());
         let options = Options { sole, ..Options::default() };
         tasks.spawn("worker", Box::pin(lantern_worker::run(deps.clone(), options, tasks.stopping())));
-        Ok(Self { deps, tool, tasks, scope, agent, version, manifest, digest })
+        Ok(Arc::new(Self { deps, tool, tasks, scope, agent, version, manifest, digest }))
     }
 
-    /// Keeps `width` runs in flight until each place has seen `rounds` of them end.
-    pub(crate) async fn in_flight(&self, width: usize, rounds: usize) -> Result<()> {
-        let one_after_another = |_| async {
-            for _ in 0..rounds {
-                self.one_run().await?;
-            }
-            Ok(())
-        };
-        try_join_all((0..width).map(one_after_another)).await.map(drop)
+    /// Keeps `width` runs in flight until each place has seen `rounds` of them end. Each has a task of its own, as each
+    /// client of a server has.
+    pub(crate) async fn in_flight(self: &Arc<Self>, width: usize, rounds: usize) -> Result<()> {
+        let mut places = JoinSet::new();
+        for _ in 0..width {
+            let place = Arc::clone(self);
+            places.spawn(async move {
+                for _ in 0..rounds {
+                    place.one_run().await?;
+                }
+                Ok(())
+            });
+        }
+        places.join_all().await.into_iter().collect()
     }
 
     /// Starts a run and answers when its end is durable.
@@ -221,7 +226,7 @@ impl Place {
     }
 
     /// Stops the worker and closes the database.
-    pub(crate) async fn close(self) {
+    pub(crate) async fn close(self: Arc<Self>) {
         self.tasks.shutdown(Dur::from_secs(10)).await;
     }
 }

@@ -16,14 +16,14 @@ use crate::{Bench, machine};
 
 /// Runs in flight, and clients of `pgbench`.
 const WIDTH: usize = 64;
-/// Runs that each of them is followed by, in one round.
-const DEPTH: usize = 8;
+/// Runs that each of them is followed by, in one round: enough for a second or two, as `pgbench` too has warm plans.
+const DEPTH: usize = 40;
 /// Rounds, alternating with `pgbench`.
 const ROUNDS: usize = 3;
 /// Seconds of `pgbench` in a round.
 const SECS: &str = "5";
-/// A connection for each run in flight, as each client of `pgbench` has one.
-const CONNECTIONS: usize = WIDTH;
+/// Connections of the app role, as a server has them when nobody says otherwise.
+const CONNECTIONS: usize = 16;
 
 /// 64 runs of ten steps in flight.
 pub(crate) async fn measure(bench: &Bench) -> Result<Vec<Line>> {

@@ -7,6 +7,7 @@
 //! Invariant: only the files under `db/` name a database driver, and a tenant's door binds `$1` to its tenant.
 //! Holds no SQL of its own, no clock and no ids.
 
+mod lanes;
 mod listen;
 mod migrate;
 mod postgres;
@@ -192,7 +193,7 @@ impl Db {
             }
             // The writer announces by itself, as with `write`.
             Engine::Files(files) => return files.submit(tenant, batch).await,
-            Engine::Postgres(pools) => pools.submit(tenant, &batch).await?,
+            Engine::Postgres(pools) => pools.submit(tenant, Arc::clone(&batch)).await?,
         };
         self.hub.tell(&batch.hints);
         Ok(counts)
@@ -212,6 +213,18 @@ impl Db {
         f: impl for<'a> FnOnce(&'a mut SystemTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
     ) -> Result<T> {
         self.run(Role::System, Mode::Write, system_work(f)).await
+    }
+
+    /// The same for what a power cut may take back. On SQLite it does not wait for the disk unless something else is
+    /// committed with it: the next commit brings it there. On PostgreSQL it is durable.
+    pub(crate) async fn system_write_lazy<T: Send + 'static>(
+        &self,
+        f: impl for<'a> FnOnce(&'a mut SystemTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        match &*self.engine {
+            Engine::Files(files) => files.write_lazy(system_work(f)).await,
+            _ => self.system_write(f).await,
+        }
     }
 
     async fn run<T: Send + 'static>(&self, role: Role, mode: Mode, work: Work<T>) -> Result<T> {

@@ -13,6 +13,7 @@ use lantern_types::*;
 
 use crate::blob;
 use crate::db::{Batch, Db, Expect, TenantTx};
+use crate::dialect;
 use crate::error::{Error, Result};
 use crate::outbox::{self, NewOutbox};
 use crate::value::{Row, Value};
@@ -333,6 +334,10 @@ fn batch(append: Append, version: i64) -> Batch {
         chain: append.chain,
     };
     batch.add(INSERT, row(run, added), Expect::Rows(1));
+    // What is one statement may share a transaction: when its guard does not hold, nothing else is undone for it.
+    if append.release.is_none() && append.drained.is_empty() && append.outbox.is_empty() {
+        batch.as_one(dialect::APPEND_POSTGRES);
+    }
     for id in append.drained {
         // A row that is gone was drained by an append whose answer was lost; its input is in the journal.
         batch.add(DRAIN, vec![run.into(), id.into()], Expect::Any);

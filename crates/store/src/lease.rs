@@ -41,6 +41,15 @@ pub struct Claimed {
     pub journal: Option<Stored>,
 }
 
+/// What there is to do for a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The runs that it drives from now on.
+    pub claimed: Vec<Claimed>,
+    /// The runs that it drives and in whose inbox something lies.
+    pub poked: Vec<RunId>,
+}
+
 const REGISTER: &str = "INSERT INTO processes (id, started_at, expires_at) VALUES ($1, $2, $3)";
 const BEAT: &str = "UPDATE processes SET expires_at = $3 WHERE id = $1 AND expires_at > $2";
 const EXPIRED: &str = "SELECT id FROM processes WHERE expires_at <= $1";
@@ -48,8 +57,10 @@ const OTHERS: &str = "SELECT id FROM processes WHERE id <> $1";
 const FORGET: &str = "DELETE FROM processes WHERE id = $1";
 const FORGET_EXPIRED: &str = "DELETE FROM processes WHERE id = $1 AND expires_at <= $2";
 const ORPHAN: &str = "UPDATE runs SET owner = NULL, wake_at = $2 WHERE owner = $1";
-const POKED: &str = "SELECT DISTINCT r.tenant_id, r.id FROM inbox i
-    JOIN runs r ON r.tenant_id = i.tenant_id AND r.id = i.run_id WHERE r.owner = $1";
+// The inbox is empty most of the time: that is looked at first, and once.
+const POKED: &str = "SELECT DISTINCT r.id FROM inbox i
+    JOIN runs r ON r.tenant_id = i.tenant_id AND r.id = i.run_id
+    WHERE r.owner = $1 AND EXISTS (SELECT 1 FROM inbox)";
 const RELEASE: &str = "UPDATE runs SET owner = NULL, wake_at = $6
     WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND pokes = $5 AND owner IS NOT NULL";
 
@@ -79,9 +90,10 @@ pub async fn beat(db: &Db, process: ProcessId, now: At, ttl: Dur) -> Result<bool
 }
 
 /// Takes at most `limit` due runs, longest due first, after setting free the runs of processes that missed their
-/// beats.
-pub async fn claim(db: &Db, process: ProcessId, now: At, limit: u32) -> Result<Vec<Claimed>> {
-    db.system_write(move |tx| {
+/// beats; and looks which of the process's runs were poked. On SQLite the claims may be gone after a power cut, together
+/// with everything that was written after them: then nobody holds these runs, which is true.
+pub async fn look(db: &Db, process: ProcessId, now: At, limit: u32) -> Result<Work> {
+    db.system_write_lazy(move |tx| {
         Box::pin(async move {
             for row in tx.all(EXPIRED, &[now.into()]).await? {
                 let dead: ProcessId = row.id("id")?;
@@ -91,11 +103,14 @@ pub async fn claim(db: &Db, process: ProcessId, now: At, limit: u32) -> Result<V
                 }
             }
             let rows = dialect::claim(tx, &[process.into(), now.into(), limit.into()]).await?;
-            let mut runs = Vec::with_capacity(rows.len());
+            let mut claimed = Vec::with_capacity(rows.len());
             for row in &rows {
-                runs.push(Claimed { journal: dialect::journal_of_new(tx, row).await?, ..claimed(row)? });
+                let journal = dialect::journal_of_new(tx, row).await?;
+                claimed.push(Claimed { journal, ..self::claimed(row)? });
             }
-            Ok(runs)
+            let poked = tx.all(POKED, &[process.into()]).await?;
+            let poked = poked.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
+            Ok(Work { claimed, poked })
         })
     })
     .await
@@ -119,17 +134,6 @@ pub async fn surrender(db: &Db, process: ProcessId, now: At) -> Result<()> {
     db.system_write(move |tx| Box::pin(orphan(tx, process, now))).await?;
     db.hub().wake();
     Ok(())
-}
-
-/// The runs of this process in whose inbox something lies.
-pub async fn poked(db: &Db, process: ProcessId) -> Result<Vec<(Scope, RunId)>> {
-    db.system_read(move |tx| {
-        Box::pin(async move {
-            let rows = tx.all(POKED, &[process.into()]).await?;
-            rows.iter().map(|row| Ok((Scope::of_lease(row.id("tenant_id")?), row.id("id")?))).collect()
-        })
-    })
-    .await
 }
 
 /// What the holder of a run knows of it when letting go.

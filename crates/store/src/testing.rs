@@ -231,7 +231,12 @@ pub async fn prepare_every_statement(db: &Db) {
         versions::STATEMENTS,
     ];
     prepare_statements(db, tenant.concat()).await;
-    let claim = if schema::is_postgres(db).await { dialect::CLAIM_POSTGRES } else { dialect::CLAIM_SQLITE };
+    let claim = if schema::is_postgres(db).await {
+        prepare_statements(db, [dialect::APPEND_POSTGRES]).await;
+        dialect::CLAIM_POSTGRES
+    } else {
+        dialect::CLAIM_SQLITE
+    };
     let system = [lease::SYSTEM_STATEMENTS, outbox::SYSTEM_STATEMENTS, system::SYSTEM_STATEMENTS, &[claim]];
     for sql in system.concat() {
         prepare(db, true, sql).await;

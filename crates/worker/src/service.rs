@@ -151,32 +151,24 @@ impl Life<'_> {
         }
     }
 
-    /// Claims what is due, and wakes the drivers in whose inbox something lies.
+    /// Claims what is due and starts a driver for each, and wakes the drivers in whose inbox something lies.
     async fn look(&self) -> Result<()> {
-        while self.claim().await? {}
-        for (_, run) in lease::poked(&self.deps.db, self.process).await? {
-            self.driven.poke(run);
+        loop {
+            let held = u32::try_from(self.driven.len()).unwrap_or(u32::MAX);
+            let room = self.deps.limits.runs_in_memory_max.saturating_sub(held);
+            let limit = if self.ended.is_requested() { 0 } else { room.min(CLAIM_MAX) };
+            let work = lease::look(&self.deps.db, self.process, self.deps.clock.now(), limit).await?;
+            let more = limit > 0 && u32::try_from(work.claimed.len()).is_ok_and(|n| n == limit);
+            for run in work.claimed {
+                self.start(run);
+            }
+            for run in work.poked {
+                self.driven.poke(run);
+            }
+            if !more {
+                return Ok(());
+            }
         }
-        Ok(())
-    }
-
-    /// Claims what is due and starts a driver for each; `true` when there may be more.
-    async fn claim(&self) -> Result<bool> {
-        let room = self
-            .deps
-            .limits
-            .runs_in_memory_max
-            .saturating_sub(u32::try_from(self.driven.len()).unwrap_or(u32::MAX));
-        let limit = room.min(CLAIM_MAX);
-        if limit == 0 || self.ended.is_requested() {
-            return Ok(false);
-        }
-        let claimed = lease::claim(&self.deps.db, self.process, self.deps.clock.now(), limit).await?;
-        let more = u32::try_from(claimed.len()).is_ok_and(|n| n == limit);
-        for run in claimed {
-            self.start(run);
-        }
-        Ok(more)
     }
 
     fn start(&self, claimed: Claimed) {

@@ -38,7 +38,7 @@ impl Hand {
         let id = run.parse::<RunId>().unwrap();
         let process = ProcessId::from_uuid(app.ids.uuid());
         lease::register(&app.db, process, app.clock.now(), Dur::from_secs(86_400)).await.unwrap();
-        let claimed = lease::claim(&app.db, process, app.clock.now(), 256).await.unwrap();
+        let claimed = lease::look(&app.db, process, app.clock.now(), 256).await.unwrap().claimed;
         let claimed = claimed.into_iter().find(|claimed| claimed.run == id).expect("the run is due");
         let mut events = Vec::new();
         for stored in journal::read(&app.db, scope, id, 1, 1_000).await.unwrap() {

@@ -57,7 +57,7 @@ async fn park(test: &TestApp, run: &str) {
     let process = ProcessId::from_uuid(test.app.ids.uuid());
     lease::register(&test.app.db, process, test.app.clock.now(), Dur::from_secs(86_400)).await.unwrap();
     let id: RunId = run.parse().unwrap();
-    let claim = async || lease::claim(&test.app.db, process, test.app.clock.now(), 256).await.unwrap();
+    let claim = async || lease::look(&test.app.db, process, test.app.clock.now(), 256).await.unwrap().claimed;
     while !claim().await.iter().any(|claimed| claimed.run == id) {
         tokio::task::yield_now().await;
     }

@@ -41,6 +41,12 @@ const MIGRATIONS: &[Migration] = &[
         both: include_str!("../../../../migrations/0003_open_runs.sql"),
         postgres: include_str!("../../../../migrations/postgres/0003_open_runs.sql"),
     },
+    Migration {
+        number: 4,
+        name: "open_runs_by_id",
+        both: include_str!("../../../../migrations/0004_open_runs_by_id.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0004_open_runs_by_id.sql"),
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -1,10 +1,12 @@
-//! PostgreSQL below the facade: two pools, a transaction that begins with its first statement, and the one-trip batch.
+//! PostgreSQL below the facade: two pools, a transaction that begins with its first statement, the one-trip batch, and
+//! the transaction that takes the appends of many runs along.
 //!
 //! Invariant: every transaction of the app role says whose it is (`app.tenant_id`, local to the transaction) before
 //! or with its first statement, so row-level security shows it that tenant alone. A connection goes back to its pool
 //! only after its transaction has ended; one that was abandoned half-way is closed.
 
 use std::future::Future;
+use std::iter::once;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,12 +14,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
-use futures_util::future::join;
+use futures_util::future::{join, maybe_done};
 use lantern_types::{Secret, TenantId};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Statement};
 
+use super::lanes::{Lanes, Told, Turn};
 use super::tls::Way;
 use super::tx::{Batch, Conn, Expect, Step, Tx, Work};
 use super::{Mode, PostgresOptions, Role, migrate};
@@ -36,6 +39,7 @@ const SESSION: &str = "-c statement_timeout=30000 -c idle_in_transaction_session
 pub(super) struct Pools {
     app: Pool,
     system: Pool,
+    lanes: Lanes,
     way: Way,
 }
 
@@ -50,7 +54,7 @@ impl Pools {
         migrate::check_postgres(client.as_ref()).await?;
         drop(client);
         drop(system.get().await.map_err(pool_fault)?);
-        Ok(Self { app, system, way })
+        Ok(Self { app, system, lanes: Lanes::default(), way })
     }
 
     /// How to connect as the app role, for the connection that listens.
@@ -75,9 +79,52 @@ impl Pools {
         settled
     }
 
+    /// Commits a batch: with others of its tenant when it can be said in one statement, else by itself.
+    pub(super) async fn submit(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<Vec<u64>> {
+        let Some(sql) = batch.as_one else { return self.alone(tenant, &batch).await };
+        let told = match self.lanes.enter(tenant, &batch) {
+            Ok(turn) => Told::Lead(turn),
+            Err(told) => told.await.map_err(|_| Error::unavailable("whoever committed for it has gone"))?,
+        };
+        let told = match told {
+            Told::Lead(turn) => self.lead(turn, tenant, sql, &batch).await?,
+            told => told,
+        };
+        match told {
+            Told::Committed(true) => Ok(vec![1; batch.steps.len()]),
+            Told::Committed(false) => Err(Error::Conflict),
+            Told::Lost(error) => Err(error),
+            Told::Alone | Told::Lead(_) => self.alone(tenant, &batch).await,
+        }
+    }
+
+    /// Commits a batch and those that wait behind it, and tells them.
+    async fn lead(&self, turn: Turn, tenant: TenantId, sql: &str, own: &Batch) -> Result<Told> {
+        let client = self.app.get().await.map_err(pool_fault)?;
+        // Not earlier: whoever came while there was no connection goes with it.
+        let company = turn.company();
+        let others = company.iter().map(|waiting| &*waiting.batch);
+        let batches: Vec<&Batch> = once(own).chain(others).collect();
+        let statement = client.prepare_cached(sql).await.map_err(fault)?;
+        let session = Session::new(client, begin(Role::App(tenant), Mode::Write));
+        let outcome = session.together(&tenant.into(), &statement, &batches).await;
+        // Before the answers, so that the next group is under way while they are taken in.
+        drop(turn);
+        let tell = |index: usize| match &outcome {
+            Ok(done) => Told::Committed(done.get(index).copied().unwrap_or_default()),
+            Err(error) if error.is_transient() => Told::Lost(Error::unavailable(error.to_string())),
+            Err(_) => Told::Alone,
+        };
+        for (index, waiting) in company.into_iter().enumerate() {
+            // It may have gone; what is committed stays committed.
+            drop(waiting.answer.send(tell(index + 1)));
+        }
+        Ok(tell(0))
+    }
+
     /// Sends `BEGIN`, the tenant, every statement and `COMMIT` as one write and reads all the answers. A count that
     /// is not as expected is made an error inside the database, so that the `COMMIT` already on its way undoes all.
-    pub(super) async fn submit(&self, tenant: TenantId, batch: &Batch) -> Result<Vec<u64>> {
+    async fn alone(&self, tenant: TenantId, batch: &Batch) -> Result<Vec<u64>> {
         let client = self.app.get().await.map_err(pool_fault)?;
         let statements = prepare_all(&client, &batch.steps).await?;
         let session = Session::new(client, begin(Role::App(tenant), Mode::Write));
@@ -147,7 +194,7 @@ impl Session {
         params: &[Value],
     ) -> Result<Vec<Row>> {
         let statement = self.client()?.prepare_cached(sql).await.map_err(fault)?;
-        let params = bound(&statement, tenant, params)?;
+        let params = bound(&statement, tenant.into_iter().chain(params))?;
         let rows = self.send(async |client| client.query(&statement, &params).await).await?;
         let names: Arc<[String]> = statement.columns().iter().map(|c| c.name().to_owned()).collect();
         rows.iter().map(|row| read(row, &names)).collect()
@@ -160,7 +207,7 @@ impl Session {
         params: &[Value],
     ) -> Result<u64> {
         let statement = self.client()?.prepare_cached(sql).await.map_err(fault)?;
-        let params = bound(&statement, tenant, params)?;
+        let params = bound(&statement, tenant.into_iter().chain(params))?;
         self.send(async |client| client.execute(&statement, &params).await).await
     }
 
@@ -185,22 +232,47 @@ impl Session {
         statements: &[Statement],
     ) -> Result<Vec<u64>> {
         // All of them before anything is sent: the `COMMIT` on its way would not notice one that never left.
-        let bind = |(step, statement): (&'b Step, _)| bound(statement, Some(tenant), &step.params);
+        let bind = |(step, statement): (&'b Step, _)| bound(statement, once(tenant).chain(&step.params));
         let params = steps.iter().zip(statements).map(bind).collect::<Result<Vec<_>>>()?;
         self.begun = true;
         let client = self.client()?;
-        let mut answers: Vec<Answer<'_>> = vec![Box::pin(control(client, &self.begin))];
-        for ((step, statement), params) in steps.iter().zip(statements).zip(params) {
-            answers.push(Box::pin(change(client, step.expect, statement, params)));
+        let calls = steps.iter().zip(statements).zip(params).map(|((step, statement), params)| {
+            let call: Answer<'_> = Box::pin(change(client, step.expect, statement, params));
+            call
+        });
+        let outcome = transaction(client, &self.begin, calls.collect()).await;
+        self.ended(outcome)
+    }
+
+    /// Commits batches that are the same one statement in one transaction, and answers which of them were done.
+    async fn together(
+        mut self,
+        tenant: &Value,
+        statement: &Statement,
+        batches: &[&Batch],
+    ) -> Result<Vec<bool>> {
+        let mut params = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let given = batch.steps.iter().flat_map(|step| &step.params);
+            params.push(bound(statement, once(tenant).chain(given))?);
         }
-        answers.push(Box::pin(control(client, "COMMIT")));
-        let answers = in_order(answers).await;
-        if answers.last().is_some_and(Result::is_ok) {
+        self.begun = true;
+        let client = self.client()?;
+        let calls = params.iter().map(|params| {
+            let call: Answer<'_> = Box::pin(async { client.execute(statement, params).await.map_err(fault) });
+            call
+        });
+        let outcome = transaction(client, &self.begin, calls.collect()).await;
+        Ok(self.ended(outcome)?.into_iter().map(|count| count == 1).collect())
+    }
+
+    /// What became of a transaction whose `COMMIT` was sent along.
+    fn ended(mut self, (ended, counts): (bool, Result<Vec<u64>>)) -> Result<Vec<u64>> {
+        if ended {
             // Also after a failed statement: its `COMMIT` has ended the transaction by undoing it.
             self.give_back();
         }
-        let counts = answers.into_iter().collect::<Result<Vec<u64>>>()?;
-        Ok(counts.into_iter().skip(1).take(steps.len()).collect())
+        counts
     }
 
     /// The transaction has ended: the connection may serve another.
@@ -239,24 +311,38 @@ async fn change(client: &Object, expect: Expect, statement: &Statement, params: 
     }
 }
 
-/// Polls all of them, always in their order: that is the order in which the driver sends them.
-async fn in_order(mut answers: Vec<Answer<'_>>) -> Vec<Result<u64>> {
-    let mut done: Vec<Option<Result<u64>>> = answers.iter().map(|_| None).collect();
-    std::future::poll_fn(move |cx| {
-        for (answer, slot) in answers.iter_mut().zip(&mut done) {
-            if slot.is_none()
-                && let Poll::Ready(result) = answer.as_mut().poll(cx)
-            {
-                *slot = Some(result);
-            }
+/// Sends the beginning of a transaction, what it is for, and `COMMIT` without waiting in between, and reads all the
+/// answers: whether the transaction has ended, and the counts or the first error.
+async fn transaction(client: &Object, begin: &str, calls: Vec<Answer<'_>>) -> (bool, Result<Vec<u64>>) {
+    let mut answers: Vec<Answer<'_>> = Vec::with_capacity(calls.len() + 2);
+    answers.push(Box::pin(control(client, begin)));
+    answers.extend(calls);
+    answers.push(Box::pin(control(client, "COMMIT")));
+    let answers = in_order(answers).await;
+    let ended = answers.last().is_some_and(Result::is_ok);
+    // Without the answers to the first and the last, unless they are errors.
+    let counts = answers.into_iter().collect::<Result<Vec<u64>>>();
+    let counts = counts.map(|counts| counts.get(1..counts.len() - 1).unwrap_or_default().to_vec());
+    (ended, counts)
+}
+
+/// Polls each of them once, in their order, which is the order in which the driver sends them; then waits for one
+/// after another, which is how the server answers them.
+async fn in_order(answers: Vec<Answer<'_>>) -> Vec<Result<u64>> {
+    let mut answers: Vec<_> = answers.into_iter().map(maybe_done).collect();
+    std::future::poll_fn(|cx| {
+        for answer in &mut answers {
+            let _polled = Pin::new(answer).poll(cx);
         }
-        if done.iter().all(Option::is_some) {
-            Poll::Ready(done.drain(..).flatten().collect())
-        } else {
-            Poll::Pending
-        }
+        Poll::Ready(())
     })
-    .await
+    .await;
+    let mut results = Vec::with_capacity(answers.len());
+    for mut answer in answers {
+        Pin::new(&mut answer).await;
+        results.extend(Pin::new(&mut answer).take_output());
+    }
+    results
 }
 
 /// Prepares the counting form of each statement; only a connection's first batch of a kind waits for this.
@@ -326,8 +412,8 @@ pub(crate) async fn run_as_owner(url: &Secret<String>, sql: String) -> Result<()
 }
 
 /// The parameters of a statement. Checked here, because the driver would call a mistake of ours a lost connection.
-fn bound<'a>(statement: &Statement, tenant: Option<&'a Value>, params: &'a [Value]) -> Result<Params<'a>> {
-    let given: Vec<&Value> = tenant.into_iter().chain(params).collect();
+fn bound<'a>(statement: &Statement, given: impl Iterator<Item = &'a Value>) -> Result<Params<'a>> {
+    let given: Vec<&Value> = given.collect();
     let wanted = statement.params();
     if given.len() == wanted.len() && given.iter().zip(wanted).all(|(value, ty)| fits(value, ty)) {
         return Ok(given.into_iter().map(|value| value as &(dyn ToSql + Sync)).collect());

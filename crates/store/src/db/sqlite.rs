@@ -1,7 +1,7 @@
 //! SQLite below the facade: opening a data folder, running a statement, and the two ways to run a transaction.
 //!
 //! Invariant: one connection writes (on its own thread, or inline); readers are opened read-only and see snapshots.
-//! WAL with `synchronous=FULL`: what has been answered survives a power cut. The folder's lock file is held from
+//! WAL with `synchronous=FULL`: what has been answered survives a power cut (but for what says that it need not). The folder's lock file is held from
 //! before the database is touched until after the last commit.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -17,7 +17,7 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::tx::{Batch, Conn, Expect, Tx, Work};
-use super::writer::{Writer, poll_once};
+use super::writer::{Flush, Writer, poll_once};
 use super::{Mode, SqliteOptions, migrate};
 use crate::error::{Error, Result};
 use crate::notify::{Hint, Hub};
@@ -57,7 +57,11 @@ impl Files {
     }
 
     pub(super) async fn write<T: Send + 'static>(&self, work: Work<T>) -> Result<T> {
-        self.writer.write(work).await
+        self.writer.write(work, Flush::Now).await
+    }
+
+    pub(super) async fn write_lazy<T: Send + 'static>(&self, work: Work<T>) -> Result<T> {
+        self.writer.write(work, Flush::Later).await
     }
 
     pub(super) async fn submit(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<Vec<u64>> {
@@ -99,9 +103,9 @@ impl Inline {
         match mode {
             Mode::Read => snapshot(&mut tx, work),
             Mode::Write => {
-                begin_commit(&tx, "BEGIN IMMEDIATE")?;
+                say(&tx, "BEGIN IMMEDIATE")?;
                 let answer = poll_once(&mut tx, work);
-                begin_commit(&tx, if answer.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+                say(&tx, if answer.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
                 answer
             }
         }
@@ -109,9 +113,9 @@ impl Inline {
 
     pub(super) fn submit(&self, tenant: TenantId, batch: &Batch) -> Result<Vec<u64>> {
         let tx = self.tx.lock().unwrap_or_else(PoisonError::into_inner);
-        begin_commit(&tx, "BEGIN IMMEDIATE")?;
+        say(&tx, "BEGIN IMMEDIATE")?;
         let answer = run_batch(&tx, &tenant.into(), batch);
-        begin_commit(&tx, if answer.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+        say(&tx, if answer.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
         answer.map_err(|refused| refused.error)
     }
 }
@@ -147,13 +151,14 @@ pub(super) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + 
 }
 
 fn snapshot<T>(tx: &mut Tx, work: Work<T>) -> Result<(T, Vec<Hint>)> {
-    begin_commit(tx, "BEGIN")?;
+    say(tx, "BEGIN")?;
     let answer = poll_once(tx, work);
-    begin_commit(tx, "ROLLBACK")?;
+    say(tx, "ROLLBACK")?;
     answer
 }
 
-fn begin_commit(tx: &Tx, sql: &str) -> Result<()> {
+/// Runs a text that answers nothing, as it stands.
+pub(super) fn say(tx: &Tx, sql: &str) -> Result<()> {
     match &tx.conn {
         Conn::Sqlite(conn) => conn.execute_batch(sql).map_err(fault),
         Conn::Postgres(_) => Err(Error::internal("a foreign connection")),

@@ -1,7 +1,8 @@
 //! The writer: everything that waits goes into one transaction, one sync, and then all answers go out. A thread of its
 //! own does that for a crowd; a caller that comes alone does it itself, and spares two threads from being woken.
 //!
-//! Invariant: an answer leaves only after the commit that made it true. A job that fails or panics undoes only what it
+//! Invariant: an answer leaves only after the commit that made it true, and after its sync unless every job of the group
+//! says that it need not wait for one. A job that fails or panics undoes only what it
 //! wrote itself. It never lingers for company: a lone job pays for one sync, a crowd shares it.
 //!
 //! Batches go first and without savepoints, which would cost each of them a fifth of its time: one that is refused
@@ -40,10 +41,39 @@ pub(super) struct Writer {
     hub: Hub,
 }
 
+/// Whether a job's answer waits until the disk has what it wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flush {
+    /// It does.
+    Now,
+    /// The log is in order: the next sync, of whatever is committed then, takes it along.
+    Later,
+}
+
+/// The connection, and what its commits do at present.
+struct Desk {
+    tx: Tx,
+    flush: Flush,
+}
+
+impl Desk {
+    /// Sees to it that the next commit syncs, or need not. A statement that is prepared does nothing here: SQLite
+    /// changes this when it reads the text.
+    fn set(&mut self, flush: Flush) -> Result<()> {
+        if self.flush != flush {
+            let sql =
+                if flush == Flush::Now { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+            sqlite::say(&self.tx, sql)?;
+            self.flush = flush;
+        }
+        Ok(())
+    }
+}
+
 /// What the thread and the callers share.
 struct Shared {
     // Held for one group's transaction, by the thread or by a caller that found it free.
-    tx: Mutex<Tx>,
+    desk: Mutex<Desk>,
     /// Jobs in the queue. Whoever finds some leaves the connection to the thread, which takes them all at once.
     waiting: AtomicUsize,
     /// Whether the last group had more than one job: then the next should have, too.
@@ -53,17 +83,17 @@ struct Shared {
 }
 
 impl Shared {
-    fn tx(&self) -> MutexGuard<'_, Tx> {
-        self.tx.lock().unwrap_or_else(PoisonError::into_inner)
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The connection, when nobody has it, nothing waits for it, and no crowd is about.
-    fn free(&self) -> Option<MutexGuard<'_, Tx>> {
+    fn free(&self) -> Option<MutexGuard<'_, Desk>> {
         if self.crowded.load(Ordering::Relaxed) || self.waiting.load(Ordering::SeqCst) > 0 {
             return None;
         }
-        match self.tx.try_lock() {
-            Ok(tx) => Some(tx),
+        match self.desk.try_lock() {
+            Ok(desk) => Some(desk),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
@@ -74,9 +104,9 @@ impl Writer {
     /// Starts the thread. `keep` is dropped once the connection is closed.
     pub(super) fn start(conn: Connection, hub: Hub, keep: impl Send + Sync + 'static) -> Result<Self> {
         let (queue, jobs) = sync_channel::<Box<dyn Job>>(QUEUE_MAX);
-        let tx = Mutex::new(Tx::new(Conn::Sqlite(conn)));
+        let desk = Mutex::new(Desk { tx: Tx::new(Conn::Sqlite(conn)), flush: Flush::Now });
         let shared = Arc::new(Shared {
-            tx,
+            desk,
             waiting: AtomicUsize::new(0),
             crowded: AtomicBool::new(false),
             _keep: Box::new(keep),
@@ -91,10 +121,10 @@ impl Writer {
     }
 
     /// Queues a closure and answers once its group has committed. Dropping the future does not recall it.
-    pub(super) async fn write<T: Send + 'static>(&self, work: Work<T>) -> Result<T> {
+    pub(super) async fn write<T: Send + 'static>(&self, work: Work<T>, flush: Flush) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         let hub = self.hub.clone();
-        self.enqueue(Box::new(Closure { work: Some(work), outcome: None, answer, hub }))?;
+        self.enqueue(Box::new(Closure { work: Some(work), flush, outcome: None, answer, hub }))?;
         heard(answered).await
     }
 
@@ -122,10 +152,10 @@ impl Writer {
     /// Runs a lone job on its caller's own thread while nothing else wants the connection: waking the thread and being
     /// woken by it takes about as long as a sync does. Gives the job back when it must wait its turn.
     fn at_once(&self, job: Box<dyn Job>) -> Option<Box<dyn Job>> {
-        let Some(mut tx) = self.shared.free().filter(|_| may_block()) else { return Some(job) };
+        let Some(mut desk) = self.shared.free().filter(|_| may_block()) else { return Some(job) };
         tokio::task::block_in_place(|| {
             let (batches, closures) = if job.repeats() { (vec![job], vec![]) } else { (vec![], vec![job]) };
-            commit(&mut tx, batches, closures);
+            commit(&mut desk, batches, closures);
         });
         None
     }
@@ -165,6 +195,7 @@ enum Left {
 trait Job: Send {
     /// Whether it may run a second time after being undone.
     fn repeats(&self) -> bool;
+    fn flush(&self) -> Flush;
     fn run(&mut self, tx: &mut Tx) -> Left;
     /// Answers its caller and hands it the rest of the group; `Err` when the group was not committed.
     fn answer(self: Box<Self>, committed: Result<()>, rest: Rest);
@@ -193,6 +224,7 @@ async fn heard<T>(answered: oneshot::Receiver<Answer<T>>) -> Result<T> {
 
 struct Closure<T> {
     work: Option<Work<T>>,
+    flush: Flush,
     outcome: Option<Result<(T, Vec<Hint>)>>,
     answer: oneshot::Sender<Answer<T>>,
     hub: Hub,
@@ -201,6 +233,10 @@ struct Closure<T> {
 impl<T: Send> Job for Closure<T> {
     fn repeats(&self) -> bool {
         false
+    }
+
+    fn flush(&self) -> Flush {
+        self.flush
     }
 
     fn run(&mut self, tx: &mut Tx) -> Left {
@@ -237,6 +273,10 @@ struct Statements {
 impl Job for Statements {
     fn repeats(&self) -> bool {
         true
+    }
+
+    fn flush(&self) -> Flush {
+        Flush::Now
     }
 
     fn run(&mut self, tx: &mut Tx) -> Left {
@@ -279,7 +319,7 @@ pub(super) fn poll_once<T>(tx: &mut Tx, work: Work<T>) -> Result<(T, Vec<Hint>)>
 fn run(shared: &Shared, jobs: &Receiver<Box<dyn Job>>) {
     while let Ok(first) = jobs.recv() {
         // While a caller commits a job of its own, more may come: they are taken too.
-        let mut tx = shared.tx();
+        let mut desk = shared.desk();
         let mut group = vec![first];
         while group.len() < GROUP_MAX
             && let Ok(job) = jobs.try_recv()
@@ -289,13 +329,16 @@ fn run(shared: &Shared, jobs: &Receiver<Box<dyn Job>>) {
         shared.crowded.store(group.len() > 1, Ordering::Relaxed);
         shared.waiting.fetch_sub(group.len(), Ordering::SeqCst);
         let (batches, closures) = group.into_iter().partition(|job| job.repeats());
-        commit(&mut tx, batches, closures);
+        commit(&mut desk, batches, closures);
     }
 }
 
 /// Runs a group in one transaction and answers all of it.
-fn commit(tx: &mut Tx, mut batches: Vec<Box<dyn Job>>, closures: Vec<Box<dyn Job>>) {
-    let mut begun = control(tx, "BEGIN IMMEDIATE");
+fn commit(desk: &mut Desk, mut batches: Vec<Box<dyn Job>>, closures: Vec<Box<dyn Job>>) {
+    let later = batches.iter().chain(&closures).all(|job| job.flush() == Flush::Later);
+    let set = desk.set(if later { Flush::Later } else { Flush::Now });
+    let tx = &mut desk.tx;
+    let mut begun = set.and_then(|()| control(tx, "BEGIN IMMEDIATE"));
     let bare = begun.is_ok() && batches.iter_mut().all(|job| job.run(tx) == Left::Good) && is_open(tx);
     let mut ran = Vec::with_capacity(batches.len() + closures.len());
     let mut rest = closures;

@@ -1,5 +1,6 @@
 //! Appends: what is written, and what the guard refuses.
 
+use futures_util::future::join_all;
 use lantern_store::journal::{self, Created, RunFilter};
 use lantern_store::lease::{self, Held};
 use lantern_store::testing::seed;
@@ -61,6 +62,62 @@ db_test!(the_guard_refuses_and_then_nothing_is_written, async |db| {
     let twice = journal::append(&db, seeded.scope, fine).await;
     assert!(matches!(twice, Err(Error::Conflict)), "the same append again: {twice:?}");
     assert_eq!(journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap().version, 3);
+});
+
+db_test!(appends_that_come_together_stand_or_fall_by_themselves, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    for n in 0..24 {
+        create(&db, seeded.scope, new_run(seeded, run(n), at(10))).await.unwrap();
+    }
+    let mut claimed = claim_all(&db, process(1), at(20)).await;
+    claimed.sort_by_key(|claimed| claimed.run);
+    let mut appends: Vec<_> = claimed.iter().map(two_events).collect();
+    appends[5].epoch -= 1;
+    appends[20].projection.finished_at = Some(at(30));
+    // Without `poison` they are refused or done inside one transaction; with it that transaction comes to nothing.
+    for poison in [None, Some(9)] {
+        if let Some(n) = poison {
+            appends[n].projection.error_code = Some("no\0text".to_owned());
+        }
+        let all = appends.iter().map(|append| journal::append(&db, seeded.scope, append.clone()));
+        for (n, outcome) in join_all(all).await.into_iter().enumerate() {
+            let fine = match &outcome {
+                Ok(appended) => {
+                    n != 5 && poison != Some(n) && appended.version == appends[n].expected_version + 2
+                }
+                Err(Error::Conflict) => n == 5 || (poison.is_some() && n == 20),
+                Err(Error::Misuse(_)) => poison == Some(n),
+                Err(_) => false,
+            };
+            assert!(fine, "run {n}, poison {poison:?}: {outcome:?}");
+            let id = appends[n].run;
+            let head = journal::head(&db, seeded.scope, id).await.unwrap().unwrap();
+            let rows = journal::read(&db, seeded.scope, id, 1, 100).await.unwrap();
+            let last = rows.last().unwrap();
+            assert_eq!((last.first_seq + last.n - 1, last.chain), (head.version, head.chain), "run {n}");
+        }
+        for append in &mut appends {
+            append.expected_version += 2;
+        }
+    }
+});
+
+db_test!(an_append_whose_caller_has_gone_takes_nobody_along, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    for n in 0..12 {
+        create(&db, seeded.scope, new_run(seeded, run(n), at(10))).await.unwrap();
+    }
+    let claimed = claim_all(&db, process(1), at(20)).await;
+    let append = |claimed| Box::pin(journal::append(&db, seeded.scope, two_events(claimed)));
+    let mut all: Vec<_> = claimed.iter().map(append).collect();
+    // Each is on its way; then those go that would have committed for the others, and one of those who wait.
+    for append in &mut all {
+        assert!(futures_util::poll!(append.as_mut()).is_pending());
+    }
+    all.drain(..3);
+    for appended in join_all(all).await {
+        assert_eq!(appended.unwrap().version, 3);
+    }
 });
 
 db_test!(nothing_follows_the_end, async |db| {

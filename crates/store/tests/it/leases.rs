@@ -30,7 +30,7 @@ db_test!(two_processes_never_claim_the_same_run, async |db| {
     let claims = async |n: u128| {
         let mut mine = Vec::new();
         loop {
-            let claimed = lease::claim(&db, process(n), at(20), 7).await.unwrap();
+            let claimed = lease::look(&db, process(n), at(20), 7).await.unwrap().claimed;
             assert!(claimed.len() <= 7);
             if claimed.is_empty() {
                 return mine;
@@ -52,7 +52,7 @@ db_test!(only_what_is_due_is_claimed_and_longest_due_first, async |db| {
     }
     lease::register(&db, process(1), at(20), TTL).await.unwrap();
     let claimed = async |limit| {
-        let claimed = lease::claim(&db, process(1), at(40), limit).await.unwrap();
+        let claimed = lease::look(&db, process(1), at(40), limit).await.unwrap().claimed;
         claimed.iter().map(|claimed| claimed.run).collect::<HashSet<_>>()
     };
     assert_eq!(claimed(2).await, HashSet::from([run(2), run(3)]));
@@ -66,7 +66,7 @@ db_test!(a_process_that_misses_its_beats_loses_its_runs, async |db| {
     assert!(lease::beat(&db, process(1), at(30), TTL).await.unwrap());
     let late = at(30) + TTL;
     lease::register(&db, process(2), late, TTL).await.unwrap();
-    let new = lease::claim(&db, process(2), late, 256).await.unwrap();
+    let new = lease::look(&db, process(2), late, 256).await.unwrap().claimed;
     assert_eq!(new.len(), 2);
     assert_eq!(new[0].epoch, 2);
     assert!(!lease::beat(&db, process(1), late, TTL).await.unwrap(), "too late for a beat");
@@ -104,8 +104,8 @@ db_test!(a_poke_between_looking_and_letting_go_keeps_the_run, async |db| {
     assert!(!lease::release(&db, seeded.scope, held, None).await.unwrap());
     let parting = Append { release: Some(Release { wake_at: None, pokes }), ..two_events(&claimed) };
     assert!(matches!(journal::append(&db, seeded.scope, parting.clone()).await, Err(Error::Conflict)));
-    assert_eq!(lease::poked(&db, process(1)).await.unwrap(), [(seeded.scope, run(0))]);
-    assert!(lease::poked(&db, process(2)).await.unwrap().is_empty());
+    assert_eq!(lease::look(&db, process(1), at(40), 0).await.unwrap().poked, [run(0)]);
+    assert!(lease::look(&db, process(2), at(40), 0).await.unwrap().poked.is_empty());
 
     let (pokes, waiting) = inbox::list(&db, seeded.scope, run(0)).await.unwrap();
     let parting = Append {
@@ -116,8 +116,8 @@ db_test!(a_poke_between_looking_and_letting_go_keeps_the_run, async |db| {
     journal::append(&db, seeded.scope, parting).await.unwrap();
     let head = journal::head(&db, seeded.scope, run(0)).await.unwrap().unwrap();
     assert_eq!((head.owner, head.wake_at), (None, Some(at(500))));
-    assert!(lease::claim(&db, process(1), at(499), 9).await.unwrap().is_empty());
-    assert_eq!(lease::claim(&db, process(1), at(500), 9).await.unwrap().len(), 1);
+    assert!(lease::look(&db, process(1), at(499), 9).await.unwrap().claimed.is_empty());
+    assert_eq!(lease::look(&db, process(1), at(500), 9).await.unwrap().claimed.len(), 1);
 });
 
 db_test!(a_poke_wakes_a_run_that_nobody_drives, async |db| {
@@ -126,9 +126,9 @@ db_test!(a_poke_wakes_a_run_that_nobody_drives, async |db| {
     let held = Held { run: run(0), epoch: claimed.epoch, version: claimed.version, pokes: 0 };
     assert!(lease::release(&db, seeded.scope, held, None).await.unwrap());
     assert!(!lease::release(&db, seeded.scope, held, None).await.unwrap(), "it is not held any more");
-    assert!(lease::claim(&db, process(1), at(1_000), 9).await.unwrap().is_empty(), "nothing is due");
+    assert!(lease::look(&db, process(1), at(1_000), 9).await.unwrap().claimed.is_empty(), "nothing is due");
     put(&db, seeded.scope, run(0), input(1), "signal", at(40)).await;
-    let woken = lease::claim(&db, process(1), at(40), 9).await.unwrap();
+    let woken = lease::look(&db, process(1), at(40), 9).await.unwrap().claimed;
     assert_eq!((woken.len(), woken[0].pokes, woken[0].epoch), (1, 1, 2));
 });
 

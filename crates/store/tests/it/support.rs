@@ -62,7 +62,7 @@ pub(crate) async fn put(db: &Db, scope: Scope, run: RunId, id: InboxId, key: &st
 /// Registers a process and claims everything that is due.
 pub(crate) async fn claim_all(db: &Db, process: ProcessId, now: At) -> Vec<Claimed> {
     lease::register(db, process, now, Dur::from_secs(10)).await.unwrap();
-    lease::claim(db, process, now, 256).await.unwrap()
+    lease::look(db, process, now, 256).await.unwrap().claimed
 }
 
 pub(crate) fn running() -> Projection {
