@@ -48,7 +48,13 @@ fn advice(error: Error, what: &'static str) -> anyhow::Error {
             format!("check that the database runs and that {} is right", env::DATABASE_OWNER_URL),
         ),
         Error::TooNew { .. } => ("database_too_new", "run the newer build that migrated it".to_owned()),
-        _ => ("migrate_failed", format!("{} must name the owner of the database", env::DATABASE_OWNER_URL)),
+        _ => (
+            "migrate_failed",
+            format!(
+                "{} must name the owner of the database, who for --create-roles may create roles; see docs/serve.md",
+                env::DATABASE_OWNER_URL
+            ),
+        ),
     };
     anyhow::Error::new(error).context(Advice::new(code, what, next))
 }

@@ -172,13 +172,16 @@ pub async fn create_roles(
     .await
 }
 
+/// A new role has no powers. Taking them from one that has some needs a superuser, as even to say so of one that has
+/// none does; so that is not said.
 async fn role(client: &Client, name: &str, password: &Secret<String>) -> Result<()> {
     let fault = postgres::fault;
     // The server quotes, since DDL takes no parameters.
-    let build =
-        "SELECT format('%s ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD %L',
-        CASE WHEN EXISTS (SELECT 1 FROM pg_roles WHERE rolname = CAST($1 AS TEXT)) THEN 'ALTER' ELSE 'CREATE' END,
-        CAST($1 AS TEXT), CAST($2 AS TEXT))";
+    let build = "SELECT format('%s ROLE %I LOGIN %s PASSWORD %L',
+        CASE WHEN found.rolname IS NULL THEN 'CREATE' ELSE 'ALTER' END, wanted.rolname,
+        CASE WHEN rolsuper OR rolcreatedb OR rolcreaterole OR rolbypassrls
+            THEN 'NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS' ELSE '' END, CAST($2 AS TEXT))
+        FROM (SELECT CAST($1 AS TEXT) AS rolname) wanted LEFT JOIN pg_roles found USING (rolname)";
     let row = client.query_one(build, &[&name, password.expose()]).await.map_err(fault)?;
     client.batch_execute(row.try_get(0).map_err(fault)?).await.map_err(fault)
 }

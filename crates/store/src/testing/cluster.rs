@@ -126,12 +126,14 @@ impl Cluster {
 
     async fn prepare(&self) {
         let password = || Secret::new("it's a 'test'".to_owned());
-        let owner = self.url("postgres", "postgres");
+        // As docs/serve.md has it: the owner makes roles and is no superuser.
+        self.owner("CREATE ROLE lantern_owner LOGIN CREATEROLE".to_owned()).await;
+        let owner = self.url("lantern_owner", "postgres");
         create_roles(&owner, &password(), &password()).await.expect("make the roles");
         // Twice: the second time only sets the passwords.
         create_roles(&owner, &password(), &password()).await.expect("set the passwords");
-        self.owner("CREATE DATABASE lantern_template".to_owned()).await;
-        let template = self.url("postgres", "lantern_template");
+        self.owner("CREATE DATABASE lantern_template OWNER lantern_owner".to_owned()).await;
+        let template = self.url("lantern_owner", "lantern_template");
         migrate_postgres(&template, At::from_micros(1)).await.expect("migrate");
     }
 
