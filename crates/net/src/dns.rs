@@ -4,20 +4,20 @@
 //! resolver returns and asks nobody else. Hosts that are addresses already never come here: [`crate::http`] checks
 //! those before sending.
 
-use lantern_policy::egress::{self, Reach};
+use lantern_policy::egress::Rule;
 use lantern_types::Denial;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 /// Resolves through the operating system, then filters.
 #[derive(Debug)]
-pub(crate) struct GuardedDns(pub(crate) Reach);
+pub(crate) struct GuardedDns(pub(crate) Rule);
 
 impl Resolve for GuardedDns {
     fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
+        let rule = self.0.clone();
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let mut open = found.filter(|address| egress::allows(reach, address.ip())).peekable();
+            let mut open = found.filter(|address| rule.allows(address.ip())).peekable();
             if open.peek().is_none() {
                 return Err(denied(name.as_str()).into());
             }

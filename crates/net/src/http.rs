@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use lantern_policy::egress::{self, Reach};
+use lantern_policy::egress::{Reach, Rule};
+use lantern_policy::network::Network;
 use lantern_types::Dur;
 use reqwest::Url;
 use rustls::{ClientConfig, RootCertStore};
@@ -70,15 +71,30 @@ impl Deadlines {
 /// The two reaches have separate pools, so a connection opened for the operator never serves a tenant.
 #[derive(Clone, Debug)]
 pub struct Client {
-    public: reqwest::Client,
-    private: reqwest::Client,
+    public: Door,
+    private: Door,
+}
+
+/// One pool of connections, and where they may lead.
+#[derive(Clone, Debug)]
+struct Door {
+    rule: Rule,
+    inner: reqwest::Client,
 }
 
 impl Client {
     /// A client that trusts the Mozilla root certificates built into this binary. Opens no connection yet.
     pub fn new() -> Result<Self, Error> {
+        Self::opening(Arc::default())
+    }
+
+    /// The same, whose public reach includes these networks.
+    pub fn opening(opened: Arc<[Network]>) -> Result<Self, Error> {
         let tls = tls()?;
-        Ok(Self { public: inner(Reach::Public, tls.clone())?, private: inner(Reach::Private, tls)? })
+        Ok(Self {
+            public: Door::new(Rule { reach: Reach::Public, opened }, tls.clone())?,
+            private: Door::new(Rule { reach: Reach::Private, opened: Arc::default() }, tls)?,
+        })
     }
 
     /// Sends `request` and waits for status and headers. Any status is a reply, redirects included.
@@ -88,13 +104,14 @@ impl Client {
         request: Request,
         deadlines: Deadlines,
     ) -> Result<Response, Error> {
-        let (url, host) = checked(reach, &request.url)?;
-        let client = match reach {
+        let door = match reach {
             Reach::Public => &self.public,
             Reach::Private => &self.private,
         };
+        let (url, host) = checked(&door.rule, &request.url)?;
         let total = Box::pin(sleep(deadlines.total.std()));
-        let reply = client.request(request.method, url).headers(request.headers).body(request.body).send();
+        let reply =
+            door.inner.request(request.method, url).headers(request.headers).body(request.body).send();
         let first_byte = deadlines.first_byte.min(deadlines.total);
         match timeout(first_byte.std(), reply).await {
             Ok(Ok(inner)) => Ok(Response { inner, host, deadlines, total }),
@@ -175,7 +192,7 @@ impl Response {
 }
 
 /// Reads the URL and checks what can be checked before a name is resolved.
-fn checked(reach: Reach, url: &str) -> Result<(Url, String), Error> {
+fn checked(rule: &Rule, url: &str) -> Result<(Url, String), Error> {
     let url = Url::parse(url).map_err(|error| Error::Invalid(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Error::Invalid(format!("the scheme {:?} is neither http nor https", url.scheme())));
@@ -185,25 +202,28 @@ fn checked(reach: Reach, url: &str) -> Result<(Url, String), Error> {
     // spelling (`0x7f.1`, `[::FFFF:7F00:1]`) into the usual one.
     let literal = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = literal.parse::<IpAddr>() {
-        egress::check(reach, address)?;
+        rule.check(address)?;
     }
     Ok((url, host))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place where an HTTP client is made")]
-fn inner(reach: Reach, tls: ClientConfig) -> Result<reqwest::Client, Error> {
-    reqwest::ClientBuilder::new()
-        .tls_backend_preconfigured(tls)
-        .dns_resolver(GuardedDns(reach))
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .user_agent(concat!("lantern/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_MAX.std())
-        .pool_idle_timeout(POOL_IDLE_MAX.std())
-        .pool_max_idle_per_host(POOL_IDLE_PER_HOST_MAX)
-        .build()
-        .map_err(|error| Error::Setup(error.to_string()))
+impl Door {
+    #[expect(clippy::disallowed_methods, reason = "the one place where an HTTP client is made")]
+    fn new(rule: Rule, tls: ClientConfig) -> Result<Self, Error> {
+        let inner = reqwest::ClientBuilder::new()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(GuardedDns(rule.clone()))
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .user_agent(concat!("lantern/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_MAX.std())
+            .pool_idle_timeout(POOL_IDLE_MAX.std())
+            .pool_max_idle_per_host(POOL_IDLE_PER_HOST_MAX)
+            .build()
+            .map_err(|error| Error::Setup(error.to_string()))?;
+        Ok(Self { rule, inner })
+    }
 }
 
 /// The Mozilla root certificates built into this binary, for whoever speaks TLS below something else than HTTP.
@@ -246,7 +266,8 @@ mod tests {
             ("", "invalid", "invalid"),
         ] {
             for (reach, want) in [(Reach::Public, public), (Reach::Private, private)] {
-                let got = match checked(reach, url) {
+                let rule = Rule { reach, opened: Arc::default() };
+                let got = match checked(&rule, url) {
                     Ok(_) => "ok",
                     Err(Error::Denied(_)) => "denied",
                     Err(_) => "invalid",

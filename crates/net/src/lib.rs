@@ -20,5 +20,6 @@ pub use clock::RealClock;
 pub use error::Error;
 pub use ids::RealIds;
 pub use lantern_policy::egress::Reach;
+pub use lantern_policy::network::Network;
 pub use signal::Signals;
 pub use tasks::{Shutdown, TaskSet};

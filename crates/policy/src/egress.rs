@@ -5,8 +5,11 @@
 //! a name that resolves differently a second time gains nothing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use lantern_types::Denial;
+
+use crate::network::Network;
 
 /// Who chose the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +20,32 @@ pub enum Reach {
     Private,
 }
 
-/// Whether `address` may be dialled.
+/// Which addresses may be dialled: those of a reach, and those of networks that the operator has opened.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Who chose the address.
+    pub reach: Reach,
+    /// Where they may go besides.
+    pub opened: Arc<[Network]>,
+}
+
+impl Rule {
+    /// Whether `address` may be dialled.
+    pub fn allows(&self, address: IpAddr) -> bool {
+        let opened = || self.opened.iter().any(|network| network.holds(address));
+        allows(self.reach, address) || (allows(Reach::Private, address) && opened())
+    }
+
+    /// The same, as a refusal that says what was refused.
+    pub fn check(&self, address: IpAddr) -> Result<(), Denial> {
+        if self.allows(address) {
+            return Ok(());
+        }
+        Err(Denial::new("egress_denied", format!("the address {address} may not be reached from here")))
+    }
+}
+
+/// Whether `address` may be dialled where the operator has opened nothing.
 pub fn allows(reach: Reach, address: IpAddr) -> bool {
     let address = address.to_canonical();
     match reach {
@@ -30,22 +58,34 @@ pub fn allows(reach: Reach, address: IpAddr) -> bool {
     }
 }
 
-/// The same, as a refusal that says what was refused.
-pub fn check(reach: Reach, address: IpAddr) -> Result<(), Denial> {
-    if allows(reach, address) {
-        return Ok(());
-    }
-    Err(Denial::new("egress_denied", format!("the address {address} may not be reached from here")))
-}
+/// Link-local addresses carry the metadata services of clouds; these do so elsewhere, those of IPv6 in blocks that are
+/// otherwise private.
+const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
+const METADATA_V6: [Ipv6Addr; 4] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+];
 
-/// Link-local addresses carry cloud metadata services; so do these two of AWS and Alibaba.
 fn metadata(address: IpAddr) -> bool {
+    let v4 = |v4: Ipv4Addr| v4.is_link_local() || METADATA_V4.contains(&v4);
     match address {
-        IpAddr::V4(v4) => v4.is_link_local() || v4 == Ipv4Addr::new(100, 100, 100, 200),
+        IpAddr::V4(address) => v4(address),
         IpAddr::V6(v6) => {
-            v6.is_unicast_link_local() || v6 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
+            v6.is_unicast_link_local() || METADATA_V6.contains(&v6) || embedded(v6).is_some_and(v4)
         }
     }
+}
+
+/// The IPv4 address that a gateway would turn this one into: NAT64's well-known prefix, and 6to4.
+fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let bits = match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => v6.to_bits(),
+        [0x2002, ..] => v6.to_bits() >> 80,
+        _ => return None,
+    };
+    u32::try_from(bits & 0xffff_ffff).ok().map(Ipv4Addr::from_bits)
 }
 
 /// IANA IPv4 special-purpose registry: what is not globally reachable.
@@ -100,14 +140,40 @@ mod tests {
             ("fd12::1", false, true),
             ("::ffff:127.0.0.1", false, true),
             ("::ffff:169.254.169.254", false, false),
+            ("fd00:ec2::23", false, false),
+            ("fd20:ce::254", false, false),
             ("64:ff9b::7f00:1", false, true),
+            ("64:ff9b::a9fe:a9fe", false, false),
             ("2002:7f00:1::", false, true),
+            ("2002:a9fe:a9fe::1", false, false),
             ("255.255.255.255", false, true),
             ("224.0.0.1", false, false),
         ] {
             let address: IpAddr = text.parse().unwrap();
             assert_eq!(allows(Reach::Public, address), public, "public {text}");
             assert_eq!(allows(Reach::Private, address), private, "private {text}");
+        }
+    }
+
+    #[test]
+    fn what_the_operator_opens_is_open_and_nothing_else() {
+        let opened = ["10.20.0.0/16", "169.254.0.0/16", "fd00::/8", "::/128", "224.0.0.0/4"];
+        let opened = opened.iter().map(|text| text.parse().unwrap()).collect();
+        let rule = Rule { reach: Reach::Public, opened };
+        for (text, open) in [
+            ("10.20.3.4", true),
+            ("::ffff:10.20.3.4", true),
+            ("fd12::1", true),
+            ("93.184.216.34", true),
+            ("10.21.0.1", false),
+            ("127.0.0.1", false),
+            ("169.254.169.254", false),
+            ("::ffff:169.254.169.254", false),
+            ("fd00:ec2::254", false),
+            ("::", false),
+            ("224.0.0.1", false),
+        ] {
+            assert_eq!(rule.allows(text.parse().unwrap()), open, "{text}");
         }
     }
 }

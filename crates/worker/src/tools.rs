@@ -3,7 +3,7 @@
 mod calc;
 mod http_fetch;
 
-use lantern_net::{Client, Reach};
+use lantern_net::Client;
 use lantern_policy::{Admitted, Scope};
 use lantern_types::edge::BoxFuture;
 use lantern_types::tool::ToolCall;
@@ -15,19 +15,13 @@ use crate::edge::Tools;
 /// The tools that need nothing but this process: `calc` and `http.fetch`.
 pub struct Builtin {
     client: Client,
-    reach: Reach,
     defs: Vec<ToolDef>,
 }
 
 impl Builtin {
-    /// The built-in tools. `http.fetch` reaches public addresses only.
+    /// The built-in tools. `http.fetch` goes where the client's public reach does.
     pub fn new(client: Client) -> Self {
-        Self::reaching(client, Reach::Public)
-    }
-
-    /// The same, with another reach for `http.fetch`: for an operator who says so.
-    pub fn reaching(client: Client, reach: Reach) -> Self {
-        Self { client, reach, defs: definitions() }
+        Self { client, defs: definitions() }
     }
 }
 
@@ -51,7 +45,7 @@ impl Tools for Builtin {
             let work = call.into_work();
             match work.name.as_str() {
                 calc::NAME => calc::call(&work.arguments),
-                http_fetch::NAME => http_fetch::call(&self.client, self.reach, &work, timeout).await,
+                http_fetch::NAME => http_fetch::call(&self.client, &work, timeout).await,
                 other => Err(Failure::refused("tool_unknown", format!("there is no tool {other}"))),
             }
         })

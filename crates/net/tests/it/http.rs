@@ -64,6 +64,27 @@ async fn a_tenant_reaches_no_private_address_by_number_or_by_name() {
 }
 
 #[tokio::test]
+async fn what_the_operator_has_opened_is_reached_by_number_and_by_name() {
+    let server = serve(Router::new().route("/", get(async || "open"))).await;
+    let opened = ["127.0.0.1", "169.254.0.0/16"].map(|text| text.parse().unwrap());
+    let client = Client::opening(Arc::new(opened)).unwrap();
+    for (host, open) in [
+        ("127.0.0.1", true),
+        ("localhost", true),
+        ("[::ffff:127.0.0.1]", true),
+        ("127.0.0.2", false),
+        ("[::1]", false),
+        ("169.254.169.254", false),
+    ] {
+        let request = Request::get(format!("http://{host}:{}/", server.port));
+        match client.send(Reach::Public, request, PATIENT).await {
+            Ok(reply) => assert!(open && reply.bytes(10).await.unwrap() == "open", "{host}"),
+            Err(error) => assert!(!open && matches!(error, Error::Denied(_)), "{host}: {error:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn nobody_reaches_instance_metadata() {
     let error = fetch(Reach::Private, "http://169.254.169.254/latest".to_owned(), PATIENT).await.unwrap_err();
     assert!(matches!(error, Error::Denied(_)), "{error:?}");

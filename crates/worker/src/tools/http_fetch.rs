@@ -22,7 +22,7 @@ pub(super) fn def() -> Option<ToolDef> {
         name: ToolName::parse(NAME).ok()?,
         description:
             "Fetches a web page or API resource over HTTP(S) with GET and returns its status, content type \
-                      and text. Private addresses cannot be reached."
+                      and text. Private addresses are refused unless the operator of this server opened them."
                 .to_owned(),
         input_schema: json!({
             "type": "object",
@@ -37,16 +37,11 @@ pub(super) fn def() -> Option<ToolDef> {
     })
 }
 
-pub(super) async fn call(
-    client: &Client,
-    reach: Reach,
-    call: &ToolCall,
-    timeout: Dur,
-) -> Result<Value, Failure> {
+pub(super) async fn call(client: &Client, call: &ToolCall, timeout: Dur) -> Result<Value, Failure> {
     let url = call.arguments.get("url").and_then(Value::as_str).unwrap_or_default();
     let asked = call.arguments.get("maxBytes").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
     let bytes_max = asked.unwrap_or(BYTES_DEFAULT).min(BYTES_MAX);
-    let (url, mut response) = follow(client, reach, url.to_owned(), timeout).await?;
+    let (url, mut response) = follow(client, url.to_owned(), timeout).await?;
     let status = response.status();
     if matches!(status.as_u16(), 429 | 500..=599) {
         let message = format!("{url} answered {}", status.as_u16());
@@ -66,18 +61,13 @@ pub(super) async fn call(
     }))
 }
 
-async fn follow(
-    client: &Client,
-    reach: Reach,
-    mut url: String,
-    timeout: Dur,
-) -> Result<(String, Response), Failure> {
+async fn follow(client: &Client, mut url: String, timeout: Dur) -> Result<(String, Response), Failure> {
     for _ in 0..=HOPS_MAX {
         let mut request = Request::get(url.clone());
         let agent = concat!("lantern/", env!("CARGO_PKG_VERSION"));
         request.headers.insert(header::USER_AGENT, header::HeaderValue::from_static(agent));
-        let response =
-            client.send(reach, request, Deadlines::total(timeout)).await.map_err(|error| failure(&error))?;
+        let sent = client.send(Reach::Public, request, Deadlines::total(timeout)).await;
+        let response = sent.map_err(|error| failure(&error))?;
         match response.redirect() {
             Some(next) => url = next,
             None => return Ok((url, response)),
