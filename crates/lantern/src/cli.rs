@@ -99,6 +99,9 @@ pub(crate) enum Command {
     /// Start everything in one process on this machine: no account, no other service
     Dev(server::DevArgs),
     /// Run a server for real: PostgreSQL or the embedded database, configured by file and environment
+    #[command(
+        after_help = "config.example.toml shows every key of the file, docs/environment.md every variable."
+    )]
     Serve(server::ServeArgs),
     /// Bring a PostgreSQL database up to date
     Migrate(server::MigrateArgs),

@@ -1,82 +1,158 @@
 //! Every environment variable that Lantern reads, by name, and the one function that reads them.
 //!
-//! A variable that is set to nothing counts as not set, so `LANTERN_API_KEY= lantern …` switches it off.
+//! A variable that is set to nothing counts as not set, so `LANTERN_API_KEY= lantern …` switches it off. The comment of
+//! a variable is what `docs/environment.md` says of it; `make gen` writes that page.
 
-/// Where the server is: `http://127.0.0.1:8080`. `--api-url` wins over it.
-pub(crate) const API_URL: &str = "LANTERN_API_URL";
-/// An API key (`hlx_live_…`) that the client commands send. `--api-key` wins over it.
-pub(crate) const API_KEY: &str = "LANTERN_API_KEY";
-/// A session token that the client commands send when there is no API key.
-pub(crate) const API_TOKEN: &str = "LANTERN_API_TOKEN";
-/// Another place for the file that `lantern login` writes; the default is `~/.lantern/credentials.json`.
-pub(crate) const CREDENTIALS: &str = "LANTERN_CREDENTIALS";
-/// Set to anything: no colour (<https://no-color.org>).
-pub(crate) const NO_COLOR: &str = "NO_COLOR";
-/// The kind of terminal; a `dumb` one gets neither colour nor moving lines.
-pub(crate) const TERM: &str = "TERM";
-/// Where the shell looks for programs.
-pub(crate) const PATH: &str = "PATH";
-/// The user's own folder.
-pub(crate) const HOME: &str = "HOME";
+/// One variable, as the page shows it.
+#[cfg(test)]
+struct Variable {
+    name: &'static str,
+    /// Which commands read it.
+    readers: &'static str,
+    /// The same setting in the file that `serve --config` names, which also knows the default: `server.listen`.
+    key: &'static str,
+    default: &'static str,
+    meaning: &'static str,
+}
 
-/// The address a server listens on; `--listen` wins over it.
-pub(crate) const LISTEN: &str = "LANTERN_LISTEN";
-/// Where a server keeps its files; `--data-dir` wins over it.
-pub(crate) const DATA_DIR: &str = "LANTERN_DATA_DIR";
-/// The master key that seals everything at rest: 32 bytes as hex or base64. Without it a key file is made in the data
-/// folder.
-pub(crate) const CREDENTIAL_KEY: &str = "LANTERN_CREDENTIAL_KEY";
-/// Runs that one tenant may start in a minute; 0 for no limit. Without it: 120 in `serve`, none in `dev`.
-pub(crate) const SPAWN_RATE_PER_MIN: &str = "LANTERN_SPAWN_RATE_PER_MIN";
-/// Runs that one tenant may start at once before the rate counts. Without it: as many as in a whole minute.
-pub(crate) const SPAWN_BURST: &str = "LANTERN_SPAWN_BURST";
-/// Seconds that a stop waits for what is under way: 30.
-pub(crate) const DRAIN_TIMEOUT: &str = "LANTERN_DRAIN_TIMEOUT";
-/// Origins of web pages that may call the API, separated by commas: `http://localhost:3001`.
-pub(crate) const CORS_ORIGINS: &str = "LANTERN_CORS_ORIGINS";
-/// PostgreSQL as the role that serves tenants; together with the system URL it replaces the embedded database.
-pub(crate) const DATABASE_APP_URL: &str = "LANTERN_DATABASE_APP_URL";
-/// PostgreSQL as the role that claims runs and finds accounts.
-pub(crate) const DATABASE_SYSTEM_URL: &str = "LANTERN_DATABASE_SYSTEM_URL";
-/// PostgreSQL as the owner of the tables; read by `lantern migrate` alone.
-pub(crate) const DATABASE_OWNER_URL: &str = "LANTERN_DATABASE_OWNER_URL";
-/// The password that `lantern migrate --create-roles` gives the role that serves tenants.
-pub(crate) const DATABASE_APP_PASSWORD: &str = "LANTERN_DATABASE_APP_PASSWORD";
-/// The password that `lantern migrate --create-roles` gives the system role.
-pub(crate) const DATABASE_SYSTEM_PASSWORD: &str = "LANTERN_DATABASE_SYSTEM_PASSWORD";
-/// The bucket in which every process finds the bodies over 64 KiB; without it they lie in the data folder.
-pub(crate) const S3_BUCKET: &str = "S3_BUCKET";
-/// Where that bucket is: `https://HOST[:PORT]`. Without it, the address that belongs to the region.
-pub(crate) const S3_ENDPOINT: &str = "S3_ENDPOINT";
-/// What the names of all objects begin with.
-pub(crate) const S3_PREFIX: &str = "S3_PREFIX";
-/// `true`: the bucket's name is in the path, as most stores of one's own want it; `false`: in the host. Without it:
-/// in the path when there is an endpoint.
-pub(crate) const S3_PATH_STYLE: &str = "S3_PATH_STYLE";
-/// The bucket's region: `us-east-1` when there is an endpoint.
-pub(crate) const AWS_REGION: &str = "AWS_REGION";
-/// Which key the bucket is asked with.
-pub(crate) const AWS_ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
-/// The key that the bucket is asked with.
-pub(crate) const AWS_SECRET_ACCESS_KEY: &str = "AWS_SECRET_ACCESS_KEY";
-/// What comes with a temporary key.
-pub(crate) const AWS_SESSION_TOKEN: &str = "AWS_SESSION_TOKEN";
-/// The address of the first account of a `serve` process, made when it is not there.
-pub(crate) const ADMIN_EMAIL: &str = "LANTERN_ADMIN_EMAIL";
-/// The password of that account: at least 12 characters.
-pub(crate) const ADMIN_PASSWORD: &str = "LANTERN_ADMIN_PASSWORD";
-/// The operator's key for an OpenAI-compatible provider.
-pub(crate) const OPENAI_API_KEY: &str = "OPENAI_API_KEY";
-/// The operator's base URL for an OpenAI-compatible provider; the vendor's own when it is not set.
-pub(crate) const OPENAI_BASE_URL: &str = "OPENAI_BASE_URL";
-/// How quickly the built-in offline model speaks; 0 for at once.
-pub(crate) const OFFLINE_TOKENS_PER_SEC: &str = "LANTERN_OFFLINE_TOKENS_PER_SEC";
-/// What a server logs: `warn`, `info`, `debug`, or filter directives.
-pub(crate) const LOG_LEVEL: &str = "LOG_LEVEL";
+/// `NAME = "VARIABLE" in "key.of.the.file" or "default";` under those who read it.
+macro_rules! variables {
+    ($($readers:literal {
+        $($(#[doc = $line:literal])+ $name:ident = $text:literal $(in $key:literal)? $(or $default:expr)?;)+
+    })+) => {
+        $($($(#[doc = $line])+ pub(crate) const $name: &str = $text;)+)+
+
+        #[cfg(test)]
+        const ALL: &[Variable] = &[$($(Variable {
+            name: $text,
+            readers: $readers,
+            key: concat!($($key)?),
+            default: [$($default,)? ""][0],
+            meaning: concat!($($line),+),
+        }),+),+];
+    };
+}
+
+variables! {
+    "client commands" {
+        /// Where the server is. `--api-url` wins over it.
+        API_URL = "LANTERN_API_URL" or crate::cli::DEFAULT_URL;
+        /// An API key (`hlx_live_…`). `--api-key` wins over it.
+        API_KEY = "LANTERN_API_KEY";
+        /// A session token, for when there is no API key.
+        API_TOKEN = "LANTERN_API_TOKEN";
+        /// The file that `lantern login` writes.
+        CREDENTIALS = "LANTERN_CREDENTIALS" or "~/.lantern/credentials.json";
+        /// The user's own folder.
+        HOME = "HOME";
+    }
+    "all commands" {
+        /// Set to anything: no colour (<https://no-color.org>).
+        NO_COLOR = "NO_COLOR";
+        /// The kind of terminal; a `dumb` one gets neither colour nor moving lines.
+        TERM = "TERM" or "dumb";
+    }
+    "`dev`, `serve`" {
+        /// The address to listen on. `--listen` wins over it.
+        LISTEN = "LANTERN_LISTEN" in "server.listen";
+        /// Where a server keeps its files. `--data-dir` wins over it.
+        DATA_DIR = "LANTERN_DATA_DIR" in "server.data_dir";
+        /// The master key that seals everything at rest: 32 bytes as hex or base64. Without it, a key file is made in
+        /// the data folder.
+        CREDENTIAL_KEY = "LANTERN_CREDENTIAL_KEY";
+        /// Seconds that a stop waits for what is under way.
+        DRAIN_TIMEOUT = "LANTERN_DRAIN_TIMEOUT" in "server.drain_secs";
+        /// Origins of web pages that may call the API, separated by commas.
+        CORS_ORIGINS = "LANTERN_CORS_ORIGINS" in "server.cors_origins";
+        /// PostgreSQL as the role that serves tenants. Together with the system URL it replaces the embedded database.
+        DATABASE_APP_URL = "LANTERN_DATABASE_APP_URL" in "database.app_url";
+        /// PostgreSQL as the role that claims runs and finds accounts.
+        DATABASE_SYSTEM_URL = "LANTERN_DATABASE_SYSTEM_URL" in "database.system_url";
+        /// The bucket in which every process finds the bodies over 64 KiB. Without it, they lie in the data folder.
+        S3_BUCKET = "S3_BUCKET" in "bodies.bucket";
+        /// Where that bucket is: `https://HOST[:PORT]`. Without it, the address that belongs to the region.
+        S3_ENDPOINT = "S3_ENDPOINT" in "bodies.endpoint";
+        /// What the names of all objects begin with.
+        S3_PREFIX = "S3_PREFIX" in "bodies.prefix";
+        /// `true`: the bucket's name is in the path, as most stores of one's own want it; `false`: in the host.
+        /// Without it: in the path when there is an endpoint.
+        S3_PATH_STYLE = "S3_PATH_STYLE" in "bodies.path_style";
+        /// The bucket's region. Without it: `us-east-1` when there is an endpoint.
+        AWS_REGION = "AWS_REGION" in "bodies.region";
+        /// Which key the bucket is asked with.
+        AWS_ACCESS_KEY_ID = "AWS_ACCESS_KEY_ID" in "bodies.access_key_id";
+        /// The key that the bucket is asked with.
+        AWS_SECRET_ACCESS_KEY = "AWS_SECRET_ACCESS_KEY" in "bodies.secret_access_key";
+        /// What comes with a temporary key; it is not renewed.
+        AWS_SESSION_TOKEN = "AWS_SESSION_TOKEN";
+        /// The operator's key for an OpenAI-compatible provider.
+        OPENAI_API_KEY = "OPENAI_API_KEY";
+        /// The operator's base URL for an OpenAI-compatible provider. Without it, the vendor's own when there is a key.
+        OPENAI_BASE_URL = "OPENAI_BASE_URL";
+        /// How many tokens a second the built-in offline model speaks; 0 for at once.
+        OFFLINE_TOKENS_PER_SEC = "LANTERN_OFFLINE_TOKENS_PER_SEC" or "40";
+        /// Where the shell looks for programs: the ready line then names this one as it can be called.
+        PATH = "PATH";
+    }
+    "`serve`" {
+        /// Runs that one tenant may start in a minute; 0 for no limit. `dev` has none.
+        SPAWN_RATE_PER_MIN = "LANTERN_SPAWN_RATE_PER_MIN" in "server.spawn_rate_per_min";
+        /// Runs that one tenant may start at once before the rate counts. Without it: as many as in a whole minute.
+        SPAWN_BURST = "LANTERN_SPAWN_BURST" in "server.spawn_burst";
+        /// The address of the first account, which is made when it is not there.
+        ADMIN_EMAIL = "LANTERN_ADMIN_EMAIL";
+        /// The password of that account, wanted beside its address: at least 12 characters. An account that is there
+        /// keeps its own.
+        ADMIN_PASSWORD = "LANTERN_ADMIN_PASSWORD";
+    }
+    "`migrate`" {
+        /// PostgreSQL as the owner of the tables.
+        DATABASE_OWNER_URL = "LANTERN_DATABASE_OWNER_URL";
+        /// The password that `--create-roles` gives the role that serves tenants.
+        DATABASE_APP_PASSWORD = "LANTERN_DATABASE_APP_PASSWORD";
+        /// The password that `--create-roles` gives the system role.
+        DATABASE_SYSTEM_PASSWORD = "LANTERN_DATABASE_SYSTEM_PASSWORD";
+    }
+    "`dev`, `serve`, `migrate`" {
+        /// What is logged: `error`, `warn`, `info`, `debug`, or filter directives. Without it: `info` in `serve`, `warn`
+        /// in the others.
+        LOG_LEVEL = "LOG_LEVEL";
+    }
+}
 
 /// The value of a variable, or `None` when it is not set or empty. Bytes that are not UTF-8 are replaced.
 #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
 pub(crate) fn get(name: &'static str) -> Option<String> {
     let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
     Some(value.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{generated, server};
+
+    const HEAD: &str = "\
+# Environment variables
+
+Every variable that `lantern` reads. One that is set to nothing counts as not set. A variable wins over the same setting in
+the file of `serve --config`, all of which is in [config.example.toml](../config.example.toml); a flag wins over both.
+Written by `make gen` from [env.rs](../crates/lantern/src/env.rs).
+
+| variable | read by | in the file | default | meaning |
+|---|---|---|---|---|
+";
+
+    #[test]
+    fn the_page_has_every_variable() {
+        let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+        let row = |variable: &Variable| {
+            let Variable { name, readers, key, default, meaning } = variable;
+            let default = if key.is_empty() { (*default).to_owned() } else { server::default_of(key) };
+            let cells =
+                [code(name), (*readers).to_owned(), code(key), code(&default), meaning.trim().to_owned()];
+            format!("| {} |\n", cells.join(" | "))
+        };
+        generated::keep("docs/environment.md", &(HEAD.to_owned() + &ALL.iter().map(row).collect::<String>()));
+    }
 }

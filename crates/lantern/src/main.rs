@@ -5,6 +5,8 @@
 mod cli;
 mod credentials;
 mod env;
+#[cfg(test)]
+mod generated;
 mod server;
 
 use std::process::ExitCode;

@@ -18,15 +18,23 @@ use crate::env;
 
 /// `[bodies]` in the configuration file.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Bodies {
-    bucket: Option<String>,
-    endpoint: Option<String>,
-    region: Option<String>,
-    prefix: Option<String>,
-    path_style: Option<bool>,
-    access_key_id: Option<String>,
-    secret_access_key: Option<String>,
+    /// The bucket's name; it switches the bucket on.
+    pub(super) bucket: Option<String>,
+    /// Where the bucket is, as `https://HOST[:PORT]`. Without it: the address that belongs to the region.
+    pub(super) endpoint: Option<String>,
+    /// The bucket's region. Without it: `us-east-1` when there is an endpoint.
+    pub(super) region: Option<String>,
+    /// What the names of all objects begin with.
+    pub(super) prefix: String,
+    /// Whether the bucket's name is in the path, not in the host. Without it: when there is an endpoint.
+    pub(super) path_style: Option<bool>,
+    /// Which key the bucket is asked with.
+    pub(super) access_key_id: Option<String>,
+    /// The key that the bucket is asked with.
+    pub(super) secret_access_key: Option<String>,
 }
 
 /// The bucket that is configured. The other settings count only when there is one: they may be there for others.
@@ -57,7 +65,7 @@ pub(super) fn bucket(
         secret_access_key: Secret::new(secret),
         session_token: said(env::AWS_SESSION_TOKEN).map(Secret::new),
     };
-    let prefix = said(env::S3_PREFIX).or(file.prefix).unwrap_or_default();
+    let prefix = said(env::S3_PREFIX).unwrap_or(file.prefix);
     Ok(Some(BucketOptions { endpoint, bucket, region, prefix, path_style, credentials }))
 }
 

@@ -1,6 +1,12 @@
 //! Configuration: flags over environment over file over defaults. Unknown keys are refused.
+//!
+//! Invariant: a default stands in the `Default` of its section and nowhere else, and the comment of a key is what
+//! `config.example.toml` says of it; `make gen` writes that file.
 
-use std::net::SocketAddr;
+#[cfg(test)]
+mod example;
+
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -11,48 +17,84 @@ use serde::Deserialize;
 use super::advice::Advice;
 use super::bodies;
 use crate::env;
+#[cfg(test)]
+pub(crate) use example::default_of;
 
 /// Where the file is shown.
-const GUIDE: &str = "docs/serve.md shows the file";
-/// The address a server listens on when nobody says otherwise.
-pub(crate) const LISTEN: &str = "127.0.0.1:8080";
-/// Where the dashboard is served from when nobody says otherwise.
-const CORS_ORIGIN: &str = "http://localhost:3001";
+const GUIDE: &str = "config.example.toml has every key, and docs/serve.md says how to begin";
 
 /// The file that `serve --config` names.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 struct File {
+    /// The process: its address, its folder, and what its tenants may start.
     server: Server,
+    /// PostgreSQL. Without the two URLs it is the embedded database in the data folder.
     database: Database,
+    /// A bucket for bodies over 64 KiB. Without one they lie in the data folder.
     bodies: bodies::Bodies,
+    /// The model providers of tenants.
     models: Models,
+    /// Sizes, counts, times in microseconds and money in millionths of a dollar.
     limits: Limits,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 struct Server {
-    listen: Option<SocketAddr>,
-    data_dir: Option<PathBuf>,
-    drain_secs: Option<u64>,
-    spawn_rate_per_min: Option<u32>,
+    /// The address to listen on; port 0 picks a free one.
+    listen: SocketAddr,
+    /// Where to keep the key, large bodies and, without PostgreSQL, the database.
+    data_dir: PathBuf,
+    /// Seconds that a stop waits for what is under way.
+    drain_secs: u64,
+    /// Runs that one tenant may start in a minute; 0 for no limit.
+    spawn_rate_per_min: u32,
+    /// Runs that one tenant may start at once before the rate counts. Without it: as many as in a whole minute.
     spawn_burst: Option<u32>,
-    cors_origins: Option<Vec<String>>,
+    /// Origins of web pages that may call the API.
+    cors_origins: Vec<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            data_dir: PathBuf::from("data"),
+            drain_secs: 30,
+            spawn_rate_per_min: 120,
+            spawn_burst: None,
+            cors_origins: vec!["http://localhost:3001".to_owned()],
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 struct Database {
+    /// The database as the role that serves tenants.
     app_url: Option<String>,
+    /// The database as the role that claims runs and finds accounts.
     system_url: Option<String>,
-    connections: Option<usize>,
+    /// Connections that this process opens at most, from 2 to 512.
+    connections: usize,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { app_url: None, system_url: None, connections: 16 }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(deny_unknown_fields, default)]
 struct Models {
-    private_addresses: Option<bool>,
+    /// Whether tenants may name model servers on private addresses.
+    private_addresses: bool,
 }
 
 /// Everything a server process needs to know, decided.
@@ -114,32 +156,29 @@ impl Config {
     }
 
     fn decide(file: File, listen: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Result<Self> {
-        let listen = match (listen, env::get(env::LISTEN), file.server.listen) {
-            (Some(listen), ..) => listen,
-            (None, Some(text), _) => text.parse().with_context(|| {
+        let listen = match (listen, env::get(env::LISTEN)) {
+            (Some(listen), _) => listen,
+            (None, Some(text)) => text.parse().with_context(|| {
                 Advice::config(
                     format!("{} is {text:?}", env::LISTEN),
                     "write an address and a port: 127.0.0.1:8080",
                 )
             })?,
-            (None, None, Some(listen)) => listen,
-            (None, None, None) => LISTEN.parse().context("default address")?,
+            (None, None) => file.server.listen,
         };
-        let data_dir = data_dir
-            .or_else(|| env::get(env::DATA_DIR).map(PathBuf::from))
-            .or(file.server.data_dir)
-            .unwrap_or_else(|| PathBuf::from("data"));
+        let data_dir =
+            data_dir.or_else(|| env::get(env::DATA_DIR).map(PathBuf::from)).unwrap_or(file.server.data_dir);
         Ok(Self {
             listen,
             data_dir,
             postgres: postgres(file.database)?,
             bucket: bodies::bucket(file.bodies, env::get)?,
-            drain_secs: number(env::DRAIN_TIMEOUT)?.or(file.server.drain_secs).unwrap_or(30),
+            drain_secs: number(env::DRAIN_TIMEOUT)?.unwrap_or(file.server.drain_secs),
             spawn: spawn(
-                number(env::SPAWN_RATE_PER_MIN)?.or_else(|| file.server.spawn_rate_per_min.map(u64::from)),
+                number(env::SPAWN_RATE_PER_MIN)?.unwrap_or_else(|| file.server.spawn_rate_per_min.into()),
                 number(env::SPAWN_BURST)?.or_else(|| file.server.spawn_burst.map(u64::from)),
             ),
-            private_models: file.models.private_addresses.unwrap_or(false),
+            private_models: file.models.private_addresses,
             cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins),
             limits: file.limits,
         })
@@ -193,7 +232,7 @@ fn postgres(file: Database) -> Result<Option<Postgres>> {
         (Some(app), Some(system)) => Ok(Some(Postgres {
             app_url: Secret::new(app),
             system_url: Secret::new(system),
-            connections: file.connections.unwrap_or(16).clamp(2, 512),
+            connections: file.connections.clamp(2, 512),
         })),
         _ => {
             let what = "PostgreSQL is configured by half";
@@ -203,17 +242,17 @@ fn postgres(file: Database) -> Result<Option<Postgres>> {
     }
 }
 
-/// The contract's spawn limit: 120 in a minute, all at once unless a burst is named; a rate of 0 means none.
-fn spawn(per_min: Option<u64>, burst: Option<u64>) -> Option<Spawn> {
+/// The contract's spawn limit: so many in a minute, all at once unless a burst is named; a rate of 0 means none.
+fn spawn(per_min: u64, burst: Option<u64>) -> Option<Spawn> {
     let bounded = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-    let per_min = bounded(per_min.unwrap_or(120));
+    let per_min = bounded(per_min);
     (per_min > 0).then(|| Spawn { per_min, burst: burst.map_or(per_min, bounded).max(1) })
 }
 
 /// Origins as browsers write them: without a slash at the end.
-fn origins(said: Option<String>, file: Option<Vec<String>>) -> Vec<String> {
+fn origins(said: Option<String>, file: Vec<String>) -> Vec<String> {
     let said = said.map(|text| text.split(',').map(ToOwned::to_owned).collect());
-    let listed = said.or(file).unwrap_or_else(|| vec![CORS_ORIGIN.to_owned()]);
+    let listed: Vec<String> = said.unwrap_or(file);
     let plain = listed.iter().map(|origin| origin.trim().trim_end_matches('/'));
     plain.filter(|origin| !origin.is_empty()).map(ToOwned::to_owned).collect()
 }
@@ -231,11 +270,10 @@ mod tests {
 
     #[test]
     fn a_rate_of_zero_means_no_limit() {
-        assert_eq!(spawn(None, None), Some(Spawn { per_min: 120, burst: 120 }));
-        assert_eq!(spawn(None, Some(20)), Some(Spawn { per_min: 120, burst: 20 }));
-        assert_eq!(spawn(Some(5), None), Some(Spawn { per_min: 5, burst: 5 }));
-        assert_eq!(spawn(Some(0), None), None);
-        assert_eq!(spawn(Some(5), Some(0)), Some(Spawn { per_min: 5, burst: 1 }));
+        assert_eq!(spawn(120, Some(20)), Some(Spawn { per_min: 120, burst: 20 }));
+        assert_eq!(spawn(5, None), Some(Spawn { per_min: 5, burst: 5 }));
+        assert_eq!(spawn(0, None), None);
+        assert_eq!(spawn(5, Some(0)), Some(Spawn { per_min: 5, burst: 1 }));
     }
 
     #[test]
@@ -276,11 +314,11 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_listed_or_the_dashboards() {
-        let of = |said: Option<&str>, file| origins(said.map(ToOwned::to_owned), file);
-        assert_eq!(of(None, None), ["http://localhost:3001"]);
-        assert_eq!(of(Some(" https://a.example/, ,http://b:1"), None), ["https://a.example", "http://b:1"]);
-        assert_eq!(of(None, Some(vec!["https://c.example".to_owned()])), ["https://c.example"]);
-        assert!(of(None, Some(Vec::new())).is_empty());
+    fn origins_are_listed_or_the_files() {
+        let of =
+            |said: Option<&str>| origins(said.map(ToOwned::to_owned), vec!["https://c.example".to_owned()]);
+        assert_eq!(of(None), ["https://c.example"]);
+        assert_eq!(of(Some(" https://a.example/, ,http://b:1")), ["https://a.example", "http://b:1"]);
+        assert!(origins(None, Vec::new()).is_empty());
     }
 }

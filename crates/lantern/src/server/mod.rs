@@ -21,6 +21,8 @@ use serde_json::json;
 use crate::cli::Console;
 use assemble::{Mode, Ready};
 use config::Config;
+#[cfg(test)]
+pub(crate) use config::default_of;
 pub(crate) use migrate::MigrateArgs;
 
 /// Flags of `lantern dev`.
