@@ -14,9 +14,8 @@ use lantern_store::system::keep_setting;
 use lantern_store::{Db, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::{Digest, Dur, Failure, Secret};
-use lantern_worker::edge::Tools as _;
 use lantern_worker::providers::{Providers, Rules};
-use lantern_worker::tools::Builtin;
+use lantern_worker::tools::{self, Builtin};
 use lantern_worker::{Deps, Options};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -73,6 +72,8 @@ struct Ground {
     ids: Arc<dyn IdGen>,
     tasks: TaskSet,
     client: Client,
+    // The door of the tools: its public reach includes what the operator opened.
+    fetcher: Client,
     catalogue: Arc<Catalogue>,
 }
 
@@ -157,6 +158,8 @@ async fn ground(config: &Config) -> Result<Ground> {
         Advice::new("data_dir_unusable", what, "name a folder that can be written in --data-dir")
     })?;
     let client = Client::new().context("cannot set up the HTTP client")?;
+    let fetcher = Client::opening(config.open_networks.clone())
+        .context("cannot set up the HTTP client of the tools")?;
     let postgres = config.postgres.is_some();
     let db = open(config, clock.as_ref()).await.map_err(|error| advice::database(error, dir, postgres))?;
     let credential = env::get(env::CREDENTIAL_KEY).map(Secret::new);
@@ -169,6 +172,7 @@ async fn ground(config: &Config) -> Result<Ground> {
         vault: Vault::new(sealer, bodies::open(config, &client, &clock).await?),
         tasks: TaskSet::new(Handle::current()),
         client,
+        fetcher,
         catalogue: Arc::new(Catalogue::builtin()?),
         db,
         keys,
@@ -212,8 +216,8 @@ fn deps(ground: &Ground, config: &Config, rules: Arc<Rules>) -> Deps {
         clock: ground.clock.clone(),
         ids: ground.ids.clone(),
         tasks: Arc::new(ground.tasks.clone()),
-        llm: Arc::new(Providers::new(db, vault, client.clone(), rules)),
-        tools: Arc::new(Builtin::new(client)),
+        llm: Arc::new(Providers::new(db, vault, client, rules)),
+        tools: Arc::new(Builtin::new(ground.fetcher.clone())),
         limits: Arc::new(config.limits.clone()),
         catalogue: ground.catalogue.clone(),
         memo: lantern_worker::Memo::default(),
@@ -231,7 +235,7 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
         tasks: Arc::new(ground.tasks.clone()),
         limits: Arc::new(config.limits.clone()),
         catalogue: ground.catalogue.clone(),
-        tools: Builtin::new(ground.client.clone()).defs().to_vec(),
+        tools: tools::definitions(),
         spawn: config.spawn.map(rate),
         providers: known(ground.client.clone(), rules),
         stop: ground.tasks.stopping(),

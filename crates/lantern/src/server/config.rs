@@ -8,8 +8,10 @@ mod example;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use lantern_net::Network;
 use lantern_store::BucketOptions;
 use lantern_types::{Limits, Secret};
 use serde::Deserialize;
@@ -36,6 +38,8 @@ struct File {
     bodies: bodies::Bodies,
     /// The model providers of tenants.
     models: Models,
+    /// The built-in tools.
+    tools: Tools,
     /// Sizes, counts, times in microseconds and money in millionths of a dollar.
     limits: Limits,
 }
@@ -97,6 +101,14 @@ struct Models {
     private_addresses: bool,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields, default)]
+struct Tools {
+    /// Private networks that `http.fetch` may reach for every tenant: `"10.20.0.0/16"`, `"192.168.1.5"`.
+    private_addresses: Vec<Network>,
+}
+
 /// Everything a server process needs to know, decided.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -114,6 +126,8 @@ pub(crate) struct Config {
     pub(crate) spawn: Option<Spawn>,
     /// Whether tenants may name model servers on private addresses.
     pub(crate) private_models: bool,
+    /// The private networks that tools may reach.
+    pub(crate) open_networks: Arc<[Network]>,
     /// The origins of web pages that may call the API.
     pub(crate) cors_origins: Vec<String>,
     /// The limits in force.
@@ -179,6 +193,7 @@ impl Config {
                 number(env::SPAWN_BURST)?.or_else(|| file.server.spawn_burst.map(u64::from)),
             ),
             private_models: file.models.private_addresses,
+            open_networks: file.tools.private_addresses.into(),
             cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins),
             limits: file.limits,
         })
@@ -280,7 +295,14 @@ mod tests {
     fn unknown_keys_are_refused() {
         assert!(toml::from_str::<File>("[server]\nlisten = \"127.0.0.1:1\"").is_ok());
         assert!(toml::from_str::<File>("[limits]\nturnsPerRunMax = 3").is_ok());
-        for bad in ["[server]\nlissten = \"x\"", "[sever]", "[limits]\nturns = 3", "[server]\nlisten = 5"] {
+        for bad in [
+            "[server]\nlissten = \"x\"",
+            "[sever]",
+            "[limits]\nturns = 3",
+            "[server]\nlisten = 5",
+            "[tools]\nprivate_addresses = true",
+            "[tools]\nprivate_addresses = [\"10.20.0.1/16\"]",
+        ] {
             assert!(toml::from_str::<File>(bad).is_err(), "{bad}");
         }
     }
@@ -311,6 +333,15 @@ mod tests {
         }
         let opened: File = toml::from_str("[models]\nprivate_addresses = true").unwrap();
         assert!(Config::decide(opened, None, None).unwrap().private_models);
+    }
+
+    #[test]
+    fn tools_reach_what_is_listed_and_nothing_unasked() {
+        assert!(Config::serve(None, None, None).unwrap().open_networks.is_empty());
+        assert!(Config::dev(None, None).unwrap().open_networks.is_empty());
+        let opened: File = toml::from_str("[tools]\nprivate_addresses = [\"10.20.0.0/16\"]").unwrap();
+        let opened = Config::decide(opened, None, None).unwrap().open_networks;
+        assert_eq!(*opened, ["10.20.0.0/16".parse().unwrap()]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod bodies;
 mod cluster;
 mod digest;
 mod faults;
+mod operate;
 mod process;
 mod provider;
 mod recovery;
