@@ -1,5 +1,6 @@
-//! What an operator relies on: the doors that the file opens.
+//! What an operator relies on: the doors that the file opens, and what `migrate` answers.
 
+use lantern_store::testing::{Cluster, block_on};
 use serde_json::{Value, json};
 
 use super::api::Api;
@@ -44,4 +45,32 @@ async fn tools_reach_the_private_networks_that_the_file_lists() {
         assert_eq!(run.contains("\"succeeded\""), open, "{config} {host}: {run}");
         assert_eq!(run.contains("egress_denied"), !open, "{config} {host}: {run}");
     }
+}
+
+#[test]
+fn migrate_answers_programs_with_one_object() {
+    block_on(async {
+        let database = Cluster::shared().empty_database().await;
+        let url = database.owner_url();
+        let migrate = |args: &[&str], env: &[(&str, &str)]| {
+            let mut command = lantern();
+            command.args(["migrate", "-o", "json"]).args(args).envs(env.iter().copied());
+            command.output().unwrap()
+        };
+        let owner = ("LANTERN_DATABASE_OWNER_URL", url.expose().as_str());
+        let passwords = ["LANTERN_DATABASE_APP_PASSWORD", "LANTERN_DATABASE_SYSTEM_PASSWORD"];
+        let [app, system] = passwords.map(|name| (name, "it's a 'test'"));
+        for (args, made) in [(&["--create-roles"][..], true), (&[], false)] {
+            let output = migrate(args, &[owner, app, system]);
+            let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(answer, json!({"migrated": true, "rolesCreated": made}));
+            assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        }
+        // The embedded database migrates itself: there is nothing to do, and this says so.
+        let output = migrate(&[], &[]);
+        let error: Value = serde_json::from_slice(&output.stderr).unwrap();
+        assert_eq!((error["code"].as_str(), output.status.code()), (Some("invalid_config"), Some(2)));
+        assert!(output.stdout.is_empty());
+        database.discard().await;
+    });
 }
