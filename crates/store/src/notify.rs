@@ -139,6 +139,12 @@ impl Hub {
         }
     }
 
+    /// Tells this process that anything may have happened, because hints may have been lost.
+    pub(crate) fn tell_all(&self) {
+        self.wake();
+        self.runs().values().for_each(|told| told.changed.ring());
+    }
+
     /// Whether anybody listens to this run, here or elsewhere, so that nobody makes deltas for no one.
     pub fn is_watched(&self, run: RunId) -> bool {
         self.runs().contains_key(&run) || self.elsewhere().contains_key(&run)
@@ -305,6 +311,8 @@ mod tests {
         assert!(watch.changed().now_or_never().is_some());
         assert!(watch.changed().now_or_never().is_none());
         assert!(workers.next().now_or_never().is_some());
+        hub.tell_all();
+        assert!(watch.changed().now_or_never().is_some() && workers.next().now_or_never().is_some());
         drop(watch);
         assert_eq!(hub.watched(), 1);
         drop(second);

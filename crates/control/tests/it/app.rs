@@ -1,6 +1,6 @@
 //! The application under test: a router over a database, two tenants, and requests to it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -20,20 +20,29 @@ use tokio::runtime::Handle;
 use tower::ServiceExt as _;
 
 /// Every answer of this clock is later than the one before, so that lists have an order; tests move it on.
-pub(crate) struct HandClock(AtomicI64);
+pub(crate) struct HandClock {
+    micros: AtomicI64,
+    endless: AtomicBool,
+}
 
 impl HandClock {
     pub(crate) fn pass(&self, dur: Dur) {
-        self.0.fetch_add(dur.micros(), Ordering::Relaxed);
+        self.micros.fetch_add(dur.micros(), Ordering::Relaxed);
+    }
+
+    /// From now on no sleep ends: whatever goes on was woken.
+    pub(crate) fn sleep_endlessly(&self) {
+        self.endless.store(true, Ordering::Relaxed);
     }
 }
 
 impl Clock for HandClock {
     fn now(&self) -> At {
-        At::from_micros(self.0.fetch_add(1, Ordering::Relaxed))
+        At::from_micros(self.micros.fetch_add(1, Ordering::Relaxed))
     }
     fn sleep(&self, dur: Dur) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(dur.std()))
+        let night = tokio::time::sleep(dur.std());
+        if self.endless.load(Ordering::Relaxed) { Box::pin(std::future::pending()) } else { Box::pin(night) }
     }
 }
 
@@ -91,7 +100,7 @@ impl TestApp {
     }
 
     pub(crate) async fn over(db: Db, wishes: Wishes) -> Self {
-        let clock = Arc::new(HandClock(AtomicI64::new(START)));
+        let clock = Arc::new(HandClock { micros: AtomicI64::new(START), endless: AtomicBool::new(false) });
         let ids = Arc::new(RealIds::new(Arc::new(RealClock::new())));
         let keys = Keys::from_ids(&*ids);
         let sealer = Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).unwrap();

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use http_body_util::BodyExt as _;
 use lantern_engine::Input;
+use lantern_store::db_test;
 use lantern_store::notify::Delta;
 use lantern_types::{Failure, Limits};
 use serde_json::{Value, json};
@@ -153,6 +154,22 @@ async fn a_stream_resumes_where_its_client_was() {
     }
     test.get(&test.b.owner, &path).await.refused(404, "run_not_found");
 }
+
+db_test!(a_stream_is_woken_and_need_not_look_by_itself, async |db| {
+    let test = TestApp::over(db, Wishes::default()).await;
+    test.clock.sleep_endlessly();
+    let (run, path) = started(&test).await;
+    let mut stream = Stream::open(&test, &path, Some("1")).await;
+    let mut hand = Hand::take(&test, &run).await;
+    let drives = async {
+        // The stream waits before anything happens.
+        tokio::task::yield_now().await;
+        hand.give(Input::Wake).await;
+        hand.replies("llm-1", "done").await;
+    };
+    let (kinds, ()) = tokio::join!(stream.kinds(), drives);
+    assert_eq!(kinds, ["step_started", "step_admitted", "step_completed", "run_succeeded", "end"]);
+});
 
 #[tokio::test]
 async fn history_alone_ends_without_waiting() {

@@ -3,6 +3,7 @@
 use lantern_control::App;
 use lantern_store::Db;
 use lantern_store::testing::{Cluster, block_on, on_postgres};
+use lantern_types::Dur;
 use serde_json::json;
 
 use crate::app::{TestApp, Wishes};
@@ -44,7 +45,7 @@ fn the_features_work_over_postgres() {
 fn a_stream_follows_a_run_that_another_process_drives() {
     block_on(async {
         let database = Cluster::shared().database().await;
-        // Nobody carries hints between these two, so what is seen is found by reading.
+        // Nobody carries hints between these two, so what is seen is found by reading, once the time for it has come.
         let ours = Db::open_postgres(&database.options()).await.unwrap();
         let theirs = Db::open_postgres(&database.options()).await.unwrap();
         let test = TestApp::over(ours, Wishes::default()).await;
@@ -58,6 +59,9 @@ fn a_stream_follows_a_run_that_another_process_drives() {
         let drives = async {
             hand.give(lantern_engine::Input::Wake).await;
             hand.replies("llm-1", "done").await;
+            tokio::time::pause();
+            tokio::time::advance(Dur::from_secs(5).std()).await;
+            tokio::time::resume();
         };
         let (kinds, ()) = tokio::join!(stream.kinds(), drives);
         assert_eq!(kinds, ["step_started", "step_admitted", "step_completed", "run_succeeded", "end"]);

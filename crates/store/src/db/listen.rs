@@ -89,7 +89,7 @@ async fn hear(way: &Way, hub: &Hub) -> Result<()> {
         let sql = format!("LISTEN {WAKE}; LISTEN {WATCH}; LISTEN {SAID}");
         client.batch_execute(&sql).await.map_err(fault)?;
         // What was committed before we listened was not heard.
-        hub.wake();
+        hub.tell_all();
         Ok::<_, Error>(())
     };
     let hearing = async {

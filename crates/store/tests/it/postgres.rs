@@ -23,11 +23,14 @@ fn hints_reach_the_other_processes() {
         for db in [&here, &there] {
             db.follow(&tasks, Arc::new(SetClock::at(at(1))), &lantern_net::Shutdown::new());
         }
-        let (mut workers, mut watch) = (there.hub().workers(), there.hub().subscribe(run(1)));
+        let (mut ours, mut workers) = (here.hub().workers(), there.hub().workers());
+        let mut early = there.hub().subscribe(run(1));
         tasks
             .beside(async {
-                // The first wake says that the other process listens now.
-                workers.next().await;
+                // The first wake says that a process listens now, and whoever waits looks for what it did not hear.
+                join(ours.next(), workers.next()).await;
+                early.changed().await;
+                let mut watch = there.hub().subscribe(run(1));
                 create(&here, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
                 workers.next().await;
                 watch.changed().await;

@@ -1,7 +1,7 @@
 //! A run's event stream: its journal from some event on, then what is added, then the end.
 //!
 //! Invariant: every stored event is sent once and in order, whichever process drives the run: hints make it quick, and
-//! reading the row every 250 ms makes it certain. Text of a model call comes in between, best effort and without an
+//! reading the row now and then makes it certain. Text of a model call comes in between, best effort and without an
 //! id. A run that is over ends its stream with one `end` frame, whatever its status, and even when its journal is spoilt.
 
 use std::collections::{HashSet, VecDeque};
@@ -20,8 +20,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{history, service};
 use crate::App;
 
-/// How often the row is read without being told.
-const POLL: Dur = Dur::from_millis(250);
+/// How often the row is read without being told. Hints get lost with a connection or in a full queue, which is rare, and a
+/// process has thousands of streams.
+const RECHECK: Dur = Dur::from_secs(5);
 
 /// The stream of a run's frames. `run_not_found` when it is not there, `too_many_streams` when the process has enough.
 pub(super) async fn follow(
@@ -144,7 +145,7 @@ impl Tail {
                 Heard::Delta(delta) if !self.settled.contains(&delta.step) => self.ready.push_back(said(&delta)?),
                 Heard::Delta(_) | Heard::Changed => {}
             },
-            () = self.app.clock.sleep(POLL) => {}
+            () = self.app.clock.sleep(RECHECK) => {}
         }
         Ok(())
     }
