@@ -32,7 +32,7 @@ const UNBUFFERED: (HeaderName, HeaderValue) =
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
-    /// What a client resumes after; frames that are not stored have none.
+    /// What a client resumes after; frames that it may miss have none.
     pub id: Option<u64>,
     /// Its kind.
     pub event: Cow<'static, str>,

@@ -1,6 +1,7 @@
 //! Event streams: history, live, the end, and where they resume.
 
 use axum::body::Body;
+use axum::response::Response;
 use http_body_util::BodyExt as _;
 use lantern_engine::Input;
 use lantern_store::db_test;
@@ -32,7 +33,11 @@ impl Stream {
         if let Some(last) = last {
             request.headers_mut().insert("last-event-id", last.parse().unwrap());
         }
-        let response = test.open(request).await;
+        Self::of(test.open(request).await)
+    }
+
+    /// The stream of an answer that is one.
+    pub(crate) fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { body: response.into_body(), text: String::new() }
@@ -116,7 +121,7 @@ async fn history_then_live_then_the_end() {
     assert_eq!(
         end,
         Event {
-            id: None,
+            id: Some(6),
             kind: "end".to_owned(),
             data: json!({"kind": "end", "seq": 5, "runId": run, "status": "succeeded", "data": status, "payload": status}),
         }
@@ -140,10 +145,20 @@ async fn a_stream_resumes_where_its_client_was() {
         ("", Some("3"), 3),
         ("?from_seq=1", Some("4"), 4),
         ("", Some("5"), 5),
-        ("", Some("999"), 5),
+        ("?from_seq=6", None, 5),
     ] {
         let mut stream = Stream::open(&test, &format!("{path}{query}"), last).await;
         assert_eq!(stream.kinds().await, &all[from..], "{query} {last:?}");
+    }
+    // Whoever has seen the end is told that nothing follows: a browser stops coming back.
+    for (query, last) in
+        [("", Some("6")), ("?from_seq=1", Some("6")), ("?from_seq=7", None), ("", Some("999"))]
+    {
+        let mut late = request("GET", &format!("{path}{query}"), Some(&test.a.owner), None);
+        if let Some(last) = last {
+            late.headers_mut().insert("last-event-id", last.parse().unwrap());
+        }
+        assert_eq!(test.send(late).await.is(204).text, "", "{query} {last:?}");
     }
     for (query, last) in
         [("?from_seq=x", "1"), ("?live=perhaps", "1"), ("", "x"), ("", "-1"), ("?from_seq=1e9", "1")]
@@ -153,6 +168,13 @@ async fn a_stream_resumes_where_its_client_was() {
         test.send(bad).await.is(400);
     }
     test.get(&test.b.owner, &path).await.refused(404, "run_not_found");
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_is_waited_for_whatever_its_client_has_seen() {
+    let test = TestApp::new().await;
+    let (_, path) = started(&test).await;
+    Stream::open(&test, &path, Some("999")).await;
 }
 
 db_test!(a_stream_is_woken_and_need_not_look_by_itself, async |db| {

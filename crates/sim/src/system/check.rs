@@ -163,9 +163,9 @@ async fn people(place: &Place, told: &Told, events: &[Event]) -> Checked {
     let (status, stream) =
         place.ask(told.tenant, "GET", &format!("{path}/events"), None).await.map_err(wrong)?;
     let text = stream.as_str().unwrap_or_default();
-    let shown = text.lines().filter(|line| line.starts_with("id: ")).count();
-    demand(status == 200 && shown == events.len(), "stream", || {
-        format!("{path}: {shown} of {} events", events.len())
-    })?;
+    let shown: Vec<usize> = text.lines().filter_map(|line| line.strip_prefix("id: ")?.parse().ok()).collect();
+    // Each event once and in order, and the end after them.
+    let whole = shown.iter().copied().eq(1..=events.len() + 1);
+    demand(status == 200 && whole, "stream", || format!("{path}: {shown:?} of {} events", events.len()))?;
     demand(text.contains("event: end\n"), "stream", || format!("{path}: no end"))
 }

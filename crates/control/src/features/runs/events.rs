@@ -2,7 +2,8 @@
 //!
 //! Invariant: every stored event is sent once and in order, whichever process drives the run: hints make it quick, and
 //! reading the row now and then makes it certain. Text of a model call comes in between, best effort and without an
-//! id. A run that is over ends its stream with one `end` frame, whatever its status, and even when its journal is spoilt.
+//! id. A run that is over ends its stream with one `end` frame, whatever its status, and even when its journal is spoilt;
+//! a client that comes back after that frame gets no stream.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -24,14 +25,18 @@ use crate::App;
 /// process has thousands of streams.
 const RECHECK: Dur = Dur::from_secs(5);
 
-/// The stream of a run's frames. `run_not_found` when it is not there, `too_many_streams` when the process has enough.
+/// The stream of a run's frames; `None` for a client that has seen the last of them. `run_not_found` when it is not
+/// there, `too_many_streams` when the process has enough.
 pub(super) async fn follow(
     app: &App,
     scope: Scope,
     run: RunId,
     resume: Resume,
-) -> Result<impl Stream<Item = Frame> + Send + 'static> {
-    service::head(app, scope, run).await?;
+) -> Result<Option<impl Stream<Item = Frame> + Send + 'static>> {
+    let row = service::head(app, scope, run).await?;
+    if row.finished_at.is_some() && resume.from_seq > end_id(&row) {
+        return Ok(None);
+    }
     let place = app.inner.streams.clone().try_acquire_owned().map_err(|_| {
         Error::new(Code::TooManyStreams, "this server has as many event streams as it takes")
             .retry_after(Dur::from_secs(5))
@@ -49,7 +54,7 @@ pub(super) async fn follow(
         over: false,
         _place: place,
     };
-    Ok(stream::unfold(tail, |mut tail| async move { tail.frame().await.map(|frame| (frame, tail)) }))
+    Ok(Some(stream::unfold(tail, |mut tail| async move { tail.frame().await.map(|frame| (frame, tail)) })))
 }
 
 struct Tail {
@@ -201,10 +206,14 @@ struct Status<'a> {
 fn end(run: RunId, row: &RunRow) -> Result<Frame> {
     let status = Status { status: &row.status };
     let kind = "end";
-    frame(
-        kind,
-        &End { kind, seq: row.version, run_id: run, status: &row.status, data: status, payload: status },
-    )
+    let end = End { kind, seq: row.version, run_id: run, status: &row.status, data: status, payload: status };
+    Ok(Frame { id: Some(end_id(row)), ..frame(kind, &end)? })
+}
+
+/// The id of the last frame of a run that is over: that of an event that will never be. A client that comes back with
+/// it has seen the end, and one that lost the connection just before has not.
+fn end_id(row: &RunRow) -> u64 {
+    u64::try_from(row.version).unwrap_or_default().saturating_add(1)
 }
 
 fn frame(kind: &'static str, data: &impl Serialize) -> Result<Frame> {

@@ -179,9 +179,11 @@ async fn follow(
     streamed(&app, permit.scope(), run(&id)?, Resume::of(&headers, &params)?).await
 }
 
+/// Nothing follows the end, and saying so keeps a browser from coming back for it again and again.
 async fn streamed(app: &App, scope: Scope, run: RunId, resume: Resume) -> Result<Response> {
     let frames = events::follow(app, scope, run, resume).await?;
-    Ok(sse::events(frames, app.clock.clone(), app.stop.clone()))
+    let stream = |frames| sse::events(frames, app.clock.clone(), app.stop.clone());
+    Ok(frames.map_or_else(|| NoContent.into_response(), stream))
 }
 
 /// What is no id names no run.
