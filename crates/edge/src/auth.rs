@@ -79,7 +79,8 @@ impl Gate {
         }
         let scopes = serde_json::from_str(&row.scopes).map_err(Error::internal)?;
         let stale = row.last_used_at.is_none_or(|at| at + TOUCH_EVERY <= now);
-        let actor = Actor { tenant: row.tenant, principal: Principal::Key { id: row.id, scopes } };
+        let principal = Principal::Key { id: row.id, scopes };
+        let actor = Actor { tenant: row.tenant, principal, until: row.expires_at };
         Ok(Known { actor, touch: stale.then_some(row.id) })
     }
 

@@ -109,7 +109,8 @@ impl Tokens {
         let (id, tenant) = (claims.sub.parse().ok()?, claims.tenant_id.parse().ok()?);
         let role = Role::parse(&claims.role)?;
         let principal = Principal::User { id, email: claims.email, name: claims.name, role };
-        (in_time && claims.typ == ACCESS).then_some(Actor { tenant, principal })
+        let until = Some(At::from_micros(claims.exp.checked_mul(1_000_000)?));
+        (in_time && claims.typ == ACCESS).then_some(Actor { tenant, principal, until })
     }
 }
 
@@ -146,7 +147,7 @@ mod tests {
         let tokens = tokens(1);
         let token = tokens.issue(&person(), NOW).unwrap();
         let actor = tokens.read(&token, NOW + Dur::from_secs(3_599)).unwrap();
-        assert_eq!(actor.tenant, DEV_TENANT);
+        assert_eq!((actor.tenant, actor.until), (DEV_TENANT, Some(NOW + LIFE)));
         assert!(matches!(actor.principal, Principal::User { role: Role::Member, .. }));
         assert_eq!(tokens.read(&token, NOW + Dur::from_secs(3_600)), None);
         assert_eq!(tokens.read(&token, NOW - Dur::from_secs(61)), None);
@@ -185,7 +186,9 @@ mod tests {
             assert_eq!(ours.read(&signed(without), NOW), None, "without {key}");
         }
         for absurd in [i64::MAX, i64::MIN] {
-            assert_eq!(ours.read(&signed(claims(&|c| c["iat"] = absurd.into())), NOW), None);
+            for key in ["iat", "exp"] {
+                assert_eq!(ours.read(&signed(claims(&|c| c[key] = absurd.into())), NOW), None, "{key}");
+            }
         }
         let foreign = tokens(2).issue(&person(), NOW).unwrap();
         assert_eq!(ours.read(&foreign, NOW), None);

@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_permit_opens_only_the_actors_tenant() {
-        let actor = Actor { tenant: DEV_TENANT, principal: user(Role::Member) };
+        let actor = Actor { tenant: DEV_TENANT, principal: user(Role::Member), until: None };
         let request = RequestId::from_uuid(DEV_USER.uuid());
         let permit = authorize::<ListAgents>(actor.clone(), request).unwrap();
         assert_eq!(permit.scope().tenant(), DEV_TENANT);

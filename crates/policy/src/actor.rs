@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use lantern_types::{ApiKeyId, RequestId, TenantId, UserId};
+use lantern_types::{ApiKeyId, At, RequestId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 
 /// What a person may do in their tenant.
@@ -70,6 +70,8 @@ pub struct Actor {
     pub tenant: TenantId,
     /// Who.
     pub principal: Principal,
+    /// When what they showed ends by itself.
+    pub until: Option<At>,
 }
 
 /// The right to touch one tenant's rows.
