@@ -25,6 +25,7 @@ pub mod seal;
 pub mod system;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tickets;
 pub mod value;
 pub mod vault;
 pub mod versions;

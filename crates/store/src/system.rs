@@ -1,5 +1,5 @@
-//! What must be found before anybody knows whose it is: sign-in by address, keys by hash, the installation's own
-//! settings.
+//! What must be found before anybody knows whose it is: sign-in by address, keys and tickets by hash, the
+//! installation's own settings.
 //!
 //! Invariant: besides leases and the outbox, this is all that looks across tenants. Every answer carries the tenant it
 //! belongs to; nothing here lists one tenant's rows for another.
@@ -44,10 +44,43 @@ pub struct PresentedKey {
     pub last_used_at: Option<At>,
 }
 
+/// A ticket that was presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresentedTicket {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Whom it speaks for.
+    pub bearer: Bearer,
+    /// When it is over.
+    pub expires_at: At,
+}
+
+/// Whom a ticket speaks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bearer {
+    /// A key, as it is now.
+    Key(PresentedKey),
+    /// A person, as their session knew them.
+    User {
+        /// Their row.
+        id: UserId,
+        /// Their address.
+        email: String,
+        /// Their name.
+        name: String,
+        /// `member`, `admin` or `owner`.
+        role: String,
+    },
+}
+
 const USER_BY_EMAIL: &str =
     "SELECT tenant_id, id, email, name, role, password_hash FROM users WHERE email_key = $1";
 const KEY_BY_HASH: &str = "SELECT tenant_id, id, scopes, expires_at, revoked_at, last_used_at FROM api_keys
     WHERE key_hash = $1";
+const KEY_BY_ID: &str = "SELECT tenant_id, id, scopes, expires_at, revoked_at, last_used_at FROM api_keys
+    WHERE tenant_id = $1 AND id = $2";
+const TICKET_BY_HASH: &str =
+    "SELECT tenant_id, key_id, user_id, email, name, role, expires_at FROM tickets WHERE hash = $1";
 const ANY_USER: &str = "SELECT 1 AS one FROM users LIMIT 1";
 const TENANTS: &str = "SELECT count(*) AS tenants FROM tenants";
 const SETTING: &str = "SELECT value FROM settings WHERE name = $1";
@@ -56,7 +89,7 @@ const KEEP_SETTING: &str = "INSERT INTO settings (name, value) VALUES ($1, $2) O
 /// Every statement of this file, all across tenants.
 #[cfg(feature = "testing")]
 pub(crate) const SYSTEM_STATEMENTS: &[&str] =
-    &[USER_BY_EMAIL, KEY_BY_HASH, ANY_USER, TENANTS, SETTING, KEEP_SETTING];
+    &[USER_BY_EMAIL, KEY_BY_HASH, KEY_BY_ID, TICKET_BY_HASH, ANY_USER, TENANTS, SETTING, KEEP_SETTING];
 
 /// The account of an address in lower case.
 pub async fn user_by_email(db: &Db, email_key: String) -> Result<Option<SignIn>> {
@@ -84,19 +117,30 @@ pub async fn any_user(db: &Db) -> Result<bool> {
 
 /// The key with this hash, expired and revoked ones too: the caller judges.
 pub async fn key_by_hash(db: &Db, hash: Digest) -> Result<Option<PresentedKey>> {
-    let read = |row: Row| {
-        Ok(PresentedKey {
-            tenant: row.id("tenant_id")?,
-            id: row.id("id")?,
-            scopes: row.text("scopes")?,
-            expires_at: row.opt_at("expires_at")?,
-            revoked_at: row.opt_at("revoked_at")?,
-            last_used_at: row.opt_at("last_used_at")?,
-        })
-    };
     let found =
         db.system_read(move |tx| Box::pin(async move { tx.one(KEY_BY_HASH, &[hash.into()]).await })).await?;
-    found.map(read).transpose()
+    found.map(|row| key(&row)).transpose()
+}
+
+/// The ticket with this hash and whom it speaks for, those that are over or speak for a revoked key too: the caller
+/// judges. Used up by [`tickets::spend`](crate::tickets::spend).
+pub async fn ticket_by_hash(db: &Db, hash: Digest) -> Result<Option<PresentedTicket>> {
+    let find = db.system_read(move |tx| {
+        Box::pin(async move {
+            let Some(row) = tx.one(TICKET_BY_HASH, &[hash.into()]).await? else { return Ok(None) };
+            let tenant: TenantId = row.id("tenant_id")?;
+            let bearer = match row.opt_id::<ApiKeyId>("key_id")? {
+                None => Some(user(&row)?),
+                Some(id) => {
+                    let found = tx.one(KEY_BY_ID, &[tenant.into(), id.into()]).await?;
+                    found.map(|row| key(&row).map(Bearer::Key)).transpose()?
+                }
+            };
+            let expires_at = row.at("expires_at")?;
+            Ok(bearer.map(|bearer| PresentedTicket { tenant, bearer, expires_at }))
+        })
+    });
+    find.await
 }
 
 /// Answers whenever the database does: the readiness check.
@@ -114,4 +158,24 @@ pub async fn keep_setting(db: &Db, name: &'static str, value: Vec<u8>) -> Result
         })
     })
     .await
+}
+
+fn key(row: &Row) -> Result<PresentedKey> {
+    Ok(PresentedKey {
+        tenant: row.id("tenant_id")?,
+        id: row.id("id")?,
+        scopes: row.text("scopes")?,
+        expires_at: row.opt_at("expires_at")?,
+        revoked_at: row.opt_at("revoked_at")?,
+        last_used_at: row.opt_at("last_used_at")?,
+    })
+}
+
+fn user(row: &Row) -> Result<Bearer> {
+    Ok(Bearer::User {
+        id: row.id("user_id")?,
+        email: row.text("email")?,
+        name: row.text("name")?,
+        role: row.text("role")?,
+    })
 }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::db::{Db, SqliteOptions};
 use crate::error::Result;
-use crate::{dialect, inbox, journal, lease, outbox, runs, seal, system, versions};
+use crate::{dialect, inbox, journal, lease, outbox, runs, seal, system, tickets, versions};
 
 pub use bucket::BucketServer;
 pub use cluster::{Cluster, TestDatabase};
@@ -228,6 +228,7 @@ pub async fn prepare_every_statement(db: &Db) {
         outbox::STATEMENTS,
         lease::STATEMENTS,
         seal::STATEMENTS,
+        tickets::STATEMENTS,
         versions::STATEMENTS,
     ];
     prepare_statements(db, tenant.concat()).await;

@@ -47,6 +47,12 @@ const MIGRATIONS: &[Migration] = &[
         both: include_str!("../../../../migrations/0004_open_runs_by_id.sql"),
         postgres: include_str!("../../../../migrations/postgres/0004_open_runs_by_id.sql"),
     },
+    Migration {
+        number: 5,
+        name: "tickets",
+        both: include_str!("../../../../migrations/0005_tickets.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0005_tickets.sql"),
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -16,5 +16,6 @@ mod sealing;
 mod sqlite;
 mod support;
 mod tenancy;
+mod tickets;
 mod tls;
 mod transactions;

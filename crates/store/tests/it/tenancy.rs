@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "tenants",
     "users",
     "subject_keys",
@@ -67,6 +67,7 @@ const TABLES: [&str; 12] = [
     "outbox",
     "llm_providers",
     "idempotency_keys",
+    "tickets",
 ];
 
 fn on_cluster(test: impl AsyncFnOnce(Db)) {
