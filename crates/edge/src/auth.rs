@@ -1,18 +1,22 @@
 //! Who is asking: the one place where an [`Actor`] is made from a request.
 //!
-//! Invariant: the tenant comes from the token or from the key's row, never from a header, a path or a body. Every way
-//! of being nobody answers the same words. What an actor may do is decided elsewhere (`permit.rs`).
+//! Invariant: the tenant comes from the token or from the row of the key or ticket, never from a header, a path or a
+//! body. Every way of being nobody answers the same words, and so does every ticket that opens nothing. What an actor may
+//! do is decided elsewhere (`permit.rs`).
 
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{HeaderMap, header};
-use lantern_policy::{Actor, Principal, Scope};
-use lantern_store::{Db, Keys, system};
+use lantern_policy::{Actor, Principal, Role, Scope};
+use lantern_store::system::{self, Bearer, PresentedKey};
+use lantern_store::{Db, Keys, tickets};
 use lantern_types::edge::{Clock, Tasks};
 use lantern_types::{ApiKeyId, At, Digest, Dur};
 
 use crate::code::Code;
 use crate::problem::{Error, Result};
+use crate::ticket;
 use crate::token::Tokens;
 
 /// What API keys begin with.
@@ -36,10 +40,13 @@ pub struct Gate {
     tasks: Arc<dyn Tasks>,
 }
 
-/// An actor, and the key whose use is worth noting.
+/// An actor, and what is to be done once they are let in.
 pub(crate) struct Known {
     pub(crate) actor: Actor,
+    /// The key whose use is worth noting.
     touch: Option<ApiKeyId>,
+    /// The ticket that is used up by it.
+    ticket: Option<Digest>,
 }
 
 impl Gate {
@@ -58,15 +65,30 @@ impl Gate {
         &self.tokens
     }
 
-    /// Who these headers speak for. `unauthorized` when nobody.
-    pub(crate) async fn known(&self, headers: &HeaderMap) -> Result<Known> {
-        let credential = presented(headers).ok_or_else(nobody)?;
+    /// Who this request speaks for: its headers, else the ticket in its address. `unauthorized` when nobody.
+    pub(crate) async fn known(&self, parts: &Parts) -> Result<Known> {
         let now = self.clock.now();
+        let Some(credential) = presented(&parts.headers) else {
+            let ticket = ticket::presented(parts)?.ok_or_else(nobody)?;
+            return self.by_ticket(ticket, now).await;
+        };
         if credential.starts_with(KEY_PREFIX) {
             return self.by_key(credential, now).await;
         }
         let actor = self.tokens.read(credential, now).ok_or_else(nobody)?;
-        Ok(Known { actor, touch: None })
+        Ok(Known { actor, touch: None, ticket: None })
+    }
+
+    /// Lets somebody in who may: uses their ticket up, or notes the use of their key. `ticket_spent` when another request
+    /// with the same ticket was let in meanwhile.
+    pub(crate) async fn admit(&self, scope: Scope, known: &Known) -> Result<()> {
+        if let Some(ticket) = known.ticket
+            && !tickets::spend(&self.db, scope, ticket).await?
+        {
+            return Err(ticket::spent());
+        }
+        self.touch(scope, known);
+        Ok(())
     }
 
     async fn by_key(&self, key: &str, now: At) -> Result<Known> {
@@ -74,18 +96,27 @@ impl Gate {
             return Err(nobody());
         }
         let row = system::key_by_hash(&self.db, hash(key)).await?.ok_or_else(nobody)?;
-        if row.revoked_at.is_some() || row.expires_at.is_some_and(|at| at <= now) {
-            return Err(nobody());
-        }
-        let scopes = serde_json::from_str(&row.scopes).map_err(Error::internal)?;
+        let principal = valid(&row, now)?.ok_or_else(nobody)?;
         let stale = row.last_used_at.is_none_or(|at| at + TOUCH_EVERY <= now);
-        let principal = Principal::Key { id: row.id, scopes };
         let actor = Actor { tenant: row.tenant, principal, until: row.expires_at };
-        Ok(Known { actor, touch: stale.then_some(row.id) })
+        Ok(Known { actor, touch: stale.then_some(row.id), ticket: None })
+    }
+
+    async fn by_ticket(&self, hash: Digest, now: At) -> Result<Known> {
+        let row = system::ticket_by_hash(&self.db, hash).await?.ok_or_else(ticket::spent)?;
+        let principal = match row.bearer {
+            Bearer::Key(key) => valid(&key, now)?,
+            Bearer::User { id, email, name, role } => {
+                Role::parse(&role).map(|role| Principal::User { id, email, name, role })
+            }
+        };
+        let principal = principal.filter(|_| now < row.expires_at).ok_or_else(ticket::spent)?;
+        let actor = Actor { tenant: row.tenant, principal, until: Some(row.expires_at) };
+        Ok(Known { actor, touch: None, ticket: Some(hash) })
     }
 
     /// Notes that a key was used, without making its caller wait.
-    pub(crate) fn touch(&self, scope: Scope, known: &Known) {
+    fn touch(&self, scope: Scope, known: &Known) {
         let Some(key) = known.touch else { return };
         let (db, now) = (self.db.clone(), self.clock.now());
         let note = async move {
@@ -100,9 +131,18 @@ impl Gate {
     }
 }
 
-/// What is stored of a key.
-pub fn hash(key: &str) -> Digest {
-    Digest::of(key.as_bytes())
+/// What is stored of a key, and of a ticket.
+pub fn hash(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
+
+/// What a key is good for; `None` when it was revoked or has ended.
+fn valid(key: &PresentedKey, now: At) -> Result<Option<Principal>> {
+    if key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now) {
+        return Ok(None);
+    }
+    let scopes = serde_json::from_str(&key.scopes).map_err(Error::internal)?;
+    Ok(Some(Principal::Key { id: key.id, scopes }))
 }
 
 /// The bearer token, else the key header.

@@ -71,6 +71,8 @@ codes! {
     Unauthenticated {
         Unauthorized = "unauthorized",
         InvalidCredentials = "invalid_credentials",
+        NotATicket = "not_a_ticket",
+        TicketSpent = "ticket_spent",
     }
     Forbidden {
         ScopeMissing = "scope_missing",
@@ -111,6 +113,7 @@ codes! {
     }
     RateLimited {
         LoginRateLimited = "login_rate_limited",
+        TooManyTickets = "too_many_tickets",
         RunRateLimited = "run_rate_limited",
         TooManyRuns = "too_many_runs",
         InboxFull = "inbox_full",

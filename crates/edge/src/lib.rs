@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! request.rs   id, span, measurements, rendering of errors      around every request
-//! permit.rs    authenticate (auth.rs, token.rs), then authorize  before every handler that is not public
+//! permit.rs    authenticate (auth.rs, token.rs, ticket.rs),
+//!              then authorize                                    before every handler that is not public
 //! body.rs      bounded JSON into a model                         query.rs and page.rs likewise for the query
 //! problem.rs   an error's status and body                        code.rs lists every code
 //! sse.rs       event streams                                     serve.rs connections and their end
@@ -33,6 +34,7 @@ pub mod request;
 pub mod route;
 pub mod serve;
 pub mod sse;
+pub mod ticket;
 pub mod token;
 
 pub use auth::Gate;

@@ -148,6 +148,8 @@ async fn around_each(State(around): State<Around>, request: Request, next: Next)
         headers.insert(IGNORED, names);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // An address may hold a ticket, or what somebody took for one.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     metrics::answered(route, &method, response.status(), around.clock.now().since(started));

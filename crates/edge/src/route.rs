@@ -1,8 +1,9 @@
 //! Routes as data: each names its method, its path and its action, and there is no other way to add one.
 //!
 //! Invariant: `get_route` and its like take only handlers whose first argument is a [`Permit`], so a route without an
-//! authorization does not compile. A POST that is sent again with its `Idempotency-Key` is answered again, not made again. What is open to everybody says so with `public_route` and is listed in
-//! `golden/public-routes.txt`.
+//! authorization does not compile. A POST that is sent again with its `Idempotency-Key` is answered again, not made again;
+//! what must not be kept for that says so with `fresh_post_route`. What is open to everybody says so with `public_get` and
+//! its like and is listed in `golden/public-routes.txt`.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -11,6 +12,7 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use lantern_policy::{Access, Act, Permit};
 
 use crate::idempotency::{self, Remembers};
+use crate::ticket;
 
 /// Argument lists that begin with a permit, for handlers of one to five arguments. Sealed.
 pub trait Guarded: sealed::Sealed {
@@ -89,6 +91,7 @@ macro_rules! verbs {
 
 verbs! {
     get_route public_get "GET" GET;
+    fresh_post_route public_post "POST" POST;
     put_route public_put "PUT" PUT;
     patch_route public_patch "PATCH" PATCH;
     delete_route public_delete "DELETE" DELETE;
@@ -112,14 +115,20 @@ where
     Route { method: "POST", path, action, handler: on(MethodFilter::POST, handler) }
 }
 
-/// `POST path` for everybody.
-pub fn public_post<H, T, S>(path: &'static str, handler: H) -> Route<S>
+/// `GET path`, an event stream, for those who hold the permit that `handler` takes. A ticket in the address does for a
+/// credential here, and on no other route.
+pub fn stream_route<H, T, S>(path: &'static str, handler: H) -> Route<S>
 where
     H: Handler<T, S>,
-    T: 'static,
+    T: Guarded + 'static,
     S: Clone + Send + Sync + 'static,
 {
-    Route { method: "POST", path, action: None, handler: on(MethodFilter::POST, handler) }
+    let action = Some((T::Act::NAME, T::Act::ACCESS));
+    let handler = move |State(state): State<S>, mut request: Request| {
+        ticket::take(&mut request);
+        handler.clone().call(request, state)
+    };
+    Route { method: "GET", path, action, handler: on(MethodFilter::GET, handler) }
 }
 
 /// `path` with any method, for everybody.

@@ -46,6 +46,7 @@ macro_rules! actions {
 
 actions! {
     ReadSelf = Read "self.read";
+    CreateTicket = Read "tickets.create";
     ListAgents = Read "agents.list";
     ReadAgent = Read "agents.read";
     CreateAgent = Write "agents.create";

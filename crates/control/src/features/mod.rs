@@ -19,6 +19,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         platform::health::routes(),
         identity::session::routes(),
         identity::api_keys::routes(),
+        identity::tickets::routes(),
         agents::routes::routes(),
         runs::routes::routes(),
         settings::providers::routes(),

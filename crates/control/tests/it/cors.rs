@@ -1,6 +1,7 @@
 //! What browsers are told: which pages may call, with what, and that nobody's cookies count.
 
 use http::Request;
+use serde_json::json;
 
 use crate::app::{Answer, TestApp, request};
 
@@ -16,7 +17,9 @@ async fn from(test: &TestApp, method: &str, path: &str, origin: &str) -> Answer 
 #[tokio::test]
 async fn a_preflight_is_answered_everywhere_and_asks_for_nobody() {
     let test = TestApp::new().await;
-    for path in ["/v1/runs", "/v1/runs/x/events", "/auth/login", "/healthz", "/nowhere"] {
+    for path in
+        ["/v1/runs", "/v1/runs/x/events", "/v1/auth/sse-ticket", "/auth/login", "/healthz", "/nowhere"]
+    {
         let answer = from(&test, "OPTIONS", path, OWN).await.is(204);
         assert_eq!(answer.text, "");
         assert_eq!(answer.header("access-control-allow-origin"), OWN, "{path}");
@@ -57,4 +60,22 @@ async fn only_listed_origins_are_named_and_errors_can_be_read_too() {
     }
     let answer = test.get(&test.a.owner, "/v1/agents").await.is(200);
     assert_eq!(answer.header("access-control-allow-origin"), "");
+}
+
+#[tokio::test]
+async fn a_page_may_follow_a_run_by_a_ticket_and_read_why_it_may_not() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    let run = test.run(json!({"agentName": "a"})).await;
+    let made = from(&test, "POST", "/v1/auth/sse-ticket", OWN).await.is(200);
+    assert_eq!(made.header("access-control-allow-origin"), OWN);
+    let path = format!("/v1/runs/{run}/events?live=false&token={}", made.json["ticket"].as_str().unwrap());
+    for (status, origin) in [(200, OWN), (401, OWN), (401, "http://localhost:3002")] {
+        // An `EventSource` brings its origin and no credentials.
+        let mut asked: Request<_> = request("GET", &path, None, None);
+        asked.headers_mut().insert("origin", origin.parse().unwrap());
+        let answer = test.send(asked).await.is(status);
+        assert_eq!(answer.header("access-control-allow-origin"), if origin == OWN { OWN } else { "" });
+        assert_eq!(answer.header("access-control-allow-credentials"), "");
+    }
 }

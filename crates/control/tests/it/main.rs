@@ -31,6 +31,8 @@ mod session;
 #[cfg(test)]
 mod steer;
 #[cfg(test)]
+mod tickets;
+#[cfg(test)]
 mod unreadable;
 #[cfg(test)]
 mod walk;

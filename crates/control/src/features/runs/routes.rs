@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use lantern_edge::idempotency;
-use lantern_edge::route::{delete_route, get_route, post_route};
+use lantern_edge::route::{delete_route, get_route, post_route, stream_route};
 use lantern_edge::sse::{self, Resume};
 use lantern_edge::{
     Body, Code, Created, Error, Fields, Json, Model as _, NoContent, Page, Params, Path, Result, Route,
@@ -32,7 +32,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         post_route("/v1/runs/{id}/signals/{name}", signal),
         post_route("/v1/runs/{id}/approvals/{stepId}", approve),
         post_route("/v1/runs/{id}/steps/{stepId}/resolve", resolve),
-        get_route("/v1/runs/{id}/events", follow),
+        stream_route("/v1/runs/{id}/events", follow),
     ]
 }
 
