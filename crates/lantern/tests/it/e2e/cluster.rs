@@ -1,6 +1,7 @@
 //! Three processes on one PostgreSQL: one is killed, and nothing is lost or done twice.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::process::{Command, Stdio};
 
 use lantern_store::testing::{Cluster, Folder};
@@ -13,13 +14,17 @@ use super::provider::{Answer, Provider};
 const LOGIN: (&str, &str) = ("ada@example.com", "correct horse battery");
 
 fn serve(folder: &Folder, app: &str, system: &str, provider: &Provider) -> Server {
+    Server::start(serving(folder, app, system, provider))
+}
+
+fn serving(folder: &Folder, app: &str, system: &str, provider: &Provider) -> Command {
     let mut command: Command = lantern();
     command.args(["serve", "--output", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
     command.env("LANTERN_DATABASE_APP_URL", app).env("LANTERN_DATABASE_SYSTEM_URL", system);
     command.env("LANTERN_CREDENTIAL_KEY", "07".repeat(32)).env("LANTERN_SPAWN_RATE_PER_MIN", "0");
     command.env("LANTERN_ADMIN_EMAIL", LOGIN.0).env("LANTERN_ADMIN_PASSWORD", LOGIN.1);
     command.envs(provider.env()).env("LOG_LEVEL", "error");
-    Server::start(command)
+    command
 }
 
 #[test]
@@ -45,6 +50,43 @@ fn a_watcher_hears_the_model_that_another_process_calls() {
         assert_eq!(watcher.ended(&run).await["status"], "succeeded");
         assert_eq!(provider.calls().len(), 1, "one process called, the other listened");
         drop((drives, watches));
+        database.discard().await;
+    });
+}
+
+#[test]
+fn a_ticket_of_one_process_opens_one_stream_of_another_and_is_in_no_log() {
+    lantern_store::testing::block_on(async {
+        let database = Cluster::shared().database().await;
+        let options = database.options();
+        let (app, system) = (options.app_url.expose(), options.system_url.expose());
+        let provider = Provider::start(vec![Answer::Say("two")]).await;
+        let folders = [Folder::new("asked"), Folder::new("opened")];
+        let log = |folder: &Folder| folder.path().join("log");
+        let [asked, opened] = folders.each_ref().map(|folder| {
+            let mut command = serving(folder, app, system, &provider);
+            command.env("LOG_LEVEL", "trace");
+            Server::start_deaf(&mut command, File::create(log(folder)).unwrap().into())
+        });
+        let api = Api::login(&asked, LOGIN.0, LOGIN.1).await;
+        api.agent("work", json!({"model": "gpt-4o"})).await;
+        let run = api.run("work", json!({})).await;
+        let (_, made) = api.post("/v1/auth/sse-ticket", &json!({})).await;
+        let ticket = made["ticket"].as_str().unwrap();
+        let path = format!("/v1/runs/{run}/events?token={ticket}");
+        assert_eq!(Api::nobody(&opened).get(&path).await.0, 200);
+        for server in [&asked, &opened] {
+            let (status, refusal) = Api::nobody(server).get(&path).await;
+            assert_eq!((status, &refusal["code"]), (401, &json!("ticket_spent")));
+        }
+        let long = format!("/v1/runs/{run}/events?token={}", api.token);
+        assert_eq!(Api::nobody(&opened).get(&long).await.1["code"], "not_a_ticket");
+        assert!(asked.stop().success() && opened.stop().success());
+        for log in folders.each_ref().map(log) {
+            let words = std::fs::read_to_string(log).unwrap();
+            assert!(words.contains("a request was refused"), "{words}");
+            assert!(!words.contains(ticket) && !words.contains(&api.token), "{words}");
+        }
         database.discard().await;
     });
 }
