@@ -13,7 +13,8 @@ mod shape;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use lantern_types::Dur;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -39,6 +40,8 @@ const TIME_MAX: Dur = Dur::from_secs(10);
 const PATTERN_BYTES_MAX: usize = 64 << 10;
 const WORDS_MAX: usize = 300;
 const TOO_LONG: &str = "checking this value against its schema would take too long; send less";
+const NO_PATTERN: &str = "not a pattern that can be used: it must be a regular expression, without looking around \
+    (`(?=…)`) and back (`\\1`), and not too large when its repetitions are written out";
 
 /// One way in which a value breaks a schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,7 +196,7 @@ impl Compiled {
         if cost > COST_WORDED_MAX {
             return vec![whole("does not match the schema; it is too large to say where".to_owned())];
         }
-        let worded = |error: jsonschema::ValidationError<'_>| Violation {
+        let worded = |error: ValidationError<'_>| Violation {
             pointer: error.instance_path().to_string(),
             message: bounded(&error.to_string()),
         };
@@ -209,15 +212,24 @@ const fn whole(message: String) -> Violation {
     Violation { pointer: String::new(), message }
 }
 
+/// The one place that makes a validator.
 fn compile(schema: &Value, marks: Marks, weight: u64) -> Result<Arc<Compiled>, Problem> {
     let patterns = PatternOptions::regex()
         .size_limit(PATTERN_BYTES_MAX)
         .dfa_size_limit(PATTERN_BYTES_MAX.saturating_mul(4));
-    let validator = jsonschema::options().with_pattern_options(patterns).build(schema).map_err(|error| {
-        let message = format!("not a JSON Schema: {}", bounded(&error.to_string()));
-        Problem { pointer: error.instance_path().to_string(), message }
-    })?;
+    let validator = jsonschema::options()
+        .with_pattern_options(patterns)
+        .build(schema)
+        .map_err(|error| unusable(&error))?;
     Ok(Arc::new(Compiled { text: schema.clone(), marks, validator, weight }))
+}
+
+fn unusable(error: &ValidationError<'_>) -> Problem {
+    let message = match error.kind() {
+        ValidationErrorKind::Format { format } if format == "regex" => NO_PATTERN.to_owned(),
+        _ => format!("not a JSON Schema: {}", bounded(&error.to_string())),
+    };
+    Problem { pointer: error.instance_path().to_string(), message }
 }
 
 /// `/tools/1/effect` as `.tools[1].effect`.
@@ -266,8 +278,6 @@ mod tests {
             json!({"type": 5}),
             json!({"$ref": "http://127.0.0.1:1/schema.json"}),
             json!({"$ref": "file:///etc/passwd"}),
-            json!({"pattern": "(a+)+\\1"}),
-            json!({"pattern": "(\\w{1000}){1000}"}),
         ] {
             assert!(problem(&bad).await.is_some(), "{bad}");
         }
@@ -276,6 +286,21 @@ mod tests {
             "/properties/a/type"
         );
         assert_eq!(found(&json!({"type": 5}), &json!({})).await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_pattern_that_may_take_more_than_linear_time_is_refused_in_clear_words() {
+        for pattern in ["(a+)+\\1", "^(?=(a+)+$)b", "(?!x)a", "(?<=x)a", "(\\w{1000}){1000}", "("] {
+            for (word, said) in [("pattern", json!(pattern)), ("patternProperties", json!({pattern: true}))] {
+                let problem = Checker::default().problem(&json!({word: said})).await.unwrap().unwrap();
+                assert!(problem.message.contains("without looking around"), "{problem:?}");
+                assert_eq!(problem.pointer.split('/').nth(1), Some(word));
+            }
+        }
+        let steep = json!({"pattern": "^(a|aa)+$", "propertyNames": {"pattern": "^(\\w+\\s?)*$"}});
+        let text = "a".repeat(100_000);
+        assert!(found(&steep, &json!(text)).await.is_empty());
+        assert_eq!(found(&steep, &json!(format!("{text}b"))).await.len(), 1);
     }
 
     /// The input that once held a processor for half a minute, a list that is long, and a tree that branches.

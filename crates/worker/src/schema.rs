@@ -45,4 +45,26 @@ mod tests {
         assert_eq!(found(&schema, json!({})).await.len(), 1);
         assert_eq!(found(&json!({"type": 5}), json!({})).await.len(), 1);
     }
+
+    /// What an engine that goes back over a text would be at for longer than anybody lives.
+    #[tokio::test]
+    async fn a_pattern_costs_what_its_text_is_long_or_is_refused() {
+        let checker = Checker::default();
+        let long = json!(vec![format!("{}b", "a".repeat(60)); 300]);
+        for (pattern, want) in [
+            ("^(a+)+$", "does not match"),
+            ("^(a|aa)+$", "does not match"),
+            ("^(?=(a+)+$)", "the schema itself is refused"),
+            ("^(a+)+\\1$", "the schema itself is refused"),
+        ] {
+            let schema = json!({"items": {"pattern": pattern}});
+            for broken in [violations(&checker, &schema, &long).await, broken(&schema, &long)] {
+                assert!(broken.first().is_some_and(|text| text.contains(want)), "{pattern}: {broken:?}");
+            }
+            assert_eq!(problem(&checker, &schema).await.is_some(), want.contains("refused"), "{pattern}");
+        }
+        let huge = json!(vec!["a".repeat(60); 70_000]);
+        let schema = json!({"items": {"pattern": "^(a+)+$"}});
+        assert!(violations(&checker, &schema, &huge).await[0].contains("would take too long"));
+    }
 }

@@ -192,6 +192,7 @@ async fn what_cannot_run_is_refused_with_its_paths() {
         ),
         (json!({"outputSchema": {"$ref": "http://localhost/x"}}), vec!["outputSchema.$ref"]),
         (json!({"inputSchema": thicket(13)}), vec!["inputSchema"]),
+        (json!({"inputSchema": {"items": {"pattern": "(a+)+\\1"}}}), vec!["inputSchema.items.pattern"]),
         (json!({"steps": race}), vec!["steps[0].steps[0].data.outputSchema.$ref"]),
     ] {
         let mut body = body;

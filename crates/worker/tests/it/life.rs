@@ -254,3 +254,15 @@ async fn a_map_runs_as_many_at_once_as_it_may() {
     let (folded, _) = bench.folded(run).await;
     assert_eq!(folded.output.unwrap()["steps"]["each"], json!([0, 1, 2, 3]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_schema_whose_pattern_would_go_back_is_refused_before_the_model_is_asked() {
+    let bench = Bench::new().await;
+    let data = json!({"prompt": "hi", "outputSchema": {"type": "string", "pattern": "^(?=(a+)+$)a"}});
+    let steps = json!([{"id": "ask", "kind": "llm", "data": data}]);
+    bench.agent("s", json!({"program": "steps", "steps": steps})).await;
+    bench.start_worker();
+    let run = bench.start_run("s", json!({})).await;
+    assert_eq!(bench.until(run, "failed").await.error_code.as_deref(), Some("step_data_invalid"));
+    assert!(bench.script.calls().is_empty());
+}
