@@ -15,13 +15,14 @@ use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::journal::{self, NewRun};
 use lantern_store::notify::{Hub, RunWatch};
 use lantern_store::record::Record;
+use lantern_store::versions::{self, Version};
 use lantern_store::{Blobs, Db, Keys, Sealer, Vault};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks as _};
 use lantern_types::llm::{LlmCall, LlmReply};
 use lantern_types::tool::ToolCall;
 use lantern_types::{
-    AgentId, ChainHead, DEV_TENANT, Digest, Dur, EffectClass, Failure, Limits, MicroUsd, Route, RunId,
-    ToolDef, ToolName, VersionId,
+    AgentId, ChainHead, DEV_TENANT, Dur, EffectClass, Failure, Limits, MicroUsd, Route, RunId, ToolDef,
+    ToolName, VersionId,
 };
 use lantern_worker::edge::Say;
 use lantern_worker::{Deps, Llm, Options, Tools};
@@ -108,10 +109,8 @@ pub(crate) struct Place {
     tool: Arc<Instant>,
     tasks: TaskSet,
     scope: Scope,
-    agent: AgentId,
-    version: VersionId,
+    version: Version,
     manifest: Arc<Manifest>,
-    digest: Digest,
 }
 
 impl Place {
@@ -141,7 +140,9 @@ impl Place {
         deps.db.follow(&tasks, deps.clock.clone(), &tasks.stopping());
         let options = Options { sole, ..Options::default() };
         tasks.spawn("worker", Box::pin(lantern_worker::run(deps.clone(), options, tasks.stopping())));
-        Ok(Arc::new(Self { deps, tool, tasks, scope, agent, version, manifest, digest }))
+        let version = deps.db.read(scope, |tx| Box::pin(versions::current(tx, "ten"))).await?;
+        let version = version.context("the agent is not there")?;
+        Ok(Arc::new(Self { deps, tool, tasks, scope, version, manifest }))
     }
 
     /// Keeps `width` runs in flight until each place has seen `rounds` of them end. Each has a task of its own, as each
@@ -178,9 +179,9 @@ impl Place {
 
     async fn first_append(&self, id: RunId) -> Result<NewRun> {
         let begin = Start {
-            agent: self.agent,
-            version: self.version,
-            manifest: self.digest,
+            agent: self.version.agent,
+            version: self.version.id,
+            manifest: self.version.digest,
             input: Arc::new(json!({})),
             parent: None,
             depth: 0,
@@ -197,24 +198,7 @@ impl Place {
         let encoded = event::encode(&events)?;
         let head = ChainHead::genesis();
         let record = Record::seal(&self.deps.vault, self.scope, (id, 1), head, encoded).await?;
-        Ok(NewRun {
-            id,
-            agent_id: self.agent,
-            agent_name: "ten".to_owned(),
-            agent_version_id: self.version,
-            status: "queued",
-            trigger_kind: "api".to_owned(),
-            parent: None,
-            session_id: None,
-            depth: 0,
-            labels: "{}".to_owned(),
-            idempotency_key: None,
-            n: i64::try_from(events.len())?,
-            bytes: record.bytes,
-            body: record.body,
-            chain: record.chain,
-            at,
-        })
+        Ok(self.version.queued_run(id, record, at))
     }
 
     /// Fails unless exactly so many runs have succeeded.

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::db::{Db, SqliteOptions};
 use crate::error::Result;
+use crate::versions::Version;
 use crate::{dialect, inbox, journal, lease, outbox, runs, seal, system, tickets, versions};
 
 pub use bucket::BucketServer;
@@ -184,6 +185,20 @@ pub struct Seeded {
     pub agent: AgentId,
     /// The agent's only version.
     pub version: VersionId,
+}
+
+impl Seeded {
+    /// The agent's only version, as [`versions::current`] finds it.
+    pub fn current(&self) -> Version {
+        Version {
+            agent: self.agent,
+            agent_name: "digest".to_owned(),
+            id: self.version,
+            digest: Digest::of(b"manifest"),
+            manifest: "{}".to_owned(),
+            archived: false,
+        }
+    }
 }
 
 const TENANT: &str =

@@ -3,10 +3,12 @@
 //! Reads only. How versions come about is the control plane's business.
 
 use lantern_policy::Scope;
-use lantern_types::{AgentId, Digest, VersionId};
+use lantern_types::{AgentId, At, Digest, RunId, VersionId};
 
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
+use crate::journal::NewRun;
+use crate::record::Record;
 use crate::value::Row;
 
 /// A version that may be run.
@@ -24,6 +26,31 @@ pub struct Version {
     pub manifest: String,
     /// Whether its agent is archived: what runs goes on, and nothing new begins.
     pub archived: bool,
+}
+
+impl Version {
+    /// A run of this version with its first event, waiting to be taken up: asked for through the API, no run's child, in
+    /// no conversation, without labels and key.
+    pub fn queued_run(&self, id: RunId, first: Record, at: At) -> NewRun {
+        NewRun {
+            id,
+            agent_id: self.agent,
+            agent_name: self.agent_name.clone(),
+            agent_version_id: self.id,
+            status: "queued",
+            trigger_kind: "api".to_owned(),
+            parent: None,
+            session_id: None,
+            depth: 0,
+            labels: "{}".to_owned(),
+            idempotency_key: None,
+            n: 1,
+            bytes: first.bytes,
+            body: first.body,
+            chain: first.chain,
+            at,
+        }
+    }
 }
 
 const CURRENT: &str = "SELECT a.id AS agent_id, a.name AS agent_name, v.id AS id, v.digest AS digest,

@@ -35,25 +35,27 @@ const BATCH: u32 = 64;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Errand {
-    Start {
-        run: RunId,
-        parent: Parent,
-        continues: Option<Continues>,
-        /// What an agent's continuation carries on.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        carried: Option<Arc<Carried>>,
-        step: Option<StepId>,
-        /// A child's agent; a continuation runs its predecessor's version.
-        agent: Option<String>,
-        version: Option<VersionId>,
-        input: Value,
-        cap: MicroUsd,
-        depth: u32,
-    },
-    Tell {
-        run: RunId,
-        arrival: Arrival,
-    },
+    Start(Wanted),
+    Tell { run: RunId, arrival: Arrival },
+}
+
+/// A run that another run wants: its child, or what it goes on as.
+#[derive(Debug, Serialize, Deserialize)]
+struct Wanted {
+    run: RunId,
+    /// The run that it answers to.
+    parent: Parent,
+    continues: Option<Continues>,
+    /// What an agent's continuation carries on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    carried: Option<Arc<Carried>>,
+    step: Option<StepId>,
+    /// A child's agent; a continuation runs its predecessor's version.
+    agent: Option<String>,
+    version: Option<VersionId>,
+    input: Value,
+    cap: MicroUsd,
+    depth: u32,
 }
 
 /// Rows that start runs.
@@ -62,7 +64,7 @@ const START: &str = "start";
 impl Errand {
     const fn kind(&self) -> &'static str {
         match self {
-            Self::Start { .. } => START,
+            Self::Start(_) => START,
             Self::Tell { .. } => "tell",
         }
     }
@@ -89,7 +91,7 @@ fn errand(run: &Run, effect: Effect) -> Option<Errand> {
     match effect {
         Effect::Perform(_) | Effect::Reconcile(_) => None,
         Effect::StartRun { run: id, parent, continues, carried, step, agent, input, cap } => {
-            Some(Errand::Start {
+            Some(Errand::Start(Wanted {
                 run: id,
                 parent,
                 continues,
@@ -100,7 +102,7 @@ fn errand(run: &Run, effect: Effect) -> Option<Errand> {
                 agent,
                 input,
                 cap,
-            })
+            }))
         }
         Effect::CancelRun(child) => Some(Errand::Tell {
             run: child,
@@ -156,36 +158,15 @@ async fn deliver_one(deps: &Deps, row: &Due) -> Result<()> {
             let key = format!("{}|{}", row.run, row.key);
             tell(deps, row.scope, Addressed { from: row.run, run, key }, arrival).await
         }
-        Errand::Start { run, parent, continues, carried, step, agent, version, input, cap, depth } => {
-            let (id, from) = (run, row.run);
-            let child =
-                Child { id, from, parent, continues, carried, step, agent, version, input, cap, depth };
-            begin(deps, row.scope, child, &row.key).await
-        }
+        Errand::Start(wanted) => begin(deps, row.scope, wanted, &row.key).await,
     }
 }
 
-struct Child {
-    id: RunId,
-    /// The run that asks for it.
-    from: RunId,
-    /// The run that it answers to.
-    parent: Parent,
-    continues: Option<Continues>,
-    carried: Option<Arc<Carried>>,
-    step: Option<StepId>,
-    agent: Option<String>,
-    version: Option<VersionId>,
-    input: Value,
-    cap: MicroUsd,
-    depth: u32,
-}
-
 /// Starts a run, or tells the parent why it cannot be started.
-async fn begin(deps: &Deps, scope: Scope, child: Child, key: &str) -> Result<()> {
-    let (parent, step) = (child.parent.run, child.parent.step.clone());
-    let spent = child.continues.map_or(MicroUsd::ZERO, |before| before.spent);
-    match start_run(deps, scope, child).await? {
+async fn begin(deps: &Deps, scope: Scope, wanted: Wanted, key: &str) -> Result<()> {
+    let (parent, step) = (wanted.parent.run, wanted.parent.step.clone());
+    let spent = wanted.continues.map_or(MicroUsd::ZERO, |before| before.spent);
+    match start_run(deps, scope, wanted).await? {
         Ok(()) => Ok(()),
         Err((code, message)) => {
             let Some(step) = step else {
@@ -202,8 +183,8 @@ async fn begin(deps: &Deps, scope: Scope, child: Child, key: &str) -> Result<()>
 
 type Refusal = (&'static str, String);
 
-async fn start_run(deps: &Deps, scope: Scope, child: Child) -> Result<Result<(), Refusal>> {
-    let found = match (&child.agent, child.version) {
+async fn start_run(deps: &Deps, scope: Scope, wanted: Wanted) -> Result<Result<(), Refusal>> {
+    let found = match (&wanted.agent, wanted.version) {
         (Some(name), _) => {
             let name = name.clone();
             deps.db.read(scope, move |tx| Box::pin(async move { versions::current(tx, &name).await })).await?
@@ -212,72 +193,65 @@ async fn start_run(deps: &Deps, scope: Scope, child: Child) -> Result<Result<(),
         (None, None) => None,
     };
     // Of an archived agent nothing new begins, but what runs goes on.
-    let Some(version) = found.filter(|version| child.continues.is_some() || !version.archived) else {
+    let Some(version) = found.filter(|version| wanted.continues.is_some() || !version.archived) else {
         return Ok(Err(("agent_not_found", "there is no such agent".to_owned())));
     };
     let manifest: Manifest =
         serde_json::from_str(&version.manifest).map_err(|error| Error::Corrupt(error.into()))?;
     if let Some(schema) = &manifest.input_schema {
-        let broken = schema::violations(deps.memo.schemas(), schema, &child.input).await;
+        let broken = schema::violations(deps.memo.schemas(), schema, &wanted.input).await;
         if !broken.is_empty() {
             return Ok(Err(("input_schema_violated", broken.join("; "))));
         }
     }
-    create(deps, scope, child, version, manifest).await
+    create(deps, scope, wanted, version, manifest).await
 }
 
 async fn create(
     deps: &Deps,
     scope: Scope,
-    child: Child,
+    wanted: Wanted,
     version: Version,
     manifest: Manifest,
 ) -> Result<Result<(), Refusal>> {
     let context = deps.context();
-    let cap = manifest.max_cost.map_or(child.cap, |own| own.min(child.cap));
+    let cap = manifest.max_cost.map_or(wanted.cap, |own| own.min(wanted.cap));
     let begin = Start {
         agent: version.agent,
         version: version.id,
         manifest: version.digest,
-        input: Arc::new(child.input),
-        parent: Some(child.parent.clone()),
-        depth: child.depth,
-        continues: child.continues,
-        carried: child.carried,
+        input: Arc::new(wanted.input),
+        parent: Some(wanted.parent.clone()),
+        depth: wanted.depth,
+        continues: wanted.continues,
+        carried: wanted.carried,
         cap,
         policy: lantern_policy::digest(),
         catalogue: deps.catalogue.digest(),
     };
-    let decision = match start(Run::new(child.id, Arc::new(manifest)), begin, &context) {
+    let decision = match start(Run::new(wanted.run, Arc::new(manifest)), begin, &context) {
         Ok(decision) => decision,
         Err(refused) => return Ok(Err((refused.code, refused.message))),
     };
     let encoded = event::encode(&decision.events).map_err(|error| Error::Internal(error.into()))?;
-    let record = Record::seal(&deps.vault, scope, (child.id, 1), ChainHead::genesis(), encoded).await?;
+    let record = Record::seal(&deps.vault, scope, (wanted.run, 1), ChainHead::genesis(), encoded).await?;
     // A continuation is its predecessor under another name: it keeps labels and conversation.
-    let before = match child.continues {
-        Some(_) => journal::head(&deps.db, scope, child.from).await?,
+    let before = match wanted.continues {
+        Some(before) => journal::head(&deps.db, scope, before.run).await?,
         None => None,
     };
     let (session_id, labels) =
         before.map_or_else(|| (None, "{}".to_owned()), |before| (before.session_id, before.labels));
     let new = NewRun {
-        id: child.id,
-        agent_id: version.agent,
-        agent_name: version.agent_name,
-        agent_version_id: version.id,
-        status: decision.run.status().as_str(),
-        trigger_kind: if child.step.is_some() { "subagent" } else { "continue" }.to_owned(),
-        parent: Some((child.parent.run, child.parent.step.map(|step| step.to_string()).unwrap_or_default())),
+        trigger_kind: if wanted.step.is_some() { "subagent" } else { "continue" }.to_owned(),
+        parent: Some((
+            wanted.parent.run,
+            wanted.parent.step.map(|step| step.to_string()).unwrap_or_default(),
+        )),
         session_id,
-        depth: child.depth,
+        depth: wanted.depth,
         labels,
-        idempotency_key: None,
-        n: i64::try_from(decision.events.len()).unwrap_or(i64::MAX),
-        bytes: record.bytes,
-        body: record.body,
-        chain: record.chain,
-        at: context.at,
+        ..version.queued_run(wanted.run, record, context.at)
     };
     match deps.db.write(scope, move |tx| Box::pin(async move { journal::create(tx, new).await })).await {
         // The same id means that an earlier delivery of this row started it.
@@ -333,4 +307,25 @@ async fn put(deps: &Deps, scope: Scope, run: RunId, key: String, arrival: &Arriv
     let new = NewInput { id, run, key, input, at: deps.clock.now() };
     let rows_max = deps.limits.inbox_rows_max;
     deps.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows outlive the build that wrote them.
+    #[test]
+    fn what_rows_say_is_spelt_as_ever() {
+        let run = "00000000-0000-0000-0000-000000000001";
+        let child = format!(
+            r#"{{"do":"start","run":"{run}","parent":{{"run":"{run}","step":"s"}},"continues":null,"step":"s","agent":"a","version":null,"input":{{"n":1.5}},"cap":5,"depth":1}}"#
+        );
+        let order = format!(
+            r#"{{"do":"tell","run":"{run}","arrival":{{"type":"cancel","by":"x","reason":null}}}}"#
+        );
+        for row in [child, order] {
+            let errand: Errand = serde_json::from_str(&row).unwrap();
+            assert_eq!(serde_json::to_string(&errand).unwrap(), row);
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use lantern_policy::Scope;
 use lantern_store::journal::{self, Append, Created, NewRun, Projection};
 use lantern_store::lease::{self, Claimed};
+use lantern_store::record::Record;
 use lantern_store::testing::Seeded;
 use lantern_store::{Db, Result, inbox};
 use lantern_types::*;
@@ -30,24 +31,8 @@ pub(crate) const fn at(micros: i64) -> At {
 
 pub(crate) fn new_run(seeded: Seeded, id: RunId, now: At) -> NewRun {
     let bytes = b"{\"seq\":1}\n".to_vec();
-    NewRun {
-        id,
-        agent_id: seeded.agent,
-        agent_name: "digest".to_owned(),
-        agent_version_id: seeded.version,
-        status: "queued",
-        trigger_kind: "api".to_owned(),
-        parent: None,
-        session_id: None,
-        depth: 0,
-        labels: "{}".to_owned(),
-        idempotency_key: None,
-        n: 1,
-        chain: link(ChainHead::genesis(), &bytes, Digest::of(b"")),
-        bytes,
-        body: None,
-        at: now,
-    }
+    let chain = link(ChainHead::genesis(), &bytes, Digest::of(b""));
+    seeded.current().queued_run(id, Record { bytes, body: None, chain }, now)
 }
 
 pub(crate) async fn create(db: &Db, scope: Scope, new: NewRun) -> Result<Created> {

@@ -9,8 +9,7 @@ use lantern_net::{RealIds, TaskSet};
 use lantern_policy::route::Choices;
 use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::inbox::{self, NewInput};
-use lantern_store::journal::{self, GiveUp, NewRun};
-use lantern_store::journal::{RunFilter, RunRow};
+use lantern_store::journal::{self, GiveUp, RunFilter, RunRow};
 use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
 use lantern_store::{Blobs, Db, Error, Keys, Sealer, Vault, versions};
@@ -329,24 +328,7 @@ impl Bench {
         let encoded = event::encode(&events).unwrap();
         let record =
             Record::seal(&self.deps.vault, self.scope, (id, 1), ChainHead::genesis(), encoded).await.unwrap();
-        let new = NewRun {
-            id,
-            agent_id: version.agent,
-            agent_name: version.agent_name,
-            agent_version_id: version.id,
-            status: "queued",
-            trigger_kind: "api".into(),
-            parent: None,
-            session_id: None,
-            depth: 0,
-            labels: "{}".into(),
-            idempotency_key: None,
-            n: 1,
-            bytes: record.bytes,
-            body: record.body,
-            chain: record.chain,
-            at,
-        };
+        let new = version.queued_run(id, record, at);
         self.db
             .write(self.scope, move |tx| Box::pin(async move { journal::create(tx, new).await }))
             .await

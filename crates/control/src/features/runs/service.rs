@@ -190,23 +190,12 @@ async fn first_append(
         .map_err(refused)?;
     let plain = event::encode(&decision.events).map_err(Error::internal)?;
     let record = Record::seal(&app.vault, scope, (run, 1), ChainHead::genesis(), plain).await?;
+    let labels = serde_json::to_string(&new.labels).map_err(Error::internal)?;
     Ok(journal::NewRun {
-        id: run,
-        agent_id: version.agent,
-        agent_name: version.agent_name.clone(),
-        agent_version_id: version.id,
-        status: decision.run.status().as_str(),
-        trigger_kind: "api".to_owned(),
-        parent: None,
         session_id: new.session,
-        depth: 0,
-        labels: serde_json::to_string(&new.labels).map_err(Error::internal)?,
+        labels,
         idempotency_key: new.idempotency_key,
-        n: i64::try_from(decision.events.len()).map_err(Error::internal)?,
-        bytes: record.bytes,
-        body: record.body,
-        chain: record.chain,
-        at: now,
+        ..version.queued_run(run, record, now)
     })
 }
 
