@@ -5,18 +5,21 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::response::Response;
 use lantern_edge::idempotency::{Answers, Remembers};
 use lantern_edge::limit::{Buckets, Rate, Windows};
 use lantern_edge::{Cors, Gate, Metrics};
 use lantern_net::Shutdown;
-use lantern_policy::Catalogue;
 use lantern_policy::egress::Reach;
+use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
 use lantern_store::{Db, Keys, Vault};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::{At, Dur, Failure, Limits, Secret, TenantId, ToolDef};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
+use crate::features;
 use crate::password::Passwords;
 
 /// The contract's limit on sign-ins, for each address from each peer.
@@ -136,6 +139,10 @@ impl Remembers for App {
 
     fn answers(&self) -> &Answers {
         &self.inner.answers
+    }
+
+    async fn show(&self, scope: Scope, about: Uuid) -> lantern_edge::Result<Response> {
+        features::runs::routes::show(self, scope, about).await
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a key stands for one request of one tenant to one path. What was answered is remembered for a day, sealed,
 //! because an answer may hold a secret that is shown once. Only successes are remembered: after a refusal the same key may
-//! try again. A request whose process died halfway may be made again after a minute; whatever must not happen twice even
+//! try again. Of an answer that shows what may be deleted the body is not kept: a repeat is shown it as it is by then.
+//! A request whose process died halfway may be made again after a minute; whatever must not happen twice even
 //! then has a guard of its own, as starting a run has. Event streams are never remembered.
 
 use axum::body::{Body, to_bytes};
@@ -16,6 +17,7 @@ use lantern_types::edge::Clock;
 use lantern_types::{At, Digest, Dur};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use uuid::Uuid;
 
 use crate::auth::Gate;
 use crate::body;
@@ -57,7 +59,13 @@ pub trait Remembers: Clone + Send + Sync + 'static {
     fn gate(&self) -> &Gate;
     /// What was answered.
     fn answers(&self) -> &Answers;
+    /// Shows what an answer was [`About`], as it is now.
+    fn show(&self, scope: Scope, about: Uuid) -> impl Future<Output = Result<Response>> + Send;
 }
+
+/// What an answer shows, as an extension of it, where that may be deleted later: then nothing of it may remain here.
+#[derive(Clone, Copy, Debug)]
+pub struct About(pub Uuid);
 
 /// What was answered to requests with keys. Cheap to clone.
 #[derive(Clone)]
@@ -88,7 +96,10 @@ enum Found {
 struct Answer {
     status: u16,
     headers: Vec<(String, String)>,
+    /// Empty when it is about something.
     body: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    about: Option<Uuid>,
 }
 
 /// The key that a request brings, if any.
@@ -140,7 +151,9 @@ async fn keyed<A: Act, S: Remembers, F: Future<Output = Response>>(
     let claim = Claim { id, at: answers.clock.now() };
     match answers.claim(scope, &claim, digest).await? {
         Found::Mine => {}
-        Found::Answered(sealed) => return answers.again(scope, &claim, &sealed).await,
+        Found::Answered(sealed) => {
+            return again(state, scope, answers.open(scope, &claim, &sealed).await?).await;
+        }
         Found::Other => {
             let words = "this idempotency key stands for another request to this path";
             return Err(Error::new(Code::IdempotencyMismatch, words));
@@ -198,9 +211,10 @@ impl Answers {
         let text =
             |name: &HeaderName| Some((name.to_string(), parts.headers.get(name)?.to_str().ok()?.to_owned()));
         let headers = HEADERS.iter().filter_map(text).collect();
-        match std::str::from_utf8(&bytes) {
+        let about = parts.extensions.get().map(|About(id)| *id);
+        match std::str::from_utf8(if about.is_some() { &[] } else { &bytes }) {
             Ok(body) if body.len() <= ANSWER_BYTES_MAX => {
-                let answer = Answer { status: parts.status.as_u16(), headers, body: body.to_owned() };
+                let answer = Answer { status: parts.status.as_u16(), headers, body: body.to_owned(), about };
                 let plain = serde_json::to_vec(&answer).map_err(Error::internal)?;
                 let sealed = self.sealer.seal(scope, place(&claim.id), &plain).await?;
                 let params = [claim.id.into(), claim.at.into(), sealed.into()];
@@ -217,18 +231,24 @@ impl Answers {
         Ok(())
     }
 
-    async fn again(&self, scope: Scope, claim: &Claim, sealed: &[u8]) -> Result<Response> {
+    async fn open(&self, scope: Scope, claim: &Claim, sealed: &[u8]) -> Result<Answer> {
         let plain = self.sealer.open(scope, place(&claim.id), sealed).await?;
-        let answer: Answer = serde_json::from_slice(&plain).map_err(Error::internal)?;
-        let mut response = Response::new(Body::from(answer.body));
-        *response.status_mut() = StatusCode::from_u16(answer.status).map_err(Error::internal)?;
-        for (name, value) in &answer.headers {
-            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
-                response.headers_mut().insert(name, value);
-            }
-        }
-        Ok(replayed(response))
+        serde_json::from_slice(&plain).map_err(Error::internal)
     }
+}
+
+async fn again(state: &impl Remembers, scope: Scope, answer: Answer) -> Result<Response> {
+    let mut response = match answer.about {
+        Some(about) => state.show(scope, about).await?,
+        None => Response::new(Body::from(answer.body)),
+    };
+    *response.status_mut() = StatusCode::from_u16(answer.status).map_err(Error::internal)?;
+    for (name, value) in &answer.headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    Ok(replayed(response))
 }
 
 fn place(id: &Digest) -> Place<'_> {

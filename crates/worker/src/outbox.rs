@@ -320,9 +320,8 @@ mod tests {
         let child = format!(
             r#"{{"do":"start","run":"{run}","parent":{{"run":"{run}","step":"s"}},"continues":null,"step":"s","agent":"a","version":null,"input":{{"n":1.5}},"cap":5,"depth":1}}"#
         );
-        let order = format!(
-            r#"{{"do":"tell","run":"{run}","arrival":{{"type":"cancel","by":"x","reason":null}}}}"#
-        );
+        let order =
+            format!(r#"{{"do":"tell","run":"{run}","arrival":{{"type":"cancel","by":"x","reason":null}}}}"#);
         for row in [child, order] {
             let errand: Errand = serde_json::from_str(&row).unwrap();
             assert_eq!(serde_json::to_string(&errand).unwrap(), row);

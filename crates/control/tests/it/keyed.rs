@@ -6,6 +6,7 @@ use lantern_types::{Digest, Dur};
 use serde_json::{Value, json};
 
 use crate::app::{Answer, TestApp, request};
+use crate::hand::Hand;
 
 fn keyed(token: &str, path: &str, key: &str, body: Value) -> Request<Body> {
     let mut request = request("POST", path, Some(token), Some(body));
@@ -75,6 +76,31 @@ async fn a_stream_is_not_remembered_and_starts_one_run_all_the_same() {
         assert_eq!(response.headers()["content-type"], "text/event-stream");
     }
     assert_eq!(test.get(&test.a.owner, "/v1/runs").await.json.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_run_was_asked_is_not_remembered_apart_from_it() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    let post =
+        async |path: &str, key: &str, body: Value| test.send(keyed(&test.a.owner, path, key, body)).await;
+    let asked = json!({"agentName": "a", "input": "the plan"});
+    let id = post("/v1/runs", "new", asked.clone()).await.is(201).json["id"].as_str().unwrap().to_owned();
+    let run = format!("/v1/runs/{id}");
+    let said = [("pause", json!({})), ("resume", json!({})), ("cancel", json!({"reason": "enough"}))];
+    for (verb, body) in &said {
+        post(&format!("{run}/{verb}"), verb, body.clone()).await.is(200);
+    }
+    Hand::take(&test, &id).await.drain().await;
+    let again = post("/v1/runs", "new", asked.clone()).await.is(201);
+    assert_eq!((again.header("location"), again.header("idempotent-replayed")), (run.as_str(), "true"));
+    assert_eq!((&again.json["input"], &again.json["status"]), (&json!("the plan"), &json!("cancelled")));
+    test.delete(&test.a.owner, &run).await.is(204);
+    let gone = |answer: Answer| assert!(!answer.refused(404, "run_not_found").text.contains("the plan"));
+    gone(post("/v1/runs", "new", asked).await);
+    for (verb, body) in said {
+        gone(post(&format!("{run}/{verb}"), verb, body).await);
+    }
 }
 
 #[tokio::test]

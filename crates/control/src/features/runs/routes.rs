@@ -1,9 +1,10 @@
 //! Runs over HTTP.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
-use lantern_edge::idempotency;
+use lantern_edge::idempotency::{self, About};
 use lantern_edge::route::{delete_route, get_route, post_route, stream_route};
 use lantern_edge::sse::{self, Resume};
 use lantern_edge::{
@@ -15,6 +16,7 @@ use lantern_policy::action::{
 use lantern_policy::{Permit, Scope};
 use lantern_types::RunId;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::model::{self, Cancel, Decision, Finding, NewRun, Run, Signal};
 use super::{events, service, steer};
@@ -44,6 +46,18 @@ struct Accepted {
 
 const ACCEPTED: Json<Accepted> = Json(Accepted { status: "accepted" });
 
+/// A run, in an answer that is not remembered apart from it.
+type Shown = (Extension<About>, Json<Run>);
+
+/// Shows the run of this id as it is now.
+pub(crate) async fn show(app: &App, scope: Scope, run: Uuid) -> Result<Response> {
+    Ok(shown(app, scope, RunId::from_uuid(run)).await?.into_response())
+}
+
+async fn shown(app: &App, scope: Scope, run: RunId) -> Result<Shown> {
+    Ok((Extension(About(run.uuid())), Json(service::get(app, scope, run).await?)))
+}
+
 /// List runs.
 async fn list(permit: Permit<ListRuns>, State(app): State<App>, params: Params) -> Result<Page<Run>> {
     service::list(&app, permit.scope(), &params).await
@@ -68,14 +82,14 @@ async fn create(
     if stream {
         return streamed(&app, permit.scope(), started.run, Resume::START).await;
     }
-    let body = service::get(&app, permit.scope(), started.run).await?;
-    let made = Created { body, location: format!("/v1/runs/{}", started.run) }.into_response();
+    let (about, Json(body)) = shown(&app, permit.scope(), started.run).await?;
+    let made = (about, Created { body, location: format!("/v1/runs/{}", started.run) }).into_response();
     Ok(if started.fresh { made } else { idempotency::replayed(made) })
 }
 
 /// Read a run.
-async fn get(permit: Permit<ReadRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Json<Run>> {
-    service::get(&app, permit.scope(), run(&id)?).await.map(Json)
+async fn get(permit: Permit<ReadRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Shown> {
+    shown(&app, permit.scope(), run(&id)?).await
 }
 
 /// Delete a run that is over.
@@ -94,32 +108,24 @@ async fn cancel(
     State(app): State<App>,
     Path(id): Path<String>,
     Body(cancel): Body<Cancel>,
-) -> Result<Json<Run>> {
+) -> Result<Shown> {
     let (scope, id) = (permit.scope(), run(&id)?);
     steer::cancel(&app, scope, id, steer::by(permit.actor()), cancel.reason).await?;
-    service::get(&app, scope, id).await.map(Json)
+    shown(&app, scope, id).await
 }
 
 /// Pause a run.
-async fn pause(
-    permit: Permit<SteerRun>,
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Json<Run>> {
+async fn pause(permit: Permit<SteerRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Shown> {
     let (scope, id) = (permit.scope(), run(&id)?);
     steer::pause(&app, scope, id, steer::by(permit.actor())).await?;
-    service::get(&app, scope, id).await.map(Json)
+    shown(&app, scope, id).await
 }
 
 /// Let a paused run go on.
-async fn resume(
-    permit: Permit<SteerRun>,
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Json<Run>> {
+async fn resume(permit: Permit<SteerRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Shown> {
     let (scope, id) = (permit.scope(), run(&id)?);
     steer::resume(&app, scope, id, steer::by(permit.actor())).await?;
-    service::get(&app, scope, id).await.map(Json)
+    shown(&app, scope, id).await
 }
 
 /// Send a run a signal; `approval:STEP` is a decision.
