@@ -1,9 +1,10 @@
 //! Sealing: AES-256-GCM under a key of the data subject's, which is stored wrapped by the master key.
 //!
 //! Invariant: what is sealed can be opened only with the same tenant, purpose and row id, so ciphertexts cannot be
-//! moved about; deleting a subject's key row makes everything sealed under it unreadable for good. Nonces are 96
-//! random bits, fresh for each seal, and every place has a key of its own, derived from the subject's: safe for 2^32
-//! seals of one place (docs/adr/0012-derive-a-key-for-every-place.md).
+//! moved about; without a subject's key row everything sealed under it is unreadable for good, once the processes that
+//! know the key have stopped. Nonces are 96 random bits, fresh for each seal, and every place has a key of its own,
+//! derived from the subject's: safe for 2^32 seals of one place (docs/adr/0012-derive-a-key-for-every-place.md). Derived
+//! keys cannot be destroyed one by one: what is to be gone is deleted.
 
 mod key;
 
@@ -36,11 +37,10 @@ const FIND: &str = "SELECT wrapped FROM subject_keys WHERE tenant_id = $1 AND su
 const KEEP: &str =
     "INSERT INTO subject_keys (tenant_id, subject, wrapped, created_at) VALUES ($1, $2, $3, $4)
     ON CONFLICT (tenant_id, subject) DO NOTHING";
-const SHRED: &str = "DELETE FROM subject_keys WHERE tenant_id = $1 AND subject = $2";
 
 /// Every statement of this file.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[FIND, KEEP, SHRED];
+pub(crate) const STATEMENTS: &[&str] = &[FIND, KEEP];
 
 /// What a ciphertext is for, and which row it belongs to. Both are authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,18 +87,6 @@ impl Sealer {
     pub async fn open(&self, scope: Scope, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>> {
         let key = self.data_key(scope).await?.ok_or(Error::Sealed("its key was shredded"))?;
         decrypt(&key, &associated(scope, place), sealed)
-    }
-
-    /// Deletes the tenant's data key: everything sealed under it is unreadable from now on. Other processes forget
-    /// the key when they stop.
-    pub async fn shred(&self, scope: Scope) -> Result<()> {
-        let inner = &self.inner;
-        inner
-            .db
-            .write(scope, |tx| Box::pin(async move { tx.exec(SHRED, &[TENANT.into()]).await.map(drop) }))
-            .await?;
-        inner.cache.lock().unwrap_or_else(PoisonError::into_inner).remove(&scope.tenant());
-        Ok(())
     }
 
     async fn data_key(&self, scope: Scope) -> Result<Option<Arc<DataKey>>> {

@@ -12,11 +12,15 @@ use crate::support::*;
 
 const HERE: Place<'static> = Place { purpose: "journal", row: b"run-1" };
 
-fn sealer(db: &Db, seed: u64) -> Sealer {
-    // The ids of one seed make the key; those of another the nonces, as a restart would.
-    let keys = Keys::from_ids(&SeededIds::new(seed));
+/// The ids of one seed make the master key; those of another data keys and nonces.
+fn drawing(db: &Db, master: u64, ids: u64) -> Sealer {
+    let keys = Keys::from_ids(&SeededIds::new(master));
     let clock = Arc::new(SetClock::at(at(1)));
-    Sealer::new(db.clone(), &keys, Arc::new(SeededIds::new(seed + 100)), clock).unwrap()
+    Sealer::new(db.clone(), &keys, Arc::new(SeededIds::new(ids)), clock).unwrap()
+}
+
+fn sealer(db: &Db, seed: u64) -> Sealer {
+    drawing(db, seed, seed + 100)
 }
 
 db_test!(what_is_sealed_opens_only_in_its_place, async |db| {
@@ -51,9 +55,11 @@ db_test!(what_is_sealed_opens_only_in_its_place, async |db| {
 
 db_test!(a_shredded_key_opens_nothing, async |db| {
     let one = seed(&db, tenant(1)).await.unwrap().scope;
-    let sealer = sealer(&db, 1);
-    let sealed = sealer.seal(one, HERE, b"a prompt").await.unwrap();
-    sealer.shred(one).await.unwrap();
+    let sealed = sealer(&db, 1).seal(one, HERE, b"a prompt").await.unwrap();
+    const SHRED: &str = "DELETE FROM subject_keys WHERE tenant_id = $1";
+    db.write(one, |tx| Box::pin(async move { tx.exec(SHRED, &[]).await })).await.unwrap();
+    // Started since: a process knows the keys that it has used.
+    let sealer = drawing(&db, 1, 102);
     assert!(matches!(sealer.open(one, HERE, &sealed).await, Err(Error::Sealed(_))));
     let anew = sealer.seal(one, HERE, b"later").await.unwrap();
     assert_eq!(sealer.open(one, HERE, &anew).await.unwrap(), b"later");
