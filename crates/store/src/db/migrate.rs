@@ -53,6 +53,12 @@ const MIGRATIONS: &[Migration] = &[
         both: include_str!("../../../../migrations/0005_tickets.sql"),
         postgres: include_str!("../../../../migrations/postgres/0005_tickets.sql"),
     },
+    Migration {
+        number: 6,
+        name: "no_system_prompt",
+        both: include_str!("../../../../migrations/0006_no_system_prompt.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0006_no_system_prompt.sql"),
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -1,6 +1,4 @@
-//! Agents and versions in SQL. No decisions here.
-//!
-//! `agents.system_prompt` of the first migration is used by nobody: instructions are in the manifest of a version.
+//! Agents and versions in SQL. No decisions here. An agent's instructions are in the manifest of a version.
 
 use lantern_engine::Manifest;
 use lantern_policy::Scope;

@@ -1,0 +1,1 @@
+-- Nothing: grants and policies of agents name no column.
