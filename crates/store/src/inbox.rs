@@ -9,6 +9,7 @@ use lantern_types::*;
 
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
+use crate::seal::{Place, Sealer};
 use crate::value::Row;
 
 /// Something for a run.
@@ -24,6 +25,20 @@ pub struct NewInput {
     pub input: Vec<u8>,
     /// When it came.
     pub at: At,
+}
+
+impl NewInput {
+    /// Seals what `plain` says, for a run and under a key.
+    pub async fn seal(
+        sealer: &Sealer,
+        scope: Scope,
+        (id, at): (InboxId, At),
+        (run, key): (RunId, String),
+        plain: &[u8],
+    ) -> Result<Self> {
+        let input = sealer.seal(scope, Place { purpose: "inbox", row: id.bytes() }, plain).await?;
+        Ok(Self { id, run, key, input, at })
+    }
 }
 
 /// What became of it.

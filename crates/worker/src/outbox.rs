@@ -301,10 +301,9 @@ async fn went_on_as(deps: &Deps, scope: Scope, run: RunId) -> Result<Option<RunI
 }
 
 async fn put(deps: &Deps, scope: Scope, run: RunId, key: String, arrival: &Arrival) -> Result<Put> {
-    let id = InboxId::from_uuid(deps.ids.uuid());
+    let minted = (InboxId::from_uuid(deps.ids.uuid()), deps.clock.now());
     let plain = serde_json::to_vec(arrival).map_err(|error| Error::Internal(error.into()))?;
-    let input = deps.vault.sealer().seal(scope, Place { purpose: "inbox", row: id.bytes() }, &plain).await?;
-    let new = NewInput { id, run, key, input, at: deps.clock.now() };
+    let new = NewInput::seal(deps.vault.sealer(), scope, minted, (run, key), &plain).await?;
     let rows_max = deps.limits.inbox_rows_max;
     deps.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await
 }

@@ -14,6 +14,20 @@ async fn steps(test: &TestApp, steps: Value) -> String {
     test.run(json!({"agentName": "s"})).await
 }
 
+async fn nap(test: &TestApp) -> String {
+    steps(test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await
+}
+
+/// What is answered when whoever drives the run takes in what was asked.
+async fn obeyed(test: &TestApp, run: &str, hand: &mut Hand, what: &str, body: Value) -> Answer {
+    let obeys = async {
+        while hand.drain().await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(post(test, run, what, body), obeys).0
+}
+
 async fn post(test: &TestApp, run: &str, what: &str, body: Value) -> Answer {
     test.post(&test.a.owner, &format!("/v1/runs/{run}/{what}"), body).await
 }
@@ -21,16 +35,10 @@ async fn post(test: &TestApp, run: &str, what: &str, body: Value) -> Answer {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_run_is_over_and_says_so() {
     let test = TestApp::new().await;
-    let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+    let run = nap(&test).await;
     let mut hand = Hand::take(&test, &run).await;
     hand.give(Input::Wake).await;
-    let asks = post(&test, &run, "cancel", json!({"reason": "enough"}));
-    let obeys = async {
-        while hand.drain().await == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    let (answer, ()) = tokio::join!(asks, obeys);
+    let answer = obeyed(&test, &run, &mut hand, "cancel", json!({"reason": "enough"})).await;
     assert_eq!(answer.is(200).json["status"], "cancelled");
     for what in ["cancel", "pause", "resume", "signals/go"] {
         post(&test, &run, what, json!({})).await.refused(409, "run_finished");
@@ -42,7 +50,7 @@ async fn a_cancelled_run_is_over_and_says_so() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_comes_even_when_nobody_drives_the_run() {
     let test = TestApp::new().await;
-    let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+    let run = nap(&test).await;
     assert_eq!(post(&test, &run, "cancel", json!({})).await.is(200).json["status"], "queued");
     assert_eq!(post(&test, &run, "cancel", json!({})).await.is(200).json["status"], "queued");
     let mut hand = Hand::take(&test, &run).await;
@@ -53,17 +61,11 @@ async fn an_answer_comes_even_when_nobody_drives_the_run() {
 #[tokio::test(start_paused = true)]
 async fn a_run_is_paused_and_goes_on() {
     let test = TestApp::new().await;
-    let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+    let run = nap(&test).await;
     let mut hand = Hand::take(&test, &run).await;
     hand.give(Input::Wake).await;
     for (what, status) in [("pause", "paused"), ("resume", "running"), ("pause", "paused")] {
-        let asks = post(&test, &run, what, json!({}));
-        let obeys = async {
-            while hand.drain().await == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        let (answer, ()) = tokio::join!(asks, obeys);
+        let answer = obeyed(&test, &run, &mut hand, what, json!({})).await;
         assert_eq!(answer.is(200).json["status"], status);
     }
 }
@@ -72,7 +74,7 @@ async fn a_run_is_paused_and_goes_on() {
 async fn other_news_of_a_run_is_no_answer() {
     let test = TestApp::new().await;
     for (what, status) in [("pause", "paused"), ("cancel", "cancelled")] {
-        let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+        let run = nap(&test).await;
         let mut hand = Hand::take(&test, &run).await;
         let asks = post(&test, &run, what, json!({}));
         let obeys = async {
@@ -96,7 +98,7 @@ async fn other_news_of_a_run_is_no_answer() {
 #[tokio::test(start_paused = true)]
 async fn what_holds_already_is_answered_at_once() {
     let test = TestApp::new().await;
-    let run = steps(&test, json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}])).await;
+    let run = nap(&test).await;
     let mut hand = Hand::take(&test, &run).await;
     hand.give(Input::Wake).await;
     let quick = async |what: &str| {

@@ -1,5 +1,6 @@
 //! Random lists of steps: every kind, maps and races inside each other, references, retries and timeouts.
 
+use lantern_engine::StepKind;
 use serde_json::{Map, Value, json};
 
 use super::agent::tools;
@@ -39,40 +40,28 @@ pub(super) fn items(rng: &mut Rng) -> Value {
     Value::Array((0..rng.below(7)).map(|n| json!({ "k": n })).collect())
 }
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Tool,
-    Llm,
-    Sleep,
-    Signal,
-    Approval,
-    Child,
-    Map,
-    Race,
-}
-
 fn step(rng: &mut Rng, id: &str, depth: u32, others: &[Agent]) -> Value {
     let nests = if depth < DEPTH { 12 } else { 0 };
     let child = if others.is_empty() { 0 } else { 12 };
     let table = [
-        (26, Kind::Tool),
-        (14, Kind::Llm),
-        (10, Kind::Sleep),
-        (9, Kind::Signal),
-        (8, Kind::Approval),
-        (child, Kind::Child),
-        (nests, Kind::Map),
-        (nests, Kind::Race),
+        (26, StepKind::Tool),
+        (14, StepKind::Llm),
+        (10, StepKind::Sleep),
+        (9, StepKind::Signal),
+        (8, StepKind::Approval),
+        (child, StepKind::Child),
+        (nests, StepKind::Map),
+        (nests, StepKind::Race),
     ];
-    let mut step = match rng.weighted(&table, Kind::Tool) {
-        Kind::Tool => tool(rng),
-        Kind::Llm => json!({ "kind": "llm", "data": { "prompt": "about {{input.n}} {{item.k}}" } }),
-        Kind::Sleep => json!({ "kind": "sleep", "data": { "durationMs": rng.below(20_000) } }),
-        Kind::Signal => signal(rng),
-        Kind::Approval => approval(rng),
-        Kind::Child => child_run(rng, others),
-        Kind::Map => map(rng, depth, others),
-        Kind::Race => race(rng, depth, others),
+    let mut step = match rng.weighted(&table, StepKind::Tool) {
+        StepKind::Tool => tool(rng),
+        StepKind::Llm => json!({ "kind": "llm", "data": { "prompt": "about {{input.n}} {{item.k}}" } }),
+        StepKind::Sleep => json!({ "kind": "sleep", "data": { "durationMs": rng.below(20_000) } }),
+        StepKind::Signal => signal(rng),
+        StepKind::Approval => approval(rng),
+        StepKind::Child => child_run(rng, others),
+        StepKind::Map => map(rng, depth, others),
+        StepKind::Race => race(rng, depth, others),
     };
     if let Some(fields) = step.as_object_mut() {
         fields.insert("id".to_owned(), json!(id));

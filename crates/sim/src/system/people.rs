@@ -3,7 +3,6 @@
 
 use lantern_engine::{Arrival, StepState, Work};
 use lantern_store::inbox::{self, NewInput};
-use lantern_store::seal::Place as Sealed;
 use lantern_types::InboxId;
 use serde_json::{Value, json};
 
@@ -98,10 +97,8 @@ pub(super) async fn help(place: &Place) -> Result<(), Violation> {
 async fn send(place: &Place, told: &Told, arrival: Arrival) -> Result<(), Violation> {
     let id = InboxId::from_uuid(place.ids.uuid());
     let plain = serde_json::to_vec(&arrival).map_err(unread)?;
-    let sealed = Sealed { purpose: "inbox", row: id.bytes() };
-    let scope = place.scope(told);
-    let input = place.vault.sealer().seal(scope, sealed, &plain).await.map_err(unread)?;
-    let new = NewInput { id, run: told.id, key: id.to_string(), input, at: place.clock.now() };
+    let (scope, minted, to) = (place.scope(told), (id, place.clock.now()), (told.id, id.to_string()));
+    let new = NewInput::seal(place.vault.sealer(), scope, minted, to, &plain).await.map_err(unread)?;
     let put =
         place.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, 1_000).await })).await;
     put.map(drop).map_err(unread)

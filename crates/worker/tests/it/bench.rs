@@ -11,7 +11,6 @@ use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::inbox::{self, NewInput};
 use lantern_store::journal::{self, GiveUp, RunFilter, RunRow};
 use lantern_store::record::{self, Record};
-use lantern_store::seal::Place;
 use lantern_store::{Blobs, Db, Error, Keys, Sealer, Vault, versions};
 use lantern_types::edge::{BoxFuture, Clock, IdGen};
 use lantern_types::llm::{Finish, LlmCall, LlmReply, ToolUse, Usage};
@@ -274,6 +273,13 @@ impl Bench {
         tokio::task::yield_now().await;
     }
 
+    /// A process dies once so many calls were made, and another starts.
+    pub(crate) async fn crash_after(&self, calls: usize) {
+        self.until_calls(calls).await;
+        self.kill().await;
+        self.start_worker();
+    }
+
     /// A stop that waits for what is outside.
     pub(crate) async fn stop(&self) -> Vec<&'static str> {
         let tasks = self.tasks.lock().unwrap().clone();
@@ -337,11 +343,9 @@ impl Bench {
     }
 
     pub(crate) async fn send(&self, run: RunId, key: &str, arrival: Arrival) -> inbox::Put {
-        let id = InboxId::from_uuid(self.ids.uuid());
-        let plain = serde_json::to_vec(&arrival).unwrap();
-        let place = Place { purpose: "inbox", row: id.bytes() };
-        let input = self.deps.vault.sealer().seal(self.scope, place, &plain).await.unwrap();
-        let new = NewInput { id, run, key: key.to_owned(), input, at: self.clock.now() };
+        let minted = (InboxId::from_uuid(self.ids.uuid()), self.clock.now());
+        let (to, plain) = ((run, key.to_owned()), serde_json::to_vec(&arrival).unwrap());
+        let new = NewInput::seal(self.deps.vault.sealer(), self.scope, minted, to, &plain).await.unwrap();
         self.db
             .write(self.scope, move |tx| Box::pin(async move { inbox::put(tx, new, 100).await }))
             .await

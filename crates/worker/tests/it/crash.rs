@@ -37,9 +37,7 @@ async fn a_crash_uses_up_no_retry() {
     bench.start_worker();
     let run = bench.start_run("a", json!("hi")).await;
     for calls in 1..=2 {
-        bench.until_calls(calls).await;
-        bench.kill().await;
-        bench.start_worker();
+        bench.crash_after(calls).await;
     }
     bench.until(run, "succeeded").await;
     assert_eq!(bench.script.calls(), ["llm-1#1"; 4]);
@@ -55,9 +53,7 @@ async fn a_process_that_dies_at_the_same_step_again_and_again_is_not_asked_for_e
     bench.start_worker();
     let run = bench.start_run("a", json!("hi")).await;
     for calls in 1..=most {
-        bench.until_calls(calls).await;
-        bench.kill().await;
-        bench.start_worker();
+        bench.crash_after(calls).await;
     }
     assert_eq!(bench.until(run, "failed").await.error_code.as_deref(), Some("attempts_exhausted"));
     assert_eq!(bench.script.calls().len(), most);
@@ -105,9 +101,7 @@ async fn an_irreversible_call_is_doubted_after_a_crash_and_resolved_by_a_person(
     bench.script.on("llm-2", vec![Act::Say("paid")]);
     bench.start_worker();
     let run = bench.start_run("a", json!("hi")).await;
-    bench.until_calls(2).await;
-    bench.kill().await;
-    bench.start_worker();
+    bench.crash_after(2).await;
     bench.until(run, "paused").await;
     bench.pass(3_600).await;
     assert_eq!(bench.script.calls().len(), 2, "nobody sends it again");
@@ -131,9 +125,7 @@ async fn a_reconcilable_call_is_asked_about_after_a_crash() {
         bench.script.on("llm-2", vec![Act::Say("done")]);
         bench.start_worker();
         let run = bench.start_run("a", json!("hi")).await;
-        bench.until_calls(2).await;
-        bench.kill().await;
-        bench.start_worker();
+        bench.crash_after(2).await;
         bench.until(run, "succeeded").await;
         assert_eq!(bench.script.calls()[2..], calls);
         let (folded, _) = bench.folded(run).await;
@@ -152,9 +144,7 @@ async fn a_question_without_an_answer_leaves_the_doubt_to_a_person_and_is_asked_
     bench.script.on("llm-2", vec![Act::Say("done")]);
     bench.start_worker();
     let run = bench.start_run("a", json!("hi")).await;
-    bench.until_calls(3).await;
-    bench.kill().await;
-    bench.start_worker();
+    bench.crash_after(3).await;
     bench.until_calls(4).await;
     bench.pass(3_600).await;
     let head = bench.head(run).await;

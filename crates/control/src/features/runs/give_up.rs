@@ -4,17 +4,16 @@
 //! a run that some process can read is cancelled by that process. Its parent is told that it failed and its children to
 //! stop, in the same transaction, because its own journal cannot say so.
 
-use lantern_edge::{Code, Error, Result};
+use lantern_edge::{Code, Result};
 use lantern_engine::{Arrival, Outcome, StepId};
 use lantern_policy::Scope;
 use lantern_store::inbox::{self, NewInput};
 use lantern_store::journal::{self, GiveUp, RunFilter, RunRow};
-use lantern_store::seal::Place;
-use lantern_types::{InboxId, MicroUsd, RunId};
+use lantern_types::{MicroUsd, RunId};
 use serde_json::json;
 
 use super::model::UNREADABLE;
-use super::service;
+use super::{service, steer};
 use crate::App;
 
 /// Under which key a request to stop lies in the inbox: a second one while the first waits is the same request.
@@ -83,8 +82,5 @@ async fn news(app: &App, scope: Scope, row: &RunRow) -> Result<Vec<NewInput>> {
 }
 
 async fn sealed(app: &App, scope: Scope, (from, to): (RunId, RunId), arrival: &Arrival) -> Result<NewInput> {
-    let id = InboxId::from_uuid(app.ids.uuid());
-    let plain = serde_json::to_vec(arrival).map_err(Error::internal)?;
-    let input = app.vault.sealer().seal(scope, Place { purpose: "inbox", row: id.bytes() }, &plain).await?;
-    Ok(NewInput { id, run: to, key: format!("{from}|given-up"), input, at: app.clock.now() })
+    steer::sealed(app, scope, (to, format!("{from}|given-up")), arrival).await
 }

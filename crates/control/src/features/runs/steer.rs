@@ -8,7 +8,6 @@ use lantern_engine::{Arrival, StepId, StepKind, StepState, Work};
 use lantern_policy::{Actor, Principal, Scope};
 use lantern_store::inbox::{self, NewInput, Put};
 use lantern_store::journal::RunRow;
-use lantern_store::seal::Place;
 use lantern_types::{Dur, InboxId, RunId};
 use serde_json::Value;
 
@@ -94,12 +93,8 @@ pub(super) async fn decide(
     waits_for_approval(app, scope, &row, &step, &by).await?;
     let (key, step) = (format!("approval:{step}"), StepId::new(step));
     let arrival = Arrival::Approval { step, granted: decision.approved, by, note: decision.note };
-    match put(app, scope, run, key, &arrival).await? {
-        Put::Duplicate => {
-            Err(Error::new(Code::StepNotWaiting, "a decision on this step is on its way already"))
-        }
-        _ => Ok(()),
-    }
+    let second = (Code::StepNotWaiting, "a decision on this step is on its way already");
+    put_first(app, scope, run, key, &arrival, second).await
 }
 
 /// Says whether a step in doubt happened.
@@ -118,12 +113,8 @@ pub(super) async fn resolve(
     }
     let (key, step) = (format!("resolve:{step}:{}", found.generation), StepId::new(step));
     let arrival = Arrival::Resolution { step, happened: finding.happened, output: finding.output, by };
-    match put(app, scope, run, key, &arrival).await? {
-        Put::Duplicate => {
-            Err(Error::new(Code::StepNotInDoubt, "a finding on this step is on its way already"))
-        }
-        _ => Ok(()),
-    }
+    let second = (Code::StepNotInDoubt, "a finding on this step is on its way already");
+    put_first(app, scope, run, key, &arrival, second).await
 }
 
 async fn waits_for_approval(app: &App, scope: Scope, row: &RunRow, step: &str, by: &str) -> Result<()> {
@@ -153,15 +144,26 @@ async fn unfinished(app: &App, scope: Scope, run: RunId) -> Result<RunRow> {
     if row.finished_at.is_some() { Err(finished(&row.status)) } else { Ok(row) }
 }
 
+/// What only the first may say: a second is refused in these words.
+async fn put_first(
+    app: &App,
+    scope: Scope,
+    run: RunId,
+    key: String,
+    arrival: &Arrival,
+    second: (Code, &'static str),
+) -> Result<()> {
+    match put(app, scope, run, key, arrival).await? {
+        Put::Duplicate => Err(Error::new(second.0, second.1)),
+        _ => Ok(()),
+    }
+}
+
 async fn put(app: &App, scope: Scope, run: RunId, key: String, arrival: &Arrival) -> Result<Put> {
-    let id = InboxId::from_uuid(app.ids.uuid());
-    let plain = serde_json::to_vec(arrival).map_err(Error::internal)?;
-    let place = Place { purpose: "inbox", row: id.bytes() };
-    let input = app.vault.sealer().seal(scope, place, &plain).await?;
+    let new = sealed(app, scope, (run, key), arrival).await?;
     // An order to stop finds room in a full inbox.
     let more = u32::from(matches!(arrival, Arrival::Cancel { .. }));
-    let (at, rows_max) = (app.clock.now(), app.limits.inbox_rows_max.saturating_add(more));
-    let new = NewInput { id, run, key, input, at };
+    let rows_max = app.limits.inbox_rows_max.saturating_add(more);
     let put =
         app.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await?;
     match put {
@@ -173,6 +175,18 @@ async fn put(app: &App, scope: Scope, run: RunId, key: String, arrival: &Arrival
         // It was there a moment ago, so it has ended since.
         Put::Closed => Err(finished(&service::head(app, scope, run).await?.status)),
     }
+}
+
+/// An arrival as a row of a run's inbox, under a key.
+pub(super) async fn sealed(
+    app: &App,
+    scope: Scope,
+    to: (RunId, String),
+    arrival: &Arrival,
+) -> Result<NewInput> {
+    let plain = serde_json::to_vec(arrival).map_err(Error::internal)?;
+    let minted = (InboxId::from_uuid(app.ids.uuid()), app.clock.now());
+    Ok(NewInput::seal(app.vault.sealer(), scope, minted, to, &plain).await?)
 }
 
 /// Waits until the run is what was asked for, or over, or has taken its time. Other news of it is no answer.
