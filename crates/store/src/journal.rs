@@ -15,6 +15,7 @@ use crate::blob;
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::dialect;
 use crate::error::{Error, Result};
+use crate::loose;
 use crate::outbox::{self, NewOutbox};
 use crate::value::{Row, Value};
 
@@ -290,6 +291,7 @@ pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
         let existing = tx.one(BY_KEY, &[run.idempotency_key.into()]).await?.ok_or(Error::Conflict)?;
         return Ok(Created::Existing(existing.id("id")?));
     }
+    loose::name_in(tx, first.body.as_deref()).await?;
     tx.exec(INSERT, &row(id, first)).await?;
     tx.wake(id);
     tx.changed(id);
@@ -333,9 +335,14 @@ fn batch(append: Append, version: i64) -> Batch {
         body: append.body,
         chain: append.chain,
     };
+    let plain = append.release.is_none()
+        && append.drained.is_empty()
+        && append.outbox.is_empty()
+        && added.body.as_deref().and_then(blob::named).is_none();
+    loose::name(&mut batch, added.body.as_deref());
     batch.add(INSERT, row(run, added), Expect::Rows(1));
     // What is one statement may share a transaction: when its guard does not hold, nothing else is undone for it.
-    if append.release.is_none() && append.drained.is_empty() && append.outbox.is_empty() {
+    if plain {
         batch.as_one(dialect::APPEND_POSTGRES);
     }
     for id in append.drained {
@@ -442,15 +449,18 @@ pub async fn latest(db: &Db, scope: Scope, runs: Vec<RunId>, limit: u32) -> Resu
 }
 
 /// Deletes a run that has finished, with everything that belongs to it, and answers the blobs that it named, for
-/// [`Vault::discard`](crate::Vault::discard) after the commit. `None`, and nothing deleted, when it is not there or
-/// has not finished.
-pub async fn delete(tx: &mut TenantTx<'_>, run: RunId) -> Result<Option<Vec<Digest>>> {
+/// [`Vault::discard`](crate::Vault::discard) after the commit; what is not removed then is swept. `None`, and nothing
+/// deleted, when it is not there or has not finished.
+pub async fn delete(tx: &mut TenantTx<'_>, run: RunId, now: At) -> Result<Option<Vec<Digest>>> {
     if tx.one(FINISHED, &[run.into()]).await?.is_none() {
         return Ok(None);
     }
     let mut blobs = Vec::new();
     for mut row in tx.all(BODIES, &[run.into()]).await? {
         blobs.extend(row.take_bytes("body")?.as_deref().and_then(blob::named));
+    }
+    for blob in &blobs {
+        loose::doom(tx, *blob, now).await?;
     }
     for sql in [DELETE_JOURNAL, DELETE_INBOX, DELETE_OUTBOX, DELETE_RUN] {
         tx.exec(sql, &[run.into()]).await?;

@@ -16,6 +16,7 @@ pub mod inbox;
 pub mod journal;
 pub mod keys;
 pub mod lease;
+mod loose;
 pub mod notify;
 pub mod outbox;
 pub mod record;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_lc_rs::aead::{Aad, Nonce};
 use lantern_policy::Scope;
 use lantern_types::edge::{Clock, IdGen};
-use lantern_types::{Digest, TenantId};
+use lantern_types::{At, Digest, TenantId};
 use zeroize::Zeroize as _;
 
 use crate::db::Db;
@@ -87,6 +87,14 @@ impl Sealer {
     pub async fn open(&self, scope: Scope, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>> {
         let key = self.data_key(scope).await?.ok_or(Error::Sealed("its key was shredded"))?;
         decrypt(&key, &associated(scope, place), sealed)
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
+    pub(crate) fn now(&self) -> At {
+        self.inner.clock.now()
     }
 
     async fn data_key(&self, scope: Scope) -> Result<Option<Arc<DataKey>>> {

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::db::{Db, SqliteOptions};
 use crate::error::Result;
 use crate::versions::Version;
-use crate::{dialect, inbox, journal, lease, outbox, runs, seal, system, tickets, versions};
+use crate::{dialect, inbox, journal, lease, loose, outbox, runs, seal, system, tickets, versions};
 
 pub use bucket::BucketServer;
 pub use cluster::{Cluster, TestDatabase};
@@ -242,6 +242,7 @@ pub async fn prepare_every_statement(db: &Db) {
         inbox::STATEMENTS,
         outbox::STATEMENTS,
         lease::STATEMENTS,
+        loose::STATEMENTS,
         seal::STATEMENTS,
         tickets::STATEMENTS,
         versions::STATEMENTS,
@@ -253,7 +254,13 @@ pub async fn prepare_every_statement(db: &Db) {
     } else {
         dialect::CLAIM_SQLITE
     };
-    let system = [lease::SYSTEM_STATEMENTS, outbox::SYSTEM_STATEMENTS, system::SYSTEM_STATEMENTS, &[claim]];
+    let system = [
+        lease::SYSTEM_STATEMENTS,
+        loose::SYSTEM_STATEMENTS,
+        outbox::SYSTEM_STATEMENTS,
+        system::SYSTEM_STATEMENTS,
+        &[claim],
+    ];
     for sql in system.concat() {
         prepare(db, true, sql).await;
     }

@@ -14,6 +14,7 @@ mod perform;
 pub mod providers;
 mod schema;
 mod service;
+mod sweep;
 pub mod tools;
 
 use std::sync::Arc;

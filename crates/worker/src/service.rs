@@ -12,7 +12,7 @@ use lantern_store::{Error, Result};
 use lantern_types::{Dur, ProcessId, RunId};
 use tokio::sync::Notify;
 
-use crate::{Deps, drive, outbox};
+use crate::{Deps, drive, outbox, sweep};
 
 /// How a worker behaves.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +67,7 @@ impl Driven {
 pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
     let deps = Arc::new(deps);
     let deliveries = outbox::deliver(deps.clone(), stopping.clone());
+    let sweeps = sweep::sweep(deps.clone(), stopping.clone());
     let lives = async {
         while !stopping.is_requested() {
             if let Err(error) = live(&deps, options, &stopping).await {
@@ -75,7 +76,7 @@ pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
             }
         }
     };
-    tokio::join!(deliveries, lives);
+    tokio::join!(deliveries, sweeps, lives);
 }
 
 /// One life: from registering a process id to losing it or stopping.

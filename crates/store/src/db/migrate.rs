@@ -59,6 +59,12 @@ const MIGRATIONS: &[Migration] = &[
         both: include_str!("../../../../migrations/0006_no_system_prompt.sql"),
         postgres: include_str!("../../../../migrations/postgres/0006_no_system_prompt.sql"),
     },
+    Migration {
+        number: 7,
+        name: "loose_blobs",
+        both: include_str!("../../../../migrations/0007_loose_blobs.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0007_loose_blobs.sql"),
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -34,7 +34,7 @@ fn large(byte: u8) -> Vec<u8> {
     vec![byte; blob::INLINE_MAX + 1]
 }
 
-fn blobs(options: BucketOptions, folder: &Folder) -> Blobs {
+pub(crate) fn blobs(options: BucketOptions, folder: &Folder) -> Blobs {
     let clock = Arc::new(Quick(SetClock::at(at(1_369_353_600_000_000))));
     Blobs::bucket(options, folder.path(), Client::new().unwrap(), clock).unwrap()
 }

@@ -192,7 +192,7 @@ db_test!(a_run_is_given_up_only_when_it_was_asked_to_stop_and_nobody_could, asyn
     assert_eq!(put(&db, seeded.scope, run(1), input(3), "late", at(91)).await, inbox::Put::Closed);
     assert!(claim_all(&db, process(4), at(1_000)).await.is_empty());
     let deleted =
-        db.write(seeded.scope, |tx| Box::pin(async move { journal::delete(tx, run(1)).await })).await;
+        db.write(seeded.scope, |tx| Box::pin(async move { journal::delete(tx, run(1), at(91)).await })).await;
     assert!(deleted.unwrap().is_some(), "what it owed to others is dropped, so that it can be deleted");
 });
 
@@ -282,13 +282,18 @@ db_test!(lists_are_newest_first_and_filtered, async |db| {
 db_test!(a_finished_run_is_deleted_whole, async |db| {
     let seeded = seed(&db, tenant(1)).await.unwrap();
     create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
-    let delete = async || db.write(seeded.scope, |tx| Box::pin(journal::delete(tx, run(1)))).await.unwrap();
+    let delete =
+        async || db.write(seeded.scope, |tx| Box::pin(journal::delete(tx, run(1), at(40)))).await.unwrap();
     let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
     put(&db, seeded.scope, run(1), input(1), "a", at(21)).await;
     assert_eq!(delete().await, None, "it has not finished");
     let mut last = two_events(&claimed);
     last.projection.finished_at = Some(at(30));
     let blob = Digest::of(b"large");
+    const PUT: &str = "INSERT INTO loose_blobs (tenant_id, digest, stage, due_at) VALUES ($1, $2, 0, 0)";
+    db.write(seeded.scope, move |tx| Box::pin(async move { tx.exec(PUT, &[blob.into()]).await }))
+        .await
+        .unwrap();
     last.body = Some([&[1], &blob.bytes()[..]].concat());
     journal::append(&db, seeded.scope, last).await.unwrap();
     assert_eq!(delete().await, Some(vec![blob]));

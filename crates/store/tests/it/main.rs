@@ -15,6 +15,7 @@ mod postgres;
 mod sealing;
 mod sqlite;
 mod support;
+mod sweep;
 mod tenancy;
 mod tickets;
 mod tls;

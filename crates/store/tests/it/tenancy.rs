@@ -68,6 +68,7 @@ const TABLES: [&str; 13] = [
     "llm_providers",
     "idempotency_keys",
     "tickets",
+    "loose_blobs",
 ];
 
 fn on_cluster(test: impl AsyncFnOnce(Db)) {

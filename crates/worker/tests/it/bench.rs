@@ -11,6 +11,7 @@ use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::inbox::{self, NewInput};
 use lantern_store::journal::{self, GiveUp, RunFilter, RunRow};
 use lantern_store::record::{self, Record};
+use lantern_store::seal::Place;
 use lantern_store::{Blobs, Db, Error, Keys, Sealer, Vault, versions};
 use lantern_types::edge::{BoxFuture, Clock, IdGen};
 use lantern_types::llm::{Finish, LlmCall, LlmReply, ToolUse, Usage};
@@ -187,10 +188,13 @@ const AGENT: &str =
     "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
     VALUES ($1, $2, $3, '{}', 0, 0, 1, $4)";
 const NEWER: &str = "UPDATE journal SET format = 2 WHERE tenant_id = $1 AND run_id = $2";
+const OVERDUE: &str = "UPDATE loose_blobs SET stage = 1, due_at = 0 WHERE tenant_id = $1";
 const ARCHIVE: &str = "UPDATE agents SET archived_at = 1 WHERE tenant_id = $1 AND name = $2";
 const VERSION: &str =
     "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest, created_at)
     VALUES ($1, $2, $3, 1, $4, $5, 0)";
+
+const STRAY: Place<'static> = Place { purpose: "journal", row: b"stray" };
 
 impl Bench {
     pub(crate) async fn new() -> Self {
@@ -371,6 +375,18 @@ impl Bench {
             .write(self.scope, move |tx| Box::pin(async move { tx.exec(NEWER, &[run.into()]).await }))
             .await
             .unwrap();
+    }
+
+    /// A large body that was put for an append long ago.
+    pub(crate) async fn stray(&self) -> Vec<u8> {
+        let sealed = self.deps.vault.seal(self.scope, STRAY, &vec![7; 100_000]).await.unwrap();
+        self.db.write(self.scope, |tx| Box::pin(async move { tx.exec(OVERDUE, &[]).await })).await.unwrap();
+        sealed.stored
+    }
+
+    /// Whether a body that was put is still there.
+    pub(crate) async fn is_there(&self, stored: &[u8]) -> bool {
+        self.deps.vault.open(self.scope, STRAY, stored).await.is_ok()
     }
 
     pub(crate) async fn give_up(&self, end: GiveUp) -> bool {

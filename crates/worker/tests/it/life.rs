@@ -266,3 +266,18 @@ async fn a_schema_whose_pattern_would_go_back_is_refused_before_the_model_is_ask
     assert_eq!(bench.until(run, "failed").await.error_code.as_deref(), Some("step_data_invalid"));
     assert!(bench.script.calls().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_nothing_names_is_swept_and_those_of_runs_stay() {
+    let bench = Bench::new().await;
+    bench.agent("a", agent()).await;
+    bench.script.on("llm-1", vec![Act::Say("fine")]);
+    let run = bench.start_run("a", json!({"text": "x".repeat(100_000)})).await;
+    let stray = bench.stray().await;
+    bench.start_worker();
+    bench.until(run, "succeeded").await;
+    assert!(bench.is_there(&stray).await);
+    bench.pass(700).await;
+    assert!(!bench.is_there(&stray).await);
+    bench.folded(run).await;
+}

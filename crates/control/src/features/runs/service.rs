@@ -255,8 +255,9 @@ pub(super) async fn list(app: &App, scope: Scope, params: &Params) -> Result<Pag
 pub(super) async fn delete(app: &App, permit: &Permit<DeleteRun>, run: RunId) -> Result<()> {
     let scope = permit.scope();
     let row = head(app, scope, run).await?;
+    let now = app.clock.now();
     let deleted =
-        app.db.write(scope, move |tx| Box::pin(async move { journal::delete(tx, run).await })).await?;
+        app.db.write(scope, move |tx| Box::pin(async move { journal::delete(tx, run, now).await })).await?;
     let Some(blobs) = deleted else {
         let words = match row.finished_at {
             None => "the run is not over; cancel it first",
@@ -264,7 +265,10 @@ pub(super) async fn delete(app: &App, permit: &Permit<DeleteRun>, run: RunId) ->
         };
         return Err(Error::new(Code::RunNotFinished, words));
     };
-    app.vault.discard(scope, &blobs).await?;
+    if let Err(error) = app.vault.discard(scope, &blobs).await {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(tenant = %scope.tenant(), %run, error, "a deleted run's large bodies are removed later");
+    }
     tracing::info!(tenant = %scope.tenant(), %run, "a run was deleted");
     Ok(())
 }
