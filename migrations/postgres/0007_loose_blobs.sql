@@ -1,4 +1,4 @@
--- Row-level security and grants of 0006. The sweep looks across tenants; what it may write decides nothing but when a
+-- Row-level security and grants of 0007. The sweep looks across tenants; what it may write decides nothing but when a
 -- blob is removed.
 
 ALTER TABLE loose_blobs ENABLE ROW LEVEL SECURITY;
