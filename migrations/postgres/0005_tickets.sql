@@ -1,4 +1,4 @@
--- Row-level security and grants of 0004. A ticket is found before anybody knows whose it is, and is used and swept by its
+-- Row-level security and grants of 0005. A ticket is found before anybody knows whose it is, and is used and swept by its
 -- tenant alone. Nothing in it changes.
 
 ALTER TABLE tickets ENABLE ROW LEVEL SECURITY;

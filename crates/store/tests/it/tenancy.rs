@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 14] = [
     "tenants",
     "users",
     "subject_keys",
