@@ -31,14 +31,21 @@ pub(crate) const CLAIM_POSTGRES: &str = "UPDATE runs SET owner = $1, epoch = epo
 pub(crate) const JOURNAL_OF_NEW: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq LIMIT 2";
 
-/// An append without side effects: its guard and its row. One statement, because on PostgreSQL each costs a message
-/// and an answer; on SQLite two plain ones are quicker, and a statement changes one table alone.
+/// An append that only adds: its guard and its row. One statement, because on PostgreSQL each costs a message and an
+/// answer; on SQLite two plain ones are quicker, and a statement changes one table alone.
 pub(crate) const APPEND_POSTGRES: &str =
     "WITH held AS (UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
-        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14,
-        owner = CASE WHEN $13::bigint IS NULL THEN owner END,
-        wake_at = CASE WHEN $13::bigint IS NULL THEN wake_at END
+        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14
         WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL RETURNING id)
+    INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
+    SELECT $1, $15, $16, $17, $18, $19, $20, $21, $22 FROM held";
+
+/// The last one: the run is nobody's any more, and nobody reads what lies in its inbox.
+pub(crate) const APPEND_LAST_POSTGRES: &str =
+    "WITH held AS (UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
+        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14, owner = NULL, wake_at = NULL
+        WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL RETURNING id),
+    emptied AS (DELETE FROM inbox WHERE tenant_id = $1 AND run_id IN (SELECT id FROM held) AND run_id = $23)
     INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
     SELECT $1, $15, $16, $17, $18, $19, $20, $21, $22 FROM held";
 

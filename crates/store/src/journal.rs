@@ -19,7 +19,7 @@ use crate::loose;
 use crate::outbox::{self, NewOutbox};
 use crate::value::{Row, Value};
 
-pub use crate::runs::{RunFilter, RunRow, head, head_in, list};
+pub use crate::runs::{RunFilter, RunRow, full, head, head_in, list};
 
 /// The event format that is written.
 pub const FORMAT: i64 = 1;
@@ -341,9 +341,13 @@ fn batch(append: Append, version: i64) -> Batch {
         && added.body.as_deref().and_then(blob::named).is_none();
     loose::name(&mut batch, added.body.as_deref());
     batch.add(INSERT, row(run, added), Expect::Rows(1));
+    if finished {
+        // Nobody reads it any more. Whoever comes later finds the run finished, and puts nothing there.
+        batch.add(DELETE_INBOX, vec![run.into()], Expect::Any);
+    }
     // What is one statement may share a transaction: when its guard does not hold, nothing else is undone for it.
     if plain {
-        batch.as_one(dialect::APPEND_POSTGRES);
+        batch.as_one(if finished { dialect::APPEND_LAST_POSTGRES } else { dialect::APPEND_POSTGRES });
     }
     for id in append.drained {
         // A row that is gone was drained by an append whose answer was lost; its input is in the journal.

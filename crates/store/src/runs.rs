@@ -86,9 +86,12 @@ const LIST: &str = "SELECT id, agent_id, agent_name, agent_version_id, status, t
     epoch, pokes, wake_at, spent, held, tokens_in, tokens_out, created_at, started_at, finished_at, parent_run_id,
     parent_step, session_id, depth, labels, error_code FROM runs WHERE tenant_id = $1";
 
+const OPEN: &str = "SELECT count(*) AS open FROM
+    (SELECT 1 FROM runs WHERE tenant_id = $1 AND finished_at IS NULL LIMIT $2) AS unfinished";
+
 /// Every statement of this file.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[HEAD, LIST];
+pub(crate) const STATEMENTS: &[&str] = &[HEAD, LIST, OPEN];
 
 /// A run's row, if the tenant has it.
 pub async fn head(db: &Db, scope: Scope, run: RunId) -> Result<Option<RunRow>> {
@@ -145,4 +148,10 @@ fn read(row: &Row) -> Result<RunRow> {
         labels: row.text("labels")?,
         error_code: row.opt_text("error_code")?,
     })
+}
+
+/// Whether the tenant has as many runs that are not over as `most`. Two that ask at once may both be told no.
+pub async fn full(tx: &mut TenantTx<'_>, most: u32) -> Result<bool> {
+    let open = tx.one(OPEN, &[most.into()]).await?.map_or(Ok(0), |row| row.int("open"))?;
+    Ok(open >= i64::from(most))
 }

@@ -249,7 +249,7 @@ pub async fn prepare_every_statement(db: &Db) {
     ];
     prepare_statements(db, tenant.concat()).await;
     let claim = if schema::is_postgres(db).await {
-        prepare_statements(db, [dialect::APPEND_POSTGRES]).await;
+        prepare_statements(db, [dialect::APPEND_POSTGRES, dialect::APPEND_LAST_POSTGRES]).await;
         dialect::CLAIM_POSTGRES
     } else {
         dialect::CLAIM_SQLITE

@@ -9,30 +9,71 @@ use lantern_types::{Denial, Failure, Grant, MicroUsd, ToolDef, ToolName};
 
 use crate::Deps;
 
-/// The input that admits or denies a requested step. `Err` when the facts cannot be had now.
-pub(crate) async fn admit(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> Result<Input, Failure> {
-    let verdict = match &step.work {
+/// The code of a denial for want of money.
+const OVER_BUDGET: &str = "run_budget_exceeded";
+
+/// The input that admits or denies a requested step; `None` when it must wait for what children of the run hold. `Err`
+/// when the facts cannot be had now.
+pub(crate) async fn admit(
+    deps: &Deps,
+    scope: Scope,
+    run: &Run,
+    step: &Step,
+) -> Result<Option<Input>, Failure> {
+    let verdict = match verdict(deps, scope, run, step, purse(run)).await? {
+        Err(denial) if denial.code == OVER_BUDGET && held_by_children(run) > MicroUsd::ZERO => {
+            // Children tell what they spent when they end, and what they do not use comes back.
+            let then =
+                Purse { held: run.held.minus(held_by_children(run)).unwrap_or_default(), ..purse(run) };
+            match verdict(deps, scope, run, step, then).await? {
+                Ok(_) => return Ok(None),
+                Err(_) => Err(denial),
+            }
+        }
+        verdict => verdict,
+    };
+    let step = step.id.clone();
+    Ok(Some(match verdict {
+        Ok(grant) => Input::Admit { step, grant: Box::new(grant) },
+        Err(denial) => Input::Deny { step, denial },
+    }))
+}
+
+async fn verdict(
+    deps: &Deps,
+    scope: Scope,
+    run: &Run,
+    step: &Step,
+    purse: Purse,
+) -> Result<Result<Grant, Denial>, Failure> {
+    Ok(match &step.work {
         Some(Work::Turn { .. } | Work::Llm { .. }) => match llm_ask(run, step) {
-            Some(ask) => llm(deps, scope, run, &ask).await?,
+            Some(ask) => llm(deps, scope, (run, purse), &ask).await?,
             None => Err(unreadable()),
         },
         Some(Work::Tool { name, .. }) => tool(deps, run, step, name),
-        Some(Work::Child { .. }) => Ok(child(deps, run)),
-        Some(_) => Ok(admit_plain(purse(run), deps.memo.terms(&deps.catalogue, &deps.limits))),
+        Some(Work::Child { .. }) => child(deps, run, purse),
+        Some(_) => Ok(admit_plain(purse, deps.memo.terms(&deps.catalogue, &deps.limits))),
         None => Err(unreadable()),
-    };
-    let step = step.id.clone();
-    Ok(match verdict {
-        Ok(grant) => Input::Admit { step, grant: Box::new(grant) },
-        Err(denial) => Input::Deny { step, denial },
     })
+}
+
+/// What is held for children of the run: those that run, and those that were dropped and have not told yet.
+fn held_by_children(run: &Run) -> MicroUsd {
+    let holds = run.steps().iter().filter(|step| step.kind == StepKind::Child);
+    MicroUsd::from_micros(holds.filter_map(|step| step.grant.as_ref()).map(|grant| grant.hold.micros()).sum())
 }
 
 fn unreadable() -> Denial {
     Denial::new("body_dropped", "what the step was asked is no longer stored")
 }
 
-async fn llm(deps: &Deps, scope: Scope, run: &Run, ask: &LlmAsk) -> Result<Result<Grant, Denial>, Failure> {
+async fn llm(
+    deps: &Deps,
+    scope: Scope,
+    (run, purse): (&Run, Purse),
+    ask: &LlmAsk,
+) -> Result<Result<Grant, Denial>, Failure> {
     let choices = deps.llm.choices(scope).await?;
     let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
     Ok(route::route(&ask.model, &choices, &deps.catalogue).and_then(|route| {
@@ -41,7 +82,7 @@ async fn llm(deps: &Deps, scope: Scope, run: &Run, ask: &LlmAsk) -> Result<Resul
             request_bytes: request_bytes(ask, &tools),
             max_tokens: max_tokens(deps, ask),
         };
-        admit_llm(purse(run), &request, &deps.limits, deps.memo.terms(&deps.catalogue, &deps.limits))
+        admit_llm(purse, &request, &deps.limits, deps.memo.terms(&deps.catalogue, &deps.limits))
     }))
 }
 
@@ -64,15 +105,21 @@ fn tool(deps: &Deps, run: &Run, asking: &Step, name: &ToolName) -> Result<Grant,
 }
 
 /// A child's cap is held from the parent's purse, so a tree of runs never spends more than its root may.
-fn child(deps: &Deps, run: &Run) -> Grant {
-    let purse = purse(run);
+fn child(deps: &Deps, run: &Run, purse: Purse) -> Result<Grant, Denial> {
+    let deepest = deps.limits.child_depth_max;
+    if run.depth >= deepest {
+        return Err(Denial::new("too_deep", format!("runs start runs at most {deepest} deep")));
+    }
     let left = purse.cap.minus(purse.spent).and_then(|left| left.minus(purse.held)).unwrap_or_default();
-    // Children that are asked for at once share what is left; the first must not take it all.
-    let asking =
-        run.open_steps().filter(|step| step.kind == StepKind::Child && step.state == StepState::Requested);
+    if left == MicroUsd::ZERO && purse.cap > MicroUsd::ZERO {
+        return Err(Denial::new(OVER_BUDGET, "nothing is left of the run's budget for another run"));
+    }
+    // What is asked for at once shares what is left; the first must not take it all.
+    let costs = |step: &&Step| matches!(step.kind, StepKind::Child | StepKind::Llm);
+    let asking = run.open_steps().filter(costs).filter(|step| step.state == StepState::Requested);
     let share = left.micros() / i64::try_from(asking.count()).unwrap_or(i64::MAX).max(1);
     let hold = MicroUsd::from_micros(share).min(deps.limits.run_cost_default).max(MicroUsd::ZERO);
-    Grant { hold, ..admit_plain(purse, deps.memo.terms(&deps.catalogue, &deps.limits)) }
+    Ok(Grant { hold, ..admit_plain(purse, deps.memo.terms(&deps.catalogue, &deps.limits)) })
 }
 
 fn purse(run: &Run) -> Purse {

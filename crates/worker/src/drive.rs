@@ -236,7 +236,9 @@ impl Driver<'_> {
             let run = held(self.run.as_ref())?;
             let Some(step) = run.awaiting_admission().filter(|_| admit) else { break };
             match admission::admit(self.deps, self.scope, run, step).await {
-                Ok(verdict) => self.decide(verdict, &mut events)?,
+                Ok(Some(verdict)) => self.decide(verdict, &mut events)?,
+                // Its turn comes when a child of the run tells.
+                Ok(None) => break,
                 Err(failure) => {
                     let error = Error::Unavailable(failure.message.into());
                     wait_for_the_store(self.deps, self.stopping, error).await?;

@@ -253,9 +253,26 @@ async fn create(
         labels,
         ..version.queued_run(wanted.run, record, context.at)
     };
-    match deps.db.write(scope, move |tx| Box::pin(async move { journal::create(tx, new).await })).await {
+    let id = wanted.run;
+    // A continuation takes the place of the run that it continues.
+    let most = wanted.step.is_some().then_some(deps.limits.concurrent_runs_per_tenant_max);
+    let created = deps.db.write(scope, move |tx| {
+        Box::pin(async move {
+            match most {
+                Some(most) if journal::full(tx, most).await? => Ok(None),
+                _ => journal::create(tx, new).await.map(Some),
+            }
+        })
+    });
+    match created.await {
+        // An earlier delivery of this row may have started it, and filled the tenant up with it.
+        Ok(None) if journal::head(&deps.db, scope, id).await?.is_some() => Ok(Ok(())),
+        Ok(None) => {
+            let most = deps.limits.concurrent_runs_per_tenant_max;
+            Ok(Err(("too_many_runs", format!("the tenant has {most} runs that are not over"))))
+        }
         // The same id means that an earlier delivery of this row started it.
-        Ok(_) | Err(Error::Conflict) => Ok(Ok(())),
+        Ok(Some(_)) | Err(Error::Conflict) => Ok(Ok(())),
         Err(error) => Err(error),
     }
 }

@@ -124,8 +124,11 @@ const fn fields_of(kind: Option<StepKind>) -> &'static [&'static str] {
             "temperature",
             "outputSchema",
             "output_schema",
+            "optimize",
         ],
-        Some(StepKind::Tool) => &["tool", "toolName", "tool_name", "name", "arguments", "args", "parameters"],
+        Some(StepKind::Tool) => {
+            &["tool", "toolName", "tool_name", "name", "arguments", "args", "parameters", "vm_id"]
+        }
         Some(StepKind::Sleep) => {
             &["duration", "durationSec", "duration_sec", "durationMs", "duration_ms", "seconds", "until"]
         }

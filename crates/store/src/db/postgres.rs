@@ -81,13 +81,15 @@ impl Pools {
 
     /// Commits a batch: with others of its tenant when it can be said in one statement, else by itself.
     pub(super) async fn submit(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<Vec<u64>> {
-        let Some(sql) = batch.as_one else { return self.alone(tenant, &batch).await };
+        if batch.as_one.is_none() {
+            return self.alone(tenant, &batch).await;
+        }
         let told = match self.lanes.enter(tenant, &batch) {
             Ok(turn) => Told::Lead(turn),
             Err(told) => told.await.map_err(|_| Error::unavailable("whoever committed for it has gone"))?,
         };
         let told = match told {
-            Told::Lead(turn) => self.lead(turn, tenant, sql, &batch).await?,
+            Told::Lead(turn) => self.lead(turn, tenant, &batch).await?,
             told => told,
         };
         match told {
@@ -99,15 +101,18 @@ impl Pools {
     }
 
     /// Commits a batch and those that wait behind it, and tells them.
-    async fn lead(&self, turn: Turn, tenant: TenantId, sql: &str, own: &Batch) -> Result<Told> {
+    async fn lead(&self, turn: Turn, tenant: TenantId, own: &Batch) -> Result<Told> {
         let client = self.app.get().await.map_err(pool_fault)?;
         // Not earlier: whoever came while there was no connection goes with it.
         let company = turn.company();
         let others = company.iter().map(|waiting| &*waiting.batch);
         let batches: Vec<&Batch> = once(own).chain(others).collect();
-        let statement = client.prepare_cached(sql).await.map_err(fault)?;
+        let mut statements = Vec::with_capacity(batches.len());
+        for sql in batches.iter().filter_map(|batch| batch.as_one) {
+            statements.push(client.prepare_cached(sql).await.map_err(fault)?);
+        }
         let session = Session::new(client, begin(Role::App(tenant), Mode::Write));
-        let outcome = session.together(&tenant.into(), &statement, &batches).await;
+        let outcome = session.together(&tenant.into(), &statements, &batches).await;
         // Before the answers, so that the next group is under way while they are taken in.
         drop(turn);
         let tell = |index: usize| match &outcome {
@@ -244,21 +249,21 @@ impl Session {
         self.ended(outcome)
     }
 
-    /// Commits batches that are the same one statement in one transaction, and answers which of them were done.
+    /// Commits batches that are one statement each in one transaction, and answers which of them were done.
     async fn together(
         mut self,
         tenant: &Value,
-        statement: &Statement,
+        statements: &[Statement],
         batches: &[&Batch],
     ) -> Result<Vec<bool>> {
         let mut params = Vec::with_capacity(batches.len());
-        for batch in batches {
+        for (batch, statement) in batches.iter().zip(statements) {
             let given = batch.steps.iter().flat_map(|step| &step.params);
             params.push(bound(statement, once(tenant).chain(given))?);
         }
         self.begun = true;
         let client = self.client()?;
-        let calls = params.iter().map(|params| {
+        let calls = statements.iter().zip(&params).map(|(statement, params)| {
             let call: Answer<'_> = Box::pin(async { client.execute(statement, params).await.map_err(fault) });
             call
         });

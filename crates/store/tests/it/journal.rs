@@ -124,10 +124,13 @@ db_test!(nothing_follows_the_end, async |db| {
     let seeded = seed(&db, tenant(1)).await.unwrap();
     create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
     let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
+    assert_eq!(put(&db, seeded.scope, run(1), input(2), "just before", at(25)).await, inbox::Put::Stored);
     let mut last = two_events(&claimed);
     last.projection.finished_at = Some(at(30));
     last.projection.error_code = Some("run_budget_exceeded".to_owned());
     journal::append(&db, seeded.scope, last.clone()).await.unwrap();
+    let (_, left) = inbox::list(&db, seeded.scope, run(1)).await.unwrap();
+    assert_eq!(left, [], "nobody would ever read it");
     let more = journal::Append { expected_version: 3, ..last };
     assert!(matches!(journal::append(&db, seeded.scope, more).await, Err(Error::Conflict)));
     assert_eq!(put(&db, seeded.scope, run(1), input(1), "late", at(40)).await, inbox::Put::Closed);

@@ -169,6 +169,54 @@ async fn a_child_that_lost_its_race_costs_what_it_spent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_dropped_child_holds_is_waited_for() {
+    let bench = Bench::new().await;
+    let child = |id: &str, agent: &str| json!({"id": id, "kind": "child", "data": {"agent": agent}});
+    let nap = json!({"id": "nap", "kind": "sleep", "data": {"duration": "5s"}});
+    let race = json!({"id": "r", "kind": "race", "steps": [child("sub", "slow"), nap]});
+    let steps = json!([race, child("next", "quick")]);
+    bench.agent("parent", json!({"program": "steps", "steps": steps})).await;
+    bench.agent("slow", json!({"program": "steps", "steps": [{"id": "long", "kind": "sleep", "data": {"duration": "1h"}}]})).await;
+    bench
+        .agent(
+            "quick",
+            json!({"program": "steps", "steps": [{"id": "go", "kind": "signal", "data": {"name": "go"}}]}),
+        )
+        .await;
+    bench.start_worker();
+    let run = bench.start_run("parent", json!({})).await;
+    bench.until(run, "running").await;
+    bench.pass(20).await;
+    // The first child took all there was; the second one has it now, and not nothing.
+    let (folded, _) = bench.folded(run).await;
+    let granted =
+        |id: &str| folded.step(&StepId::new(id)).and_then(|step| step.grant.as_ref()).map(|grant| grant.hold);
+    assert_eq!(granted("next"), Some(folded.cap), "of {:?}", folded.held);
+    assert_eq!(folded.held, folded.cap);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tree_of_runs_is_bounded_before_anything_is_started() {
+    let limits = Limits { child_depth_max: 2, concurrent_runs_per_tenant_max: 4, ..Limits::default() };
+    let bench = Bench::under(limits).await;
+    let child = |agent: &str| json!({"id": "sub", "kind": "child", "data": {"agent": agent}});
+    bench.agent("self", json!({"program": "steps", "steps": [child("self")]})).await;
+    let many = json!({"id": "all", "kind": "map", "data": {"items": [1, 2, 3, 4, 5]}, "step": child("waits")});
+    bench.agent("many", json!({"program": "steps", "steps": [many]})).await;
+    let wait = json!({"id": "go", "kind": "signal", "data": {"name": "go"}});
+    bench.agent("waits", json!({"program": "steps", "steps": [wait]})).await;
+    bench.start_worker();
+    let run = bench.start_run("self", json!({})).await;
+    bench.until(run, "failed").await;
+    let deepest = bench.child_of(bench.child_of(run).await.id).await;
+    assert_eq!((deepest.depth, deepest.error_code.as_deref()), (2, Some("too_deep")));
+
+    let run = bench.start_run("many", json!({})).await;
+    let head = bench.until(run, "failed").await;
+    assert_eq!(head.error_code.as_deref(), Some("too_many_runs"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_goes_on_as_a_new_one() {
     let bench = Bench::new().await;
     let steps = json!([{"id": "go", "kind": "signal", "data": {"name": "{{input.wait}}"}}, {"id": "again", "kind": "continue", "data": {"input": {"wait": "never"}}}]);

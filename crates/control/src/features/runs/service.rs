@@ -53,7 +53,7 @@ pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) ->
     let most = app.limits.concurrent_runs_per_tenant_max;
     let created = app.db.write(scope, move |tx| {
         Box::pin(async move {
-            if store::full(tx, most).await? {
+            if journal::full(tx, most).await? {
                 return Ok(None);
             }
             journal::create(tx, first).await.map(Some)
