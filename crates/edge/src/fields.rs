@@ -139,12 +139,7 @@ impl<'a> Fields<'a> {
     /// Dollars, as a number or as text: at most six decimals.
     pub fn dollars(&mut self, name: &str) -> Option<MicroUsd> {
         let value = self.value(name)?;
-        let text = match value {
-            Value::Number(number) => number.to_string(),
-            Value::String(text) => text.clone(),
-            _ => String::new(),
-        };
-        let read = MicroUsd::parse_usd(&text);
+        let read = MicroUsd::of_json(value);
         self.checked(
             name,
             read.ok_or_else(|| expected("dollars with at most 6 decimals, such as 0.25", value)),

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Millionths of a US dollar. Never negative in a ledger; a negative value is a refund.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -63,6 +64,20 @@ impl MicroUsd {
         let fraction: i64 = format!("{fraction:0<6}").parse().ok()?;
         whole.checked_mul(1_000_000)?.checked_add(fraction).map(MicroUsd)
     }
+    /// Reads dollars from JSON, as text or as a number; what is not a whole number of micro-dollars is `None`.
+    pub fn of_json(value: &Value) -> Option<MicroUsd> {
+        match value {
+            Value::String(text) => Self::parse_usd(text),
+            Value::Number(number) => Self::parse_usd(&number.to_string()).or_else(|| {
+                // A small number is written with an exponent: `1e-6`.
+                let number = number.as_f64()?;
+                let text = format!("{number:.6}");
+                let same = text.parse::<f64>().ok()?.to_bits() == number.to_bits();
+                Self::parse_usd(&text).filter(|_| same)
+            }),
+            _ => None,
+        }
+    }
     /// The JSON number of dollars that the contract's `costUsd` fields carry. For showing only: nothing is ever
     /// computed from it.
     #[expect(
@@ -96,6 +111,26 @@ pub fn cost(price: Price, input: Tokens, output: Tokens) -> Result<MicroUsd, Ove
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dollars_come_from_json_as_they_are_written() {
+        for (json, micros) in [
+            ("\"0.25\"", Some(250_000)),
+            ("0.25", Some(250_000)),
+            ("3", Some(3_000_000)),
+            ("0.000001", Some(1)),
+            ("1e-6", Some(1)),
+            ("0.00001", Some(10)),
+            ("0.0000001", None),
+            ("0.1234567", None),
+            ("-0.000001", None),
+            ("1e308", None),
+            ("true", None),
+        ] {
+            let value = serde_json::from_str(json).unwrap();
+            assert_eq!(MicroUsd::of_json(&value).map(MicroUsd::micros), micros, "{json}");
+        }
+    }
 
     const GPT_4O_MINI: Price = Price { input: MicroUsd(150_000), output: MicroUsd(600_000) };
 

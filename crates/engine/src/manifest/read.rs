@@ -209,12 +209,7 @@ fn check(manifest: &Manifest, issues: &mut Vec<Issue>) {
 }
 
 fn dollars(value: &Value, path: &str, issues: &mut Vec<Issue>) -> Option<MicroUsd> {
-    let text = match value {
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => text.clone(),
-        _ => String::new(),
-    };
-    let read = MicroUsd::parse_usd(&text);
+    let read = MicroUsd::of_json(value);
     if read.is_none() {
         issue(issues, path, "expected dollars with at most 6 decimals, such as 0.25");
     }

@@ -6,7 +6,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,6 +45,9 @@ impl Files {
         made.map_err(|e| Error::file(format!("create {}", dir.display()), e))?;
         let lock = lock(&dir.join("lock"))?;
         let path = dir.join(DATABASE);
+        // SQLite gives its log the same mode as the database.
+        let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        made.map_err(|e| Error::file(format!("open {}", path.display()), e))?;
         let mut writer = Connection::open(&path).map_err(fault)?;
         prepare_writer(&mut writer, options)?;
         reserve_log(&path.with_extension("db-wal"))?;
@@ -229,6 +232,7 @@ fn lock(path: &Path) -> Result<File> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(path)
         .map_err(|e| Error::file(doing(), e))?;
     match file.try_lock() {

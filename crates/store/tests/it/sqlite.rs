@@ -1,5 +1,6 @@
 //! What only a data folder can do: be locked, full, damaged, foreign, newer, and reopened after a crash.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::join_all;
@@ -248,4 +249,19 @@ fn the_inline_database_does_what_the_others_do() {
         assert!(matches!(stale, Err(Error::Conflict)));
         assert_eq!(journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap().version, 3);
     }));
+}
+
+#[test]
+fn the_files_of_a_data_folder_are_their_owners_alone() {
+    let folder = Folder::new("modes");
+    block_on(async {
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let db = open(&folder).await.unwrap();
+        seed(&db, tenant(1)).await.unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", entry.file_name().display());
+        }
+    });
 }

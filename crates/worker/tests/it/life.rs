@@ -201,7 +201,8 @@ async fn a_tree_of_runs_is_bounded_before_anything_is_started() {
     let bench = Bench::under(limits).await;
     let child = |agent: &str| json!({"id": "sub", "kind": "child", "data": {"agent": agent}});
     bench.agent("self", json!({"program": "steps", "steps": [child("self")]})).await;
-    let many = json!({"id": "all", "kind": "map", "data": {"items": [1, 2, 3, 4, 5]}, "step": child("waits")});
+    let many =
+        json!({"id": "all", "kind": "map", "data": {"items": [1, 2, 3, 4, 5]}, "step": child("waits")});
     bench.agent("many", json!({"program": "steps", "steps": [many]})).await;
     let wait = json!({"id": "go", "kind": "signal", "data": {"name": "go"}});
     bench.agent("waits", json!({"program": "steps", "steps": [wait]})).await;
