@@ -15,6 +15,7 @@ mod input;
 mod line;
 mod login;
 mod runs;
+mod table;
 
 use std::process::ExitCode;
 

@@ -14,6 +14,14 @@ use crate::cli::failure::Failure;
 use crate::cli::format::{block, number, text, time};
 use crate::cli::input;
 use crate::cli::runs::confirmed;
+use crate::cli::table::Column;
+
+/// What a list says of an agent.
+const COLUMNS: &[Column] =
+    &[Column::whole("NAME"), Column::whole("ID"), Column::text("DESCRIPTION"), Column::spare("CREATED")];
+/// What a list says of a version.
+const VERSION_COLUMNS: &[Column] =
+    &[Column::whole("VERSION"), Column::whole("ID"), Column::text("DIGEST"), Column::spare("CREATED")];
 
 const EXAMPLE: &str = "see examples/digest/agent.json for the form";
 
@@ -147,7 +155,7 @@ async fn list(console: &Console, api: &Api, limit: u32) -> Result<(), Failure> {
             let column = |name: &str| text(agent, name).to_owned();
             vec![column("name"), column("id"), column("description"), time(text(agent, "createdAt"))]
         };
-        console.table(&["NAME", "ID", "DESCRIPTION", "CREATED"], agents.iter().map(row).collect())?;
+        console.table(COLUMNS, &agents.iter().map(row).collect::<Vec<_>>())?;
     }
     console.more(more, limit);
     Ok(())
@@ -163,7 +171,7 @@ async fn versions(console: &Console, api: &Api, name: &str, limit: u32) -> Resul
             let column = |name: &str| text(version, name).to_owned();
             vec![number, column("id"), column("digest"), time(text(version, "createdAt"))]
         };
-        console.table(&["VERSION", "ID", "DIGEST", "CREATED"], versions.iter().map(row).collect())?;
+        console.table(VERSION_COLUMNS, &versions.iter().map(row).collect::<Vec<_>>())?;
     }
     console.more(more, limit);
     Ok(())

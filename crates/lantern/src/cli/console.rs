@@ -6,11 +6,11 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
 use crate::cli::format;
+use crate::cli::table::{Column, table};
 use crate::env;
 
 /// The form of a command's answer.
@@ -175,10 +175,10 @@ impl Console {
         let _ = write!(err, "{question}").and_then(|()| err.flush());
     }
 
-    /// Writes a table without borders; on a terminal its cells wrap to fit.
-    pub(crate) fn table(&self, header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
-        let columns = if self.live { Some(size().0) } else { None };
-        self.say(&table(header, rows, columns))
+    /// Writes a table without borders; on a terminal it is made to fit.
+    pub(crate) fn table(&self, columns: &[Column], rows: &[Vec<String>]) -> Result<(), Failure> {
+        let room = self.live.then(|| usize::from(size().0));
+        self.say(&table(columns, rows, room))
     }
 
     /// Writes to standard error. When even that is gone there is nobody left to tell.
@@ -203,19 +203,6 @@ pub(crate) fn fields(pairs: &[(&str, String)]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn table(header: &[&str], rows: Vec<Vec<String>>, columns: Option<u16>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header.to_vec());
-    if let Some(columns) = columns {
-        table.set_width(columns).set_content_arrangement(ContentArrangement::Dynamic);
-    }
-    table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| format::line(cell)).collect::<Vec<_>>()));
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.trim_fmt()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,24 +212,6 @@ mod tests {
         assert_eq!(Paint(true).apply(Style::Bad, "no"), "\u{1b}[31mno\u{1b}[0m");
         assert_eq!(Paint(true).apply(Style::Plain, "no"), "no");
         assert_eq!(Paint(false).apply(Style::Bad, "no"), "no");
-    }
-
-    #[test]
-    fn tables_are_aligned_and_safe() {
-        let rows = vec![
-            vec!["digest".to_owned(), "a\u{1b}[31m".to_owned()],
-            vec!["a-longer-name".to_owned(), "b".to_owned()],
-        ];
-        let want = "NAME           TEXT\ndigest         a [31m\na-longer-name  b";
-        assert_eq!(table(&["NAME", "TEXT"], rows, None), want);
-        assert_eq!(table(&["NAME", "TEXT"], Vec::new(), None), "NAME  TEXT");
-    }
-
-    #[test]
-    fn tables_fit_the_terminal() {
-        let text = "one two three four five six seven eight nine ten";
-        let narrow = table(&["ID", "TEXT"], vec![vec!["7".to_owned(), text.to_owned()]], Some(30));
-        assert!(narrow.lines().count() > 2 && narrow.lines().all(|line| line.len() <= 30), "{narrow}");
     }
 
     #[test]

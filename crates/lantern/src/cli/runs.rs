@@ -17,6 +17,18 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::follow::{Follow, result, summary, took};
 use crate::cli::format::{count, dollars, duration, number, text, time, usd};
 use crate::cli::input;
+use crate::cli::table::Column;
+
+/// What a list says of a run.
+const COLUMNS: &[Column] = &[
+    Column::whole("ID"),
+    Column::text("AGENT"),
+    Column::whole("STATUS"),
+    Column::whole("TOOK"),
+    Column::spare("TOKENS"),
+    Column::whole("COST"),
+    Column::spare("CREATED"),
+];
 
 /// What can be done with runs.
 #[derive(Debug, Subcommand)]
@@ -278,8 +290,7 @@ async fn list(console: &Console, api: &Api, args: &ListArgs) -> Result<(), Failu
     } else if runs.is_empty() {
         console.note("no runs: start one with `lantern runs create`");
     } else {
-        let rows = runs.iter().map(row).collect();
-        console.table(&["ID", "AGENT", "STATUS", "TOOK", "TOKENS", "COST", "CREATED"], rows)?;
+        console.table(COLUMNS, &runs.iter().map(row).collect::<Vec<_>>())?;
     }
     console.more(more, args.limit);
     Ok(())
