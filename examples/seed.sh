@@ -30,5 +30,7 @@ done
 git log -p -n 1 --no-merges --no-color > "$scratch/history.txt"
 "$lantern" runs create --agent squares --input '{"numbers": [1, 2, 3, 4, 5]}' --follow
 "$lantern" runs create --agent digest --input "@$scratch/history.txt" --follow
-"$lantern" runs create --agent release --input '{"changes": "120+33"}'
+"$lantern" runs create --agent release --input '{"changes": "120+33"}' | tee "$scratch/release.txt"
 "$lantern" runs list
+release=$(awk '{ print $NF }' "$scratch/release.txt")
+echo "one run waits for you; let it go on with: lantern runs approve $release ship"

@@ -7,6 +7,7 @@
 mod backoff;
 mod frame;
 mod place;
+pub(crate) mod question;
 mod summary;
 mod tree;
 pub(crate) mod view;
@@ -26,6 +27,7 @@ use crate::credentials;
 use backoff::Backoff;
 use frame::Frame;
 use place::Place;
+use question::{Open, Question};
 use view::View;
 
 use summary::{Status, continued};
@@ -48,6 +50,19 @@ pub(crate) struct Follow<'a> {
     pub(crate) from_start: bool,
     /// Go on when the very first connection fails: the run was just created, so the server is known to be there.
     pub(crate) patient: bool,
+}
+
+/// What a run waits for from a person, read from its events so far.
+pub(crate) async fn questions(api: &Api, run: RunId) -> Result<Vec<Question>, Failure> {
+    let mut response = api.events(run, 0, false).await?;
+    let (mut parser, mut open) = (sse::Parser::new(FRAME_BYTES_MAX), Open::default());
+    while let Some(chunk) = response.chunk().await.map_err(|error| api.unreached(&error))? {
+        let events = parser.push(&chunk).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
+        for event in events {
+            open.apply(&Frame::read(event));
+        }
+    }
+    Ok(open.questions())
 }
 
 /// Shows how the run ended and what it answered.

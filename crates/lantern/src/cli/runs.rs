@@ -14,8 +14,9 @@ use std::sync::Arc;
 use crate::cli::api::{Api, Call, encode};
 use crate::cli::console::{Console, Paint, fields};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::follow::{Follow, result, summary, took};
-use crate::cli::format::{count, dollars, duration, number, text, time, usd};
+use crate::cli::follow::question::Question;
+use crate::cli::follow::{Follow, questions, result, summary, took};
+use crate::cli::format::{count, dollars, duration, line, number, text, time, usd};
 use crate::cli::input;
 use crate::cli::table::Column;
 
@@ -179,15 +180,21 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
     match verb {
         Verb::Create(args) => return create(console, api, &args).await,
         Verb::Get { run } => {
-            let run = api.fetch(Call::get(path(run))).await?;
-            console.answer(&run, || describe(&run, console.paint, console.terminal))?;
+            let answer = api.fetch(Call::get(path(run))).await?;
+            let open = open(console, api, run, &answer).await;
+            let shown = || describe(&answer, (run, &open), console.paint, console.terminal);
+            console.answer(&answer, shown)?;
         }
         Verb::List(args) => list(console, api, &args).await?,
         Verb::Cancel { run, reason } => {
             steer(console, api, run, "cancel", json!({ "reason": reason })).await?;
         }
         Verb::Pause { run } => steer(console, api, run, "pause", json!({})).await?,
-        Verb::Resume { run } => steer(console, api, run, "resume", json!({})).await?,
+        Verb::Resume { run } => {
+            let answer = api.fetch(Call::post(format!("{}/resume", path(run)), json!({}))).await?;
+            let open = open(console, api, run, &answer).await;
+            console.answer(&answer, || resumed(run, text(&answer, "status"), &open))?;
+        }
         Verb::Signal { run, name, value } => {
             let body = json!({ "value": value_of(console, value.as_deref())? });
             tell(console, api, format!("{}/signals/{}", path(run), encode(&name)), body).await?;
@@ -315,6 +322,25 @@ async fn steer(console: &Console, api: &Api, run: RunId, verb: &str, body: Value
     console.answer(&answer, || format!("run {run}: {}", text(&answer, "status")))
 }
 
+/// What a run that does not go on waits for; programs read its events for that. It is told beside the answer, which
+/// stands also without it.
+async fn open(console: &Console, api: &Api, run: RunId, answer: &Value) -> Vec<Question> {
+    if console.json() || text(answer, "status") != "paused" {
+        return Vec::new();
+    }
+    questions(api, run).await.unwrap_or_else(|failure| {
+        console.warn(&format!("cannot see what the run waits for: {}", failure.message));
+        Vec::new()
+    })
+}
+
+/// The run after it was told to go on: one that waits for a person goes on when that person has decided.
+fn resumed(run: RunId, status: &str, open: &[Question]) -> String {
+    let waits =
+        open.iter().map(|question| format!("waits for {}\n  {}", question.wanted(), question.command(run)));
+    std::iter::once(format!("run {run}: {}", line(status))).chain(waits).collect::<Vec<_>>().join("\n")
+}
+
 /// Tells the run something; it is taken in as soon as the run can.
 async fn tell(console: &Console, api: &Api, path: String, body: Value) -> Result<(), Failure> {
     let answer = api.fetch(Call::post(path, body)).await?;
@@ -337,18 +363,24 @@ fn path(run: RunId) -> String {
     format!("/v1/runs/{run}")
 }
 
-fn describe(run: &Value, paint: Paint, terminal: bool) -> String {
+fn describe(run: &Value, (id, open): (RunId, &[Question]), paint: Paint, terminal: bool) -> String {
     let column = |name: &str| text(run, name).to_owned();
     let over = run.get("finishedAt").is_some_and(|at| !at.is_null());
-    let head = fields(&[
+    let waits =
+        open.iter().flat_map(|asked| [("waits for", asked.wanted()), ("answer with", asked.command(id))]);
+    let mut pairs = vec![
         ("id", column("id")),
         ("agent", column("agentName")),
         ("version", column("agentVersionId")),
         ("status", column("status")),
+    ];
+    pairs.extend(waits);
+    pairs.extend([
         ("created", time(text(run, "createdAt"))),
         ("started", time(text(run, "startedAt"))),
         ("finished", time(text(run, "finishedAt"))),
     ]);
+    let head = fields(&pairs);
     let parts = [Some(head), over.then(|| summary(run, paint)), result(run, terminal)];
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
 }
@@ -360,6 +392,11 @@ fn price(text: &str) -> Result<MicroUsd, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::follow::question::testing::approval;
+
+    fn id() -> RunId {
+        "018f0000-0000-7000-8000-000000000001".parse().unwrap()
+    }
 
     #[test]
     fn a_run_is_described() {
@@ -368,8 +405,23 @@ mod tests {
             "output": { "result": "done" } });
         let want = "id        r\nagent     digest\nstatus    succeeded\ncreated   2026-09-21 14:13:20Z\n\
                     finished  2026-09-21 14:13:22Z\n\n✔ succeeded in 2.0s · 1 in, 2 out · $0.00\n\ndone";
-        assert_eq!(describe(&run, Paint(false), false), want);
+        assert_eq!(describe(&run, (id(), &[]), Paint(false), false), want);
         assert_eq!(row(&run), ["r", "digest", "succeeded", "2.0s", "3", "$0.00", "2026-09-21 14:13:20Z"]);
+    }
+
+    #[test]
+    fn a_run_that_waits_says_for_what() {
+        let open = [approval("ship", "153 lines changed. Ship it?")];
+        let run = json!({ "id": "r", "status": "paused" });
+        let want = "id           r\nstatus       paused\n\
+                    waits for    approval of ship: 153 lines changed. Ship it?\n\
+                    answer with  lantern runs approve 018f0000-0000-7000-8000-000000000001 ship";
+        assert_eq!(describe(&run, (id(), &open), Paint(false), false), want);
+        let want = "run 018f0000-0000-7000-8000-000000000001: paused\n\
+                    waits for approval of ship: 153 lines changed. Ship it?\n  \
+                    lantern runs approve 018f0000-0000-7000-8000-000000000001 ship";
+        assert_eq!(resumed(id(), "paused", &open), want);
+        assert_eq!(resumed(id(), "running", &[]), "run 018f0000-0000-7000-8000-000000000001: running");
     }
 
     #[test]

@@ -118,6 +118,30 @@ fn a_pipe_gets_plain_lines_and_the_answer() {
 }
 
 #[test]
+fn a_run_that_waits_for_a_person_says_for_what() {
+    let fake = Fake::start(|seen| match seen.line.as_str() {
+        line if line.contains("/events") => {
+            let reason = json!({ "type": "approval", "name": "ship", "arguments": { "reason": "Ship it?" } });
+            let asked = frame(2, "approval_requested", "ship", &json!({}));
+            Answer::Events(frame(1, "step_started", "ship", &reason) + &asked, Then::Close)
+        }
+        _ => Answer::Json(200, json!({ "id": RUN, "status": "paused" })),
+    });
+    let (user, command) = (User::of(&fake), format!("lantern runs approve {RUN} ship"));
+    for (args, want) in [
+        (&["runs", "get", RUN][..], "waits for    approval of ship: Ship it?\n"),
+        (&["runs", "resume", RUN], ": paused\nwaits for approval of ship: Ship it?\n"),
+        (&["logs", RUN], "approval  ship  Ship it?\n"),
+    ] {
+        let out = user.run(args).ok();
+        assert!(out.contains(want) && out.contains(&command), "{args:?}: {out}");
+    }
+    // A program is told the server's answer and nothing else.
+    let out = user.run(&["runs", "resume", RUN, "-o", "json"]).ok();
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), json!({ "id": RUN, "status": "paused" }));
+}
+
+#[test]
 fn programs_get_one_frame_a_line() {
     let fake = server("succeeded", |_, _| {
         Answer::Events(upto(2) + &delta("do") + &story(2) + &end("succeeded"), Then::Close)

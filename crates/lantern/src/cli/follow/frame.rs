@@ -4,19 +4,25 @@
 //! an older client must be able to watch a newer server. Pure.
 
 use lantern_net::sse;
-use lantern_types::At;
+use lantern_types::{At, RunId};
 use serde_json::Value;
 
+use crate::cli::follow::question::{Question, about};
 use crate::cli::format::{count, cut, dollars, line, number, text, time, usd};
 
 /// A result is told in this many columns; the whole of it is in the run.
 const PREVIEW_COLUMNS: usize = 72;
+
+/// What is said of a step that went out a second time.
+pub(crate) const REISSUED: &str = "sent again under the same key, after a crash";
 
 /// A frame as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     /// The event's number; `None` for what is not stored (token deltas, the end).
     pub(crate) seq: Option<u64>,
+    /// The run that it belongs to.
+    pub(crate) run: Option<RunId>,
     /// What kind of event it is.
     pub(crate) kind: String,
     /// The step it is about.
@@ -39,11 +45,12 @@ impl Frame {
         let id = || event.id.and_then(|id| id.parse().ok());
         let seq = whole.get("seq").and_then(Value::as_u64).or_else(id).filter(|_| stored);
         let step = Some(text(&whole, "stepId")).filter(|step| !step.is_empty()).map(str::to_owned);
+        let run = text(&whole, "runId").parse().ok();
         let at = ["ts", "createdAt"].iter().find_map(|name| text(&whole, name).parse().ok());
         let data = ["data", "payload"].iter().find_map(|name| whole.get(*name)).cloned().unwrap_or_default();
         // In JSON a line end can only stand between tokens, where a space does as well.
         let raw = event.data.replace('\n', " ");
-        Self { seq, kind, step, at, data, raw }
+        Self { seq, run, kind, step, at, data, raw }
     }
 
     /// The run's status, when this is the stream's last frame.
@@ -106,27 +113,42 @@ impl Frame {
                 let cap = dollars(data.get("capUsd").unwrap_or(&Value::Null));
                 vec![line(text(data, "program")), format!("may cost {}", usd(cap))]
             }
-            "step_started" | "child_started" => vec![line(kind), line(name), preview(data.get("arguments"))],
-            "sleep_started" | "signal_waiting" => vec![line(name), due(data, "until ")],
+            "step_started" | "child_started" => vec![line(kind), line(name), self.arguments()],
+            "sleep_started" => vec![line(name), due(data, "until ")],
+            "signal_waiting" => vec![line(name), due(data, "until "), self.command()],
             "step_admitted" => vec![self.model(), held(data)],
             "step_completed" | "sleep_completed" | "child_completed" => {
                 let outcome = data.get("result").or_else(|| data.get("output"));
                 vec![line(name), self.model(), self.tokens(), self.cost(), preview(outcome)]
             }
             "step_retrying" => vec![self.trouble(), due(data, "again at ")],
-            "approval_requested" => vec![due_at(data, "expiresAt", "answer before ")],
+            "approval_requested" => {
+                vec![due_at(data, "expiresAt", "answer before "), self.command()]
+            }
+            "step_in_doubt" => vec![self.trouble(), self.command()],
             "progress_blocked" => {
                 vec![format!("the last {} steps repeat each other", number(data, "period"))]
             }
             "run_succeeded" => vec![preview(data.get("output"))],
-            "step_denied" | "step_failed" | "step_in_doubt" | "step_abandoned" | "run_failed"
-            | "run_cancelled" => {
+            "step_denied" | "step_failed" | "step_abandoned" | "run_failed" | "run_cancelled" => {
                 vec![self.trouble()]
             }
-            "step_reissued" => vec!["sent again under the same key, after a crash".to_owned()],
+            "step_reissued" => vec![REISSUED.to_owned()],
             _ => vec![pairs(data)],
         };
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+    }
+
+    /// What a step is asked to do; of one that is approved first, what the person decides on.
+    fn arguments(&self) -> String {
+        let asked = if self.label().0 == "approval" { about(self) } else { String::new() };
+        if asked.is_empty() { preview(self.data.get("arguments")) } else { asked }
+    }
+
+    /// The command that helps a step that waits for somebody.
+    fn command(&self) -> String {
+        let question = Question::asked(self, "").zip(self.run);
+        question.map(|(question, run)| question.command(run)).unwrap_or_default()
     }
 
     /// The frame as one plain line: time, number, kind, step and words.
@@ -181,10 +203,12 @@ pub(crate) mod testing {
     use super::*;
     use serde_json::json;
 
+    const RUN: &str = "018f0000-0000-7000-8000-000000000001";
+
     /// A frame at second `at` of a run.
     pub(crate) fn frame(seq: u64, at: i64, kind: &str, step: &str, data: Value) -> Frame {
         let ts = At::from_micros(1_790_000_000_000_000 + at * 1_000_000).to_string();
-        let whole = json!({ "seq": seq, "kind": kind, "stepId": step, "data": data, "ts": ts });
+        let whole = json!({ "seq": seq, "kind": kind, "stepId": step, "data": data, "ts": ts, "runId": RUN });
         Frame::read(sse::Event { event: kind.into(), data: whole.to_string(), id: Some(seq.to_string()) })
     }
 }
@@ -223,6 +247,27 @@ mod tests {
                 "timeout  again at 2026-09-21 14:13:20Z",
             ),
             ("run_failed", json!({ "code": "over_budget", "reason": null }), "over_budget"),
+            (
+                "step_started",
+                json!({ "type": "approval", "name": "ship", "arguments": { "reason": "Ship it?" } }),
+                "approval  ship  Ship it?",
+            ),
+            (
+                "approval_requested",
+                json!({ "expiresAt": "2026-09-21T14:13:20Z" }),
+                "answer before 2026-09-21 14:13:20Z  \
+                 lantern runs approve 018f0000-0000-7000-8000-000000000001 s",
+            ),
+            (
+                "signal_waiting",
+                json!({ "name": "go" }),
+                "go  lantern runs signal 018f0000-0000-7000-8000-000000000001 go",
+            ),
+            (
+                "step_in_doubt",
+                json!({ "code": "crashed" }),
+                "crashed  lantern runs resolve 018f0000-0000-7000-8000-000000000001 s --happened yes|no",
+            ),
             ("paused", json!({ "by": "ada" }), "by: ada"),
             ("a_kind_of_tomorrow", json!({ "x": null }), ""),
         ] {

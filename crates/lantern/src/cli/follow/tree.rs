@@ -1,8 +1,8 @@
 //! The steps of a run as a tree of lines: which are done and can scroll away, and which still move.
 //!
-//! Invariant: every step has exactly one line, below the step it belongs to; a finished line leaves only when all
-//! above it have left, so the order on the screen is the order of the tree. Pure: the time is an argument, and
-//! somebody else draws.
+//! Invariant: every step has exactly one line, below the step it belongs to, and with it the line that tells of its
+//! crashes; a finished line leaves only when all above it have left, so the order on the screen is the order of the
+//! tree. Pure: the time is an argument, and somebody else draws.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,8 @@ use lantern_types::{At, Dur, MicroUsd, RunId};
 use serde_json::Value;
 
 use crate::cli::console::{Paint, Style};
-use crate::cli::follow::frame::Frame;
+use crate::cli::follow::frame::{Frame, REISSUED};
+use crate::cli::follow::question::{Question, about};
 use crate::cli::format::{count, cut, dollars, duration, line, number, tail, text, usd, width};
 
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
@@ -69,6 +70,10 @@ struct Step {
     /// Model, tokens and cost, once they are known.
     facts: Vec<String>,
     note: String,
+    /// What a person decides on who approves it.
+    about: String,
+    /// How often it was sent again after a crash.
+    reissued: u32,
     /// The end of the text that the model is writing.
     preview: String,
 }
@@ -111,9 +116,10 @@ impl Tree {
                 return self.question(frame);
             }
             "step_admitted" => self.change(frame, State::Running, String::new()),
-            "step_readmitted" | "step_reissued" | "step_resolved" | "approval_granted" => {
+            "step_readmitted" | "step_resolved" | "approval_granted" => {
                 self.change(frame, State::Running, String::new());
             }
+            "step_reissued" => self.reissue(frame),
             "step_retrying" => self.change(frame, State::Waiting, format!("again after {}", frame.trouble())),
             "approval_requested" | "step_in_doubt" => {
                 self.change(frame, State::Waiting, note(frame));
@@ -168,6 +174,8 @@ impl Tree {
             took: None,
             facts: Vec::new(),
             note: note(frame),
+            about: about(frame),
+            reissued: 0,
             preview: String::new(),
         };
         let at = self.below(&parent, depth);
@@ -195,12 +203,25 @@ impl Tree {
         step.preview.clear();
     }
 
-    fn settle(&mut self, frame: &Frame, state: State) {
-        let Some(id) = frame.step.clone() else { return };
+    /// Followed from the middle, a step may have begun before we looked.
+    fn known(&mut self, frame: &Frame, state: State) -> Option<String> {
+        let id = frame.step.clone()?;
         if self.find(&id).is_none() {
-            // Followed from the middle: it began before we looked.
             self.start(&Frame { at: None, ..frame.clone() }, state);
         }
+        Some(id)
+    }
+
+    fn reissue(&mut self, frame: &Frame) {
+        let Some(id) = self.known(frame, State::Running) else { return };
+        self.change(frame, State::Running, String::new());
+        if let Some(step) = self.find_mut(&id) {
+            step.reissued = step.reissued.saturating_add(1);
+        }
+    }
+
+    fn settle(&mut self, frame: &Frame, state: State) {
+        let Some(id) = self.known(frame, state) else { return };
         self.settled += 1;
         self.tokens.0 += number(&frame.data, "tokens_in");
         self.tokens.1 += number(&frame.data, "tokens_out");
@@ -226,16 +247,18 @@ impl Tree {
         }
     }
 
-    /// The command that helps a run that waits for somebody. It stays on the screen, whole, to be copied.
+    /// What a run that waits for somebody asks, and the command that helps. Stays on the screen, whole, to be copied.
     fn question(&mut self, frame: &Frame) -> Vec<Line> {
-        let (run, step) = (self.run, line(frame.step.as_deref().unwrap_or_default()));
-        let command = match frame.kind.as_str() {
-            "signal_waiting" => format!("lantern runs signal {run} {}", line(text(&frame.data, "name"))),
-            "step_in_doubt" => format!("lantern runs resolve {run} {step} --happened yes|no"),
-            _ => format!("lantern runs approve {run} {step}"),
-        };
+        let about = frame.step.as_deref().and_then(|id| self.find(id)).map(|step| step.about.clone());
         let mut lines = self.leave();
-        lines.push(Line::of(Style::Warn, format!("· {step} {}: {command}", note(frame))));
+        let Some(question) = Question::asked(frame, &about.unwrap_or_default()) else { return lines };
+        let (whole, command) = (question.whole(), question.command(self.run));
+        if question.explained() {
+            lines.push(Line::of(Style::Warn, format!("· {whole}")));
+            lines.push(Line::of(Style::Warn, format!("  {command}")));
+        } else {
+            lines.push(Line::of(Style::Warn, format!("· {whole}: {command}")));
+        }
         lines
     }
 
@@ -251,7 +274,7 @@ impl Tree {
     fn leave(&mut self) -> Vec<Line> {
         let done = |step: &&Step| matches!(step.state, State::Done | State::Failed);
         let count = self.steps.iter().take_while(done).count();
-        self.steps.drain(..count).map(|step| step.line(At::default(), "")).collect()
+        self.steps.drain(..count).flat_map(|step| step.told(At::default(), "")).collect()
     }
 
     fn total(&self, now: At, spinner: &str, footer: Option<&str>) -> Line {
@@ -274,9 +297,17 @@ impl Tree {
 }
 
 impl Step {
-    /// The step's line, and below it what the model is writing.
+    /// The step's line, and below it that a crash came in between.
+    fn told(&self, now: At, spinner: &str) -> Vec<Line> {
+        let times = if self.reissued > 1 { format!(", {} times", self.reissued) } else { String::new() };
+        let again = format!("{}{REISSUED}{times}", "  ".repeat(self.depth + 1));
+        let again = (self.reissued > 0).then(|| Line::of(Style::Warn, again));
+        std::iter::once(self.line(now, spinner)).chain(again).collect()
+    }
+
+    /// The same, and below it what the model is writing.
     fn moving(&self, now: At, spinner: &str, columns: usize) -> Vec<Line> {
-        let mut lines = vec![self.line(now, spinner)];
+        let mut lines = self.told(now, spinner);
         let text = line(&self.preview);
         if self.state == State::Running && !text.trim().is_empty() {
             let indent = "  ".repeat(self.depth + 1);
@@ -319,12 +350,7 @@ impl Step {
 
 /// What a step that does not move waits for.
 fn note(frame: &Frame) -> String {
-    match frame.kind.as_str() {
-        "signal_waiting" => format!("waits for the signal {}", line(text(&frame.data, "name"))),
-        "approval_requested" => "waits for approval".to_owned(),
-        "step_in_doubt" => "is in doubt: did it happen?".to_owned(),
-        _ => String::new(),
-    }
+    Question::asked(frame, "").map(|question| question.short()).unwrap_or_default()
 }
 
 fn spinner(now: At) -> &'static str {

@@ -118,6 +118,39 @@ fn waiting_says_which_command_helps() {
 }
 
 #[test]
+fn who_approves_sees_what() {
+    let mut tree = tree();
+    let run = "018f0000-0000-7000-8000-000000000001";
+    let reason =
+        json!({ "type": "approval", "name": "ship", "arguments": { "reason": "153 lines. Ship it?" } });
+    let tool = json!({ "type": "tool", "name": "pay", "approval": true, "arguments": { "usd": 5 } });
+    for (step, data, want) in [
+        ("ship", reason, "· ship waits for approval: 153 lines. Ship it?"),
+        ("llm-1.tool-1", tool, "· llm-1.tool-1 waits for approval: pay {\"usd\":5}"),
+    ] {
+        tree.apply(&frame(1, 0, "step_started", step, data));
+        let said = tree.apply(&frame(2, 0, "approval_requested", step, json!({})));
+        assert_eq!(plain(&said), [want.to_owned(), format!("  lantern runs approve {run} {step}")]);
+    }
+}
+
+#[test]
+fn a_crash_leaves_a_line_below_its_step() {
+    let again = "sent again under the same key, after a crash";
+    let mut tree = tree();
+    tree.apply(&started(1, 0, "llm-1", "llm", None));
+    assert!(tree.apply(&frame(2, 1, "step_reissued", "llm-1", json!({ "generation": 2 }))).is_empty());
+    assert_eq!(moving(&tree, 2)[1], format!("  {again}"));
+    tree.apply(&frame(3, 2, "step_reissued", "llm-1", json!({ "generation": 3 })));
+    let left = tree.apply(&frame(4, 3, "step_completed", "llm-1", json!({})));
+    assert_eq!(plain(&left)[1..], [format!("  {again}, 2 times")]);
+    // Followed from the middle, the step is not known yet.
+    tree.apply(&frame(5, 3, "step_reissued", "llm-2", json!({ "generation": 2 })));
+    assert_eq!(moving(&tree, 4)[1], format!("  {again}"));
+    assert_eq!(tree.apply(&frame(6, 5, "step_completed", "llm-2", json!({}))).len(), 2);
+}
+
+#[test]
 fn what_concerns_the_run_is_said_between_the_steps() {
     let mut tree = tree();
     tree.apply(&started(1, 0, "a", "tool", None));

@@ -1,0 +1,222 @@
+//! What a run waits for from a person, and the command that helps it.
+//!
+//! Invariant: a command names its run and its step whole, to be copied. What is decided on (an approval's reason, a
+//! tool's arguments) is told when its step starts, so who asks later must have kept it. Pure.
+
+use std::collections::BTreeMap;
+
+use lantern_types::RunId;
+use serde_json::Value;
+
+use crate::cli::follow::frame::Frame;
+use crate::cli::format::{cut, line, text};
+
+/// As much of a reason or of arguments as is shown.
+const ABOUT_COLUMNS: usize = 400;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Need {
+    Approval,
+    /// The signal of this name.
+    Signal(String),
+    /// Somebody must find out whether the step happened.
+    Finding,
+}
+
+/// One step that waits for somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    step: String,
+    need: Need,
+    /// What is decided on, as far as it is known.
+    about: String,
+}
+
+impl Question {
+    /// The question that this frame asks, if it asks one; `about` is what is decided on.
+    pub(crate) fn asked(frame: &Frame, about: &str) -> Option<Self> {
+        let need = match frame.kind.as_str() {
+            "approval_requested" => Need::Approval,
+            "signal_waiting" => Need::Signal(line(text(&frame.data, "name"))),
+            "step_in_doubt" => Need::Finding,
+            _ => return None,
+        };
+        let step = line(frame.step.as_deref().unwrap_or_default());
+        Some(Self { step, need, about: about.to_owned() })
+    }
+
+    /// What the step does, in a few words: `waits for approval`.
+    pub(crate) fn short(&self) -> String {
+        match &self.need {
+            Need::Approval => "waits for approval".to_owned(),
+            Need::Signal(name) => format!("waits for the signal {name}"),
+            Need::Finding => "is in doubt: did it happen?".to_owned(),
+        }
+    }
+
+    /// The step, what it waits for and what is decided on.
+    pub(crate) fn whole(&self) -> String {
+        self.with_about(format!("{} {}", self.step, self.short()))
+    }
+
+    /// What the run waits for: `approval of ship: 153 lines changed`.
+    pub(crate) fn wanted(&self) -> String {
+        let step = &self.step;
+        self.with_about(match &self.need {
+            Need::Approval => format!("approval of {step}"),
+            Need::Signal(name) => format!("the signal {name}"),
+            Need::Finding => format!("somebody who knows whether {step} happened"),
+        })
+    }
+
+    /// The command that helps.
+    pub(crate) fn command(&self, run: RunId) -> String {
+        let step = &self.step;
+        match &self.need {
+            Need::Approval => format!("lantern runs approve {run} {step}"),
+            Need::Signal(name) => format!("lantern runs signal {run} {name}"),
+            Need::Finding => format!("lantern runs resolve {run} {step} --happened yes|no"),
+        }
+    }
+
+    /// Whether there is more to say than the short words.
+    pub(crate) const fn explained(&self) -> bool {
+        !self.about.is_empty()
+    }
+
+    fn with_about(&self, words: String) -> String {
+        if self.explained() { format!("{words}: {}", self.about) } else { words }
+    }
+}
+
+/// What a person decides on who approves the step that starts here; nothing for a step that needs no approval.
+pub(crate) fn about(frame: &Frame) -> String {
+    let arguments = frame.data.get("arguments").unwrap_or(&Value::Null);
+    let (kind, name) = frame.label();
+    let words = match kind {
+        "approval" => text(arguments, "reason").to_owned(),
+        _ if frame.data.get("approval") != Some(&Value::Bool(true)) => String::new(),
+        _ if arguments.is_null() => name.to_owned(),
+        _ => format!("{name} {arguments}"),
+    };
+    cut(line(&words).trim(), ABOUT_COLUMNS)
+}
+
+/// The questions of a run that nobody has answered.
+#[derive(Debug, Default)]
+pub(crate) struct Open {
+    abouts: BTreeMap<String, String>,
+    questions: BTreeMap<String, Question>,
+}
+
+impl Open {
+    /// Takes in one frame.
+    pub(crate) fn apply(&mut self, frame: &Frame) {
+        let Some(step) = &frame.step else { return };
+        let about = about(frame);
+        if !about.is_empty() {
+            self.abouts.insert(step.clone(), about);
+        }
+        let about = self.abouts.get(step).map(String::as_str).unwrap_or_default();
+        match Question::asked(frame, about) {
+            Some(question) => self.questions.insert(step.clone(), question),
+            None => self.questions.remove(step),
+        };
+    }
+
+    /// What is still open, by step.
+    pub(crate) fn questions(self) -> Vec<Question> {
+        self.questions.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Questions for tests.
+
+    use super::*;
+
+    /// An approval that a step asks for.
+    pub(crate) fn approval(step: &str, about: &str) -> Question {
+        Question { step: step.to_owned(), need: Need::Approval, about: about.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::follow::frame::testing::frame;
+    use serde_json::json;
+
+    fn run() -> RunId {
+        "018f0000-0000-7000-8000-000000000001".parse().unwrap()
+    }
+
+    #[test]
+    fn who_approves_is_told_what() {
+        for (data, want) in [
+            (json!({ "type": "approval", "name": "s", "arguments": { "reason": "Ship\nit?" } }), "Ship it?"),
+            (json!({ "type": "approval", "name": "s", "arguments": { "reason": null } }), ""),
+            (
+                json!({ "type": "tool", "name": "pay", "approval": true, "arguments": { "usd": 5 } }),
+                "pay {\"usd\":5}",
+            ),
+            (json!({ "type": "tool", "name": "pay", "approval": true }), "pay"),
+            (json!({ "type": "tool", "name": "calc", "approval": false, "arguments": { "a": 1 } }), ""),
+            (json!({}), ""),
+        ] {
+            assert_eq!(about(&frame(1, 0, "step_started", "s", data.clone())), want, "{data}");
+        }
+        let long = json!({ "type": "approval", "arguments": { "reason": "x".repeat(1_000) } });
+        assert_eq!(about(&frame(1, 0, "step_started", "s", long)).chars().count(), ABOUT_COLUMNS);
+    }
+
+    #[test]
+    fn what_is_open_is_what_was_asked_and_not_answered() {
+        let reason = json!({ "type": "approval", "arguments": { "reason": "153 lines. Ship it?" } });
+        let mut asked = vec![
+            frame(1, 0, "run_started", "", json!({})),
+            frame(2, 0, "step_started", "ship", reason),
+            frame(3, 0, "approval_requested", "ship", json!({})),
+        ];
+        for (more, want) in [
+            (None, vec!["approval of ship: 153 lines. Ship it?"]),
+            (Some(("paused", "", json!({}))), vec!["approval of ship: 153 lines. Ship it?"]),
+            (
+                Some(("signal_waiting", "go", json!({ "name": "ready" }))),
+                vec!["the signal ready", "approval of ship: 153 lines. Ship it?"],
+            ),
+            (Some(("approval_granted", "ship", json!({}))), vec!["the signal ready"]),
+            (Some(("step_completed", "go", json!({}))), vec![]),
+            (Some(("step_in_doubt", "pay", json!({}))), vec!["somebody who knows whether pay happened"]),
+            (Some(("step_resolved", "pay", json!({}))), vec![]),
+        ] {
+            asked.extend(more.map(|(kind, step, data)| frame(9, 0, kind, step, data)));
+            let mut open = Open::default();
+            for frame in &asked {
+                open.apply(frame);
+            }
+            let wanted: Vec<String> = open.questions().iter().map(Question::wanted).collect();
+            assert_eq!(wanted, want);
+        }
+    }
+
+    #[test]
+    fn a_command_names_run_and_step() {
+        let ask = |kind| Question::asked(&frame(1, 0, kind, "s", json!({ "name": "go" })), "").unwrap();
+        let id = run();
+        for (kind, short, command) in [
+            ("approval_requested", "waits for approval", format!("lantern runs approve {id} s")),
+            ("signal_waiting", "waits for the signal go", format!("lantern runs signal {id} go")),
+            (
+                "step_in_doubt",
+                "is in doubt: did it happen?",
+                format!("lantern runs resolve {id} s --happened yes|no"),
+            ),
+        ] {
+            assert_eq!((ask(kind).short().as_str(), ask(kind).command(id)), (short, command));
+        }
+        assert_eq!(testing::approval("s", "why").whole(), "s waits for approval: why");
+        assert!(Question::asked(&frame(1, 0, "step_completed", "s", json!({})), "").is_none());
+    }
+}
