@@ -11,11 +11,13 @@ use serde_json::{Map, Value, json};
 use crate::cli::api::{Api, Call, encode};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::Failure;
-use crate::cli::format::{block, number, text, time};
+use crate::cli::format::{block, line, number, text, time};
 use crate::cli::input;
 use crate::cli::runs::confirmed;
 use crate::cli::table::Column;
 
+/// Steps that lie deeper in others are not shown.
+const DEPTH_MAX: usize = 16;
 /// What a list says of an agent.
 const COLUMNS: &[Column] =
     &[Column::whole("NAME"), Column::whole("ID"), Column::text("DESCRIPTION"), Column::spare("CREATED")];
@@ -137,8 +139,9 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<(), F
     })?;
     if !console.json() {
         console.note(&format!(
-            "run it: lantern runs create --agent {} --input @FILE --follow",
-            text(&agent, "name")
+            "run it: lantern runs create --agent {} --input {} --follow",
+            text(&agent, "name"),
+            sample(&agent)
         ));
     }
     Ok(())
@@ -175,6 +178,12 @@ async fn versions(console: &Console, api: &Api, name: &str, limit: u32) -> Resul
     }
     console.more(more, limit);
     Ok(())
+}
+
+/// The form of the input that an agent takes: steps and schemas name its fields, a model reads any text.
+fn sample(agent: &Value) -> &'static str {
+    let schema = agent.get("inputSchema").is_some_and(|schema| !schema.is_null());
+    if schema || text(agent, "program") == "steps" { "'{…}'" } else { "@FILE" }
 }
 
 fn path(name: &str) -> String {
@@ -225,6 +234,11 @@ fn describe(agent: &Value) -> String {
     let labels = agent.get("labels").and_then(Value::as_object).into_iter().flatten();
     let labels: Vec<String> =
         labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    let steps = steps(agent, 1);
+    // A model and turns are defaults that mean nothing to steps without a model.
+    let fixed = text(agent, "program") == "steps";
+    let asks = !fixed || steps.iter().any(|(kind, _)| kind == "llm");
+    let turns = if fixed { None } else { whole("maxTurns") };
     let head = fields(&[
         ("name", column("name")),
         ("id", column("id")),
@@ -232,17 +246,35 @@ fn describe(agent: &Value) -> String {
         ("status", column("status")),
         ("version", whole("version").unwrap_or_default()),
         ("digest", column("digest")),
-        ("model", column("model")),
+        ("program", column("program")),
+        ("model", if asks { column("model") } else { String::new() }),
         ("tools", tools.join(", ")),
-        ("max turns", whole("maxTurns").unwrap_or_default()),
+        ("max turns", turns.unwrap_or_default()),
         ("labels", labels.join(", ")),
         ("created", time(text(agent, "createdAt"))),
         ("updated", time(text(agent, "updatedAt"))),
     ]);
-    match text(agent, "systemPrompt") {
-        "" => head,
-        instructions => format!("{head}\n\n{}", block(instructions)),
+    let steps: Vec<String> = steps.into_iter().map(|(_, shown)| shown).collect();
+    let steps = (!steps.is_empty()).then(|| format!("steps\n{}", steps.join("\n")));
+    let instructions = Some(block(text(agent, "systemPrompt"))).filter(|text| !text.is_empty());
+    [Some(head), steps, instructions].into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+}
+
+/// The steps of an agent or of a step, each with its kind and as a line: `ship  approval`. What a step holds is below it.
+fn steps(holder: &Value, depth: usize) -> Vec<(String, String)> {
+    if depth > DEPTH_MAX {
+        return Vec::new();
     }
+    let many = holder.get("steps").and_then(Value::as_array).into_iter().flatten();
+    let held: Vec<&Value> = holder.get("step").into_iter().chain(many).collect();
+    let widest = held.iter().map(|step| text(step, "id").chars().count()).max().unwrap_or_default();
+    let shown = held.into_iter().flat_map(|step| {
+        let (id, kind) = (line(text(step, "id")), line(text(step, "kind")));
+        let tool = line(text(step.get("data").unwrap_or(&Value::Null), "tool"));
+        let words = format!("{}{id:<widest$}  {kind} {tool}", "  ".repeat(depth));
+        std::iter::once((kind, words.trim_end().to_owned())).chain(steps(step, depth + 1))
+    });
+    shown.collect()
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -288,5 +320,30 @@ mod tests {
             "systemPrompt": "Be brief.\nBe kind." });
         let want = "name       digest\nversion    2\ntools      calc, http.fetch\nmax turns  20\nlabels     team=x\n\nBe brief.\nBe kind.";
         assert_eq!(describe(&agent), want);
+    }
+
+    #[test]
+    fn steps_are_listed_with_what_they_hold() {
+        let sum = json!({ "id": "sum", "kind": "tool", "data": { "tool": "calc" } });
+        let each = json!({ "id": "each", "kind": "map", "step": { "id": "item", "kind": "llm" } });
+        let mut agent =
+            json!({ "name": "a", "program": "steps", "model": "auto", "maxTurns": 12, "steps": [sum] });
+        assert_eq!(describe(&agent), "name     a\nprogram  steps\n\nsteps\n  sum  tool calc");
+        agent["steps"] = json!([agent["steps"][0], each]);
+        let want = "name     a\nprogram  steps\nmodel    auto\n\n\
+                    steps\n  sum   tool calc\n  each  map\n    item  llm";
+        assert_eq!(describe(&agent), want);
+    }
+
+    #[test]
+    fn the_hint_shows_the_form_that_the_agent_takes() {
+        for (agent, want) in [
+            (json!({ "program": "agent" }), "@FILE"),
+            (json!({ "inputSchema": null }), "@FILE"),
+            (json!({ "inputSchema": { "type": "object" } }), "'{…}'"),
+            (json!({ "program": "steps" }), "'{…}'"),
+        ] {
+            assert_eq!(sample(&agent), want, "{agent}");
+        }
     }
 }
