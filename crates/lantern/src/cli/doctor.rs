@@ -187,11 +187,18 @@ async fn bodies(api: &Api, clock: &RealClock) -> Result<String, Failure> {
         "steps": [{ "id": "sum", "kind": "tool", "data": sum }] });
     let input = json!({ "text": "x".repeat(LARGE) });
     let hint = "does the server's bucket answer, and is its data folder writable? its log says more";
-    let run = probe(api, clock, agent, input.clone()).await.map_err(|failure| failure.hint(hint))?;
+    let run = probe(api, clock, agent, input.clone()).await;
+    let run = run.map_err(|failure| if of_storage(&failure) { failure.hint(hint) } else { failure })?;
     if run.get("input") == Some(&input) {
         return Ok("a body over 64 KiB was kept and read back".to_owned());
     }
     Err(Failure::new(Exit::Failed, "a body over 64 KiB did not come back as it was given").hint(hint))
+}
+
+/// Whether it can be the bucket or the disk: a refusal, or a server that is away, has advice of its own.
+fn of_storage(failure: &Failure) -> bool {
+    let codes = ["unavailable", "internal", "storage_full", "body_dropped"];
+    failure.exit == Exit::Failed && failure.code.as_deref().is_some_and(|code| codes.contains(&code))
 }
 
 /// Runs an agent once and answers the run; removes both whatever comes of it.
@@ -301,6 +308,26 @@ impl Check {
                 json!({ "name": self.name, "ok": false, "detail": failure.message, "code": failure.code,
                     "next": failure.next() })
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bucket_is_blamed_for_storage_alone() {
+        for (exit, code, blamed) in [
+            (Exit::Failed, Some("unavailable"), true),
+            (Exit::Failed, Some("storage_full"), true),
+            (Exit::Forbidden, Some("scope_missing"), false),
+            (Exit::Failed, Some("too_many_runs"), false),
+            (Exit::Failed, None, false),
+            (Exit::Unreachable, None, false),
+        ] {
+            let failure = Failure { code: code.map(str::to_owned), ..Failure::new(exit, "no") };
+            assert_eq!(of_storage(&failure), blamed, "{code:?}");
         }
     }
 }

@@ -62,6 +62,9 @@ fn usage(error: &clap::Error, args: &[OsString]) -> Failure {
     if bare.contains(&error.kind()) {
         return Failure::usage(format!("`{command}` wants a command")).hint(help);
     }
+    if error.kind() == ErrorKind::MissingRequiredArgument && command == "lantern agents create" {
+        return Failure::usage("an agent needs a name: give --file FILE or --name NAME").hint(help);
+    }
     let text = plain(error, false);
     let mut failure = Failure::usage("");
     for part in text.split("\n\n").map(one_line).filter(|part| !part.is_empty()) {
@@ -122,7 +125,12 @@ mod tests {
             ("lantern runs get zzz", "invalid value 'zzz' for '<RUN>'", "`lantern runs list`"),
             ("lantern lgoin", "unrecognized subcommand 'lgoin'", "`lantern --help`"),
             ("lantern -o json", "`lantern` wants a command", "`lantern --help`"),
-            ("lantern agents create -o json", "--name <NAME>", "`lantern agents create --help`"),
+            (
+                "lantern agents create -o json",
+                "give --file FILE or --name NAME",
+                "`lantern agents create --help`",
+            ),
+            ("lantern runs create --agent a --max-cost-usd -1", "'-1' for '--max-cost-usd <USD>'", "--help"),
             ("lantern run list --limit 0", "'0'", "`lantern runs list --help`"),
             ("lantern runs", "`lantern runs` wants a command", "`lantern runs --help`"),
         ] {

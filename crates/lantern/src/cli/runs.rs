@@ -117,7 +117,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     /// The most the run may cost, in dollars
-    #[arg(long, value_name = "USD", value_parser = price)]
+    #[arg(long, value_name = "USD", value_parser = price, allow_negative_numbers = true)]
     max_cost_usd: Option<MicroUsd>,
 }
 
