@@ -5,15 +5,17 @@
 
 use std::io;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
-use lantern_types::Secret;
+use lantern_types::{At, Secret};
 use serde_json::{Value, json};
 
 use crate::cli::Globals;
 use crate::cli::api::{Api, Base, Call, DEFAULT_URL};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::format::{line, text};
+use crate::cli::format::{line, text, time};
 use crate::credentials::{Credentials, Place};
 use crate::env;
 
@@ -61,12 +63,14 @@ pub(crate) async fn login(console: &Console, globals: &Globals, args: LoginArgs)
         Failure::new(Exit::Failed, format!("cannot save the login in {}: {error}", place.file().display()))
             .hint(format!("name another file in {}", env::CREDENTIALS))
     })?;
-    let answer = json!({ "email": credentials.email, "name": credentials.name,
+    let until = until(token);
+    let answer = json!({ "email": credentials.email, "expiresAt": until.map(|at| at.to_string()), "name": credentials.name,
         "tenantId": credentials.tenant_id, "apiUrl": credentials.api_url,
         // How clients of the contract know it.
         "tenant_id": credentials.tenant_id });
     console.answer(&answer, || {
-        format!("logged in to {} as {}", credentials.api_url, line(&credentials.email))
+        let until = until.map(|at| format!(", until {}", time(&at.to_string()))).unwrap_or_default();
+        format!("logged in to {} as {}{until}", credentials.api_url, line(&credentials.email))
     })?;
     let given = env::get(env::API_URL).is_some_and(|url| Base::parse(&url).as_ref() == Ok(api.base()));
     if !given && api.base().as_str() != DEFAULT_URL {
@@ -122,8 +126,7 @@ async fn ask(console: &Console, api: &Api, args: LoginArgs) -> Result<(String, S
         return Ok((email, password));
     }
     if !console.interactive() {
-        return Err(Failure::usage("there is nobody to ask for the email and the password")
-            .hint("pass --email and --password, or set LANTERN_API_KEY instead of logging in"));
+        return Err(nobody(args.email.is_some(), password.is_some()));
     }
     let dev = api.base().is_loopback() && healthy(api).await?;
     let email = match args.email {
@@ -135,6 +138,24 @@ async fn ask(console: &Console, api: &Api, args: LoginArgs) -> Result<(String, S
         None => ask_password((dev && email == DEV_LOGIN.0).then_some(DEV_LOGIN.1))?,
     };
     Ok((email, password))
+}
+
+/// When the session ends, as its token says; `None` for a token that is none of the kind that says so.
+fn until(token: &str) -> Option<At> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    claims.get("exp")?.as_i64()?.checked_mul(1_000_000).map(At::from_micros)
+}
+
+/// Nobody can be asked for what the flags do not say.
+fn nobody(email: bool, password: bool) -> Failure {
+    let (what, flags) = match (email, password) {
+        (true, _) => ("the password", "--password"),
+        (false, true) => ("the email", "--email"),
+        (false, false) => ("the email and the password", "--email and --password"),
+    };
+    Failure::usage(format!("there is nobody to ask for {what}"))
+        .hint(format!("pass {flags}, or set LANTERN_API_KEY instead of logging in"))
 }
 
 /// Also finds out before the first question that there is no server to log in to.
@@ -183,6 +204,32 @@ mod tests {
         assert_eq!(answered("", Some("a@b.c")).as_deref(), Some("a@b.c"));
         assert_eq!(answered("x@y.z", Some("a@b.c")).as_deref(), Some("x@y.z"));
         assert_eq!(answered("", None), None);
+    }
+
+    #[test]
+    fn a_token_says_how_long_it_is_good() {
+        for (claims, want) in [
+            (json!({ "exp": 1_790_000_000 }), Some("2026-09-21T14:13:20Z")),
+            (json!({ "exp": i64::MAX }), None),
+            (json!({ "sub": "x" }), None),
+        ] {
+            let token = format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims.to_string()));
+            assert_eq!(until(&token).map(|at| at.to_string()).as_deref(), want, "{claims}");
+        }
+        assert_eq!((until("opaque"), until("a.%.c")), (None, None));
+    }
+
+    #[test]
+    fn only_what_is_missing_is_asked_for() {
+        for (email, password, message, flags) in [
+            (true, false, "the password", "pass --password,"),
+            (false, true, "the email", "pass --email,"),
+            (false, false, "the email and the password", "pass --email and --password,"),
+        ] {
+            let failure = nobody(email, password);
+            assert!(failure.message.ends_with(&format!("ask for {message}")), "{failure:?}");
+            assert!(failure.hint.unwrap_or_default().starts_with(flags), "{message}");
+        }
     }
 
     #[test]

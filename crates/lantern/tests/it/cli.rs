@@ -51,7 +51,7 @@ fn another_file_may_hold_the_login() {
     let fake = Fake::start(login);
     let user = User::new().with("LANTERN_API_URL", &fake.url()).with("LANTERN_CREDENTIALS", "sub/mine.json");
     let done = user.run(&["login", "-o", "json", "--email", "ada@example.com", "--password", "pw"]).ok();
-    let want = json!({ "email": "ada@example.com", "name": "Ada", "tenantId": "t", "tenant_id": "t",
+    let want = json!({ "email": "ada@example.com", "expiresAt": null, "name": "Ada", "tenantId": "t", "tenant_id": "t",
         "apiUrl": fake.url() });
     assert_eq!(serde_json::from_str::<Value>(&done).unwrap(), want);
     assert_eq!(mode(&user.home.join("sub/mine.json")), 0o600);
@@ -74,7 +74,7 @@ fn a_wrong_password_and_nobody_to_ask() {
     assert!(done.err.contains("(invalid_credentials)\nnext: check the email and the password"), "{done:?}");
     let done = user.run(&["login", "--email", "ada@example.com"]);
     assert_eq!(done.code, 2);
-    assert!(done.err.contains("pass --email and --password"), "{done:?}");
+    assert!(done.err.contains("ask for the password\nnext: pass --password,"), "{done:?}");
     assert!(!user.home.join(".lantern").exists());
 }
 
