@@ -7,7 +7,7 @@ use lantern_policy::Scope;
 
 use crate::app::TestApp;
 use lantern_engine::{Arrival, Context, Done, Event, Input, Manifest, Run, StepId, decide, event};
-use lantern_store::journal::{self, Append, Projection};
+use lantern_store::journal::{self, Append, NewRun, Projection};
 use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
 use lantern_store::{inbox, lease, versions};
@@ -50,6 +50,24 @@ impl Hand {
         let manifest: Manifest = serde_json::from_str(&version.manifest).unwrap();
         let run = Some(Run::fold(id, Arc::new(manifest), &events));
         Self { app, scope, id, epoch: claimed.epoch, version: claimed.version, chain: claimed.chain, run }
+    }
+
+    /// Starts the run that another run of tenant `a` went on as.
+    pub(crate) async fn continues(test: &TestApp, before: &str, next: RunId) {
+        let (app, scope, before) = (&test.app, test.a.scope, before.parse::<RunId>().unwrap());
+        let row = journal::head(&app.db, scope, before).await.unwrap().unwrap();
+        let first = journal::read(&app.db, scope, before, 1, 1).await.unwrap().remove(0);
+        let body = record::open(&app.vault, scope, before, &first).await.unwrap();
+        let events = event::decode(&first.bytes, body.as_deref()).unwrap();
+        let plain = event::encode(&events[..1]).unwrap();
+        let record = Record::seal(&app.vault, scope, (next, 1), ChainHead::genesis(), plain).await.unwrap();
+        let version = versions::by_id(&app.db, scope, row.agent_version_id).await.unwrap().unwrap();
+        let new = NewRun {
+            parent: Some((before, String::new())),
+            ..version.queued_run(next, record, app.clock.now())
+        };
+        let made = app.db.write(scope, move |tx| Box::pin(async move { journal::create(tx, new).await }));
+        made.await.unwrap();
     }
 
     pub(crate) fn run(&self) -> &Run {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lantern_engine::{Arrival, Input};
-use lantern_types::{Dur, Failure, Limits};
+use lantern_store::inbox;
+use lantern_types::{Dur, Failure, Limits, RunId};
 use serde_json::{Value, json};
 
 use crate::app::{Answer, TestApp, Wishes, request};
@@ -58,6 +59,91 @@ async fn an_answer_comes_even_when_nobody_drives_the_run() {
     assert_eq!(test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.json["status"], "cancelled");
 }
 
+/// Lets a run that waits to add go on as a new one, which nobody has started yet.
+async fn go_on(test: &TestApp, run: &str) -> RunId {
+    let mut hand = Hand::take(test, run).await;
+    hand.give(Input::Wake).await;
+    hand.returns("add", json!({"value": 1})).await;
+    let shown = test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.json;
+    shown["continuedAs"].as_str().unwrap().parse().unwrap()
+}
+
+/// An agent whose runs go on as new ones for ever.
+async fn endless(test: &TestApp) -> String {
+    let add =
+        json!({"id": "add", "kind": "tool", "data": {"tool": "calc", "arguments": {"expression": "1"}}});
+    steps(test, json!([add, {"id": "again", "kind": "continue", "data": {"input": {"n": 1}}}])).await
+}
+
+/// A row by which a run owes the start of another one.
+async fn owe(test: &TestApp, run: &str) {
+    const OWED: &str = "INSERT INTO outbox (tenant_id, id, run_id, key, kind, payload, due_at, attempts)
+        VALUES ($1, $2, $2, 'k', 'start', $3, 1, 0)";
+    let params = [run.parse::<RunId>().unwrap().into(), b"sealed".as_slice().into()];
+    let owed =
+        test.app.db.write(test.a.scope, move |tx| Box::pin(async move { tx.exec(OWED, &params).await }));
+    owed.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_follows_a_chain_to_its_open_end() {
+    let test = TestApp::new().await;
+    let first = endless(&test).await;
+    let second = go_on(&test, &first).await;
+    Hand::continues(&test, &first, second).await;
+    let third = go_on(&test, &second.to_string()).await;
+    Hand::continues(&test, &second.to_string(), third).await;
+    let mut hand = Hand::take(&test, &third.to_string()).await;
+    hand.give(Input::Wake).await;
+    for (what, status) in [("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")] {
+        let shown = obeyed(&test, &first, &mut hand, what, json!({})).await.is(200).json;
+        assert_eq!((&shown["id"], &shown["status"]), (&json!(third), &json!(status)), "{what}");
+    }
+    for run in [first, second.to_string(), third.to_string()] {
+        let refused = post(&test, &run, "cancel", json!({})).await.refused(409, "run_finished");
+        assert_eq!(refused.json["runStatus"], "cancelled");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_waits_for_a_run_that_has_not_begun() {
+    let test = TestApp::new().await;
+    let first = endless(&test).await;
+    let second = go_on(&test, &first).await;
+    // Nobody owes its start, so it was refused or is gone.
+    post(&test, &first, "cancel", json!({})).await.refused(409, "run_finished");
+    owe(&test, &first).await;
+    let away = post(&test, &first, "cancel", json!({})).await.refused(503, "unavailable");
+    assert_eq!(away.header("retry-after"), "1");
+    let cancel = post(&test, &first, "cancel", json!({}));
+    let (answer, ()) = tokio::join!(cancel, Hand::continues(&test, &first, second));
+    assert_eq!(answer.is(200).json["id"], json!(second));
+    assert_eq!(Hand::take(&test, &second.to_string()).await.drain().await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_a_run_ends_on_reaches_the_next() {
+    let test = TestApp::new().await;
+    let first = endless(&test).await;
+    let mut hand = Hand::take(&test, &first).await;
+    hand.give(Input::Wake).await;
+    let goes_on = async {
+        let id = first.parse().unwrap();
+        while inbox::list(&test.app.db, test.a.scope, id).await.unwrap().1.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        owe(&test, &first).await;
+        hand.returns("add", json!({"value": 1})).await;
+        let shown = test.get(&test.a.owner, &format!("/v1/runs/{first}")).await.json;
+        let second = shown["continuedAs"].as_str().unwrap().parse().unwrap();
+        Hand::continues(&test, &first, second).await;
+        Hand::take(&test, &second.to_string()).await.drain().await;
+        second
+    };
+    let (answer, second) = tokio::join!(post(&test, &first, "cancel", json!({})), goes_on);
+    assert_eq!(answer.is(200).json["id"], json!(second));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_run_is_paused_and_goes_on() {
     let test = TestApp::new().await;
@@ -80,7 +166,7 @@ async fn other_news_of_a_run_is_no_answer() {
         let obeys = async {
             let scope = test.a.scope;
             let id = run.parse().unwrap();
-            while lantern_store::inbox::list(&test.app.db, scope, id).await.unwrap().1.is_empty() {
+            while inbox::list(&test.app.db, scope, id).await.unwrap().1.is_empty() {
                 tokio::task::yield_now().await;
             }
             // The run begins, and whoever waits hears of it.

@@ -106,17 +106,28 @@ pub(super) async fn said_of_all(app: &App, scope: Scope, runs: &[RunId]) -> Resu
     Ok(all)
 }
 
+/// The run that a run went on as, if it did. One that cannot be read is not known to have gone on.
+pub(super) async fn went_on_as(app: &App, scope: Scope, run: RunId) -> Result<Option<RunId>> {
+    let ends = journal::ends(&app.db, scope, vec![run]).await?;
+    let Some((_, last)) = ends.into_iter().flatten().next() else { return Ok(None) };
+    let events = readable(run, event::decode(&last.bytes, None).map_err(unreadable))?;
+    Ok(events.as_deref().and_then(continuation))
+}
+
+fn continuation(events: &[Event]) -> Option<RunId> {
+    events.iter().find_map(|event| match event.fact {
+        Fact::ContinuedAsNew { run } => Some(run),
+        _ => None,
+    })
+}
+
 async fn told(app: &App, scope: Scope, run: RunId, (first, last): &(Stored, Stored)) -> Result<Said> {
     let opening = events(app, scope, run, first).await?;
     let input = opening.first().and_then(model::asked);
     let closing =
         if last.first_seq == first.first_seq { opening } else { events(app, scope, run, last).await? };
     let (output, error) = closing.last().map(model::outcome).unwrap_or_default();
-    let continued_as = closing.iter().find_map(|event| match event.fact {
-        Fact::ContinuedAsNew { run } => Some(run),
-        _ => None,
-    });
-    Ok(Said { input, output, error, continued_as, omitted: Vec::new() })
+    Ok(Said { input, output, error, continued_as: continuation(&closing), omitted: Vec::new() })
 }
 
 /// What was read of a run, or `None` when its journal cannot be read, which is logged here. That the database is away

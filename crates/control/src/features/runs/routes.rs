@@ -102,7 +102,7 @@ async fn delete(
     Ok(NoContent)
 }
 
-/// Cancel a run.
+/// Cancel a run, or the one that it went on as.
 async fn cancel(
     permit: Permit<CancelRun>,
     State(app): State<App>,
@@ -110,21 +110,21 @@ async fn cancel(
     Body(cancel): Body<Cancel>,
 ) -> Result<Shown> {
     let (scope, id) = (permit.scope(), run(&id)?);
-    steer::cancel(&app, scope, id, steer::by(permit.actor()), cancel.reason).await?;
+    let id = steer::cancel(&app, scope, id, steer::by(permit.actor()), cancel.reason).await?;
     shown(&app, scope, id).await
 }
 
-/// Pause a run.
+/// Pause a run, or the one that it went on as.
 async fn pause(permit: Permit<SteerRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Shown> {
     let (scope, id) = (permit.scope(), run(&id)?);
-    steer::pause(&app, scope, id, steer::by(permit.actor())).await?;
+    let id = steer::pause(&app, scope, id, steer::by(permit.actor())).await?;
     shown(&app, scope, id).await
 }
 
-/// Let a paused run go on.
+/// Let a paused run go on, or the one that it went on as.
 async fn resume(permit: Permit<SteerRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Shown> {
     let (scope, id) = (permit.scope(), run(&id)?);
-    steer::resume(&app, scope, id, steer::by(permit.actor())).await?;
+    let id = steer::resume(&app, scope, id, steer::by(permit.actor())).await?;
     shown(&app, scope, id).await
 }
 

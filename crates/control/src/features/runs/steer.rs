@@ -1,13 +1,15 @@
 //! Steering runs that somebody else drives: cancel, pause, resume, signals, decisions, findings.
 //!
 //! Invariant: everything goes through the run's inbox, sealed. "Accepted" means that it lies there durably; whether it
-//! still means anything is decided by whoever takes it in, and by the checks here as far as they can see.
+//! still means anything is decided by whoever takes it in, and by the checks here as far as they can see. Cancel, pause
+//! and resume mean a chain of continuations and follow it to its open end; everything else means one run and its steps.
 
 use lantern_edge::{Code, Error, Result};
 use lantern_engine::{Arrival, StepId, StepKind, StepState, Work};
 use lantern_policy::{Actor, Principal, Scope};
 use lantern_store::inbox::{self, NewInput, Put};
-use lantern_store::journal::RunRow;
+use lantern_store::journal::{self, RunRow};
+use lantern_store::outbox;
 use lantern_types::{Dur, InboxId, RunId};
 use serde_json::Value;
 
@@ -19,7 +21,11 @@ use crate::App;
 const WAIT_MAX: Dur = Dur::from_secs(2);
 /// How often it looks without being told.
 const POLL: Dur = Dur::from_millis(250);
+/// How many runs of one chain a request tries while they end under its hands.
+const CHASES_MAX: usize = 8;
 const NAME_BYTES_MAX: usize = 200;
+/// The kind of the row by which a run owes the start of another one.
+const START: &str = "start";
 const PAUSED: &str = "paused";
 
 /// Who asks, as the journal records it.
@@ -30,34 +36,62 @@ pub(super) fn by(actor: &Actor) -> String {
     }
 }
 
-/// Asks a run to stop, and waits a moment for it to have done so. One that nobody can go on with is given up.
+/// Asks a run to stop, and waits a moment for it to have done so. One that nobody can go on with is given up. Answers
+/// which run of its chain that was.
 pub(super) async fn cancel(
     app: &App,
     scope: Scope,
     run: RunId,
     by: String,
     reason: Option<String>,
-) -> Result<()> {
-    unfinished(app, scope, run).await?;
-    put(app, scope, run, give_up::CANCEL.to_owned(), &Arrival::Cancel { by, reason }).await?;
-    until(app, scope, run, give_up::at_rest).await?;
-    give_up::if_parked(app, scope, run).await
+) -> Result<RunId> {
+    let order = (give_up::CANCEL.to_owned(), Arrival::Cancel { by, reason });
+    let run = ask(app, scope, run, order, |_, now| give_up::at_rest(now)).await?;
+    give_up::if_parked(app, scope, run).await?;
+    Ok(run)
 }
 
-/// Asks a run to start nothing new, and waits a moment.
-pub(super) async fn pause(app: &App, scope: Scope, run: RunId, by: String) -> Result<()> {
-    unfinished(app, scope, run).await?;
-    put(app, scope, run, unique(app, "pause"), &Arrival::Pause { by }).await?;
-    until(app, scope, run, |row| row.status == PAUSED || give_up::at_rest(row)).await
+/// Asks a run to start nothing new, and waits a moment. Answers which run of its chain that was.
+pub(super) async fn pause(app: &App, scope: Scope, run: RunId, by: String) -> Result<RunId> {
+    let order = (unique(app, "pause"), Arrival::Pause { by });
+    ask(app, scope, run, order, |_, now| now.status == PAUSED || give_up::at_rest(now)).await
 }
 
-/// Asks a paused run to go on, and waits a moment.
-pub(super) async fn resume(app: &App, scope: Scope, run: RunId, by: String) -> Result<()> {
-    let row = unfinished(app, scope, run).await?;
-    put(app, scope, run, unique(app, "resume"), &Arrival::Resume { by }).await?;
+/// Asks a paused run to go on, and waits a moment. Answers which run of its chain that was.
+pub(super) async fn resume(app: &App, scope: Scope, run: RunId, by: String) -> Result<RunId> {
+    let order = (unique(app, "resume"), Arrival::Resume { by });
     // A run that waits for a person is called paused before and after: there, that somebody looked at it is the answer.
-    until(app, scope, run, |now| now.status != PAUSED || now.version > row.version || give_up::at_rest(now))
-        .await
+    let reached = |was: &RunRow, now: &RunRow| {
+        now.status != PAUSED || now.version > was.version || give_up::at_rest(now)
+    };
+    ask(app, scope, run, order, reached).await
+}
+
+/// Puts an order into the inbox of the open run of a chain and waits for it. A run that went on as a new one before it
+/// took the order in passes it on.
+async fn ask(
+    app: &App,
+    scope: Scope,
+    mut run: RunId,
+    (key, order): (String, Arrival),
+    reached: impl Fn(&RunRow, &RunRow) -> bool + Send + Sync,
+) -> Result<RunId> {
+    for _ in 0..CHASES_MAX {
+        let was = open_end(app, scope, run).await?;
+        run = was.id;
+        match put(app, scope, run, key.clone(), &order).await {
+            Ok(_) => {
+                let now = until(app, scope, run, |now| reached(&was, now)).await?;
+                if now.finished_at.is_none() || history::went_on_as(app, scope, run).await?.is_none() {
+                    return Ok(run);
+                }
+            }
+            // It has ended since. How, says the next round.
+            Err(error) if error.code() == Code::RunFinished => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::new(Code::Conflict, "the run goes on as new ones faster than they can be told; try again"))
 }
 
 /// Sends a run a named value. Of several with the same `key` the run receives the first.
@@ -139,6 +173,43 @@ async fn waits_for_approval(app: &App, scope: Scope, row: &RunRow, step: &str, b
     }
 }
 
+/// The run itself, or the one at the end of the chain that it went on as. `run_finished` when that one is over.
+async fn open_end(app: &App, scope: Scope, run: RunId) -> Result<RunRow> {
+    let mut row = service::head(app, scope, run).await?;
+    for _ in 0..=app.limits.continuations_max {
+        if row.finished_at.is_none() {
+            return Ok(row);
+        }
+        let Some(next) = history::went_on_as(app, scope, row.id).await? else { break };
+        let Some(begun) = begun(app, scope, (row.id, next)).await? else { break };
+        row = begun;
+    }
+    Err(finished(&row.status))
+}
+
+/// The run that another one went on as, which may take a moment to begin. `None` when it is gone or was refused.
+async fn begun(app: &App, scope: Scope, (before, run): (RunId, RunId)) -> Result<Option<RunRow>> {
+    let mut watch = app.db.hub().subscribe(run);
+    let mut late = app.clock.sleep(WAIT_MAX);
+    loop {
+        // In this order: what is no longer owed when it is asked for is there when it is looked for.
+        let coming = outbox::owes(&app.db, scope, before, START).await?;
+        let row = journal::head(&app.db, scope, run).await?;
+        if row.is_some() || !coming {
+            return Ok(row);
+        }
+        tokio::select! {
+            biased;
+            () = watch.changed() => {}
+            () = app.clock.sleep(POLL) => {}
+            () = &mut late => {
+                let words = "the run went on as a new one that has not begun yet";
+                return Err(Error::new(Code::Unavailable, words).retry_after(Dur::from_secs(1)));
+            }
+        }
+    }
+}
+
 async fn unfinished(app: &App, scope: Scope, run: RunId) -> Result<RunRow> {
     let row = service::head(app, scope, run).await?;
     if row.finished_at.is_some() { Err(finished(&row.status)) } else { Ok(row) }
@@ -189,20 +260,26 @@ pub(super) async fn sealed(
     Ok(NewInput::seal(app.vault.sealer(), scope, minted, to, &plain).await?)
 }
 
-/// Waits until the run is what was asked for, or over, or has taken its time. Other news of it is no answer.
-async fn until(app: &App, scope: Scope, run: RunId, reached: impl Fn(&RunRow) -> bool + Send) -> Result<()> {
+/// Waits until the run is what was asked for, or over, or has taken its time, and answers what it is then. Other news of
+/// it is no answer.
+async fn until(
+    app: &App,
+    scope: Scope,
+    run: RunId,
+    reached: impl Fn(&RunRow) -> bool + Send,
+) -> Result<RunRow> {
     let mut watch = app.db.hub().subscribe(run);
     let mut late = app.clock.sleep(WAIT_MAX);
     loop {
         let row = service::head(app, scope, run).await?;
         if row.finished_at.is_some() || reached(&row) {
-            return Ok(());
+            return Ok(row);
         }
         tokio::select! {
             biased;
             () = watch.changed() => {}
             () = app.clock.sleep(POLL) => {}
-            () = &mut late => return Ok(()),
+            () = &mut late => return Ok(row),
         }
     }
 }
