@@ -93,7 +93,7 @@ async fn a_run_that_nobody_can_read_is_given_up_when_somebody_cancels_it() {
     assert_eq!((&shown["status"], &shown["error"]["code"]), (&json!("failed"), &json!("run_unreadable")));
     cancel(&test, &run).await.refused(409, "run_finished");
     let mut stream = Stream::open(&test, &format!("{path}/events"), None).await;
-    assert_eq!(stream.kinds().await, ["end"]);
+    assert_eq!(stream.kinds().await, ["error", "end"]);
     test.delete(&test.a.owner, &path).await.is(204);
     test.get(&test.a.owner, &path).await.refused(404, "run_not_found");
 }
@@ -111,7 +111,33 @@ async fn a_stream_says_what_can_be_read_of_a_run_and_then_ends() {
     let (answer, ()) = tokio::join!(cancel(&test, &run), park(&test, &run));
     assert_eq!(answer.is(200).json["status"], "failed");
     let mut stream = Stream::open(&test, &format!("{RUNS}/{run}/events"), None).await;
-    assert_eq!(stream.kinds().await, ["run_started", "end"]);
+    assert_eq!(stream.kinds().await, ["run_started", "error", "end"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_leaves_something_out_says_so_and_can_be_opened_again() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    let run = test.run(json!({"agentName": "a"})).await;
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    let path = format!("{RUNS}/{run}/events");
+    let spoil = "UPDATE journal SET body = $3 WHERE tenant_id = $1 AND run_id = $2 AND first_seq = 1";
+    write(&test, &run, spoil, b"none of ours").await;
+    assert_eq!(Stream::open(&test, &path, None).await.kinds().await, ["error"], "it is not over");
+    hand.replies("llm-1", "hello").await;
+    let mut stream = Stream::open(&test, &path, None).await;
+    let error = stream.next().await.unwrap();
+    let reason = json!({"code": "run_unreadable", "error": "the run's journal cannot be read"});
+    assert_eq!((error.id, error.kind.as_str()), (None, "error"));
+    assert_eq!(
+        error.data,
+        json!({"kind": "error", "runId": run, "code": reason["code"], "error": reason["error"],
+            "data": reason, "payload": reason})
+    );
+    let end = stream.next().await.unwrap();
+    assert_eq!((end.id, &end.data["status"]), (None, &json!("succeeded")));
+    assert_eq!(stream.next().await, None);
 }
 
 #[tokio::test(start_paused = true)]

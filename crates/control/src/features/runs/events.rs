@@ -2,8 +2,9 @@
 //!
 //! Invariant: every stored event is sent once and in order, whichever process drives the run: hints make it quick, and
 //! reading the row now and then makes it certain. Text of a model call comes in between, best effort and without an
-//! id. A run that is over ends its stream with one `end` frame, whatever its status, and even when its journal is spoilt;
-//! a client that comes back after that frame gets no stream.
+//! id. A run that is over ends its stream with one `end` frame, whatever its status; a client that comes back after that
+//! frame gets no stream. What cannot be read is said in an `error` frame, and then no frame has the id of the end: whoever
+//! comes back when the journal was restored gets what was missed.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -18,7 +19,7 @@ use lantern_types::{Dur, RunId};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{history, service};
+use super::{history, model, service};
 use crate::App;
 
 /// How often the row is read without being told. Hints get lost with a connection or in a full queue, which is rare, and a
@@ -85,10 +86,8 @@ impl Tail {
             }
             if let Err(error) = self.read_on().await {
                 tracing::warn!(run = %self.run, %error, "an event stream broke off");
-                // What cannot be read now cannot be read later, and a run that is over ends its stream all the same.
-                let unreadable = error.code() == Code::Internal;
-                if !unreadable || !self.end_if_over().await {
-                    // The client resumes where it was; nothing is lost by ending here.
+                // From anything else the client resumes where it was; nothing is lost by ending here.
+                if !history::is_spoilt(&error) || self.spoilt().await.is_err() {
                     return None;
                 }
             }
@@ -119,14 +118,20 @@ impl Tail {
     }
 
     fn end(&mut self, row: &RunRow) -> Result<()> {
-        self.ready.push_back(end(self.run, row)?);
+        self.ready.push_back(Frame { id: Some(end_id(row)), ..end(self.run, row)? });
         self.over = true;
         Ok(())
     }
 
-    async fn end_if_over(&mut self) -> bool {
+    /// Says that the rest cannot be read, and how the run ended if it did: clients follow until they are told.
+    async fn spoilt(&mut self) -> Result<()> {
+        self.ready.push_back(unreadable(self.run)?);
+        self.over = true;
         let row = journal::head(&self.app.db, self.scope, self.run).await.ok().flatten();
-        row.filter(|row| row.finished_at.is_some()).is_some_and(|row| self.end(&row).is_ok())
+        if let Some(row) = row.filter(|row| row.finished_at.is_some()) {
+            self.ready.push_back(end(self.run, &row)?);
+        }
+        Ok(())
     }
 
     async fn open(&mut self, append: &Stored) -> Result<()> {
@@ -206,8 +211,33 @@ struct Status<'a> {
 fn end(run: RunId, row: &RunRow) -> Result<Frame> {
     let status = Status { status: &row.status };
     let kind = "end";
-    let end = End { kind, seq: row.version, run_id: run, status: &row.status, data: status, payload: status };
-    Ok(Frame { id: Some(end_id(row)), ..frame(kind, &end)? })
+    frame(
+        kind,
+        &End { kind, seq: row.version, run_id: run, status: &row.status, data: status, payload: status },
+    )
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Broken {
+    kind: &'static str,
+    run_id: RunId,
+    code: &'static str,
+    error: &'static str,
+    data: Reason,
+    payload: Reason,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Reason {
+    code: &'static str,
+    error: &'static str,
+}
+
+fn unreadable(run: RunId) -> Result<Frame> {
+    let (kind, code, error) = ("error", Code::RunUnreadable.as_str(), model::UNREADABLE);
+    let reason = Reason { code, error };
+    frame(kind, &Broken { kind, run_id: run, code, error, data: reason, payload: reason })
 }
 
 /// The id of the last frame of a run that is over: that of an event that will never be. A client that comes back with

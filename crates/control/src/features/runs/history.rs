@@ -135,13 +135,18 @@ async fn told(app: &App, scope: Scope, run: RunId, (first, last): &(Stored, Stor
 pub(super) fn readable<T>(run: RunId, read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(error) if error.code() == Code::Internal => {
+        Err(error) if is_spoilt(&error) => {
             let cause = error.source().map(ToString::to_string);
             tracing::error!(%run, cause, "the journal of a run cannot be read");
             Ok(None)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether an error of reading a journal means that it cannot be read, now or later.
+pub(super) fn is_spoilt(error: &Error) -> bool {
+    error.code() == Code::Internal
 }
 
 /// The run, folded from its whole journal. `run_unreadable` when that cannot be read.
