@@ -121,6 +121,7 @@ codes! {
     Unavailable {
         Unavailable = "unavailable",
         StorageFull = "storage_full",
+        StorageDamaged = "storage_damaged",
         TooManyStreams = "too_many_streams",
     }
     Internal {

@@ -152,6 +152,9 @@ impl Error {
         let (code, at) = (self.code.as_str(), self.at);
         let cause = Chain(self.source.as_deref().map(|source| source as &(dyn StdError + 'static)));
         match self.code.kind() {
+            _ if self.code == Code::StorageDamaged => {
+                tracing::error!(%request, code, %at, %cause, "the database is damaged: restore it from a backup");
+            }
             Kind::Internal => tracing::error!(%request, code, %at, %cause, "a request failed by our fault"),
             Kind::Unavailable => tracing::warn!(%request, code, %at, %cause, "a request could not be served"),
             _ => tracing::debug!(%request, code, %at, %cause, error = %self.public, "a request was refused"),
@@ -196,6 +199,7 @@ impl From<lantern_store::Error> for Error {
             Store::Conflict => (Code::Conflict, "it was changed at the same time; read it again", None),
             Store::Unavailable(_) => (Code::Unavailable, "the database cannot answer now", Some(1)),
             Store::Full => (Code::StorageFull, "the database has no space left", Some(60)),
+            Store::Corrupt(_) => (Code::StorageDamaged, "the database is damaged", None),
             _ => (Code::Internal, "internal error", None),
         };
         let made = Self::new(code, words).caused_by(error);
@@ -313,6 +317,21 @@ mod tests {
         assert_eq!(response.status(), 500);
         assert!(!body.to_string().contains("SELECT"));
         assert_eq!(body["error"], "internal error");
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_store_has_a_code() {
+        use lantern_store::Error as Store;
+        for (error, status, code) in [
+            (Store::Conflict, 409, "conflict"),
+            (Store::Unavailable("away".into()), 503, "unavailable"),
+            (Store::Full, 503, "storage_full"),
+            (Store::Corrupt("malformed".into()), 503, "storage_damaged"),
+            (Store::Internal("odd".into()), 500, "internal"),
+        ] {
+            let (response, body) = rendered(&error.into(), &HeaderMap::new());
+            assert_eq!((response.status().as_u16(), body["code"].as_str()), (status, Some(code)));
+        }
     }
 
     #[test]

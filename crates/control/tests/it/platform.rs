@@ -1,8 +1,9 @@
 //! The process itself.
 
+use lantern_policy::Scope;
 use lantern_store::testing::{Cluster, Folder, block_on, on_postgres, on_sqlite, prepare_statements};
 use lantern_store::{Db, SqliteOptions};
-use lantern_types::At;
+use lantern_types::{At, DEV_TENANT};
 use serde_json::json;
 
 use crate::app::{TestApp, Wishes, request};
@@ -62,6 +63,27 @@ async fn a_full_disk_is_said_and_reads_go_on() {
     assert_eq!(answer.refused(503, "storage_full").header("retry-after"), "60");
     assert!(!test.get(&test.a.owner, "/v1/runs").await.is(200).json.as_array().unwrap().is_empty());
     test.send(request("GET", "/readyz", None, None)).await.is(200);
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_said_and_is_not_ready() {
+    const ROOT: &str =
+        "SELECT rootpage FROM sqlite_master WHERE name = 'agents' AND sql LIKE '%tenant_id%' AND $1 = $1";
+    let (folder, at) = (Folder::new("damaged"), At::from_micros(1));
+    let db = Db::open_sqlite(folder.path(), SqliteOptions::at(at)).await.unwrap();
+    let root = db.read(Scope::of_lease(DEV_TENANT), |tx| Box::pin(async move { tx.one(ROOT, &[]).await }));
+    let root = usize::try_from(root.await.unwrap().unwrap().int("rootpage").unwrap()).unwrap();
+    drop(db);
+    let file = folder.path().join("lantern.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let page = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    bytes[(root - 1) * page..root * page].fill(0xAA);
+    std::fs::write(&file, bytes).unwrap();
+    let db = Db::open_sqlite(folder.path(), SqliteOptions::at(at)).await.unwrap();
+    let test = TestApp::over(db, Wishes::default()).await;
+    test.send(request("GET", "/readyz", None, None)).await.is(200);
+    test.post(&test.a.owner, "/v1/agents", json!({"name": "a"})).await.refused(503, "storage_damaged");
+    assert_eq!(test.send(request("GET", "/readyz", None, None)).await.is(503).text, "database damaged");
 }
 
 #[test]

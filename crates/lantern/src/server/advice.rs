@@ -45,10 +45,21 @@ pub(crate) fn failure(error: &anyhow::Error) -> Failure {
     let message = format!("{error:#}");
     match error.downcast_ref::<Advice>() {
         Some(advice) => Failure::new(advice.exit, message).code(advice.code).hint(&advice.next),
+        // It opened, and the damage lies further in.
+        None if error.chain().any(is_damage) => {
+            Failure::new(Exit::Failed, message).code(DAMAGED.0).hint(DAMAGED.1)
+        }
         None => Failure::new(Exit::Failed, message)
             .code("start_failed")
             .hint(format!("start it again with {}=debug to see more", env::LOG_LEVEL)),
     }
+}
+
+const DAMAGED: (&str, &str) =
+    ("database_damaged", "restore the folder from a backup, or start on an empty one with --data-dir");
+
+fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(error.downcast_ref::<Error>(), Some(Error::Corrupt(_)))
 }
 
 /// A database that does not open.
@@ -58,10 +69,7 @@ pub(crate) fn database(error: Error, dir: &Path, postgres: bool) -> anyhow::Erro
         Error::Locked { .. } => {
             ("data_dir_locked", "stop the other server, or choose another folder with --data-dir".to_owned())
         }
-        Error::Corrupt(_) => (
-            "database_damaged",
-            "restore the folder from a backup, or start on an empty one with --data-dir".to_owned(),
-        ),
+        Error::Corrupt(_) => (DAMAGED.0, DAMAGED.1.to_owned()),
         Error::Foreign => ("database_foreign", "choose another folder with --data-dir".to_owned()),
         Error::TooNew { .. } => ("database_too_new", "run the newer build that made it".to_owned()),
         Error::TooOld { .. } => ("database_too_old", "run `lantern migrate` first".to_owned()),
@@ -123,6 +131,12 @@ mod tests {
             (database(Error::Foreign, dir, false), "database_foreign", "--data-dir"),
             (key(misuse(), dir, true), "invalid_key", "openssl rand -hex 32"),
             (key(misuse(), dir, false), "invalid_key", "key file"),
+            (
+                anyhow::Error::new(lantern_edge::Error::from(Error::Corrupt("bad".into())))
+                    .context("no seed"),
+                "database_damaged",
+                "backup",
+            ),
             (anyhow::anyhow!("odd"), "start_failed", "LOG_LEVEL"),
         ] {
             let failure = failure(&error);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use lantern_control::{App, Providers as Known, Rate, Setup};
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
@@ -125,12 +125,12 @@ async fn accounts(app: &App, mode: Mode, address: SocketAddr) -> Result<bool> {
             tracing::warn!(%address, "the dev login is known to everybody who can reach this address");
         }
         let seeded = lantern_control::seed_dev(app).await;
-        seeded.map_err(|error| anyhow!("cannot seed the dev tenant: {error}"))?;
+        seeded.context("cannot seed the dev tenant")?;
         return Ok(false);
     }
     let Some(email) = env::get(env::ADMIN_EMAIL) else {
         let nobody = lantern_control::nobody_yet(app).await;
-        let nobody = nobody.map_err(|error| anyhow!("cannot look for accounts: {error}"))?;
+        let nobody = nobody.context("cannot look for accounts")?;
         if nobody {
             let (email, password) = (env::ADMIN_EMAIL, env::ADMIN_PASSWORD);
             tracing::warn!(
@@ -145,7 +145,7 @@ async fn accounts(app: &App, mode: Mode, address: SocketAddr) -> Result<bool> {
         Advice::config(what, format!("set it beside {}, or unset both", env::ADMIN_EMAIL))
     })?;
     let seeded = lantern_control::seed_first(app, &email, Secret::new(password)).await;
-    seeded.map_err(|error| anyhow!("cannot make the account of {email}: {error}"))?;
+    seeded.with_context(|| format!("cannot make the account of {email}"))?;
     Ok(false)
 }
 

@@ -146,7 +146,7 @@ pub(super) fn readable<T>(run: RunId, read: Result<T>) -> Result<Option<T>> {
 
 /// Whether an error of reading a journal means that it cannot be read, now or later.
 pub(super) fn is_spoilt(error: &Error) -> bool {
-    error.code() == Code::Internal
+    matches!(error.code(), Code::Internal | Code::StorageDamaged)
 }
 
 /// The run, folded from its whole journal. `run_unreadable` when that cannot be read.
