@@ -78,6 +78,11 @@ async fn nobody_hands_on_more_than_they_have() {
     ] {
         assert_eq!(test.post(&admin, KEYS, body).await.refused(400, "invalid_body").paths()[0], path);
     }
+    let late = |at: &str| json!({"name": "x", "expiresAt": at});
+    let refused = test.post(&admin, KEYS, late("9999-12-31T23:59:59Z")).await.refused(400, "invalid_body");
+    assert!(refused.text.contains("up to 9999-12-30T22:00:00Z"), "{}", refused.text);
+    let made = test.post(&admin, KEYS, late("9999-12-30T22:00:00Z")).await.is(201);
+    assert_eq!(made.json["key"]["expiresAt"], "9999-12-30T22:00:00Z");
     // The runtime's scopes open nothing but the runtime, whose administrators alone hand them on.
     test.post(&write, KEYS, json!({"name": "x", "scopes": ["runtime:read"]}))
         .await

@@ -54,7 +54,7 @@ impl Model for NewKey {
             // To some an empty list is everything, to others nothing: nobody should have to guess.
             fields.issue("scopes", "name at least one scope, or leave the field out for write");
         }
-        let expires_at = fields.parsed("expiresAt", "an RFC 3339 time");
+        let expires_at = fields.parsed("expiresAt", "an RFC 3339 time up to 9999-12-30T22:00:00Z");
         let days =
             fields.integer("expiresInDays", 1..=DAYS_MAX).map(|days| Dur::from_secs(86_400).times(days));
         let life = fields.value("expiresIn").map(lifetime);
