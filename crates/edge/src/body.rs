@@ -6,6 +6,7 @@
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, Request};
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
 use lantern_types::Dur;
 use lantern_types::limits::JSON_DEPTH_MAX;
 use serde_json::{Map, Value};
@@ -50,10 +51,28 @@ impl<S: Send + Sync, T: Model> FromRequest<S> for Body<T> {
 
 /// A request's body as it came, within its time and size.
 pub(crate) async fn bytes(request: Request) -> Result<Bytes> {
+    plain(request.headers())?;
     match tokio::time::timeout(TIME_MAX.std(), Bytes::from_request(request, &())).await {
         Ok(read) => read.map_err(unread),
         Err(_) => Err(Error::new(Code::BodyTooSlow, "the body took too long to arrive")),
     }
+}
+
+/// Refuses a body that is compressed: read as it is, it would be taken for another one.
+fn plain(headers: &HeaderMap) -> Result<()> {
+    let identity = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or("?");
+        text.split(',')
+            .map(str::trim)
+            .all(|coding| coding.is_empty() || coding.eq_ignore_ascii_case("identity"))
+    };
+    if headers.get_all(header::CONTENT_ENCODING).iter().all(identity) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::EncodingUnsupported,
+        "Content-Encoding: send the body as it is, without an encoding",
+    ))
 }
 
 fn object(bytes: &[u8]) -> Result<Map<String, Value>> {
@@ -126,6 +145,24 @@ impl Model for () {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_encoded_body_is_refused() {
+        for (codings, fine) in [
+            (&[][..], true),
+            (&["identity"], true),
+            (&["Identity, identity", ""], true),
+            (&["gzip"], false),
+            (&["identity", "br"], false),
+            (&["identity, x-own"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                headers.append(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+            }
+            assert_eq!(plain(&headers).is_ok(), fine, "{codings:?}");
+        }
+    }
 
     #[test]
     fn bodies_that_are_not_objects_are_told_apart() {

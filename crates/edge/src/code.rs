@@ -22,6 +22,8 @@ pub enum Kind {
     Conflict,
     /// Somebody changed it first.
     Outdated,
+    /// Send it in another form.
+    Unsupported,
     /// Send less.
     TooLarge,
     /// Send it later.
@@ -106,6 +108,9 @@ codes! {
     }
     Outdated {
         VersionMismatch = "version_mismatch",
+    }
+    Unsupported {
+        EncodingUnsupported = "encoding_unsupported",
     }
     TooLarge {
         BodyTooLarge = "body_too_large",

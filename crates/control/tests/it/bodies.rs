@@ -42,6 +42,25 @@ async fn bodies_that_are_none() {
 }
 
 #[tokio::test]
+async fn bodies_that_are_encoded() {
+    let test = TestApp::new().await;
+    for key in [None, Some("k")] {
+        for (coding, status) in [("gzip", 415), ("identity", 201)] {
+            let mut request =
+                raw("POST", "/v1/agents", &test.a.owner, format!(r#"{{"name":"a{}"}}"#, key.is_some()));
+            request.headers_mut().insert("content-encoding", coding.parse().unwrap());
+            if let Some(key) = key {
+                request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+            }
+            let answer = test.send(request).await.is(status);
+            if status == 415 {
+                answer.refused(415, "encoding_unsupported");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn bodies_nest_as_deep_as_the_limit_and_no_deeper() {
     let test = TestApp::new().await;
     test.agent(json!({"name": "n"})).await;
