@@ -57,8 +57,8 @@ variables! {
         LISTEN = "LANTERN_LISTEN" in "server.listen";
         /// Where a server keeps its files. `--data-dir` wins over it.
         DATA_DIR = "LANTERN_DATA_DIR" in "server.data_dir";
-        /// The master key that seals everything at rest: 32 bytes as hex or base64. Without it, a key file is made in
-        /// the data folder.
+        /// The master key that seals everything at rest: 32 bytes as hex or base64. Without it, it is the key file in
+        /// the data folder, which the first start on a new database makes.
         CREDENTIAL_KEY = "LANTERN_CREDENTIAL_KEY";
         /// Seconds that a stop waits for what is under way.
         DRAIN_TIMEOUT = "LANTERN_DRAIN_TIMEOUT" in "server.drain_secs";

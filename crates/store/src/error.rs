@@ -55,6 +55,9 @@ pub enum Error {
     /// The caller broke a rule of this crate: a statement without its tenant, a wrong type, a missing role.
     #[error("misuse of the store: {0}")]
     Misuse(String),
+    /// The master key that was given is none, or its file is not safe to use: the operator must put another there.
+    #[error("{0}")]
+    Key(String),
     /// Sealed bytes could not be opened: another key sealed them, they were shredded, or somebody changed them.
     #[error("sealed data could not be opened: {0}")]
     Sealed(&'static str),

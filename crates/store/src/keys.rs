@@ -1,7 +1,8 @@
-//! The master key: 32 bytes from the operator, or from a file of mode 0600 that is made at the first start.
+//! The master key: 32 bytes from the operator, or from a file of mode 0600 that is made for a new database.
 //!
 //! Invariant: there is no default key. A key file is made once, whole, and never written over; a file that others can
-//! read is refused. Keys for other purposes are derived, so that no two purposes share one.
+//! read is refused. Keys for other purposes are derived, so that no two purposes share one. Does not know whether a
+//! database is new: callers do.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -27,30 +28,33 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The operator's key when there is one (32 bytes as hex or base64), else the data folder's key file, which is
-    /// made when it is not there.
-    pub fn from_env_or_file(
-        credential_key: Option<&Secret<String>>,
-        data_dir: &Path,
-        ids: &dyn IdGen,
-    ) -> Result<Self> {
+    /// The operator's key when there is one (32 bytes as hex or base64), else the one in the data folder's key file,
+    /// else `None`. Makes nothing.
+    pub fn find(credential_key: Option<&Secret<String>>, data_dir: &Path) -> Result<Option<Self>> {
         if let Some(text) = credential_key {
-            return Self::parse(text.expose()).ok_or_else(|| {
-                Error::Misuse("the credential key is not 32 bytes as hex or base64".to_owned())
-            });
+            let keys = Self::parse(text.expose());
+            return keys
+                .map(Some)
+                .ok_or_else(|| Error::Key("it is not 32 bytes as hex or base64".to_owned()));
         }
         let path = data_dir.join(FILE);
-        if !path.exists() {
-            make(&path, ids).map_err(|e| Error::file(format!("make {}", path.display()), e))?;
-        }
-        Self::load(&path)
+        if path.exists() { Self::load(&path).map(Some) } else { Ok(None) }
     }
 
-    /// A key for tests and simulation, from seeded randomness.
+    /// A new key: for a new database, a test or a simulation. Kept nowhere.
     pub fn from_ids(ids: &dyn IdGen) -> Self {
         let mut master = [0; 32];
         ids.fill(&mut master);
         Self { master: Secret::new(master) }
+    }
+
+    /// Makes the data folder's key file of this key; `Conflict` when there is one already, which stands.
+    pub fn make_file(&self, data_dir: &Path) -> Result<()> {
+        let path = data_dir.join(FILE);
+        make(&path, self.master.expose()).map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => Error::Conflict,
+            _ => Error::file(format!("make {}", path.display()), e),
+        })
     }
 
     fn load(path: &Path) -> Result<Self> {
@@ -58,12 +62,12 @@ impl Keys {
         let mode = fs::metadata(path).map_err(fail)?.permissions().mode();
         if mode & 0o077 != 0 {
             let advice = format!("{} is readable by others: run `chmod 600` on it", path.display());
-            return Err(Error::Misuse(advice));
+            return Err(Error::Key(advice));
         }
         let mut text = fs::read_to_string(path).map_err(fail)?;
         let keys = Self::parse(text.trim());
         text.zeroize();
-        keys.ok_or_else(|| Error::Misuse(format!("{} does not hold a key", path.display())))
+        keys.ok_or_else(|| Error::Key(format!("{} does not hold a key", path.display())))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -98,24 +102,17 @@ impl KeyType for Length32 {
     }
 }
 
-/// Writes a new key under another name, syncs it, and links it into place; the link fails when somebody was first,
-/// and their key stands.
-fn make(path: &Path, ids: &dyn IdGen) -> std::io::Result<()> {
+/// Writes a key under another name, syncs it, and links it into place; the link fails when somebody was first.
+fn make(path: &Path, key: &[u8; 32]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut key = [0; 32];
-    ids.fill(&mut key);
     let mut text = hex::encode(key);
-    key.zeroize();
     let partial = path.with_extension(format!("{}.part", std::process::id()));
     drop(fs::remove_file(&partial));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
     let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
     text.zeroize();
-    let linked = written.and_then(|()| match fs::hard_link(&partial, path) {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        linked => linked,
-    });
+    let linked = written.and_then(|()| fs::hard_link(&partial, path));
     fs::remove_file(&partial)?;
     linked.and_then(|()| File::open(folder)?.sync_all())
 }

@@ -7,7 +7,7 @@
 use lantern_types::*;
 
 use crate::db::Db;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::value::Row;
 
 /// Someone who may sign in.
@@ -148,13 +148,28 @@ pub async fn ping(db: &Db) -> Result<()> {
     db.system_read(|tx| Box::pin(async move { tx.one(TENANTS, &[]).await.map(drop) })).await
 }
 
-/// The installation's setting of this name; `value` becomes it, for good, when there is none yet.
-pub async fn keep_setting(db: &Db, name: &'static str, value: Vec<u8>) -> Result<Vec<u8>> {
+/// The installation's setting of this name.
+pub async fn find_setting(db: &Db, name: &'static str) -> Result<Option<Vec<u8>>> {
+    let find = db.system_read(move |tx| Box::pin(async move { tx.one(SETTING, &[name.into()]).await }));
+    find.await?.map(|row| row.bytes("value")).transpose()
+}
+
+/// The installation's setting of this name; `value` becomes it, for good, when there is none yet. In that case `first`
+/// runs before anybody else sees the setting, and when it fails there still is none.
+pub async fn keep_setting(
+    db: &Db,
+    name: &'static str,
+    value: Vec<u8>,
+    first: impl FnOnce() -> Result<()> + Send + 'static,
+) -> Result<Vec<u8>> {
     db.system_write(move |tx| {
         Box::pin(async move {
-            tx.exec(KEEP_SETTING, &[name.into(), value.clone().into()]).await?;
+            if tx.exec(KEEP_SETTING, &[name.into(), value.clone().into()]).await? > 0 {
+                first()?;
+                return Ok(value);
+            }
             let kept = tx.one(SETTING, &[name.into()]).await?;
-            kept.map_or(Ok(value), |row| row.bytes("value"))
+            kept.ok_or(Error::Conflict)?.bytes("value")
         })
     })
     .await

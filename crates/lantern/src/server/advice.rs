@@ -96,12 +96,12 @@ pub(crate) fn database(error: Error, dir: &Path, postgres: bool) -> anyhow::Erro
 /// A master key that cannot be had.
 pub(crate) fn key(error: Error, dir: &Path, given: bool) -> anyhow::Error {
     let next = match &error {
-        Error::Misuse(_) if given => format!(
+        Error::Key(_) if given => format!(
             "set {} to 32 random bytes, as `openssl rand -hex 32` writes them, or unset it to use the key file in {}",
             env::CREDENTIAL_KEY,
             dir.display()
         ),
-        Error::Misuse(_) => {
+        Error::Key(_) => {
             "put the right key file there: 32 bytes as hex, readable by its owner alone".to_owned()
         }
         Error::Full => "make space on the disk".to_owned(),
@@ -119,6 +119,7 @@ mod tests {
     fn every_cause_has_its_own_advice() {
         let dir = Path::new("d");
         let misuse = || Error::Misuse("no".to_owned());
+        let unusable = || Error::Key("no".to_owned());
         let away = || Error::Unavailable("refused".into());
         for (error, code, next) in [
             (
@@ -129,8 +130,8 @@ mod tests {
             (database(away(), dir, true), "database_unavailable", "--create-roles"),
             (database(misuse(), dir, true), "invalid_config", "LANTERN_DATABASE_APP_URL"),
             (database(Error::Foreign, dir, false), "database_foreign", "--data-dir"),
-            (key(misuse(), dir, true), "invalid_key", "openssl rand -hex 32"),
-            (key(misuse(), dir, false), "invalid_key", "key file"),
+            (key(unusable(), dir, true), "invalid_key", "openssl rand -hex 32"),
+            (key(unusable(), dir, false), "invalid_key", "key file"),
             (
                 anyhow::Error::new(lantern_edge::Error::from(Error::Corrupt("bad".into())))
                     .context("no seed"),

@@ -10,10 +10,9 @@ use lantern_control::{App, Providers as Known, Rate, Setup};
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
-use lantern_store::system::keep_setting;
 use lantern_store::{Db, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
-use lantern_types::{Digest, Dur, Failure, Secret};
+use lantern_types::{Dur, Failure, Secret};
 use lantern_worker::providers::{Providers, Rules};
 use lantern_worker::tools::{self, Builtin};
 use lantern_worker::{Deps, Options};
@@ -23,7 +22,7 @@ use tokio::runtime::Handle;
 
 use super::advice::{self, Advice};
 use super::config::{Config, Spawn};
-use super::{bodies, models};
+use super::{bodies, key, models};
 use crate::cli::DEFAULT_URL;
 use crate::env;
 
@@ -162,10 +161,7 @@ async fn ground(config: &Config) -> Result<Ground> {
         .context("cannot set up the HTTP client of the tools")?;
     let postgres = config.postgres.is_some();
     let db = open(config, clock.as_ref()).await.map_err(|error| advice::database(error, dir, postgres))?;
-    let credential = env::get(env::CREDENTIAL_KEY).map(Secret::new);
-    let keys = Keys::from_env_or_file(credential.as_ref(), dir, ids.as_ref())
-        .map_err(|error| advice::key(error, dir, credential.is_some()))?;
-    same_key(&db, &keys).await?;
+    let keys = key::of(&db, dir, ids.as_ref()).await?;
     let sealer =
         Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).context("cannot set up sealing")?;
     Ok(Ground {
@@ -179,19 +175,6 @@ async fn ground(config: &Config) -> Result<Ground> {
         clock,
         ids,
     })
-}
-
-/// Every process of a database has the same master key: another one could read nothing, and would strand the runs that
-/// it takes up.
-async fn same_key(db: &Db, keys: &Keys) -> Result<()> {
-    let mine = Digest::of(keys.derive("key-check").context("cannot derive a key")?.expose());
-    let first =
-        keep_setting(db, "key-check", mine.bytes().to_vec()).await.context("cannot read the settings")?;
-    if first == mine.bytes() {
-        return Ok(());
-    }
-    let next = format!("set {} to that key, or give this process its key file", env::CREDENTIAL_KEY);
-    Err(Advice::new("invalid_key", "the master key is not the one that sealed this database", next).into())
 }
 
 async fn open(config: &Config, clock: &dyn Clock) -> lantern_store::Result<Db> {

@@ -6,6 +6,7 @@ mod advice;
 mod assemble;
 mod bodies;
 mod config;
+mod key;
 mod logging;
 mod migrate;
 mod models;

@@ -127,20 +127,25 @@ fn a_changed_blob_is_found_out() {
 #[test]
 fn a_key_file_is_made_once_closed_and_never_guessed() {
     let folder = Folder::new("keys");
-    let made = Keys::from_env_or_file(None, folder.path(), &SeededIds::new(1)).unwrap();
+    let find = || Keys::find(None, folder.path());
+    assert!(find().unwrap().is_none());
     let path = folder.path().join("lantern.key");
+    assert!(!path.exists(), "to look makes nothing");
+    let made = Keys::from_ids(&SeededIds::new(1));
+    made.make_file(folder.path()).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let again = Keys::from_env_or_file(None, folder.path(), &SeededIds::new(2)).unwrap();
+    let second = Keys::from_ids(&SeededIds::new(2)).make_file(folder.path());
+    assert!(matches!(second, Err(Error::Conflict)), "{second:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no partial file is left");
+    let again = find().unwrap().unwrap();
     assert_eq!(made.derive("x").unwrap().expose(), again.derive("x").unwrap().expose());
     assert_ne!(made.derive("x").unwrap().expose(), made.derive("y").unwrap().expose());
 
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let open = Keys::from_env_or_file(None, folder.path(), &SeededIds::new(1));
-    assert!(matches!(open.err(), Some(Error::Misuse(_))), "readable by others");
+    assert!(matches!(find().err(), Some(Error::Key(_))), "readable by others");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::write(&path, "short").unwrap();
-    let broken = Keys::from_env_or_file(None, folder.path(), &SeededIds::new(1));
-    assert!(matches!(broken.err(), Some(Error::Misuse(_))), "never written over");
+    assert!(matches!(find().err(), Some(Error::Key(_))), "never written over");
 }
 
 #[test]
@@ -148,14 +153,14 @@ fn an_operators_key_is_read_in_either_form_or_refused() {
     let folder = Folder::new("keys");
     let derived = |text: &str| {
         let key = Secret::new(text.to_owned());
-        let keys = Keys::from_env_or_file(Some(&key), folder.path(), &SeededIds::new(1))?;
-        keys.derive("x").map(|key| *key.expose())
+        let keys = Keys::find(Some(&key), folder.path())?;
+        keys.unwrap().derive("x").map(|key| *key.expose())
     };
     let hex = derived(&"00".repeat(32)).unwrap();
     assert_eq!(derived("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap(), hex);
     assert_eq!(derived("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap(), hex);
     for bad in ["", "secret", "00", &"00".repeat(31), &"zz".repeat(32)] {
-        assert!(matches!(derived(bad), Err(Error::Misuse(_))), "{bad:?}");
+        assert!(matches!(derived(bad), Err(Error::Key(_))), "{bad:?}");
     }
     assert!(!folder.path().join("lantern.key").exists(), "no file is made beside an operator's key");
 }

@@ -1,6 +1,7 @@
 //! The three doors: what commits together, what is undone alone, and what is refused.
 
 use futures_util::future::join_all;
+use lantern_store::system::{find_setting, keep_setting};
 use lantern_store::testing::{Seeded, seed};
 use lantern_store::{Batch, Db, Error, Expect, db_test};
 
@@ -187,3 +188,12 @@ fn a_parameter_of_the_wrong_kind_or_number_is_refused() {
         keep(&db, seeded, "after".to_owned()).await.unwrap();
     });
 }
+
+db_test!(a_setting_is_kept_once_and_only_with_what_belongs_to_it, async |db| {
+    let fails = || Err(Error::Misuse("on purpose".to_owned()));
+    assert!(matches!(keep_setting(&db, "check", vec![1], fails).await, Err(Error::Misuse(_))));
+    assert_eq!(find_setting(&db, "check").await.unwrap(), None);
+    assert_eq!(keep_setting(&db, "check", vec![2], || Ok(())).await.unwrap(), [2]);
+    assert_eq!(keep_setting(&db, "check", vec![3], fails).await.unwrap(), [2], "it was not the first");
+    assert_eq!(find_setting(&db, "check").await.unwrap(), Some(vec![2]));
+});

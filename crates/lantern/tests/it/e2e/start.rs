@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
+use lantern_store::testing::{Cluster, block_on};
 use serde_json::{Value, json};
 
 use super::api::Api;
@@ -171,4 +172,74 @@ fn what_keeps_a_server_from_starting_is_named_with_the_next_step() {
         assert!(error["next"].as_str().unwrap().contains(next), "{env:?}: {error}");
         assert!(!words.contains("permissions") && !words.contains("[1m"), "{env:?}: {words}");
     }
+}
+
+/// The error of a server that does not start, and its exit code.
+fn refused(command: &mut Command) -> (Option<i32>, Value) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), serde_json::from_str(words.lines().last().unwrap()).unwrap())
+}
+
+#[test]
+fn a_database_whose_key_is_not_given_gets_no_other() {
+    block_on(async {
+        let database = Cluster::shared().database().await;
+        let options = database.options();
+        let urls = [
+            ("LANTERN_DATABASE_APP_URL", options.app_url.expose().as_str()),
+            ("LANTERN_DATABASE_SYSTEM_URL", options.system_url.expose().as_str()),
+        ];
+        for urls in [&[][..], &urls] {
+            let folder = Folder::new();
+            let started = |key: Option<&str>| {
+                let mut command = serve(&folder);
+                command.envs(urls.iter().copied()).envs(key.map(|key| ("LANTERN_CREDENTIAL_KEY", key)));
+                command
+            };
+            let (right, wrong) = ("07".repeat(32), "08".repeat(32));
+            Server::start(started(Some(&right))).kill();
+            let (exit, error) = refused(&mut started(None));
+            assert_eq!((exit, &error["code"]), (Some(1), &json!("invalid_key")), "{error}");
+            let what = error["error"].as_str().unwrap();
+            assert!(what.contains("LANTERN_CREDENTIAL_KEY is not set"), "{error}");
+            assert!(what.contains("there is no key file"), "{error}");
+            assert!(
+                error["next"].as_str().unwrap().contains("the key that this database began with"),
+                "{error}"
+            );
+            assert!(!folder.path().join("lantern.key").exists());
+            let (_, error) = refused(&mut started(Some(&wrong)));
+            assert!(error["error"].as_str().unwrap().contains("not the one that sealed"), "{error}");
+            Server::start(started(Some(&right))).kill();
+        }
+        database.discard().await;
+    });
+}
+
+#[test]
+fn of_two_new_servers_on_a_new_database_one_makes_the_key() {
+    block_on(async {
+        let database = Cluster::shared().database().await;
+        let options = database.options();
+        let folders = [Folder::new(), Folder::new()];
+        let children = folders.each_ref().map(|folder| {
+            let mut command = serve(folder);
+            command.env("LANTERN_DATABASE_APP_URL", options.app_url.expose());
+            command.env("LANTERN_DATABASE_SYSTEM_URL", options.system_url.expose());
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+        });
+        let mut ready = Vec::new();
+        for mut child in children {
+            let mut line = String::new();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+            ready.push(!line.is_empty());
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let made = folders.each_ref().map(|folder| folder.path().join("lantern.key").exists());
+        assert_eq!(ready, made);
+        assert_ne!(made[0], made[1]);
+        database.discard().await;
+    });
 }

@@ -1,0 +1,79 @@
+//! The master key of this process's database.
+//!
+//! Invariant: every process of a database has the same master key, the one that it began with. Another one could read
+//! nothing, and would strand the runs that it takes up. A key file is made only together with that beginning, so that
+//! none is ever left which opens nothing.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use lantern_store::system::{find_setting, keep_setting};
+use lantern_store::{Db, Error, Keys};
+use lantern_types::edge::IdGen;
+use lantern_types::{Digest, Secret};
+
+use super::advice::{self, Advice};
+use crate::env;
+
+/// The setting that tells the key of a database from others.
+const CHECK: &str = "key-check";
+
+/// The key from the environment or from the key file in `dir`; for a new database without either, a new key file.
+pub(super) async fn of(db: &Db, dir: &Path, ids: &dyn IdGen) -> Result<Keys> {
+    let credential = env::get(env::CREDENTIAL_KEY).map(Secret::new);
+    let find = || {
+        Keys::find(credential.as_ref(), dir).map_err(|error| advice::key(error, dir, credential.is_some()))
+    };
+    if let Some(keys) = find()? {
+        return same(db, keys).await;
+    }
+    if find_setting(db, CHECK).await.context("cannot read the settings")?.is_none()
+        && let Some(keys) = begin(db, dir, ids).await?
+    {
+        return Ok(keys);
+    }
+    // Somebody may have begun in the meantime, and in this folder.
+    match find()? {
+        Some(keys) => same(db, keys).await,
+        None => Err(missing(dir).into()),
+    }
+}
+
+/// A new key in a new file, unless somebody else begins the database or makes the file first.
+async fn begin(db: &Db, dir: &Path, ids: &dyn IdGen) -> Result<Option<Keys>> {
+    let keys = Keys::from_ids(ids);
+    let (mine, file, folder) = (check(&keys)?, keys.clone(), dir.to_owned());
+    match keep_setting(db, CHECK, mine.clone(), move || file.make_file(&folder)).await {
+        Ok(kept) => Ok((kept == mine).then_some(keys)),
+        Err(Error::Conflict) => Ok(None),
+        Err(error @ (Error::File { .. } | Error::Full)) => Err(advice::key(error, dir, false)),
+        Err(error) => Err(error).context("cannot keep the settings"),
+    }
+}
+
+/// These keys, when they are the database's or it has none yet.
+async fn same(db: &Db, keys: Keys) -> Result<Keys> {
+    let mine = check(&keys)?;
+    let kept = keep_setting(db, CHECK, mine.clone(), || Ok(())).await.context("cannot keep the settings")?;
+    if kept == mine {
+        return Ok(keys);
+    }
+    let next = format!("set {} to that key, or give this process its key file", env::CREDENTIAL_KEY);
+    Err(Advice::new("invalid_key", "the master key is not the one that sealed this database", next).into())
+}
+
+fn check(keys: &Keys) -> Result<Vec<u8>> {
+    let key = keys.derive(CHECK).context("cannot derive a key")?;
+    Ok(Digest::of(key.expose()).bytes().to_vec())
+}
+
+fn missing(dir: &Path) -> Advice {
+    let (variable, dir) = (env::CREDENTIAL_KEY, dir.display());
+    Advice::new(
+        "invalid_key",
+        format!("the database has a master key, but {variable} is not set and there is no key file in {dir}"),
+        format!(
+            "set {variable} to the key that this database began with, or put its key file, lantern.key, into {dir}"
+        ),
+    )
+}
