@@ -12,7 +12,7 @@ use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
 use lantern_store::{Db, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
-use lantern_types::{Dur, Failure, Secret};
+use lantern_types::{Dur, Failure};
 use lantern_worker::providers::{Providers, Rules};
 use lantern_worker::tools::{self, Builtin};
 use lantern_worker::{Deps, Options};
@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 
 use super::advice::{self, Advice};
 use super::config::{Config, Spawn};
-use super::{bodies, key, models};
+use super::{account, bodies, key, models};
 use crate::cli::DEFAULT_URL;
 use crate::env;
 
@@ -92,7 +92,7 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
         Mode::Serve => models::serve(config.private_models),
     });
     let app = App::new(setup(&ground, &config, &rules)).context("cannot set up the API")?;
-    let nobody = accounts(&app, mode, address).await?;
+    let nobody = account::seed(&app, mode, address).await?;
     let stopping = ground.tasks.stopping();
     let relay = Relay::new(&ground.keys, ground.ids.clone()).context("cannot set up the relay")?;
     ground.db.relay(relay, &ground.tasks, ground.clock.clone(), &stopping);
@@ -115,37 +115,6 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
         tracing::warn!(tasks = ?cut, "did not finish in time; their runs go on after the next start");
     }
     Ok(())
-}
-
-/// The account that is there before anybody signs up. Answers whether nobody has one all the same.
-async fn accounts(app: &App, mode: Mode, address: SocketAddr) -> Result<bool> {
-    if mode == Mode::Dev {
-        if !address.ip().is_loopback() {
-            tracing::warn!(%address, "the dev login is known to everybody who can reach this address");
-        }
-        let seeded = lantern_control::seed_dev(app).await;
-        seeded.context("cannot seed the dev tenant")?;
-        return Ok(false);
-    }
-    let Some(email) = env::get(env::ADMIN_EMAIL) else {
-        let nobody = lantern_control::nobody_yet(app).await;
-        let nobody = nobody.context("cannot look for accounts")?;
-        if nobody {
-            let (email, password) = (env::ADMIN_EMAIL, env::ADMIN_PASSWORD);
-            tracing::warn!(
-                "nobody can log in: there is no account yet. Start once with {email} and {password}"
-            );
-        }
-        return Ok(nobody);
-    };
-    let password = env::get(env::ADMIN_PASSWORD).filter(|password| password.chars().count() >= 12);
-    let password = password.with_context(|| {
-        let what = format!("{} needs at least 12 characters", env::ADMIN_PASSWORD);
-        Advice::config(what, format!("set it beside {}, or unset both", env::ADMIN_EMAIL))
-    })?;
-    let seeded = lantern_control::seed_first(app, &email, Secret::new(password)).await;
-    seeded.with_context(|| format!("cannot make the account of {email}"))?;
-    Ok(false)
 }
 
 async fn ground(config: &Config) -> Result<Ground> {
@@ -267,7 +236,7 @@ fn ready(config: &Config, mode: Mode, address: SocketAddr, nobody: bool) -> Read
     Ready {
         ready: true,
         login: dev.then_some(Login { email: "admin@lantern.dev", password: "lantern" }),
-        next: if nobody { first_account() } else { log_in(&program(), &api) },
+        next: if nobody { account::first() } else { log_in(&program(), &api) },
         api,
         data_dir: config.data_dir.display().to_string(),
         database: if config.postgres.is_some() { "postgresql" } else { "sqlite" },
@@ -290,15 +259,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 /// The command that logs in to this server and no other.
 fn log_in(program: &str, api: &str) -> String {
     if api == DEFAULT_URL { format!("{program} login") } else { format!("{program} login --api-url {api}") }
-}
-
-/// What makes it possible to log in at all. The rest of the command line is what the operator has typed.
-fn first_account() -> String {
-    format!(
-        "there is no account yet: start again with {}=you@example.com and {}=<12 characters or more>",
-        env::ADMIN_EMAIL,
-        env::ADMIN_PASSWORD
-    )
 }
 
 /// How this program is called from a shell: by name when that finds it, else by its path.

@@ -2,6 +2,7 @@
 //!
 //! `dev` and `serve` differ in configuration only; what runs is the same. Nothing here knows a route or a rule.
 
+mod account;
 mod advice;
 mod assemble;
 mod bodies;

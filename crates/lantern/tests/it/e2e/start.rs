@@ -156,6 +156,12 @@ fn what_keeps_a_server_from_starting_is_named_with_the_next_step() {
         (vec![(APP, nonsense), (SYSTEM, nonsense)], 1, "invalid_config", APP),
         (vec![(APP, nowhere), (SYSTEM, nowhere)], 1, "database_unavailable", "database runs"),
         (vec![(APP, nowhere)], 2, "invalid_config", SYSTEM),
+        (
+            vec![("LANTERN_ADMIN_EMAIL", "ab"), ("LANTERN_ADMIN_PASSWORD", "twelve letters")],
+            2,
+            "invalid_config",
+            "you@example.com",
+        ),
         (vec![("LANTERN_ADMIN_EMAIL", "a@b.c")], 2, "invalid_config", "LANTERN_ADMIN_EMAIL"),
         (vec![("LANTERN_DRAIN_TIMEOUT", "soon")], 2, "invalid_config", "LANTERN_DRAIN_TIMEOUT"),
         (vec![("LOG_LEVEL", "info=debug=x")], 2, "invalid_config", "LOG_LEVEL"),
