@@ -37,13 +37,13 @@ struct Account {
     name: String,
 }
 
-/// Makes sure that `admin@lantern.dev` can sign in to the tenant `dev`.
-pub async fn seed_dev(app: &App) -> Result<()> {
+/// Makes sure that `admin@lantern.dev` can sign in to the tenant `dev`, and answers with that tenant's scope.
+pub async fn seed_dev(app: &App) -> Result<Scope> {
     let scope = Scope::of_lease(DEV_TENANT);
     let found =
         app.db.read(scope, |tx| Box::pin(async move { tx.one(FIND, &[DEV_USER.into()]).await })).await?;
     if found.is_some() {
-        return Ok(());
+        return Ok(scope);
     }
     let account = Account {
         tenant: DEV_TENANT,
@@ -54,7 +54,7 @@ pub async fn seed_dev(app: &App) -> Result<()> {
         email: EMAIL.to_owned(),
         name: "Admin".to_owned(),
     };
-    create(app, account, Secret::new(PASSWORD.to_owned())).await
+    create(app, account, Secret::new(PASSWORD.to_owned())).await.map(|()| scope)
 }
 
 /// Makes sure that `email` has an account, with a tenant of its own and this password, and owns that tenant. Several

@@ -45,6 +45,21 @@ pub struct Rules {
     pub pace: OfflinePace,
 }
 
+impl Rules {
+    /// What a tenant without providers of its own chooses from.
+    pub fn choices(&self) -> Choices {
+        let provider = |shared: &Shared| Provider {
+            name: shared.name.clone(),
+            self_hosted: !shared.vendor,
+            models: shared.models.clone(),
+        };
+        Choices {
+            providers: self.shared.iter().map(provider).collect(),
+            offline_stands_in: self.offline_stands_in,
+        }
+    }
+}
+
 /// The real models.
 pub struct Providers {
     db: Db,

@@ -4,33 +4,45 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
 use lantern_control::App;
+use lantern_policy::Scope;
 use lantern_types::Secret;
 
 use super::advice::Advice;
 use super::assemble::Mode;
 use crate::env;
 
-/// Makes the account when it is not there. Answers whether nobody has one all the same.
-pub(super) async fn seed(app: &App, mode: Mode, address: SocketAddr) -> Result<bool> {
+/// Who can log in once a server has started.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Accounts {
+    /// The login of `dev`, which everybody knows, to the tenant of this scope.
+    Dev(Scope),
+    /// Those who have an account.
+    Some,
+    /// Nobody.
+    None,
+}
+
+/// Makes the account when it is not there.
+pub(super) async fn seed(app: &App, mode: Mode, address: SocketAddr) -> Result<Accounts> {
     if mode == Mode::Dev {
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "the dev login is known to everybody who can reach this address");
         }
         let seeded = lantern_control::seed_dev(app).await;
-        seeded.context("cannot seed the dev tenant")?;
-        return Ok(false);
+        return seeded.map(Accounts::Dev).context("cannot seed the dev tenant");
     }
     let Some((email, password)) = named(env::get(env::ADMIN_EMAIL), env::get(env::ADMIN_PASSWORD))? else {
         let nobody = lantern_control::nobody_yet(app).await;
         let nobody = nobody.context("cannot look for accounts")?;
-        if nobody {
-            tracing::warn!("nobody can log in: {}", first());
+        if !nobody {
+            return Ok(Accounts::Some);
         }
-        return Ok(nobody);
+        tracing::warn!("nobody can log in: {}", first());
+        return Ok(Accounts::None);
     };
     let seeded = lantern_control::seed_first(app, &email, password).await;
     seeded.with_context(|| format!("cannot make the account of {email}"))?;
-    Ok(false)
+    Ok(Accounts::Some)
 }
 
 /// What makes it possible to log in at all. The rest of the command line is what the operator has typed.

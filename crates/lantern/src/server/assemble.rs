@@ -20,6 +20,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
+use super::account::Accounts;
 use super::advice::{self, Advice};
 use super::config::{Config, Spawn};
 use super::{account, bodies, key, models};
@@ -44,6 +45,8 @@ pub(crate) struct Ready {
     pub(crate) api: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) login: Option<Login>,
+    /// Which model answers who names none; `null` when nothing does.
+    pub(crate) model: Option<String>,
     pub(crate) next: String,
     data_dir: String,
     database: &'static str,
@@ -92,17 +95,24 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
         Mode::Serve => models::serve(config.private_models),
     });
     let app = App::new(setup(&ground, &config, &rules)).context("cannot set up the API")?;
-    let nobody = account::seed(&app, mode, address).await?;
+    let accounts = account::seed(&app, mode, address).await?;
+    let deps = deps(&ground, &config, rules.clone());
+    let choices = match accounts {
+        // Its tenant may have saved a provider of its own, which comes first.
+        Accounts::Dev(scope) => deps.llm.choices(scope).await.unwrap_or_else(|_| rules.choices()),
+        Accounts::Some | Accounts::None => rules.choices(),
+    };
+    let model = models::answering(&choices, &ground.catalogue);
     let stopping = ground.tasks.stopping();
     let relay = Relay::new(&ground.keys, ground.ids.clone()).context("cannot set up the relay")?;
     ground.db.relay(relay, &ground.tasks, ground.clock.clone(), &stopping);
     ground.db.follow(&ground.tasks, ground.clock.clone(), &stopping);
     let options = Options { sole: config.postgres.is_none(), ..Options::default() };
-    let work = lantern_worker::run(deps(&ground, &config, rules), options, stopping.clone());
+    let work = lantern_worker::run(deps, options, stopping.clone());
     ground.tasks.spawn("worker", Box::pin(work));
     let serving = lantern_edge::serve(listener, lantern_control::router(app), stopping);
     ground.tasks.spawn("api", Box::pin(serving));
-    announce(&ready(&config, mode, address, nobody));
+    announce(&ready(&config, accounts, address, model));
     let signal = signals.recv().await;
     tracing::info!(signal, "stopping: letting runs go and finishing what is under way");
     let cut = tokio::select! {
@@ -230,13 +240,17 @@ fn endpoint(rules: &Rules, ask: lantern_control::ProbeAsk) -> Result<Endpoint, F
     })
 }
 
-fn ready(config: &Config, mode: Mode, address: SocketAddr, nobody: bool) -> Ready {
-    let dev = mode == Mode::Dev;
+fn ready(config: &Config, accounts: Accounts, address: SocketAddr, model: Option<String>) -> Ready {
+    let dev = matches!(accounts, Accounts::Dev(_));
     let api = format!("http://{}", reachable(address));
     Ready {
         ready: true,
         login: dev.then_some(Login { email: "admin@lantern.dev", password: "lantern" }),
-        next: if nobody { account::first() } else { log_in(&program(), &api) },
+        next: match accounts {
+            Accounts::None => account::first(),
+            Accounts::Some | Accounts::Dev(_) => log_in(&program(), &api),
+        },
+        model,
         api,
         data_dir: config.data_dir.display().to_string(),
         database: if config.postgres.is_some() { "postgresql" } else { "sqlite" },

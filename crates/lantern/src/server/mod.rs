@@ -117,7 +117,8 @@ fn announce(console: &Console, ready: &Ready) {
     } else {
         let login = ready.login.as_ref().map(|login| format!("  login {} / {}", login.email, login.password));
         let login = login.unwrap_or_default();
-        console.say(&format!("Lantern is ready: {}{login}  next: {}", ready.api, ready.next))
+        let model = models::shown(ready.model.as_deref());
+        console.say(&format!("Lantern is ready: {}{login}  model: {model}  next: {}", ready.api, ready.next))
     };
     if written.is_err() {
         tracing::warn!(api = %ready.api, "ready, but nobody could be told: standard output cannot be written");

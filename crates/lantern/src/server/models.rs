@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use lantern_llm::{Endpoint, OfflinePace, list_models};
 use lantern_net::{Client, Reach};
-use lantern_types::{Dur, Secret};
+use lantern_policy::Catalogue;
+use lantern_policy::route::{Choices, OFFLINE, route};
+use lantern_types::{Dur, Route, Secret};
 use lantern_worker::providers::{Rules, Shared};
 
 use crate::env;
@@ -42,6 +44,21 @@ pub(crate) async fn dev(client: &Client) -> Rules {
     rules
 }
 
+/// Which model answers who names none: `ollama/llama3:8b`, `offline`, or `None` when nothing does.
+pub(crate) fn answering(choices: &Choices, catalogue: &Catalogue) -> Option<String> {
+    let Route { provider, model, .. } = route("auto", choices, catalogue).ok()?;
+    Some(if provider == OFFLINE { provider } else { format!("{provider}/{model}") })
+}
+
+/// The same for people.
+pub(crate) fn shown(model: Option<&str>) -> String {
+    match model {
+        Some(OFFLINE) => format!("{OFFLINE} (built in)"),
+        Some(model) => model.to_owned(),
+        None => "none yet".to_owned(),
+    }
+}
+
 fn from_environment() -> Option<Shared> {
     let (name, vendor_url) = *VENDORS.first()?;
     let api_key = env::get(env::OPENAI_API_KEY).map(Secret::new);
@@ -75,4 +92,32 @@ async fn local(client: &Client) -> Option<Shared> {
 fn pace() -> OfflinePace {
     let said = env::get(env::OFFLINE_TOKENS_PER_SEC).and_then(|text| text.parse().ok());
     OfflinePace { tokens_per_sec: Some(said.unwrap_or(DEV_PACE)).filter(|rate| *rate > 0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_that_answers_is_named() {
+        let server = |name: &str, vendor: bool, models: &[&str]| Shared {
+            name: name.to_owned(),
+            base_url: "http://127.0.0.1:1/v1".to_owned(),
+            api_key: None,
+            vendor,
+            models: models.iter().map(|model| (*model).to_owned()).collect(),
+        };
+        for (shared, offline_stands_in, want) in [
+            (None, true, "offline (built in)"),
+            (None, false, "none yet"),
+            (Some(server("ollama", false, &["nomic-embed-text", "llama3:8b"])), true, "ollama/llama3:8b"),
+            (Some(server("ollama", false, &[])), true, "none yet"),
+            (Some(server("openai", true, &[])), false, "openai/"),
+        ] {
+            let rules = Rules { shared: shared.into_iter().collect(), offline_stands_in, ..serve(false) };
+            let model = answering(&rules.choices(), &Catalogue::builtin().unwrap());
+            let said = shown(model.as_deref());
+            assert!(said.starts_with(want), "{said}, not {want}");
+        }
+    }
 }

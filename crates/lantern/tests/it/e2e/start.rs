@@ -25,6 +25,7 @@ async fn the_ready_line_says_what_a_newcomer_needs() {
     let folder = Folder::new();
     let server = Server::dev(folder.path());
     assert_eq!(server.ready["login"], json!({"email": "admin@lantern.dev", "password": "lantern"}));
+    assert!(server.ready["model"].is_string(), "the offline model or a local one: {}", server.ready);
     let api = Api::of(&server).await;
     let (status, me) = api.get("/auth/me").await;
     assert_eq!((status, &me["email"]), (200, &json!("admin@lantern.dev")));
@@ -135,6 +136,7 @@ async fn a_server_without_an_account_says_how_to_make_the_first() {
     let server = Server::start(serve(&folder));
     let next = server.ready["next"].as_str().unwrap();
     assert!(next.starts_with("there is no account yet") && next.contains("LANTERN_ADMIN_EMAIL="), "{next}");
+    assert_eq!(server.ready["model"], Value::Null);
     server.kill();
     let account = [("LANTERN_ADMIN_EMAIL", "ada@example.com"), ("LANTERN_ADMIN_PASSWORD", "twelve letters")];
     let mut command = serve(&folder);
