@@ -17,7 +17,7 @@ pub enum Error {
     /// No connection came about: no such name, refused, no TLS, or too slow. Nothing was sent.
     #[error("cannot reach {host}: {reason}")]
     Unreachable {
-        /// The host that was asked for.
+        /// The host that was asked for, with the port when the URL names one.
         host: String,
         /// The innermost cause.
         reason: String,
@@ -25,7 +25,7 @@ pub enum Error {
     /// A deadline passed after the request may have left.
     #[error("{host} sent no {awaited} within {} ms", after.millis())]
     Timeout {
-        /// The host that was asked.
+        /// The host that was asked, with the port when the URL names one.
         host: String,
         /// What it was waited for.
         awaited: Awaited,
@@ -35,7 +35,7 @@ pub enum Error {
     /// The connection broke, or what came over it was not HTTP, after the request may have left.
     #[error("the connection to {host} broke: {reason}")]
     Interrupted {
-        /// The host that was asked.
+        /// The host that was asked, with the port when the URL names one.
         host: String,
         /// The innermost cause.
         reason: String,

@@ -204,7 +204,8 @@ fn checked(rule: &Rule, url: &str) -> Result<(Url, String), Error> {
     if let Ok(address) = literal.parse::<IpAddr>() {
         rule.check(address)?;
     }
-    Ok((url, host))
+    let named = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+    Ok((url, named))
 }
 
 impl Door {

@@ -153,9 +153,8 @@ impl Console {
         if self.json() {
             return self.aside(&failure.json().to_string());
         }
-        let code = failure.code.as_ref().map(|code| format!(" ({})", format::line(code))).unwrap_or_default();
         let head = self.errors.apply(Style::Bad, "error:");
-        self.aside(&format!("{head} {}{code}", format::block(&failure.message)));
+        self.aside(&format!("{head} {}", coded(&format::block(&failure.message), failure.code.as_deref())));
         for detail in &failure.details {
             self.aside(&format!("  - {}", format::line(detail)));
         }
@@ -187,6 +186,18 @@ impl Console {
     }
 }
 
+/// A message with its code behind the first line, unless the message is nothing else.
+fn coded(message: &str, code: Option<&str>) -> String {
+    let message = message.trim();
+    let Some(code) = code.map(format::line).filter(|code| code != message) else {
+        return message.to_owned();
+    };
+    match message.split_once('\n') {
+        Some((first, rest)) => format!("{} ({code})\n{rest}", first.trim_end()),
+        None => format!("{message} ({code})"),
+    }
+}
+
 /// Columns and rows of the terminal behind standard output; 80 by 24 when nobody knows.
 pub(crate) fn size() -> (u16, u16) {
     match rustix::termios::tcgetwinsize(io::stdout()) {
@@ -212,6 +223,18 @@ mod tests {
         assert_eq!(Paint(true).apply(Style::Bad, "no"), "\u{1b}[31mno\u{1b}[0m");
         assert_eq!(Paint(true).apply(Style::Plain, "no"), "no");
         assert_eq!(Paint(false).apply(Style::Bad, "no"), "no");
+    }
+
+    #[test]
+    fn a_code_follows_the_first_line_and_is_not_said_twice() {
+        for (message, code, want) in [
+            ("it broke", Some("failed"), "it broke (failed)"),
+            ("it broke", None, "it broke"),
+            ("no TOML: line 1\n  |\n1 | x\n\n", Some("bad"), "no TOML: line 1 (bad)\n  |\n1 | x"),
+            ("unauthorized", Some("unauthorized"), "unauthorized"),
+        ] {
+            assert_eq!(coded(message, code), want);
+        }
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub(crate) use example::default_of;
 /// Where the file is shown.
 const GUIDE: &str = "config.example.toml has every key, and docs/serve.md says how to begin";
 
+/// What an address to listen on looks like.
+const ADDRESS: &str = "write it as IP:PORT, such as 127.0.0.1:8080 or 0.0.0.0:8080";
+
 /// The file that `serve --config` names.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
@@ -172,12 +175,9 @@ impl Config {
     fn decide(file: File, listen: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Result<Self> {
         let listen = match (listen, env::get(env::LISTEN)) {
             (Some(listen), _) => listen,
-            (None, Some(text)) => text.parse().with_context(|| {
-                Advice::config(
-                    format!("{} is {text:?}", env::LISTEN),
-                    "write an address and a port: 127.0.0.1:8080",
-                )
-            })?,
+            (None, Some(text)) => {
+                address(&text).map_err(|next| Advice::config(format!("{} is {text:?}", env::LISTEN), next))?
+            }
             (None, None) => file.server.listen,
         };
         let data_dir =
@@ -205,10 +205,23 @@ fn read(path: &Path) -> Result<File> {
         Advice::config(format!("cannot read {}", path.display()), "name a readable file in --config")
     })?;
     toml::from_str(&text).map_err(|error| {
-        let next = suggestion(error.message()).unwrap_or_else(|| GUIDE.to_owned());
         let what = format!("{} is not a configuration", path.display());
+        let next = remedy(error.message());
         anyhow::Error::new(error).context(Advice::config(what, next))
     })
+}
+
+/// An address to listen on, from words of the command line or the environment.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.trim().parse().map_err(|_| ADDRESS)
+}
+
+/// What to do about a file that cannot be read: ``unknown field `x`, expected one of …``.
+fn remedy(message: &str) -> String {
+    if message.contains("socket address") {
+        return ADDRESS.to_owned();
+    }
+    suggestion(message).unwrap_or_else(|| GUIDE.to_owned())
 }
 
 /// The key that was meant, from the reader's list of those that there are: ``unknown field `x`, expected one of …``.
@@ -321,6 +334,16 @@ mod tests {
             let said = suggestion(error.message());
             assert_eq!(said.is_some(), meant.is_some(), "{text}: {said:?}");
             assert!(meant.is_none_or(|meant| said.unwrap_or_default().contains(meant)), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_an_ip_and_a_port() {
+        assert!(address("127.0.0.1:0").is_ok() && address("[::1]:8080").is_ok());
+        for bad in ["8080", "localhost:8080", ":8080", "127.0.0.1"] {
+            assert!(address(bad).unwrap_err().contains("IP:PORT"), "{bad}");
+            let error = toml::from_str::<File>(&format!("[server]\nlisten = {bad:?}")).unwrap_err();
+            assert!(remedy(error.message()).contains("IP:PORT"), "{bad}: {error}");
         }
     }
 

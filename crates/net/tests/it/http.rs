@@ -117,7 +117,8 @@ async fn redirects_are_shown_and_not_followed() {
 async fn a_refused_connection_certainly_did_not_act() {
     let port = closed_port().await;
     let error = whole(format!("http://127.0.0.1:{port}/"), PATIENT, 10).await.unwrap_err();
-    assert!(matches!(&error, Error::Unreachable { host, .. } if host == "127.0.0.1"), "{error:?}");
+    let named = format!("127.0.0.1:{port}");
+    assert!(matches!(&error, Error::Unreachable { host, .. } if *host == named), "{error:?}");
     assert_eq!(error.acted(), Acted::No);
 }
 

@@ -69,10 +69,16 @@ fn explain(status: StatusCode, wait: Option<u64>, body: &[u8], auth: &Auth) -> F
         404 => Exit::NotFound,
         _ => Exit::Failed,
     };
-    let details = details(&body);
+    let mut details = details(&body);
     // The server's sentence goes on with what the details say line by line.
     if let Some(end) = details.first().and_then(|first| message.find(&format!(": {first}"))) {
         message.truncate(end);
+    }
+    // One that has said all is not said again.
+    if let [only] = details.as_slice()
+        && line(only) == message
+    {
+        details.clear();
     }
     let mut failure = Failure::new(exit, message);
     failure.code = code.map(str::to_owned);
@@ -193,6 +199,10 @@ mod tests {
             "fields": [{ "path": "a", "message": "bad" }, { "path": "b", "message": "worse" }] });
         let failure = explained(400, &twice);
         assert_eq!((failure.message.as_str(), failure.details.len()), ("invalid manifest", 2));
+        let same = json!({ "error": "status: no such", "code": "invalid_query",
+            "fields": [{ "path": "status", "message": "no such" }] });
+        let failure = explained(400, &same);
+        assert_eq!((failure.message.as_str(), failure.details.len()), ("status: no such", 0));
     }
 
     #[test]
