@@ -172,6 +172,30 @@ impl Config {
         Self::decide(file, listen, data_dir)
     }
 
+    /// Logs what is in force, under the names of the file. Nothing of a URL: it may hold a password.
+    pub(crate) fn log(&self) {
+        let spawn = self.spawn.unwrap_or(Spawn { per_min: 0, burst: 0 });
+        let bucket = self.bucket.as_ref();
+        tracing::info!(
+            server.listen = %self.listen,
+            server.data_dir = %self.data_dir.display(),
+            server.drain_secs = self.drain_secs,
+            server.spawn_rate_per_min = spawn.per_min,
+            server.spawn_burst = spawn.burst,
+            server.cors_origins = self.cors_origins.join(","),
+            database = if self.postgres.is_some() { "postgresql" } else { "sqlite" },
+            database.connections = self.postgres.as_ref().map(|postgres| postgres.connections),
+            bodies.bucket = bucket.map(|bucket| bucket.bucket.as_str()),
+            bodies.region = bucket.map(|bucket| bucket.region.as_str()),
+            bodies.prefix = bucket.map(|bucket| bucket.prefix.as_str()),
+            bodies.path_style = bucket.map(|bucket| bucket.path_style),
+            models.private_addresses = self.private_models,
+            tools.private_addresses = listed(self.open_networks.iter()),
+            limits = listed(changed(&self.limits).iter()),
+            "the configuration in force; of the limits, those that are not the defaults"
+        );
+    }
+
     fn decide(file: File, listen: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Result<Self> {
         let listen = match (listen, env::get(env::LISTEN)) {
             (Some(listen), _) => listen,
@@ -214,6 +238,20 @@ fn read(path: &Path) -> Result<File> {
 /// An address to listen on, from words of the command line or the environment.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     text.trim().parse().map_err(|_| ADDRESS)
+}
+
+/// The limits that are not the defaults: `turnsPerRunMax=3`.
+fn changed(limits: &Limits) -> Vec<String> {
+    let [now, usual] =
+        [limits, &Limits::default()].map(|limits| serde_json::to_value(limits).unwrap_or_default());
+    let all = now.as_object().into_iter().flatten();
+    all.filter(|(name, value)| usual.get(name.as_str()) != Some(*value))
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+fn listed<T: ToString>(items: impl Iterator<Item = T>) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(",")
 }
 
 /// What to do about a file that cannot be read: ``unknown field `x`, expected one of …``.
@@ -345,6 +383,13 @@ mod tests {
             let error = toml::from_str::<File>(&format!("[server]\nlisten = {bad:?}")).unwrap_err();
             assert!(remedy(error.message()).contains("IP:PORT"), "{bad}: {error}");
         }
+    }
+
+    #[test]
+    fn limits_are_told_when_they_are_not_the_usual() {
+        assert!(changed(&Limits::default()).is_empty());
+        let file: File = toml::from_str("[limits]\nturnsPerRunMax = 3").unwrap();
+        assert_eq!(changed(&file.limits), ["turnsPerRunMax=3"]);
     }
 
     #[test]

@@ -25,6 +25,11 @@ pub(crate) fn start(level: &str, machine: bool) -> Result<()> {
     let base = tracing_subscriber::fmt().log_internal_errors(false);
     let base = base.with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
     // A second start in one process keeps the first subscriber, which is what tests want.
-    drop(if machine && !terminal { base.json().try_init() } else { base.try_init() });
+    // The list of spans has the innermost one, too.
+    drop(if machine && !terminal {
+        base.json().with_current_span(false).try_init()
+    } else {
+        base.try_init()
+    });
     Ok(())
 }

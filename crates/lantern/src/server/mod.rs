@@ -70,7 +70,7 @@ pub(crate) fn serve(args: &ServeArgs, console: &Console) -> ExitCode {
     let run = || {
         logging::start("info", true)?;
         let config = Config::serve(args.config.as_deref(), args.listen, args.data_dir.clone())?;
-        tracing::info!(?config, "the configuration in force");
+        config.log();
         block_on(assemble::run(config, Mode::Serve, |ready| announce(console, ready)))
     };
     exit(console, run())

@@ -47,6 +47,39 @@ async fn tools_reach_the_private_networks_that_the_file_lists() {
     }
 }
 
+#[tokio::test]
+async fn the_log_is_fields_under_the_names_of_the_file_and_has_no_secret() {
+    let folder = Folder::new();
+    let (file, log) = (folder.path().join("lantern.toml"), folder.path().join("log"));
+    let config = "[server]\ndrain_secs = 7\n[tools]\nprivate_addresses = [\"10.20.0.0/16\"]\n\
+                  [limits]\nturnsPerRunMax = 3";
+    std::fs::write(&file, config).unwrap();
+    let mut command = lantern();
+    command.args(["serve", "-o", "json", "--listen", "127.0.0.1:0", "--config"]).arg(file);
+    command.arg("--data-dir").arg(folder.path().join("data"));
+    let (email, password) = ("ada@example.com", "correct horse battery");
+    command.env("LANTERN_ADMIN_EMAIL", email).env("LANTERN_ADMIN_PASSWORD", password);
+    command.env("LANTERN_CREDENTIAL_KEY", "07".repeat(32)).env("LOG_LEVEL", "debug");
+    let server = Server::start_deaf(&mut command, std::fs::File::create(&log).unwrap().into());
+    Api::login(&server, email, password).await;
+    assert!(server.stop().success());
+    let words = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<Value> = words.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let fields = &lines[0]["fields"];
+    for (name, want) in [
+        ("server.listen", json!("127.0.0.1:0")),
+        ("server.drain_secs", json!(7)),
+        ("database", json!("sqlite")),
+        ("tools.private_addresses", json!("10.20.0.0/16")),
+        ("limits", json!("turnsPerRunMax=3")),
+    ] {
+        assert_eq!(fields[name], want, "{fields}");
+    }
+    assert!(lines.iter().any(|line| line.get("spans").is_some()), "{words}");
+    assert!(lines.iter().all(|line| line.get("span").is_none()), "{words}");
+    assert!(!words.contains(&"07".repeat(32)) && !words.contains(password), "{words}");
+}
+
 #[test]
 fn migrate_answers_programs_with_one_object() {
     block_on(async {
