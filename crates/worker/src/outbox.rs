@@ -293,16 +293,46 @@ async fn tell(deps: &Deps, scope: Scope, to: Addressed, arrival: Arrival) -> Res
         match put(deps, scope, run, to.key.clone(), &arrival).await? {
             Put::Full => return Err(Error::Unavailable("the run's inbox is full".into())),
             Put::Closed if stop => {
-                if journal::head(&deps.db, scope, run).await?.is_none() {
-                    let coming = outbox::owes(&deps.db, scope, starter, START).await?;
-                    let early = || Error::Unavailable("the run to stop has not started yet".into());
-                    return if coming { Err(early()) } else { Ok(()) };
+                // Asked in this order: a start that is no longer owed has left a run, or will never leave one.
+                let owed = outbox::owes(&deps.db, scope, starter, START).await?;
+                let head = journal::head(&deps.db, scope, run).await?;
+                match unheard(owed, head.map(|head| head.finished_at.is_some())) {
+                    Unheard::NotYet => {
+                        return Err(Error::Unavailable("the run to stop has not started yet".into()));
+                    }
+                    Unheard::ByNobody => return Ok(()),
+                    Unheard::SinceStarted => {}
+                    Unheard::SinceOver => {
+                        let Some(next) = went_on_as(deps, scope, run).await? else { return Ok(()) };
+                        (starter, run) = (run, next);
+                    }
                 }
-                let Some(next) = went_on_as(deps, scope, run).await? else { return Ok(()) };
-                (starter, run) = (run, next);
             }
             Put::Stored | Put::Duplicate | Put::Closed => return Ok(()),
         }
+    }
+}
+
+/// Why a run did not take an order to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unheard {
+    /// It is still to be started.
+    NotYet,
+    /// It was refused, or is deleted.
+    ByNobody,
+    /// It was started a moment ago: it takes the order now.
+    SinceStarted,
+    /// It is over.
+    SinceOver,
+}
+
+/// `over` is that of the run, if it is there.
+const fn unheard(owed: bool, over: Option<bool>) -> Unheard {
+    match (over, owed) {
+        (Some(true), _) => Unheard::SinceOver,
+        (Some(false), _) => Unheard::SinceStarted,
+        (None, true) => Unheard::NotYet,
+        (None, false) => Unheard::ByNobody,
     }
 }
 
@@ -328,6 +358,21 @@ async fn put(deps: &Deps, scope: Scope, run: RunId, key: String, arrival: &Arriv
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A start that was delivered between the first try and these questions must not lose the order.
+    #[test]
+    fn an_order_to_stop_is_lost_only_when_nobody_can_take_it() {
+        for (owed, over, why) in [
+            (true, None, Unheard::NotYet),
+            (true, Some(false), Unheard::SinceStarted),
+            (false, Some(false), Unheard::SinceStarted),
+            (true, Some(true), Unheard::SinceOver),
+            (false, Some(true), Unheard::SinceOver),
+            (false, None, Unheard::ByNobody),
+        ] {
+            assert_eq!(unheard(owed, over), why, "owed {owed}, over {over:?}");
+        }
+    }
 
     /// Rows outlive the build that wrote them.
     #[test]
