@@ -35,6 +35,8 @@ pub(crate) use summary::{result, summary, took};
 
 /// The longest frame that is read. A frame carries its payload twice.
 const FRAME_BYTES_MAX: usize = 32 << 20;
+/// How often a run that is coming is asked for: for about a quarter of a minute.
+const COMING_MAX: u32 = 6;
 /// How often the live lines are drawn anew.
 const TICK: Dur = Dur::from_millis(100);
 
@@ -50,6 +52,8 @@ pub(crate) struct Follow<'a> {
     pub(crate) from_start: bool,
     /// Go on when the very first connection fails: the run was just created, so the server is known to be there.
     pub(crate) patient: bool,
+    /// Another run goes on as this one, which the server may not have begun yet.
+    pub(crate) coming: bool,
 }
 
 /// What a run waits for from a person, read from its events so far.
@@ -98,7 +102,7 @@ impl Follow<'_> {
             };
             console.note(&format!("goes on as the run {next}"));
             // The server has just told us of it, so it is worth waiting for.
-            follow = Follow { run: next, patient: true, ..follow };
+            follow = Follow { run: next, patient: true, coming: true, ..follow };
         }
     }
 
@@ -160,12 +164,21 @@ struct Session<'a> {
 impl Session<'_> {
     async fn show(&mut self, view: &mut View<'_>) -> Result<Closed, Failure> {
         let mut backoff = Backoff::default();
+        let mut early = 0;
         loop {
             let lost = match self.connection(view, &mut backoff).await {
                 Ok(Closed::Over(status)) => return Ok(Closed::Over(status)),
                 Ok(Closed::Cut) if !self.live => return Ok(Closed::Cut),
                 Ok(Closed::Cut) => Failure::new(Exit::Unreachable, "the server closed the event stream"),
                 Err(failure) if failure.passing && self.reached => failure,
+                Err(failure)
+                    if self.follow.coming && failure.exit == Exit::NotFound && early < COMING_MAX =>
+                {
+                    early += 1;
+                    let wait = backoff.next().unwrap_or(TICK);
+                    self.ticking(view, self.follow.clock.sleep(wait)).await;
+                    continue;
+                }
                 Err(failure) => return Err(failure),
             };
             let Some(wait) = backoff.next() else { return Err(self.given_up(lost)) };

@@ -220,7 +220,14 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
 /// Shows what happened in a run, and with `-f` what still happens.
 pub(crate) async fn logs(console: &Console, api: &Api, args: &LogsArgs) -> Result<Exit, Failure> {
     let clock = RealClock::new();
-    let follow = Follow { api, clock: &clock, run: args.run, from_start: args.from_start, patient: false };
+    let follow = Follow {
+        api,
+        clock: &clock,
+        run: args.run,
+        from_start: args.from_start,
+        patient: false,
+        coming: false,
+    };
     if args.follow {
         return follow.to_the_end(console).await;
     }
@@ -268,7 +275,9 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<Exit,
     console.note(&format!("run {id}"));
     let clock = RealClock::new();
     // The key may have named a run that somebody followed before: what this command shows is the whole run.
-    Follow { api, clock: &clock, run: id, from_start: true, patient: true }.to_the_end(console).await
+    Follow { api, clock: &clock, run: id, from_start: true, patient: true, coming: false }
+        .to_the_end(console)
+        .await
 }
 
 /// The key of this start: the user's, or a fresh one, so that a request that is repeated below us starts one run.

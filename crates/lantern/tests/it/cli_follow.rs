@@ -314,3 +314,25 @@ fn a_run_that_goes_on_is_followed_and_the_last_one_counts() {
         assert_eq!((done.code, done.out.lines().count()), (code, 10), "{done:?}");
     }
 }
+
+#[test]
+fn a_run_that_is_still_to_begin_is_waited_for() {
+    let asked = AtomicUsize::new(0);
+    let fake = Fake::start(move |seen| match seen.line.as_str() {
+        "POST /v1/runs" => Answer::Json(201, json!({ "id": RUN, "status": "queued" })),
+        line if line.contains("/events") && line.contains(RUN) => {
+            Answer::Events(story(0) + &end("succeeded"), Then::Close)
+        }
+        line if line.contains("/events") && asked.fetch_add(1, Ordering::SeqCst) < 2 => {
+            Answer::Json(404, json!({ "error": "run not found", "code": "run_not_found" }))
+        }
+        line if line.contains("/events") => Answer::Events(upto(2) + &end("succeeded"), Then::Close),
+        line if line.ends_with(RUN) => {
+            Answer::Json(200, json!({ "id": RUN, "status": "succeeded", "continuedAs": NEXT }))
+        }
+        line if line.ends_with(NEXT) => run("succeeded"),
+        other => unforeseen(other),
+    });
+    let done = User::of(&fake).run(CREATE);
+    assert_eq!((done.code, shown(&done.out)), (0, vec![1, 2, 3, 4, 5, 6, 1, 2]), "{done:?}");
+}
