@@ -1,8 +1,8 @@
 //! SQLite below the facade: opening a data folder, running a statement, and the two ways to run a transaction.
 //!
-//! Invariant: one connection writes (on its own thread, or inline); readers are opened read-only and see snapshots.
-//! WAL with `synchronous=FULL`: what has been answered survives a power cut (but for what says that it need not). The folder's lock file is held from
-//! before the database is touched until after the last commit.
+//! Invariant: one connection writes (the writer's, or the one inline); readers are opened read-only and see snapshots.
+//! WAL with `synchronous=FULL`: what has been answered survives a power cut, but for what says that it need not. The
+//! folder's lock file is held from before the database is touched until after the last commit.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
