@@ -359,6 +359,12 @@ impl<'a> Draft<'a> {
     }
 
     fn fail_step(&mut self, id: &StepId, code: &str, message: String, acted: Acted) {
+        let cost = self.run.step(id).map_or(MicroUsd::ZERO, |step| step::charge(step, acted));
+        self.fail_step_at(id, code, message, (acted, cost));
+    }
+
+    /// Fails a step whose last attempt costs this.
+    fn fail_step_at(&mut self, id: &StepId, code: &str, message: String, (acted, cost): (Acted, MicroUsd)) {
         let Some(step) = self.run.step(id) else { return };
         let owing = step::owing(step);
         let fact = Fact::StepFailed {
@@ -369,7 +375,7 @@ impl<'a> Draft<'a> {
             attempt: step.attempt,
             code: code.to_owned(),
             acted,
-            cost: if owing { MicroUsd::ZERO } else { step::charge(step, acted) },
+            cost: if owing { MicroUsd::ZERO } else { cost },
             owing,
         };
         self.emit(fact, Some(Content::Error(message)));

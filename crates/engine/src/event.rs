@@ -255,7 +255,7 @@ pub enum Fact {
         code: String,
         /// Whether it may have happened all the same.
         acted: Acted,
-        /// What it is charged: the hold, when a model may have been billed.
+        /// What the last attempt is charged: its hold, when a model may have been billed for it.
         #[serde(default)]
         cost: MicroUsd,
         /// Whether its hold stays until its child, which was told to stop, says what it spent.
@@ -279,12 +279,19 @@ pub enum Fact {
         /// Whether the process failed and not the step: then it uses up none of the step's retries.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         crashed: bool,
+        /// What this attempt is charged: its hold, when a model may have been billed. Not every vendor looks at the key.
+        #[serde(default, skip_serializing_if = "MicroUsd::is_zero")]
+        cost: MicroUsd,
+        /// Whether the hold ends with this attempt, and the next one, though under the same key, is admitted with its own.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        readmit: bool,
     },
-    /// The wait before an attempt of a new generation is over: the step asks for admission again.
+    /// The wait before an attempt of a new generation, or with a hold of its own, is over: the step asks for admission
+    /// again.
     StepReadmitted {
         /// The step.
         step: StepId,
-        /// The new generation.
+        /// The generation of that attempt.
         generation: u32,
     },
     /// A crash left the step's outcome unknown, and its class lets it be sent again under the same key.

@@ -164,7 +164,7 @@ pub enum StepState {
     Backoff {
         /// When.
         due: At,
-        /// Whether the next attempt needs a new admission, because its generation is new.
+        /// Whether the next attempt needs a new admission, because its generation is new or the last one's hold is over.
         readmit: bool,
     },
     /// May or may not have happened.
@@ -488,7 +488,7 @@ impl Run {
         }
     }
 
-    /// Books what a dropped child cost, and releases its hold.
+    /// Books what a dropped child or one attempt cost, and releases its hold.
     fn charge(&mut self, id: &StepId, cost: MicroUsd) {
         let grant = self.step_mut(id).and_then(|step| step.grant.take());
         self.release(grant.as_ref());

@@ -49,7 +49,7 @@ pub(crate) fn bill(grant: Option<&Grant>, reply: &LlmReply) -> Bill {
     }
 }
 
-/// What a step is charged that ended without settling: its hold, if something that costs money may have happened.
+/// What an attempt is charged that ended without settling: its hold, if something that costs money may have happened.
 pub(crate) fn charge(step: &Step, acted: Acted) -> MicroUsd {
     match (&step.grant, acted) {
         (Some(grant), Acted::Unknown) => grant.hold,
@@ -57,11 +57,15 @@ pub(crate) fn charge(step: &Step, acted: Acted) -> MicroUsd {
     }
 }
 
+/// Whether its attempts cost money. A hold covers one of them: the other side may bill each, whatever its key says.
+pub(crate) fn holds_money(step: &Step) -> bool {
+    step.grant.as_ref().is_some_and(|grant| grant.hold > MicroUsd::ZERO)
+}
+
 /// Whether a step that is dropped keeps its hold for now: a child that may have spent some of it tells how much when it
 /// has stopped.
 pub(crate) fn owing(step: &Step) -> bool {
-    let holds = step.grant.as_ref().is_some_and(|grant| grant.hold > MicroUsd::ZERO);
-    step.kind == StepKind::Child && holds
+    step.kind == StepKind::Child && holds_money(step)
 }
 
 /// Whether an effect of this step is, or may have been, outside.

@@ -37,6 +37,11 @@ impl MicroUsd {
     /// Nothing.
     pub const ZERO: MicroUsd = MicroUsd(0);
 
+    /// Whether it is nothing.
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// From millionths of a dollar.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use lantern_types::{Acted, At, EffectClass, Finding};
+use lantern_types::{Acted, At, EffectClass, Finding, MicroUsd};
 use serde_json::Value;
 
 use super::Draft;
@@ -48,7 +48,18 @@ impl Draft<'_> {
             (Finding::Happened(output), _) => self.returned(id, output),
             (Finding::DidNotHappen, Some(due)) => {
                 let (step, generation, acted) = (id.clone(), generation + 1, Acted::No);
-                let fact = Fact::StepRetrying { step, generation, attempt, code, acted, due, crashed };
+                let (cost, readmit) = (MicroUsd::ZERO, false);
+                let fact = Fact::StepRetrying {
+                    step,
+                    generation,
+                    attempt,
+                    code,
+                    acted,
+                    due,
+                    crashed,
+                    cost,
+                    readmit,
+                };
                 self.emit(fact, Some(Content::Error("found not to have happened".to_owned())));
             }
             (Finding::DidNotHappen, None) => {

@@ -115,10 +115,12 @@ impl Draft<'_> {
         let due = (allowed && left)
             .then(|| retry.due(step.failures + 1, self.context.at, failure.retry_after, &salt))
             .flatten();
-        // A refusal speaks for its own send only: one before it, under the same key, may have acted all the same.
+        // A refusal speaks for its own send only: one before it, under the same key, may have acted all the same. What
+        // that one may have cost was charged when it was given up.
         let acted = if step.resent { Acted::Unknown } else { failure.acted };
+        let cost = step::charge(step, failure.acted);
         let Some(due) = due else {
-            return self.fail_step(id, failure.code, failure.message, acted);
+            return self.fail_step_at(id, failure.code, failure.message, (acted, cost));
         };
         let generation = match acted {
             Acted::No => step.generation + 1,
@@ -132,11 +134,13 @@ impl Draft<'_> {
             acted: failure.acted,
             due,
             crashed: false,
+            cost,
+            readmit: acted == Acted::Unknown && step::holds_money(step),
         };
         self.emit(fact, Some(Content::Error(failure.message)));
     }
 
-    /// The backoff is over and the generation is the same: send again under the same key.
+    /// The backoff is over, and the admission still stands: send again under the same key.
     pub(super) fn reissue(&mut self, id: &StepId) {
         let Some(step) = self.run.step(id) else { return };
         let fact =
@@ -144,16 +148,18 @@ impl Draft<'_> {
         self.emit(fact, None);
     }
 
-    /// The backoff is over and the generation is new: the step asks for admission again.
+    /// The backoff is over, and the admission with it: the step asks for another.
     pub(super) fn readmit(&mut self, id: &StepId) {
         let Some(step) = self.run.step(id) else { return };
         let fact = Fact::StepReadmitted { step: id.clone(), generation: step.generation };
         self.emit(fact, None);
     }
 
-    /// A crash cut the attempt short while the run is paused: it is made again, under the same key, once the run goes on.
-    fn hold_back(&mut self, id: &StepId) {
+    /// A crash cut the attempt short: it is made again, under the same key, once the run is not paused and, if it may have
+    /// been billed, another hold is granted.
+    fn put_off(&mut self, id: &StepId) {
         let Some(step) = self.run.step(id) else { return };
+        let (cost, readmit) = (step::charge(step, Acted::Unknown), step::holds_money(step));
         let fact = Fact::StepRetrying {
             step: id.clone(),
             generation: step.generation,
@@ -162,8 +168,10 @@ impl Draft<'_> {
             acted: Acted::Unknown,
             due: self.context.at,
             crashed: true,
+            cost,
+            readmit,
         };
-        self.emit(fact, Some(Content::Error("the process died; the run is paused".to_owned())));
+        self.emit(fact, Some(Content::Error("the process died before an answer was stored".to_owned())));
     }
 
     /// After a crash: whatever was outside is of unknown outcome. How often a step may be sent is bounded, but no crash
@@ -187,7 +195,7 @@ impl Draft<'_> {
                     let message = format!("{} attempts ended without a result", step.attempt);
                     self.fail_step(&id, "attempts_exhausted", message, Acted::Unknown);
                 }
-                _ if self.run.paused => self.hold_back(&id),
+                _ if self.run.paused || step::holds_money(step) => self.put_off(&id),
                 _ => self.reissue(&id),
             }
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lantern_types::MicroUsd;
+use lantern_types::{Acted, MicroUsd};
 use serde_json::Value;
 
 use super::{Children, Phase, Run, Step, StepState, Work};
@@ -198,15 +198,21 @@ fn settled(run: &mut Run, event: &Event) {
 }
 
 fn retrying(run: &mut Run, fact: &Fact) {
-    let Fact::StepRetrying { step, generation, attempt, due, crashed, .. } = fact else { return };
-    let Some(step) = run.step_mut(step) else { return };
-    let readmit = *generation != step.generation;
+    let Fact::StepRetrying { step: id, generation, attempt, acted, due, crashed, cost, readmit, .. } = fact
+    else {
+        return;
+    };
+    let Some(step) = run.step_mut(id) else { return };
+    let grown = *generation != step.generation;
+    let readmit = grown || *readmit;
     step.generation = *generation;
     step.attempt = attempt.saturating_sub(1);
     step.failures += u32::from(!crashed);
+    step.resent |= !grown && *acted == Acted::Unknown;
     step.state = StepState::Backoff { due: *due, readmit };
-    let released = if readmit { step.grant.take() } else { None };
-    run.release(released.as_ref());
+    if readmit {
+        run.charge(id, *cost);
+    }
 }
 
 fn finished(run: &mut Run, event: &Event, outcome: Outcome, code: Option<&str>, step: Option<&StepId>) {

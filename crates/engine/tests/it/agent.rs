@@ -1,8 +1,8 @@
 //! The agent program: turns, tools, retries, doubt, loops, schemas, money.
 
-use lantern_engine::{Arrival, Done, Effect, Input, Status, StepId, StepState, llm_ask, questions};
+use lantern_engine::{Arrival, Done, Effect, Fact, Input, Status, StepId, StepState, llm_ask, questions};
 use lantern_types::llm::Role;
-use lantern_types::{Dur, Failure, Finding, Limits};
+use lantern_types::{Acted, Dur, Failure, Finding, Limits};
 use serde_json::json;
 
 use crate::desk::{Desk, said};
@@ -64,8 +64,8 @@ fn a_refusal_retries_under_a_new_key_and_a_timeout_under_the_same() {
     assert_eq!(desk.later(25), ["step_readmitted", "step_admitted"]);
     assert_eq!(desk.last_grant_generation("llm-1"), 2);
     desk.fails("llm-1", Failure::unknown("provider_timeout", "no answer"));
-    assert_eq!(desk.run().held.micros(), 100, "an unknown outcome keeps its hold");
-    assert_eq!(desk.later(60), ["step_reissued"]);
+    assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (100, 0), "it may have been billed");
+    assert_eq!(desk.later(60), ["step_readmitted", "step_admitted"]);
     assert_eq!(desk.run().step_named("llm-1").unwrap().generation, 2);
     assert_eq!(
         desk.fails("llm-1", Failure::unknown("provider_timeout", "no answer")),
@@ -74,27 +74,55 @@ fn a_refusal_retries_under_a_new_key_and_a_timeout_under_the_same() {
     assert_eq!(desk.error_code(), "provider_timeout");
     assert_eq!(
         (desk.run().spent.micros(), desk.run().held.micros()),
-        (100, 0),
-        "what may have been billed is charged"
+        (200, 0),
+        "what may have been billed is charged, each time"
     );
 }
 
 #[test]
 fn a_refusal_does_not_vouch_for_an_earlier_send_under_its_key() {
+    let again = ["step_readmitted", "step_admitted"];
     let mut desk = Desk::open(agent(), json!("hi"));
     desk.fails("llm-1", Failure::unknown("provider_timeout", "no answer"));
-    assert_eq!(desk.later(60), ["step_reissued"]);
+    assert_eq!(desk.later(60), again);
     assert_eq!(desk.fails("llm-1", Failure::transient("provider_rate_limited", "slow")), ["step_retrying"]);
-    assert_eq!(desk.run().held.micros(), 100, "the first send may have been billed");
-    assert_eq!(desk.later(60), ["step_reissued"]);
+    assert_eq!(
+        (desk.run().spent.micros(), desk.run().held.micros()),
+        (100, 0),
+        "the first send, and no other"
+    );
+    assert_eq!(desk.later(60), again);
     assert_eq!(desk.run().step_named("llm-1").unwrap().generation, 1, "a new key could do it twice");
     let kinds = desk.fails("llm-1", Failure::refused("provider_rejected", "no"));
     assert_eq!((kinds, desk.run().spent.micros()), (vec!["step_failed", "run_failed"], 100));
+    let acted = desk.events.iter().find_map(|event| match event.fact {
+        Fact::StepFailed { acted, .. } => Some(acted),
+        _ => None,
+    });
+    assert_eq!(acted, Some(Acted::Unknown));
 
     let mut desk = Desk::open(agent(), json!("hi"));
     desk.give(Input::Recovered);
     desk.fails("llm-1", Failure::refused("provider_rejected", "no"));
     assert_eq!(desk.run().spent.micros(), 100, "nor for a send before a crash");
+}
+
+/// A vendor may bill every send, whatever its key says: each has a hold of its own, and the last may not pass the cap.
+#[test]
+fn every_send_that_may_be_billed_is_paid_from_the_cap() {
+    let mut desk = Desk::open(json!({"retry": {"maxAttempts": 9}}), json!("hi"));
+    desk.fails("llm-1", Failure::unknown("provider_timeout", "no answer"));
+    desk.later(60);
+    desk.give(Input::Recovered);
+    assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (200, 100));
+    desk.reply("llm-1", "hello");
+    assert_eq!((desk.status(), desk.run().spent.micros()), (Status::Succeeded, 215), "the last by its usage");
+
+    let mut desk = Desk::open(json!({"retry": {"maxAttempts": 9}}), json!("hi"));
+    desk.give_once(Input::Recovered);
+    desk.denies("llm-1", "run_budget_exceeded");
+    assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "run_budget_exceeded"));
+    assert_eq!((desk.run().spent.micros(), desk.performed().len()), (100, 1), "nothing more was sent");
 }
 
 #[test]
@@ -180,12 +208,15 @@ fn what_can_be_asked_about_is_asked_and_done_at_most_once() {
     assert_eq!((found(&mut desk, 1, happened()), questions(desk.run())), (vec![], vec![]), "nobody is asked");
 }
 
+/// What a crash does to a call that costs money: what was sent is charged, and another hold asked for.
+const RESENT: [&str; 3] = ["step_retrying", "step_readmitted", "step_admitted"];
+
 #[test]
 fn after_a_crash_a_model_call_is_sent_again_under_its_key() {
     let mut desk = Desk::open(agent(), json!("hi"));
-    assert_eq!(desk.give(Input::Recovered), ["step_reissued"]);
+    assert_eq!(desk.give(Input::Recovered), RESENT);
     assert_eq!(desk.performed(), ["llm-1", "llm-1"]);
-    assert_eq!(desk.run().held.micros(), 100);
+    assert_eq!((desk.last_grant_generation("llm-1"), desk.run().held.micros()), (1, 100));
     desk.reply("llm-1", "hello");
     assert_eq!(desk.run().step_named("llm-1").unwrap().attempt, 2);
 }
@@ -195,7 +226,7 @@ fn a_crash_uses_up_no_retry_and_sends_are_bounded_all_the_same() {
     let busy = || Failure::transient("provider_rate_limited", "slow");
     let mut desk = Desk::open(json!({"retry": {"maxAttempts": 2}}), json!("hi"));
     for _ in 0..3 {
-        assert_eq!(desk.give(Input::Recovered), ["step_reissued"]);
+        assert_eq!(desk.give(Input::Recovered), RESENT);
     }
     assert_eq!(desk.fails("llm-1", busy()), ["step_retrying"], "the first failure that is its own");
     desk.later(60);
@@ -206,7 +237,7 @@ fn a_crash_uses_up_no_retry_and_sends_are_bounded_all_the_same() {
     let mut desk = Desk::closed(json!({"retry": {"maxAttempts": 9}}), json!("hi"), limits.clone());
     desk.give(Input::Wake);
     for _ in 0..2 {
-        assert_eq!(desk.give(Input::Recovered), ["step_reissued"]);
+        assert_eq!(desk.give(Input::Recovered), RESENT);
     }
     assert_eq!(desk.give(Input::Recovered), ["step_failed", "run_failed"]);
     assert_eq!((desk.error_code(), desk.performed().len()), ("attempts_exhausted", 3));
@@ -224,8 +255,9 @@ fn a_paused_run_sends_nothing_again_before_it_goes_on() {
     desk.arrives(Arrival::Pause { by: "ada".into() });
     assert_eq!(desk.give(Input::Recovered), ["step_retrying"]);
     assert_eq!((desk.later(600), desk.give(Input::Recovered), desk.run().next_due()), (vec![], vec![], None));
-    assert_eq!((desk.performed(), desk.run().held.micros()), (vec!["llm-1".to_owned()], 100));
-    assert_eq!(desk.arrives(Arrival::Resume { by: "ada".into() }), ["resumed", "step_reissued"]);
+    assert_eq!((desk.performed(), desk.run().spent.micros()), (vec!["llm-1".to_owned()], 100));
+    let kinds = desk.arrives(Arrival::Resume { by: "ada".into() });
+    assert_eq!(kinds, ["resumed", "step_readmitted", "step_admitted"]);
     let step = desk.run().step_named("llm-1").unwrap();
     assert_eq!((step.generation, step.attempt, step.failures), (1, 2, 0));
     desk.reply("llm-1", "hello");

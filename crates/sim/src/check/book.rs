@@ -23,7 +23,7 @@ pub(crate) enum Mark {
     Performing,
     /// A wait, a child, a map or a race.
     Waiting,
-    /// Between attempts; `fresh` when the next one has a new key.
+    /// Between attempts; `fresh` when the next one is admitted anew.
     Backoff { due: At, fresh: bool },
     /// Nobody knows.
     Doubt,
@@ -56,6 +56,8 @@ pub(crate) struct Entry {
     pub(crate) attempt: u32,
     /// Attempts that failed and were to be made again, crashes apart.
     pub(crate) failures: u32,
+    /// How often it was admitted.
+    pub(crate) grants: usize,
     pub(crate) hold: Option<MicroUsd>,
     pub(crate) price: Option<Price>,
     pub(crate) facts: Option<AdmissionFacts>,
@@ -215,6 +217,7 @@ impl Book {
             generation: 1,
             attempt: 0,
             failures: 0,
+            grants: 0,
             hold: None,
             price: None,
             facts: None,
@@ -234,6 +237,7 @@ fn charged(fact: &Fact) -> MicroUsd {
         Fact::StepSettled { cost, .. }
         | Fact::StepFailed { cost, .. }
         | Fact::StepAbandoned { cost, .. }
+        | Fact::StepRetrying { cost, .. }
         | Fact::StepCharged { cost, .. } => *cost,
         _ => MicroUsd::ZERO,
     }
@@ -251,6 +255,7 @@ fn advance(entry: &mut Entry, event: &Event) {
         Fact::StepAdmitted { generation, attempt, grant, .. } => {
             entry.generation = *generation;
             entry.attempt = *attempt;
+            entry.grants += 1;
             entry.hold = Some(grant.hold);
             entry.price = grant.route.as_ref().map(|route| route.price);
             entry.facts = Some(grant.facts.clone());
@@ -268,10 +273,11 @@ fn advance(entry: &mut Entry, event: &Event) {
         Fact::StepFailed { owing, .. } => end(entry, Mark::Failed, event.seq, *owing),
         Fact::StepAbandoned { owing, .. } => end(entry, Mark::Abandoned, event.seq, *owing),
         Fact::StepCharged { .. } => entry.hold = None,
-        Fact::StepRetrying { generation, acted, due, crashed, .. } => {
-            let fresh = *generation != entry.generation;
+        Fact::StepRetrying { generation, acted, due, crashed, readmit, .. } => {
+            let grown = *generation != entry.generation;
+            let fresh = grown || *readmit;
             entry.generation = *generation;
-            entry.unsure = !fresh && (entry.unsure || *acted == Acted::Unknown);
+            entry.unsure = !grown && (entry.unsure || *acted == Acted::Unknown);
             entry.failures += u32::from(!crashed);
             entry.mark = Mark::Backoff { due: *due, fresh };
             if fresh {

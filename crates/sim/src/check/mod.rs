@@ -170,7 +170,7 @@ impl Checks {
 
 fn before(book: &Book, event: &Event, cause: &Input, terms: &Terms<'_>) -> Checked {
     life::check(book, event, cause)?;
-    money::check(book, event)?;
+    money::check(book, event, cause)?;
     people::check(book, event)?;
     rounds::check(book, event, terms.limits)?;
     version::check(book, event, cause, terms)?;

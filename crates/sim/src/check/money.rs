@@ -1,14 +1,14 @@
 //! Money: `spent + held <= cap` after every event, holds are what open steps hold, and nothing that may have been
 //! billed goes uncharged.
 
-use lantern_engine::{Content, Event, Fact, Run, StepKind};
+use lantern_engine::{Content, Event, Fact, Input, Run, StepKind};
 use lantern_types::{Acted, Price};
 
 use super::book::{Book, Entry, Mark};
 use super::{Checked, demand, micros};
 
 /// Whether an event's amounts are the right ones.
-pub(super) fn check(book: &Book, event: &Event) -> Checked {
+pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
     let Some(entry) = event.fact.step().and_then(|id| book.step(id)) else { return Ok(()) };
     let hold = entry.hold.map_or(0, micros);
     let said = || format!("{:?}; {:?} holds {hold}", event.fact, entry.mark);
@@ -36,6 +36,15 @@ pub(super) fn check(book: &Book, event: &Event) -> Checked {
             }
             let resolved = entry.mark == Mark::Resolved(false);
             demand(*acted == Acted::Unknown || !entry.unsure || resolved, "unknown-stays-unknown", said)?;
+            // A refusal of the last send does not cost, though an earlier one may have acted, and was charged then.
+            let last = match cause {
+                Input::Performed { result: Err(failure), .. } => failure.acted,
+                _ => *acted,
+            };
+            let due = if last == Acted::Unknown { hold } else { 0 };
+            demand(micros(*cost) == due, "charged-when-it-may-have-acted", said)
+        }
+        Fact::StepRetrying { acted, cost, .. } => {
             let due = if *acted == Acted::Unknown { hold } else { 0 };
             demand(micros(*cost) == due, "charged-when-it-may-have-acted", said)
         }
@@ -82,6 +91,8 @@ mod tests {
         let two = || [open(), vec![tool("b", EffectClass::Keyed)]].concat();
         let crashed = || [open(), vec![reissued("a", 1, 2)]].concat();
         let resting = || [open(), vec![retrying("a", 1, 2, Acted::Unknown, 9)]].concat();
+        let again =
+            || [open(), vec![lost("a", 2, 100, 9), readmitted("a", 1), admitted("a", 1, 2, 100)]].concat();
         let refused = || [open(), vec![retrying("a", 2, 2, Acted::No, 9)]].concat();
         for (facts, next, want) in [
             (open(), settled("a", 1, 100), None),
@@ -92,11 +103,36 @@ mod tests {
             (open(), failed("a", Acted::Unknown, 0), Some("charged-when-it-may-have-acted")),
             (open(), failed("a", Acted::No, 0), None),
             (crashed(), failed("a", Acted::No, 0), Some("unknown-stays-unknown")),
+            (open(), lost("a", 2, 100, 9), None),
+            (open(), lost("a", 2, 99, 9), Some("charged-when-it-may-have-acted")),
+            (open(), retrying("a", 1, 2, Acted::Unknown, 9), Some("charged-when-it-may-have-acted")),
+            (open(), retrying("a", 2, 2, Acted::No, 9), None),
+            (again(), failed("a", Acted::Unknown, 100), None),
             (open(), abandoned("a", 0), Some("charged-when-it-may-have-acted")),
             (resting(), abandoned("a", 100), None),
             (refused(), abandoned("a", 100), Some("charged-when-it-may-have-acted")),
         ] {
+            let check = |book: &Book, event: &Event| check(book, event, &Input::Wake);
             assert_eq!(broken(&facts, next.clone(), check), want, "{next:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_after_a_charged_send_costs_nothing_more() {
+        let lost = [begun(), tool("a", EffectClass::Keyed), admitted("a", 1, 1, 100), lost("a", 2, 100, 9)];
+        let facts = [lost.to_vec(), vec![readmitted("a", 1), admitted("a", 1, 2, 100)]].concat();
+        let refusal = |acted| Input::Performed {
+            step: id("a"),
+            generation: 1,
+            result: Err(lantern_types::Failure { acted, ..lantern_types::Failure::refused("x", "no") }),
+        };
+        for (acted, cost, want) in [
+            (Acted::No, 0, None),
+            (Acted::No, 100, Some("charged-when-it-may-have-acted")),
+            (Acted::Unknown, 0, Some("charged-when-it-may-have-acted")),
+        ] {
+            let check = |book: &Book, event: &Event| check(book, event, &refusal(acted));
+            assert_eq!(broken(&facts, failed("a", Acted::Unknown, cost), check), want, "{acted:?} {cost}");
         }
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use lantern_engine::StepId;
-use lantern_types::{EffectClass, RunId};
+use lantern_types::{EffectClass, MicroUsd, RunId};
 
 use super::book::{Book, Mark};
 use super::{Checked, demand};
@@ -30,15 +30,25 @@ pub(super) fn asked(book: Option<&Book>, step: &StepId, effect: EffectClass) -> 
     })
 }
 
-/// Every send so far: its generation, and whether it certainly did nothing, because it was refused or later denied.
+/// Every send so far.
 #[derive(Debug, Default)]
-pub(super) struct Sends(BTreeMap<(RunId, StepId), Vec<(u32, bool)>>);
+pub(super) struct Sends(BTreeMap<(RunId, StepId), Vec<Sent>>);
+
+/// One of them.
+#[derive(Debug)]
+struct Sent {
+    generation: u32,
+    /// Which admission of the step it was made under.
+    grant: usize,
+    /// Whether it certainly did nothing, because it was refused or later denied.
+    nothing: bool,
+}
 
 impl Sends {
     /// What was sent under a key did not happen.
     pub(super) fn absent(&mut self, run: RunId, step: &StepId, generation: u32) {
         let sends = self.0.get_mut(&(run, step.clone())).into_iter().flatten();
-        sends.filter(|(sent, _)| *sent == generation).for_each(|(_, nothing)| *nothing = true);
+        sends.filter(|sent| sent.generation == generation).for_each(|sent| sent.nothing = true);
     }
 
     /// Looks at one more send.
@@ -50,13 +60,18 @@ impl Sends {
             format!("{}; the journal says {:?}", said(), entry.map(|entry| entry.mark))
         })?;
         let earlier = self.0.entry((send.run, send.step.clone())).or_default();
-        let again = earlier.iter().any(|(generation, _)| *generation == send.generation);
+        let again = earlier.iter().any(|sent| sent.generation == send.generation);
         demand(send.effect.repeats() || !again, "the-unrepeatable-is-sent-once", said)?;
-        let older = earlier.iter().filter(|(generation, _)| *generation < send.generation);
-        demand(older.clone().all(|(_, refused)| *refused), "a-new-key-only-after-refusals", || {
+        let mut older = earlier.iter().filter(|sent| sent.generation < send.generation);
+        demand(older.all(|sent| sent.nothing), "a-new-key-only-after-refusals", || {
             format!("{}; an earlier key may have acted", said())
         })?;
-        earlier.push((send.generation, send.refused));
+        // The other side may bill every send, whatever its key says.
+        let (grant, paid) =
+            entry.map_or((0, false), |e| (e.grants, e.hold.unwrap_or_default() > MicroUsd::ZERO));
+        let shares = earlier.iter().any(|sent| sent.grant == grant && !sent.nothing);
+        demand(!(paid && shares), "every-billable-send-has-its-own-hold", said)?;
+        earlier.push(Sent { generation: send.generation, grant, nothing: send.refused });
         let most = usize::try_from(send.attempts_max).unwrap_or(usize::MAX);
         demand(earlier.len() <= most, "attempts-are-bounded", || {
             format!("{}: {} sends", said(), earlier.len())
@@ -111,6 +126,23 @@ mod tests {
             sends.sent(&send(&a, 1, keyed, refused), Some(&book(&first))).unwrap();
             let second = book(&[first.to_vec(), again].concat());
             assert_eq!(rule(sends.sent(&send(&a, 2, keyed, false), Some(&second))), want);
+        }
+    }
+
+    #[test]
+    fn two_sends_that_may_be_billed_under_one_hold_are_found() {
+        let (a, keyed) = (id("a"), EffectClass::Keyed);
+        for (hold, refused, want) in
+            [(100, false, Some("every-billable-send-has-its-own-hold")), (100, true, None), (0, false, None)]
+        {
+            let mut sends = Sends::default();
+            let first = vec![begun(), tool("a", keyed), admitted("a", 1, 1, hold)];
+            sends.sent(&send(&a, 1, keyed, refused), Some(&book(&first))).unwrap();
+            let shared = book(&[first.clone(), vec![reissued("a", 1, 2)]].concat());
+            assert_eq!(rule(sends.sent(&send(&a, 1, keyed, false), Some(&shared))), want);
+            let own = vec![lost("a", 2, hold, 3), readmitted("a", 1), admitted("a", 1, 2, hold)];
+            let own = book(&[first, own].concat());
+            assert_eq!(rule(sends.sent(&send(&a, 1, keyed, false), Some(&own))), None);
         }
     }
 

@@ -118,8 +118,22 @@ pub(super) fn failed(step: &str, acted: Acted, cost: i64) -> Fact {
 }
 
 pub(super) fn retrying(step: &str, generation: u32, attempt: u32, acted: Acted, due: i64) -> Fact {
-    let due = At::from_micros(due.max(3));
-    Fact::StepRetrying { step: id(step), generation, attempt, code: "x".into(), acted, due, crashed: false }
+    let (due, cost) = (At::from_micros(due.max(3)), MicroUsd::ZERO);
+    let (code, crashed, readmit) = ("x".into(), false, false);
+    Fact::StepRetrying { step: id(step), generation, attempt, code, acted, due, crashed, cost, readmit }
+}
+
+/// An attempt that may have been billed, and is made again under its key with a hold of its own.
+pub(super) fn lost(step: &str, attempt: u32, cost: i64, due: i64) -> Fact {
+    let mut fact = retrying(step, 1, attempt, Acted::Unknown, due);
+    if let Fact::StepRetrying { cost: charged, readmit, .. } = &mut fact {
+        (*charged, *readmit) = (MicroUsd::from_micros(cost), true);
+    }
+    fact
+}
+
+pub(super) fn readmitted(step: &str, generation: u32) -> Fact {
+    Fact::StepReadmitted { step: id(step), generation }
 }
 
 pub(super) fn reissued(step: &str, generation: u32, attempt: u32) -> Fact {
