@@ -6,6 +6,7 @@
 
 mod arrive;
 mod doubt;
+mod end;
 mod perform;
 
 use std::sync::Arc;
@@ -14,9 +15,8 @@ use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::{Acted, At, Denial, EffectClass, Limits, MicroUsd, ToolDef, tool};
 use serde_json::Value;
 
-use crate::carried::Carried;
 use crate::event::{Content, Event, Fact, Outcome, StepId, StepKind};
-use crate::input::{Input, Start};
+use crate::input::{Arrival, Input, Start};
 use crate::manifest::{Manifest, ProgramKind};
 use crate::program::{self, APPROVAL_WAIT, NewStep, Next};
 use crate::run::{Phase, Run, Step, StepState, Work, evolve};
@@ -158,12 +158,18 @@ impl<'a> Draft<'a> {
         self.events.push(event);
     }
 
+    /// Whether the run goes on.
     fn active(&self) -> bool {
-        self.run.phase == Phase::Active
+        self.run.phase == Phase::Active && self.run.ending.is_none()
     }
 
     fn take(&mut self, input: Input) {
         match input {
+            // All that a run that ends waits for is what its children spent.
+            Input::Arrived(arrival @ Arrival::ChildFinished { .. }) if !self.active() => {
+                self.arrived(arrival)
+            }
+            _ if !self.active() => {}
             Input::Wake => {}
             Input::Recovered => self.recover(),
             Input::Admit { step, grant } => self.admit(step, *grant),
@@ -176,6 +182,13 @@ impl<'a> Draft<'a> {
 
     /// Lets time and the program move the run as far as they can without anything from outside.
     fn advance(&mut self) {
+        if self.active() {
+            self.go_as_far_as_it_goes();
+        }
+        self.end_when_settled();
+    }
+
+    fn go_as_far_as_it_goes(&mut self) {
         self.fire_due();
         while self.active() {
             if self.run.seq >= self.events_max() {
@@ -220,9 +233,7 @@ impl<'a> Draft<'a> {
                 );
                 self.fail_run("loop_detected", message, None);
             }
-            Next::Succeed(output) => {
-                self.finish(Outcome::Succeeded, None, None, Some(Content::Output(output)));
-            }
+            Next::Succeed(output) => self.finish(Outcome::Succeeded, None, None, Content::Output(output)),
             Next::Continue(input) => self.continue_with(input),
             Next::GoOn(carried) => self.go_on(carried),
             Next::FailRun { code, message, step } => self.fail_run(&code, message, step),
@@ -395,79 +406,6 @@ impl<'a> Draft<'a> {
         let owing = step::owing(step);
         let cost = if owing { MicroUsd::ZERO } else { step::charge(step, step::may_have_acted(step)) };
         self.emit(Fact::StepAbandoned { step: id.clone(), code: code.to_owned(), cost, owing }, None);
-    }
-
-    /// Charges children that were dropped and have not told what they spent: there is nobody left to hear it.
-    fn charge_what_is_owed(&mut self) {
-        let owed = |step: &Step| Some((step.id.clone(), step.owed()?));
-        let owed: Vec<(StepId, MicroUsd)> = self.run.steps().iter().filter_map(owed).collect();
-        for (step, cost) in owed {
-            self.emit(Fact::StepCharged { step, cost }, None);
-        }
-    }
-
-    fn fail_run(&mut self, code: &str, message: String, step: Option<StepId>) {
-        self.finish(Outcome::Failed, Some(code.to_owned()), step, Some(Content::Error(message)));
-    }
-
-    /// Ends the run: nothing stays open, and the last event says how. Written once.
-    fn finish(
-        &mut self,
-        outcome: Outcome,
-        code: Option<String>,
-        step: Option<StepId>,
-        content: Option<Content>,
-    ) {
-        let why = if outcome == Outcome::Cancelled { "cancelled" } else { "run_ended" };
-        let open: Vec<StepId> = self.run.open_steps().map(|step| step.id.clone()).collect();
-        for id in open.iter().rev() {
-            self.abandon(id, why);
-        }
-        self.charge_what_is_owed();
-        let output = match &content {
-            Some(Content::Output(output)) => Some(step::digest_of(output)),
-            _ => None,
-        };
-        self.emit(Fact::Finished { outcome, code, step, output }, content);
-    }
-
-    /// Goes on as a new run with this input, if a run of this version may be asked that: whoever reads that a run
-    /// succeeded relies on it.
-    fn continue_with(&mut self, input: Value) {
-        let manifest = &self.run.manifest;
-        let schema = manifest.input_schema.as_ref();
-        let broken = schema.map(|schema| (self.context.violations)(schema, &input)).unwrap_or_default();
-        let refused = check_input(manifest, &input, self.context.limits).err();
-        if let Some(refused) = refused {
-            return self.fail_run(refused.code, format!("the new run: {}", refused.message), None);
-        }
-        if !broken.is_empty() {
-            let message = format!("the new run's input: {}", broken.join("; "));
-            return self.fail_run("input_schema_violated", message, None);
-        }
-        self.continue_as_new(Content::Input(Arc::new(input)));
-    }
-
-    /// Goes on as a new run of the same input, with what was said and used up.
-    fn go_on(&mut self, carried: Carried) {
-        let (input, carried) = (self.run.input.clone(), Arc::new(carried));
-        self.continue_as_new(Content::Carried { input, carried });
-    }
-
-    fn continue_as_new(&mut self, content: Content) {
-        let count = self.run.continues.map_or(0, |before| before.count);
-        if self.run.steps().is_empty() {
-            let message = "a run that does nothing may not go on as a new one".to_owned();
-            return self.fail_run("continue_empty", message, None);
-        }
-        if count >= self.context.limits.continuations_max {
-            let message = format!("the run went on as a new one {count} times");
-            return self.fail_run("continuations_limit", message, None);
-        }
-        let next = crate::effect::child_run(self.run.id, &StepId::new("continue"), 1);
-        self.emit(Fact::ContinuedAsNew { run: next }, Some(content));
-        let output = Arc::new(serde_json::json!({ "continuedAs": next.to_string() }));
-        self.finish(Outcome::Succeeded, None, None, Some(Content::Output(output)));
     }
 
     fn deny(&mut self, id: StepId, denial: Denial) {

@@ -334,7 +334,7 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         owing: bool,
     },
-    /// A child that was no longer wanted told what it spent, or the run ends before it did: its hold is released.
+    /// A child that was no longer wanted told what it spent, or did not within its time: its hold is released.
     StepCharged {
         /// The step.
         step: StepId,
@@ -397,6 +397,19 @@ pub enum Fact {
         /// The new run.
         run: RunId,
     },
+    /// The run goes no further and will end like this, but waits for children that it dropped to tell what they spent.
+    RunEnding {
+        /// How it will end.
+        outcome: Outcome,
+        /// Why, for a failure.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        /// The step that failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+        /// When it ends whatever has been told: it is charged what is then still held.
+        due: At,
+    },
     /// The run is over. Written once, and last.
     Finished {
         /// How.
@@ -428,7 +441,7 @@ pub enum Content {
     },
     /// What a step is asked to do ([`Fact::StepRequested`]).
     Work(Work),
-    /// What a step gave ([`Fact::StepSettled`], [`Fact::Finished`]).
+    /// What a step or the run gave ([`Fact::StepSettled`], [`Fact::RunEnding`], [`Fact::Finished`]).
     Output(Arc<Value>),
     /// What a model replied, and how it broke the schema it was given.
     Reply {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::carried::Carried;
-use crate::event::{Continues, Event, Outcome, Parent, StepId, StepKind};
+use crate::event::{Content, Continues, Event, Outcome, Parent, StepId, StepKind};
 use crate::manifest::{Manifest, ProgramKind, StepDef};
 use crate::retry::Retry;
 
@@ -283,6 +283,21 @@ impl Step {
     }
 }
 
+/// How a run will end that waits for its children to tell what they spent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ending {
+    /// How.
+    pub outcome: Outcome,
+    /// Why, for a failure.
+    pub code: Option<String>,
+    /// The step that failed.
+    pub step: Option<StepId>,
+    /// When it ends whatever has been told.
+    pub due: At,
+    /// Its output, or what went wrong.
+    pub content: Content,
+}
+
 /// A run, folded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
@@ -300,6 +315,8 @@ pub struct Run {
     pub phase: Phase,
     /// Whether it was told to pause.
     pub paused: bool,
+    /// How it will end, once nothing but what its children spent is open.
+    pub ending: Option<Ending>,
     /// When a worker first did anything for it.
     pub started_at: Option<At>,
     /// What it is asked.
@@ -357,6 +374,7 @@ impl Run {
             version: None,
             phase: Phase::New,
             paused: false,
+            ending: None,
             started_at: None,
             input: Arc::new(Value::Null),
             parent: None,
@@ -419,6 +437,9 @@ impl Run {
     pub fn next_due(&self) -> Option<At> {
         if self.phase != Phase::Active {
             return None;
+        }
+        if let Some(ending) = &self.ending {
+            return Some(ending.due);
         }
         let held_back = |step: &Step| self.paused && matches!(step.state, StepState::Backoff { .. });
         let steps = self.open_steps().filter(|step| !held_back(step)).filter_map(Step::due);

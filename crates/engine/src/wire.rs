@@ -43,6 +43,7 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::Resumed { .. } => "resumed",
         Fact::ProgressBlocked { .. } => "progress_blocked",
         Fact::ContinuedAsNew { .. } => "continued_as_new",
+        Fact::RunEnding { .. } => "run_ending",
         Fact::Finished { outcome: Outcome::Succeeded, .. } => "run_succeeded",
         Fact::Finished { outcome: Outcome::Failed, .. } => "run_failed",
         Fact::Finished { outcome: Outcome::Cancelled, .. } => "run_cancelled",
@@ -130,6 +131,9 @@ fn payload(event: &Event) -> Value {
         Fact::Paused { by } | Fact::Resumed { by } => json!({ "by": by }),
         Fact::ProgressBlocked { period, rounds } => json!({ "period": period, "rounds": rounds }),
         Fact::ContinuedAsNew { run } => json!({ "runId": run }),
+        Fact::RunEnding { outcome, code, due, .. } => {
+            json!({ "outcome": outcome, "code": code, "due": due.to_string() })
+        }
         Fact::Finished { code, .. } => match content {
             Some(Content::Output(output)) => json!({ "output": cut(output) }),
             _ => json!({ "code": code, "reason": words(content) }),

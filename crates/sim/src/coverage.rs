@@ -9,7 +9,7 @@ use lantern_engine::{Event, Fact, Run};
 use crate::op::Kind;
 
 /// Every variant of [`Fact`].
-pub const FACTS: [&str; 23] = [
+pub const FACTS: [&str; 24] = [
     "RunStarted",
     "StepRequested",
     "StepAdmitted",
@@ -32,6 +32,7 @@ pub const FACTS: [&str; 23] = [
     "Resumed",
     "ProgressBlocked",
     "ContinuedAsNew",
+    "RunEnding",
     "Finished",
 ];
 
@@ -60,6 +61,7 @@ const fn name(fact: &Fact) -> &'static str {
         Fact::Resumed { .. } => "Resumed",
         Fact::ProgressBlocked { .. } => "ProgressBlocked",
         Fact::ContinuedAsNew { .. } => "ContinuedAsNew",
+        Fact::RunEnding { .. } => "RunEnding",
         Fact::Finished { .. } => "Finished",
     }
 }

@@ -23,7 +23,7 @@ impl Draft<'_> {
             Arrival::Cancel { by, reason } => {
                 let reason = Content::Reason(reason.unwrap_or_default());
                 self.emit(Fact::CancelRequested { by }, Some(reason.clone()));
-                self.finish(Outcome::Cancelled, None, None, Some(reason));
+                self.finish(Outcome::Cancelled, None, None, reason);
             }
             Arrival::Pause { by } => {
                 if !self.run.paused {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lantern_types::{Acted, MicroUsd};
 use serde_json::Value;
 
-use super::{Children, Phase, Run, Step, StepState, Work};
+use super::{Children, Ending, Phase, Run, Step, StepState, Work};
 use crate::event::{Content, Event, Fact, Outcome, StepId, StepKind};
 use crate::manifest::{Manifest, ProgramKind};
 
@@ -95,6 +95,7 @@ pub fn evolve(run: &mut Run, event: &Event) {
         }
         Fact::Paused { .. } => run.paused = true,
         Fact::Resumed { .. } => run.paused = false,
+        Fact::RunEnding { .. } => ending(run, event),
         Fact::Finished { outcome, code, step, .. } => {
             finished(run, event, *outcome, code.as_deref(), step.as_ref());
         }
@@ -215,11 +216,21 @@ fn retrying(run: &mut Run, fact: &Fact) {
     }
 }
 
+fn ending(run: &mut Run, event: &Event) {
+    let Fact::RunEnding { outcome, code, step, due } = &event.fact else { return };
+    assert!(run.open.is_empty(), "a run that ends has no step open");
+    let content = event.content.clone().unwrap_or_else(|| Content::Reason(String::new()));
+    run.paused = false;
+    run.ending =
+        Some(Ending { outcome: *outcome, code: code.clone(), step: step.clone(), due: *due, content });
+}
+
 fn finished(run: &mut Run, event: &Event, outcome: Outcome, code: Option<&str>, step: Option<&StepId>) {
     assert!(run.phase == Phase::Active, "a run ends once");
     assert!(run.open.is_empty(), "a run ends with no step open");
     run.phase = Phase::Over(outcome);
     run.paused = false;
+    run.ending = None;
     run.finished_at = Some(event.at);
     match &event.content {
         Some(Content::Output(output)) => run.output = Some(output.clone()),

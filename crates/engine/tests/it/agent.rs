@@ -479,7 +479,7 @@ fn a_claim_beyond_the_hold_is_no_bill() {
     desk.done("llm-1", Done::Reply { reply, violations: vec![] });
     assert_eq!((desk.status(), desk.run().spent.micros()), (Status::Succeeded, 100), "the hold was 100");
     let claimed = desk.events.iter().find_map(|event| match &event.fact {
-        lantern_engine::Fact::StepSettled { claimed, .. } => *claimed,
+        Fact::StepSettled { claimed, .. } => *claimed,
         _ => None,
     });
     assert!(claimed.is_some_and(|claimed| claimed.micros() > 100), "and the journal shows the claim");

@@ -220,15 +220,53 @@ fn a_dropped_child_is_charged_what_it_tells_and_its_hold_if_it_does_not() {
         assert_eq!(desk.arrives(told(30)), [""; 0]);
         assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (30, 0));
         assert_eq!(desk.arrives(go()), ["signal_received", "step_completed", "run_succeeded"]);
+        let ends = ["signal_received", "step_completed", "run_ending"];
+        let mut desk = lost();
+        assert_eq!(desk.arrives(go()), ends);
+        assert_eq!((desk.status(), desk.run().held.micros()), (Status::Running, 100), "it waits to hear");
+        assert_eq!(desk.arrives(told(30)), ["step_charged", "run_succeeded"]);
+        assert_eq!((desk.status(), desk.run().spent.micros()), (Status::Succeeded, 30));
         let mut desk = lost();
         desk.arrives(go());
-        assert_eq!(
-            (desk.status(), desk.run().spent.micros()),
-            (Status::Succeeded, 100),
-            "nobody is there to hear"
-        );
+        let wait = desk.run().next_due().unwrap().since(desk.now).millis() / 1_000;
+        assert_eq!(desk.later(u64::try_from(wait).unwrap() - 1), [""; 0]);
+        assert_eq!(desk.later(1), ["step_charged", "run_succeeded"], "it has waited long enough");
+        assert_eq!(desk.run().spent.micros(), 100);
         assert_eq!(desk.arrives(told(30)), [""; 0]);
     }
+}
+
+#[test]
+fn a_run_that_ends_does_nothing_but_hear_what_its_children_spent() {
+    let child = |id: &str| json!({"id": id, "kind": "child", "data": {"agent": "helper"}});
+    let race = json!({"id": "r", "kind": "race", "steps": [child("a"), child("b")]});
+    let mut desk = Desk::open(steps(json!([race])), json!({}));
+    let told = |step: &str, outcome, spent: i64| Arrival::ChildFinished {
+        step: StepId::new(step),
+        outcome,
+        spent: MicroUsd::from_micros(spent),
+        output: json!("won"),
+    };
+    let kinds = desk.arrives(told("r.a", Outcome::Succeeded, 10));
+    assert_eq!(kinds, ["child_completed", "step_abandoned", "step_completed", "run_ending"]);
+    for arrival in [
+        Arrival::Cancel { by: "ada".into(), reason: None },
+        Arrival::Pause { by: "ada".into() },
+        Arrival::Resume { by: "ada".into() },
+        Arrival::Signal { name: "go".into(), value: json!(1), key: None },
+        told("r.a", Outcome::Succeeded, 90),
+    ] {
+        assert_eq!(desk.arrives(arrival.clone()), [""; 0], "{arrival:?}");
+    }
+    assert_eq!(desk.give(Input::Recovered), [""; 0], "a crash changes nothing");
+    assert_eq!(desk.arrives(told("r.b", Outcome::Cancelled, 7)), ["step_charged", "run_succeeded"]);
+    assert_eq!((desk.output()["result"].clone(), desk.run().spent.micros()), (json!("won"), 17));
+
+    let mut desk = Desk::open(steps(json!([child("a")])), json!({}));
+    let kinds = desk.arrives(Arrival::Cancel { by: "ada".into(), reason: Some("enough".into()) });
+    assert_eq!(kinds, ["cancel_requested", "step_abandoned", "run_ending"]);
+    assert_eq!(desk.arrives(told("a", Outcome::Cancelled, 7)), ["step_charged", "run_cancelled"]);
+    assert_eq!((desk.status(), desk.run().spent.micros()), (Status::Cancelled, 7));
 }
 
 #[test]
@@ -429,6 +467,12 @@ fn a_timeout_ends_a_child_a_map_and_a_race() {
         let mut desk = Desk::open(steps(json!([step])), json!({}));
         assert_eq!(desk.later(4), [""; 0]);
         desk.later(2);
+        desk.arrives(Arrival::ChildFinished {
+            step: StepId::new("s"),
+            outcome: Outcome::Cancelled,
+            spent: MicroUsd::ZERO,
+            output: json!(null),
+        });
         assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "timeout"));
         let stops = desk.effects.iter().filter(|effect| matches!(effect, Effect::CancelRun(_))).count();
         assert_eq!(stops, usize::from(child), "a child that is late is told to stop");

@@ -97,6 +97,8 @@ pub(crate) struct Book {
     pub(crate) deadline: Option<At>,
     pub(crate) paused: bool,
     pub(crate) cancelling: bool,
+    /// How it will end, and by when, once its children have told what they spent.
+    pub(crate) ending: Option<(Outcome, At)>,
     pub(crate) over: Option<Outcome>,
     pub(crate) spent: i128,
     /// Steps in order of request.
@@ -116,6 +118,11 @@ pub(crate) struct Book {
 impl Book {
     pub(crate) fn step(&self, id: &StepId) -> Option<&Entry> {
         self.steps.get(*self.places.get(id)?)
+    }
+
+    /// Whether it does nothing more, but for hearing what its children spent.
+    pub(crate) const fn goes_no_further(&self) -> bool {
+        self.over.is_some() || self.ending.is_some()
     }
 
     pub(crate) fn open(&self) -> impl Iterator<Item = &Entry> {
@@ -169,6 +176,10 @@ impl Book {
             Fact::Resumed { .. } => self.paused = false,
             Fact::ProgressBlocked { .. } => {}
             Fact::ContinuedAsNew { run } => self.next = Some(*run),
+            Fact::RunEnding { outcome, due, .. } => {
+                self.ending = Some((*outcome, *due));
+                self.paused = false;
+            }
             Fact::Finished { outcome, .. } => self.over = Some(*outcome),
             fact => {
                 let cost = charged(fact);

@@ -14,9 +14,15 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
     let said = || format!("{:?}", event.fact);
     demand(book.over.is_none(), "nothing-after-the-end", said)?;
     demand(event.seq == 1 || book.seq > 0, "starts-with-run-started", said)?;
+    let settles = matches!(event.fact, Fact::StepCharged { .. } | Fact::Finished { .. });
+    demand(book.ending.is_none() || settles, "a-run-that-ends-only-settles", said)?;
     match &event.fact {
         Fact::RunStarted { .. } => demand(event.seq == 1, "started-once", said),
         Fact::StepRequested { step, parent, .. } => requested(book, step, parent.as_ref()),
+        Fact::RunEnding { outcome, due, .. } => {
+            demand(book.held() > 0 && *due > event.at, "a-run-waits-only-for-what-is-owed", said)?;
+            ends(book, *outcome)
+        }
         Fact::Finished { outcome, .. } => finished(book, *outcome),
         Fact::CancelRequested { .. } => demand(!book.cancelling, "cancelled-once", said),
         Fact::Paused { .. } => demand(!book.paused, "paused-once", said),
@@ -48,9 +54,15 @@ fn requested(book: &Book, id: &StepId, parent: Option<&StepId>) -> Checked {
 }
 
 fn finished(book: &Book, outcome: Outcome) -> Checked {
+    demand(book.held() == 0, "the-end-leaves-nothing-held", || book.held().to_string())?;
+    let other = book.ending.filter(|(said, _)| *said != outcome);
+    demand(other.is_none(), "the-end-is-the-asked-one", || format!("{outcome:?} after {other:?}"))?;
+    ends(book, outcome)
+}
+
+fn ends(book: &Book, outcome: Outcome) -> Checked {
     let left: Vec<String> = book.open().map(|step| step.id.to_string()).collect();
     demand(left.is_empty(), "the-end-leaves-nothing-open", || left.join(" "))?;
-    demand(book.held() == 0, "the-end-leaves-nothing-held", || book.held().to_string())?;
     demand(
         (outcome == Outcome::Cancelled) == book.cancelling
             && (book.next.is_none() || outcome == Outcome::Succeeded),
@@ -132,8 +144,12 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
                 Input::Arrived(Arrival::ChildFinished { step, spent, .. }) if *step == entry.id => {
                     (*spent).min(hold)
                 }
-                // The run ends, and nobody has told.
-                _ => hold,
+                // The run ends, and nobody has told in time; a run that goes on as a new one does not wait.
+                _ => {
+                    let late = book.ending.is_some_and(|(_, due)| due <= event.at);
+                    must(late || book.next.is_some(), "children-have-time-to-tell")?;
+                    hold
+                }
             };
             must(*cost == told, "charged-as-told")
         }
@@ -237,12 +253,22 @@ mod tests {
             })
         };
         let over = || [dropped(), vec![charged("c", 40)]].concat();
+        let ends = |due| [dropped(), vec![ending(Outcome::Succeeded, due)]].concat();
+        let told_at_the_end = || [ends(99), vec![charged("c", 40)]].concat();
         for (facts, next, cause, want) in [
             (dropped(), charged("c", 40), told(40), None),
             (dropped(), charged("c", 100), told(400), None),
             (dropped(), charged("c", 40), told(30), Some("charged-as-told")),
-            (dropped(), charged("c", 100), Input::Wake, None),
-            (dropped(), charged("c", 0), Input::Wake, Some("charged-as-told")),
+            (dropped(), charged("c", 100), Input::Wake, Some("children-have-time-to-tell")),
+            (ends(99), charged("c", 100), Input::Wake, Some("children-have-time-to-tell")),
+            (ends(99), charged("c", 40), told(40), None),
+            (ends(5), charged("c", 100), Input::Wake, None),
+            (ends(5), charged("c", 0), Input::Wake, Some("charged-as-told")),
+            (ends(99), finish(Outcome::Succeeded), Input::Wake, Some("the-end-leaves-nothing-held")),
+            (told_at_the_end(), finish(Outcome::Succeeded), Input::Wake, None),
+            (told_at_the_end(), finish(Outcome::Failed), Input::Wake, Some("the-end-is-the-asked-one")),
+            (ends(99), tool("t", EffectClass::Pure), Input::Wake, Some("a-run-that-ends-only-settles")),
+            (over(), ending(Outcome::Succeeded, 99), Input::Wake, Some("a-run-waits-only-for-what-is-owed")),
             (dropped(), settled("c", 1, 0), Input::Wake, Some("final-steps-stay-final")),
             (dropped(), finish(Outcome::Succeeded), Input::Wake, Some("the-end-leaves-nothing-held")),
             (over(), charged("c", 40), told(40), Some("final-steps-stay-final")),

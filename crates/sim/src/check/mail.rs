@@ -44,7 +44,7 @@ impl Mail {
             demand(kind.is_some(), "rows-taken-once", || format!("row {row}"))?;
             taken.extend(kind);
         }
-        if book.over.is_some() {
+        if book.goes_no_further() {
             return Ok(());
         }
         let keys = self.keys.entry(run).or_default();

@@ -60,7 +60,7 @@ fn signal(book: &Book, event: &Event, step: &StepId) -> Checked {
 
 /// What must be true once a turn is durable.
 pub(super) fn nothing_ignored(book: &Book) -> Checked {
-    demand(!book.cancelling || book.over.is_some(), "cancel-ends-the-run", String::new)?;
+    demand(!book.cancelling || book.goes_no_further(), "cancel-ends-the-run", String::new)?;
     demand(book.next.is_none() || book.over.is_some(), "continuing-ends-the-run", String::new)?;
     for entry in book.open() {
         let said = || format!("{} {:?} decided {:?}", entry.id, entry.mark, entry.decided);

@@ -14,8 +14,9 @@ pub(super) fn after(book: &Book, commit: &Commit<'_>) -> Checked {
     if book.over.is_some() {
         return Ok(());
     }
-    let late = book.deadline.is_some_and(|deadline| deadline <= commit.at);
-    demand(!late, "the-deadline-ends-the-run", || format!("{:?} at {}", book.deadline, commit.at))?;
+    let deadline = book.ending.map(|(_, due)| due).or(book.deadline);
+    let late = deadline.is_some_and(|deadline| deadline <= commit.at);
+    demand(!late, "the-deadline-ends-the-run", || format!("{deadline:?} at {}", commit.at))?;
     let waits = book.open().find(|step| step.mark == Mark::Requested);
     demand(book.paused || commit.stopping || waits.is_none(), "admission-is-decided-at-once", || {
         waits.map(|step| step.id.to_string()).unwrap_or_default()

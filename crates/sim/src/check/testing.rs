@@ -169,3 +169,8 @@ pub(super) fn charged(step: &str, cost: i64) -> Fact {
 pub(super) fn finish(outcome: Outcome) -> Fact {
     Fact::Finished { outcome, code: None, step: None, output: None }
 }
+
+/// The run waits for what its children spent, until the `due`th event at most.
+pub(super) fn ending(outcome: Outcome, due: i64) -> Fact {
+    Fact::RunEnding { outcome, code: None, step: None, due: At::from_micros(due) }
+}
