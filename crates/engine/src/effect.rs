@@ -87,14 +87,14 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
         Fact::StepAbandoned { step, .. } => stop_child(run, step),
         Fact::StepFailed { step, code, .. } if code == "timeout" => stop_child(run, step),
         Fact::ContinuedAsNew { run: next } => {
-            let left = run.cap.minus(run.spent).unwrap_or_default().max(MicroUsd::ZERO);
+            let left = run.cap.minus(run.cost()).unwrap_or_default().max(MicroUsd::ZERO);
             let (input, carried) = match &event.content {
                 Some(Content::Input(input)) => (Value::clone(input), None),
                 Some(Content::Carried { input, carried }) => (Value::clone(input), Some(carried.clone())),
                 _ => (Value::Null, None),
             };
             let before = run.continues.map_or((0, MicroUsd::ZERO), |before| (before.count, before.spent));
-            let spent = before.1.plus(run.spent).unwrap_or(before.1);
+            let spent = before.1.plus(run.cost()).unwrap_or(before.1);
             let continues = Some(Continues { run: run.id, count: before.0 + 1, spent });
             let inherited = run.parent.clone().filter(|parent| parent.step.is_some());
             let parent = inherited.unwrap_or(Parent { run: run.id, step: None });
@@ -148,7 +148,7 @@ fn tell_parent(run: &Run, outcome: Outcome) -> Vec<Effect> {
         (None, None) => Value::Null,
     };
     let before = run.continues.map_or(MicroUsd::ZERO, |before| before.spent);
-    let spent = run.spent.plus(before).unwrap_or(run.spent);
+    let spent = run.cost().plus(before).unwrap_or(before);
     let arrival = Arrival::ChildFinished { step, outcome, spent, output };
     vec![Effect::TellParent { run: parent, arrival: Box::new(arrival) }]
 }

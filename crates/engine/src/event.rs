@@ -255,7 +255,7 @@ pub enum Fact {
         code: String,
         /// Whether it may have happened all the same.
         acted: Acted,
-        /// What the last attempt is charged: its hold, when a model may have been billed for it.
+        /// What its last attempt is charged: the hold, when a model may have been billed for it.
         #[serde(default)]
         cost: MicroUsd,
         /// Whether its hold stays until its child, which was told to stop, says what it spent.
@@ -279,10 +279,11 @@ pub enum Fact {
         /// Whether the process failed and not the step: then it uses up none of the step's retries.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         crashed: bool,
-        /// What this attempt is charged: its hold, when a model may have been billed. Not every vendor looks at the key.
+        /// What a model may have been billed for this attempt: its hold, which stays held to the end of the run. Not every
+        /// vendor looks at the key.
         #[serde(default, skip_serializing_if = "MicroUsd::is_zero")]
-        cost: MicroUsd,
-        /// Whether the hold ends with this attempt, and the next one, though under the same key, is admitted with its own.
+        unconfirmed: MicroUsd,
+        /// Whether the next attempt, though under the same key, is admitted with a hold of its own.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         readmit: bool,
     },

@@ -1,7 +1,7 @@
 //! A run as it stands: what the fold of its events knows.
 //!
-//! Invariant: money held is the sum of the grants of open steps and of dropped children that have not told what they
-//! spent; but for that, a step that is final never changes again. How an
+//! Invariant: money held is the sum of the grants of open steps, of dropped children that have not told what they spent,
+//! and of what is unconfirmed; but for the children, a step that is final never changes again. How an
 //! event changes a run is in [`evolve`]; which events there may be is in `decide`.
 
 mod evolve;
@@ -337,8 +337,10 @@ pub struct Run {
     pub cap: MicroUsd,
     /// Spent.
     pub spent: MicroUsd,
-    /// Reserved by steps under way.
+    /// Reserved by steps under way, and what is `unconfirmed`.
     pub held: MicroUsd,
+    /// What vendors may have billed for sends that broke off and were made again: nobody knows, so it stays held.
+    pub unconfirmed: MicroUsd,
     /// Prompt tokens used.
     pub tokens_in: u64,
     /// Completion tokens used.
@@ -386,6 +388,7 @@ impl Run {
             cap: MicroUsd::ZERO,
             spent: MicroUsd::ZERO,
             held: MicroUsd::ZERO,
+            unconfirmed: MicroUsd::ZERO,
             tokens_in: 0,
             tokens_out: 0,
             deadline: None,
@@ -509,7 +512,7 @@ impl Run {
         }
     }
 
-    /// Books what a dropped child or one attempt cost, and releases its hold.
+    /// Books what a dropped child cost, and releases its hold.
     fn charge(&mut self, id: &StepId, cost: MicroUsd) {
         let grant = self.step_mut(id).and_then(|step| step.grant.take());
         self.release(grant.as_ref());
@@ -520,6 +523,11 @@ impl Run {
         let hold = grant.map_or(MicroUsd::ZERO, |grant| grant.hold);
         self.held = self.held.minus(hold).unwrap_or(self.held);
         assert!(self.held >= MicroUsd::ZERO, "more was released than was held");
+    }
+
+    /// What it may have cost, once it is over: what was spent, and what vendors may have billed besides.
+    pub(crate) fn cost(&self) -> MicroUsd {
+        self.spent.plus(self.unconfirmed).unwrap_or(MicroUsd::from_micros(i64::MAX))
     }
 
     /// When `timeout` of the manifest ends a run asked for at `at`.

@@ -48,7 +48,7 @@ impl Draft<'_> {
             (Finding::Happened(output), _) => self.returned(id, output),
             (Finding::DidNotHappen, Some(due)) => {
                 let (step, generation, acted) = (id.clone(), generation + 1, Acted::No);
-                let (cost, readmit) = (MicroUsd::ZERO, false);
+                let (unconfirmed, readmit) = (MicroUsd::ZERO, false);
                 let fact = Fact::StepRetrying {
                     step,
                     generation,
@@ -57,7 +57,7 @@ impl Draft<'_> {
                     acted,
                     due,
                     crashed,
-                    cost,
+                    unconfirmed,
                     readmit,
                 };
                 self.emit(fact, Some(Content::Error("found not to have happened".to_owned())));

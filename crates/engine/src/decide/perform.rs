@@ -116,7 +116,7 @@ impl Draft<'_> {
             .then(|| retry.due(step.failures + 1, self.context.at, failure.retry_after, &salt))
             .flatten();
         // A refusal speaks for its own send only: one before it, under the same key, may have acted all the same. What
-        // that one may have cost was charged when it was given up.
+        // that one may have cost is held already.
         let acted = if step.resent { Acted::Unknown } else { failure.acted };
         let cost = step::charge(step, failure.acted);
         let Some(due) = due else {
@@ -134,7 +134,7 @@ impl Draft<'_> {
             acted: failure.acted,
             due,
             crashed: false,
-            cost,
+            unconfirmed: cost,
             readmit: acted == Acted::Unknown && step::holds_money(step),
         };
         self.emit(fact, Some(Content::Error(failure.message)));
@@ -159,7 +159,7 @@ impl Draft<'_> {
     /// been billed, another hold is granted.
     fn put_off(&mut self, id: &StepId) {
         let Some(step) = self.run.step(id) else { return };
-        let (cost, readmit) = (step::charge(step, Acted::Unknown), step::holds_money(step));
+        let (unconfirmed, readmit) = (step::charge(step, Acted::Unknown), step::holds_money(step));
         let fact = Fact::StepRetrying {
             step: id.clone(),
             generation: step.generation,
@@ -168,7 +168,7 @@ impl Draft<'_> {
             acted: Acted::Unknown,
             due: self.context.at,
             crashed: true,
-            cost,
+            unconfirmed,
             readmit,
         };
         self.emit(fact, Some(Content::Error("the process died before an answer was stored".to_owned())));

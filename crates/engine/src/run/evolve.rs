@@ -199,11 +199,12 @@ fn settled(run: &mut Run, event: &Event) {
 }
 
 fn retrying(run: &mut Run, fact: &Fact) {
-    let Fact::StepRetrying { step: id, generation, attempt, acted, due, crashed, cost, readmit, .. } = fact
+    let Fact::StepRetrying { step, generation, attempt, acted, due, crashed, unconfirmed, readmit, .. } =
+        fact
     else {
         return;
     };
-    let Some(step) = run.step_mut(id) else { return };
+    let Some(step) = run.step_mut(step) else { return };
     let grown = *generation != step.generation;
     let readmit = grown || *readmit;
     step.generation = *generation;
@@ -211,8 +212,11 @@ fn retrying(run: &mut Run, fact: &Fact) {
     step.failures += u32::from(!crashed);
     step.resent |= !grown && *acted == Acted::Unknown;
     step.state = StepState::Backoff { due: *due, readmit };
-    if readmit {
-        run.charge(id, *cost);
+    let grant = if readmit { step.grant.take() } else { None };
+    if unconfirmed.is_zero() {
+        run.release(grant.as_ref());
+    } else {
+        run.unconfirmed = run.unconfirmed.plus(*unconfirmed).unwrap_or(run.unconfirmed);
     }
 }
 

@@ -64,7 +64,7 @@ fn a_refusal_retries_under_a_new_key_and_a_timeout_under_the_same() {
     assert_eq!(desk.later(25), ["step_readmitted", "step_admitted"]);
     assert_eq!(desk.last_grant_generation("llm-1"), 2);
     desk.fails("llm-1", Failure::unknown("provider_timeout", "no answer"));
-    assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (100, 0), "it may have been billed");
+    assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (0, 100), "it may have been billed");
     assert_eq!(desk.later(60), ["step_readmitted", "step_admitted"]);
     assert_eq!(desk.run().step_named("llm-1").unwrap().generation, 2);
     assert_eq!(
@@ -74,8 +74,8 @@ fn a_refusal_retries_under_a_new_key_and_a_timeout_under_the_same() {
     assert_eq!(desk.error_code(), "provider_timeout");
     assert_eq!(
         (desk.run().spent.micros(), desk.run().held.micros()),
-        (200, 0),
-        "what may have been billed is charged, each time"
+        (100, 100),
+        "the last is charged, and the one before it may have been billed"
     );
 }
 
@@ -88,13 +88,14 @@ fn a_refusal_does_not_vouch_for_an_earlier_send_under_its_key() {
     assert_eq!(desk.fails("llm-1", Failure::transient("provider_rate_limited", "slow")), ["step_retrying"]);
     assert_eq!(
         (desk.run().spent.micros(), desk.run().held.micros()),
-        (100, 0),
+        (0, 100),
         "the first send, and no other"
     );
     assert_eq!(desk.later(60), again);
     assert_eq!(desk.run().step_named("llm-1").unwrap().generation, 1, "a new key could do it twice");
     let kinds = desk.fails("llm-1", Failure::refused("provider_rejected", "no"));
-    assert_eq!((kinds, desk.run().spent.micros()), (vec!["step_failed", "run_failed"], 100));
+    assert_eq!((kinds, desk.run().spent.micros()), (vec!["step_failed", "run_failed"], 0));
+    assert_eq!((desk.run().held.micros(), desk.run().unconfirmed.micros()), (100, 100));
     let acted = desk.events.iter().find_map(|event| match event.fact {
         Fact::StepFailed { acted, .. } => Some(acted),
         _ => None,
@@ -104,7 +105,7 @@ fn a_refusal_does_not_vouch_for_an_earlier_send_under_its_key() {
     let mut desk = Desk::open(agent(), json!("hi"));
     desk.give(Input::Recovered);
     desk.fails("llm-1", Failure::refused("provider_rejected", "no"));
-    assert_eq!(desk.run().spent.micros(), 100, "nor for a send before a crash");
+    assert_eq!(desk.run().unconfirmed.micros(), 100, "nor for a send before a crash");
 }
 
 /// A vendor may bill every send, whatever its key says: each has a hold of its own, and the last may not pass the cap.
@@ -114,15 +115,16 @@ fn every_send_that_may_be_billed_is_paid_from_the_cap() {
     desk.fails("llm-1", Failure::unknown("provider_timeout", "no answer"));
     desk.later(60);
     desk.give(Input::Recovered);
-    assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (200, 100));
+    assert_eq!((desk.run().spent.micros(), desk.run().held.micros()), (0, 300));
     desk.reply("llm-1", "hello");
-    assert_eq!((desk.status(), desk.run().spent.micros()), (Status::Succeeded, 215), "the last by its usage");
+    assert_eq!((desk.status(), desk.run().spent.micros()), (Status::Succeeded, 15), "by its usage");
+    assert_eq!((desk.run().held.micros(), desk.run().unconfirmed.micros()), (200, 200));
 
     let mut desk = Desk::open(json!({"retry": {"maxAttempts": 9}}), json!("hi"));
     desk.give_once(Input::Recovered);
     desk.denies("llm-1", "run_budget_exceeded");
     assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "run_budget_exceeded"));
-    assert_eq!((desk.run().spent.micros(), desk.performed().len()), (100, 1), "nothing more was sent");
+    assert_eq!((desk.run().held.micros(), desk.performed().len()), (100, 1), "nothing more was sent");
 }
 
 #[test]
@@ -216,7 +218,7 @@ fn after_a_crash_a_model_call_is_sent_again_under_its_key() {
     let mut desk = Desk::open(agent(), json!("hi"));
     assert_eq!(desk.give(Input::Recovered), RESENT);
     assert_eq!(desk.performed(), ["llm-1", "llm-1"]);
-    assert_eq!((desk.last_grant_generation("llm-1"), desk.run().held.micros()), (1, 100));
+    assert_eq!((desk.last_grant_generation("llm-1"), desk.run().held.micros()), (1, 200));
     desk.reply("llm-1", "hello");
     assert_eq!(desk.run().step_named("llm-1").unwrap().attempt, 2);
 }
@@ -255,7 +257,7 @@ fn a_paused_run_sends_nothing_again_before_it_goes_on() {
     desk.arrives(Arrival::Pause { by: "ada".into() });
     assert_eq!(desk.give(Input::Recovered), ["step_retrying"]);
     assert_eq!((desk.later(600), desk.give(Input::Recovered), desk.run().next_due()), (vec![], vec![], None));
-    assert_eq!((desk.performed(), desk.run().spent.micros()), (vec!["llm-1".to_owned()], 100));
+    assert_eq!((desk.performed(), desk.run().held.micros()), (vec!["llm-1".to_owned()], 100));
     let kinds = desk.arrives(Arrival::Resume { by: "ada".into() });
     assert_eq!(kinds, ["resumed", "step_readmitted", "step_admitted"]);
     let step = desk.run().step_named("llm-1").unwrap();
@@ -267,7 +269,7 @@ fn a_paused_run_sends_nothing_again_before_it_goes_on() {
     desk.arrives(Arrival::Pause { by: "ada".into() });
     desk.give(Input::Recovered);
     desk.arrives(Arrival::Cancel { by: "ada".into(), reason: None });
-    assert_eq!(desk.run().spent.micros(), 100, "the send before the crash may have been billed");
+    assert_eq!(desk.run().unconfirmed.micros(), 100, "the send before the crash may have been billed");
 }
 
 #[test]

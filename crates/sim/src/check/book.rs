@@ -101,6 +101,8 @@ pub(crate) struct Book {
     pub(crate) ending: Option<(Outcome, At)>,
     pub(crate) over: Option<Outcome>,
     pub(crate) spent: i128,
+    /// What may have been billed for sends that broke off.
+    pub(crate) unconfirmed: i128,
     /// Steps in order of request.
     pub(crate) steps: Vec<Entry>,
     places: BTreeMap<StepId, usize>,
@@ -148,9 +150,9 @@ impl Book {
         here.saturating_add(self.carried_calls.get(tool).copied().unwrap_or(0))
     }
 
-    /// The sum of what open steps hold.
+    /// The sum of what open steps hold, and of what is unconfirmed.
     pub(crate) fn held(&self) -> i128 {
-        self.steps.iter().filter_map(|step| step.hold).map(micros).sum()
+        self.steps.iter().filter_map(|step| step.hold).map(micros).sum::<i128>() + self.unconfirmed
     }
 
     /// Takes the next event in.
@@ -184,6 +186,9 @@ impl Book {
             fact => {
                 let cost = charged(fact);
                 self.spent += micros(cost);
+                if let Fact::StepRetrying { unconfirmed, .. } = fact {
+                    self.unconfirmed += micros(*unconfirmed);
+                }
                 if let Some(step) = self.settles_signal(fact) {
                     *self.consumed.entry(step).or_default() += 1;
                 }
@@ -248,7 +253,6 @@ fn charged(fact: &Fact) -> MicroUsd {
         Fact::StepSettled { cost, .. }
         | Fact::StepFailed { cost, .. }
         | Fact::StepAbandoned { cost, .. }
-        | Fact::StepRetrying { cost, .. }
         | Fact::StepCharged { cost, .. } => *cost,
         _ => MicroUsd::ZERO,
     }

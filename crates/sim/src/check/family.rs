@@ -43,7 +43,8 @@ impl Family {
                     demand(birth.cap <= hold, "a-child-may-spend-its-hold", said)?;
                 }
                 None => demand(
-                    parent.next == Some(child) && parent.spent + micros(birth.cap) <= micros(parent.cap),
+                    parent.next == Some(child)
+                        && parent.spent + parent.held() + micros(birth.cap) <= micros(parent.cap),
                     "a-continuation-may-spend-what-is-left",
                     said,
                 )?,
@@ -108,8 +109,8 @@ fn pair(chain: &[RunId], birth: &Birth, books: &BTreeMap<RunId, Book>) -> Checke
     let entry = birth.step.as_ref().and_then(|step| books.get(&birth.parent)?.step(step));
     let runs: Vec<&Book> = chain.iter().filter_map(|run| books.get(run)).collect();
     let (Some(last), Some(entry)) = (runs.last(), entry) else { return Ok(()) };
-    let spent = runs.iter().map(|book| book.spent).sum();
-    let held = last.held();
+    let spent = runs.iter().map(|book| book.spent + book.unconfirmed).sum();
+    let held = last.held() - last.unconfirmed;
     let said = || {
         format!("{} {:?} cost {}; its run spent {spent} and holds {held}", entry.id, entry.mark, entry.cost)
     };

@@ -20,7 +20,11 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
         Fact::RunStarted { .. } => demand(event.seq == 1, "started-once", said),
         Fact::StepRequested { step, parent, .. } => requested(book, step, parent.as_ref()),
         Fact::RunEnding { outcome, due, .. } => {
-            demand(book.held() > 0 && *due > event.at, "a-run-waits-only-for-what-is-owed", said)?;
+            demand(
+                book.held() > book.unconfirmed && *due > event.at,
+                "a-run-waits-only-for-what-is-owed",
+                said,
+            )?;
             ends(book, *outcome)
         }
         Fact::Finished { outcome, .. } => finished(book, *outcome),
@@ -54,7 +58,8 @@ fn requested(book: &Book, id: &StepId, parent: Option<&StepId>) -> Checked {
 }
 
 fn finished(book: &Book, outcome: Outcome) -> Checked {
-    demand(book.held() == 0, "the-end-leaves-nothing-held", || book.held().to_string())?;
+    let held = book.held() - book.unconfirmed;
+    demand(held == 0, "the-end-leaves-nothing-held", || held.to_string())?;
     let other = book.ending.filter(|(said, _)| *said != outcome);
     demand(other.is_none(), "the-end-is-the-asked-one", || format!("{outcome:?} after {other:?}"))?;
     ends(book, outcome)

@@ -36,7 +36,7 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
             }
             let resolved = entry.mark == Mark::Resolved(false);
             demand(*acted == Acted::Unknown || !entry.unsure || resolved, "unknown-stays-unknown", said)?;
-            // A refusal of the last send does not cost, though an earlier one may have acted, and was charged then.
+            // A refusal of the last send does not cost, though an earlier one may have acted, and is unconfirmed.
             let last = match cause {
                 Input::Performed { result: Err(failure), .. } => failure.acted,
                 _ => *acted,
@@ -44,9 +44,9 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
             let due = if last == Acted::Unknown { hold } else { 0 };
             demand(micros(*cost) == due, "charged-when-it-may-have-acted", said)
         }
-        Fact::StepRetrying { acted, cost, .. } => {
+        Fact::StepRetrying { acted, unconfirmed, .. } => {
             let due = if *acted == Acted::Unknown { hold } else { 0 };
-            demand(micros(*cost) == due, "charged-when-it-may-have-acted", said)
+            demand(micros(*unconfirmed) == due, "held-when-it-may-have-acted", said)
         }
         Fact::StepAbandoned { cost, owing, .. } => {
             let waits = entry.kind == StepKind::Child && hold > 0;
@@ -104,8 +104,8 @@ mod tests {
             (open(), failed("a", Acted::No, 0), None),
             (crashed(), failed("a", Acted::No, 0), Some("unknown-stays-unknown")),
             (open(), lost("a", 2, 100, 9), None),
-            (open(), lost("a", 2, 99, 9), Some("charged-when-it-may-have-acted")),
-            (open(), retrying("a", 1, 2, Acted::Unknown, 9), Some("charged-when-it-may-have-acted")),
+            (open(), lost("a", 2, 99, 9), Some("held-when-it-may-have-acted")),
+            (open(), retrying("a", 1, 2, Acted::Unknown, 9), Some("held-when-it-may-have-acted")),
             (open(), retrying("a", 2, 2, Acted::No, 9), None),
             (again(), failed("a", Acted::Unknown, 100), None),
             (open(), abandoned("a", 0), Some("charged-when-it-may-have-acted")),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_after_a_charged_send_costs_nothing_more() {
+    fn a_refusal_after_a_send_that_broke_off_costs_nothing() {
         let lost = [begun(), tool("a", EffectClass::Keyed), admitted("a", 1, 1, 100), lost("a", 2, 100, 9)];
         let facts = [lost.to_vec(), vec![readmitted("a", 1), admitted("a", 1, 2, 100)]].concat();
         let refusal = |acted| Input::Performed {

@@ -118,16 +118,26 @@ pub(super) fn failed(step: &str, acted: Acted, cost: i64) -> Fact {
 }
 
 pub(super) fn retrying(step: &str, generation: u32, attempt: u32, acted: Acted, due: i64) -> Fact {
-    let (due, cost) = (At::from_micros(due.max(3)), MicroUsd::ZERO);
+    let (due, unconfirmed) = (At::from_micros(due.max(3)), MicroUsd::ZERO);
     let (code, crashed, readmit) = ("x".into(), false, false);
-    Fact::StepRetrying { step: id(step), generation, attempt, code, acted, due, crashed, cost, readmit }
+    Fact::StepRetrying {
+        step: id(step),
+        generation,
+        attempt,
+        code,
+        acted,
+        due,
+        crashed,
+        unconfirmed,
+        readmit,
+    }
 }
 
 /// An attempt that may have been billed, and is made again under its key with a hold of its own.
-pub(super) fn lost(step: &str, attempt: u32, cost: i64, due: i64) -> Fact {
+pub(super) fn lost(step: &str, attempt: u32, hold: i64, due: i64) -> Fact {
     let mut fact = retrying(step, 1, attempt, Acted::Unknown, due);
-    if let Fact::StepRetrying { cost: charged, readmit, .. } = &mut fact {
-        (*charged, *readmit) = (MicroUsd::from_micros(cost), true);
+    if let Fact::StepRetrying { unconfirmed, readmit, .. } = &mut fact {
+        (*unconfirmed, *readmit) = (MicroUsd::from_micros(hold), true);
     }
     fact
 }

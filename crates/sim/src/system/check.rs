@@ -17,9 +17,6 @@ pub(super) async fn while_running(place: &Place) -> Checked {
         demand(row.held >= MicroUsd::ZERO && row.spent >= MicroUsd::ZERO, "money", || {
             format!("{}", told.id)
         })?;
-        demand(row.finished_at.is_none() || row.held == MicroUsd::ZERO, "hold leaks", || {
-            format!("{}", told.id)
-        })?;
         demand(row.finished_at.is_none() || row.owner.is_none(), "owner leaks", || format!("{}", told.id))?;
     }
     Ok(())
@@ -36,6 +33,9 @@ pub(super) async fn at_rest(place: &Place) -> Checked {
         let (run, events, chain) = place.folded(&told, &row).await?;
         demand(row.chain == chain, "chain", || format!("{}: the row names another head", told.id))?;
         projection(&run, &row)?;
+        demand(row.finished_at.is_none() || row.held == run.unconfirmed, "hold leaks", || {
+            format!("{}", told.id)
+        })?;
         journal(&run, &events)?;
         let sent = calls.remove(&told.id).unwrap_or_default();
         let tenant = place.tenants.get(told.tenant).map(|tenant| tenant.id);

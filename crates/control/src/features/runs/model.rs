@@ -132,6 +132,8 @@ pub(super) struct Run {
     agent_version_id: VersionId,
     status: String,
     cost_usd: f64,
+    /// Reserved by calls under way. Of a run that is over: what may have been billed for calls that broke off.
+    held_usd: f64,
     tokens_in: i64,
     tokens_out: i64,
     created_at: String,
@@ -222,6 +224,7 @@ pub(super) fn shown(tenant: TenantId, row: RunRow, mut said: Said, log: Vec<Step
         agent_version_id: row.agent_version_id,
         status: row.status,
         cost_usd: row.spent.to_wire(),
+        held_usd: row.held.to_wire(),
         tokens_in: row.tokens_in,
         tokens_out: row.tokens_out,
         created_at: row.created_at.to_string(),

@@ -51,11 +51,19 @@ pub(crate) fn summary(run: &Value, paint: Paint) -> String {
     let took = took(run).map(|dur| format!(" in {}", duration(dur))).unwrap_or_default();
     let tokens = format!("{} in, {} out", count(number(run, "tokensIn")), count(number(run, "tokensOut")));
     let cost = usd(dollars(run.get("costUsd").unwrap_or(&Value::Null)));
+    let broke_off = unconfirmed(run).map(|most| format!(" (and up to {most} for calls that broke off)"));
+    let cost = cost + &broke_off.unwrap_or_default();
     let head = format!("{} · {tokens} · {cost}", paint.apply(style, &format!("{mark} {status}{took}")));
     match run.get("error").filter(|error| error.is_object()) {
         Some(error) => format!("{head}\n{}", paint.apply(style, &why(error))),
         None => head,
     }
+}
+
+/// What a run that is over may have cost besides, for calls that broke off and were made again.
+fn unconfirmed(run: &Value) -> Option<String> {
+    let most = dollars(run.get("heldUsd").filter(|_| took(run).is_some())?);
+    (!most.is_zero()).then(|| usd(most))
 }
 
 fn why(error: &Value) -> String {
@@ -104,6 +112,9 @@ mod tests {
     fn one_line_says_how_it_went() {
         let ok = "✔ succeeded in 12.4s · 4,210 in, 512 out · $0.0012";
         assert_eq!(summary(&run("succeeded"), Paint(false)), ok);
+        let mut cut = run("succeeded");
+        cut["heldUsd"] = json!(0.0428);
+        assert_eq!(summary(&cut, Paint(false)), format!("{ok} (and up to $0.0428 for calls that broke off)"));
         let mut failed = run("failed");
         failed["error"] = json!({ "code": "over_budget", "message": "cap of $1 reached", "stepId": "llm-3" });
         failed["finishedAt"] = Value::Null;

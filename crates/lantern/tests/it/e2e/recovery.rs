@@ -26,8 +26,9 @@ async fn a_killed_server_finishes_the_run_and_repeats_no_completed_call() {
     assert_eq!(keys.len(), 3, "the completed call was not made again");
     assert_eq!(keys[1], keys[2], "the call that was cut went out again under its own key");
     assert_ne!(keys[0], keys[1]);
-    // 1000 in and 100 out at 2.50 and 10 dollars a million, twice; what the cut attempt cost nobody knows.
+    // 1000 in and 100 out at 2.50 and 10 dollars a million, twice; what the cut attempt cost nobody knows, so its hold stays.
     assert_eq!((&ended["costUsd"], &ended["tokensIn"]), (&json!(0.007), &json!(2000)));
+    assert!(ended["heldUsd"].as_f64().is_some_and(|held| held > 0.0), "{ended}");
 
     let (_, all) = api.events(&run, None).await;
     let whole = seqs(&all);
