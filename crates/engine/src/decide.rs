@@ -129,10 +129,8 @@ fn check_steps(manifest: &Manifest, input: &Value, limits: &Limits) -> Result<()
 /// What `input` does to `run`.
 pub fn decide(run: Run, input: Input, context: &Context<'_>) -> Decision {
     let mut draft = Draft::new(run, context);
-    if draft.run.phase == Phase::Active {
-        draft.take(input);
-        draft.advance();
-    }
+    draft.take(input);
+    draft.advance();
     draft.done()
 }
 
@@ -166,8 +164,8 @@ impl<'a> Draft<'a> {
     fn take(&mut self, input: Input) {
         match input {
             // All that a run that ends waits for is what its children spent.
-            Input::Arrived(arrival @ Arrival::ChildFinished { .. }) if !self.active() => {
-                self.arrived(arrival)
+            Input::Arrived(arrival @ Arrival::ChildFinished { .. }) if self.run.ending.is_some() => {
+                self.arrived(arrival);
             }
             _ if !self.active() => {}
             Input::Wake => {}
