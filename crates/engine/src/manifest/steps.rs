@@ -45,11 +45,7 @@ fn read_at(value: &Value, path: &str, depth: usize, issues: &mut Vec<Issue>) -> 
 
 fn one(entry: &Value, path: &str, default_id: &str, depth: usize, issues: &mut Vec<Issue>) -> StepDef {
     let mut fields = Fields::of(entry, path, issues);
-    let id: Option<String> = fields.read(&["id", "stepId", "step_id", "name"], "expected a name", issues);
-    let id = id.unwrap_or_else(|| default_id.to_owned());
-    if !valid_id(&id) {
-        issue(issues, &fields.path("id"), "expected 1 to 63 letters, digits, `-` or `_`");
-    }
+    let id = id_of(entry, &mut fields, default_id, issues);
     let kind_text: Option<String> = fields.read(&["kind", "type"], "expected a step kind", issues);
     let kind = kind_text.as_deref().ok_or(()).and_then(kind_of);
     if kind.is_err() {
@@ -84,13 +80,40 @@ fn one(entry: &Value, path: &str, default_id: &str, depth: usize, issues: &mut V
     let inner = inner(kind, &in_data, &mut fields, depth, issues);
     // A step may be written flat: without `data`, what is left of it is the data.
     let at = if data.is_some() { fields.path("data") } else { path.to_owned() };
-    let data = without_inner(data.unwrap_or_else(|| fields.rest()));
+    let mut data = without_inner(data.unwrap_or_else(|| fields.rest()));
+    if kind == Some(StepKind::Signal) {
+        name_signal(&mut data, entry.get("name"));
+    }
     if known {
         check_data(kind, &data, &at, issues);
     }
     fields.finish(issues);
     StepDef { id, kind, data, retry: policy, timeout, inner }
 }
+
+/// A step's id; its name in place of one.
+fn id_of(entry: &Value, fields: &mut Fields<'_>, default_id: &str, issues: &mut Vec<Issue>) -> String {
+    let id: Option<String> = fields.read(&["id", "stepId", "step_id", "name"], "expected a name", issues);
+    let id = id.unwrap_or_else(|| default_id.to_owned());
+    if !valid_id(&id) {
+        let named = entry.get("name").and_then(Value::as_str) == Some(&id);
+        let (field, hint) = if named { ("name", "; or give the step an id of its own") } else { ("id", "") };
+        issue(issues, &fields.path(field), format!("expected 1 to 63 letters, digits, `-` or `_`{hint}"));
+    }
+    id
+}
+
+/// A step that waits for a signal and says a name, and not of which signal, means the signal of that name.
+fn name_signal(data: &mut Value, name: Option<&Value>) {
+    let Some(map) = data.as_object_mut() else { return };
+    let said = SIGNAL_NAMES.iter().any(|field| map.contains_key(*field));
+    if let Some(name) = name.filter(|name| name.is_string() && !said) {
+        map.insert("name".to_owned(), name.clone());
+    }
+}
+
+/// Where a signal's name stands in a step's data.
+const SIGNAL_NAMES: [&str; 4] = ["signal_name", "signalName", "name", "signal"];
 
 /// What is in a step's data that its kind does not look at, and what can be known to be wrong before it is filled in.
 fn check_data(kind: Option<StepKind>, data: &Value, path: &str, issues: &mut Vec<Issue>) {
@@ -354,6 +377,26 @@ mod tests {
         assert_eq!(flat[0].inner[0].data, json!({"tool": "calc", "arguments": {"n": "{{item}}"}}));
         let nap = list(&json!([{"id": "nap", "kind": "sleep", "duration": "1s", "retries": 1}])).unwrap();
         assert_eq!(nap[0].data, json!({"duration": "1s"}));
+    }
+
+    #[test]
+    fn a_signals_name_may_stand_in_the_step_itself() {
+        for (step, id, data) in [
+            (json!({"name": "paid"}), "paid", json!({"name": "paid"})),
+            (json!({"name": "paid", "timeout": 5}), "paid", json!({"name": "paid"})),
+            (json!({"id": "w", "name": "all paid"}), "w", json!({"name": "all paid"})),
+            (json!({"name": "w", "signal": "paid"}), "w", json!({"signal": "paid"})),
+            (json!({"name": "w", "data": {"name": "paid"}}), "w", json!({"name": "paid"})),
+            (json!({"name": "paid", "data": {"timeout": 5}}), "paid", json!({"name": "paid", "timeout": 5})),
+        ] {
+            let mut step = step;
+            step["kind"] = "signal".into();
+            let read = list(&json!([step])).unwrap().remove(0);
+            assert_eq!((read.id.as_str(), &read.data), (id, &data), "{step}");
+        }
+        let issues = list(&json!([{"kind": "signal", "name": "all paid"}])).unwrap_err().issues;
+        assert_eq!(issues[0].path, "steps[0].name");
+        assert!(issues[0].message.contains("give the step an id of its own"), "{}", issues[0].message);
     }
 
     #[test]
