@@ -18,6 +18,14 @@ use crate::run::{Run, Step, Work};
 /// How long a question to a person waits when its author does not say, and no limit is shorter.
 pub(crate) const APPROVAL_WAIT: Dur = Dur::from_secs(86_400);
 
+/// The code of a reply that breaks the schema it was to satisfy.
+pub(crate) const OUTPUT_SCHEMA_VIOLATED: &str = "output_schema_violated";
+
+/// What is said of such a reply.
+pub(crate) fn violated(violations: &[String]) -> String {
+    format!("the reply does not satisfy the output schema: {}", violations.join("; "))
+}
+
 /// One thing a program wants.
 #[derive(Clone, Debug)]
 pub(crate) enum Next {

@@ -9,7 +9,8 @@ use super::doubt::CRASHED;
 use super::{Draft, performing};
 use crate::event::{Content, Fact, StepId};
 use crate::input::Done;
-use crate::run::{self, StepState};
+use crate::program;
+use crate::run::{self, StepState, Work};
 use crate::step::{self, Bill};
 
 impl Draft<'_> {
@@ -37,6 +38,12 @@ impl Draft<'_> {
                     let message = format!("the reply has {bytes} bytes; the limit is {max}");
                     return self.fail_step(id, "output_too_large", message, Acted::Unknown);
                 }
+                if !violations.is_empty() && self.must_hold(id) {
+                    // It was paid for, like a send that broke off; another one may do.
+                    let failure =
+                        Failure::unknown(program::OUTPUT_SCHEMA_VIOLATED, program::violated(&violations));
+                    return self.attempt_failed(id, failure);
+                }
                 self.settle_with(
                     id,
                     Content::Reply { reply, violations },
@@ -47,6 +54,12 @@ impl Draft<'_> {
             Ok(Done::Output(output)) => self.returned(id, output),
             Err(failure) => self.attempt_failed(id, failure),
         }
+    }
+
+    /// Whether a reply that breaks its schema is a failure of its step. An agent's is not: it is told, in its next turn.
+    fn must_hold(&self, id: &StepId) -> bool {
+        let work = self.run.step(id).and_then(|step| step.work.as_ref());
+        matches!(work, Some(Work::Llm { .. }))
     }
 
     /// Settles a tool call with what it gave, if that may be stored.

@@ -10,7 +10,7 @@ use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::llm::{Finish, LlmReply, Message, Role, ToolUse};
 use serde_json::{Map, Value, json};
 
-use super::{LlmAsk, NewStep, Next};
+use super::{LlmAsk, NewStep, Next, OUTPUT_SCHEMA_VIOLATED};
 use crate::carried::Carried;
 use crate::decide::Context;
 use crate::event::{StepId, StepKind};
@@ -85,8 +85,8 @@ fn repair(run: &Run, context: &Context<'_>, turn: u32, step: &Step, violations: 
     if repairs(run) <= REPAIRS_MAX && turn < turns_max(run, context) {
         return vec![next_turn(run, context, turn + 1)];
     }
-    let message = format!("the reply does not satisfy the output schema: {}", violations.join("; "));
-    vec![Next::FailRun { code: "output_schema_violated".to_owned(), message, step: Some(step.id.clone()) }]
+    let (code, message) = (OUTPUT_SCHEMA_VIOLATED.to_owned(), super::violated(violations));
+    vec![Next::FailRun { code, message, step: Some(step.id.clone()) }]
 }
 
 /// Replies so far that broke the output schema.

@@ -1,10 +1,10 @@
 //! The `steps` program: every kind of step, references, concurrency, continuation.
 
-use lantern_engine::{Arrival, Effect, Input, Outcome, Status, StepId, StepState, Work};
+use lantern_engine::{Arrival, Done, Effect, Input, Outcome, Status, StepId, StepState, Work};
 use lantern_types::{Dur, Failure, Limits, MicroUsd};
 use serde_json::{Value, json};
 
-use crate::desk::Desk;
+use crate::desk::{Desk, said};
 
 fn steps(list: Value) -> Value {
     json!({"program": "steps", "steps": list})
@@ -34,6 +34,37 @@ fn one_after_another_with_references() {
     let output = desk.output();
     assert_eq!((&output["result"], &output["stepsRan"]), (&json!(r#"{"value":13}"#), &json!(2)));
     assert_eq!(output["steps"]["think"]["text"], "warm");
+}
+
+#[test]
+fn a_reply_that_breaks_its_schema_is_asked_for_again_and_never_settles() {
+    let ask = |retry: Value| {
+        json!([{"id": "find", "kind": "llm", "retry": retry, "data": {"prompt": "who?", "outputSchema": {"type": "object"}}},
+            {"id": "use", "kind": "tool", "data": {"tool": "calc", "arguments": {"found": "{{steps.find.text}}"}}}])
+    };
+    let breaks = |desk: &mut Desk| {
+        let violations = vec!["the reply is not JSON".to_owned()];
+        desk.done("find", Done::Reply { reply: said("nobody", &[]), violations })
+    };
+    let mut desk = Desk::open(steps(ask(json!({"maxAttempts": 2}))), json!({}));
+    assert_eq!(breaks(&mut desk), ["step_retrying"]);
+    desk.later(60);
+    desk.reply("find", "{}");
+    assert_eq!(arguments(&desk, "use"), json!({"found": "{}"}));
+
+    let mut desk = Desk::open(steps(ask(json!({"maxAttempts": 2}))), json!({}));
+    breaks(&mut desk);
+    desk.later(60);
+    assert_eq!(breaks(&mut desk), ["step_failed", "run_failed"]);
+    let (code, message, _) = desk.run().error.clone().unwrap();
+    assert_eq!(code, "output_schema_violated");
+    assert!(message.contains("the reply is not JSON"), "{message}");
+    let hold = MicroUsd::from_micros(100);
+    assert_eq!((desk.run().unconfirmed, desk.run().spent), (hold, hold), "the provider was paid for both");
+
+    let never = json!({"maxAttempts": 5, "nonRetryable": ["output_schema_violated"]});
+    let mut desk = Desk::open(steps(ask(never)), json!({}));
+    assert_eq!(breaks(&mut desk), ["step_failed", "run_failed"]);
 }
 
 #[test]
