@@ -1,7 +1,8 @@
 //! The table of actions: what every route names, and who may do it.
 //!
-//! One line an action. `read` is for members and keys with any scope, `write` for admins and `write` keys, `admin`
-//! for admins and `admin` keys, `owner` for owners alone. A key never does more than its scopes say.
+//! One line an action. `known` is for whoever is signed in, `read` for members and keys with one of the API's scopes,
+//! `write` for admins and `write` keys, `admin` for admins and `admin` keys, `owner` for owners alone. A key never does
+//! more than its scopes say: with the contract's `runtime:` scopes alone it does nothing here but ask who it is.
 
 use lantern_types::{Denial, RequestId};
 
@@ -10,6 +11,8 @@ use crate::actor::{Actor, Permit, Principal, Role};
 /// How much an action asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
+    /// Asks who it is.
+    Known,
     /// Looks.
     Read,
     /// Changes the tenant's agents and runs.
@@ -45,7 +48,7 @@ macro_rules! actions {
 }
 
 actions! {
-    ReadSelf = Read "self.read";
+    ReadSelf = Known "self.read";
     CreateTicket = Read "tickets.create";
     ListAgents = Read "agents.list";
     ReadAgent = Read "agents.read";
@@ -84,7 +87,7 @@ pub fn authorize<A: Act>(actor: Actor, request: RequestId) -> Result<Permit<A>, 
 /// The scope or role that an access asks for, as errors name it.
 pub const fn required(access: Access) -> &'static str {
     match access {
-        Access::Read => "read",
+        Access::Known | Access::Read => "read",
         Access::Write => "write",
         Access::Admin => "admin",
         Access::Owner => "owner",
@@ -97,11 +100,12 @@ pub fn allows(principal: &Principal, access: Access) -> bool {
         Principal::User { role, .. } => match role {
             Role::Owner => true,
             Role::Admin => access <= Access::Admin,
-            Role::Member => access == Access::Read,
+            Role::Member => access <= Access::Read,
         },
         Principal::Key { scopes, .. } => {
+            let unsaid = if scopes.is_empty() { Access::Read } else { Access::Known };
             let highest = scopes.iter().filter_map(|scope| scope_access(scope)).max();
-            access <= highest.unwrap_or(Access::Read) && access <= Access::Admin
+            access <= highest.unwrap_or(unsaid) && access <= Access::Admin
         }
     }
 }
@@ -148,13 +152,15 @@ mod tests {
             (key(&["read"]), [true, false, false, false]),
             (key(&["write"]), [true, true, false, false]),
             (key(&["admin"]), [true, true, true, false]),
-            (key(&["owner", "root"]), [true, false, false, false]),
-            (key(&["runtime:admin"]), [true, false, false, false]),
+            (key(&["owner", "root"]), [false; 4]),
+            (key(&["runtime:admin"]), [false; 4]),
+            (key(&["runtime:admin", "read"]), [true, false, false, false]),
         ];
         for (principal, want) in rows {
             let got =
                 [Access::Read, Access::Write, Access::Admin, Access::Owner].map(|a| allows(principal, a));
             assert_eq!(&got, want, "{principal:?}");
+            assert!(allows(principal, Access::Known), "whoever is known may ask who they are");
         }
     }
 

@@ -87,9 +87,17 @@ async fn nobody_hands_on_more_than_they_have() {
     test.post(&write, KEYS, json!({"name": "x", "scopes": ["runtime:read"]}))
         .await
         .refused(403, "scope_missing");
-    let reads = test.key(&["runtime:read", "runtime:write", "runtime:admin"]).await;
-    test.get(&reads, "/v1/agents").await.is(200);
-    test.post(&reads, "/v1/agents", json!({"name": "x"})).await.refused(403, "scope_missing");
+    let runtime = test.key(&["runtime:read", "runtime:write", "runtime:admin"]).await;
+    for path in ["/v1/agents", "/v1/runs", "/v1/tools", KEYS, "/v1/settings/llm-providers"] {
+        let refused = test.get(&runtime, path).await.refused(403, "scope_missing");
+        assert_eq!(refused.json["required_scope"], "read", "{path}");
+    }
+    for path in ["/v1/agents", "/v1/auth/sse-ticket"] {
+        test.post(&runtime, path, json!({"name": "x"})).await.refused(403, "scope_missing");
+    }
+    test.get(&runtime, "/auth/me").await.is(200);
+    let both = test.key(&["runtime:admin", "read"]).await;
+    test.get(&both, "/v1/agents").await.is(200);
 }
 
 #[tokio::test]
