@@ -43,6 +43,33 @@ pub(crate) async fn a_key_makes_one_thing(test: &TestApp) {
 }
 
 #[tokio::test]
+async fn bodies_that_say_the_same_are_the_same() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    let send = async |path: &str, key: &str, body: &'static str| {
+        let mut request = keyed(&test.a.owner, path, key, json!({}));
+        *request.body_mut() = Body::from(body);
+        test.send(request).await
+    };
+    let first = send("/v1/runs", "r", r#"{"agentName": "a", "input": {"x": 1, "y": [1, 2]}}"#).await.is(201);
+    let again = "{\n \"input\" : {\"y\":[1,2],\"x\":1},\"agentName\":\"\\u0061\"}\n";
+    let again = send("/v1/runs", "r", again).await.is(201);
+    assert_eq!((&again.json["id"], again.header("idempotent-replayed")), (&first.json["id"], "true"));
+    for other in [
+        r#"{"agentName": "a", "input": {"x": 1, "y": [2, 1]}}"#,
+        r#"{"agentName": "a", "input": {"x": "1", "y": [1, 2]}}"#,
+        "{",
+    ] {
+        send("/v1/runs", "r", other).await.refused(409, "idempotency_mismatch");
+    }
+    let pause = format!("/v1/runs/{}/pause", first.json["id"].as_str().unwrap());
+    send(&pause, "p", "").await.is(200);
+    for body in ["{}", " { }\n", ""] {
+        assert_eq!(send(&pause, "p", body).await.is(200).header("idempotent-replayed"), "true", "{body:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_post_with_a_key_is_made_once() {
     let test = TestApp::new().await;
     a_key_makes_one_thing(&test).await;
