@@ -33,13 +33,11 @@ pub(super) fn plan(transcript: &Transcript<'_>) -> Option<Plan> {
     }
 }
 
-/// All areas as they appear, or the biggest ones first when there are too many.
+/// The areas with the most changes, the biggest first; equals in the order in which they appear.
 fn biggest(areas: &[Area]) -> Vec<&Area> {
     let mut chosen: Vec<&Area> = areas.iter().collect();
-    if chosen.len() > AREAS_MAX {
-        chosen.sort_by_key(|area| Reverse(area.churn()));
-        chosen.truncate(AREAS_MAX);
-    }
+    chosen.sort_by_key(|area| Reverse(area.churn()));
+    chosen.truncate(AREAS_MAX);
     chosen
 }
 
@@ -134,9 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn too_many_areas_are_cut_to_the_biggest() {
+    fn areas_come_by_size_and_too_many_are_cut() {
         let areas: Vec<Area> = (1..=20).map(area).collect();
-        let sizes: Vec<usize> = biggest(&areas).iter().map(|area| area.files.len()).collect();
-        assert_eq!(sizes, (9..=20).rev().collect::<Vec<_>>());
+        let sizes = |areas: &[Area]| biggest(areas).iter().map(|area| area.files.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(&areas), (9..=20).rev().collect::<Vec<_>>());
+        assert_eq!(sizes(&areas[..3]), [3, 2, 1], "few areas, too, begin with the biggest");
     }
 }
