@@ -4,7 +4,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use axum::response::Response;
 use lantern_edge::idempotency::{Answers, Remembers};
@@ -131,8 +130,6 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) providers: Providers,
     pub(crate) cors: Cors,
-    /// Whether a request has met damage in the database, which does not heal.
-    pub(crate) damaged: AtomicBool,
 }
 
 impl Remembers for App {
@@ -187,7 +184,6 @@ impl App {
             metrics,
             providers: setup.providers,
             cors: Cors::of(&setup.cors_origins),
-            damaged: AtomicBool::new(false),
         };
         Ok(Self {
             db: setup.db,

@@ -12,14 +12,9 @@ mod permit;
 mod schema;
 mod seed;
 
-use std::sync::atomic::Ordering;
-
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
 use lantern_edge::request::{self, Around};
-use lantern_edge::{Code, Error, Route, route};
+use lantern_edge::{Route, route};
 
 pub use app::{App, OwnEndpoint, Probe, ProbeAsk, Providers, Setup};
 pub use lantern_edge::limit::Rate;
@@ -28,17 +23,7 @@ pub use seed::{nobody_yet, seed_dev, seed_first};
 /// Everything this crate serves, ready for [`lantern_edge::serve()`].
 pub fn router(app: App) -> Router {
     let around = Around { ids: app.ids.clone(), clock: app.clock.clone(), cors: app.inner.cors.clone() };
-    let watched = route::mount(routes()).layer(from_fn_with_state(app.clone(), watch));
-    request::wrap(watched, around, &app.limits).with_state(app)
-}
-
-/// Remembers that a request met damage in the database.
-async fn watch(State(app): State<App>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    if response.extensions().get::<Error>().is_some_and(|error| error.code() == Code::StorageDamaged) {
-        app.inner.damaged.store(true, Ordering::Relaxed);
-    }
-    response
+    request::wrap(route::mount(routes()), around, &app.limits).with_state(app)
 }
 
 /// Every route: method, path and action.

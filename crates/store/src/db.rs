@@ -20,13 +20,14 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
 use lantern_types::edge::{BoxFuture, Clock, Tasks};
 use lantern_types::{At, Secret, TenantId};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::notify::Hub;
 use crate::relay::Relay;
 use tx::{Tx, Work};
@@ -70,6 +71,8 @@ pub struct PostgresOptions {
 pub struct Db {
     engine: Arc<Engine>,
     hub: Hub,
+    /// Set when anything met damage in it, which does not heal.
+    damaged: Arc<AtomicBool>,
 }
 
 enum Engine {
@@ -107,6 +110,10 @@ enum Mode {
 }
 
 impl Db {
+    fn of(engine: Engine, hub: Hub) -> Self {
+        Self { engine: Arc::new(engine), hub, damaged: Arc::default() }
+    }
+
     /// Opens (and on first use makes) the database of a data folder, and brings its schema up to date.
     /// Fails with `Locked` while another process has the folder, and with `Corrupt`, `Foreign` or `TooNew` when the
     /// file is not a database that this build may write to.
@@ -114,17 +121,17 @@ impl Db {
         let hub = Hub::new();
         let (dir, writer_hub) = (data_dir.to_owned(), hub.clone());
         let files = sqlite::blocking(move || sqlite::Files::open(&dir, &options, writer_hub)).await?;
-        Ok(Self { engine: Arc::new(Engine::Files(files)), hub })
+        Ok(Self::of(Engine::Files(files), hub))
     }
 
     /// A database in memory whose transactions run on the caller's own thread, for simulation and tests.
     pub fn inline_sqlite() -> Result<Self> {
-        Ok(Self { engine: Arc::new(Engine::Inline(sqlite::Inline::open()?, None)), hub: Hub::new() })
+        Ok(Self::of(Engine::Inline(sqlite::Inline::open()?, None), Hub::new()))
     }
 
     /// The same, where every write takes its time and may fail as `pace` says: a disk for simulations.
     pub fn paced_sqlite(pace: Pace) -> Result<Self> {
-        Ok(Self { engine: Arc::new(Engine::Inline(sqlite::Inline::open()?, Some(pace))), hub: Hub::new() })
+        Ok(Self::of(Engine::Inline(sqlite::Inline::open()?, Some(pace)), Hub::new()))
     }
 
     /// Connects to a cluster that [`migrate_postgres`] has prepared. Fails with `TooOld` or `TooNew` when its schema
@@ -132,7 +139,7 @@ impl Db {
     /// nobody answers.
     pub async fn open_postgres(options: &PostgresOptions) -> Result<Self> {
         let pools = postgres::Pools::open(options).await?;
-        Ok(Self { engine: Arc::new(Engine::Postgres(pools)), hub: Hub::new() })
+        Ok(Self::of(Engine::Postgres(pools), Hub::new()))
     }
 
     /// Carries hints to and from the other processes of a PostgreSQL cluster until shutdown; on SQLite there is no
@@ -154,6 +161,19 @@ impl Db {
     /// Where commits are announced inside this process.
     pub const fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// Whether any transaction, of a request or of work in the background, has met damage: pages that cannot be read.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Remembers damage on its way to whoever asked.
+    fn noted<T>(&self, answer: Result<T>) -> Result<T> {
+        if matches!(answer, Err(Error::Corrupt(_))) {
+            self.damaged.store(true, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// Runs `f` against a snapshot of one tenant's rows.
@@ -182,7 +202,10 @@ impl Db {
     pub async fn submit(&self, scope: Scope, batch: impl Into<Arc<Batch>>) -> Result<Vec<u64>> {
         let batch = batch.into();
         batch.check()?;
-        let tenant = scope.tenant();
+        self.noted(self.commit(scope.tenant(), batch).await)
+    }
+
+    async fn commit(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<Vec<u64>> {
         let counts = match &*self.engine {
             Engine::Inline(inline, pace) => {
                 paced(pace.as_ref(), Moment::Before).await?;
@@ -222,12 +245,16 @@ impl Db {
         f: impl for<'a> FnOnce(&'a mut SystemTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
     ) -> Result<T> {
         match &*self.engine {
-            Engine::Files(files) => files.write_lazy(system_work(f)).await,
+            Engine::Files(files) => self.noted(files.write_lazy(system_work(f)).await),
             _ => self.system_write(f).await,
         }
     }
 
     async fn run<T: Send + 'static>(&self, role: Role, mode: Mode, work: Work<T>) -> Result<T> {
+        self.noted(self.transact(role, mode, work).await)
+    }
+
+    async fn transact<T: Send + 'static>(&self, role: Role, mode: Mode, work: Work<T>) -> Result<T> {
         let (value, hints) = match &*self.engine {
             Engine::Inline(inline, pace) => {
                 let pace = pace.as_ref().filter(|_| mode == Mode::Write);

@@ -2,7 +2,7 @@
 
 use lantern_policy::Scope;
 use lantern_store::testing::{Cluster, Folder, block_on, on_postgres, on_sqlite, prepare_statements};
-use lantern_store::{Db, SqliteOptions};
+use lantern_store::{Db, Error, SqliteOptions};
 use lantern_types::{At, DEV_TENANT};
 use serde_json::json;
 
@@ -65,11 +65,11 @@ async fn a_full_disk_is_said_and_reads_go_on() {
     test.send(request("GET", "/readyz", None, None)).await.is(200);
 }
 
-#[tokio::test]
-async fn a_damaged_database_is_said_and_is_not_ready() {
+/// A database whose table of agents is spoilt.
+async fn damaged(folder: &Folder) -> Db {
     const ROOT: &str =
         "SELECT rootpage FROM sqlite_master WHERE name = 'agents' AND sql LIKE '%tenant_id%' AND $1 = $1";
-    let (folder, at) = (Folder::new("damaged"), At::from_micros(1));
+    let at = At::from_micros(1);
     let db = Db::open_sqlite(folder.path(), SqliteOptions::at(at)).await.unwrap();
     let root = db.read(Scope::of_lease(DEV_TENANT), |tx| Box::pin(async move { tx.one(ROOT, &[]).await }));
     let root = usize::try_from(root.await.unwrap().unwrap().int("rootpage").unwrap()).unwrap();
@@ -79,10 +79,26 @@ async fn a_damaged_database_is_said_and_is_not_ready() {
     let page = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
     bytes[(root - 1) * page..root * page].fill(0xAA);
     std::fs::write(&file, bytes).unwrap();
-    let db = Db::open_sqlite(folder.path(), SqliteOptions::at(at)).await.unwrap();
-    let test = TestApp::over(db, Wishes::default()).await;
+    Db::open_sqlite(folder.path(), SqliteOptions::at(at)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_said_and_is_not_ready() {
+    let folder = Folder::new("damaged");
+    let test = TestApp::over(damaged(&folder).await, Wishes::default()).await;
     test.send(request("GET", "/readyz", None, None)).await.is(200);
     test.post(&test.a.owner, "/v1/agents", json!({"name": "a"})).await.refused(503, "storage_damaged");
+    assert_eq!(test.send(request("GET", "/readyz", None, None)).await.is(503).text, "database damaged");
+}
+
+#[tokio::test]
+async fn damage_that_no_request_met_makes_a_process_unready_all_the_same() {
+    const ALL: &str = "SELECT description FROM agents NOT INDEXED WHERE tenant_id = $1";
+    let folder = Folder::new("damaged-elsewhere");
+    let test = TestApp::over(damaged(&folder).await, Wishes::default()).await;
+    // As the worker does, which has no answer to give.
+    let read = test.app.db.read(test.a.scope, |tx| Box::pin(async move { tx.all(ALL, &[]).await }));
+    assert!(matches!(read.await, Err(Error::Corrupt(_))));
     assert_eq!(test.send(request("GET", "/readyz", None, None)).await.is(503).text, "database damaged");
 }
 

@@ -2,8 +2,6 @@
 //!
 //! Invariant: open to everybody, so nothing here names a tenant.
 
-use std::sync::atomic::Ordering;
-
 use axum::extract::State;
 use axum::response::Html;
 use lantern_edge::route::{public_any, public_get};
@@ -48,7 +46,7 @@ async fn alive(State(app): State<App>) -> Json<Health> {
 }
 
 async fn ready(State(app): State<App>) -> Either<&'static str, NotReady> {
-    if app.inner.damaged.load(Ordering::Relaxed) {
+    if app.db.is_damaged() {
         return Either::B(NotReady("database damaged"));
     }
     match system::ping(&app.db).await {
