@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod agents;
+mod aliases;
 #[cfg(test)]
 mod app;
 #[cfg(test)]

@@ -28,6 +28,10 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         get_route("/v1/api-keys", list),
         post_route("/v1/api-keys", create),
         delete_route("/v1/api-keys/{id}", revoke),
+        // Where older clients look for them.
+        get_route("/v1/settings/api-keys", list),
+        post_route("/v1/settings/api-keys", create),
+        delete_route("/v1/settings/api-keys/{id}", revoke),
     ]
 }
 

@@ -15,6 +15,7 @@ use crate::App;
 const STATUSES: [&str; 8] =
     ["queued", "running", "paused", "succeeded", "failed", "cancelled", "completed", "canceled"];
 const WORDS_BYTES_MAX: usize = 4_096;
+const AGENT_NAME_BYTES_MAX: usize = 1_024;
 /// What is said of a run whose journal is spoilt.
 pub(super) const UNREADABLE: &str = "the run's journal cannot be read";
 
@@ -30,9 +31,27 @@ pub(super) struct NewRun {
     pub(super) stream: bool,
 }
 
+/// The same where the path names the agent: `agent_name` is empty unless the body names it too.
+#[derive(Debug)]
+pub(super) struct NewRunOfAgent(pub(super) NewRun);
+
+impl Model for NewRunOfAgent {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let agent_name = fields.text("agentName", AGENT_NAME_BYTES_MAX).unwrap_or_default();
+        Some(Self(NewRun::of(agent_name, fields)))
+    }
+}
+
 impl Model for NewRun {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let agent_name = fields.required_text("agentName", 1_024);
+        let agent_name = fields.required_text("agentName", AGENT_NAME_BYTES_MAX);
+        let new = Self::of(agent_name.clone().unwrap_or_default(), fields);
+        agent_name.map(|_| new)
+    }
+}
+
+impl NewRun {
+    fn of(agent_name: String, fields: &mut Fields<'_>) -> Self {
         let input = fields.value("input").cloned().unwrap_or_else(|| Value::Object(Map::new()));
         let session = fields.parsed_if_any("sessionId");
         let labels = match fields.labels("labels") {
@@ -43,7 +62,7 @@ impl Model for NewRun {
         let max_cost = fields.dollars("maxCostUsd");
         let stream = fields.boolean("stream").unwrap_or(false);
         let input = Arc::new(input);
-        Some(Self { agent_name: agent_name?, input, session, labels, idempotency_key, max_cost, stream })
+        Self { agent_name, input, session, labels, idempotency_key, max_cost, stream }
     }
 }
 

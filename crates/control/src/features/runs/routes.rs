@@ -14,13 +14,15 @@ use lantern_policy::action::{
     CancelRun, CreateRun, DecideApproval, DeleteRun, ListRuns, ReadRun, SignalRun, SteerRun,
 };
 use lantern_policy::{Permit, Scope};
+use lantern_store::journal::RunFilter;
 use lantern_types::RunId;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::model::{self, Cancel, Decision, Finding, NewRun, Run, Signal};
+use super::model::{self, Cancel, Decision, Finding, NewRun, NewRunOfAgent, Run, Signal};
 use super::{events, service, steer};
 use crate::App;
+use crate::features::agents;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
@@ -35,6 +37,11 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         post_route("/v1/runs/{id}/approvals/{stepId}", approve),
         post_route("/v1/runs/{id}/steps/{stepId}/resolve", resolve),
         stream_route("/v1/runs/{id}/events", follow),
+        // Where older clients look for the same.
+        stream_route("/v1/runs/{id}/stream", follow),
+        get_route("/v1/agents/{name}/runs", list_of_agent),
+        post_route("/v1/agents/{name}/runs", create_of_agent),
+        post_route("/v1/agents/{name}/trigger", create_of_agent),
     ]
 }
 
@@ -60,7 +67,19 @@ async fn shown(app: &App, scope: Scope, run: RunId) -> Result<Shown> {
 
 /// List runs.
 async fn list(permit: Permit<ListRuns>, State(app): State<App>, params: Params) -> Result<Page<Run>> {
-    service::list(&app, permit.scope(), &params).await
+    service::list(&app, permit.scope(), model::filter(&params)?, &params).await
+}
+
+/// List the runs of an agent.
+async fn list_of_agent(
+    permit: Permit<ListRuns>,
+    State(app): State<App>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Page<Run>> {
+    agents::service::get(&app, permit.scope(), &name).await?;
+    let filter = RunFilter { agent_name: Some(name), ..model::filter(&params)? };
+    service::list(&app, permit.scope(), filter, &params).await
 }
 
 /// Start a run, or answer the one that its key started.
@@ -68,9 +87,34 @@ async fn create(
     permit: Permit<CreateRun>,
     State(app): State<App>,
     headers: HeaderMap,
-    Body(mut new): Body<NewRun>,
+    Body(new): Body<NewRun>,
 ) -> Result<Response> {
-    if let Some(key) = idempotency::key(&headers)? {
+    start(&app, &permit, &headers, new).await
+}
+
+/// Start a run of an agent.
+async fn create_of_agent(
+    permit: Permit<CreateRun>,
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    Body(NewRunOfAgent(mut new)): Body<NewRunOfAgent>,
+) -> Result<Response> {
+    if !new.agent_name.is_empty() && new.agent_name != name {
+        let words = "the path names another agent";
+        return Err(Error::new(Code::InvalidBody, words).with_field("agentName", words));
+    }
+    new.agent_name = name;
+    start(&app, &permit, &headers, new).await
+}
+
+async fn start(
+    app: &App,
+    permit: &Permit<CreateRun>,
+    headers: &HeaderMap,
+    mut new: NewRun,
+) -> Result<Response> {
+    if let Some(key) = idempotency::key(headers)? {
         if new.idempotency_key.as_ref().is_some_and(|other| *other != key) {
             let words = "the Idempotency-Key header says another key";
             return Err(Error::new(Code::InvalidBody, words).with_field("idempotencyKey", words));
@@ -78,11 +122,11 @@ async fn create(
         new.idempotency_key = Some(key);
     }
     let stream = new.stream;
-    let started = service::start(&app, &permit, new).await?;
+    let started = service::start(app, permit, new).await?;
     if stream {
-        return streamed(&app, permit.scope(), started.run, Resume::START).await;
+        return streamed(app, permit.scope(), started.run, Resume::START).await;
     }
-    let (about, Json(body)) = shown(&app, permit.scope(), started.run).await?;
+    let (about, Json(body)) = shown(app, permit.scope(), started.run).await?;
     let made = (about, Created { body, location: format!("/v1/runs/{}", started.run) }).into_response();
     Ok(if started.fresh { made } else { idempotency::replayed(made) })
 }

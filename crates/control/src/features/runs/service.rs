@@ -9,13 +9,13 @@ use lantern_edge::{Code, Error, Page, Paging, Params, Result};
 use lantern_engine::{Context, Manifest, Refused, Start, event};
 use lantern_policy::action::{CreateRun, DeleteRun};
 use lantern_policy::{Permit, Scope};
-use lantern_store::journal::{self, Created, RunRow};
+use lantern_store::journal::{self, Created, RunFilter, RunRow};
 use lantern_store::record::Record;
 use lantern_store::versions::{self, Version};
 use lantern_types::{At, ChainHead, Dur, MicroUsd, RunId, SessionId};
 use serde_json::{Map, Value};
 
-use super::model::{self, NewRun, Run, Said, filter};
+use super::model::{self, NewRun, Run, Said};
 use super::{history, store};
 use crate::features::agents;
 use crate::{App, schema};
@@ -236,10 +236,14 @@ pub(super) async fn get(app: &App, scope: Scope, run: RunId) -> Result<Run> {
     Ok(model::shown(scope.tenant(), row, said, log))
 }
 
-/// A page of runs, newest first.
-pub(super) async fn list(app: &App, scope: Scope, params: &Params) -> Result<Page<Run>> {
+/// A page of the runs that `filter` is about, newest first.
+pub(super) async fn list(
+    app: &App,
+    scope: Scope,
+    mut filter: RunFilter,
+    params: &Params,
+) -> Result<Page<Run>> {
     let paging = Paging::of(params)?;
-    let mut filter = filter(params)?;
     filter.before = paging.before.map(|(at, id)| (at, RunId::from_uuid(id)));
     filter.limit = paging.fetch();
     let rows = journal::list(&app.db, scope, filter).await?;
