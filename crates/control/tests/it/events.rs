@@ -123,7 +123,7 @@ async fn history_then_live_then_the_end() {
         Event {
             id: Some(6),
             kind: "end".to_owned(),
-            data: json!({"kind": "end", "seq": 5, "runId": run, "status": "succeeded", "data": status, "payload": status}),
+            data: json!({"kind": "end", "seq": 6, "runId": run, "status": "succeeded", "data": status, "payload": status}),
         }
     );
     assert_eq!(stream.next().await, None);

@@ -118,7 +118,8 @@ impl Tail {
     }
 
     fn end(&mut self, row: &RunRow) -> Result<()> {
-        self.ready.push_back(Frame { id: Some(end_id(row)), ..end(self.run, row)? });
+        let id = Some(end_id(row));
+        self.ready.push_back(Frame { id, ..end(self.run, row, id)? });
         self.over = true;
         Ok(())
     }
@@ -129,7 +130,7 @@ impl Tail {
         self.over = true;
         let row = journal::head(&self.app.db, self.scope, self.run).await.ok().flatten();
         if let Some(row) = row.filter(|row| row.finished_at.is_some()) {
-            self.ready.push_back(end(self.run, &row)?);
+            self.ready.push_back(end(self.run, &row, None)?);
         }
         Ok(())
     }
@@ -196,7 +197,8 @@ fn said(delta: &Delta) -> Result<Frame> {
 #[serde(rename_all = "camelCase")]
 struct End<'a> {
     kind: &'static str,
-    seq: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
     run_id: RunId,
     status: &'a str,
     data: Status<'a>,
@@ -208,13 +210,11 @@ struct Status<'a> {
     status: &'a str,
 }
 
-fn end(run: RunId, row: &RunRow) -> Result<Frame> {
+/// The last frame; `seq` is its id, for clients that resume by what the data says.
+fn end(run: RunId, row: &RunRow, seq: Option<u64>) -> Result<Frame> {
     let status = Status { status: &row.status };
     let kind = "end";
-    frame(
-        kind,
-        &End { kind, seq: row.version, run_id: run, status: &row.status, data: status, payload: status },
-    )
+    frame(kind, &End { kind, seq, run_id: run, status: &row.status, data: status, payload: status })
 }
 
 #[derive(Serialize)]
