@@ -40,17 +40,31 @@ pub(crate) fn take(request: &mut Request) {
 pub(crate) fn presented(parts: &Parts) -> Result<Option<Digest>> {
     let counts = parts.extensions.get::<Taken>().is_some();
     let query = parts.uri.query().filter(|_| counts).unwrap_or_default();
-    let text = query.split('&').find_map(|pair| pair.strip_prefix("token=")).unwrap_or_default();
+    let given = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)).unwrap_or_default();
     // Nothing in a ticket needs an escape, so it is compared as it stands.
-    match text {
-        "" => Ok(None),
+    match given("token=") {
+        "" if given("ticket=").is_empty() => Ok(None),
         ticket if ticket.starts_with(PREFIX) && ticket.len() == LENGTH => Ok(Some(auth::hash(ticket))),
-        _ => {
-            let words = "token: only a ticket may stand in an address; POST /v1/auth/sse-ticket makes one, and keys and \
-                session tokens go into the Authorization header";
-            Err(Error::new(Code::NotATicket, words))
-        }
+        other => Err(Error::new(Code::NotATicket, expected(other))),
     }
+}
+
+/// What to put there in place of what stands there. It is not repeated: it may be a key.
+fn expected(given: &str) -> String {
+    let wrong = match given {
+        "" => "ticket: a ticket goes into `token`".to_owned(),
+        cut if cut.starts_with(PREFIX) => format!(
+            "token: a ticket is `{PREFIX}` and 43 letters, digits, `-` or `_`; this one has {} characters",
+            cut.chars().count()
+        ),
+        escaped if escaped.contains('%') => {
+            "token: a ticket stands there as it is, without escapes".to_owned()
+        }
+        _ => "token: only a ticket may stand in an address; keys and session tokens go into the \
+            Authorization header"
+            .to_owned(),
+    };
+    format!("{wrong}; POST /v1/auth/sse-ticket makes one")
 }
 
 /// What every ticket is answered that opens nothing.
@@ -85,7 +99,9 @@ mod tests {
             (format!("from_seq=3&token={ticket}&token=x"), Ok(hash)),
             ("token=".to_owned(), Ok(None)),
             ("from_seq=3".to_owned(), Ok(None)),
-            (format!("ticket={ticket}"), Ok(None)),
+            (format!("ticket={ticket}"), Err(Code::NotATicket)),
+            (format!("ticket=x&token={ticket}"), Ok(hash)),
+            ("ticket=".to_owned(), Ok(None)),
             (format!("token={key}"), Err(Code::NotATicket)),
             ("token=a.b.c".to_owned(), Err(Code::NotATicket)),
             (format!("token={ticket}0"), Err(Code::NotATicket)),
@@ -97,6 +113,28 @@ mod tests {
             take(&mut request);
             let got = presented(&request.into_parts().0).map_err(|error| error.code());
             assert_eq!(got, want, "{query}");
+        }
+    }
+
+    #[test]
+    fn who_puts_something_else_there_is_told_what_is_expected() {
+        let ticket = mint(&Sevens);
+        for (query, words) in [
+            (
+                format!("token={ticket}0"),
+                "`hlx_sse_` and 43 letters, digits, `-` or `_`; this one has 52 characters",
+            ),
+            (format!("token={}", &ticket[..20]), "this one has 20 characters"),
+            (format!("token=%68{}", &ticket[1..]), "without escapes"),
+            ("token=a.b.c".to_owned(), "go into the Authorization header"),
+            ("token=hlx_live_0".to_owned(), "go into the Authorization header"),
+            (format!("ticket={ticket}"), "a ticket goes into `token`"),
+        ] {
+            let mut request = Request::new(axum::body::Body::empty());
+            *request.uri_mut() = format!("/e?{query}").parse().unwrap();
+            take(&mut request);
+            let error = presented(&request.into_parts().0).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("POST /v1/auth/sse-ticket"), "{query}: {error}");
         }
     }
 }
