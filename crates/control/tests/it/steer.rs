@@ -21,9 +21,10 @@ async fn nap(test: &TestApp) -> String {
 
 /// What is answered when whoever drives the run takes in what was asked.
 async fn obeyed(test: &TestApp, run: &str, hand: &mut Hand, what: &str, body: Value) -> Answer {
+    let mut wakes = test.app.db.hub().workers();
     let obeys = async {
         while hand.drain().await == 0 {
-            tokio::task::yield_now().await;
+            wakes.next().await;
         }
     };
     tokio::join!(post(test, run, what, body), obeys).0
@@ -166,8 +167,9 @@ async fn other_news_of_a_run_is_no_answer() {
         let obeys = async {
             let scope = test.a.scope;
             let id = run.parse().unwrap();
+            let mut wakes = test.app.db.hub().workers();
             while inbox::list(&test.app.db, scope, id).await.unwrap().1.is_empty() {
-                tokio::task::yield_now().await;
+                wakes.next().await;
             }
             // The run begins, and whoever waits hears of it.
             hand.give(Input::Wake).await;
