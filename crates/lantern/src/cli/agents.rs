@@ -8,9 +8,9 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use crate::cli::api::{Api, Call, encode};
+use crate::cli::api::{Api, Call, Reply, encode};
 use crate::cli::console::{Console, fields};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Exit, Failure};
 use crate::cli::format::{block, line, number, text, time};
 use crate::cli::input;
 use crate::cli::runs::confirmed;
@@ -125,7 +125,7 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<(), F
         None => None,
     };
     overlay(&mut agent, args, system);
-    let reply = api.send(Call::post("/v1/agents", Value::Object(agent))).await?;
+    let reply = save(api, agent).await?;
     if !reply.ignored.is_empty() {
         console.warn(&format!("the server does not know these fields: {}", reply.ignored.join(", ")));
     }
@@ -145,6 +145,24 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<(), F
         ));
     }
     Ok(())
+}
+
+/// Changes the agent of that name, so that what is not said of it stays, or makes one. To make one is no way to change
+/// one: the API then removes a description and labels that are not said.
+async fn save(api: &Api, agent: Map<String, Value>) -> Result<Reply, Failure> {
+    let name = agent.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()).map(path);
+    if let Some(path) = name {
+        let mut changes = agent.clone();
+        changes.remove("name");
+        match api.send(Call::patch(path.as_str(), changes.into())).await {
+            Ok(changed) => return Ok(Reply { body: api.fetch(Call::get(path)).await?, ..changed }),
+            Err(failure) if failure.exit == Exit::NotFound => {}
+            // Made again, it begins afresh.
+            Err(failure) if failure.code.as_deref() == Some("agent_archived") => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    api.send(Call::post("/v1/agents", agent.into())).await
 }
 
 async fn list(console: &Console, api: &Api, limit: u32) -> Result<(), Failure> {

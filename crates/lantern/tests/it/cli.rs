@@ -199,8 +199,41 @@ fn whatever_goes_to_programs_is_json() {
 }
 
 #[test]
+fn what_a_file_does_not_say_of_an_agent_stays() {
+    let fake = Fake::start(|seen| match seen.line.as_str() {
+        "PATCH /v1/agents/a" if seen.body["model"] == "none" => refusal(400, "invalid_manifest", "no"),
+        "PATCH /v1/agents/a" => {
+            let patched = json!({ "name": "a", "updated": true, "version": 4 });
+            Answer::With(200, patched, vec![("lantern-ignored", "colour".to_owned())])
+        }
+        "GET /v1/agents/a" => Answer::Json(200, json!({ "name": "a", "version": 4, "description": "kept" })),
+        "PATCH /v1/agents/new" => refusal(404, "agent_not_found", "agent \"new\" not found"),
+        "PATCH /v1/agents/old" => refusal(409, "agent_archived", "agent \"old\" is archived"),
+        "POST /v1/agents" => Answer::Json(201, json!({ "name": seen.body["name"], "version": 1 })),
+        other => unforeseen(other),
+    });
+    let user = User::of(&fake);
+    let file = user.file("a.json", r#"{"name": "a", "model": "auto", "labels": null, "colour": 1}"#);
+    let done = user.run(&["agents", "create", "--file", &file, "-o", "json"]);
+    assert_eq!(done.err, "{\"warning\":\"the server does not know these fields: colour\"}\n");
+    assert_eq!(serde_json::from_str::<Value>(&done.ok()).unwrap()["description"], "kept");
+    assert_eq!(fake.seen()[0].body, json!({ "model": "auto", "labels": null, "colour": 1 }));
+    for (name, want) in [("a", "version 4"), ("new", "version 1"), ("old", "version 1")] {
+        let said = user.run(&["agents", "create", "--name", name, "--max-turns", "3"]).ok();
+        assert_eq!(said, format!("saved the agent {name}, {want}\n"));
+    }
+    assert_eq!(fake.seen().last().unwrap().body, json!({ "name": "old", "maxTurns": 3 }));
+    let posts = fake.lines().into_iter().filter(|line| line.starts_with("POST")).count();
+    assert_eq!(posts, 2, "an agent that is there is not written over");
+    assert_eq!(user.run(&["agents", "create", "--name", "a", "--model", "none"]).code, 2);
+}
+
+#[test]
 fn an_agent_comes_from_a_file_and_flags() {
     let fake = Fake::start(|seen| {
+        if seen.line.starts_with("PATCH ") {
+            return refusal(404, "agent_not_found", "no");
+        }
         let ignored = vec![("lantern-ignored", "memory, colour".to_owned())];
         let agent = json!({ "name": seen.body["name"], "version": 3, "digest": "sha256:1" });
         Answer::With(201, agent, ignored)
@@ -217,8 +250,9 @@ fn an_agent_comes_from_a_file_and_flags() {
     assert_eq!(done.ok(), "saved the agent b, version 3\n");
     let want = json!({ "name": "b", "model": "auto", "systemPrompt": "Be brief.\n", "memory": {}, "description": "d",
         "tools": ["calc", "http.fetch"], "labels": { "team": "x" }, "maxTurns": 4 });
-    assert_eq!(fake.seen()[0].body, want);
-    assert_eq!(fake.seen()[0].header("content-type"), "application/json");
+    let seen = fake.seen().pop().unwrap();
+    assert_eq!((seen.line.as_str(), &seen.body), ("POST /v1/agents", &want));
+    assert_eq!(seen.header("content-type"), "application/json");
 }
 
 #[test]
