@@ -27,7 +27,7 @@ use crate::credentials;
 use backoff::Backoff;
 use frame::Frame;
 use place::Place;
-use question::{Open, Question};
+use question::{Open, Waits};
 use view::View;
 
 use summary::{Status, continued};
@@ -56,8 +56,8 @@ pub(crate) struct Follow<'a> {
     pub(crate) coming: bool,
 }
 
-/// What a run waits for from a person, read from its events so far.
-pub(crate) async fn questions(api: &Api, run: RunId) -> Result<Vec<Question>, Failure> {
+/// What a run waits for, read from its events so far.
+pub(crate) async fn waits(api: &Api, run: RunId) -> Result<Waits, Failure> {
     let mut response = api.events(run, 0, false).await?;
     let (mut parser, mut open) = (sse::Parser::new(FRAME_BYTES_MAX), Open::default());
     while let Some(chunk) = response.chunk().await.map_err(|error| api.unreached(&error))? {
@@ -66,7 +66,7 @@ pub(crate) async fn questions(api: &Api, run: RunId) -> Result<Vec<Question>, Fa
             open.apply(&Frame::read(event));
         }
     }
-    Ok(open.questions())
+    Ok(open.waits())
 }
 
 /// Shows how the run ended and what it answered.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use crate::cli::api::{Api, Call, encode};
 use crate::cli::console::{Console, Paint, fields};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::follow::question::Question;
-use crate::cli::follow::{Follow, questions, result, summary, took};
+use crate::cli::follow::question::Waits;
+use crate::cli::follow::{Follow, result, summary, took, waits};
 use crate::cli::format::{count, dollars, duration, line, number, text, time, usd};
 use crate::cli::input;
 use crate::cli::table::Column;
@@ -180,8 +180,16 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
     match verb {
         Verb::Create(args) => return create(console, api, &args).await,
         Verb::Get { run } => {
-            let answer = api.fetch(Call::get(path(run))).await?;
-            let open = open(console, api, run, &answer).await;
+            let mut answer = api.fetch(Call::get(path(run))).await?;
+            let open = if matches!(text(&answer, "status"), "queued" | "running" | "paused") {
+                open(console, api, run).await
+            } else {
+                None
+            };
+            if let (Some(open), Some(fields)) = (&open, answer.as_object_mut()) {
+                fields.insert("waitsFor".to_owned(), open.json(run));
+            }
+            let open = open.unwrap_or_default();
             let shown = || describe(&answer, (run, &open), console.paint, console.terminal);
             console.answer(&answer, shown)?;
         }
@@ -192,7 +200,9 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
         Verb::Pause { run } => steer(console, api, run, "pause", json!({})).await?,
         Verb::Resume { run } => {
             let answer = api.fetch(Call::post(format!("{}/resume", path(run)), json!({}))).await?;
-            let open = open(console, api, run, &answer).await;
+            let asks = !console.json() && text(&answer, "status") == "paused";
+            let open =
+                if asks { open(console, api, run).await.unwrap_or_default() } else { Waits::default() };
             console.answer(&answer, || resumed(run, text(&answer, "status"), &open))?;
         }
         Verb::Signal { run, name, value } => {
@@ -331,22 +341,21 @@ async fn steer(console: &Console, api: &Api, run: RunId, verb: &str, body: Value
     console.answer(&answer, || format!("run {run}: {}", text(&answer, "status")))
 }
 
-/// What a run that does not go on waits for; programs read its events for that. It is told beside the answer, which
-/// stands also without it.
-async fn open(console: &Console, api: &Api, run: RunId, answer: &Value) -> Vec<Question> {
-    if console.json() || text(answer, "status") != "paused" {
-        return Vec::new();
-    }
-    questions(api, run).await.unwrap_or_else(|failure| {
+/// What a run waits for, told beside the answer, which stands also without it.
+async fn open(console: &Console, api: &Api, run: RunId) -> Option<Waits> {
+    let open = waits(api, run).await;
+    open.map_err(|failure| {
         console.warn(&format!("cannot see what the run waits for: {}", failure.message));
-        Vec::new()
     })
+    .ok()
 }
 
 /// The run after it was told to go on: one that waits for a person goes on when that person has decided.
-fn resumed(run: RunId, status: &str, open: &[Question]) -> String {
-    let waits =
-        open.iter().map(|question| format!("waits for {}\n  {}", question.wanted(), question.command(run)));
+fn resumed(run: RunId, status: &str, open: &Waits) -> String {
+    let waits = open
+        .questions
+        .iter()
+        .map(|question| format!("waits for {}\n  {}", question.wanted(), question.command(run)));
     std::iter::once(format!("run {run}: {}", line(status))).chain(waits).collect::<Vec<_>>().join("\n")
 }
 
@@ -372,11 +381,12 @@ fn path(run: RunId) -> String {
     format!("/v1/runs/{run}")
 }
 
-fn describe(run: &Value, (id, open): (RunId, &[Question]), paint: Paint, terminal: bool) -> String {
+fn describe(run: &Value, (id, open): (RunId, &Waits), paint: Paint, terminal: bool) -> String {
     let column = |name: &str| text(run, name).to_owned();
     let over = run.get("finishedAt").is_some_and(|at| !at.is_null());
-    let waits =
-        open.iter().flat_map(|asked| [("waits for", asked.wanted()), ("answer with", asked.command(id))]);
+    let asked = open.questions.iter();
+    let asked = asked.flat_map(|asked| [("waits for", asked.wanted()), ("answer with", asked.command(id))]);
+    let waits = asked.chain(open.timers.iter().map(|timer| ("waits for", timer.wanted())));
     let mut pairs = vec![
         ("id", column("id")),
         ("agent", column("agentName")),
@@ -401,7 +411,7 @@ fn price(text: &str) -> Result<MicroUsd, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::follow::question::testing::approval;
+    use crate::cli::follow::question::testing::{approval, timer};
 
     fn id() -> RunId {
         "018f0000-0000-7000-8000-000000000001".parse().unwrap()
@@ -414,23 +424,28 @@ mod tests {
             "output": { "result": "done" } });
         let want = "id        r\nagent     digest\nstatus    succeeded\ncreated   2026-09-21 14:13:20Z\n\
                     finished  2026-09-21 14:13:22Z\n\n✔ succeeded in 2.0s · 1 in, 2 out · $0.00\n\ndone";
-        assert_eq!(describe(&run, (id(), &[]), Paint(false), false), want);
+        assert_eq!(describe(&run, (id(), &Waits::default()), Paint(false), false), want);
         assert_eq!(row(&run), ["r", "digest", "succeeded", "2.0s", "3", "$0.00", "2026-09-21 14:13:20Z"]);
     }
 
     #[test]
     fn a_run_that_waits_says_for_what() {
-        let open = [approval("ship", "153 lines changed. Ship it?")];
+        let questions = vec![approval("ship", "153 lines changed. Ship it?")];
+        let open = Waits { questions, timers: vec![timer("nap", "2026-09-21T14:13:20Z")] };
         let run = json!({ "id": "r", "status": "paused" });
         let want = "id           r\nstatus       paused\n\
                     waits for    approval of ship: 153 lines changed. Ship it?\n\
-                    answer with  lantern runs approve 018f0000-0000-7000-8000-000000000001 ship";
+                    answer with  lantern runs approve 018f0000-0000-7000-8000-000000000001 ship\n\
+                    waits for    nap until 2026-09-21 14:13:20Z";
         assert_eq!(describe(&run, (id(), &open), Paint(false), false), want);
         let want = "run 018f0000-0000-7000-8000-000000000001: paused\n\
                     waits for approval of ship: 153 lines changed. Ship it?\n  \
                     lantern runs approve 018f0000-0000-7000-8000-000000000001 ship";
         assert_eq!(resumed(id(), "paused", &open), want);
-        assert_eq!(resumed(id(), "running", &[]), "run 018f0000-0000-7000-8000-000000000001: running");
+        assert_eq!(
+            resumed(id(), "running", &Waits::default()),
+            "run 018f0000-0000-7000-8000-000000000001: running"
+        );
     }
 
     #[test]

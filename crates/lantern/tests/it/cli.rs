@@ -385,6 +385,46 @@ fn each_verb_asks_for_its_route() {
 }
 
 #[test]
+fn whatever_a_run_waits_for_is_shown() {
+    let fake = Fake::start(|seen| {
+        if !seen.line.contains("/events") {
+            let shown = json!({ "id": RUN, "agentName": "a", "status": "running" });
+            return Answer::Json(200, shown);
+        }
+        let events = [
+            ("signal_waiting", "first.paid", json!({ "name": "paid", "due": "2026-09-21T15:00:00Z" })),
+            ("sleep_started", "first.late", json!({ "name": "late", "due": "2026-09-21T14:13:20.5Z" })),
+            ("sleep_started", "nap", json!({ "name": "nap", "due": "2026-09-21T14:00:00Z" })),
+            ("sleep_completed", "nap", json!({})),
+            ("step_started", "ok", json!({ "type": "approval", "arguments": { "reason": "Ship?" } })),
+            ("approval_requested", "ok", json!({ "expiresAt": "2026-09-22T00:00:00Z" })),
+        ];
+        let frame = |(n, (kind, step, data)): (usize, &(&str, &str, Value))| {
+            let frame = json!({ "seq": n + 1, "kind": kind, "stepId": step, "runId": RUN, "data": data });
+            format!("id: {}\nevent: {kind}\ndata: {frame}\n\n", n + 1)
+        };
+        Answer::Events(events.iter().enumerate().map(frame).collect(), Then::Close)
+    });
+    let user = User::of(&fake);
+    let (signal, approve) =
+        (format!("lantern runs signal {RUN} paid"), format!("lantern runs approve {RUN} ok"));
+    let want = format!(
+        "id           {RUN}\nagent        a\nstatus       running\n\
+         waits for    the signal paid\nanswer with  {signal}\n\
+         waits for    approval of ok: Ship?\nanswer with  {approve}\n\
+         waits for    first.late until 2026-09-21 14:13:20Z\n"
+    );
+    assert_eq!(user.run(&["runs", "get", RUN]).ok(), want);
+    let shown: Value = serde_json::from_str(&user.run(&["runs", "get", RUN, "-o", "json"]).ok()).unwrap();
+    let want = json!([
+        { "step": "first.paid", "kind": "signal", "name": "paid", "until": "2026-09-21T15:00:00Z", "command": signal },
+        { "step": "ok", "kind": "approval", "about": "Ship?", "until": "2026-09-22T00:00:00Z", "command": approve },
+        { "step": "first.late", "kind": "timer", "until": "2026-09-21T14:13:20.5Z" },
+    ]);
+    assert_eq!((&shown["waitsFor"], &shown["status"]), (&want, &json!("running")));
+}
+
+#[test]
 fn the_doctor_leaves_nothing_behind() {
     let fake = Fake::start(|seen| match seen.line.as_str() {
         "GET /healthz" => Answer::Json(200, json!({ "status": "ok", "llmMode": "offline" })),

@@ -1,4 +1,4 @@
-//! What a run waits for from a person, and the command that helps it.
+//! What a run waits for: a person, with the command that helps it, or time.
 //!
 //! Invariant: a command names its run and its step whole, to be copied. What is decided on (an approval's reason, a
 //! tool's arguments) is told when its step starts, so who asks later must have kept it. Pure.
@@ -9,7 +9,7 @@ use lantern_types::RunId;
 use serde_json::Value;
 
 use crate::cli::follow::frame::Frame;
-use crate::cli::format::{cut, line, text};
+use crate::cli::format::{cut, line, text, time};
 
 /// As much of a reason or of arguments as is shown.
 const ABOUT_COLUMNS: usize = 400;
@@ -30,6 +30,8 @@ pub(crate) struct Question {
     need: Need,
     /// What is decided on, as far as it is known.
     about: String,
+    /// Until when it waits, where that is known, as the server wrote it.
+    until: String,
 }
 
 impl Question {
@@ -42,7 +44,9 @@ impl Question {
             _ => return None,
         };
         let step = line(frame.step.as_deref().unwrap_or_default());
-        Some(Self { step, need, about: about.to_owned() })
+        let until = ["due", "expiresAt"].iter().map(|name| text(&frame.data, name)).find(|at| !at.is_empty());
+        let until = line(until.unwrap_or_default());
+        Some(Self { step, need, about: about.to_owned(), until })
     }
 
     /// What the step does, in a few words: `waits for approval`.
@@ -79,6 +83,18 @@ impl Question {
         }
     }
 
+    /// The question as programs read it.
+    pub(crate) fn json(&self, run: RunId) -> Value {
+        let (kind, name) = match &self.need {
+            Need::Approval => ("approval", ""),
+            Need::Signal(name) => ("signal", name.as_str()),
+            Need::Finding => ("finding", ""),
+        };
+        let command = self.command(run);
+        let said = [("name", name), ("about", &self.about), ("until", &self.until), ("command", &command)];
+        object(&self.step, kind, &said)
+    }
+
     /// Whether there is more to say than the short words.
     pub(crate) const fn explained(&self) -> bool {
         !self.about.is_empty()
@@ -102,11 +118,60 @@ pub(crate) fn about(frame: &Frame) -> String {
     cut(line(&words).trim(), ABOUT_COLUMNS)
 }
 
-/// The questions of a run that nobody has answered.
+/// A step that only waits for its time to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Timer {
+    step: String,
+    until: String,
+}
+
+impl Timer {
+    fn started(frame: &Frame) -> Option<Self> {
+        let step = line(frame.step.as_deref().unwrap_or_default());
+        (frame.kind == "sleep_started").then(|| Self { step, until: line(text(&frame.data, "due")) })
+    }
+
+    /// What the run waits for: `nap until 2026-09-21 14:13:20Z`.
+    pub(crate) fn wanted(&self) -> String {
+        format!("{} until {}", self.step, time(&self.until))
+    }
+
+    /// The timer as programs read it.
+    pub(crate) fn json(&self) -> Value {
+        object(&self.step, "timer", &[("until", &self.until)])
+    }
+}
+
+/// What a step waits for, with those of its particulars that are known.
+fn object(step: &str, kind: &str, said: &[(&str, &str)]) -> Value {
+    let known = said.iter().filter(|(_, value)| !value.is_empty());
+    let all = [("step", step), ("kind", kind)].into_iter().chain(known.copied());
+    Value::Object(all.map(|(name, value)| (name.to_owned(), value.into())).collect())
+}
+
+/// All that a run waits for.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    /// What somebody has to answer, by step.
+    pub(crate) questions: Vec<Question>,
+    /// What comes by itself, by step.
+    pub(crate) timers: Vec<Timer>,
+}
+
+impl Waits {
+    /// What programs read.
+    pub(crate) fn json(&self, run: RunId) -> Value {
+        let questions = self.questions.iter().map(|question| question.json(run));
+        questions.chain(self.timers.iter().map(Timer::json)).collect()
+    }
+}
+
+/// What a run has begun to wait for and still does.
 #[derive(Debug, Default)]
 pub(crate) struct Open {
     abouts: BTreeMap<String, String>,
     questions: BTreeMap<String, Question>,
+    timers: BTreeMap<String, Timer>,
 }
 
 impl Open {
@@ -122,11 +187,18 @@ impl Open {
             Some(question) => self.questions.insert(step.clone(), question),
             None => self.questions.remove(step),
         };
+        match Timer::started(frame) {
+            Some(timer) => self.timers.insert(step.clone(), timer),
+            None => self.timers.remove(step),
+        };
     }
 
-    /// What is still open, by step.
-    pub(crate) fn questions(self) -> Vec<Question> {
-        self.questions.into_values().collect()
+    /// What is still open.
+    pub(crate) fn waits(self) -> Waits {
+        Waits {
+            questions: self.questions.into_values().collect(),
+            timers: self.timers.into_values().collect(),
+        }
     }
 }
 
@@ -138,7 +210,13 @@ pub(crate) mod testing {
 
     /// An approval that a step asks for.
     pub(crate) fn approval(step: &str, about: &str) -> Question {
-        Question { step: step.to_owned(), need: Need::Approval, about: about.to_owned() }
+        let (step, about) = (step.to_owned(), about.to_owned());
+        Question { step, need: Need::Approval, about, until: String::new() }
+    }
+
+    /// A step that sleeps.
+    pub(crate) fn timer(step: &str, until: &str) -> Timer {
+        Timer { step: step.to_owned(), until: until.to_owned() }
     }
 }
 
@@ -196,7 +274,7 @@ mod tests {
             for frame in &asked {
                 open.apply(frame);
             }
-            let wanted: Vec<String> = open.questions().iter().map(Question::wanted).collect();
+            let wanted: Vec<String> = open.waits().questions.iter().map(Question::wanted).collect();
             assert_eq!(wanted, want);
         }
     }
