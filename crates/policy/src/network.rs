@@ -25,6 +25,11 @@ pub struct Network {
 pub struct Invalid(String);
 
 impl Network {
+    /// Whether it holds every address of its family.
+    pub const fn is_everything(self) -> bool {
+        self.prefix == 0
+    }
+
     /// Whether `address` lies in it, in either spelling of an IPv4 address.
     pub fn holds(self, address: IpAddr) -> bool {
         let address = address.to_canonical();

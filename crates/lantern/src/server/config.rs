@@ -109,7 +109,20 @@ struct Models {
 #[serde(deny_unknown_fields, default)]
 struct Tools {
     /// Private networks that `http.fetch` may reach for every tenant: `"10.20.0.0/16"`, `"192.168.1.5"`.
+    #[serde(deserialize_with = "networks")]
     private_addresses: Vec<Network>,
+}
+
+/// A list of networks that says which: there is no word for all of them.
+fn networks<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Vec<Network>, D::Error> {
+    let listed = Vec::<Network>::deserialize(file)?;
+    match listed.iter().find(|network| network.is_everything()) {
+        Some(all) => {
+            let words = format!("{all} is every address: list the networks that tools may reach");
+            Err(serde::de::Error::custom(words))
+        }
+        None => Ok(listed),
+    }
 }
 
 /// Everything a server process needs to know, decided.
@@ -353,6 +366,8 @@ mod tests {
             "[server]\nlisten = 5",
             "[tools]\nprivate_addresses = true",
             "[tools]\nprivate_addresses = [\"10.20.0.1/16\"]",
+            "[tools]\nprivate_addresses = [\"10.20.0.0/16\", \"0.0.0.0/0\"]",
+            "[tools]\nprivate_addresses = [\"::/0\"]",
         ] {
             assert!(toml::from_str::<File>(bad).is_err(), "{bad}");
         }

@@ -35,7 +35,7 @@ async fn tools_reach_the_private_networks_that_the_file_lists() {
         ("[models]\nprivate_addresses = true", "127.0.0.1", false),
         ("[tools]\nprivate_addresses = [\"127.0.0.1\"]", "127.0.0.1", true),
         ("[tools]\nprivate_addresses = [\"127.0.0.1\"]", "127.0.0.2", false),
-        ("[tools]\nprivate_addresses = [\"0.0.0.0/0\", \"::/0\"]", "169.254.169.254", false),
+        ("[tools]\nprivate_addresses = [\"169.254.0.0/16\"]", "169.254.169.254", false),
     ] {
         let folder = Folder::new();
         let server = serve(&folder, config);
