@@ -134,6 +134,7 @@ pub(crate) enum Verb {
     )]
     Doctor,
     /// Write a completion script for a shell
+    #[command(after_help = "The answer is the script, with --output json too.")]
     Completions {
         /// The shell
         #[arg(value_enum)]
