@@ -189,6 +189,11 @@ impl Api {
         refusal::unreached(&self.base, error)
     }
 
+    /// The error that an event stream ended with, with what to do about it.
+    pub(crate) fn broke_off(&self, code: &str, words: &str) -> Failure {
+        refusal::broke_off(code, words, &self.auth)
+    }
+
     async fn request(&self, call: Call, deadlines: Deadlines) -> Result<Response, Failure> {
         let request = self.prepare(call)?;
         let sent = self.client.send(Reach::Private, request, deadlines).await;

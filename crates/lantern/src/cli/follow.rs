@@ -1,8 +1,8 @@
 //! Following a run: its events as they come, through restarts of the server, until it is over.
 //!
 //! Invariant: every stored event is shown once and in order; what was shown is known by its number, and every new
-//! connection asks for what comes after it. Gives up only when the server stays away for five minutes. How events
-//! look is in [`view`].
+//! connection asks for what comes after it. Gives up only when the server stays away for five minutes, or ends the stream
+//! with an error, which is the command's. How events look is in [`view`].
 
 mod backoff;
 mod frame;
@@ -15,6 +15,7 @@ pub(crate) mod view;
 use std::future::Future;
 use std::pin::pin;
 
+use lantern_net::http::Response;
 use lantern_net::{Signals, sse};
 use lantern_types::{Dur, RunId, edge::Clock};
 use serde_json::Value;
@@ -129,14 +130,16 @@ impl Follow<'_> {
 
     /// Shows what has happened so far.
     pub(crate) async fn history(&self, console: &Console) -> Result<(), Failure> {
-        let mut session = Session { follow: self, live: false, after: 0, reached: false, place: None };
+        let mut session =
+            Session { follow: self, live: false, after: 0, reached: false, place: None, broken: None };
         let mut view = View::still(console);
         session.show(&mut view).await.map(|_| ())
     }
 
     async fn until_over(&self, view: &mut View<'_>, place: Option<&Place>) -> Result<Status, Failure> {
         let after = place.filter(|_| !self.from_start).map_or(0, Place::read);
-        let mut session = Session { follow: self, live: true, after, reached: self.patient, place };
+        let mut session =
+            Session { follow: self, live: true, after, reached: self.patient, place, broken: None };
         match session.show(view).await? {
             Closed::Over(status) => Ok(status),
             // `show` answers so only when it was asked for history.
@@ -159,6 +162,8 @@ struct Session<'a> {
     /// The server has answered before, so when it does not now, it is worth waiting for.
     reached: bool,
     place: Option<&'a Place>,
+    /// What the server said is wrong. Only an end without more follows it.
+    broken: Option<Failure>,
 }
 
 impl Session<'_> {
@@ -191,8 +196,19 @@ impl Session<'_> {
     async fn connection(&mut self, view: &mut View<'_>, backoff: &mut Backoff) -> Result<Closed, Failure> {
         let api = self.follow.api;
         let opening = api.events(self.follow.run, self.after, self.live);
-        let mut response = self.ticking(view, opening).await?;
+        let response = self.ticking(view, opening).await?;
         self.reached = true;
+        let closed = self.read(response, view, backoff).await;
+        self.broken.take().map_or(closed, Err)
+    }
+
+    async fn read(
+        &mut self,
+        mut response: Response,
+        view: &mut View<'_>,
+        backoff: &mut Backoff,
+    ) -> Result<Closed, Failure> {
+        let api = self.follow.api;
         let mut parser = sse::Parser::new(FRAME_BYTES_MAX);
         loop {
             let next = self.ticking(view, response.chunk()).await;
@@ -223,6 +239,9 @@ impl Session<'_> {
             self.after = seq;
         }
         view.frame(&frame, self.follow.clock.now())?;
+        if let Some((code, words)) = frame.error() {
+            self.broken = Some(self.follow.api.broke_off(code, words));
+        }
         Ok(frame.end_status().map(Status::read))
     }
 

@@ -47,6 +47,13 @@ fn end(status: &str) -> String {
     format!("event: end\ndata: {frame}\n\n")
 }
 
+/// What a stream ends with that cannot go on.
+fn error(code: &str, words: &str) -> String {
+    let reason = json!({ "code": code, "error": words });
+    let frame = json!({ "kind": "error", "runId": RUN, "code": code, "error": words, "data": reason, "payload": reason });
+    format!("event: error\ndata: {frame}\n\n")
+}
+
 fn upto(seq: u64) -> String {
     let whole = story(0);
     let (before, _) = whole.split_once(&format!("id: {}\n", seq + 1)).unwrap();
@@ -273,6 +280,74 @@ fn a_login_that_ends_in_the_middle_is_said() {
     });
     let done = User::of(&fake).run(CREATE);
     assert_eq!((done.code, shown(&done.out)), (3, vec![1, 2]));
+}
+
+#[test]
+fn a_run_that_cannot_be_read_is_said_to_be_so() {
+    let words = "the run's journal cannot be read";
+    for over in [false, true] {
+        let ends = if over { end("failed") } else { String::new() };
+        let fake = server("failed", move |connection, _| match connection {
+            // Where a stream is resumed, no frame has named an id yet.
+            0..3 => Answer::Events(upto(2) + &error("run_unreadable", words) + &ends, Then::Close),
+            _ => Answer::Events(error("run_unreadable", words) + &ends, Then::Close),
+        });
+        let user = User::of(&fake);
+        for (args, events) in [
+            (&["logs", RUN][..], 2),
+            (&["logs", RUN, "-f", "--from-start"], 2),
+            (CREATE, 2),
+            (&["logs", RUN, "-f"], 0),
+        ] {
+            let done = user.run(args);
+            assert_eq!((done.code, shown(&done.out).len()), (1, events), "{args:?}: {done:?}");
+            assert!(done.err.contains(&format!("error: {words} (run_unreadable)\n")), "{done:?}");
+            assert!(done.err.contains("next: ") && done.err.contains("`lantern runs cancel`"), "{done:?}");
+            assert!(!done.err.contains("connection lost") && !done.out.contains('✘'), "{done:?}");
+        }
+        let done = user.run(&["logs", RUN, "-f", "--from-start", "-o", "json"]);
+        let kinds: Vec<Value> = done
+            .out
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].take())
+            .collect();
+        assert_eq!((&kinds[0], kinds.len()), (&json!("error"), if over { 2 } else { 1 }), "{done:?}");
+        let said: Value = serde_json::from_str(done.err.lines().last().unwrap()).unwrap();
+        assert_eq!((&said["code"], &said["exitCode"]), (&json!("run_unreadable"), &json!(1)), "{said}");
+        let streams = fake.lines().into_iter().filter(|line| line.contains("/events"));
+        assert_eq!(streams.count(), 5, "one connection each");
+    }
+}
+
+#[test]
+fn a_credential_that_ends_under_a_stream_is_said() {
+    let fake = server("running", |_, _| {
+        Answer::Events(upto(2) + &error("unauthorized", "the credential is over"), Then::Close)
+    });
+    let done = User::of(&fake).run(CREATE);
+    assert_eq!((done.code, shown(&done.out)), (3, vec![1, 2]), "{done:?}");
+    assert!(done.err.contains("error: the credential is over (unauthorized)\nnext: "), "{done:?}");
+    assert!(done.err.contains("LANTERN_API_KEY"), "{done:?}");
+}
+
+#[test]
+fn a_kind_of_frame_that_is_not_known_is_passed_over() {
+    let odd = |data: &str| format!("event: weather\ndata: {data}\n\n");
+    let fake = server("succeeded", move |_, _| {
+        let frames = [
+            odd("{\"kind\":\"weather\",\"data\":[1]}"),
+            upto(3),
+            odd("{\"kind\":\"weather\",\"seq\":900,\"data\":{}}"),
+            odd("not JSON"),
+            odd("7"),
+            story(3),
+            end("succeeded"),
+        ];
+        Answer::Events(frames.concat(), Then::Close)
+    });
+    let done = User::of(&fake).run(CREATE);
+    assert_eq!((done.code, shown(&done.out)), (0, vec![1, 2, 3, 4, 5, 6]), "{done:?}");
+    assert!(!done.out.contains("weather"), "{done:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Invariant: the exit code depends on the status and the code alone, never on the words of a message.
 
 use lantern_net::http::{Response, StatusCode, header};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::api::{Auth, Base};
 use crate::cli::failure::{Exit, Failure};
@@ -19,6 +19,13 @@ pub(crate) async fn read(mut response: Response, auth: &Auth) -> Failure {
     let wait = response.header(&header::RETRY_AFTER).and_then(|value| value.parse::<u64>().ok());
     let body = response.up_to(BODY_BYTES_MAX).await.map(|(body, _)| body).unwrap_or_default();
     explain(status, wait, &body, auth)
+}
+
+/// An error that came inside an event stream, where no status is.
+pub(crate) fn broke_off(code: &str, words: &str, auth: &Auth) -> Failure {
+    let status = if code == "unauthorized" { StatusCode::UNAUTHORIZED } else { StatusCode::CONFLICT };
+    let words = if words.is_empty() { "the event stream ended with an error" } else { words };
+    explain(status, None, json!({ "code": code, "error": words }).to_string().as_bytes(), auth)
 }
 
 /// No answer at all.
@@ -104,6 +111,10 @@ fn advice(status: StatusCode, code: &str, wait: Option<u64>, body: &Value, auth:
         "run_finished" => {
             Some("a run that is over does not change; see it with `lantern runs get`".to_owned())
         }
+        "run_unreadable" => Some(
+            "look for the run in the server's log, which says why; where nothing mends it, `lantern runs cancel` gives it up"
+                .to_owned(),
+        ),
         "route_not_found" => {
             Some(format!("is this a Lantern server of this version? check {}", env::API_URL))
         }
@@ -156,7 +167,6 @@ fn advice(status: StatusCode, code: &str, wait: Option<u64>, body: &Value, auth:
 mod tests {
     use super::*;
     use lantern_types::{Dur, Secret};
-    use serde_json::json;
 
     fn explained(status: u16, body: &Value) -> Failure {
         let auth = Auth::Login(Secret::new("t".to_owned()));
@@ -185,6 +195,21 @@ mod tests {
             assert_eq!((failure.exit, failure.message.as_str()), (exit, "no"), "{status}");
             assert!(failure.hint.unwrap_or_default().contains(advice), "{status}");
             assert_eq!(failure.passing, status >= 429, "{status}");
+        }
+    }
+
+    #[test]
+    fn the_error_of_a_stream_has_an_exit_code_and_advice() {
+        let auth = Auth::Login(Secret::new("t".to_owned()));
+        for (code, words, exit, message, advice) in [
+            ("unauthorized", "over", Exit::Forbidden, "over", "run `lantern login`"),
+            ("run_unreadable", "no", Exit::Failed, "no", "`lantern runs cancel`"),
+            ("of_tomorrow", "no", Exit::Failed, "no", "docs/errors/of_tomorrow.md"),
+            ("", "", Exit::Failed, "the event stream ended with an error", "`lantern doctor`"),
+        ] {
+            let failure = broke_off(code, words, &auth);
+            assert_eq!((failure.exit, failure.message.as_str()), (exit, message), "{code}");
+            assert!(failure.next().contains(advice) && !failure.passing, "{code}: {}", failure.next());
         }
     }
 

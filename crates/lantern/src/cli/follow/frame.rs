@@ -19,7 +19,7 @@ pub(crate) const REISSUED: &str = "sent again under the same key, after a crash"
 /// A frame as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
-    /// The event's number; `None` for what is not stored (token deltas, the end).
+    /// The event's number; `None` for what is not stored (token deltas, the end, an error).
     pub(crate) seq: Option<u64>,
     /// The run that it belongs to.
     pub(crate) run: Option<RunId>,
@@ -41,9 +41,12 @@ impl Frame {
         let whole: Value = serde_json::from_str(&event.data).unwrap_or_default();
         let kind =
             if text(&whole, "kind").is_empty() { event.event } else { text(&whole, "kind").to_owned() };
-        let stored = !matches!(kind.as_str(), "llm_delta" | "end" | "heartbeat");
-        let id = || event.id.and_then(|id| id.parse().ok());
-        let seq = whole.get("seq").and_then(Value::as_u64).or_else(id).filter(|_| stored);
+        let stored = !matches!(kind.as_str(), "llm_delta" | "end" | "error" | "heartbeat");
+        let id = event.id.and_then(|id| id.parse().ok());
+        // A frame that names no id comes with that of the one before it: a kind that is not known here is then either
+        // none of the numbered ones, or one that was shown.
+        let named = |seq: &u64| id.is_none_or(|id| id == *seq);
+        let seq = whole.get("seq").and_then(Value::as_u64).or(id).filter(|seq| stored && named(seq));
         let step = Some(text(&whole, "stepId")).filter(|step| !step.is_empty()).map(str::to_owned);
         let run = text(&whole, "runId").parse().ok();
         let at = ["ts", "createdAt"].iter().find_map(|name| text(&whole, name).parse().ok());
@@ -56,6 +59,11 @@ impl Frame {
     /// The run's status, when this is the stream's last frame.
     pub(crate) fn end_status(&self) -> Option<&str> {
         (self.kind == "end").then(|| text(&self.data, "status"))
+    }
+
+    /// The code and the words of an error that ends the stream.
+    pub(crate) fn error(&self) -> Option<(&str, &str)> {
+        (self.kind == "error").then(|| (text(&self.data, "code"), text(&self.data, "error")))
     }
 
     /// The piece of text that a token delta carries.
@@ -288,8 +296,13 @@ mod tests {
         assert_eq!(frame(3, 0, "paused", "", json!({})).seq, Some(3));
         assert_eq!(frame(3, 0, "llm_delta", "llm-1", json!({ "text": "a" })).seq, None);
         assert_eq!(frame(9, 0, "end", "", json!({ "status": "failed" })).end_status(), Some("failed"));
-        let by_id = sse::Event { event: "paused".into(), data: "{}".into(), id: Some("4".into()) };
-        assert_eq!(Frame::read(by_id).seq, Some(4));
+        assert_eq!(frame(3, 0, "error", "", json!({ "code": "c", "error": "e" })).error(), Some(("c", "e")));
+        let read = |data: &str, id: Option<&str>| {
+            Frame::read(sse::Event { event: "odd".into(), data: data.into(), id: id.map(str::to_owned) }).seq
+        };
+        assert_eq!(read("{\"seq\":4}", None), Some(4));
+        assert_eq!(read("{\"seq\":900}", Some("4")), None, "the id is that of the frame before");
+        assert_eq!(read("{}", Some("4")), Some(4));
     }
 
     #[test]

@@ -130,8 +130,10 @@ impl Tree {
                 self.settle(frame, State::Failed);
             }
             "llm_delta" => self.write(frame),
-            "run_started" | "run_succeeded" | "run_failed" | "run_cancelled" | "end" | "heartbeat" => {}
-            _ => return self.aside(frame),
+            "run_started" | "run_succeeded" | "run_failed" | "run_cancelled" => {}
+            _ if frame.seq.is_some() => return self.aside(frame),
+            // The end, an error that the command fails with, and kinds that are not known here.
+            _ => {}
         }
         self.leave()
     }
