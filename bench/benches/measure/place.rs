@@ -69,14 +69,14 @@ impl Tools for Instant {
         &self.defs
     }
 
-    fn call(&self, _: Scope, call: Admitted<ToolCall>, _: Dur) -> BoxFuture<'_, Result<Value, Failure>> {
+    fn call(&self, scope: Scope, call: Admitted<ToolCall>, _: Dur) -> BoxFuture<'_, Result<Value, Failure>> {
         let key = &call.work().key;
         if key.step == self.last {
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&key.run);
             // Subscribed before the last result exists, so the append that ends the run cannot be missed; and not
             // earlier, so that the nine appends before it wake nobody.
             if let Some(waiting) = waiting {
-                drop(waiting.send(self.hub.subscribe(key.run)));
+                drop(waiting.send(self.hub.subscribe(scope, key.run)));
             }
         }
         Box::pin(async { Ok(json!({ "value": 2, "exact": true })) })

@@ -13,7 +13,7 @@ use lantern_net::Shutdown;
 use lantern_policy::egress::Reach;
 use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
-use lantern_store::{Db, Keys, Vault};
+use lantern_store::{Db, Keys, Vault, watched};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::{At, Dur, Failure, Limits, Secret, TenantId, ToolDef};
 use tokio::sync::Semaphore;
@@ -170,6 +170,8 @@ impl App {
         let gate = Gate::new(setup.db.clone(), &setup.keys, setup.clock.clone(), setup.tasks.clone())?;
         let metrics = Metrics::install();
         metrics.keep(&*setup.tasks, setup.clock.clone(), setup.stop.clone());
+        gate.keep(setup.stop.clone());
+        watched::keep(&setup.db, &*setup.tasks, setup.clock.clone(), setup.stop.clone());
         let streams = usize::try_from(setup.limits.subscribers_max).unwrap_or(Semaphore::MAX_PERMITS);
         let answers = Answers::new(setup.db.clone(), setup.vault.sealer().clone(), setup.clock.clone());
         let inner = Inner {

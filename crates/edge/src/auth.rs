@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, header};
+use lantern_net::Shutdown;
 use lantern_policy::{Actor, Principal, Role, Scope};
 use lantern_store::system::{self, Bearer, PresentedKey};
 use lantern_store::{Db, Keys, tickets};
@@ -15,6 +16,7 @@ use lantern_types::edge::{Clock, Tasks};
 use lantern_types::{ApiKeyId, At, Digest, Dur};
 
 use crate::code::Code;
+use crate::pass::{Pass, Passes};
 use crate::problem::{Error, Result};
 use crate::ticket;
 use crate::token::Tokens;
@@ -38,6 +40,7 @@ pub struct Gate {
     tokens: Arc<Tokens>,
     clock: Arc<dyn Clock>,
     tasks: Arc<dyn Tasks>,
+    passes: Passes,
 }
 
 /// An actor, and what is to be done once they are let in.
@@ -57,12 +60,27 @@ impl Gate {
         clock: Arc<dyn Clock>,
         tasks: Arc<dyn Tasks>,
     ) -> lantern_store::Result<Self> {
-        Ok(Self { db, tokens: Arc::new(Tokens::new(keys)?), clock, tasks })
+        Ok(Self { db, tokens: Arc::new(Tokens::new(keys)?), clock, tasks, passes: Passes::default() })
     }
 
     /// The tokens that this gate reads.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// Looks after the credentials of open streams until the process stops.
+    pub fn keep(&self, stop: Shutdown) {
+        self.passes.keep(self.db.clone(), &*self.tasks, self.clock.clone(), stop);
+    }
+
+    /// A pass for an event stream: over when what this actor showed is.
+    pub fn pass(&self, actor: &Actor) -> Pass {
+        self.passes.hold(actor)
+    }
+
+    /// Ends, soon, the open streams of a key that has just been revoked.
+    pub fn revoked(&self) {
+        self.passes.look_soon();
     }
 
     /// Who this request speaks for: its headers, else the ticket in its address. `unauthorized` when nobody.
@@ -104,14 +122,16 @@ impl Gate {
 
     async fn by_ticket(&self, hash: Digest, now: At) -> Result<Known> {
         let row = system::ticket_by_hash(&self.db, hash).await?.ok_or_else(ticket::spent)?;
-        let principal = match row.bearer {
-            Bearer::Key(key) => valid(&key, now)?,
-            Bearer::User { id, email, name, role } => {
-                Role::parse(&role).map(|role| Principal::User { id, email, name, role })
+        let (principal, until) = match row.bearer {
+            Bearer::Key(key) => (valid(&key, now)?, key.expires_at),
+            Bearer::User { until, id, email, name, role } => {
+                let principal = Role::parse(&role).map(|role| Principal::User { id, email, name, role });
+                // Where it is not known when the session ends, it is known that it does not end before the ticket.
+                (principal, Some(until.unwrap_or(row.expires_at)))
             }
         };
         let principal = principal.filter(|_| now < row.expires_at).ok_or_else(ticket::spent)?;
-        let actor = Actor { tenant: row.tenant, principal, until: Some(row.expires_at) };
+        let actor = Actor { tenant: row.tenant, principal, until };
         Ok(Known { actor, touch: None, ticket: Some(hash) })
     }
 
@@ -138,11 +158,16 @@ pub fn hash(text: &str) -> Digest {
 
 /// What a key is good for; `None` when it was revoked or has ended.
 fn valid(key: &PresentedKey, now: At) -> Result<Option<Principal>> {
-    if key.revoked_at.is_some() || key.expires_at.is_some_and(|at| at <= now) {
+    if !is_good(key, now) {
         return Ok(None);
     }
     let scopes = serde_json::from_str(&key.scopes).map_err(Error::internal)?;
     Ok(Some(Principal::Key { id: key.id, scopes }))
+}
+
+/// Whether a key was not revoked and has not ended.
+pub(crate) fn is_good(key: &PresentedKey, now: At) -> bool {
+    key.revoked_at.is_none() && key.expires_at.is_none_or(|at| now < at)
 }
 
 /// The bearer token, else the key header.

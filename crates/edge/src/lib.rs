@@ -6,7 +6,7 @@
 //!              then authorize                                    before every handler that is not public
 //! body.rs      bounded JSON into a model                         query.rs and page.rs likewise for the query
 //! problem.rs   an error's status and body                        code.rs lists every code
-//! sse.rs       event streams                                     serve.rs connections and their end
+//! sse.rs       event streams, as long as pass.rs lets them         serve.rs connections and their end
 //! idempotency.rs   what is answered when a POST is sent again      around every POST that is not public
 //! cors.rs      which web pages may call                          leftover.rs what a refused request still sends
 //! ```
@@ -26,6 +26,7 @@ mod leftover;
 pub mod limit;
 pub mod metrics;
 pub mod page;
+pub mod pass;
 mod permit;
 pub mod problem;
 pub mod query;
@@ -44,6 +45,7 @@ pub use cors::Cors;
 pub use fields::{Change, Fields};
 pub use metrics::Metrics;
 pub use page::{Page, Paging};
+pub use pass::Pass;
 pub use permit::permit;
 pub use problem::{Error, FieldError, Result};
 pub use query::{Params, Path};

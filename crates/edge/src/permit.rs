@@ -71,7 +71,12 @@ mod tests {
         let (text, now, id) = (ticket::mint(&ids), clock.now(), ApiKeyId::from_uuid(Uuid::from_u128(1)));
         // What it is said to be able to does not count.
         let bearer = Principal::Key { id, scopes: vec!["admin".to_owned()] };
-        let new = NewTicket { hash: auth::hash(&text), bearer, expires_at: now + Dur::from_secs(60) };
+        let new = NewTicket {
+            hash: auth::hash(&text),
+            bearer,
+            session_ends_at: None,
+            expires_at: now + Dur::from_secs(60),
+        };
         let made = db.write(Scope::of_lease(DEV_TENANT), move |tx| {
             Box::pin(async move {
                 tx.exec(TENANT, &[]).await?;
@@ -87,7 +92,7 @@ mod tests {
         assert_eq!(permit::<CreateRun>(&parts, &gate).await.unwrap_err().code(), Code::ScopeMissing);
         let held = permit::<ReadRun>(&parts, &gate).await.unwrap();
         assert_eq!(held.actor().principal, Principal::Key { id, scopes: vec!["read".to_owned()] });
-        assert_eq!((held.scope().tenant(), held.actor().until), (DEV_TENANT, Some(now + Dur::from_secs(60))));
+        assert_eq!((held.scope().tenant(), held.actor().until), (DEV_TENANT, None), "as the key");
         assert_eq!(permit::<ReadRun>(&parts, &gate).await.unwrap_err().code(), Code::TicketSpent);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Invariant: the body is pulled. A frame is made when the client can take it, so a slow client costs no memory; one
 //! that takes nothing at all is cut by the connection (`serve.rs`). A quiet stream beats every 15 s, and every stream
-//! ends when the server stops. What the frames say is the caller's.
+//! ends when the server stops, and when what its client was let in by is over (`pass.rs`). What the frames say is the
+//! caller's.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use lantern_types::Dur;
 use lantern_types::edge::Clock;
 
 use crate::code::Code;
+use crate::pass::Pass;
 use crate::problem::{Error, Result};
 use crate::query::{Params, wrong};
 
@@ -96,13 +98,22 @@ fn last_seen(value: &HeaderValue) -> Result<u64> {
     text.parse().map_err(|_| Error::new(Code::InvalidHeader, "Last-Event-ID: expected the id of an event"))
 }
 
-/// An answer that sends `frames` until they end, the client leaves, or the server stops.
+/// How long a stream may go on, and the frame that says why it does not.
+pub struct Leave {
+    /// What its client was let in by.
+    pub pass: Pass,
+    /// The last frame once that is over.
+    pub last: Frame,
+}
+
+/// An answer that sends `frames` until they end, the client leaves or may no longer, or the server stops.
 pub fn events(
     frames: impl Stream<Item = Frame> + Send + 'static,
+    leave: Leave,
     clock: Arc<dyn Clock>,
     stop: Shutdown,
 ) -> Response {
-    let feed = Feed { frames: Box::pin(frames), clock, stop };
+    let feed = Feed { frames: Box::pin(frames), leave: Some(leave), clock, stop };
     let chunks = stream::unfold(feed, |mut feed| async move {
         let chunk = feed.next().await?;
         Some((Ok::<_, Infallible>(chunk), feed))
@@ -117,15 +128,20 @@ pub fn events(
 
 struct Feed {
     frames: Pin<Box<dyn Stream<Item = Frame> + Send>>,
+    /// Taken when it is over.
+    leave: Option<Leave>,
     clock: Arc<dyn Clock>,
     stop: Shutdown,
 }
 
 impl Feed {
     async fn next(&mut self) -> Option<Bytes> {
+        let pass = &mut self.leave.as_mut()?.pass;
         tokio::select! {
             biased;
             () = self.stop.requested() => None,
+            // Before the frames: from then on nothing is told.
+            () = pass.over(&*self.clock) => self.leave.take().map(|leave| leave.last.encode()),
             frame = self.frames.next() => Some(frame?.encode()),
             () = self.clock.sleep(HEARTBEAT) => Some(Bytes::from_static(b": heartbeat\n\n")),
         }
@@ -137,9 +153,21 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt as _;
     use lantern_net::RealClock;
+    use lantern_policy::{Actor, Principal};
+    use lantern_types::{ApiKeyId, At, DEV_TENANT};
+
+    use crate::pass::Passes;
+    use crate::pass::testing::PausedClock;
 
     fn frame(id: u64) -> Frame {
         Frame { id: Some(id), event: "step_started".into(), data: format!("{{\"seq\":{id}}}") }
+    }
+
+    /// Leave until then.
+    fn until(until: Option<At>) -> Leave {
+        let principal = Principal::Key { id: ApiKeyId::from_uuid(DEV_TENANT.uuid()), scopes: Vec::new() };
+        let pass = Passes::default().hold(&Actor { tenant: DEV_TENANT, principal, until });
+        Leave { pass, last: Frame { id: None, event: "error".into(), data: "over".into() } }
     }
 
     async fn next(body: &mut Body) -> Option<String> {
@@ -151,7 +179,7 @@ mod tests {
     async fn frames_then_heartbeats_then_the_end_at_shutdown() {
         let (clock, stop) = (Arc::new(RealClock::new()), Shutdown::new());
         let frames = stream::iter([frame(7)]).chain(stream::pending());
-        let mut body = events(frames, clock, stop.clone()).into_body();
+        let mut body = events(frames, until(None), clock, stop.clone()).into_body();
         assert_eq!(next(&mut body).await.unwrap(), "id: 7\nevent: step_started\ndata: {\"seq\":7}\n\n");
         assert_eq!(next(&mut body).await.unwrap(), ": heartbeat\n\n");
         assert_eq!(next(&mut body).await.unwrap(), ": heartbeat\n\n");
@@ -159,10 +187,29 @@ mod tests {
         assert_eq!(next(&mut body).await, None);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_told_once_leave_is_over() {
+        let clock = Arc::new(PausedClock::new());
+        let leave = until(Some(clock.now() + Dur::from_secs(20)));
+        let frames = stream::iter([frame(7)]).chain(stream::pending());
+        let mut body = events(frames, leave, clock.clone(), Shutdown::new()).into_body();
+        assert!(next(&mut body).await.unwrap().starts_with("id: 7\n"));
+        assert_eq!(next(&mut body).await.unwrap(), ": heartbeat\n\n");
+        let before = clock.now();
+        assert_eq!(next(&mut body).await.unwrap(), "event: error\ndata: over\n\n");
+        assert_eq!(clock.now().since(before), Dur::from_secs(5));
+        assert_eq!(next(&mut body).await, None);
+
+        let frames = stream::iter([frame(7), frame(8)]);
+        let mut body = events(frames, until(Some(clock.now())), clock, Shutdown::new()).into_body();
+        assert_eq!(next(&mut body).await.unwrap(), "event: error\ndata: over\n\n");
+        assert_eq!(next(&mut body).await, None, "the frames that were there are not told either");
+    }
+
     #[tokio::test]
     async fn a_stream_ends_with_its_frames() {
         let frames = stream::iter([Frame { id: None, event: "end".into(), data: "a\nb".into() }]);
-        let mut body = events(frames, Arc::new(RealClock::new()), Shutdown::new()).into_body();
+        let mut body = events(frames, until(None), Arc::new(RealClock::new()), Shutdown::new()).into_body();
         assert_eq!(next(&mut body).await.unwrap(), "event: end\ndata: a\ndata: b\n\n");
         assert_eq!(next(&mut body).await, None);
     }

@@ -70,7 +70,7 @@ pub struct Actor {
     pub tenant: TenantId,
     /// Who.
     pub principal: Principal,
-    /// When what they showed ends by itself.
+    /// When what they showed ends by itself; of a ticket, what it was asked for with.
     pub until: Option<At>,
 }
 

@@ -30,6 +30,7 @@ pub mod tickets;
 pub mod value;
 pub mod vault;
 pub mod versions;
+pub mod watched;
 
 pub use blob::{Blobs, BucketOptions, Credentials};
 pub use db::{

@@ -1,16 +1,18 @@
 //! Hints that something was committed: workers wake for new work, event streams read on.
 //!
-//! Invariant: a hint is told only after its commit, carries no data, and may be lost or repeated. Whoever waits for
-//! one also polls, so the database stays the only truth.
+//! Invariant: a hint is told only after its commit, carries no data, and may be lost or repeated. Workers also poll, and for
+//! those who watch runs [`watched`](crate::watched) does, so the database stays the only truth.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use lantern_types::RunId;
+use lantern_policy::Scope;
+use lantern_types::{RunId, TenantId};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::bell::{Bell, Ear};
 use crate::relay::Relay;
+use crate::system::Progress;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,16 +69,27 @@ struct Outlets {
     said: mpsc::Sender<Arc<Delta>>,
 }
 
+/// What a look at a run's row found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    At(Progress),
+    Gone,
+}
+
 /// What the listeners of one run are told.
 struct Told {
+    tenant: TenantId,
     listeners: usize,
     changed: Arc<Bell>,
     deltas: broadcast::Sender<Arc<Delta>>,
+    /// What the last look at its row found; none has been since somebody listens.
+    seen: Option<Found>,
 }
 
 impl Told {
-    fn new() -> Self {
-        Self { listeners: 0, changed: Arc::default(), deltas: broadcast::Sender::new(DELTAS_KEPT) }
+    fn new(tenant: TenantId) -> Self {
+        let deltas = broadcast::Sender::new(DELTAS_KEPT);
+        Self { tenant, listeners: 0, changed: Arc::default(), deltas, seen: None }
     }
 }
 
@@ -97,10 +110,10 @@ impl Hub {
         Wakes { ear: self.inner.workers.ear() }
     }
 
-    /// Woken whenever one run's journal may have grown.
-    pub fn subscribe(&self, run: RunId) -> RunWatch {
+    /// Woken whenever the journal of one of this tenant's runs may have grown.
+    pub fn subscribe(&self, scope: Scope, run: RunId) -> RunWatch {
         let mut runs = self.runs();
-        let told = runs.entry(run).or_insert_with(Told::new);
+        let told = runs.entry(run).or_insert_with(|| Told::new(scope.tenant()));
         told.listeners += 1;
         if told.listeners == 1
             && let Some(outlets) = self.inner.relay.get()
@@ -114,6 +127,24 @@ impl Hub {
     /// How many runs are being watched.
     pub fn watched(&self) -> usize {
         self.runs().len()
+    }
+
+    /// The runs that are being watched, in the order of their ids.
+    pub(crate) fn all_watched(&self) -> Vec<(TenantId, RunId)> {
+        let mut watched: Vec<_> = self.runs().iter().map(|(run, told)| (told.tenant, *run)).collect();
+        watched.sort_unstable();
+        watched
+    }
+
+    /// What a look at the row of a watched run found. Its listeners are woken, unless it is what the look before found:
+    /// each of them has read the row itself since it began to listen.
+    pub(crate) fn found(&self, run: RunId, found: Option<Progress>) {
+        let found = found.map_or(Found::Gone, Found::At);
+        if let Some(told) = self.runs().get_mut(&run)
+            && told.seen.replace(found) != Some(found)
+        {
+            told.changed.ring();
+        }
     }
 
     /// Tells this process, and the others when [`Db::follow`](crate::Db::follow) runs.
@@ -298,14 +329,16 @@ impl Drop for RunWatch {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
-    use lantern_types::DEV_USER;
+    use lantern_types::{At, DEV_TENANT, DEV_USER};
+
+    const SCOPE: Scope = Scope::of_lease(DEV_TENANT);
 
     #[test]
     fn hints_reach_those_who_wait_and_are_forgotten_with_them() {
         let hub = Hub::new();
         let run = RunId::from_uuid(DEV_USER.uuid());
-        let (mut workers, mut watch) = (hub.workers(), hub.subscribe(run));
-        let second = hub.subscribe(run);
+        let (mut workers, mut watch) = (hub.workers(), hub.subscribe(SCOPE, run));
+        let second = hub.subscribe(SCOPE, run);
         assert!(watch.changed().now_or_never().is_none());
         hub.tell(&[Hint::Changed(run), Hint::Wake(run)]);
         assert!(watch.changed().now_or_never().is_some());
@@ -317,6 +350,37 @@ mod tests {
         assert_eq!(hub.watched(), 1);
         drop(second);
         assert_eq!(hub.watched(), 0);
+    }
+
+    #[test]
+    fn a_look_that_finds_something_else_wakes_whoever_listens() {
+        let hub = Hub::new();
+        let run = RunId::from_uuid(DEV_USER.uuid());
+        let at = |version, finished_at| Some(Progress { version, finished_at });
+        hub.found(run, at(1, None));
+        let mut watch = hub.subscribe(SCOPE, run);
+        assert_eq!(hub.all_watched(), [(DEV_TENANT, run)]);
+        for (found, wakes) in [
+            // Nobody has looked since, so the listener may have read an earlier row.
+            (at(1, None), true),
+            (at(1, None), false),
+            (at(2, None), true),
+            (at(2, Some(At::from_micros(1))), true),
+            (at(2, Some(At::from_micros(1))), false),
+            (None, true),
+            (None, false),
+        ] {
+            hub.found(run, found);
+            assert_eq!(watch.changed().now_or_never().is_some(), wakes, "{found:?}");
+        }
+        drop(watch);
+        assert_eq!(hub.all_watched(), []);
+        let mut again = hub.subscribe(SCOPE, run);
+        hub.found(run, None);
+        assert!(
+            again.changed().now_or_never().is_some(),
+            "what was seen is forgotten with the last listener"
+        );
     }
 
     /// Draws of one byte.
@@ -343,8 +407,8 @@ mod tests {
         here.delta(delta(0));
         assert!(said.try_recv().is_err() && !here.is_watched(run), "nobody watches");
 
-        let mut watch = there.subscribe(run);
-        let second = there.subscribe(run);
+        let mut watch = there.subscribe(SCOPE, run);
+        let second = there.subscribe(SCOPE, run);
         assert_eq!((named.try_recv().ok(), named.try_recv().ok()), (Some(run), None), "named once");
         here.watched_elsewhere(&relay(2).watching(&[run]));
         assert!(!here.is_watched(run), "a process does not hear itself");

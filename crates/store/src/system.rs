@@ -1,14 +1,17 @@
 //! What must be found before anybody knows whose it is: sign-in by address, keys and tickets by hash, the
-//! installation's own settings.
+//! installation's own settings. And what a process looks at again for all its open event streams at once: the runs that
+//! they follow, and the keys that opened them.
 //!
 //! Invariant: besides leases and the outbox, this is all that looks across tenants. Every answer carries the tenant it
 //! belongs to; nothing here lists one tenant's rows for another.
+
+use std::sync::LazyLock;
 
 use lantern_types::*;
 
 use crate::db::Db;
 use crate::error::{Error, Result};
-use crate::value::Row;
+use crate::value::{Row, Value};
 
 /// Someone who may sign in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub enum Bearer {
     Key(PresentedKey),
     /// A person, as their session knew them.
     User {
+        /// When their session ends; a build that did not keep it has made the ticket otherwise.
+        until: Option<At>,
         /// Their row.
         id: UserId,
         /// Their address.
@@ -73,23 +78,50 @@ pub enum Bearer {
     },
 }
 
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The last event's seq.
+    pub version: i64,
+    /// When it ended.
+    pub finished_at: Option<At>,
+}
+
+/// Rows that one statement looks for. A shorter list is filled up with itself, so that there is one text to prepare.
+const LOOKED_FOR: usize = 100;
+
 const USER_BY_EMAIL: &str =
     "SELECT tenant_id, id, email, name, role, password_hash FROM users WHERE email_key = $1";
 const KEY_BY_HASH: &str = "SELECT tenant_id, id, scopes, expires_at, revoked_at, last_used_at FROM api_keys
     WHERE key_hash = $1";
 const KEY_BY_ID: &str = "SELECT tenant_id, id, scopes, expires_at, revoked_at, last_used_at FROM api_keys
     WHERE tenant_id = $1 AND id = $2";
-const TICKET_BY_HASH: &str =
-    "SELECT tenant_id, key_id, user_id, email, name, role, expires_at FROM tickets WHERE hash = $1";
+const TICKET_BY_HASH: &str = "SELECT tenant_id, key_id, user_id, email, name, role, expires_at, session_ends_at FROM tickets WHERE hash = $1";
 const ANY_USER: &str = "SELECT 1 AS one FROM users LIMIT 1";
 const TENANTS: &str = "SELECT count(*) AS tenants FROM tenants";
 const SETTING: &str = "SELECT value FROM settings WHERE name = $1";
 const KEEP_SETTING: &str = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
 
+static PROGRESS: LazyLock<String> =
+    LazyLock::new(|| any_of("SELECT tenant_id, id, version, finished_at FROM runs"));
+static KEYS: LazyLock<String> = LazyLock::new(|| {
+    any_of("SELECT tenant_id, id, scopes, expires_at, revoked_at, last_used_at FROM api_keys")
+});
+
 /// Every statement of this file, all across tenants.
 #[cfg(feature = "testing")]
-pub(crate) const SYSTEM_STATEMENTS: &[&str] =
-    &[USER_BY_EMAIL, KEY_BY_HASH, KEY_BY_ID, TICKET_BY_HASH, ANY_USER, TENANTS, SETTING, KEEP_SETTING];
+pub(crate) fn statements() -> Vec<&'static str> {
+    let fixed =
+        [USER_BY_EMAIL, KEY_BY_HASH, KEY_BY_ID, TICKET_BY_HASH, ANY_USER, TENANTS, SETTING, KEEP_SETTING];
+    fixed.into_iter().chain([PROGRESS.as_str(), KEYS.as_str()]).collect()
+}
+
+/// A statement for rows of which tenant and id are known. Spelt out, because the databases have no list in common, and
+/// because both then use the primary key for each.
+fn any_of(select: &str) -> String {
+    let pairs = (0..LOOKED_FOR).map(|n| format!("(tenant_id = ${} AND id = ${})", 2 * n + 1, 2 * n + 2));
+    format!("{select} WHERE {}", pairs.collect::<Vec<_>>().join(" OR "))
+}
 
 /// The account of an address in lower case.
 pub async fn user_by_email(db: &Db, email_key: String) -> Result<Option<SignIn>> {
@@ -143,6 +175,42 @@ pub async fn ticket_by_hash(db: &Db, hash: Digest) -> Result<Option<PresentedTic
     find.await
 }
 
+/// How far these runs have come, in no order; those that are gone are left out.
+pub(crate) async fn progress(db: &Db, runs: Vec<(TenantId, RunId)>) -> Result<Vec<(RunId, Progress)>> {
+    let rows = look_for(db, &PROGRESS, runs).await?;
+    let read = |row: &Row| {
+        Ok((
+            row.id("id")?,
+            Progress { version: row.int("version")?, finished_at: row.opt_at("finished_at")? },
+        ))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// These keys as they are now, in no order; those that are gone are left out.
+pub async fn keys(db: &Db, keys: Vec<(TenantId, ApiKeyId)>) -> Result<Vec<PresentedKey>> {
+    look_for(db, &KEYS, keys).await?.iter().map(key).collect()
+}
+
+async fn look_for<Id: Copy + Into<Value> + Send + Sync + 'static>(
+    db: &Db,
+    sql: &'static str,
+    ids: Vec<(TenantId, Id)>,
+) -> Result<Vec<Row>> {
+    db.system_read(move |tx| {
+        Box::pin(async move {
+            let mut found = Vec::with_capacity(ids.len());
+            for some in ids.chunks(LOOKED_FOR) {
+                let filled = some.iter().copied().cycle().take(LOOKED_FOR);
+                let params: Vec<Value> = filled.flat_map(|(tenant, id)| [tenant.into(), id.into()]).collect();
+                found.append(&mut tx.all(sql, &params).await?);
+            }
+            Ok(found)
+        })
+    })
+    .await
+}
+
 /// Answers whenever the database does: the readiness check.
 pub async fn ping(db: &Db) -> Result<()> {
     db.system_read(|tx| Box::pin(async move { tx.one(TENANTS, &[]).await.map(drop) })).await
@@ -188,6 +256,7 @@ fn key(row: &Row) -> Result<PresentedKey> {
 
 fn user(row: &Row) -> Result<Bearer> {
     Ok(Bearer::User {
+        until: row.opt_at("session_ends_at")?,
         id: row.id("user_id")?,
         email: row.text("email")?,
         name: row.text("name")?,

@@ -254,14 +254,8 @@ pub async fn prepare_every_statement(db: &Db) {
     } else {
         dialect::CLAIM_SQLITE
     };
-    let system = [
-        lease::SYSTEM_STATEMENTS,
-        loose::SYSTEM_STATEMENTS,
-        outbox::SYSTEM_STATEMENTS,
-        system::SYSTEM_STATEMENTS,
-        &[claim],
-    ];
-    for sql in system.concat() {
+    let system = [lease::SYSTEM_STATEMENTS, loose::SYSTEM_STATEMENTS, outbox::SYSTEM_STATEMENTS, &[claim]];
+    for sql in system.concat().into_iter().chain(system::statements()) {
         prepare(db, true, sql).await;
     }
 }

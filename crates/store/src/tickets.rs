@@ -18,14 +18,17 @@ pub struct NewTicket {
     pub hash: Digest,
     /// Whom it speaks for. Of a key the id is kept: its scopes are those that it has when the ticket is used.
     pub bearer: Principal,
+    /// When the session that it was asked for with ends. Of a key it is looked up when the ticket is used.
+    pub session_ends_at: Option<At>,
     /// When it is over.
     pub expires_at: At,
 }
 
 const SWEEP: &str = "DELETE FROM tickets WHERE tenant_id = $1 AND expires_at <= $2";
-const ISSUE: &str = "INSERT INTO tickets (tenant_id, hash, key_id, user_id, email, name, role, expires_at)
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8 WHERE
-    (SELECT count(*) FROM (SELECT 1 FROM tickets WHERE tenant_id = $1 LIMIT $9) AS waiting) < $9";
+const ISSUE: &str =
+    "INSERT INTO tickets (tenant_id, hash, key_id, user_id, email, name, role, session_ends_at, expires_at)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE
+    (SELECT count(*) FROM (SELECT 1 FROM tickets WHERE tenant_id = $1 LIMIT $10) AS waiting) < $10";
 const SPEND: &str = "DELETE FROM tickets WHERE tenant_id = $1 AND hash = $2";
 
 /// Every statement of this file.
@@ -37,7 +40,8 @@ pub(crate) const STATEMENTS: &[&str] = &[SWEEP, ISSUE, SPEND];
 pub async fn issue(tx: &mut TenantTx<'_>, new: NewTicket, now: At, most: u32) -> Result<bool> {
     tx.exec(SWEEP, &[now.into()]).await?;
     let [key, user, email, name, role] = bearer(new.bearer);
-    let params = [new.hash.into(), key, user, email, name, role, new.expires_at.into(), most.into()];
+    let ends = [new.session_ends_at.into(), new.expires_at.into()];
+    let params = [&[new.hash.into(), key, user, email, name, role][..], &ends, &[most.into()]].concat();
     Ok(tx.exec(ISSUE, &params).await? > 0)
 }
 

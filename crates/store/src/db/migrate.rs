@@ -65,6 +65,12 @@ const MIGRATIONS: &[Migration] = &[
         both: include_str!("../../../../migrations/0007_loose_blobs.sql"),
         postgres: include_str!("../../../../migrations/postgres/0007_loose_blobs.sql"),
     },
+    Migration {
+        number: 8,
+        name: "ticket_sessions",
+        both: include_str!("../../../../migrations/0008_ticket_sessions.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0008_ticket_sessions.sql"),
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (

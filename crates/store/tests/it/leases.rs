@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use futures_util::future::join;
+use lantern_policy::Scope;
 use lantern_store::inbox::{self, Put};
 use lantern_store::journal::{self, Append, Release};
 use lantern_store::lease::{self, Held};
@@ -146,7 +147,8 @@ db_test!(an_inbox_takes_a_key_once_and_has_an_end, async |db| {
 });
 
 db_test!(commits_are_announced, async |db| {
-    let (mut workers, mut watch) = (db.hub().workers(), db.hub().subscribe(run(0)));
+    let (mut workers, mut watch) =
+        (db.hub().workers(), db.hub().subscribe(Scope::of_lease(tenant(1)), run(0)));
     let seeded = with_runs(&db, 1).await;
     workers.next().await;
     watch.changed().await;

@@ -20,3 +20,4 @@ mod tenancy;
 mod tickets;
 mod tls;
 mod transactions;
+mod watched;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join;
+use lantern_policy::Scope;
 use lantern_store::journal;
 use lantern_store::notify::{Delta, Heard};
 use lantern_store::testing::{Cluster, Folder, HeldTasks, SeededIds, SetClock, block_on, seed};
@@ -24,18 +25,18 @@ fn hints_reach_the_other_processes() {
             db.follow(&tasks, Arc::new(SetClock::at(at(1))), &lantern_net::Shutdown::new());
         }
         let (mut ours, mut workers) = (here.hub().workers(), there.hub().workers());
-        let mut early = there.hub().subscribe(run(1));
+        let mut early = there.hub().subscribe(seeded.scope, run(1));
         tasks
             .beside(async {
                 // The first wake says that a process listens now, and whoever waits looks for what it did not hear.
                 join(ours.next(), workers.next()).await;
                 early.changed().await;
-                let mut watch = there.hub().subscribe(run(1));
+                let mut watch = there.hub().subscribe(seeded.scope, run(1));
                 create(&here, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
                 workers.next().await;
                 watch.changed().await;
                 let claimed = claim_all(&there, process(2), at(20)).await.remove(0);
-                let mut back = here.hub().subscribe(run(1));
+                let mut back = here.hub().subscribe(seeded.scope, run(1));
                 journal::append(&there, seeded.scope, two_events(&claimed)).await.unwrap();
                 back.changed().await;
             })
@@ -71,7 +72,9 @@ fn text_of_a_model_call_reaches_the_process_that_watches() {
             .beside(async {
                 // The first wake says that a process listens.
                 join(ours.next(), theirs.next()).await;
-                let (mut watch, mut other) = (there.hub().subscribe(run(1)), there.hub().subscribe(run(2)));
+                let scope = Scope::of_lease(tenant(1));
+                let (mut watch, mut other) =
+                    (there.hub().subscribe(scope, run(1)), there.hub().subscribe(scope, run(2)));
                 while !here.hub().is_watched(run(1)) {
                     tokio::task::yield_now().await;
                 }

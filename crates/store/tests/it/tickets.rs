@@ -32,7 +32,8 @@ fn hash(n: u8) -> Digest {
 
 /// Issues ticket `n` at time 10, good until 70, as one of at most three.
 async fn issue(db: &Db, scope: Scope, n: u8, bearer: Principal, now: i64) -> bool {
-    let new = NewTicket { hash: hash(n), bearer, expires_at: at(now + 60) };
+    let session_ends_at = matches!(bearer, Principal::User { .. }).then_some(at(500));
+    let new = NewTicket { hash: hash(n), bearer, session_ends_at, expires_at: at(now + 60) };
     db.write(scope, move |tx| Box::pin(tickets::issue(tx, new, at(now), 3))).await.unwrap()
 }
 
@@ -42,8 +43,11 @@ db_test!(a_ticket_is_found_with_whom_it_speaks_for_and_used_once, async |db| {
     assert!(issue(&db, one.scope, 1, person(), 10).await);
     let found = system::ticket_by_hash(&db, hash(1)).await.unwrap().unwrap();
     assert_eq!((found.tenant, found.expires_at), (tenant(1), at(70)));
-    let Bearer::User { id, email, role, .. } = found.bearer else { panic!("{:?}", found.bearer) };
-    assert_eq!((id, email.as_str(), role.as_str()), (DEV_USER, "ada@example.com", "member"));
+    let Bearer::User { until, id, email, role, .. } = found.bearer else { panic!("{:?}", found.bearer) };
+    assert_eq!(
+        (id, email.as_str(), role.as_str(), until),
+        (DEV_USER, "ada@example.com", "member", Some(at(500)))
+    );
     assert_eq!(system::ticket_by_hash(&db, hash(2)).await.unwrap(), None);
 
     assert!(!tickets::spend(&db, two.scope, hash(1)).await.unwrap(), "another tenant cannot use it up");

@@ -1,7 +1,7 @@
 //! API keys: `hlx_live_` and 32 hexadecimal digits, shown once, stored as a hash.
 //!
 //! Invariant: a key does no more than its scopes say, nor more than its maker could; a revoked or expired key opens
-//! nothing. Revoking is for good.
+//! nothing, and the event streams that it opened end. Revoking is for good.
 
 use axum::extract::State;
 use lantern_edge::auth::{self, KEY_PREFIX};
@@ -234,6 +234,7 @@ async fn revoke(
     if found == 0 {
         return Err(not_found());
     }
+    app.inner.gate.revoked();
     tracing::info!(tenant = %permit.scope().tenant(), key = %id, "revoked an API key");
     Ok(NoContent)
 }

@@ -1,13 +1,13 @@
 //! Tickets: asked for with a credential, put into the address of an event stream, good for a minute and one use.
 //!
 //! Invariant: a ticket speaks for whoever asked for it, with no more than they may, and is over no later than their
-//! session or key. Its text is in one answer, which is not remembered, and in no log.
+//! session or key; nor is a stream that it opened. Its text is in one answer, which is not remembered, and in no log.
 
 use axum::extract::State;
 use lantern_edge::route::fresh_post_route;
 use lantern_edge::{Code, Error, Json, Result, Route, auth, ticket};
-use lantern_policy::Permit;
 use lantern_policy::action::CreateTicket;
+use lantern_policy::{Permit, Principal};
 use lantern_store::tickets::{self, NewTicket};
 use lantern_types::Dur;
 use serde::Serialize;
@@ -37,7 +37,15 @@ async fn create(permit: Permit<CreateTicket>, State(app): State<App>) -> Result<
     let (actor, now) = (permit.actor(), app.clock.now());
     let expires_at = actor.until.map_or(now + LIFE, |until| until.min(now + LIFE));
     let ticket = ticket::mint(&*app.ids);
-    let new = NewTicket { hash: auth::hash(&ticket), bearer: actor.principal.clone(), expires_at };
+    let new = NewTicket {
+        hash: auth::hash(&ticket),
+        bearer: actor.principal.clone(),
+        session_ends_at: match actor.principal {
+            Principal::User { .. } => actor.until,
+            Principal::Key { .. } => None,
+        },
+        expires_at,
+    };
     let kept =
         app.db.write(permit.scope(), move |tx| Box::pin(tickets::issue(tx, new, now, WAITING_MAX))).await?;
     if !kept {

@@ -1,7 +1,7 @@
 //! A run's event stream: its journal from some event on, then what is added, then the end.
 //!
-//! Invariant: every stored event is sent once and in order, whichever process drives the run: hints make it quick, and
-//! reading the row now and then makes it certain. Text of a model call comes in between, best effort and without an
+//! Invariant: every stored event is sent once and in order, whichever process drives the run: hints make it quick, and a
+//! look at the rows of all runs that are followed here makes it certain (the store's `watched.rs`). Text of a model call comes in between, best effort and without an
 //! id. A run that is over ends its stream with one `end` frame, whatever its status; a client that comes back after that
 //! frame gets no stream. What cannot be read is said in an `error` frame, and then no frame has the id of the end: whoever
 //! comes back when the journal was restored gets what was missed.
@@ -22,10 +22,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{history, model, service};
 use crate::App;
 
-/// How often the row is read without being told. Hints get lost with a connection or in a full queue, which is rare, and a
-/// process has thousands of streams.
-const RECHECK: Dur = Dur::from_secs(5);
-
 /// The stream of a run's frames; `None` for a client that has seen the last of them. `run_not_found` when it is not
 /// there, `too_many_streams` when the process has enough.
 pub(super) async fn follow(
@@ -43,7 +39,7 @@ pub(super) async fn follow(
             .retry_after(Dur::from_secs(5))
     })?;
     let tail = Tail {
-        watch: app.db.hub().subscribe(run),
+        watch: app.db.hub().subscribe(scope, run),
         app: app.clone(),
         scope,
         run,
@@ -150,13 +146,9 @@ impl Tail {
     }
 
     async fn wait(&mut self) -> Result<()> {
-        tokio::select! {
-            biased;
-            heard = self.watch.next() => match heard {
-                Heard::Delta(delta) if !self.settled.contains(&delta.step) => self.ready.push_back(said(&delta)?),
-                Heard::Delta(_) | Heard::Changed => {}
-            },
-            () = self.app.clock.sleep(RECHECK) => {}
+        match self.watch.next().await {
+            Heard::Delta(delta) if !self.settled.contains(&delta.step) => self.ready.push_back(said(&delta)?),
+            Heard::Delta(_) | Heard::Changed => {}
         }
         Ok(())
     }
@@ -235,7 +227,16 @@ struct Reason {
 }
 
 fn unreadable(run: RunId) -> Result<Frame> {
-    let (kind, code, error) = ("error", Code::RunUnreadable.as_str(), model::UNREADABLE);
+    broken(run, Code::RunUnreadable, model::UNREADABLE)
+}
+
+/// The last frame for a client who may no longer follow the run.
+pub(super) fn no_longer(run: RunId) -> Result<Frame> {
+    broken(run, Code::Unauthorized, "the key or session that opened this stream has ended or was revoked")
+}
+
+fn broken(run: RunId, code: Code, error: &'static str) -> Result<Frame> {
+    let (kind, code) = ("error", code.as_str());
     let reason = Reason { code, error };
     frame(kind, &Broken { kind, run_id: run, code, error, data: reason, payload: reason })
 }

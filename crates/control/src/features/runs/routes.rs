@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use lantern_edge::idempotency::{self, About};
 use lantern_edge::route::{delete_route, get_route, post_route, stream_route};
-use lantern_edge::sse::{self, Resume};
+use lantern_edge::sse::{self, Leave, Resume};
 use lantern_edge::{
     Body, Code, Created, Error, Fields, Json, Model as _, NoContent, Page, Params, Path, Result, Route,
 };
@@ -124,7 +124,7 @@ async fn start(
     let stream = new.stream;
     let started = service::start(app, permit, new).await?;
     if stream {
-        return streamed(app, permit.scope(), started.run, Resume::START).await;
+        return streamed(app, permit, started.run, Resume::START).await;
     }
     let (about, Json(body)) = shown(app, permit.scope(), started.run).await?;
     let made = (about, Created { body, location: format!("/v1/runs/{}", started.run) }).into_response();
@@ -226,14 +226,16 @@ async fn follow(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response> {
-    streamed(&app, permit.scope(), run(&id)?, Resume::of(&headers, &params)?).await
+    streamed(&app, &permit, run(&id)?, Resume::of(&headers, &params)?).await
 }
 
 /// Nothing follows the end, and saying so keeps a browser from coming back for it again and again.
-async fn streamed(app: &App, scope: Scope, run: RunId, resume: Resume) -> Result<Response> {
-    let frames = events::follow(app, scope, run, resume).await?;
-    let stream = |frames| sse::events(frames, app.clock.clone(), app.stop.clone());
-    Ok(frames.map_or_else(|| NoContent.into_response(), stream))
+async fn streamed<A>(app: &App, permit: &Permit<A>, run: RunId, resume: Resume) -> Result<Response> {
+    let Some(frames) = events::follow(app, permit.scope(), run, resume).await? else {
+        return Ok(NoContent.into_response());
+    };
+    let leave = Leave { pass: app.inner.gate.pass(permit.actor()), last: events::no_longer(run)? };
+    Ok(sse::events(frames, leave, app.clock.clone(), app.stop.clone()))
 }
 
 /// What is no id names no run.

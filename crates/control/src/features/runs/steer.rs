@@ -189,7 +189,7 @@ async fn open_end(app: &App, scope: Scope, run: RunId) -> Result<RunRow> {
 
 /// The run that another one went on as, which may take a moment to begin. `None` when it is gone or was refused.
 async fn begun(app: &App, scope: Scope, (before, run): (RunId, RunId)) -> Result<Option<RunRow>> {
-    let mut watch = app.db.hub().subscribe(run);
+    let mut watch = app.db.hub().subscribe(scope, run);
     let mut late = app.clock.sleep(WAIT_MAX);
     loop {
         // In this order: what is no longer owed when it is asked for is there when it is looked for.
@@ -268,7 +268,7 @@ async fn until(
     run: RunId,
     reached: impl Fn(&RunRow) -> bool + Send,
 ) -> Result<RunRow> {
-    let mut watch = app.db.hub().subscribe(run);
+    let mut watch = app.db.hub().subscribe(scope, run);
     let mut late = app.clock.sleep(WAIT_MAX);
     loop {
         let row = service::head(app, scope, run).await?;

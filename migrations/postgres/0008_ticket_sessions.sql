@@ -1,0 +1,1 @@
+-- Nothing: grants and policies of tickets name no column.
