@@ -36,10 +36,18 @@ struct Lane {
 /// An append that waits for somebody to commit it.
 pub(super) struct Waiting {
     pub(super) batch: Arc<Batch>,
-    pub(super) answer: oneshot::Sender<Told>,
+    pub(super) answer: oneshot::Sender<Answered>,
 }
 
-/// What becomes of one who waits.
+/// What one who waits is answered.
+pub(super) enum Answered {
+    /// Somebody else saw to it.
+    Told(Told),
+    /// It is its turn, with those that wait behind it.
+    Lead(Turn),
+}
+
+/// What became of an append.
 pub(super) enum Told {
     /// Its group was committed, with it or, when its guard did not hold, without.
     Committed(bool),
@@ -47,8 +55,6 @@ pub(super) enum Told {
     Alone,
     /// Nobody knows what became of its group.
     Lost(Error),
-    /// It is its turn, with those that wait behind it.
-    Lead(Turn),
 }
 
 /// The right to commit one group of a tenant's appends. Passed on when dropped.
@@ -63,7 +69,7 @@ impl Lanes {
         &self,
         tenant: TenantId,
         batch: &Arc<Batch>,
-    ) -> Result<Turn, oneshot::Receiver<Told>> {
+    ) -> Result<Turn, oneshot::Receiver<Answered>> {
         let mut tenants = self.tenants();
         let lane = tenants.entry(tenant).or_default();
         if lane.under_way < WIDTH {
@@ -111,7 +117,7 @@ impl Drop for Turn {
         if let Some(next) = self.lanes.next(self.tenant) {
             let turn = Self { lanes: self.lanes.clone(), tenant: self.tenant };
             // One who has gone in the meantime gives it back in the error, and it is passed on from there.
-            drop(next.answer.send(Told::Lead(turn)));
+            drop(next.answer.send(Answered::Lead(turn)));
         }
     }
 }
@@ -126,9 +132,9 @@ mod tests {
         Arc::new(Batch::new())
     }
 
-    fn turn_of(told: &mut oneshot::Receiver<Told>) -> Option<Turn> {
+    fn turn_of(told: &mut oneshot::Receiver<Answered>) -> Option<Turn> {
         match told.try_recv() {
-            Ok(Told::Lead(turn)) => Some(turn),
+            Ok(Answered::Lead(turn)) => Some(turn),
             _ => None,
         }
     }

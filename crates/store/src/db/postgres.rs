@@ -20,7 +20,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Statement};
 
-use super::lanes::{Lanes, Told, Turn};
+use super::lanes::{Answered, Lanes, Told, Turn};
 use super::tls::Way;
 use super::tx::{Batch, Conn, Expect, Step, Tx, Work};
 use super::{Mode, PostgresOptions, Role, migrate};
@@ -84,19 +84,21 @@ impl Pools {
         if batch.as_one.is_none() {
             return self.alone(tenant, &batch).await;
         }
-        let told = match self.lanes.enter(tenant, &batch) {
-            Ok(turn) => Told::Lead(turn),
-            Err(told) => told.await.map_err(|_| Error::unavailable("whoever committed for it has gone"))?,
+        let answer = match self.lanes.enter(tenant, &batch) {
+            Ok(turn) => Answered::Lead(turn),
+            Err(answer) => {
+                answer.await.map_err(|_| Error::unavailable("whoever committed for it has gone"))?
+            }
         };
-        let told = match told {
-            Told::Lead(turn) => self.lead(turn, tenant, &batch).await?,
-            told => told,
+        let told = match answer {
+            Answered::Lead(turn) => self.lead(turn, tenant, &batch).await?,
+            Answered::Told(told) => told,
         };
         match told {
             Told::Committed(true) => Ok(vec![1; batch.steps.len()]),
             Told::Committed(false) => Err(Error::Conflict),
             Told::Lost(error) => Err(error),
-            Told::Alone | Told::Lead(_) => self.alone(tenant, &batch).await,
+            Told::Alone => self.alone(tenant, &batch).await,
         }
     }
 
@@ -122,7 +124,7 @@ impl Pools {
         };
         for (index, waiting) in company.into_iter().enumerate() {
             // It may have gone; what is committed stays committed.
-            drop(waiting.answer.send(tell(index + 1)));
+            drop(waiting.answer.send(Answered::Told(tell(index + 1))));
         }
         Ok(tell(0))
     }
