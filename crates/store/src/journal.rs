@@ -1,10 +1,9 @@
 //! A run's journal: the only place where a run's state changes.
 //!
 //! Invariant: an append writes one journal row and one guarded update of the run, in one transaction. The guard
-//! (epoch, version, and the pokes when the run is let go) is fence, optimistic lock and projection in one statement;
-//! when it does not hold, nothing is written. Only a run that nobody can go on with ends without an append: see
-//! [`give_up`]. Rows are never edited. The chain is computed by the caller and only
-//! written here.
+//! (epoch and version) is fence, optimistic lock and projection in one statement; when it does not hold, nothing is
+//! written. Only a run that nobody can go on with ends without an append: see [`give_up`]. Rows are never edited. The chain
+//! is computed by the caller and only written here.
 
 use std::sync::Arc;
 
@@ -91,15 +90,6 @@ pub struct Projection {
     pub error_code: Option<String>,
 }
 
-/// Letting a run go with an append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Release {
-    /// When somebody must look again; `None` waits for a poke alone.
-    pub wake_at: Option<At>,
-    /// The pokes that were seen: one more, and the run is not let go.
-    pub pokes: i64,
-}
-
 /// Events to be added by the holder of a lease.
 #[derive(Clone, Debug)]
 pub struct Append {
@@ -125,8 +115,6 @@ pub struct Append {
     pub drained: Vec<InboxId>,
     /// What must go out because of these events.
     pub outbox: Vec<NewOutbox>,
-    /// Lets the run go in the same transaction.
-    pub release: Option<Release>,
 }
 
 /// An append as the statements it comes to, which can be submitted again as often as it takes. Cheap to clone.
@@ -204,11 +192,6 @@ const GUARD_AND_FINISH: &str = "UPDATE runs SET version = $5, chain = $6, status
     tokens_in = $10, tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14,
     owner = NULL, wake_at = NULL
     WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL";
-const GUARD_AND_RELEASE: &str =
-    "UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9,
-    tokens_in = $10, tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14,
-    owner = NULL, wake_at = $16
-    WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL AND pokes = $15";
 // At rest with a request in its inbox: whoever takes a run up takes its inbox in before letting it go, unless it cannot
 // be taken up at all.
 const GIVE_UP: &str = "UPDATE runs SET status = 'failed', spent = spent + held, held = 0, finished_at = $5,
@@ -241,7 +224,6 @@ pub(crate) const STATEMENTS: &[&str] = &[
     INSERT,
     GUARD,
     GUARD_AND_FINISH,
-    GUARD_AND_RELEASE,
     GIVE_UP,
     DRAIN,
     READ,
@@ -298,9 +280,8 @@ pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
     Ok(Created::New)
 }
 
-/// Adds events to a run that its caller holds. `Conflict` when the lease or the version has moved on (or, with
-/// `release`, when a poke came in between): then nothing was written. A caller that gets it with `release` repeats
-/// without; a second `Conflict` means that the run is somebody else's.
+/// Adds events to a run that its caller holds. `Conflict` when the lease or the version has moved on: then nothing was
+/// written, and the run is somebody else's.
 pub async fn append(db: &Db, scope: Scope, append: impl Into<Prepared>) -> Result<Appended> {
     let Prepared { batch, version } = append.into();
     db.submit(scope, batch).await?;
@@ -316,16 +297,8 @@ fn batch(append: Append, version: i64) -> Batch {
     let finished = append.projection.finished_at.is_some();
     guard.extend(projected(append.projection));
     // The guard goes first: on PostgreSQL it takes the run's lock, and a stale holder fails before it writes.
-    match append.release {
-        // A finished run has no driver: nothing may claim it again.
-        None if finished => batch.add(GUARD_AND_FINISH, guard, Expect::Rows(1)),
-        None => batch.add(GUARD, guard, Expect::Rows(1)),
-        Some(release) => {
-            guard.extend([release.pokes.into(), release.wake_at.into()]);
-            batch.add(GUARD_AND_RELEASE, guard, Expect::Rows(1));
-            batch.wake(run);
-        }
-    }
+    // A finished run has no driver: nothing may claim it again.
+    batch.add(if finished { GUARD_AND_FINISH } else { GUARD }, guard, Expect::Rows(1));
     let added = Stored {
         first_seq,
         n: append.n,
@@ -335,8 +308,7 @@ fn batch(append: Append, version: i64) -> Batch {
         body: append.body,
         chain: append.chain,
     };
-    let plain = append.release.is_none()
-        && append.drained.is_empty()
+    let plain = append.drained.is_empty()
         && append.outbox.is_empty()
         && added.body.as_deref().and_then(blob::named).is_none();
     loose::name(&mut batch, added.body.as_deref());

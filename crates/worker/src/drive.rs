@@ -325,7 +325,6 @@ impl Driver<'_> {
             projection: projection(run),
             drained: drained.to_vec(),
             outbox: outbox::rows(deps, self.scope, run, events).await?,
-            release: None,
         })
     }
 

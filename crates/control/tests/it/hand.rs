@@ -157,7 +157,6 @@ impl Hand {
             projection: projection(self.run()),
             drained,
             outbox: Vec::new(),
-            release: None,
         };
         self.version = journal::append(&app.db, self.scope, append).await.unwrap().version;
     }

@@ -215,11 +215,6 @@ impl Batch {
         self.hints.push(Hint::Changed(run));
     }
 
-    /// Announces, once the batch has committed, that a run wants a worker.
-    pub fn wake(&mut self, run: RunId) {
-        self.hints.push(Hint::Wake(run));
-    }
-
     pub(super) fn check(&self) -> Result<()> {
         self.steps.iter().map(|step| step.sql).chain(self.as_one).try_for_each(names_its_tenant)
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures_util::future::join;
 use lantern_policy::Scope;
 use lantern_store::inbox::{self, Put};
-use lantern_store::journal::{self, Append, Release};
+use lantern_store::journal::{self, Append};
 use lantern_store::lease::{self, Held};
 use lantern_store::testing::{Seeded, seed};
 use lantern_store::{Db, Error, db_test};
@@ -103,18 +103,19 @@ db_test!(a_poke_between_looking_and_letting_go_keeps_the_run, async |db| {
 
     let held = Held { run: run(0), epoch: claimed.epoch, version: claimed.version, pokes };
     assert!(!lease::release(&db, seeded.scope, held, None).await.unwrap());
-    let parting = Append { release: Some(Release { wake_at: None, pokes }), ..two_events(&claimed) };
-    assert!(matches!(journal::append(&db, seeded.scope, parting.clone()).await, Err(Error::Conflict)));
     assert_eq!(lease::look(&db, process(1), at(40), 0).await.unwrap().poked, [run(0)]);
     assert!(lease::look(&db, process(2), at(40), 0).await.unwrap().poked.is_empty());
 
     let (pokes, waiting) = inbox::list(&db, seeded.scope, run(0)).await.unwrap();
-    let parting = Append {
-        drained: waiting.iter().map(|waiting| waiting.id).collect(),
-        release: Some(Release { wake_at: Some(at(500)), pokes }),
-        ..parting
-    };
-    journal::append(&db, seeded.scope, parting).await.unwrap();
+    let drained = waiting.iter().map(|waiting| waiting.id).collect();
+    let append = Append { drained, ..two_events(&claimed) };
+    let version = journal::append(&db, seeded.scope, append).await.unwrap().version;
+    assert!(
+        !lease::release(&db, seeded.scope, Held { pokes, ..held }, None).await.unwrap(),
+        "an append came"
+    );
+    let held = Held { version, pokes, ..held };
+    assert!(lease::release(&db, seeded.scope, held, Some(at(500))).await.unwrap());
     let head = journal::head(&db, seeded.scope, run(0)).await.unwrap().unwrap();
     assert_eq!((head.owner, head.wake_at), (None, Some(at(500))));
     assert!(lease::look(&db, process(1), at(499), 9).await.unwrap().claimed.is_empty());

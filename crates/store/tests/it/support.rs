@@ -78,6 +78,5 @@ pub(crate) fn two_events(claimed: &Claimed) -> Append {
         projection: running(),
         drained: vec![],
         outbox: vec![],
-        release: None,
     }
 }
