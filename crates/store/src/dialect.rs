@@ -1,5 +1,5 @@
-//! What the two databases do differently: one type, how work is claimed, what a claim brings along, and how an append
-//! is said.
+//! What the two databases do differently: one type, how work is claimed, what a claim brings along, how rows of the outbox
+//! are taken, and how an append is said.
 //!
 //! Everything else is one text. A new difference needs a reason beside it.
 
@@ -26,6 +26,22 @@ pub(crate) const CLAIM_POSTGRES: &str = "UPDATE runs SET owner = $1, epoch = epo
     WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM runs
         WHERE owner IS NULL AND wake_at <= $2 ORDER BY wake_at LIMIT $3 FOR UPDATE SKIP LOCKED)
     RETURNING tenant_id, id, epoch, version, chain, pokes";
+
+/// Takes due rows of one tenant and kind. SQLite has one writer: whoever takes is alone.
+pub(crate) const TAKE_SQLITE: &str = "UPDATE outbox SET attempts = attempts + 1,
+    due_at = $3 + $4 * CASE WHEN attempts < 20 THEN attempts + 1 ELSE 20 END
+    WHERE tenant_id = $1 AND id IN (SELECT id FROM outbox
+        WHERE tenant_id = $1 AND kind = $2 AND due_at <= $3 ORDER BY due_at LIMIT $5)
+    RETURNING tenant_id, id, run_id, key, payload, attempts - 1 AS attempts";
+
+/// On PostgreSQL several processes take at once; each takes what the others have not locked. What they take is chosen
+/// apart, because a part of a join may be chosen more than once.
+pub(crate) const TAKE_POSTGRES: &str = "WITH due AS (SELECT id FROM outbox
+        WHERE tenant_id = $1 AND kind = $2 AND due_at <= $3 ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED)
+    UPDATE outbox o SET attempts = o.attempts + 1,
+    due_at = $3 + $4 * CASE WHEN o.attempts < 20 THEN o.attempts + 1 ELSE 20 END
+    FROM due WHERE o.tenant_id = $1 AND o.id = due.id
+    RETURNING o.tenant_id, o.id, o.run_id, o.key, o.payload, o.attempts - 1 AS attempts";
 
 /// The journal of a run that is claimed for the first time: usually the one append that started it.
 pub(crate) const JOURNAL_OF_NEW: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
@@ -64,5 +80,12 @@ pub(crate) async fn journal_of_new(tx: &mut SystemTx<'_>, run: &Row) -> Result<O
 /// Claims due runs: `params` are the process, the time and the most to take.
 pub(crate) async fn claim(tx: &mut SystemTx<'_>, params: &[Value]) -> Result<Vec<Row>> {
     let sql = if tx.is_postgres() { CLAIM_POSTGRES } else { CLAIM_SQLITE };
+    tx.all(sql, params).await
+}
+
+/// Takes due rows of the outbox: `params` are the tenant, the kind, the time, after how long each is due again for each
+/// time that it was taken, and the most to take.
+pub(crate) async fn take(tx: &mut SystemTx<'_>, params: &[Value]) -> Result<Vec<Row>> {
+    let sql = if tx.is_postgres() { TAKE_POSTGRES } else { TAKE_SQLITE };
     tx.all(sql, params).await
 }

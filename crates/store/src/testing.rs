@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::db::{Db, SqliteOptions};
 use crate::error::Result;
+use crate::value::Value;
 use crate::versions::Version;
 use crate::{dialect, inbox, journal, lease, loose, outbox, runs, seal, system, tickets, versions};
 
@@ -248,16 +249,36 @@ pub async fn prepare_every_statement(db: &Db) {
         versions::STATEMENTS,
     ];
     prepare_statements(db, tenant.concat()).await;
-    let claim = if schema::is_postgres(db).await {
+    let own = if schema::is_postgres(db).await {
         prepare_statements(db, [dialect::APPEND_POSTGRES, dialect::APPEND_LAST_POSTGRES]).await;
-        dialect::CLAIM_POSTGRES
+        [dialect::CLAIM_POSTGRES, dialect::TAKE_POSTGRES]
     } else {
-        dialect::CLAIM_SQLITE
+        [dialect::CLAIM_SQLITE, dialect::TAKE_SQLITE]
     };
-    let system = [lease::SYSTEM_STATEMENTS, loose::SYSTEM_STATEMENTS, outbox::SYSTEM_STATEMENTS, &[claim]];
+    let system = [lease::SYSTEM_STATEMENTS, loose::SYSTEM_STATEMENTS, outbox::SYSTEM_STATEMENTS, &own];
     for sql in system.concat().into_iter().chain(system::statements()) {
         prepare(db, true, sql).await;
     }
+}
+
+/// How the database would look for rows of the outbox, and take some of a tenant's.
+pub async fn outbox_plans(db: &Db, tenant: TenantId) -> Result<String> {
+    let postgres = schema::is_postgres(db).await;
+    let (explain, column) =
+        if postgres { ("EXPLAIN ", "QUERY PLAN") } else { ("EXPLAIN QUERY PLAN ", "detail") };
+    let take = if postgres { dialect::TAKE_POSTGRES } else { dialect::TAKE_SQLITE };
+    let now = Value::Int(5_000);
+    let waiting = vec![Value::Bytes(Vec::new()), now.clone(), Value::Int(8)];
+    let taking = vec![tenant.into(), "start".into(), now, Value::Int(10), Value::Int(8)];
+    let mut lines = Vec::new();
+    for (sql, params) in [(outbox::WAITING, waiting), (take, taking)] {
+        let sql: &'static str = format!("{explain}{sql}").leak();
+        let rows = db.system_read(move |tx| Box::pin(async move { tx.all(sql, &params).await })).await?;
+        for row in rows {
+            lines.push(row.text(column)?);
+        }
+    }
+    Ok(lines.join("\n"))
 }
 
 async fn prepare(db: &Db, system: bool, sql: &'static str) {

@@ -1,10 +1,13 @@
 //! What runs owe to other runs: starting children and continuations, cancelling children, telling parents.
 //!
 //! Rows are written with the events that ask for them and deleted only once absorbed; each is absorbed once, because a
-//! child's id follows from its key and an inbox takes a key once.
+//! child's id follows from its key and an inbox takes a key once. Several are delivered at once, in no order: an order to
+//! stop that finds its run not started yet sees to the start itself.
 
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use lantern_engine::{
     Arrival, Carried, Continues, Effect, Event, Fact, Manifest, Outcome, Parent, Run, Start, StepId, effects,
     event, start,
@@ -13,7 +16,7 @@ use lantern_net::Shutdown;
 use lantern_policy::Scope;
 use lantern_store::inbox::{NewInput, Put};
 use lantern_store::journal::{self, NewRun};
-use lantern_store::outbox::{self, Due, NewOutbox};
+use lantern_store::outbox::{self, Due, Kind, NewOutbox, Turns};
 use lantern_store::record::Record;
 use lantern_store::seal::Place;
 use lantern_store::versions::{self, Version};
@@ -24,12 +27,14 @@ use serde_json::{Value, json};
 
 use crate::{Deps, schema};
 
-/// A row is taken again if it was not absorbed within this time.
+/// A row is taken again if it was not absorbed within this time, and later each time.
 const AGAIN_AFTER: Dur = Dur::from_secs(15);
 /// Rows are looked for at least this often.
 const POLL: Dur = Dur::from_millis(1_000);
-/// Rows taken at once.
-const BATCH: u32 = 64;
+/// Rows that are under way at once. On PostgreSQL each has a connection that requests and runs want, too.
+const AT_ONCE: usize = 8;
+/// Rows are taken when so many more may be under way: each time costs a transaction.
+const ROOM_MIN: usize = 4;
 
 /// What a row says. Sealed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -58,16 +63,20 @@ struct Wanted {
     depth: u32,
 }
 
-/// Rows that start runs.
-const START: &str = "start";
-
 impl Errand {
-    const fn kind(&self) -> &'static str {
+    const fn kind(&self) -> Kind {
         match self {
-            Self::Start(_) => START,
-            Self::Tell { .. } => "tell",
+            Self::Start(Wanted { step: Some(_), .. }) => Kind::Start,
+            Self::Start(_) => Kind::Continue,
+            Self::Tell { arrival: Arrival::Cancel { .. }, .. } => Kind::Stop,
+            Self::Tell { .. } => Kind::Tell,
         }
     }
+}
+
+/// The key of the row that starts a run, so that whoever knows the run finds it.
+fn start_key(run: RunId) -> String {
+    format!("start:{run}")
 }
 
 /// The rows that these events ask for.
@@ -80,7 +89,10 @@ pub(crate) async fn rows(deps: &Deps, scope: Scope, run: &Run, events: &[Event])
             let plain = serde_json::to_vec(&errand).map_err(|error| Error::Internal(error.into()))?;
             let place = Place { purpose: "outbox", row: id.as_bytes() };
             let payload = deps.vault.sealer().seal(scope, place, &plain).await?;
-            let key = format!("{}.{n}", event.seq);
+            let key = match &errand {
+                Errand::Start(wanted) => start_key(wanted.run),
+                Errand::Tell { .. } => format!("{}.{n}", event.seq),
+            };
             rows.push(NewOutbox { id, key, kind: errand.kind(), payload, due_at: deps.clock.now() });
         }
     }
@@ -115,70 +127,80 @@ fn errand(run: &Run, effect: Effect) -> Option<Errand> {
     }
 }
 
-/// Delivers rows until the process stops.
+/// Delivers rows until the process stops, and then those that are under way.
 pub(crate) async fn deliver(deps: Arc<Deps>, stopping: Shutdown) {
     let mut wakes = deps.db.hub().workers();
+    let (mut turns, mut under_way, mut look) = (Turns::default(), FuturesUnordered::new(), true);
     while !stopping.is_requested() {
-        match deliver_due(&deps).await {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "the outbox cannot be read now; trying again"),
+        let room = AT_ONCE.saturating_sub(under_way.len());
+        if look && room >= ROOM_MIN {
+            let due = take(&deps, &mut turns, room).await;
+            look = due.len() == room;
+            under_way.extend(due.into_iter().map(|row| deliver_one(&deps, row)));
         }
         tokio::select! {
             biased;
             () = stopping.requested() => {}
-            () = wakes.next() => {}
-            () = deps.clock.sleep(POLL) => {}
+            Some(()) = under_way.next() => {}
+            () = wakes.next() => look = true,
+            () = deps.clock.sleep(POLL) => look = true,
         }
+    }
+    while under_way.next().await.is_some() {}
+}
+
+async fn take(deps: &Deps, turns: &mut Turns, room: usize) -> Vec<Due> {
+    let room = u32::try_from(room).unwrap_or(u32::MAX);
+    let taken = outbox::take(&deps.db, turns, deps.clock.now(), AGAIN_AFTER, room).await;
+    taken.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the outbox cannot be read now; trying again");
+        Vec::new()
+    })
+}
+
+async fn deliver_one(deps: &Deps, row: Due) {
+    let delivered = match perform(deps, &row).await {
+        Ok(()) => outbox::done(&deps.db, row.scope, row.id).await,
+        failed => failed,
+    };
+    if let Err(error) = delivered {
+        tracing::warn!(run = %row.run, attempts = row.attempts, %error, "not delivered; trying again");
     }
 }
 
-/// Delivers what is due; `true` when there may be more.
-async fn deliver_due(deps: &Deps) -> Result<bool> {
-    let now = deps.clock.now();
-    let due = outbox::take(&deps.db, now, now + AGAIN_AFTER, BATCH).await?;
-    let more = u32::try_from(due.len()).is_ok_and(|n| n == BATCH);
-    for row in due {
-        match deliver_one(deps, &row).await {
-            Ok(()) => outbox::done(&deps.db, row.scope, row.id).await?,
-            Err(error) => {
-                tracing::warn!(run = %row.run, attempts = row.attempts, %error, "not delivered; trying again");
-            }
-        }
-    }
-    Ok(more)
-}
-
-async fn deliver_one(deps: &Deps, row: &Due) -> Result<()> {
-    let place = Place { purpose: "outbox", row: row.id.as_bytes() };
-    let plain = deps.vault.sealer().open(row.scope, place, &row.payload).await?;
-    let errand: Errand = serde_json::from_slice(&plain).map_err(|error| Error::Corrupt(error.into()))?;
-    match errand {
+async fn perform(deps: &Deps, row: &Due) -> Result<()> {
+    match read(deps, row).await? {
         Errand::Tell { run, arrival } => {
             let key = format!("{}|{}", row.run, row.key);
-            tell(deps, row.scope, Addressed { from: row.run, run, key }, arrival).await
+            let to = Addressed { from: row.run, run, key };
+            match arrival {
+                Arrival::Cancel { .. } => stop(deps, row.scope, to, arrival).await,
+                _ => put(deps, row.scope, (to.run, to.key), &arrival).await.map(drop),
+            }
         }
-        Errand::Start(wanted) => begin(deps, row.scope, wanted, &row.key).await,
+        Errand::Start(wanted) => begin(deps, row.scope, wanted, &row.key).await.map(drop),
     }
 }
 
-/// Starts a run, or tells the parent why it cannot be started.
-async fn begin(deps: &Deps, scope: Scope, wanted: Wanted, key: &str) -> Result<()> {
+async fn read(deps: &Deps, row: &Due) -> Result<Errand> {
+    let place = Place { purpose: "outbox", row: row.id.as_bytes() };
+    let plain = deps.vault.sealer().open(row.scope, place, &row.payload).await?;
+    serde_json::from_slice(&plain).map_err(|error| Error::Corrupt(error.into()))
+}
+
+/// Starts a run, or tells the parent why it cannot be started; `false` then.
+async fn begin(deps: &Deps, scope: Scope, wanted: Wanted, key: &str) -> Result<bool> {
     let (parent, step) = (wanted.parent.run, wanted.parent.step.clone());
     let spent = wanted.continues.map_or(MicroUsd::ZERO, |before| before.spent);
-    match start_run(deps, scope, wanted).await? {
-        Ok(()) => Ok(()),
-        Err((code, message)) => {
-            let Some(step) = step else {
-                tracing::error!(run = %parent, code, message, "a run could not go on as a new one");
-                return Ok(());
-            };
-            let output = json!({ "code": code, "message": message });
-            let arrival = Arrival::ChildFinished { step, outcome: Outcome::Failed, spent, output };
-            let key = format!("{parent}|{key}");
-            tell(deps, scope, Addressed { from: parent, run: parent, key }, arrival).await
-        }
-    }
+    let Err((code, message)) = start_run(deps, scope, wanted).await? else { return Ok(true) };
+    let Some(step) = step else {
+        tracing::error!(run = %parent, code, message, "a run could not go on as a new one");
+        return Ok(false);
+    };
+    let output = json!({ "code": code, "message": message });
+    let arrival = Arrival::ChildFinished { step, outcome: Outcome::Failed, spent, output };
+    put(deps, scope, (parent, format!("{parent}|{key}")), &arrival).await?;
+    Ok(false)
 }
 
 type Refusal = (&'static str, String);
@@ -284,33 +306,40 @@ struct Addressed {
     key: String,
 }
 
-/// Puts something in a run's inbox. A run that is over needs to hear nothing, but an order to stop follows it to the
-/// run that it went on as, and waits for a run whose start has not been delivered yet.
-async fn tell(deps: &Deps, scope: Scope, to: Addressed, arrival: Arrival) -> Result<()> {
-    let stop = matches!(arrival, Arrival::Cancel { .. });
+/// Puts an order to stop in a run's inbox. It follows the run to the one that it went on as, and when it comes before the
+/// start of its run has been delivered, it delivers that first.
+async fn stop(deps: &Deps, scope: Scope, to: Addressed, order: Arrival) -> Result<()> {
     let (mut starter, mut run) = (to.from, to.run);
-    loop {
-        match put(deps, scope, run, to.key.clone(), &arrival).await? {
-            Put::Full => return Err(Error::Unavailable("the run's inbox is full".into())),
-            Put::Closed if stop => {
-                // Asked in this order: a start that is no longer owed has left a run, or will never leave one.
-                let owed = outbox::owes(&deps.db, scope, starter, START).await?;
-                let head = journal::head(&deps.db, scope, run).await?;
-                match unheard(owed, head.map(|head| head.finished_at.is_some())) {
-                    Unheard::NotYet => {
-                        return Err(Error::Unavailable("the run to stop has not started yet".into()));
-                    }
-                    Unheard::ByNobody => return Ok(()),
-                    Unheard::SinceStarted => {}
-                    Unheard::SinceOver => {
-                        let Some(next) = went_on_as(deps, scope, run).await? else { return Ok(()) };
-                        (starter, run) = (run, next);
-                    }
+    while put(deps, scope, (run, to.key.clone()), &order).await? == Put::Closed {
+        // Asked in this order: a start that is no longer owed has left a run, or will never leave one.
+        let start = outbox::find(&deps.db, scope, starter, start_key(run)).await?;
+        // Rows of earlier builds have other keys.
+        let owed = start.is_some() || outbox::owes_start(&deps.db, scope, starter).await?;
+        let head = journal::head(&deps.db, scope, run).await?;
+        match unheard(owed, head.map(|head| head.finished_at.is_some())) {
+            Unheard::NotYet => {
+                let not_yet = || Error::Unavailable("the run to stop has not started yet".into());
+                if !start_now(deps, &start.ok_or_else(not_yet)?).await? {
+                    return Ok(());
                 }
             }
-            Put::Stored | Put::Duplicate | Put::Closed => return Ok(()),
+            Unheard::ByNobody => return Ok(()),
+            Unheard::SinceStarted => {}
+            Unheard::SinceOver => {
+                let Some(next) = went_on_as(deps, scope, run).await? else { return Ok(()) };
+                (starter, run) = (run, next);
+            }
         }
     }
+    Ok(())
+}
+
+/// Delivers the row of a start out of its turn; `false` when it was refused. Somebody may be delivering it, too.
+async fn start_now(deps: &Deps, row: &Due) -> Result<bool> {
+    let Errand::Start(wanted) = read(deps, row).await? else { return Ok(false) };
+    let started = begin(deps, row.scope, wanted, &row.key).await?;
+    outbox::done(&deps.db, row.scope, row.id).await?;
+    Ok(started)
 }
 
 /// Why a run did not take an order to stop.
@@ -347,12 +376,17 @@ async fn went_on_as(deps: &Deps, scope: Scope, run: RunId) -> Result<Option<RunI
     }))
 }
 
-async fn put(deps: &Deps, scope: Scope, run: RunId, key: String, arrival: &Arrival) -> Result<Put> {
+/// Puts something in a run's inbox. A run that is over needs to hear nothing. An order to stop finds room in a full one.
+async fn put(deps: &Deps, scope: Scope, (run, key): (RunId, String), arrival: &Arrival) -> Result<Put> {
     let minted = (InboxId::from_uuid(deps.ids.uuid()), deps.clock.now());
     let plain = serde_json::to_vec(arrival).map_err(|error| Error::Internal(error.into()))?;
     let new = NewInput::seal(deps.vault.sealer(), scope, minted, (run, key), &plain).await?;
-    let rows_max = deps.limits.inbox_rows_max;
-    deps.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await
+    let more = u32::from(matches!(arrival, Arrival::Cancel { .. }));
+    let rows_max = deps.limits.inbox_rows_max.saturating_add(more);
+    match deps.db.write(scope, move |tx| Box::pin(inbox::put(tx, new, rows_max))).await? {
+        Put::Full => Err(Error::Unavailable("the run's inbox is full".into())),
+        put => Ok(put),
+    }
 }
 
 #[cfg(test)]

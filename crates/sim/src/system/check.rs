@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use lantern_engine::{Event, Fact, Outcome, Run};
 use lantern_store::journal::RunRow;
-use lantern_types::{EffectClass, MicroUsd, RunId, TenantId};
+use lantern_store::outbox::{self, Turns};
+use lantern_types::{Dur, EffectClass, MicroUsd, RunId, TenantId};
 
 use super::edges::Call;
 use super::place::{Place, Told, unread};
@@ -44,12 +45,13 @@ pub(super) async fn at_rest(place: &Place) -> Checked {
         people(place, &told, &events).await?;
     }
     demand(calls.is_empty(), "strays", || format!("calls of runs that nobody knows: {:?}", calls.keys()))?;
-    let due = lantern_store::outbox::take(&place.db, far(place), far(place), 1_000).await.map_err(unread)?;
+    let due = outbox::take(&place.db, &mut Turns::default(), far(place), Dur::from_secs(1), 1_000).await;
+    let due = due.map_err(unread)?;
     demand(due.is_empty(), "outbox", || format!("{} rows were never delivered", due.len()))
 }
 
 fn far(place: &Place) -> lantern_types::At {
-    place.clock.now() + lantern_types::Dur::from_secs(1_000_000)
+    place.clock.now() + Dur::from_secs(1_000_000)
 }
 
 fn projection(run: &Run, row: &RunRow) -> Checked {
@@ -135,7 +137,7 @@ fn outside(run: &Run, events: &[Event], calls: &[Call], tenant: Option<TenantId>
 }
 
 /// How long a process may go on with work that another one's append has dropped: until it learns that it lost the run.
-const UNTOLD: lantern_types::Dur = lantern_types::Dur::from_secs(3);
+const UNTOLD: Dur = Dur::from_secs(3);
 
 /// Work that is no longer wanted does not go on.
 fn dropped(

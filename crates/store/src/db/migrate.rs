@@ -71,6 +71,12 @@ const MIGRATIONS: &[Migration] = &[
         both: include_str!("../../../../migrations/0008_ticket_sessions.sql"),
         postgres: include_str!("../../../../migrations/postgres/0008_ticket_sessions.sql"),
     },
+    Migration {
+        number: 9,
+        name: "outbox_turns",
+        both: include_str!("../../../../migrations/0009_outbox_turns.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0009_outbox_turns.sql"),
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (

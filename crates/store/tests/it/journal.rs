@@ -146,7 +146,7 @@ db_test!(a_run_is_given_up_only_when_it_was_asked_to_stop_and_nobody_could, asyn
     append.outbox = vec![outbox::NewOutbox {
         id: Uuid::from_u128(1),
         key: "3.0".to_owned(),
-        kind: "start",
+        kind: outbox::Kind::Start,
         payload: b"sealed".to_vec(),
         due_at: at(30),
     }];
@@ -208,7 +208,7 @@ db_test!(an_append_drains_its_inbox_and_fills_its_outbox, async |db| {
     let send = |key: &str, id| outbox::NewOutbox {
         id: Uuid::from_u128(id),
         key: key.to_owned(),
-        kind: "child",
+        kind: outbox::Kind::Start,
         payload: b"sealed".to_vec(),
         due_at: at(50),
     };
@@ -221,19 +221,22 @@ db_test!(an_append_drains_its_inbox_and_fills_its_outbox, async |db| {
     let stale = journal::Append { epoch: 0, ..append.clone() };
     assert!(journal::append(&db, seeded.scope, stale).await.is_err());
     assert_eq!(inbox::list(&db, seeded.scope, run(1)).await.unwrap().1.len(), 2);
-    assert!(outbox::take(&db, at(50), at(60), 10).await.unwrap().is_empty());
+    let mut turns = outbox::Turns::default();
+    let mut take =
+        async |now| outbox::take(&db, &mut turns, at(now), Dur::from_micros(10), 10).await.unwrap();
+    assert!(take(50).await.is_empty());
 
     journal::append(&db, seeded.scope, append).await.unwrap();
     let (pokes, waiting) = inbox::list(&db, seeded.scope, run(1)).await.unwrap();
     assert_eq!((pokes, waiting.len(), waiting[0].id), (2, 1, input(2)));
-    assert!(outbox::take(&db, at(49), at(60), 10).await.unwrap().is_empty(), "not due yet");
-    let due = outbox::take(&db, at(50), at(60), 10).await.unwrap();
+    assert!(take(49).await.is_empty(), "not due yet");
+    let due = take(50).await;
     assert_eq!(due.len(), 1, "one row for each key");
-    assert_eq!((due[0].run, due[0].kind.as_str(), due[0].scope), (run(1), "child", seeded.scope));
-    assert!(outbox::take(&db, at(50), at(60), 10).await.unwrap().is_empty(), "taken");
-    assert_eq!(outbox::take(&db, at(60), at(70), 10).await.unwrap()[0].attempts, 1);
+    assert_eq!((due[0].run, due[0].key.as_str(), due[0].scope), (run(1), "child-1", seeded.scope));
+    assert!(take(50).await.is_empty(), "taken");
+    assert_eq!(take(60).await[0].attempts, 1);
     outbox::done(&db, seeded.scope, due[0].id).await.unwrap();
-    assert!(outbox::take(&db, at(99), at(100), 10).await.unwrap().is_empty());
+    assert!(take(99).await.is_empty());
 });
 
 db_test!(one_run_for_each_idempotency_key, async |db| {

@@ -1,7 +1,7 @@
 //! A place to run workers at: one tenant, one database, scripted models and tools, virtual time.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lantern_engine::{Arrival, Context, Event, Manifest, Run, Start, event, start};
@@ -180,6 +180,7 @@ pub(crate) struct Bench {
     ids: Arc<dyn IdGen>,
     sole: bool,
     broken: Arc<AtomicBool>,
+    slow: Arc<AtomicU64>,
 }
 
 const TENANT: &str =
@@ -188,6 +189,10 @@ const AGENT: &str =
     "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
     VALUES ($1, $2, $3, '{}', 0, 0, 1, $4)";
 const NEWER: &str = "UPDATE journal SET format = 2 WHERE tenant_id = $1 AND run_id = $2";
+const OWE: &str = "INSERT INTO outbox (tenant_id, id, run_id, key, kind, payload, due_at, attempts)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, 0)";
+const OWED: &str = "SELECT count(*) AS owed, coalesce(sum(attempts), 0) AS attempts FROM outbox
+    WHERE tenant_id = $1 AND kind = $2";
 const OVERDUE: &str = "UPDATE loose_blobs SET stage = 1, due_at = 0 WHERE tenant_id = $1";
 const ARCHIVE: &str = "UPDATE agents SET archived_at = 1 WHERE tenant_id = $1 AND name = $2";
 const VERSION: &str =
@@ -206,10 +211,17 @@ impl Bench {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: tokio::time::Instant::now() });
         let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
         let broken = Arc::new(AtomicBool::new(false));
-        let disk = broken.clone();
+        let slow = Arc::new(AtomicU64::new(0));
+        let (disk, pace, time) = (broken.clone(), slow.clone(), clock.clone());
         let db = Db::paced_sqlite(Arc::new(move |_| {
-            let fails = disk.load(Ordering::Relaxed);
-            Box::pin(async move { if fails { Err(Error::Full) } else { Ok(()) } })
+            let (fails, millis) = (disk.load(Ordering::Relaxed), pace.load(Ordering::Relaxed));
+            let wait = (millis > 0).then(|| time.sleep(Dur::from_millis(millis)));
+            Box::pin(async move {
+                if let Some(wait) = wait {
+                    wait.await;
+                }
+                if fails { Err(Error::Full) } else { Ok(()) }
+            })
         }))
         .unwrap();
         let scope = Scope::of_lease(DEV_TENANT);
@@ -242,7 +254,7 @@ impl Bench {
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             memo: lantern_worker::Memo::default(),
         };
-        Self { script, scope, db, deps, tasks: Mutex::new(tasks), clock, ids, sole: true, broken }
+        Self { script, scope, db, deps, tasks: Mutex::new(tasks), clock, ids, sole: true, broken, slow }
     }
 
     /// From now on processes share the database with others.
@@ -268,6 +280,11 @@ impl Bench {
     /// Fills the disk, or makes room again.
     pub(crate) fn full(&self, full: bool) {
         self.broken.store(full, Ordering::Relaxed);
+    }
+
+    /// From now on every write takes twice so long.
+    pub(crate) fn slow(&self, millis: u64) {
+        self.slow.store(millis, Ordering::Relaxed);
     }
 
     /// `kill -9`: every future of the process is dropped where it stands.
@@ -369,6 +386,28 @@ impl Bench {
         journal::list(&self.db, self.scope, filter).await.unwrap()
     }
 
+    /// A run owes this to others, as a row of the outbox has it.
+    pub(crate) async fn owe(&self, run: RunId, kind: &'static str, key: &str, errand: Value) {
+        let id = self.ids.uuid();
+        let place = Place { purpose: "outbox", row: id.as_bytes() };
+        let plain = errand.to_string().into_bytes();
+        let payload = self.deps.vault.sealer().seal(self.scope, place, &plain).await.unwrap();
+        let id = lantern_store::Value::from(id.as_bytes().as_slice());
+        let params = [id, run.into(), key.into(), kind.into(), payload.into(), self.clock.now().into()];
+        self.db
+            .write(self.scope, move |tx| Box::pin(async move { tx.exec(OWE, &params).await }))
+            .await
+            .unwrap();
+    }
+
+    /// How many rows of this kind are still to be delivered, and how often they were taken in all.
+    pub(crate) async fn owed(&self, kind: &'static str) -> (i64, i64) {
+        let count =
+            self.db.read(self.scope, move |tx| Box::pin(async move { tx.one(OWED, &[kind.into()]).await }));
+        let row = count.await.unwrap().unwrap();
+        (row.int("owed").unwrap(), row.int("attempts").unwrap())
+    }
+
     /// Makes the run's journal one of a newer build.
     pub(crate) async fn newer(&self, run: RunId) {
         self.db
@@ -417,6 +456,17 @@ impl Bench {
             self.head(run).await.status,
             self.script.calls()
         );
+    }
+
+    /// Waits until a run has begun that another one starts.
+    pub(crate) async fn until_there(&self, run: RunId) {
+        for _ in 0..20_000 {
+            if journal::head(&self.db, self.scope, run).await.unwrap().is_some() {
+                return;
+            }
+            self.clock.sleep(Dur::from_millis(10)).await;
+        }
+        panic!("{run} was never started");
     }
 
     /// Waits until so many calls were made.

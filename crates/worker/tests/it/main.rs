@@ -6,3 +6,5 @@ mod bench;
 mod crash;
 #[cfg(test)]
 mod life;
+#[cfg(test)]
+mod outbox;

@@ -24,8 +24,6 @@ const POLL: Dur = Dur::from_millis(250);
 /// How many runs of one chain a request tries while they end under its hands.
 const CHASES_MAX: usize = 8;
 const NAME_BYTES_MAX: usize = 200;
-/// The kind of the row by which a run owes the start of another one.
-const START: &str = "start";
 const PAUSED: &str = "paused";
 
 /// Who asks, as the journal records it.
@@ -193,7 +191,7 @@ async fn begun(app: &App, scope: Scope, (before, run): (RunId, RunId)) -> Result
     let mut late = app.clock.sleep(WAIT_MAX);
     loop {
         // In this order: what is no longer owed when it is asked for is there when it is looked for.
-        let coming = outbox::owes(&app.db, scope, before, START).await?;
+        let coming = outbox::owes_start(&app.db, scope, before).await?;
         let row = journal::head(&app.db, scope, run).await?;
         if row.is_some() || !coming {
             return Ok(row);

@@ -1,0 +1,1 @@
+-- Nothing: an index needs no policy and no grant.
