@@ -20,7 +20,7 @@ use crate::input::{Arrival, Input, Start};
 use crate::manifest::{Manifest, ProgramKind};
 use crate::program::{self, APPROVAL_WAIT, NewStep, Next};
 use crate::run::{Phase, Run, Step, StepState, Work, evolve};
-use crate::step;
+use crate::step::{self, Bill};
 
 pub(crate) use doubt::is_asked;
 
@@ -369,11 +369,11 @@ impl<'a> Draft<'a> {
 
     fn fail_step(&mut self, id: &StepId, code: &str, message: String, acted: Acted) {
         let cost = self.run.step(id).map_or(MicroUsd::ZERO, |step| step::charge(step, acted));
-        self.fail_step_at(id, code, message, (acted, cost));
+        self.fail_step_at(id, code, message, (acted, Bill { cost, ..Bill::default() }));
     }
 
     /// Fails a step whose last attempt costs this.
-    fn fail_step_at(&mut self, id: &StepId, code: &str, message: String, (acted, cost): (Acted, MicroUsd)) {
+    fn fail_step_at(&mut self, id: &StepId, code: &str, message: String, (acted, bill): (Acted, Bill)) {
         let Some(step) = self.run.step(id) else { return };
         let owing = step::owing(step);
         let fact = Fact::StepFailed {
@@ -384,7 +384,9 @@ impl<'a> Draft<'a> {
             attempt: step.attempt,
             code: code.to_owned(),
             acted,
-            cost: if owing { MicroUsd::ZERO } else { cost },
+            cost: if owing { MicroUsd::ZERO } else { bill.cost },
+            tokens_in: bill.tokens_in,
+            tokens_out: bill.tokens_out,
             owing,
         };
         self.emit(fact, Some(Content::Error(message)));

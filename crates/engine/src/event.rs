@@ -258,6 +258,12 @@ pub enum Fact {
         /// What its last attempt is charged: the hold, when a model may have been billed for it.
         #[serde(default)]
         cost: MicroUsd,
+        /// Prompt tokens of a reply that could not be used.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        tokens_in: u64,
+        /// Completion tokens of it.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        tokens_out: u64,
         /// Whether its hold stays until its child, which was told to stop, says what it spent.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         owing: bool,
@@ -279,6 +285,15 @@ pub enum Fact {
         /// Whether the process failed and not the step: then it uses up none of the step's retries.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         crashed: bool,
+        /// What this attempt cost, when it gave something that could not be used.
+        #[serde(default, skip_serializing_if = "MicroUsd::is_zero")]
+        cost: MicroUsd,
+        /// Prompt tokens of that.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        tokens_in: u64,
+        /// Completion tokens of that.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        tokens_out: u64,
         /// What a model may have been billed for this attempt: its hold, which stays held to the end of the run. Not every
         /// vendor looks at the key.
         #[serde(default, skip_serializing_if = "MicroUsd::is_zero")]
@@ -425,6 +440,11 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Digest>,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What was said: sealed apart from the envelope.

@@ -499,7 +499,7 @@ impl Run {
         let grant = if owing { None } else { step.grant.take() };
         let parent = step.parent.clone();
         self.release(grant.as_ref());
-        self.spent = self.spent.plus(cost).unwrap_or(MicroUsd::from_micros(i64::MAX));
+        self.spend(cost);
         self.open.retain(|open| *open != n);
         if let Some(parent) = parent.and_then(|id| self.step_mut(&id)) {
             parent.children.open = parent.children.open.saturating_sub(1);
@@ -516,7 +516,16 @@ impl Run {
     fn charge(&mut self, id: &StepId, cost: MicroUsd) {
         let grant = self.step_mut(id).and_then(|step| step.grant.take());
         self.release(grant.as_ref());
+        self.spend(cost);
+    }
+
+    fn spend(&mut self, cost: MicroUsd) {
         self.spent = self.spent.plus(cost).unwrap_or(MicroUsd::from_micros(i64::MAX));
+    }
+
+    const fn used(&mut self, tokens_in: u64, tokens_out: u64) {
+        self.tokens_in = self.tokens_in.saturating_add(tokens_in);
+        self.tokens_out = self.tokens_out.saturating_add(tokens_out);
     }
 
     fn release(&mut self, grant: Option<&Grant>) {

@@ -107,9 +107,9 @@ fn payload(event: &Event) -> Value {
             "name": label(event, name.as_deref()), "type": kind, "code": code, "error": words(content),
             "acted": acted, "cost_usd": cost.to_wire(),
         }),
-        Fact::StepRetrying { code, acted, due, generation, unconfirmed, .. } => json!({
+        Fact::StepRetrying { code, acted, due, generation, cost, unconfirmed, .. } => json!({
             "code": code, "error": words(content), "acted": acted, "due": due.to_string(), "generation": generation,
-            "unconfirmedUsd": nonzero(*unconfirmed),
+            "cost_usd": nonzero(*cost), "unconfirmedUsd": nonzero(*unconfirmed),
         }),
         Fact::StepReadmitted { generation, .. } | Fact::StepReissued { generation, .. } => {
             json!({ "generation": generation })

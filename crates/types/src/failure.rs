@@ -12,6 +12,8 @@ pub enum Acted {
     No,
     /// It may have: a timeout, a reset, a 5xx, half a reply, a crash.
     Unknown,
+    /// It did, and what it gave cannot be used: a reply that breaks its schema.
+    Yes,
 }
 
 /// A failed attempt at an effect.

@@ -122,6 +122,8 @@ impl Draft<'_> {
             code: code.to_owned(),
             acted: Acted::Unknown,
             cost,
+            tokens_in: 0,
+            tokens_out: 0,
             owing: false,
         };
         self.emit(fact, Some(Content::Error(message)));

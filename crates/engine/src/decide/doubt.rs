@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use lantern_types::{Acted, At, EffectClass, Finding, MicroUsd};
+use lantern_types::{Acted, At, EffectClass, Finding};
 use serde_json::Value;
 
 use super::Draft;
+use super::perform::GivenUp;
 use crate::event::{Content, Fact, StepId, StepKind};
 use crate::run::{self, Step, StepState};
-use crate::step;
+use crate::step::{self, Bill};
 
 /// What happened to an attempt when its process died.
 pub(super) const CRASHED: &str = "crashed";
@@ -42,25 +43,14 @@ impl Draft<'_> {
         let by = step::name_of(step.work.as_ref()).unwrap_or_default();
         let happened = matches!(finding, Finding::Happened(_));
         let (code, again) = (step.doubt.clone().unwrap_or_default(), self.again(step));
-        let (attempt, crashed) = (step.attempt + 1, code == CRASHED);
+        let crashed = code == CRASHED;
         self.emit(Fact::StepResolved { step: id.clone(), happened, by }, None);
         match (finding, again) {
             (Finding::Happened(output), _) => self.returned(id, output),
             (Finding::DidNotHappen, Some(due)) => {
-                let (step, generation, acted) = (id.clone(), generation + 1, Acted::No);
-                let (unconfirmed, readmit) = (MicroUsd::ZERO, false);
-                let fact = Fact::StepRetrying {
-                    step,
-                    generation,
-                    attempt,
-                    code,
-                    acted,
-                    due,
-                    crashed,
-                    unconfirmed,
-                    readmit,
-                };
-                self.emit(fact, Some(Content::Error("found not to have happened".to_owned())));
+                let (generation, acted, bill) = (generation + 1, Acted::No, Bill::default());
+                let given_up = GivenUp { generation, code, acted, due, crashed, bill };
+                self.make_again(id, given_up, "found not to have happened".to_owned());
             }
             (Finding::DidNotHappen, None) => {
                 let message = "found not to have happened, and no attempt is left".to_owned();

@@ -1,7 +1,7 @@
 //! Admission, results and retries: the life of a step that acts outside.
 
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
-use lantern_types::{Acted, EffectClass, Failure, Grant};
+use lantern_types::{Acted, At, EffectClass, Failure, Grant};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -12,6 +12,22 @@ use crate::input::Done;
 use crate::program;
 use crate::run::{self, StepState, Work};
 use crate::step::{self, Bill};
+
+/// An attempt that is given up, and the one that follows it.
+pub(super) struct GivenUp {
+    /// The generation of the next one.
+    pub(super) generation: u32,
+    /// Why this one is given up.
+    pub(super) code: String,
+    /// Whether this one may have acted.
+    pub(super) acted: Acted,
+    /// When the next one is made.
+    pub(super) due: At,
+    /// Whether the process failed and not the step.
+    pub(super) crashed: bool,
+    /// What this one is known to have cost.
+    pub(super) bill: Bill,
+}
 
 impl Draft<'_> {
     pub(super) fn admit(&mut self, id: StepId, grant: Grant) {
@@ -34,15 +50,15 @@ impl Draft<'_> {
                 let calls: usize = reply.tool_calls.iter().map(|call| call.arguments.len()).sum();
                 let (bytes, max) =
                     ((reply.content.len() + calls) as u64, self.context.limits.output_bytes_max);
+                let bill = step::bill(self.run.step(id).and_then(|step| step.grant.as_ref()), &reply);
                 if bytes > max {
                     let message = format!("the reply has {bytes} bytes; the limit is {max}");
-                    return self.fail_step(id, "output_too_large", message, Acted::Unknown);
+                    return self.fail_step_at(id, "output_too_large", message, (Acted::Yes, bill));
                 }
                 if !violations.is_empty() && self.must_hold(id) {
-                    // It was paid for, like a send that broke off; another one may do.
-                    let failure =
-                        Failure::unknown(program::OUTPUT_SCHEMA_VIOLATED, program::violated(&violations));
-                    return self.attempt_failed(id, failure);
+                    let (code, message) = (program::OUTPUT_SCHEMA_VIOLATED, program::violated(&violations));
+                    let failure = Failure { acted: Acted::Yes, ..Failure::unknown(code, message) };
+                    return self.attempt_failed(id, failure, bill);
                 }
                 self.settle_with(
                     id,
@@ -52,7 +68,7 @@ impl Draft<'_> {
                 );
             }
             Ok(Done::Output(output)) => self.returned(id, output),
-            Err(failure) => self.attempt_failed(id, failure),
+            Err(failure) => self.attempt_failed(id, failure, Bill::default()),
         }
     }
 
@@ -114,8 +130,8 @@ impl Draft<'_> {
         self.emit(fact, Some(content));
     }
 
-    /// Retries, doubts or gives up, by what the failure and the step's class say.
-    fn attempt_failed(&mut self, id: &StepId, failure: Failure) {
+    /// Retries, doubts or gives up, by what the failure and the step's class say. `bill` is what is known of its cost.
+    fn attempt_failed(&mut self, id: &StepId, failure: Failure, bill: Bill) {
         let Some(step) = self.run.step(id) else { return };
         let doubtful = failure.acted == Acted::Unknown && !step.effect.repeats();
         if doubtful {
@@ -130,27 +146,43 @@ impl Draft<'_> {
             .flatten();
         // A refusal speaks for its own send only: one before it, under the same key, may have acted all the same. What
         // that one may have cost is held already.
-        let acted = if step.resent { Acted::Unknown } else { failure.acted };
-        let cost = step::charge(step, failure.acted);
+        let acted = match failure.acted {
+            Acted::No if step.resent => Acted::Unknown,
+            known => known,
+        };
         let Some(due) = due else {
-            return self.fail_step_at(id, failure.code, failure.message, (acted, cost));
+            let cost = bill.cost.max(step::charge(step, failure.acted));
+            return self.fail_step_at(id, failure.code, failure.message, (acted, Bill { cost, ..bill }));
         };
         let generation = match acted {
             Acted::No => step.generation + 1,
-            Acted::Unknown => step.generation,
+            Acted::Unknown | Acted::Yes => step.generation,
         };
+        let (code, crashed) = (failure.code.to_owned(), false);
+        let given_up = GivenUp { generation, code, acted: failure.acted, due, crashed, bill };
+        self.make_again(id, given_up, failure.message);
+    }
+
+    /// Gives an attempt up for another one. A hold covers one attempt: the next of a call that costs money is admitted with
+    /// its own, and what this one may have been billed for stays held.
+    pub(super) fn make_again(&mut self, id: &StepId, given_up: GivenUp, message: String) {
+        let Some(step) = self.run.step(id) else { return };
+        let GivenUp { generation, code, acted, due, crashed, bill } = given_up;
         let fact = Fact::StepRetrying {
             step: id.clone(),
             generation,
             attempt: step.attempt + 1,
-            code: failure.code.to_owned(),
-            acted: failure.acted,
+            code,
+            acted,
             due,
-            crashed: false,
-            unconfirmed: cost,
-            readmit: acted == Acted::Unknown && step::holds_money(step),
+            crashed,
+            cost: bill.cost,
+            tokens_in: bill.tokens_in,
+            tokens_out: bill.tokens_out,
+            unconfirmed: step::charge(step, acted),
+            readmit: generation == step.generation && step::holds_money(step),
         };
-        self.emit(fact, Some(Content::Error(failure.message)));
+        self.emit(fact, Some(Content::Error(message)));
     }
 
     /// The backoff is over, and the admission still stands: send again under the same key.
@@ -172,19 +204,10 @@ impl Draft<'_> {
     /// been billed, another hold is granted.
     fn put_off(&mut self, id: &StepId) {
         let Some(step) = self.run.step(id) else { return };
-        let (unconfirmed, readmit) = (step::charge(step, Acted::Unknown), step::holds_money(step));
-        let fact = Fact::StepRetrying {
-            step: id.clone(),
-            generation: step.generation,
-            attempt: step.attempt + 1,
-            code: CRASHED.to_owned(),
-            acted: Acted::Unknown,
-            due: self.context.at,
-            crashed: true,
-            unconfirmed,
-            readmit,
-        };
-        self.emit(fact, Some(Content::Error("the process died before an answer was stored".to_owned())));
+        let (code, due) = (CRASHED.to_owned(), self.context.at);
+        let (generation, acted, crashed, bill) = (step.generation, Acted::Unknown, true, Bill::default());
+        let given_up = GivenUp { generation, code, acted, due, crashed, bill };
+        self.make_again(id, given_up, "the process died before an answer was stored".to_owned());
     }
 
     /// After a crash: whatever was outside is of unknown outcome. How often a step may be sent is bounded, but no crash

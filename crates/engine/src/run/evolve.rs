@@ -40,7 +40,8 @@ pub fn evolve(run: &mut Run, event: &Event) {
             run.close(step, state, MicroUsd::ZERO, false);
         }
         Fact::StepSettled { .. } => settled(run, event),
-        Fact::StepFailed { step, code, cost, owing, .. } => {
+        Fact::StepFailed { step, code, cost, tokens_in, tokens_out, owing, .. } => {
+            run.used(*tokens_in, *tokens_out);
             let message = match &event.content {
                 Some(Content::Error(message)) => message.clone(),
                 _ => String::new(),
@@ -170,8 +171,7 @@ fn requested(run: &mut Run, event: &Event) {
 
 fn settled(run: &mut Run, event: &Event) {
     let Fact::StepSettled { step, cost, tokens_in, tokens_out, output, .. } = &event.fact else { return };
-    run.tokens_in = run.tokens_in.saturating_add(*tokens_in);
-    run.tokens_out = run.tokens_out.saturating_add(*tokens_out);
+    run.used(*tokens_in, *tokens_out);
     let consumes = run.step(step).and_then(|step| match &step.work {
         Some(Work::Signal { name }) => Some(name.clone()),
         _ => None,
@@ -199,9 +199,7 @@ fn settled(run: &mut Run, event: &Event) {
 }
 
 fn retrying(run: &mut Run, fact: &Fact) {
-    let Fact::StepRetrying { step, generation, attempt, acted, due, crashed, unconfirmed, readmit, .. } =
-        fact
-    else {
+    let Fact::StepRetrying { step, generation, attempt, acted, due, crashed, readmit, .. } = fact else {
         return;
     };
     let Some(step) = run.step_mut(step) else { return };
@@ -213,6 +211,9 @@ fn retrying(run: &mut Run, fact: &Fact) {
     step.resent |= !grown && *acted == Acted::Unknown;
     step.state = StepState::Backoff { due: *due, readmit };
     let grant = if readmit { step.grant.take() } else { None };
+    let Fact::StepRetrying { cost, tokens_in, tokens_out, unconfirmed, .. } = fact else { return };
+    run.used(*tokens_in, *tokens_out);
+    run.spend(*cost);
     if unconfirmed.is_zero() {
         run.release(grant.as_ref());
     } else {

@@ -59,8 +59,9 @@ fn a_reply_that_breaks_its_schema_is_asked_for_again_and_never_settles() {
     let (code, message, _) = desk.run().error.clone().unwrap();
     assert_eq!(code, "output_schema_violated");
     assert!(message.contains("the reply is not JSON"), "{message}");
-    let hold = MicroUsd::from_micros(100);
-    assert_eq!((desk.run().unconfirmed, desk.run().spent), (hold, hold), "the provider was paid for both");
+    let run = desk.run();
+    assert_eq!((run.held.micros(), run.spent.micros()), (0, 30), "both are paid by their usage");
+    assert_eq!((run.tokens_in, run.tokens_out), (20, 10));
 
     let never = json!({"maxAttempts": 5, "nonRetryable": ["output_schema_violated"]});
     let mut desk = Desk::open(steps(ask(never)), json!({}));

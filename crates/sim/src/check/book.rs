@@ -253,6 +253,7 @@ fn charged(fact: &Fact) -> MicroUsd {
         Fact::StepSettled { cost, .. }
         | Fact::StepFailed { cost, .. }
         | Fact::StepAbandoned { cost, .. }
+        | Fact::StepRetrying { cost, .. }
         | Fact::StepCharged { cost, .. } => *cost,
         _ => MicroUsd::ZERO,
     }

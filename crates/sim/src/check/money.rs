@@ -35,7 +35,10 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
                 return demand((0..=hold).contains(&micros(*cost)), "cost-within-hold", said);
             }
             let resolved = entry.mark == Mark::Resolved(false);
-            demand(*acted == Acted::Unknown || !entry.unsure || resolved, "unknown-stays-unknown", said)?;
+            demand(*acted != Acted::No || !entry.unsure || resolved, "unknown-stays-unknown", said)?;
+            if *acted == Acted::Yes {
+                return demand((0..=hold).contains(&micros(*cost)), "cost-within-hold", said);
+            }
             // A refusal of the last send does not cost, though an earlier one may have acted, and is unconfirmed.
             let last = match cause {
                 Input::Performed { result: Err(failure), .. } => failure.acted,
@@ -44,7 +47,9 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
             let due = if last == Acted::Unknown { hold } else { 0 };
             demand(micros(*cost) == due, "charged-when-it-may-have-acted", said)
         }
-        Fact::StepRetrying { acted, unconfirmed, .. } => {
+        Fact::StepRetrying { acted, cost, unconfirmed, .. } => {
+            let most = if *acted == Acted::Yes { hold } else { 0 };
+            demand((0..=most).contains(&micros(*cost)), "cost-within-hold", said)?;
             let due = if *acted == Acted::Unknown { hold } else { 0 };
             demand(micros(*unconfirmed) == due, "held-when-it-may-have-acted", said)
         }

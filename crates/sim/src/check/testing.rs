@@ -113,6 +113,8 @@ pub(super) fn failed(step: &str, acted: Acted, cost: i64) -> Fact {
         code: "x".into(),
         acted,
         cost: MicroUsd::from_micros(cost),
+        tokens_in: 0,
+        tokens_out: 0,
         owing: false,
     }
 }
@@ -120,6 +122,7 @@ pub(super) fn failed(step: &str, acted: Acted, cost: i64) -> Fact {
 pub(super) fn retrying(step: &str, generation: u32, attempt: u32, acted: Acted, due: i64) -> Fact {
     let (due, unconfirmed) = (At::from_micros(due.max(3)), MicroUsd::ZERO);
     let (code, crashed, readmit) = ("x".into(), false, false);
+    let (cost, tokens_in, tokens_out) = (MicroUsd::ZERO, 0, 0);
     Fact::StepRetrying {
         step: id(step),
         generation,
@@ -128,6 +131,9 @@ pub(super) fn retrying(step: &str, generation: u32, attempt: u32, acted: Acted, 
         acted,
         due,
         crashed,
+        cost,
+        tokens_in,
+        tokens_out,
         unconfirmed,
         readmit,
     }
