@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use lantern_types::MicroUsd;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use crate::openapi::Sketch;
 use crate::problem::FieldError;
 
 /// What a request says about one field of something that exists.
@@ -38,12 +39,40 @@ pub struct Fields<'a> {
     map: &'a Map<String, Value>,
     seen: BTreeSet<&'a str>,
     issues: Vec<FieldError>,
+    /// What was asked for, when the reader is only asked what it reads.
+    sketch: Option<Sketch>,
 }
+
+/// Text without NUL, as a JSON Schema pattern; the second wants something to see in it.
+const NO_NUL: &str = "^[^\\u0000]*$";
+const VISIBLE: &str = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$";
 
 impl<'a> Fields<'a> {
     /// The fields of `map`, none of them read.
     pub const fn of(map: &'a Map<String, Value>) -> Self {
-        Self { map, seen: BTreeSet::new(), issues: Vec::new() }
+        Self { map, seen: BTreeSet::new(), issues: Vec::new(), sketch: None }
+    }
+
+    /// No fields, but a memory of which are asked for. What is required reads as something, so that a reader reads on.
+    pub(crate) fn sketch(nothing: &'a Map<String, Value>) -> Self {
+        Self { sketch: Some(Sketch::default()), ..Self::of(nothing) }
+    }
+
+    /// What was asked for.
+    pub(crate) fn sketched(self) -> Sketch {
+        self.sketch.unwrap_or_default()
+    }
+
+    /// Says what a field may be, as JSON Schema, that is read as a plain value. Only the API's description asks.
+    pub fn describe(&mut self, name: &str, schema: impl FnOnce() -> Value) {
+        if let Some(sketch) = &mut self.sketch {
+            sketch.note(name, schema());
+        }
+    }
+
+    /// Notes that a field must be there; `true` when the reader is only asked what it reads.
+    fn require(&mut self, name: &str) -> bool {
+        self.sketch.as_mut().map(|sketch| sketch.require(name)).is_some()
     }
 
     /// Says what is wrong with a field.
@@ -53,6 +82,7 @@ impl<'a> Fields<'a> {
 
     /// A field by its camelCase name, or by its snake_case one: present, possibly null.
     pub fn raw(&mut self, name: &str) -> Option<(&'a str, &'a Value)> {
+        self.describe(name, || json!({}));
         let map = self.map;
         let snake = snake(name);
         let found = map.get_key_value(name).or_else(|| map.get_key_value(&snake))?;
@@ -71,12 +101,20 @@ impl<'a> Fields<'a> {
 
     /// Text of at most `bytes_max` bytes.
     pub fn text(&mut self, name: &str, bytes_max: usize) -> Option<String> {
+        self.describe(
+            name,
+            || json!({ "type": ["string", "null"], "maxLength": bytes_max, "pattern": NO_NUL }),
+        );
         let value = self.value(name)?;
         self.checked(name, check_text(value, bytes_max))
     }
 
     /// The same, and it must be there and not empty.
     pub fn required_text(&mut self, name: &str, bytes_max: usize) -> Option<String> {
+        self.describe(name, || json!({ "type": "string", "maxLength": bytes_max, "pattern": VISIBLE }));
+        if self.require(name) {
+            return Some("x".to_owned());
+        }
         let text = self.required(name, |fields| fields.text(name, bytes_max))?;
         if text.trim().is_empty() {
             self.issue(name, "must not be empty");
@@ -87,6 +125,10 @@ impl<'a> Fields<'a> {
 
     /// The same, as a change.
     pub fn change_text(&mut self, name: &str, bytes_max: usize) -> Change<String> {
+        self.describe(
+            name,
+            || json!({ "type": ["string", "null"], "maxLength": bytes_max, "pattern": NO_NUL }),
+        );
         match self.raw(name) {
             None => Change::Keep,
             Some((_, Value::Null)) => Change::Clear,
@@ -99,17 +141,26 @@ impl<'a> Fields<'a> {
 
     /// `true` or `false`.
     pub fn boolean(&mut self, name: &str) -> Option<bool> {
+        self.describe(name, || json!({ "type": ["boolean", "null"] }));
         let value = self.value(name)?;
         self.checked(name, value.as_bool().ok_or_else(|| expected("true or false", value)))
     }
 
     /// The same, and it must be there.
     pub fn required_boolean(&mut self, name: &str) -> Option<bool> {
+        self.describe(name, || json!({ "type": "boolean" }));
+        if self.require(name) {
+            return Some(true);
+        }
         self.required(name, |fields| fields.boolean(name))
     }
 
     /// A whole number in `range`.
     pub fn integer(&mut self, name: &str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        self.describe(
+            name,
+            || json!({ "type": ["integer", "null"], "minimum": range.start(), "maximum": range.end() }),
+        );
         let value = self.value(name)?;
         let (from, to) = (range.start(), range.end());
         let read = value.as_u64().filter(|n| range.contains(n));
@@ -121,6 +172,10 @@ impl<'a> Fields<'a> {
 
     /// Text that `T` reads, such as an id or a time.
     pub fn parsed<T: FromStr>(&mut self, name: &str, want: &str) -> Option<T> {
+        self.describe(
+            name,
+            || json!({ "type": ["string", "null"], "description": format!("Expected: {want}.") }),
+        );
         let value = self.value(name)?;
         let read = value.as_str().and_then(|text| text.parse().ok());
         self.checked(name, read.ok_or_else(|| expected(want, value)))
@@ -138,6 +193,10 @@ impl<'a> Fields<'a> {
 
     /// Dollars, as a number or as text: at most six decimals.
     pub fn dollars(&mut self, name: &str) -> Option<MicroUsd> {
+        self.describe(name, || {
+            let about = "Dollars with at most 6 decimals, as a number or as text.";
+            json!({ "type": ["number", "string", "null"], "minimum": 0, "description": about })
+        });
         let value = self.value(name)?;
         let read = MicroUsd::of_json(value);
         self.checked(
@@ -148,6 +207,10 @@ impl<'a> Fields<'a> {
 
     /// A list of texts.
     pub fn texts(&mut self, name: &str, count_max: usize, bytes_max: usize) -> Option<Vec<String>> {
+        self.describe(name, || {
+            let text = json!({ "type": "string", "maxLength": bytes_max, "pattern": NO_NUL });
+            json!({ "type": ["array", "null"], "maxItems": count_max, "items": text })
+        });
         let value = self.value(name)?;
         let Some(list) = value.as_array().filter(|list| list.len() <= count_max) else {
             self.issue(name, expected(&format!("a list of at most {count_max} texts"), value));
@@ -164,6 +227,14 @@ impl<'a> Fields<'a> {
     /// `{"key": "text"}` with at most 64 entries, each side bounded. Null clears.
     pub fn labels(&mut self, name: &str) -> Change<Map<String, Value>> {
         const ENTRIES_MAX: usize = 64;
+        self.describe(name, || {
+            let text = json!({ "type": "string", "maxLength": 1_024, "pattern": NO_NUL });
+            let names = json!({ "minLength": 1, "maxLength": 128, "pattern": NO_NUL });
+            json!({
+                "type": ["object", "null"], "maxProperties": ENTRIES_MAX, "propertyNames": names,
+                "additionalProperties": text,
+            })
+        });
         let value = match self.raw(name) {
             None => return Change::Keep,
             Some((_, Value::Null)) => return Change::Clear,

@@ -8,6 +8,7 @@
 //! problem.rs   an error's status and body                        code.rs lists every code
 //! sse.rs       event streams, as long as pass.rs lets them         serve.rs connections and their end
 //! idempotency.rs   what is answered when a POST is sent again      around every POST that is not public
+//! openapi/     what the API says of itself, from its routes
 //! cors.rs      which web pages may call                          leftover.rs what a refused request still sends
 //! ```
 //!
@@ -25,6 +26,7 @@ pub mod idempotency;
 mod leftover;
 pub mod limit;
 pub mod metrics;
+pub mod openapi;
 pub mod page;
 pub mod pass;
 mod permit;

@@ -237,7 +237,7 @@ struct Document<'a> {
     extras: &'a Map<String, Value>,
 }
 
-const fn status(kind: Kind) -> StatusCode {
+pub(crate) const fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::Invalid => StatusCode::BAD_REQUEST,
         Kind::Unauthenticated => StatusCode::UNAUTHORIZED,

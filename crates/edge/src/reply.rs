@@ -7,6 +7,12 @@ use serde::Serialize;
 
 use crate::problem::Error;
 
+/// The statuses of what follows, for the description of the API.
+pub(crate) const OK: u16 = StatusCode::OK.as_u16();
+pub(crate) const CREATED: u16 = StatusCode::CREATED.as_u16();
+pub(crate) const NO_CONTENT: u16 = StatusCode::NO_CONTENT.as_u16();
+pub(crate) const NOT_READY: u16 = StatusCode::SERVICE_UNAVAILABLE.as_u16();
+
 /// 200 with JSON.
 #[derive(Debug)]
 pub struct Json<T>(pub T);

@@ -12,6 +12,7 @@ use axum::routing::{MethodFilter, MethodRouter, any, on};
 use lantern_policy::{Access, Act, Permit};
 
 use crate::idempotency::{self, Remembers};
+use crate::openapi::{Answers, Call, Operation, Param};
 use crate::ticket;
 
 /// Argument lists that begin with a permit, for handlers of one to five arguments. Sealed.
@@ -47,6 +48,7 @@ pub struct Route<S> {
     path: &'static str,
     action: Option<(&'static str, Access)>,
     handler: MethodRouter<S>,
+    operation: Operation,
 }
 
 impl<S> Route<S> {
@@ -62,29 +64,53 @@ impl<S> Route<S> {
     pub const fn action(&self) -> Option<(&'static str, Access)> {
         self.action
     }
+    /// What it says of itself.
+    pub fn operation(&self) -> Operation {
+        self.operation.clone()
+    }
+
+    /// The same, taking these parameters in its query.
+    pub fn takes(mut self, params: &[Param]) -> Self {
+        self.operation.query.extend(params);
+        self
+    }
+
+    /// The same, answering with a `T`, which its handler's type does not say.
+    pub fn answers<T: Answers>(mut self) -> Self {
+        self.operation.also::<T>();
+        self
+    }
+
+    /// The same, answering with a stream of events.
+    pub fn streams(mut self, about: &'static str) -> Self {
+        self.operation.event_stream(about);
+        self
+    }
 }
 
 macro_rules! verbs {
     ($($name:ident $public:ident $text:literal $filter:ident;)+) => {$(
         #[doc = concat!("`", $text, " path` for those who hold the permit that `handler` takes.")]
-        pub fn $name<H, T, S>(path: &'static str, handler: H) -> Route<S>
+        pub fn $name<H, T, S>(path: &'static str, summary: &'static str, handler: H) -> Route<S>
         where
-            H: Handler<T, S>,
+            H: Handler<T, S> + Call<T>,
             T: Guarded + 'static,
             S: Clone + Send + Sync + 'static,
         {
             let action = Some((T::Act::NAME, T::Act::ACCESS));
-            Route { method: $text, path, action, handler: on(MethodFilter::$filter, handler) }
+            let operation = Operation::of::<H, T>(summary);
+            Route { method: $text, path, action, handler: on(MethodFilter::$filter, handler), operation }
         }
 
         #[doc = concat!("`", $text, " path` for everybody.")]
-        pub fn $public<H, T, S>(path: &'static str, handler: H) -> Route<S>
+        pub fn $public<H, T, S>(path: &'static str, summary: &'static str, handler: H) -> Route<S>
         where
-            H: Handler<T, S>,
+            H: Handler<T, S> + Call<T>,
             T: 'static,
             S: Clone + Send + Sync + 'static,
         {
-            Route { method: $text, path, action: None, handler: on(MethodFilter::$filter, handler) }
+            let operation = Operation::of::<H, T>(summary);
+            Route { method: $text, path, action: None, handler: on(MethodFilter::$filter, handler), operation }
         }
     )+};
 }
@@ -98,9 +124,9 @@ verbs! {
 }
 
 /// `POST path` for those who hold the permit that `handler` takes, once for each `Idempotency-Key`.
-pub fn post_route<H, T, S>(path: &'static str, handler: H) -> Route<S>
+pub fn post_route<H, T, S>(path: &'static str, summary: &'static str, handler: H) -> Route<S>
 where
-    H: Handler<T, S>,
+    H: Handler<T, S> + Call<T>,
     T: Guarded + 'static,
     S: Remembers,
 {
@@ -112,14 +138,15 @@ where
             idempotency::once::<T::Act, S, _>(&state, request, |request| handler.call(request, inner)).await
         }
     };
-    Route { method: "POST", path, action, handler: on(MethodFilter::POST, handler) }
+    let operation = Operation::of::<H, T>(summary).keyed();
+    Route { method: "POST", path, action, handler: on(MethodFilter::POST, handler), operation }
 }
 
 /// `GET path`, an event stream, for those who hold the permit that `handler` takes. A ticket in the address does for a
 /// credential here, and on no other route.
-pub fn stream_route<H, T, S>(path: &'static str, handler: H) -> Route<S>
+pub fn stream_route<H, T, S>(path: &'static str, summary: &'static str, handler: H) -> Route<S>
 where
-    H: Handler<T, S>,
+    H: Handler<T, S> + Call<T>,
     T: Guarded + 'static,
     S: Clone + Send + Sync + 'static,
 {
@@ -128,17 +155,19 @@ where
         ticket::take(&mut request);
         handler.clone().call(request, state)
     };
-    Route { method: "GET", path, action, handler: on(MethodFilter::GET, handler) }
+    let operation = Operation::of::<H, T>(summary).streaming();
+    Route { method: "GET", path, action, handler: on(MethodFilter::GET, handler), operation }
 }
 
 /// `path` with any method, for everybody.
-pub fn public_any<H, T, S>(path: &'static str, handler: H) -> Route<S>
+pub fn public_any<H, T, S>(path: &'static str, summary: &'static str, handler: H) -> Route<S>
 where
-    H: Handler<T, S>,
+    H: Handler<T, S> + Call<T>,
     T: 'static,
     S: Clone + Send + Sync + 'static,
 {
-    Route { method: "ANY", path, action: None, handler: any(handler) }
+    let operation = Operation::of::<H, T>(summary);
+    Route { method: "ANY", path, action: None, handler: any(handler), operation }
 }
 
 /// A router of these routes. Two routes of one method and path are a mistake that panics at start, in every test.

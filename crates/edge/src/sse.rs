@@ -21,6 +21,7 @@ use lantern_types::Dur;
 use lantern_types::edge::Clock;
 
 use crate::code::Code;
+use crate::openapi::{Kind, Param};
 use crate::pass::Pass;
 use crate::problem::{Error, Result};
 use crate::query::{Params, wrong};
@@ -66,6 +67,16 @@ pub struct Resume {
     /// Whether to wait for more after the stored ones.
     pub live: bool,
 }
+
+/// What a stream takes in its query.
+pub const PARAMS: [Param; 2] = [
+    Param { name: "fromSeq", about: "The first event to send.", kind: Kind::Integer(0, u32::MAX) },
+    Param {
+        name: "live",
+        about: "`false` ends the stream after what is stored.",
+        kind: Kind::Word(&["true", "false", "1", "0"]),
+    },
+];
 
 impl Resume {
     /// From the beginning, and on.

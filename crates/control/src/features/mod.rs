@@ -17,6 +17,7 @@ use crate::{App, seed};
 pub(crate) fn routes() -> Vec<Route<App>> {
     [
         platform::health::routes(),
+        platform::api_docs::routes(),
         identity::session::routes(),
         identity::api_keys::routes(),
         identity::tickets::routes(),

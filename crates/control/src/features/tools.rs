@@ -8,24 +8,26 @@ use lantern_policy::action::ListTools;
 use lantern_types::{Digest, EffectClass, ToolDef};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::App;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
-    vec![get_route("/v1/tools", list)]
+    vec![get_route("/v1/tools", "List the tools that agents may use", list)]
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Tool {
     name: String,
     description: String,
     input_schema: Value,
+    #[schema(value_type = String)]
     effect: EffectClass,
+    #[schema(value_type = String)]
     digest: Digest,
 }
 
-/// List the tools that agents may use.
 async fn list(_: Permit<ListTools>, State(app): State<App>) -> Json<Vec<Tool>> {
     Json(app.tools.iter().map(shown).collect())
 }

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use http::HeaderMap;
 use lantern_edge::etag::{self, Versioned};
+use lantern_edge::openapi::PAGING;
 use lantern_edge::route::{delete_route, get_route, patch_route, post_route};
 use lantern_edge::{Body, Created, Error, Json, NoContent, Page, Paging, Params, Path, Result, Route};
 use lantern_policy::Permit;
@@ -16,16 +17,15 @@ use crate::App;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
-        get_route("/v1/agents", list),
-        post_route("/v1/agents", create),
-        get_route("/v1/agents/{name}", get),
-        patch_route("/v1/agents/{name}", update),
-        delete_route("/v1/agents/{name}", archive),
-        get_route("/v1/agents/{name}/versions", versions),
+        get_route("/v1/agents", "List the active agents", list).takes(&PAGING),
+        post_route("/v1/agents", "Create an agent, or change the one of that name", create),
+        get_route("/v1/agents/{name}", "Read an agent with its current manifest", get),
+        patch_route("/v1/agents/{name}", "Change an agent", update),
+        delete_route("/v1/agents/{name}", "Archive an agent", archive),
+        get_route("/v1/agents/{name}/versions", "List an agent's versions", versions).takes(&PAGING),
     ]
 }
 
-/// List the active agents.
 async fn list(permit: Permit<ListAgents>, State(app): State<App>, params: Params) -> Result<Page<Listed>> {
     let paging = Paging::of(&params)?;
     let before = paging.before.map(|(at, id)| (at, AgentId::from_uuid(id)));
@@ -34,7 +34,6 @@ async fn list(permit: Permit<ListAgents>, State(app): State<App>, params: Params
     Ok(page.map(|agent| show::listed(permit.scope().tenant(), agent)))
 }
 
-/// Create an agent, or change the one of that name.
 async fn create(
     permit: Permit<CreateAgent>,
     State(app): State<App>,
@@ -46,7 +45,6 @@ async fn create(
     Ok(Versioned { body: Created { body, location }, version })
 }
 
-/// Read an agent with its current manifest.
 async fn get(
     permit: Permit<ReadAgent>,
     State(app): State<App>,
@@ -57,7 +55,6 @@ async fn get(
     Ok(Versioned { body: Json(show::detail(permit.scope().tenant(), agent, &current)), version })
 }
 
-/// Change an agent.
 async fn update(
     permit: Permit<UpdateAgent>,
     State(app): State<App>,
@@ -77,7 +74,6 @@ async fn update(
     Ok(Versioned { body, version })
 }
 
-/// Archive an agent.
 async fn archive(
     permit: Permit<DeleteAgent>,
     State(app): State<App>,
@@ -87,7 +83,6 @@ async fn archive(
     Ok(NoContent)
 }
 
-/// List an agent's versions.
 async fn versions(
     permit: Permit<ReadAgent>,
     State(app): State<App>,

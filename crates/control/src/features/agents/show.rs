@@ -8,23 +8,29 @@ use lantern_types::{AgentId, Digest, Dur, MicroUsd, TenantId, VersionId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::model::{Agent, Current};
 use super::store::VersionRow;
 
 /// An agent in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AgentSummary)]
 pub(super) struct Listed {
+    #[schema(value_type = String, format = "uuid")]
     id: AgentId,
+    #[schema(value_type = String, format = "uuid")]
     tenant_id: TenantId,
     name: String,
     created_at: String,
     updated_at: String,
+    #[schema(value_type = Object)]
     labels: Map<String, Value>,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    #[schema(value_type = String, format = "uuid")]
     current_version_id: VersionId,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_by: Option<String>,
@@ -37,37 +43,48 @@ pub(super) struct Listed {
 }
 
 /// An agent alone: with its manifest, field by field.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Agent)]
 pub(super) struct Detail {
     #[serde(flatten)]
     agent: Listed,
     version: i64,
+    #[schema(value_type = String)]
     digest: Digest,
     #[serde(flatten)]
+    #[schema(value_type = Object)]
     manifest: Map<String, Value>,
 }
 
 /// What an update answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AgentChanged)]
 pub(super) struct Patched {
     pub(super) name: String,
     pub(super) updated: bool,
     pub(super) version: i64,
+    #[schema(value_type = String)]
     pub(super) digest: Digest,
+    #[schema(value_type = String, format = "uuid")]
     pub(super) current_version_id: VersionId,
 }
 
 /// One version: the manifest as a request would say it, whole, so that to send it again is to go back to it; and the bytes
 /// that its digest names.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AgentVersion)]
 pub(super) struct ShownVersion {
+    #[schema(value_type = String, format = "uuid")]
     id: VersionId,
     version: i64,
+    #[schema(value_type = String)]
     digest: Digest,
     created_at: String,
+    #[schema(value_type = Object)]
     manifest: Map<String, Value>,
+    #[schema(value_type = Object)]
     canonical: Box<RawValue>,
 }
 

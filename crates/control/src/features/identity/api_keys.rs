@@ -5,6 +5,7 @@
 
 use axum::extract::State;
 use lantern_edge::auth::{self, KEY_PREFIX};
+use lantern_edge::openapi::PAGING;
 use lantern_edge::route::{delete_route, get_route, post_route};
 use lantern_edge::{
     Body, Code, Created, Error, Fields, Model, NoContent, Page, Paging, Params, Path, Result, Route,
@@ -14,6 +15,8 @@ use lantern_policy::{Actor, Permit, Principal};
 use lantern_store::{Row, TenantTx, Value, Where};
 use lantern_types::{ApiKeyId, At, Dur, UserId};
 use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
 
 use crate::App;
 
@@ -25,13 +28,13 @@ const SHOWN: usize = 16;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
-        get_route("/v1/api-keys", list),
-        post_route("/v1/api-keys", create),
-        delete_route("/v1/api-keys/{id}", revoke),
+        get_route("/v1/api-keys", "List the tenant's keys", list).takes(&PAGING),
+        post_route("/v1/api-keys", "Create a key", create),
+        delete_route("/v1/api-keys/{id}", "Revoke a key, for good", revoke),
         // Where older clients look for them.
-        get_route("/v1/settings/api-keys", list),
-        post_route("/v1/settings/api-keys", create),
-        delete_route("/v1/settings/api-keys/{id}", revoke),
+        get_route("/v1/settings/api-keys", "List the tenant's keys", list).takes(&PAGING),
+        post_route("/v1/settings/api-keys", "Create a key", create),
+        delete_route("/v1/settings/api-keys/{id}", "Revoke a key, for good", revoke),
     ]
 }
 
@@ -61,6 +64,10 @@ impl Model for NewKey {
         let expires_at = fields.parsed("expiresAt", "an RFC 3339 time up to 9999-12-30T22:00:00Z");
         let days =
             fields.integer("expiresInDays", 1..=DAYS_MAX).map(|days| Dur::from_secs(86_400).times(days));
+        fields.describe("expiresIn", || {
+            let about = "How long the key is good: seconds, or text such as `30d`.";
+            json!({ "type": ["integer", "string", "null"], "description": about })
+        });
         let life = fields.value("expiresIn").map(lifetime);
         if life == Some(None) {
             fields.issue("expiresIn", format!("expected \"30d\", or seconds, up to {DAYS_MAX} days"));
@@ -85,9 +92,11 @@ fn lifetime(said: &serde_json::Value) -> Option<Dur> {
 }
 
 /// A key, as lists show it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ApiKey)]
 struct Key {
+    #[schema(value_type = String, format = "uuid")]
     id: ApiKeyId,
     name: String,
     prefix: String,
@@ -101,13 +110,15 @@ struct Key {
     #[serde(skip_serializing_if = "Option::is_none")]
     revoked_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
     created_by: Option<UserId>,
     #[serde(skip)]
     sort: At,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = IssuedKey)]
 struct Issued {
     key: Key,
     raw_key: String,
@@ -166,7 +177,6 @@ fn read(row: &Row, now: At) -> lantern_store::Result<Key> {
 
 // Routes
 
-/// List the tenant's keys.
 async fn list(permit: Permit<ListApiKeys>, State(app): State<App>, params: Params) -> Result<Page<Key>> {
     let paging = Paging::of(&params)?;
     let (before, limit, now) = (paging.before, paging.fetch(), app.clock.now());
@@ -219,7 +229,6 @@ async fn create(
     Ok(Created { location: format!("/v1/api-keys/{id}"), body: Issued { key, raw_key } })
 }
 
-/// Revoke a key, for good.
 async fn revoke(
     permit: Permit<RevokeApiKey>,
     State(app): State<App>,

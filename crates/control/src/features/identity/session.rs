@@ -14,6 +14,7 @@ use lantern_policy::{Permit, Principal, Role};
 use lantern_store::system::{self, SignIn};
 use lantern_types::{Secret, TenantId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::App;
 
@@ -21,7 +22,7 @@ const EMAIL_BYTES_MAX: usize = 320;
 const PASSWORD_BYTES_MAX: usize = 1_024;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
-    vec![public_post("/auth/login", login), get_route("/auth/me", me)]
+    vec![public_post("/auth/login", "Sign in", login), get_route("/auth/me", "Read the caller", me)]
 }
 
 struct Login {
@@ -37,17 +38,19 @@ impl Model for Login {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SignedIn)]
 struct Session {
     token: String,
     user: User,
 }
 
 /// The caller, as the contract shows it: a key has no id, address or name of its own.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct User {
     id: String,
+    #[schema(value_type = String, format = "uuid")]
     tenant_id: TenantId,
     email: String,
     name: String,
@@ -56,7 +59,6 @@ struct User {
     scopes: Option<Vec<String>>,
 }
 
-/// Sign in.
 async fn login(State(app): State<App>, peer: Peer, Body(login): Body<Login>) -> Result<Json<Session>> {
     let now = app.clock.now();
     let email = login.email.trim().to_lowercase();
@@ -90,7 +92,6 @@ fn person(user: SignIn) -> Option<Person> {
     Some(Person { tenant: user.tenant, id: user.id, email: user.email, name: user.name, role })
 }
 
-/// Read the caller.
 async fn me(permit: Permit<ReadSelf>) -> Json<User> {
     let actor = permit.actor();
     Json(match &actor.principal {

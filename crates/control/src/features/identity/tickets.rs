@@ -11,6 +11,7 @@ use lantern_policy::{Permit, Principal};
 use lantern_store::tickets::{self, NewTicket};
 use lantern_types::Dur;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::App;
 
@@ -20,11 +21,12 @@ const LIFE: Dur = Dur::from_secs(60);
 const WAITING_MAX: u32 = 10_000;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
-    vec![fresh_post_route("/v1/auth/sse-ticket", create)]
+    vec![fresh_post_route("/v1/auth/sse-ticket", "Make a ticket for an event stream", create)]
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Ticket)]
 struct Made {
     ticket: String,
     expires_at: String,
@@ -32,7 +34,6 @@ struct Made {
     expires_in: i64,
 }
 
-/// Make a ticket for an event stream.
 async fn create(permit: Permit<CreateTicket>, State(app): State<App>) -> Result<Json<Made>> {
     let (actor, now) = (permit.actor(), app.clock.now());
     let expires_at = actor.until.map_or(now + LIFE, |until| until.min(now + LIFE));

@@ -8,6 +8,7 @@ use lantern_edge::route::{public_any, public_get};
 use lantern_edge::{Either, Json, NotReady, Route};
 use lantern_store::system;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::App;
 
@@ -22,14 +23,14 @@ const PAGE: &str = concat!(
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
-        public_get("/", page),
-        public_any("/healthz", alive),
-        public_any("/readyz", ready),
-        public_get("/metrics", measurements),
+        public_get("/", "A page that says what this is", page),
+        public_any("/healthz", "Whether the process lives", alive),
+        public_any("/readyz", "Whether it can serve", ready),
+        public_get("/metrics", "Measurements, for Prometheus", measurements),
     ]
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Health {
     status: &'static str,

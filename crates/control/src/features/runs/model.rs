@@ -2,18 +2,27 @@
 
 use std::sync::Arc;
 
+use lantern_edge::openapi::{Kind, Param};
 use lantern_edge::{Change, Error, Fields, Model, Params, Result, idempotency};
 use lantern_engine::{Content, Event, Fact, Outcome};
 use lantern_store::journal::{RunFilter, RunRow};
 use lantern_types::{AgentId, MicroUsd, RunId, SessionId, TenantId, VersionId};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::App;
 
 /// The contract's words for a run's status, then two that people use for the same.
 const STATUSES: [&str; 8] =
     ["queued", "running", "paused", "succeeded", "failed", "cancelled", "completed", "canceled"];
+/// What a list of runs takes besides its page.
+pub(super) const FILTERS: &[Param] = &[
+    Param { name: "agent", about: "Runs of the agent of this name.", kind: Kind::Text },
+    Param { name: "status", about: "Runs that stand so.", kind: Kind::Word(&STATUSES) },
+    Param { name: "sessionId", about: "Runs of this conversation.", kind: Kind::Id },
+    Param { name: "parentRunId", about: "Runs that this run started.", kind: Kind::Id },
+];
 const WORDS_BYTES_MAX: usize = 4_096;
 const AGENT_NAME_BYTES_MAX: usize = 1_024;
 /// What is said of a run whose journal is spoilt.
@@ -52,7 +61,9 @@ impl Model for NewRun {
 
 impl NewRun {
     fn of(agent_name: String, fields: &mut Fields<'_>) -> Self {
+        fields.describe("input", || json!({ "description": "What the run is asked: usually an object." }));
         let input = fields.value("input").cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        fields.describe("sessionId", || json!({ "type": ["string", "null"], "format": "uuid" }));
         let session = fields.parsed_if_any("sessionId");
         let labels = match fields.labels("labels") {
             Change::Set(labels) => labels,
@@ -141,13 +152,17 @@ fn status(word: &str) -> &str {
 }
 
 /// A run, as clients see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Run {
+    #[schema(value_type = String, format = "uuid")]
     id: RunId,
+    #[schema(value_type = String, format = "uuid")]
     tenant_id: TenantId,
+    #[schema(value_type = String, format = "uuid")]
     agent_id: AgentId,
     agent_name: String,
+    #[schema(value_type = String, format = "uuid")]
     agent_version_id: VersionId,
     status: String,
     cost_usd: f64,
@@ -162,8 +177,10 @@ pub(super) struct Run {
     finished_at: Option<String>,
     labels: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
     session_id: Option<SessionId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
     parent_run_id: Option<RunId>,
     trigger_kind: String,
     trigger_meta: Vec<StepLog>,
@@ -172,8 +189,9 @@ pub(super) struct Run {
 }
 
 /// What a run was asked and what came of it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = RunContent)]
 pub(super) struct Said {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) input: Option<Value>,
@@ -183,6 +201,7 @@ pub(super) struct Said {
     pub(super) error: Option<RunError>,
     /// The run that this one went on as.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
     pub(super) continued_as: Option<RunId>,
     /// Fields that are there and too long for a list.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -210,7 +229,7 @@ impl Said {
 }
 
 /// Why a run failed.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RunError {
     code: String,
@@ -220,7 +239,7 @@ pub(super) struct RunError {
 }
 
 /// One line of the contract's step log.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct StepLog {
     step: String,
     status: &'static str,

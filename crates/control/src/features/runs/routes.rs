@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use lantern_edge::idempotency::{self, About};
+use lantern_edge::openapi::PAGING;
 use lantern_edge::route::{delete_route, get_route, post_route, stream_route};
 use lantern_edge::sse::{self, Leave, Resume};
 use lantern_edge::{
@@ -17,6 +18,7 @@ use lantern_policy::{Permit, Scope};
 use lantern_store::journal::RunFilter;
 use lantern_types::RunId;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::model::{self, Cancel, Decision, Finding, NewRun, NewRunOfAgent, Run, Signal};
@@ -26,27 +28,47 @@ use crate::features::agents;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
-        get_route("/v1/runs", list),
-        post_route("/v1/runs", create),
-        get_route("/v1/runs/{id}", get),
-        delete_route("/v1/runs/{id}", delete),
-        post_route("/v1/runs/{id}/cancel", cancel),
-        post_route("/v1/runs/{id}/pause", pause),
-        post_route("/v1/runs/{id}/resume", resume),
-        post_route("/v1/runs/{id}/signals/{name}", signal),
-        post_route("/v1/runs/{id}/approvals/{stepId}", approve),
-        post_route("/v1/runs/{id}/steps/{stepId}/resolve", resolve),
-        stream_route("/v1/runs/{id}/events", follow),
+        get_route("/v1/runs", "List runs", list).takes(&PAGING).takes(model::FILTERS),
+        post_route("/v1/runs", "Start a run, or answer the one that its key started", create)
+            .answers::<Created<Run>>()
+            .streams("The events of the run, when `stream` is true."),
+        get_route("/v1/runs/{id}", "Read a run", get),
+        delete_route("/v1/runs/{id}", "Delete a run that is over", delete),
+        post_route("/v1/runs/{id}/cancel", "Cancel a run, or the one that it went on as", cancel),
+        post_route("/v1/runs/{id}/pause", "Pause a run, or the one that it went on as", pause),
+        post_route("/v1/runs/{id}/resume", "Let a paused run go on, or the one that it went on as", resume),
+        post_route(
+            "/v1/runs/{id}/signals/{name}",
+            "Send a run a signal; `approval:STEP` is a decision",
+            signal,
+        ),
+        post_route("/v1/runs/{id}/approvals/{stepId}", "Decide an approval", approve),
+        post_route("/v1/runs/{id}/steps/{stepId}/resolve", "Say whether a step in doubt happened", resolve),
+        stream_route("/v1/runs/{id}/events", "Follow a run's events", follow)
+            .takes(&sse::PARAMS)
+            .streams(FRAMES)
+            .answers::<NoContent>(),
         // Where older clients look for the same.
-        stream_route("/v1/runs/{id}/stream", follow),
-        get_route("/v1/agents/{name}/runs", list_of_agent),
-        post_route("/v1/agents/{name}/runs", create_of_agent),
-        post_route("/v1/agents/{name}/trigger", create_of_agent),
+        stream_route("/v1/runs/{id}/stream", "Follow a run's events", follow)
+            .takes(&sse::PARAMS)
+            .streams(FRAMES)
+            .answers::<NoContent>(),
+        get_route("/v1/agents/{name}/runs", "List the runs of an agent", list_of_agent)
+            .takes(&PAGING)
+            .takes(model::FILTERS),
+        post_route("/v1/agents/{name}/runs", "Start a run of an agent", create_of_agent)
+            .answers::<Created<Run>>()
+            .streams("The events of the run, when `stream` is true."),
+        post_route("/v1/agents/{name}/trigger", "Start a run of an agent", create_of_agent)
+            .answers::<Created<Run>>()
+            .streams("The events of the run, when `stream` is true."),
     ]
 }
 
+const FRAMES: &str = "The run's events, one frame each: what is stored, then what happens, then `end`. docs/guide/events.md has the kinds.";
+
 /// What steering answers: it lies in the run's inbox.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Accepted {
     status: &'static str,
 }
@@ -65,12 +87,10 @@ async fn shown(app: &App, scope: Scope, run: RunId) -> Result<Shown> {
     Ok((Extension(About(run.uuid())), Json(service::get(app, scope, run).await?)))
 }
 
-/// List runs.
 async fn list(permit: Permit<ListRuns>, State(app): State<App>, params: Params) -> Result<Page<Run>> {
     service::list(&app, permit.scope(), model::filter(&params)?, &params).await
 }
 
-/// List the runs of an agent.
 async fn list_of_agent(
     permit: Permit<ListRuns>,
     State(app): State<App>,
@@ -82,7 +102,6 @@ async fn list_of_agent(
     service::list(&app, permit.scope(), filter, &params).await
 }
 
-/// Start a run, or answer the one that its key started.
 async fn create(
     permit: Permit<CreateRun>,
     State(app): State<App>,
@@ -92,7 +111,6 @@ async fn create(
     start(&app, &permit, &headers, new).await
 }
 
-/// Start a run of an agent.
 async fn create_of_agent(
     permit: Permit<CreateRun>,
     State(app): State<App>,
@@ -131,12 +149,10 @@ async fn start(
     Ok(if started.fresh { made } else { idempotency::replayed(made) })
 }
 
-/// Read a run.
 async fn get(permit: Permit<ReadRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Shown> {
     shown(&app, permit.scope(), run(&id)?).await
 }
 
-/// Delete a run that is over.
 async fn delete(
     permit: Permit<DeleteRun>,
     State(app): State<App>,
@@ -146,7 +162,6 @@ async fn delete(
     Ok(NoContent)
 }
 
-/// Cancel a run, or the one that it went on as.
 async fn cancel(
     permit: Permit<CancelRun>,
     State(app): State<App>,
@@ -158,21 +173,18 @@ async fn cancel(
     shown(&app, scope, id).await
 }
 
-/// Pause a run, or the one that it went on as.
 async fn pause(permit: Permit<SteerRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Shown> {
     let (scope, id) = (permit.scope(), run(&id)?);
     let id = steer::pause(&app, scope, id, steer::by(permit.actor())).await?;
     shown(&app, scope, id).await
 }
 
-/// Let a paused run go on, or the one that it went on as.
 async fn resume(permit: Permit<SteerRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Shown> {
     let (scope, id) = (permit.scope(), run(&id)?);
     let id = steer::resume(&app, scope, id, steer::by(permit.actor())).await?;
     shown(&app, scope, id).await
 }
 
-/// Send a run a signal; `approval:STEP` is a decision.
 async fn signal(
     permit: Permit<SignalRun>,
     State(app): State<App>,
@@ -194,7 +206,6 @@ async fn signal(
     Ok(ACCEPTED)
 }
 
-/// Decide an approval.
 async fn approve(
     permit: Permit<DecideApproval>,
     State(app): State<App>,
@@ -206,7 +217,6 @@ async fn approve(
     Ok(ACCEPTED)
 }
 
-/// Say whether a step in doubt happened.
 async fn resolve(
     permit: Permit<SteerRun>,
     State(app): State<App>,
@@ -218,7 +228,6 @@ async fn resolve(
     Ok(ACCEPTED)
 }
 
-/// Follow a run's events.
 async fn follow(
     permit: Permit<ReadRun>,
     State(app): State<App>,

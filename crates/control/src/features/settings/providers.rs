@@ -17,6 +17,7 @@ use lantern_store::seal::Place;
 use lantern_store::{Row, Value};
 use lantern_types::{At, Failure, Secret, secret};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::App;
 use crate::app::{OwnEndpoint, ProbeAsk};
@@ -29,10 +30,10 @@ const MODELS_MAX: usize = 500;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
-        get_route("/v1/settings/llm-providers", list),
-        post_route("/v1/settings/llm-providers", save),
-        delete_route("/v1/settings/llm-providers/{provider}", delete),
-        post_route("/v1/settings/llm-providers/{provider}/test", test),
+        get_route("/v1/settings/llm-providers", "List the tenant's providers, then the operator's", list),
+        post_route("/v1/settings/llm-providers", "Save a provider: what is not said is not kept", save),
+        delete_route("/v1/settings/llm-providers/{provider}", "Forget a provider", delete),
+        post_route("/v1/settings/llm-providers/{provider}/test", "Ask a provider for its models, now", test),
     ]
 }
 
@@ -97,8 +98,9 @@ fn out_of_reach(reach: Reach, base_url: &str) -> bool {
 }
 
 /// A provider in the list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Provider)]
 struct Configured {
     provider: String,
     status: &'static str,
@@ -113,14 +115,16 @@ struct Configured {
     source: Option<&'static str>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProviderSaved)]
 struct Saved {
     status: &'static str,
     provider: String,
 }
 
 /// What a test found.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProviderTested)]
 struct Tested {
     success: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,7 +210,6 @@ async fn probe(
 
 // Routes
 
-/// List the tenant's providers, then the operator's.
 async fn list(permit: Permit<ListProviders>, State(app): State<App>) -> Result<Json<Vec<Configured>>> {
     let rows = app.db.read(permit.scope(), |tx| Box::pin(async move { tx.all(LIST, &[]).await })).await?;
     let mut providers = rows.iter().map(read).collect::<lantern_store::Result<Vec<_>>>()?;
@@ -225,7 +228,6 @@ async fn list(permit: Permit<ListProviders>, State(app): State<App>) -> Result<J
     Ok(Json(providers))
 }
 
-/// Save a provider: what is not said is not kept.
 async fn save(
     permit: Permit<SaveProvider>,
     State(app): State<App>,
@@ -267,7 +269,6 @@ async fn save(
     Ok(Json(Saved { status: "saved", provider: new.provider }))
 }
 
-/// Forget a provider.
 async fn delete(
     permit: Permit<DeleteProvider>,
     State(app): State<App>,
@@ -281,7 +282,6 @@ async fn delete(
     if gone == 0 { Err(not_found(&provider)) } else { Ok(NoContent) }
 }
 
-/// Ask a provider for its models, now.
 async fn test(
     permit: Permit<SaveProvider>,
     State(app): State<App>,

@@ -1,0 +1,440 @@
+//! What a route says of itself: its handler's arguments say what it takes, its answer what it gives.
+
+use std::future::Future;
+
+use axum::extract::{Request, State};
+use axum::response::{Html, Response};
+use axum::{Extension, body};
+use http::HeaderMap;
+use lantern_policy::{Access, Act, Permit};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::{Kind, Param, sketch};
+use crate::body::{Body, Model};
+use crate::code;
+use crate::etag::Versioned;
+use crate::page::Page;
+use crate::problem::{self, Error};
+use crate::query::{Params, Path};
+use crate::reply::{self, Created, Either, Json, NoContent, NotReady};
+use crate::request::Peer;
+
+/// One method of one path, as it describes itself.
+#[derive(Clone, Debug, Default)]
+pub struct Operation {
+    summary: &'static str,
+    pub(crate) query: Vec<Param>,
+    /// The route takes an `Idempotency-Key`.
+    keyed: bool,
+    /// A ticket in the address does for a credential.
+    streams: bool,
+    /// It answers with an `ETag`, and a change may name one.
+    versioned: bool,
+    body: Option<(Value, bool)>,
+    answers: Vec<Answer>,
+    schemas: Map<String, Value>,
+}
+
+#[derive(Clone, Debug)]
+struct Answer {
+    status: u16,
+    about: &'static str,
+    media: Option<(&'static str, Value)>,
+}
+
+/// Something that a handler takes, and what that says of the request. Most say nothing.
+pub trait Argument {
+    /// Adds what it says.
+    fn describe(_: &mut Operation) {}
+}
+
+impl<A: Act> Argument for Permit<A> {}
+impl<S> Argument for State<S> {}
+impl<T> Argument for Extension<T> {}
+impl<T> Argument for Path<T> {}
+impl Argument for Params {}
+impl Argument for HeaderMap {}
+impl Argument for Peer {}
+impl Argument for Request {}
+
+impl<T: Model> Argument for Body<T> {
+    fn describe(operation: &mut Operation) {
+        operation.body = sketch::of::<T>();
+    }
+}
+
+/// Something that a handler answers with, and what that says of the response.
+pub trait Answers {
+    /// Adds what it says.
+    fn describe(operation: &mut Operation);
+}
+
+impl<T: Answers> Answers for Result<T, Error> {
+    fn describe(operation: &mut Operation) {
+        T::describe(operation);
+    }
+}
+
+impl<X, T: Answers> Answers for (Extension<X>, T) {
+    fn describe(operation: &mut Operation) {
+        T::describe(operation);
+    }
+}
+
+impl<A: Answers, B: Answers> Answers for Either<A, B> {
+    fn describe(operation: &mut Operation) {
+        A::describe(operation);
+        B::describe(operation);
+    }
+}
+
+impl<T: Answers> Answers for Versioned<T> {
+    fn describe(operation: &mut Operation) {
+        operation.versioned = true;
+        T::describe(operation);
+    }
+}
+
+/// What it is the route must say itself, with [`Route::answers`](crate::Route::answers).
+impl Answers for Response {
+    fn describe(_: &mut Operation) {}
+}
+
+impl<T: ToSchema> Answers for Json<T> {
+    fn describe(operation: &mut Operation) {
+        let schema = operation.schema::<T>();
+        operation.answer(reply::OK, "Done.", Some(("application/json", schema)));
+    }
+}
+
+impl<T: ToSchema> Answers for Page<T> {
+    fn describe(operation: &mut Operation) {
+        let items = operation.schema::<T>();
+        let list = json!({ "type": "array", "items": items });
+        operation.answer(
+            reply::OK,
+            "A page, newest first. A `Link` header with `rel=\"next\"` leads to the next one.",
+            Some(("application/json", list)),
+        );
+    }
+}
+
+impl<T: ToSchema> Answers for Created<T> {
+    fn describe(operation: &mut Operation) {
+        let schema = operation.schema::<T>();
+        operation.answer(
+            reply::CREATED,
+            "Made. `Location` says where it is.",
+            Some(("application/json", schema)),
+        );
+    }
+}
+
+impl Answers for NoContent {
+    fn describe(operation: &mut Operation) {
+        operation.answer(reply::NO_CONTENT, "Done; there is nothing to say.", None);
+    }
+}
+
+impl Answers for NotReady {
+    fn describe(operation: &mut Operation) {
+        let text = json!({ "type": "string" });
+        operation.answer(reply::NOT_READY, "Not now, and why.", Some(("text/plain", text)));
+    }
+}
+
+impl Answers for &'static str {
+    fn describe(operation: &mut Operation) {
+        operation.answer(reply::OK, "Text.", Some(("text/plain", json!({ "type": "string" }))));
+    }
+}
+
+impl Answers for String {
+    fn describe(operation: &mut Operation) {
+        <&'static str>::describe(operation);
+    }
+}
+
+impl<T> Answers for Html<T> {
+    fn describe(operation: &mut Operation) {
+        operation.answer(reply::OK, "A page.", Some(("text/html", json!({ "type": "string" }))));
+    }
+}
+
+/// A handler, and what its signature says. `T` is its arguments as axum numbers them.
+pub trait Call<T> {
+    /// What the handler's arguments and answer say.
+    fn describe(operation: &mut Operation);
+}
+
+macro_rules! calls {
+    ($(($($argument:ident),*);)+) => {$(
+        impl<F, R, M, $($argument),*> Call<(M, $($argument,)*)> for F
+        where
+            F: Fn($($argument),*) -> R,
+            R: Future<Output: Answers>,
+            $($argument: Argument,)*
+        {
+            fn describe(operation: &mut Operation) {
+                $($argument::describe(operation);)*
+                R::Output::describe(operation);
+            }
+        }
+    )+};
+}
+
+calls! {
+    (T1);
+    (T1, T2);
+    (T1, T2, T3);
+    (T1, T2, T3, T4);
+    (T1, T2, T3, T4, T5);
+}
+
+/// Handlers without arguments.
+impl<F, R> Call<((),)> for F
+where
+    F: Fn() -> R,
+    R: Future<Output: Answers>,
+{
+    fn describe(operation: &mut Operation) {
+        R::Output::describe(operation);
+    }
+}
+
+impl Operation {
+    /// What the handler `H` says.
+    pub(crate) fn of<H: Call<T>, T>(summary: &'static str) -> Self {
+        let mut operation = Self { summary, ..Self::default() };
+        H::describe(&mut operation);
+        operation
+    }
+
+    /// The same, done once for each `Idempotency-Key`.
+    pub(crate) fn keyed(mut self) -> Self {
+        self.keyed = true;
+        self
+    }
+
+    /// The same, opened by a ticket as well, and resumed by the number of the last frame.
+    pub(crate) fn streaming(mut self) -> Self {
+        self.streams = true;
+        self
+    }
+
+    pub(crate) fn also<T: Answers>(&mut self) {
+        T::describe(self);
+    }
+
+    /// A stream of events, told by those who answer with [`Response`].
+    pub(crate) fn event_stream(&mut self, about: &'static str) {
+        self.answer(reply::OK, about, Some(("text/event-stream", json!({ "type": "string" }))));
+    }
+
+    fn answer(&mut self, status: u16, about: &'static str, media: Option<(&'static str, Value)>) {
+        self.answers.push(Answer { status, about, media });
+    }
+
+    /// A reference to the schema of `T`, which is kept with all that it names.
+    fn schema<T: ToSchema>(&mut self) -> Value {
+        let mut named = Vec::new();
+        T::schemas(&mut named);
+        let whole = json(&T::schema());
+        let plain = whole.get("type").is_some_and(|kind| kind == "array" || kind == "string");
+        for (name, schema) in named {
+            self.schemas.insert(name, json(&schema));
+        }
+        if plain {
+            return whole;
+        }
+        let name = T::name().into_owned();
+        let reference = json!({ "$ref": format!("#/components/schemas/{name}") });
+        self.schemas.insert(name, whole);
+        reference
+    }
+
+    pub(crate) fn into_schemas(self) -> Map<String, Value> {
+        self.schemas
+    }
+
+    /// As OpenAPI shows it.
+    pub(crate) fn shown(&self, method: &str, path: &str, action: Option<(&str, Access)>) -> Value {
+        let parameters: Vec<Value> =
+            in_path(path).chain(self.query.iter().map(in_query)).chain(self.headers(method)).collect();
+        let mut shown = json!({
+            "operationId": operation_id(method, path),
+            "summary": self.summary,
+            "tags": [tag(path)],
+            "parameters": parameters,
+            "responses": self.responses((method, path), action.is_some()),
+            "security": match action {
+                None => json!([]),
+                Some(_) if self.streams => json!([{ "bearer": [] }, { "apiKey": [] }, { "ticket": [] }]),
+                Some(_) => json!([{ "bearer": [] }, { "apiKey": [] }]),
+            },
+        });
+        if let Some((schema, needed)) = &self.body {
+            let content = json!({ "application/json": { "schema": schema } });
+            put(&mut shown, "requestBody", json!({ "required": needed, "content": content }));
+        }
+        if let Some((name, access)) = action {
+            put(&mut shown, "x-action", name.into());
+            put(&mut shown, "x-access", lantern_policy::action::required(access).into());
+        }
+        shown
+    }
+
+    /// Whether a change may say which version it is about.
+    fn matches(&self, method: &str) -> bool {
+        self.versioned && matches!(method, "PUT" | "PATCH" | "DELETE")
+    }
+
+    fn headers(&self, method: &str) -> impl Iterator<Item = Value> {
+        let key = self.keyed.then(|| {
+            json!({
+                "name": "Idempotency-Key", "in": "header", "schema": { "type": "string", "maxLength": 255 },
+                "description": "A key of your own: the same request with the same key is done once.",
+            })
+        });
+        let resume = self.streams.then(|| {
+            json!({
+                "name": "Last-Event-ID", "in": "header", "schema": { "type": "string" },
+                "description": "The `id` of the last frame that was seen: the stream goes on after it.",
+            })
+        });
+        let version = self.matches(method).then(|| {
+            json!({
+                "name": "If-Match", "in": "header", "schema": { "type": "string" },
+                "description": "The `ETag` that the change is about: another version is not changed.",
+            })
+        });
+        key.into_iter().chain(resume).chain(version)
+    }
+
+    fn responses(&self, (method, path): (&str, &str), guarded: bool) -> Value {
+        let mut responses = Map::new();
+        for answer in &self.answers {
+            let response =
+                responses.entry(answer.status.to_string()).or_insert(json!({ "description": answer.about }));
+            if let Some((media, schema)) = &answer.media {
+                put_content(response, media, schema.clone());
+            }
+        }
+        let mut kinds = vec![code::Kind::Unavailable, code::Kind::Internal];
+        if guarded {
+            kinds.extend([code::Kind::Unauthenticated, code::Kind::Forbidden]);
+        }
+        if self.matches(method) {
+            kinds.push(code::Kind::Outdated);
+        }
+        if path.contains('{') {
+            kinds.push(code::Kind::NotFound);
+        }
+        if !self.query.is_empty() || self.keyed {
+            kinds.push(code::Kind::Invalid);
+        }
+        if self.keyed {
+            kinds.push(code::Kind::Conflict);
+        }
+        if self.body.is_some() {
+            use code::Kind::{Invalid, TooLarge, TooSlow, Unsupported};
+            kinds.extend([Invalid, TooLarge, TooSlow, Unsupported]);
+        }
+        for kind in kinds {
+            let status = problem::status(kind).as_u16().to_string();
+            let response = responses.entry(status).or_insert(json!({ "$ref": PROBLEM }));
+            if response.get("$ref").is_none() {
+                put_content(response, "application/json", json!({ "$ref": PROBLEM_SCHEMA }));
+            }
+        }
+        responses.insert("default".to_owned(), json!({ "$ref": PROBLEM }));
+        Value::Object(responses)
+    }
+}
+
+const PROBLEM: &str = "#/components/responses/Problem";
+const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
+
+fn put(object: &mut Value, name: &str, part: Value) {
+    if let Some(map) = object.as_object_mut() {
+        map.insert(name.to_owned(), part);
+    }
+}
+
+/// Adds a form that a response comes in.
+fn put_content(response: &mut Value, media: &str, schema: Value) {
+    let mut content = response.get("content").cloned().unwrap_or_else(|| json!({}));
+    put(&mut content, media, json!({ "schema": schema }));
+    put(response, "content", content);
+}
+
+fn json(schema: &utoipa::openapi::RefOr<utoipa::openapi::Schema>) -> Value {
+    serde_json::to_value(schema).unwrap_or_default()
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty() && *segment != "v1")
+}
+
+fn variable(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// `get_runs_id`: unique, because a method and a path are.
+fn operation_id(method: &str, path: &str) -> String {
+    let mut id = if method == "ANY" { "get".to_owned() } else { method.to_lowercase() };
+    for segment in segments(path) {
+        id.push('_');
+        id.extend(variable(segment).unwrap_or(segment).chars().map(|c| match c {
+            c if c.is_ascii_alphanumeric() => c,
+            _ => '_',
+        }));
+    }
+    id
+}
+
+/// What a path is about: its first word.
+fn tag(path: &str) -> &str {
+    segments(path).next().map_or("server", |first| match first {
+        "settings" => segments(path).nth(1).unwrap_or(first),
+        other => other,
+    })
+}
+
+fn in_path(path: &str) -> impl Iterator<Item = Value> {
+    segments(path).filter_map(variable).map(|name| {
+        json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "minLength": 1 } })
+    })
+}
+
+fn in_query(param: &Param) -> Value {
+    let schema = match param.kind {
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Id => json!({ "type": "string", "format": "uuid" }),
+        Kind::Time => json!({ "type": "string", "format": "date-time" }),
+        Kind::Integer(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
+        Kind::Word(words) => json!({ "type": "string", "enum": words }),
+    };
+    json!({ "name": param.name, "in": "query", "description": param.about, "schema": schema })
+}
+
+/// Bytes of any kind are not described.
+impl Argument for body::Bytes {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_tags_follow_the_path() {
+        for (method, path, id, group) in [
+            ("GET", "/v1/runs/{id}", "get_runs_id", "runs"),
+            ("POST", "/v1/settings/llm-providers", "post_settings_llm_providers", "llm-providers"),
+            ("ANY", "/healthz", "get_healthz", "healthz"),
+            ("GET", "/", "get", "server"),
+        ] {
+            assert_eq!((operation_id(method, path).as_str(), tag(path)), (id, group));
+        }
+    }
+}
