@@ -70,7 +70,7 @@ pub struct Resume {
 
 /// What a stream takes in its query.
 pub const PARAMS: [Param; 2] = [
-    Param { name: "fromSeq", about: "The first event to send.", kind: Kind::Integer(0, u32::MAX) },
+    Param { name: "fromSeq", about: "The first event to send.", kind: Kind::From(0) },
     Param {
         name: "live",
         about: "`false` ends the stream after what is stored.",

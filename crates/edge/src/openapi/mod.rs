@@ -43,8 +43,8 @@ pub enum Kind {
     Id,
     /// An RFC 3339 time.
     Time,
-    /// A whole number from the first to the last.
-    Integer(u32, u32),
+    /// A whole number from this one on.
+    From(u32),
     /// One of these words.
     Word(&'static [&'static str]),
 }
@@ -54,7 +54,7 @@ pub const PAGING: [Param; 2] = [
     Param {
         name: "limit",
         about: "The most items of a page; more than 100 asks for 100.",
-        kind: Kind::Integer(1, u32::MAX),
+        kind: Kind::From(1),
     },
     Param {
         name: "cursor",

@@ -4,7 +4,7 @@ use lantern_edge::{Change, Code, Error, FieldError, Fields, Model, Result};
 use lantern_engine::Manifest;
 use lantern_engine::manifest::{Issue, StepDef};
 use lantern_types::{AgentId, At, Digest, Limits, ToolDef, VersionId};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The names of the manifest's fields, each with the spellings that mean the same.
 const MANIFEST_FIELDS: &[&[&str]] = &[
@@ -112,6 +112,7 @@ pub(crate) struct NewAgent {
 
 impl Model for NewAgent {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        fields.describe("name", || json!({ "type": "string", "pattern": NAME }));
         let name = fields.required_text("name", 1_024);
         if name.as_deref().is_some_and(|name| !valid_name(name)) {
             let want = "expected 1 to 128 letters, digits, `.`, `_` or `-`, beginning with a letter or digit";
@@ -129,7 +130,10 @@ impl Model for NewAgent {
     }
 }
 
-/// `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`
+/// An agent's name, as a JSON Schema pattern.
+const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$";
+
+/// Whether this is [`NAME`].
 pub(crate) fn valid_name(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
@@ -283,7 +287,6 @@ fn camel(key: &str) -> String {
 mod tests {
     use super::*;
     use lantern_types::{EffectClass, ToolName};
-    use serde_json::json;
 
     fn changes(body: Value) -> Changes {
         let map = body.as_object().unwrap().clone();
