@@ -54,6 +54,8 @@ pub(super) enum Flush {
 struct Desk {
     tx: Tx,
     flush: Flush,
+    /// Where the callers of a crowd are told.
+    runtime: Option<Handle>,
 }
 
 impl Desk {
@@ -104,7 +106,8 @@ impl Writer {
     /// Starts the thread. `keep` is dropped once the connection is closed.
     pub(super) fn start(conn: Connection, hub: Hub, keep: impl Send + Sync + 'static) -> Result<Self> {
         let (queue, jobs) = sync_channel::<Box<dyn Job>>(QUEUE_MAX);
-        let desk = Mutex::new(Desk { tx: Tx::new(Conn::Sqlite(conn)), flush: Flush::Now });
+        let runtime = Handle::try_current().ok();
+        let desk = Mutex::new(Desk { tx: Tx::new(Conn::Sqlite(conn)), flush: Flush::Now, runtime });
         let shared = Arc::new(Shared {
             desk,
             waiting: AtomicUsize::new(0),
@@ -200,36 +203,30 @@ trait Job: Send {
     fn repeats(&self) -> bool;
     fn flush(&self) -> Flush;
     fn run(&mut self, tx: &mut Tx) -> Left;
-    /// Answers its caller and hands it the rest of the group; `Err` when the group was not committed.
-    fn answer(self: Box<Self>, committed: Result<()>, rest: Rest);
+    /// Answers its caller; `Err` when the group was not committed.
+    fn answer(self: Box<Self>, committed: Result<()>);
 }
 
-/// What a caller waits for: its outcome, and those of others that it passes on.
-type Answer<T> = (Result<T>, Rest);
+/// Jobs of a committed group whose callers were not told yet. They are when this is dropped, wherever that is.
+struct Committed(Vec<Box<dyn Job>>);
 
-/// Jobs of a committed group whose callers were not told yet. They are when this is dropped, wherever that is: so one
-/// caller is woken by the writer, and wakes the others from its own thread, where that costs a tenth.
-#[derive(Default)]
-struct Rest(Vec<Box<dyn Job>>);
-
-impl Drop for Rest {
+impl Drop for Committed {
     fn drop(&mut self) {
         for job in self.0.drain(..) {
-            job.answer(Ok(()), Rest::default());
+            job.answer(Ok(()));
         }
     }
 }
 
-async fn heard<T>(answered: oneshot::Receiver<Answer<T>>) -> Result<T> {
-    let (outcome, _rest) = answered.await.map_err(|_| stopped())?;
-    outcome
+async fn heard<T>(answered: oneshot::Receiver<Result<T>>) -> Result<T> {
+    answered.await.map_err(|_| stopped())?
 }
 
 struct Closure<T> {
     work: Option<Work<T>>,
     flush: Flush,
     outcome: Option<Result<(T, Vec<Hint>)>>,
-    answer: oneshot::Sender<Answer<T>>,
+    answer: oneshot::Sender<Result<T>>,
     hub: Hub,
 }
 
@@ -252,7 +249,7 @@ impl<T: Send> Job for Closure<T> {
         left
     }
 
-    fn answer(self: Box<Self>, committed: Result<()>, rest: Rest) {
+    fn answer(self: Box<Self>, committed: Result<()>) {
         let Self { outcome, answer, hub, .. } = *self;
         // Its own error says more than the group's.
         let outcome = outcome.unwrap_or_else(|| Err(stopped())).and_then(|done| committed.map(|()| done));
@@ -261,7 +258,7 @@ impl<T: Send> Job for Closure<T> {
             value
         });
         // The caller may have gone; what is committed stays committed.
-        drop(answer.send((outcome, rest)));
+        drop(answer.send(outcome));
     }
 }
 
@@ -269,7 +266,7 @@ struct Statements {
     tenant: Value,
     batch: Arc<Batch>,
     outcome: Option<Result<Vec<u64>>>,
-    answer: oneshot::Sender<Answer<Vec<u64>>>,
+    answer: oneshot::Sender<Result<Vec<u64>>>,
     hub: Hub,
 }
 
@@ -291,7 +288,7 @@ impl Job for Statements {
         left
     }
 
-    fn answer(self: Box<Self>, committed: Result<()>, rest: Rest) {
+    fn answer(self: Box<Self>, committed: Result<()>) {
         let Self { batch, outcome, answer, hub, .. } = *self;
         // Its own error says more than the group's.
         let outcome = outcome.unwrap_or_else(|| Err(stopped())).and_then(|done| committed.map(|()| done));
@@ -301,7 +298,7 @@ impl Job for Statements {
         // Let go of before the answer goes out: what its caller made, its caller's thread takes apart.
         drop(batch);
         // The caller may have gone; what is committed stays committed.
-        drop(answer.send((outcome, rest)));
+        drop(answer.send(outcome));
     }
 }
 
@@ -356,14 +353,14 @@ fn commit(desk: &mut Desk, mut batches: Vec<Box<dyn Job>>, closures: Vec<Box<dyn
     }
     for mut job in rest {
         if let Err(e) = &begun {
-            job.answer(Err(echo(e)), Rest::default());
+            job.answer(Err(echo(e)));
             continue;
         }
         let kept = run_in_savepoint(tx, job.as_mut());
         ran.push(job);
         if let Err(e) = kept {
             // SQLite gave up the whole transaction (a full disk may do that): those before are undone too.
-            answer_all(&mut ran, &Err(e));
+            answer_all(&mut ran, &Err(e), desk.runtime.as_ref());
             begun = begin_again(tx);
         }
     }
@@ -372,7 +369,7 @@ fn commit(desk: &mut Desk, mut batches: Vec<Box<dyn Job>>, closures: Vec<Box<dyn
         if committed.is_err() {
             roll_back(tx);
         }
-        answer_all(&mut ran, &committed);
+        answer_all(&mut ran, &committed, desk.runtime.as_ref());
     }
 }
 
@@ -413,15 +410,15 @@ fn control(tx: &Tx, sql: &'static str) -> Result<()> {
     }
 }
 
-fn answer_all(jobs: &mut Vec<Box<dyn Job>>, committed: &Result<()>) {
-    match committed {
-        Ok(()) => {
-            let mut rest = std::mem::take(jobs).into_iter();
-            if let Some(first) = rest.next() {
-                first.answer(Ok(()), Rest(rest.collect()));
-            }
-        }
-        Err(e) => jobs.drain(..).for_each(|job| job.answer(Err(echo(e)), Rest::default())),
+/// Tells every caller. Those of a crowd are told by a task: one thread of the runtime is woken, and wakes the others where
+/// that costs a tenth. It must be a task of its own, since nobody polls a caller that is not asked for just now.
+fn answer_all(jobs: &mut Vec<Box<dyn Job>>, committed: &Result<()>, runtime: Option<&Handle>) {
+    let told = match committed {
+        Ok(()) => Committed(std::mem::take(jobs)),
+        Err(e) => return jobs.drain(..).for_each(|job| job.answer(Err(echo(e)))),
+    };
+    if let Some(runtime) = runtime.filter(|_| told.0.len() > 1) {
+        runtime.spawn(async move { drop(told) });
     }
 }
 
@@ -440,7 +437,7 @@ mod tests {
     use super::*;
 
     fn job(flush: Flush) -> Box<dyn Job> {
-        let (answer, _answered) = oneshot::channel::<Answer<()>>();
+        let (answer, _answered) = oneshot::channel::<Result<()>>();
         let work: Work<()> = Box::new(|_| Box::pin(async { Ok(()) }));
         Box::new(Closure { work: Some(work), flush, outcome: None, answer, hub: Hub::new() })
     }
@@ -449,7 +446,7 @@ mod tests {
     fn a_group_waits_for_the_disk_unless_all_of_it_may_do_without() {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch("PRAGMA synchronous = FULL").unwrap();
-        let mut desk = Desk { tx: Tx::new(Conn::Sqlite(conn)), flush: Flush::Now };
+        let mut desk = Desk { tx: Tx::new(Conn::Sqlite(conn)), flush: Flush::Now, runtime: None };
         let (normal, full) = (1, 2);
         for (group, level) in [
             (vec![Flush::Later], normal),

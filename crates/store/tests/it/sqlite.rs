@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, join_all};
 use lantern_store::journal;
 use lantern_store::testing::{Folder, block_on, seed};
 use lantern_store::{Db, Error, SqliteOptions};
@@ -263,5 +263,36 @@ fn the_files_of_a_data_folder_are_their_owners_alone() {
             let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
             assert_eq!(mode, 0o600, "{}", entry.file_name().display());
         }
+    });
+}
+
+/// Callers that wait for several things poll some of them later: nobody else may have to wait for that.
+#[test]
+fn a_caller_that_is_not_polled_keeps_nobody_of_its_group_waiting() {
+    let folder = Folder::new("unpolled");
+    block_on(async {
+        let db = open(&folder).await.unwrap();
+        let seeded = seed(&db, tenant(1)).await.unwrap();
+        let (open_gate, gate) = std::sync::mpsc::channel::<()>();
+        let mut first = Box::pin(db.write(seeded.scope, move |_| {
+            let gone = gate.recv();
+            Box::pin(async move { gone.map_err(|e| Error::Internal(e.into())) })
+        }));
+        let mut group: Vec<_> = (0..4)
+            .map(|n: i64| {
+                Box::pin(db.write(seeded.scope, move |tx| {
+                    let params = [format!("s{n}").into(), vec![1].into()];
+                    Box::pin(async move { tx.exec(FILL, &params).await })
+                }))
+            })
+            .collect();
+        assert!(first.as_mut().now_or_never().is_none(), "the gate is shut");
+        for write in &mut group {
+            assert!(write.as_mut().now_or_never().is_none(), "queued behind the gate");
+        }
+        open_gate.send(()).unwrap();
+        let last = group.pop().unwrap();
+        let answered = tokio::time::timeout(std::time::Duration::from_secs(20), last).await;
+        assert_eq!(answered.expect("the others are not polled").unwrap(), 1);
     });
 }
