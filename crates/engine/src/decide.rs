@@ -187,6 +187,7 @@ impl<'a> Draft<'a> {
     }
 
     fn go_as_far_as_it_goes(&mut self) {
+        self.charge_what_is_overdue();
         self.fire_due();
         while self.active() {
             if self.run.seq >= self.events_max() {
@@ -368,12 +369,16 @@ impl<'a> Draft<'a> {
     }
 
     fn fail_step(&mut self, id: &StepId, code: &str, message: String, acted: Acted) {
-        let cost = self.run.step(id).map_or(MicroUsd::ZERO, |step| step::charge(step, acted));
-        self.fail_step_at(id, code, message, (acted, Bill { cost, ..Bill::default() }));
+        self.fail_step_at(id, code, message, (acted, Bill::default()));
     }
 
-    /// Fails a step whose last attempt costs this.
+    /// Fails a step whose last attempt is known to have cost this, and may have been billed if it may have acted.
     fn fail_step_at(&mut self, id: &StepId, code: &str, message: String, (acted, bill): (Acted, Bill)) {
+        let unconfirmed = self.run.step(id).map_or(MicroUsd::ZERO, |step| step::unconfirmed(step, acted));
+        self.fail_step_with(id, (code, message), acted, Bill { unconfirmed, ..bill });
+    }
+
+    fn fail_step_with(&mut self, id: &StepId, (code, message): (&str, String), acted: Acted, bill: Bill) {
         let Some(step) = self.run.step(id) else { return };
         let owing = step::owing(step);
         let fact = Fact::StepFailed {
@@ -384,10 +389,12 @@ impl<'a> Draft<'a> {
             attempt: step.attempt,
             code: code.to_owned(),
             acted,
-            cost: if owing { MicroUsd::ZERO } else { bill.cost },
+            cost: bill.cost,
+            unconfirmed: if owing { MicroUsd::ZERO } else { bill.unconfirmed },
             tokens_in: bill.tokens_in,
             tokens_out: bill.tokens_out,
             owing,
+            tells_by: owing.then(|| self.tells_by()),
         };
         self.emit(fact, Some(Content::Error(message)));
     }
@@ -404,8 +411,20 @@ impl<'a> Draft<'a> {
     fn abandon(&mut self, id: &StepId, code: &str) {
         let Some(step) = self.run.step(id).filter(|step| !step.is_final()) else { return };
         let owing = step::owing(step);
-        let cost = if owing { MicroUsd::ZERO } else { step::charge(step, step::may_have_acted(step)) };
-        self.emit(Fact::StepAbandoned { step: id.clone(), code: code.to_owned(), cost, owing }, None);
+        let unconfirmed = match owing {
+            true => MicroUsd::ZERO,
+            false => step::unconfirmed(step, step::may_have_acted(step)),
+        };
+        let (cost, tells_by) = (MicroUsd::ZERO, owing.then(|| self.tells_by()));
+        let fact = Fact::StepAbandoned {
+            step: id.clone(),
+            code: code.to_owned(),
+            cost,
+            unconfirmed,
+            owing,
+            tells_by,
+        };
+        self.emit(fact, None);
     }
 
     fn deny(&mut self, id: StepId, denial: Denial) {

@@ -255,9 +255,12 @@ pub enum Fact {
         code: String,
         /// Whether it may have happened all the same.
         acted: Acted,
-        /// What its last attempt is charged: the hold, when a model may have been billed for it.
+        /// What its last attempt is known to have cost.
         #[serde(default)]
         cost: MicroUsd,
+        /// What a model may have been billed for its last attempt: the hold, which stays held to the end of the run.
+        #[serde(default, skip_serializing_if = "MicroUsd::is_zero")]
+        unconfirmed: MicroUsd,
         /// Prompt tokens of a reply that could not be used.
         #[serde(default, skip_serializing_if = "is_zero")]
         tokens_in: u64,
@@ -267,6 +270,9 @@ pub enum Fact {
         /// Whether its hold stays until its child, which was told to stop, says what it spent.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         owing: bool,
+        /// When it is charged what is held for it, if its child has not told by then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tells_by: Option<At>,
     },
     /// An attempt failed; the step will be tried again.
     StepRetrying {
@@ -343,19 +349,28 @@ pub enum Fact {
         step: StepId,
         /// `cancelled`, `race_lost`, `sibling_failed`, `run_ended`.
         code: String,
-        /// What it is charged: the hold, when a model may have been billed.
+        /// What it is known to have cost. Older builds charged here what may have been billed.
         #[serde(default)]
         cost: MicroUsd,
+        /// What a model may have been billed for it: the hold, which stays held to the end of the run.
+        #[serde(default, skip_serializing_if = "MicroUsd::is_zero")]
+        unconfirmed: MicroUsd,
         /// Whether its hold stays until its child, which was told to stop, says what it spent.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         owing: bool,
+        /// When it is charged what is held for it, if its child has not told by then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tells_by: Option<At>,
     },
     /// A child that was no longer wanted told what it spent, or did not within its time: its hold is released.
     StepCharged {
         /// The step.
         step: StepId,
-        /// What it is charged: the hold, when the child has not told.
+        /// What its child told.
         cost: MicroUsd,
+        /// What it may have spent, when it has not told: what is held for it, which stays held to the end of the run.
+        #[serde(default, skip_serializing_if = "MicroUsd::is_zero")]
+        unconfirmed: MicroUsd,
     },
     /// A person is asked.
     ApprovalAsked {
@@ -553,7 +568,7 @@ impl Fact {
             | Self::ApprovalAsked { step, .. }
             | Self::ApprovalGranted { step, .. }
             | Self::ApprovalDenied { step, .. } => Some(step),
-            Self::Finished { step, .. } => step.as_ref(),
+            Self::RunEnding { step, .. } | Self::Finished { step, .. } => step.as_ref(),
             _ => None,
         }
     }

@@ -225,6 +225,8 @@ pub struct Step {
     pub requested_at: At,
     /// When a wait of it ends by itself.
     pub due_at: Option<At>,
+    /// By when its child, which was dropped, has to tell what it spent.
+    pub tells_by: Option<At>,
     /// The steps that belong to it: requested, still open, and the first that failed.
     pub children: Children,
 }
@@ -283,6 +285,16 @@ impl Step {
     }
 }
 
+/// What the end of a step does to the books.
+#[derive(Clone, Copy, Debug, Default)]
+struct Closing {
+    cost: MicroUsd,
+    unconfirmed: MicroUsd,
+    /// Whether its child has yet to tell what it spent, and by when.
+    owing: bool,
+    tells_by: Option<At>,
+}
+
 /// How a run will end that waits for its children to tell what they spent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ending {
@@ -339,7 +351,8 @@ pub struct Run {
     pub spent: MicroUsd,
     /// Reserved by steps under way, and what is `unconfirmed`.
     pub held: MicroUsd,
-    /// What vendors may have billed for sends that broke off and were made again: nobody knows, so it stays held.
+    /// What vendors may have billed for sends that broke off, and children that cannot tell may have spent: nobody knows,
+    /// so it stays held.
     pub unconfirmed: MicroUsd,
     /// Prompt tokens used.
     pub tokens_in: u64,
@@ -363,6 +376,8 @@ pub struct Run {
     index: HashMap<StepId, usize>,
     /// Steps that are not final, in order of request.
     open: Vec<usize>,
+    /// Dropped children that have not told what they spent.
+    owing: Vec<usize>,
 }
 
 impl Run {
@@ -401,6 +416,7 @@ impl Run {
             steps: Vec::new(),
             index: HashMap::new(),
             open: Vec::new(),
+            owing: Vec::new(),
         }
     }
 
@@ -429,6 +445,10 @@ impl Run {
     pub fn open_steps(&self) -> impl Iterator<Item = &Step> {
         self.open.iter().filter_map(|n| self.steps.get(*n))
     }
+    /// Children that were dropped and have not told what they spent.
+    pub(crate) fn owing_steps(&self) -> impl Iterator<Item = &Step> {
+        self.owing.iter().filter_map(|n| self.steps.get(*n))
+    }
     /// The first step that waits for its admission.
     pub fn awaiting_admission(&self) -> Option<&Step> {
         if self.paused {
@@ -441,12 +461,13 @@ impl Run {
         if self.phase != Phase::Active {
             return None;
         }
+        let owed = self.owing_steps().filter_map(|step| step.tells_by);
         if let Some(ending) = &self.ending {
-            return Some(ending.due);
+            return owed.chain([ending.due]).min();
         }
         let held_back = |step: &Step| self.paused && matches!(step.state, StepState::Backoff { .. });
         let steps = self.open_steps().filter(|step| !held_back(step)).filter_map(Step::due);
-        steps.chain(self.deadline).min()
+        steps.chain(owed).chain(self.deadline).min()
     }
     /// Whether an effect is, or may be, outside right now.
     pub fn performing(&self) -> bool {
@@ -488,18 +509,20 @@ impl Run {
         self.steps.push(step);
     }
 
-    /// Moves a step to a final state: its cost booked, its parent told, and its hold released unless it is still `owing`.
-    fn close(&mut self, id: &StepId, state: StepState, cost: MicroUsd, owing: bool) {
+    /// Moves a step to a final state: its cost booked, its parent told, and its hold let go of unless it is still owing.
+    fn close(&mut self, id: &StepId, state: StepState, bill: Closing) {
         let Some(n) = self.index.get(id).copied() else { return };
         let Some(step) = self.steps.get_mut(n) else { return };
         assert!(!step.is_final(), "step {id} is final and cannot end again");
         let (settled, failed) =
             (matches!(state, StepState::Settled { .. }), matches!(state, StepState::Failed { .. }));
         step.state = state;
-        let grant = if owing { None } else { step.grant.take() };
+        step.tells_by = bill.tells_by;
+        let grant = if bill.owing { None } else { step.grant.take() };
         let parent = step.parent.clone();
-        self.release(grant.as_ref());
-        self.spend(cost);
+        self.owing.extend(bill.owing.then_some(n));
+        self.let_go(grant.as_ref(), bill.unconfirmed);
+        self.spend(bill.cost);
         self.open.retain(|open| *open != n);
         if let Some(parent) = parent.and_then(|id| self.step_mut(&id)) {
             parent.children.open = parent.children.open.saturating_sub(1);
@@ -512,10 +535,12 @@ impl Run {
         }
     }
 
-    /// Books what a dropped child cost, and releases its hold.
-    fn charge(&mut self, id: &StepId, cost: MicroUsd) {
+    /// Books what a dropped child cost, or may have cost, and lets go of its hold.
+    fn charge(&mut self, id: &StepId, cost: MicroUsd, unconfirmed: MicroUsd) {
         let grant = self.step_mut(id).and_then(|step| step.grant.take());
-        self.release(grant.as_ref());
+        let told = self.index.get(id).copied();
+        self.owing.retain(|n| Some(*n) != told);
+        self.let_go(grant.as_ref(), unconfirmed);
         self.spend(cost);
     }
 
@@ -528,10 +553,13 @@ impl Run {
         self.tokens_out = self.tokens_out.saturating_add(tokens_out);
     }
 
-    fn release(&mut self, grant: Option<&Grant>) {
+    /// Lets go of a hold, but for what nobody knows whether it was spent.
+    fn let_go(&mut self, grant: Option<&Grant>, unconfirmed: MicroUsd) {
         let hold = grant.map_or(MicroUsd::ZERO, |grant| grant.hold);
-        self.held = self.held.minus(hold).unwrap_or(self.held);
-        assert!(self.held >= MicroUsd::ZERO, "more was released than was held");
+        let unconfirmed = unconfirmed.min(hold);
+        self.unconfirmed = self.unconfirmed.plus(unconfirmed).unwrap_or(self.unconfirmed);
+        self.held = hold.minus(unconfirmed).and_then(|free| self.held.minus(free)).unwrap_or(self.held);
+        assert!(self.held >= self.unconfirmed, "more was released than was held");
     }
 
     /// What it may have cost, once it is over: what was spent, and what vendors may have billed besides.

@@ -18,10 +18,12 @@ pub(crate) fn reply_output(reply: &LlmReply, tokens_in: u64, tokens_out: u64, co
     })
 }
 
-/// What a settled model call costs and used.
+/// What an attempt cost and used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Bill {
     pub(crate) cost: MicroUsd,
+    /// What may have been billed besides.
+    pub(crate) unconfirmed: MicroUsd,
     pub(crate) tokens_in: u64,
     pub(crate) tokens_out: u64,
     /// What the provider claims, when that is more than was reserved.
@@ -43,14 +45,15 @@ pub(crate) fn bill(grant: Option<&Grant>, reply: &LlmReply) -> Bill {
     let claim = claim.unwrap_or(MicroUsd::from_micros(i64::MAX));
     Bill {
         cost: claim.min(grant.hold),
+        unconfirmed: MicroUsd::ZERO,
         tokens_in: usage.tokens_in.min(TOKENS_MAX),
         tokens_out: usage.tokens_out.min(TOKENS_MAX),
         claimed: (claim > grant.hold).then_some(claim),
     }
 }
 
-/// What an attempt is charged that ended without settling: its hold, if something that costs money may have happened.
-pub(crate) fn charge(step: &Step, acted: Acted) -> MicroUsd {
+/// What an attempt may have cost that ended without settling: its hold, if something that costs money may have happened.
+pub(crate) fn unconfirmed(step: &Step, acted: Acted) -> MicroUsd {
     match (&step.grant, acted) {
         (Some(grant), Acted::Unknown) => grant.hold,
         _ => MicroUsd::ZERO,

@@ -103,13 +103,13 @@ fn payload(event: &Event) -> Value {
         }),
         Fact::StepDenied { code, reason, .. } => json!({ "code": code, "error": reason }),
         Fact::StepSettled { .. } => settled(event),
-        Fact::StepFailed { kind, name, code, acted, cost, .. } => json!({
+        Fact::StepFailed { kind, name, code, acted, cost, unconfirmed, owing, .. } => json!({
             "name": label(event, name.as_deref()), "type": kind, "code": code, "error": words(content),
-            "acted": acted, "cost_usd": cost.to_wire(),
+            "acted": acted, "cost_usd": cost.to_wire(), "unconfirmedUsd": nonzero(*unconfirmed), "owing": owing,
         }),
-        Fact::StepRetrying { code, acted, due, generation, cost, unconfirmed, .. } => json!({
+        Fact::StepRetrying { code, acted, due, generation, crashed, cost, unconfirmed, .. } => json!({
             "code": code, "error": words(content), "acted": acted, "due": due.to_string(), "generation": generation,
-            "cost_usd": nonzero(*cost), "unconfirmedUsd": nonzero(*unconfirmed),
+            "crashed": crashed, "cost_usd": nonzero(*cost), "unconfirmedUsd": nonzero(*unconfirmed),
         }),
         Fact::StepReadmitted { generation, .. } | Fact::StepReissued { generation, .. } => {
             json!({ "generation": generation })
@@ -118,8 +118,12 @@ fn payload(event: &Event) -> Value {
             json!({ "code": code, "generation": generation, "error": words(content) })
         }
         Fact::StepResolved { happened, by, .. } => json!({ "happened": happened, "by": by }),
-        Fact::StepAbandoned { code, cost, .. } => json!({ "code": code, "cost_usd": cost.to_wire() }),
-        Fact::StepCharged { cost, .. } => json!({ "cost_usd": cost.to_wire() }),
+        Fact::StepAbandoned { code, cost, unconfirmed, owing, .. } => json!({
+            "code": code, "cost_usd": cost.to_wire(), "unconfirmedUsd": nonzero(*unconfirmed), "owing": owing,
+        }),
+        Fact::StepCharged { cost, unconfirmed, .. } => {
+            json!({ "cost_usd": cost.to_wire(), "unconfirmedUsd": nonzero(*unconfirmed) })
+        }
         Fact::ApprovalAsked { due, .. } => json!({ "expiresAt": due.to_string() }),
         Fact::ApprovalGranted { by, .. } | Fact::ApprovalDenied { by, .. } => {
             json!({ "by": by, "note": words(content) })
@@ -131,9 +135,9 @@ fn payload(event: &Event) -> Value {
         Fact::Paused { by } | Fact::Resumed { by } => json!({ "by": by }),
         Fact::ProgressBlocked { period, rounds } => json!({ "period": period, "rounds": rounds }),
         Fact::ContinuedAsNew { run } => json!({ "runId": run }),
-        Fact::RunEnding { outcome, code, due, .. } => {
-            json!({ "outcome": outcome, "code": code, "due": due.to_string() })
-        }
+        Fact::RunEnding { outcome, code, due, .. } => json!({
+            "outcome": outcome, "code": code, "due": due.to_string(), "reason": words(content),
+        }),
         Fact::Finished { code, .. } => match content {
             Some(Content::Output(output)) => json!({ "output": cut(output) }),
             _ => json!({ "code": code, "reason": words(content) }),

@@ -93,7 +93,8 @@ impl Draft<'_> {
         let hold = step.grant.as_ref().map_or(MicroUsd::ZERO, |grant| grant.hold);
         let spent = spent.max(MicroUsd::ZERO).min(hold);
         if step.owed().is_some() {
-            return self.emit(Fact::StepCharged { step: id.clone(), cost: spent }, None);
+            let unconfirmed = MicroUsd::ZERO;
+            return self.emit(Fact::StepCharged { step: id.clone(), cost: spent, unconfirmed }, None);
         }
         if !matches!(step.state, StepState::Waiting { .. }) {
             return;
@@ -122,9 +123,11 @@ impl Draft<'_> {
             code: code.to_owned(),
             acted: Acted::Unknown,
             cost,
+            unconfirmed: MicroUsd::ZERO,
             tokens_in: 0,
             tokens_out: 0,
             owing: false,
+            tells_by: None,
         };
         self.emit(fact, Some(Content::Error(message)));
     }

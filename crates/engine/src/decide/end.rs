@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use lantern_types::{Dur, MicroUsd};
+use lantern_types::{At, Dur, MicroUsd};
 use serde_json::Value;
 
 use super::{Draft, check_input};
 use crate::carried::Carried;
 use crate::event::{Content, Fact, Outcome, StepId};
-use crate::run::Ending;
+use crate::run::{Ending, Step};
 use crate::step;
 
 /// How long a run that ends waits for a child that has no children to tell what it spent. Three times the default lease:
@@ -35,19 +35,29 @@ impl Draft<'_> {
             self.abandon(id, why);
         }
         // What a run that goes on as a new one leaves it to spend is known only when nobody owes anything.
-        let due = if self.run.continued { self.context.at } else { self.context.at + self.settling_wait() };
-        if self.owed().is_empty() || due <= self.context.at {
-            self.charge_what_is_owed();
-            return self.end(outcome, code, step, content);
+        if self.run.continued {
+            self.charge(|_| true);
         }
-        self.emit(Fact::RunEnding { outcome, code, step, due }, Some(content));
+        match self.owed().map(|step| step.tells_by.unwrap_or(self.context.at)).max() {
+            Some(due) if due > self.context.at => {
+                self.emit(Fact::RunEnding { outcome, code, step, due }, Some(content));
+            }
+            _ => {
+                self.charge(|_| true);
+                self.end(outcome, code, step, content);
+            }
+        }
     }
 
     /// Ends a run that only waited for its children, once they have told or have had their time.
     pub(super) fn end_when_settled(&mut self) {
-        let late = |ending: &Ending| ending.due <= self.context.at || self.owed().is_empty();
+        if self.run.ending.is_none() {
+            return;
+        }
+        self.charge_what_is_overdue();
+        let late = |ending: &Ending| ending.due <= self.context.at || self.owed().next().is_none();
         let Some(ending) = self.run.ending.clone().filter(late) else { return };
-        self.charge_what_is_owed();
+        self.charge(|_| true);
         self.end(ending.outcome, ending.code, ending.step, ending.content);
     }
 
@@ -59,22 +69,30 @@ impl Draft<'_> {
         self.emit(Fact::Finished { outcome, code, step, output }, Some(content));
     }
 
-    /// How long children may take to tell: for each level of runs that may stand below, one more stretch, so that a child
-    /// that waits for its own children still answers in time.
-    fn settling_wait(&self) -> Dur {
+    /// By when a child that is dropped now has to tell what it spent: for each level of runs that may stand below, one more
+    /// stretch, so that a child that waits for its own children still answers in time.
+    pub(super) fn tells_by(&self) -> At {
         let below = self.context.limits.child_depth_max.saturating_sub(self.run.depth);
-        SETTLING_WAIT.times(u64::from(below).max(1))
+        self.context.at + SETTLING_WAIT.times(u64::from(below).max(1))
     }
 
-    /// Children that were dropped and have not told what they spent, and what is held for them.
-    fn owed(&self) -> Vec<(StepId, MicroUsd)> {
-        self.run.steps().iter().filter_map(|step| Some((step.id.clone(), step.owed()?))).collect()
+    /// Children that were dropped and have not told what they spent.
+    fn owed(&self) -> impl Iterator<Item = &Step> {
+        self.run.owing_steps()
     }
 
-    /// Charges what is held for children that have not told: there will be nobody left to hear it.
-    fn charge_what_is_owed(&mut self) {
-        for (step, cost) in self.owed() {
-            self.emit(Fact::StepCharged { step, cost }, None);
+    /// Gives up waiting for children that have had their time.
+    pub(super) fn charge_what_is_overdue(&mut self) {
+        let now = self.context.at;
+        self.charge(|step| step.tells_by.is_some_and(|due| due <= now));
+    }
+
+    /// Gives up waiting for what these children spent: all that was held for them may be.
+    fn charge(&mut self, these: impl Fn(&Step) -> bool) {
+        let owed = self.owed().filter(|step| these(step));
+        let owed: Vec<_> = owed.filter_map(|step| Some((step.id.clone(), step.owed()?))).collect();
+        for (step, unconfirmed) in owed {
+            self.emit(Fact::StepCharged { step, cost: MicroUsd::ZERO, unconfirmed }, None);
         }
     }
 

@@ -151,12 +151,13 @@ impl Draft<'_> {
             known => known,
         };
         let Some(due) = due else {
-            let cost = bill.cost.max(step::charge(step, failure.acted));
-            return self.fail_step_at(id, failure.code, failure.message, (acted, Bill { cost, ..bill }));
+            let bill = Bill { unconfirmed: step::unconfirmed(step, failure.acted), ..bill };
+            return self.fail_step_with(id, (failure.code, failure.message), acted, bill);
         };
+        // What answered is asked anew: under its old key it could only give the same again.
         let generation = match acted {
-            Acted::No => step.generation + 1,
-            Acted::Unknown | Acted::Yes => step.generation,
+            Acted::No | Acted::Yes => step.generation + 1,
+            Acted::Unknown => step.generation,
         };
         let (code, crashed) = (failure.code.to_owned(), false);
         let given_up = GivenUp { generation, code, acted: failure.acted, due, crashed, bill };
@@ -179,7 +180,7 @@ impl Draft<'_> {
             cost: bill.cost,
             tokens_in: bill.tokens_in,
             tokens_out: bill.tokens_out,
-            unconfirmed: step::charge(step, acted),
+            unconfirmed: step::unconfirmed(step, acted),
             readmit: generation == step.generation && step::holds_money(step),
         };
         self.emit(fact, Some(Content::Error(message)));

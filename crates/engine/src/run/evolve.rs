@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use lantern_types::{Acted, MicroUsd};
+use lantern_types::Acted;
 use serde_json::Value;
 
-use super::{Children, Ending, Phase, Run, Step, StepState, Work};
+use super::{Children, Closing, Ending, Phase, Run, Step, StepState, Work};
 use crate::event::{Content, Event, Fact, Outcome, StepId, StepKind};
 use crate::manifest::{Manifest, ProgramKind};
 
@@ -37,16 +37,20 @@ pub fn evolve(run: &mut Run, event: &Event) {
         }
         Fact::StepDenied { step, code, reason } => {
             let state = StepState::Failed { code: code.clone(), message: reason.clone() };
-            run.close(step, state, MicroUsd::ZERO, false);
+            run.close(step, state, Closing::default());
         }
         Fact::StepSettled { .. } => settled(run, event),
-        Fact::StepFailed { step, code, cost, tokens_in, tokens_out, owing, .. } => {
+        Fact::StepFailed {
+            step, code, cost, tokens_in, tokens_out, unconfirmed, owing, tells_by, ..
+        } => {
             run.used(*tokens_in, *tokens_out);
             let message = match &event.content {
                 Some(Content::Error(message)) => message.clone(),
                 _ => String::new(),
             };
-            run.close(step, StepState::Failed { code: code.clone(), message }, *cost, *owing);
+            let closing =
+                Closing { cost: *cost, unconfirmed: *unconfirmed, owing: *owing, tells_by: *tells_by };
+            run.close(step, StepState::Failed { code: code.clone(), message }, closing);
         }
         Fact::StepRetrying { .. } => retrying(run, &event.fact),
         Fact::StepReadmitted { step, .. } => {
@@ -67,10 +71,12 @@ pub fn evolve(run: &mut Run, event: &Event) {
                 step.state = StepState::InDoubt;
             }
         }
-        Fact::StepAbandoned { step, cost, owing, .. } => {
-            run.close(step, StepState::Abandoned, *cost, *owing);
+        Fact::StepAbandoned { step, cost, unconfirmed, owing, tells_by, .. } => {
+            let closing =
+                Closing { cost: *cost, unconfirmed: *unconfirmed, owing: *owing, tells_by: *tells_by };
+            run.close(step, StepState::Abandoned, closing);
         }
-        Fact::StepCharged { step, cost } => run.charge(step, *cost),
+        Fact::StepCharged { step, cost, unconfirmed } => run.charge(step, *cost, *unconfirmed),
         Fact::ApprovalAsked { step, due } => {
             if let Some(step) = run.step_mut(step) {
                 step.state = match step.kind {
@@ -165,6 +171,7 @@ fn requested(run: &mut Run, event: &Event) {
         grant: None,
         requested_at: event.at,
         due_at: *due,
+        tells_by: None,
         children: Children::default(),
     });
 }
@@ -192,7 +199,7 @@ fn settled(run: &mut Run, event: &Event) {
         }
         _ => StepState::Settled { output: Arc::new(Value::Null), reply: None, violations: Vec::new() },
     };
-    run.close(step, state, *cost, false);
+    run.close(step, state, Closing { cost: *cost, ..Closing::default() });
     if let Some(step) = run.step_mut(step) {
         step.output = Some(*output);
     }
@@ -214,11 +221,7 @@ fn retrying(run: &mut Run, fact: &Fact) {
     let Fact::StepRetrying { cost, tokens_in, tokens_out, unconfirmed, .. } = fact else { return };
     run.used(*tokens_in, *tokens_out);
     run.spend(*cost);
-    if unconfirmed.is_zero() {
-        run.release(grant.as_ref());
-    } else {
-        run.unconfirmed = run.unconfirmed.plus(*unconfirmed).unwrap_or(run.unconfirmed);
-    }
+    run.let_go(grant.as_ref(), *unconfirmed);
 }
 
 fn ending(run: &mut Run, event: &Event) {

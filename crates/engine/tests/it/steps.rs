@@ -59,6 +59,7 @@ fn a_reply_that_breaks_its_schema_is_asked_for_again_and_never_settles() {
     let (code, message, _) = desk.run().error.clone().unwrap();
     assert_eq!(code, "output_schema_violated");
     assert!(message.contains("the reply is not JSON"), "{message}");
+    assert_eq!(desk.last_grant_generation("find"), 2, "under its old key it could only say the same again");
     let run = desk.run();
     assert_eq!((run.held.micros(), run.spent.micros()), (0, 30), "both are paid by their usage");
     assert_eq!((run.tokens_in, run.tokens_out), (20, 10));
@@ -231,6 +232,8 @@ fn a_dropped_child_is_charged_what_it_tells_and_its_hold_if_it_does_not() {
         spent: MicroUsd::from_micros(spent),
         output: json!(null),
     };
+    let time_left =
+        |desk: &Desk| u64::try_from(desk.run().next_due().unwrap().since(desk.now).millis() / 1_000).unwrap();
     let child = json!({"id": "sub", "kind": "child", "data": {"agent": "helper"}});
     let late = json!({"id": "sub", "kind": "child", "data": {"agent": "helper"}, "timeout": "1s"});
     let nap = json!({"id": "nap", "kind": "sleep", "data": {"duration": "5s"}});
@@ -260,11 +263,14 @@ fn a_dropped_child_is_charged_what_it_tells_and_its_hold_if_it_does_not() {
         assert_eq!((desk.status(), desk.run().spent.micros()), (Status::Succeeded, 30));
         let mut desk = lost();
         desk.arrives(go());
-        let wait = desk.run().next_due().unwrap().since(desk.now).millis() / 1_000;
-        assert_eq!(desk.later(u64::try_from(wait).unwrap() - 1), [""; 0]);
+        assert_eq!(desk.later(time_left(&desk) - 1), [""; 0]);
         assert_eq!(desk.later(1), ["step_charged", "run_succeeded"], "it has waited long enough");
-        assert_eq!(desk.run().spent.micros(), 100);
+        assert_eq!((desk.run().spent.micros(), desk.run().unconfirmed.micros()), (0, 100));
         assert_eq!(desk.arrives(told(30)), [""; 0]);
+        let mut desk = lost();
+        assert_eq!(desk.later(time_left(&desk) - 1), [""; 0]);
+        assert_eq!(desk.later(1), ["step_charged"], "nor does a run that goes on wait for ever");
+        assert_eq!((desk.arrives(told(30)), desk.run().held.micros()), (vec![], 100));
     }
 }
 
@@ -508,6 +514,6 @@ fn a_timeout_ends_a_child_a_map_and_a_race() {
         assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "timeout"));
         let stops = desk.effects.iter().filter(|effect| matches!(effect, Effect::CancelRun(_))).count();
         assert_eq!(stops, usize::from(child), "a child that is late is told to stop");
-        assert_eq!(desk.run().held.micros(), 0);
+        assert_eq!(desk.run().held, desk.run().unconfirmed, "nothing more is held than what may be billed");
     }
 }

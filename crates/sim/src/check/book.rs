@@ -67,8 +67,12 @@ pub(crate) struct Entry {
     pub(crate) doubt: Option<String>,
     /// What it was charged in the end.
     pub(crate) cost: MicroUsd,
+    /// What it may have cost besides.
+    pub(crate) doubtful: MicroUsd,
     pub(crate) output: Option<Digest>,
     pub(crate) value: Option<Arc<Value>>,
+    /// By when its child has to tell what it spent.
+    pub(crate) tells_by: Option<At>,
     /// The event that ended it.
     pub(crate) ended: Option<u64>,
 }
@@ -186,15 +190,14 @@ impl Book {
             fact => {
                 let cost = charged(fact);
                 self.spent += micros(cost);
-                if let Fact::StepRetrying { unconfirmed, .. } = fact {
-                    self.unconfirmed += micros(*unconfirmed);
-                }
+                self.unconfirmed += micros(doubtful(fact));
                 if let Some(step) = self.settles_signal(fact) {
                     *self.consumed.entry(step).or_default() += 1;
                 }
                 let place = fact.step().and_then(|id| self.places.get(id)).copied();
                 if let Some(entry) = place.and_then(|n| self.steps.get_mut(n)) {
                     entry.cost = cost;
+                    entry.doubtful = doubtful(fact);
                     advance(entry, event);
                 }
             }
@@ -240,8 +243,10 @@ impl Book {
             unsure: false,
             doubt: None,
             cost: MicroUsd::ZERO,
+            doubtful: MicroUsd::ZERO,
             output: None,
             value: None,
+            tells_by: None,
             ended: None,
         });
     }
@@ -255,6 +260,17 @@ fn charged(fact: &Fact) -> MicroUsd {
         | Fact::StepAbandoned { cost, .. }
         | Fact::StepRetrying { cost, .. }
         | Fact::StepCharged { cost, .. } => *cost,
+        _ => MicroUsd::ZERO,
+    }
+}
+
+/// What a fact says may have been spent, for all that is known.
+fn doubtful(fact: &Fact) -> MicroUsd {
+    match fact {
+        Fact::StepFailed { unconfirmed, .. }
+        | Fact::StepAbandoned { unconfirmed, .. }
+        | Fact::StepRetrying { unconfirmed, .. }
+        | Fact::StepCharged { unconfirmed, .. } => *unconfirmed,
         _ => MicroUsd::ZERO,
     }
 }
@@ -286,8 +302,14 @@ fn advance(entry: &mut Entry, event: &Event) {
             end(entry, Mark::Settled, event.seq, false);
         }
         Fact::StepDenied { .. } => end(entry, Mark::Failed, event.seq, false),
-        Fact::StepFailed { owing, .. } => end(entry, Mark::Failed, event.seq, *owing),
-        Fact::StepAbandoned { owing, .. } => end(entry, Mark::Abandoned, event.seq, *owing),
+        Fact::StepFailed { owing, tells_by, .. } => {
+            end(entry, Mark::Failed, event.seq, *owing);
+            entry.tells_by = *tells_by;
+        }
+        Fact::StepAbandoned { owing, tells_by, .. } => {
+            end(entry, Mark::Abandoned, event.seq, *owing);
+            entry.tells_by = *tells_by;
+        }
         Fact::StepCharged { .. } => entry.hold = None,
         Fact::StepRetrying { generation, acted, due, crashed, readmit, .. } => {
             let grown = *generation != entry.generation;

@@ -125,7 +125,10 @@ fn pair(chain: &[RunId], birth: &Birth, books: &BTreeMap<RunId, Book>) -> Checke
             demand(micros(entry.cost) == spent, "a-child-costs-what-it-spent", said)
         }
         // Charged what its child told, or all that it held.
-        Mark::Abandoned => demand(micros(entry.cost) >= spent + held, "a-childs-spending-is-covered", said),
+        Mark::Abandoned => {
+            let covered = micros(entry.cost) + micros(entry.doubtful);
+            demand(covered >= spent + held, "a-childs-spending-is-covered", said)
+        }
         _ => demand(spent + held == 0, "a-childs-spending-is-covered", said),
     }
 }

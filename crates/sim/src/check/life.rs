@@ -4,7 +4,7 @@
 //! that is paused starts nothing, and one that is over does nothing at all.
 
 use lantern_engine::{Arrival, Event, Fact, Input, Outcome, StepId, StepKind};
-use lantern_types::{Acted, Dur, EffectClass, Finding};
+use lantern_types::{Acted, Dur, EffectClass, Finding, MicroUsd};
 
 use super::book::{Book, Entry, Mark};
 use super::{Checked, Violation, demand};
@@ -126,7 +126,9 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
             must(entry.mark == from && *attempt == entry.attempt + 1, "attempts-count")?;
             must(!found || *generation == entry.generation + 1, "what-did-not-happen-has-a-new-key")?;
             must(*due >= event.at + asked(cause), "waits-as-asked")?;
-            let certain = *acted == Acted::No && !entry.unsure;
+            let answered = matches!(cause, Input::Performed { result: Ok(_), .. });
+            must((*acted == Acted::Yes) == answered, "acted-when-answered")?;
+            let certain = (*acted == Acted::No && !entry.unsure) || answered;
             must(certain || entry.effect.repeats(), "unrepeatable-not-repeated")?;
             let grown = *generation == entry.generation + 1;
             must(grown || *generation == entry.generation, "generations-count")?;
@@ -143,20 +145,20 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
             let crashed = entry.mark == Mark::Performing && matches!(cause, Input::Recovered);
             must(crashed || waited(entry, event, false), "reissued-when-due")
         }
-        Fact::StepCharged { cost, .. } => {
+        Fact::StepCharged { cost, unconfirmed, .. } => {
             let hold = entry.hold.unwrap_or_default();
-            let told = match cause {
+            let (told, doubtful) = match cause {
                 Input::Arrived(Arrival::ChildFinished { step, spent, .. }) if *step == entry.id => {
-                    (*spent).min(hold)
+                    ((*spent).min(hold), MicroUsd::ZERO)
                 }
-                // The run ends, and nobody has told in time; a run that goes on as a new one does not wait.
+                // Nobody has told in time; a run that goes on as a new one does not wait.
                 _ => {
-                    let late = book.ending.is_some_and(|(_, due)| due <= event.at);
+                    let late = entry.tells_by.is_some_and(|due| due <= event.at);
                     must(late || book.next.is_some(), "children-have-time-to-tell")?;
-                    hold
+                    (MicroUsd::ZERO, hold)
                 }
             };
-            must(*cost == told, "charged-as-told")
+            must((*cost, *unconfirmed) == (told, doubtful), "charged-as-told")
         }
         Fact::StepInDoubt { generation, .. } => {
             must(entry.mark == Mark::Performing && !entry.effect.repeats(), "doubted-when-unrepeatable")?;
@@ -253,7 +255,7 @@ mod tests {
             Input::Arrived(Arrival::ChildFinished {
                 step: id("c"),
                 outcome: Outcome::Cancelled,
-                spent: lantern_types::MicroUsd::from_micros(spent),
+                spent: MicroUsd::from_micros(spent),
                 output: serde_json::Value::Null,
             })
         };
@@ -264,11 +266,11 @@ mod tests {
             (dropped(), charged("c", 40), told(40), None),
             (dropped(), charged("c", 100), told(400), None),
             (dropped(), charged("c", 40), told(30), Some("charged-as-told")),
-            (dropped(), charged("c", 100), Input::Wake, Some("children-have-time-to-tell")),
-            (ends(99), charged("c", 100), Input::Wake, Some("children-have-time-to-tell")),
+            (dropped(), untold("c", 100), Input::Wake, Some("children-have-time-to-tell")),
             (ends(99), charged("c", 40), told(40), None),
-            (ends(5), charged("c", 100), Input::Wake, None),
-            (ends(5), charged("c", 0), Input::Wake, Some("charged-as-told")),
+            (ends(99), untold("c", 100), Input::Wake, None),
+            (ends(99), untold("c", 0), Input::Wake, Some("charged-as-told")),
+            (ends(99), charged("c", 100), Input::Wake, Some("charged-as-told")),
             (ends(99), finish(Outcome::Succeeded), Input::Wake, Some("the-end-leaves-nothing-held")),
             (told_at_the_end(), finish(Outcome::Succeeded), Input::Wake, None),
             (told_at_the_end(), finish(Outcome::Failed), Input::Wake, Some("the-end-is-the-asked-one")),

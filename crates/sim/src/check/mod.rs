@@ -22,8 +22,8 @@ mod version;
 
 use std::collections::BTreeMap;
 
-use lantern_engine::{Event, Input, Run, StepId};
-use lantern_types::{At, EffectClass, Limits, MicroUsd, RunId, ToolDef};
+use lantern_engine::{Event, Fact, Input, Run, StepId};
+use lantern_types::{Acted, At, EffectClass, Limits, MicroUsd, RunId, ToolDef};
 
 use book::Book;
 pub(crate) use family::Birth;
@@ -95,6 +95,11 @@ impl Checks {
         let causes = commit.causes.iter().flat_map(|(cause, count)| std::iter::repeat_n(cause, *count));
         for (event, cause) in events.iter().zip(causes) {
             before(book, event, cause, &terms)?;
+            if let Fact::StepRetrying { step, acted: Acted::Yes, .. } = &event.fact {
+                // It was answered: what was sent under that key is over.
+                let generation = book.step(step).map_or(0, |entry| entry.generation);
+                self.sends.absent(commit.run, step, generation);
+            }
             book.apply(event);
         }
         after(book, commit)?;

@@ -2,7 +2,7 @@
 //! billed goes uncharged.
 
 use lantern_engine::{Content, Event, Fact, Input, Run, StepKind};
-use lantern_types::{Acted, Price};
+use lantern_types::{Acted, MicroUsd, Price};
 
 use super::book::{Book, Entry, Mark};
 use super::{Checked, demand, micros};
@@ -30,37 +30,45 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
                 None => Ok(()),
             }
         }
-        Fact::StepFailed { acted, cost, .. } => {
+        Fact::StepFailed { acted, cost, unconfirmed, owing, tells_by, .. } => {
             if entry.kind == StepKind::Child {
+                demand(*owing == tells_by.is_some(), "who-owes-has-a-time", said)?;
                 return demand((0..=hold).contains(&micros(*cost)), "cost-within-hold", said);
             }
             let resolved = entry.mark == Mark::Resolved(false);
             demand(*acted != Acted::No || !entry.unsure || resolved, "unknown-stays-unknown", said)?;
-            if *acted == Acted::Yes {
-                return demand((0..=hold).contains(&micros(*cost)), "cost-within-hold", said);
-            }
             // A refusal of the last send does not cost, though an earlier one may have acted, and is unconfirmed.
             let last = match cause {
                 Input::Performed { result: Err(failure), .. } => failure.acted,
                 _ => *acted,
             };
-            let due = if last == Acted::Unknown { hold } else { 0 };
-            demand(micros(*cost) == due, "charged-when-it-may-have-acted", said)
+            amounts((last, hold), (*cost, *unconfirmed), said)
         }
         Fact::StepRetrying { acted, cost, unconfirmed, .. } => {
-            let most = if *acted == Acted::Yes { hold } else { 0 };
-            demand((0..=most).contains(&micros(*cost)), "cost-within-hold", said)?;
-            let due = if *acted == Acted::Unknown { hold } else { 0 };
-            demand(micros(*unconfirmed) == due, "held-when-it-may-have-acted", said)
+            amounts((*acted, hold), (*cost, *unconfirmed), said)
         }
-        Fact::StepAbandoned { cost, owing, .. } => {
+        Fact::StepAbandoned { cost, unconfirmed, owing, tells_by, .. } => {
             let waits = entry.kind == StepKind::Child && hold > 0;
             demand(*owing == waits, "a-child-that-has-not-told-is-owing", said)?;
-            let due = if entry.may_have_acted() && !waits { hold } else { 0 };
-            demand(micros(*cost) == due, "charged-when-it-may-have-acted", said)
+            demand(*owing == tells_by.is_some(), "who-owes-has-a-time", said)?;
+            let may = entry.may_have_acted() && !waits;
+            let acted = if may { Acted::Unknown } else { Acted::No };
+            amounts((acted, hold), (*cost, *unconfirmed), said)
         }
         _ => Ok(()),
     }
+}
+
+/// Whether an attempt that ended is booked as what is known of it: nothing, its cost, or its hold as what it may have cost.
+fn amounts(
+    (acted, hold): (Acted, i128),
+    (cost, unconfirmed): (MicroUsd, MicroUsd),
+    said: impl Fn() -> String,
+) -> Checked {
+    let most = if acted == Acted::Yes { hold } else { 0 };
+    demand((0..=most).contains(&micros(cost)), "cost-within-hold", &said)?;
+    let due = if acted == Acted::Unknown { hold } else { 0 };
+    demand(micros(unconfirmed) == due, "held-when-it-may-have-acted", said)
 }
 
 /// What a reply costs by its usage; the whole hold when the provider did not say.
@@ -105,7 +113,7 @@ mod tests {
             (two(), admitted("b", 1, 1, 901), Some("grant-within-cap")),
             (two(), admitted("b", 1, 1, 9), Some("grant-facts-true")),
             (open(), failed("a", Acted::Unknown, 100), None),
-            (open(), failed("a", Acted::Unknown, 0), Some("charged-when-it-may-have-acted")),
+            (open(), failed("a", Acted::Unknown, 0), Some("held-when-it-may-have-acted")),
             (open(), failed("a", Acted::No, 0), None),
             (crashed(), failed("a", Acted::No, 0), Some("unknown-stays-unknown")),
             (open(), lost("a", 2, 100, 9), None),
@@ -113,9 +121,9 @@ mod tests {
             (open(), retrying("a", 1, 2, Acted::Unknown, 9), Some("held-when-it-may-have-acted")),
             (open(), retrying("a", 2, 2, Acted::No, 9), None),
             (again(), failed("a", Acted::Unknown, 100), None),
-            (open(), abandoned("a", 0), Some("charged-when-it-may-have-acted")),
+            (open(), abandoned("a", 0), Some("held-when-it-may-have-acted")),
             (resting(), abandoned("a", 100), None),
-            (refused(), abandoned("a", 100), Some("charged-when-it-may-have-acted")),
+            (refused(), abandoned("a", 100), Some("held-when-it-may-have-acted")),
         ] {
             let check = |book: &Book, event: &Event| check(book, event, &Input::Wake);
             assert_eq!(broken(&facts, next.clone(), check), want, "{next:?}");
@@ -133,8 +141,8 @@ mod tests {
         };
         for (acted, cost, want) in [
             (Acted::No, 0, None),
-            (Acted::No, 100, Some("charged-when-it-may-have-acted")),
-            (Acted::Unknown, 0, Some("charged-when-it-may-have-acted")),
+            (Acted::No, 100, Some("held-when-it-may-have-acted")),
+            (Acted::Unknown, 0, Some("held-when-it-may-have-acted")),
         ] {
             let check = |book: &Book, event: &Event| check(book, event, &refusal(acted));
             assert_eq!(broken(&facts, failed("a", Acted::Unknown, cost), check), want, "{acted:?} {cost}");
@@ -146,10 +154,10 @@ mod tests {
         let (mut run, _) = super::super::journal::tests::one_event();
         let facts = [begun(), tool("a", EffectClass::Keyed), admitted("a", 1, 1, 100)];
         assert_eq!(rule(agrees(&book(&facts), &run)), Some("books-agree"));
-        run.held = lantern_types::MicroUsd::from_micros(100);
+        run.held = MicroUsd::from_micros(100);
         assert_eq!(rule(agrees(&book(&facts), &run)), None);
         let mut over = book(&facts);
-        over.cap = lantern_types::MicroUsd::from_micros(99);
+        over.cap = MicroUsd::from_micros(99);
         assert_eq!(rule(agrees(&over, &run)), Some("spent-and-held-within-cap"));
     }
 }

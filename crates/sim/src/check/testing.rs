@@ -103,7 +103,8 @@ pub(super) fn settled(step: &str, generation: u32, cost: i64) -> Fact {
     }
 }
 
-pub(super) fn failed(step: &str, acted: Acted, cost: i64) -> Fact {
+/// A step that fails, and may have cost this much.
+pub(super) fn failed(step: &str, acted: Acted, unconfirmed: i64) -> Fact {
     Fact::StepFailed {
         step: id(step),
         kind: StepKind::Tool,
@@ -112,10 +113,12 @@ pub(super) fn failed(step: &str, acted: Acted, cost: i64) -> Fact {
         attempt: 1,
         code: "x".into(),
         acted,
-        cost: MicroUsd::from_micros(cost),
+        cost: MicroUsd::ZERO,
+        unconfirmed: MicroUsd::from_micros(unconfirmed),
         tokens_in: 0,
         tokens_out: 0,
         owing: false,
+        tells_by: None,
     }
 }
 
@@ -164,22 +167,35 @@ pub(super) fn doubted(step: &str, code: &str) -> Fact {
     Fact::StepInDoubt { step: id(step), generation: 1, code: code.into() }
 }
 
-pub(super) fn abandoned(step: &str, cost: i64) -> Fact {
+/// A step that is dropped, and may have cost this much.
+pub(super) fn abandoned(step: &str, unconfirmed: i64) -> Fact {
     Fact::StepAbandoned {
         step: id(step),
         code: "cancelled".into(),
-        cost: MicroUsd::from_micros(cost),
+        cost: MicroUsd::ZERO,
+        unconfirmed: MicroUsd::from_micros(unconfirmed),
         owing: false,
+        tells_by: None,
     }
 }
 
 /// A child step that is dropped and whose child has not told.
 pub(super) fn owing(step: &str) -> Fact {
-    Fact::StepAbandoned { step: id(step), code: "race_lost".into(), cost: MicroUsd::ZERO, owing: true }
+    let (cost, unconfirmed, tells_by) = (MicroUsd::ZERO, MicroUsd::ZERO, Some(At::from_micros(5)));
+    Fact::StepAbandoned { step: id(step), code: "race_lost".into(), cost, unconfirmed, owing: true, tells_by }
 }
 
 pub(super) fn charged(step: &str, cost: i64) -> Fact {
-    Fact::StepCharged { step: id(step), cost: MicroUsd::from_micros(cost) }
+    Fact::StepCharged { step: id(step), cost: MicroUsd::from_micros(cost), unconfirmed: MicroUsd::ZERO }
+}
+
+/// A child has had its time, and may have spent this much.
+pub(super) fn untold(step: &str, unconfirmed: i64) -> Fact {
+    Fact::StepCharged {
+        step: id(step),
+        cost: MicroUsd::ZERO,
+        unconfirmed: MicroUsd::from_micros(unconfirmed),
+    }
 }
 
 pub(super) fn finish(outcome: Outcome) -> Fact {
