@@ -7,6 +7,7 @@
 use lantern_types::{MicroUsd, RunId};
 use serde_json::{Map, Value, json};
 
+use crate::effect::child_run;
 use crate::event::{Content, Event, Fact, Outcome, StepKind};
 use crate::run::Work;
 
@@ -52,7 +53,7 @@ pub fn kind(fact: &Fact) -> &'static str {
 
 /// The whole frame.
 pub fn frame(run: RunId, event: &Event) -> Value {
-    let payload = payload(event);
+    let payload = payload(run, event);
     let at = event.at.to_string();
     let mut frame = Map::new();
     frame.insert("seq".into(), event.seq.into());
@@ -80,7 +81,7 @@ fn attempt(fact: &Fact) -> u32 {
     }
 }
 
-fn payload(event: &Event) -> Value {
+fn payload(run: RunId, event: &Event) -> Value {
     let content = event.content.as_ref();
     match &event.fact {
         Fact::RunStarted { program, depth, cap, parent, .. } => json!({
@@ -90,11 +91,18 @@ fn payload(event: &Event) -> Value {
                 _ => Value::Null,
             },
         }),
-        Fact::StepRequested { kind, name, parent, effect, due, approval, .. } => json!({
-            "name": label(event, name.as_deref()), "type": kind, "parent": parent, "effect": effect,
-            "due": due.map(|due| due.to_string()), "approval": approval,
-            "arguments": match content { Some(Content::Work(work)) => asked(work), _ => Value::Null },
-        }),
+        Fact::StepRequested { step, kind, name, parent, effect, due, approval, .. } => {
+            let mut asked = json!({
+                "name": label(event, name.as_deref()), "type": kind, "parent": parent, "effect": effect,
+                "due": due.map(|due| due.to_string()), "approval": approval,
+                "arguments": match content { Some(Content::Work(work)) => asked(work), _ => Value::Null },
+            });
+            if let (StepKind::Child, Some(members)) = (kind, asked.as_object_mut()) {
+                // A child step is admitted once: its run is that of its first generation.
+                members.insert("childRunId".to_owned(), child_run(run, step, 1).to_string().into());
+            }
+            asked
+        }
         Fact::StepAdmitted { generation, grant, .. } => json!({
             "generation": generation, "holdUsd": grant.hold.to_wire(),
             "provider": grant.route.as_ref().map(|r| r.provider.as_str()),

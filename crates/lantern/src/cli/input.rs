@@ -75,9 +75,17 @@ pub(crate) fn as_input(source: &Source) -> Result<Value, Failure> {
     }
 }
 
-/// A signal's value or a step's output: JSON if it reads as JSON, else a string.
-pub(crate) fn as_value(source: Source) -> Value {
-    serde_json::from_str(&source.text).unwrap_or(Value::String(source.text))
+/// A signal's value or a step's output: JSON if it reads as JSON, else a string. On the command line, what begins like
+/// JSON must be JSON, as for an input.
+pub(crate) fn as_value(source: Source) -> Result<Value, Failure> {
+    match serde_json::from_str(&source.text) {
+        Ok(value) => Ok(value),
+        Err(error) if !source.from_file && source.text.trim_start().starts_with(['{', '[', '"']) => {
+            Err(Failure::usage(format!("the value is not JSON: {error}"))
+                .hint("to send it as text, put it into a file and use @file"))
+        }
+        Err(_) => Ok(Value::String(source.text)),
+    }
 }
 
 fn bounded(reader: impl Read, name: &str) -> Result<Vec<u8>, Failure> {
@@ -157,8 +165,9 @@ mod tests {
 
     #[test]
     fn values_are_json_or_strings() {
-        let value = |text: &str| as_value(read(text, io::empty()).unwrap());
-        assert_eq!(value("{\"ok\":true}"), json!({ "ok": true }));
-        assert_eq!(value("go on"), json!("go on"));
+        let value = |text: &str| as_value(read(text, io::empty()).unwrap()).ok();
+        assert_eq!(value("{\"ok\":true}"), Some(json!({ "ok": true })));
+        assert_eq!(value("go on"), Some(json!("go on")));
+        assert_eq!(value("{bad"), None, "a forgotten quote is more likely than prose in braces");
     }
 }

@@ -374,7 +374,7 @@ fn value_of(console: &Console, argument: Option<&str>) -> Result<Option<Value>, 
     let Some(argument) = argument else { return Ok(None) };
     let read = input::read(argument, std::io::stdin())?;
     read.note.iter().for_each(|note| console.warn(note));
-    Ok(Some(input::as_value(read)))
+    input::as_value(read).map(Some)
 }
 
 fn path(run: RunId) -> String {

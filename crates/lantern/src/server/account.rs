@@ -61,7 +61,11 @@ fn named(email: Option<String>, password: Option<String>) -> Result<Option<(Stri
         let what = format!("{} is {email:?}, which is no address", env::ADMIN_EMAIL);
         return Err(Advice::config(what, "write it as you@example.com").into());
     }
-    let password = password.filter(|password| password.chars().count() >= 12).with_context(|| {
+    let password = password.with_context(|| {
+        let what = format!("{} is set, and {} is not", env::ADMIN_EMAIL, env::ADMIN_PASSWORD);
+        Advice::config(what, "set both, or neither")
+    })?;
+    let password = Some(password).filter(|password| password.chars().count() >= 12).with_context(|| {
         let what = format!("{} needs at least 12 characters", env::ADMIN_PASSWORD);
         Advice::config(what, format!("set it beside {}, or unset both", env::ADMIN_EMAIL))
     })?;

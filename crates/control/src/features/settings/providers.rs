@@ -56,7 +56,9 @@ impl Model for NewProvider {
         {
             fields.issue("apiKey", "expected visible ASCII characters without spaces");
         }
-        let base_url = fields.text("baseUrl", URL_BYTES_MAX);
+        // Without it the key would go to the vendor: another spelling must not be passed over.
+        let base_url =
+            fields.text("baseUrl", URL_BYTES_MAX).or_else(|| fields.text("baseURL", URL_BYTES_MAX));
         if let Some(problem) = base_url.as_deref().and_then(url_problem) {
             fields.issue("baseUrl", problem);
         }
