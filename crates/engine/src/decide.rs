@@ -411,10 +411,8 @@ impl<'a> Draft<'a> {
     fn abandon(&mut self, id: &StepId, code: &str) {
         let Some(step) = self.run.step(id).filter(|step| !step.is_final()) else { return };
         let owing = step::owing(step);
-        let unconfirmed = match owing {
-            true => MicroUsd::ZERO,
-            false => step::unconfirmed(step, step::may_have_acted(step)),
-        };
+        let unconfirmed = step::unconfirmed(step, step::may_have_acted(step));
+        let unconfirmed = if owing { MicroUsd::ZERO } else { unconfirmed };
         let (cost, tells_by) = (MicroUsd::ZERO, owing.then(|| self.tells_by()));
         let fact = Fact::StepAbandoned {
             step: id.clone(),
