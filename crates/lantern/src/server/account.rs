@@ -62,8 +62,8 @@ fn named(email: Option<String>, password: Option<String>) -> Result<Option<(Stri
         return Err(Advice::config(what, "write it as you@example.com").into());
     }
     let password = password.with_context(|| {
-        let what = format!("{} is set, and {} is not", env::ADMIN_EMAIL, env::ADMIN_PASSWORD);
-        Advice::config(what, "set both, or neither")
+        let what = format!("{} is not set, and {} is", env::ADMIN_PASSWORD, env::ADMIN_EMAIL);
+        Advice::config(what, format!("set it beside {}, or unset both", env::ADMIN_EMAIL))
     })?;
     let password = Some(password).filter(|password| password.chars().count() >= 12).with_context(|| {
         let what = format!("{} needs at least 12 characters", env::ADMIN_PASSWORD);
