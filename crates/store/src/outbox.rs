@@ -8,7 +8,7 @@ use lantern_policy::Scope;
 use lantern_types::*;
 use uuid::Uuid;
 
-use crate::db::{Batch, Db, Expect, SystemTx};
+use crate::db::{Batch, Db, Expect, SystemTx, TenantTx};
 use crate::dialect;
 use crate::error::Result;
 use crate::value::{Row, Value};
@@ -208,8 +208,12 @@ pub async fn owes_start(db: &Db, scope: Scope, run: RunId) -> Result<bool> {
 
 /// Forgets a row whose delivery was absorbed.
 pub async fn done(db: &Db, scope: Scope, id: Uuid) -> Result<()> {
-    let id = Value::Id(*id.as_bytes());
-    db.write(scope, move |tx| Box::pin(async move { tx.exec(DONE, &[id]).await.map(drop) })).await
+    db.write(scope, move |tx| Box::pin(async move { done_in(tx, id).await.map(drop) })).await
+}
+
+/// Forgets a row inside the transaction that absorbs it. `false` when it is not there: then another one did.
+pub async fn done_in(tx: &mut TenantTx<'_>, id: Uuid) -> Result<bool> {
+    Ok(tx.exec(DONE, &[Value::Id(*id.as_bytes())]).await? > 0)
 }
 
 fn read(mut row: Row) -> Result<Due> {

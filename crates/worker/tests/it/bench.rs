@@ -1,6 +1,7 @@
 //! A place to run workers at: one tenant, one database, scripted models and tools, virtual time.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +13,7 @@ use lantern_store::inbox::{self, NewInput};
 use lantern_store::journal::{self, GiveUp, RunFilter, RunRow};
 use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
-use lantern_store::{Blobs, Db, Error, Keys, Sealer, Vault, versions};
+use lantern_store::{Blobs, Db, Error, Keys, Sealer, SqliteOptions, Vault, versions};
 use lantern_types::edge::{BoxFuture, Clock, IdGen};
 use lantern_types::llm::{Finish, LlmCall, LlmReply, ToolUse, Usage};
 use lantern_types::tool::ToolCall;
@@ -189,6 +190,9 @@ const AGENT: &str =
     "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
     VALUES ($1, $2, $3, '{}', 0, 0, 1, $4)";
 const NEWER: &str = "UPDATE journal SET format = 2 WHERE tenant_id = $1 AND run_id = $2";
+const GARBLE: &str = "UPDATE journal SET bytes = $3 WHERE tenant_id = $1 AND run_id = $2";
+const END: &str = "UPDATE runs SET status = 'failed', finished_at = 1, owner = NULL, wake_at = NULL
+    WHERE tenant_id = $1 AND id = $2";
 const OWE: &str = "INSERT INTO outbox (tenant_id, id, run_id, key, kind, payload, due_at, attempts)
     VALUES ($1, $2, $3, $4, $5, $6, $7, 0)";
 const OWED: &str = "SELECT count(*) AS owed, coalesce(sum(attempts), 0) AS attempts FROM outbox
@@ -201,15 +205,18 @@ const VERSION: &str =
 
 const STRAY: Place<'static> = Place { purpose: "journal", row: b"stray" };
 
+fn clock() -> Arc<dyn Clock> {
+    #[expect(clippy::disallowed_methods, reason = "the virtual clock is made of the runtime's")]
+    Arc::new(VirtualClock { start: tokio::time::Instant::now() })
+}
+
 impl Bench {
     pub(crate) async fn new() -> Self {
         Self::under(Limits::default()).await
     }
 
     pub(crate) async fn under(limits: Limits) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the virtual clock is made of the runtime's")]
-        let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: tokio::time::Instant::now() });
-        let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
+        let clock = clock();
         let broken = Arc::new(AtomicBool::new(false));
         let slow = Arc::new(AtomicU64::new(0));
         let (disk, pace, time) = (broken.clone(), slow.clone(), clock.clone());
@@ -224,6 +231,18 @@ impl Bench {
             })
         }))
         .unwrap();
+        Self { broken, slow, ..Self::of(db, clock, limits).await }
+    }
+
+    /// On a data folder, with the writer that servers have. Time passes as it does: its disk is not paced.
+    pub(crate) async fn on_disk(folder: &Path) -> Self {
+        let clock = clock();
+        let db = Db::open_sqlite(folder, SqliteOptions::at(clock.now())).await.unwrap();
+        Self::of(db, clock, Limits::default()).await
+    }
+
+    async fn of(db: Db, clock: Arc<dyn Clock>, limits: Limits) -> Self {
+        let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
         let scope = Scope::of_lease(DEV_TENANT);
         db.write(scope, |tx| Box::pin(async move { tx.exec(TENANT, &[]).await })).await.unwrap();
         let sealer =
@@ -254,7 +273,9 @@ impl Bench {
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             memo: lantern_worker::Memo::default(),
         };
-        Self { script, scope, db, deps, tasks: Mutex::new(tasks), clock, ids, sole: true, broken, slow }
+        let tasks = Mutex::new(tasks);
+        let (broken, slow) = (Arc::default(), Arc::default());
+        Self { script, scope, db, deps, tasks, clock, ids, sole: true, broken, slow }
     }
 
     /// From now on processes share the database with others.
@@ -416,6 +437,28 @@ impl Bench {
             .unwrap();
     }
 
+    /// Makes the run's journal one that no build can read.
+    pub(crate) async fn garble(&self, run: RunId) {
+        let params = [run.into(), lantern_store::Value::from(b"{".as_slice())];
+        self.db
+            .write(self.scope, move |tx| Box::pin(async move { tx.exec(GARBLE, &params).await }))
+            .await
+            .unwrap();
+    }
+
+    /// Ends a run in its row alone.
+    pub(crate) async fn end(&self, run: RunId) {
+        self.db
+            .write(self.scope, move |tx| Box::pin(async move { tx.exec(END, &[run.into()]).await }))
+            .await
+            .unwrap();
+    }
+
+    /// Whether a run has begun.
+    pub(crate) async fn began(&self, run: RunId) -> bool {
+        journal::head(&self.db, self.scope, run).await.unwrap().is_some()
+    }
+
     /// A large body that was put for an append long ago.
     pub(crate) async fn stray(&self) -> Vec<u8> {
         let sealed = self.deps.vault.seal(self.scope, STRAY, &vec![7; 100_000]).await.unwrap();
@@ -461,7 +504,7 @@ impl Bench {
     /// Waits until a run has begun that another one starts.
     pub(crate) async fn until_there(&self, run: RunId) {
         for _ in 0..20_000 {
-            if journal::head(&self.db, self.scope, run).await.unwrap().is_some() {
+            if self.began(run).await {
                 return;
             }
             self.clock.sleep(Dur::from_millis(10)).await;
@@ -481,7 +524,11 @@ impl Bench {
     }
 
     pub(crate) async fn pass(&self, secs: u64) {
-        self.clock.sleep(Dur::from_secs(secs)).await;
+        self.pass_millis(secs * 1_000).await;
+    }
+
+    pub(crate) async fn pass_millis(&self, millis: u64) {
+        self.clock.sleep(Dur::from_millis(millis)).await;
     }
 
     /// The run, folded from its journal, whose chain is checked.

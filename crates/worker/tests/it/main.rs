@@ -8,3 +8,5 @@ mod crash;
 mod life;
 #[cfg(test)]
 mod outbox;
+#[cfg(test)]
+mod tree;

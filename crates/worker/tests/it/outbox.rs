@@ -117,9 +117,134 @@ async fn several_rows_are_delivered_at_once() {
         let (run, row) = start(parent, &format!("s{n}"));
         bench.owe(parent, "start", &format!("start:{run}"), row).await;
     }
-    // Each start is two writes, its run's and its row's: 16 s one after another.
+    // Each start is a write of twice 100 ms: 8 s one after another.
     bench.slow(100);
     bench.start_worker();
-    bench.pass(6).await;
+    bench.pass(4).await;
     assert_eq!(bench.owed("start").await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_go_on_being_delivered_while_others_are_taken() {
+    let bench = Bench::new().await;
+    let parent = waiting(&bench).await;
+    bench.kill().await;
+    for n in 0..4 {
+        let (run, row) = start(parent, &format!("s{n}"));
+        bench.owe(parent, "start", &format!("start:{run}"), row).await;
+        let signal = Arrival::Signal { name: "later".into(), value: json!(n), key: None };
+        bench.owe(parent, "tell", &format!("{n}.0"), tell(parent, &signal)).await;
+    }
+    bench.slow(1_000);
+    bench.start_worker();
+    while bench.owed("tell").await != (4, 4) {
+        bench.pass_millis(10).await;
+    }
+    // 3 s from now the starts are made, and more rows are taken for 2 s. What was told is forgotten after 4 s.
+    bench.pass_millis(4_500).await;
+    assert_eq!(bench.owed("tell").await, (0, 0));
+}
+
+/// Told and forgotten in one commit: a row that is left of a refusal would start the child later, when nobody counts
+/// any more what it spends. Killed at any moment.
+#[tokio::test(start_paused = true)]
+async fn a_child_that_was_refused_is_never_started() {
+    let (mut refused, mut begun) = (0, 0);
+    for moment in 0..40 {
+        let bench = Bench::new().await;
+        let sub = json!({"id": "sub", "kind": "child", "data": {"agent": "late"}});
+        bench.agent("parent", json!({"program": "steps", "steps": [sub]})).await;
+        let parent = bench.start_run("parent", json!({})).await;
+        bench.slow(1_000);
+        bench.start_worker();
+        bench.pass_millis(250 + moment * 500).await;
+        bench.kill().await;
+        bench.slow(0);
+        let wait = json!({"id": "go", "kind": "signal", "data": {"name": "go"}});
+        bench.agent("late", json!({"program": "steps", "steps": [wait]})).await;
+        bench.start_worker();
+        bench.pass(60).await;
+        let (head, children) = (bench.head(parent).await, bench.children_of(parent).await.len());
+        match head.error_code.as_deref() {
+            Some("agent_not_found") => refused += 1,
+            _ => begun += 1,
+        }
+        assert_eq!(children == 0, head.finished_at.is_some(), "killed at {moment}: {}", head.status);
+        assert_eq!(bench.owed("start").await, (0, 0));
+    }
+    assert!(refused > 0 && begun > 0, "{refused} were refused before the kill, {begun} begun after it");
+}
+
+/// An order to stop delivers the start that it overtakes, while that is being delivered already.
+#[tokio::test(start_paused = true)]
+async fn a_start_is_refused_or_made_whoever_delivers_it() {
+    let limits = Limits { concurrent_runs_per_tenant_max: 2, ..Limits::default() };
+    let bench = Bench::under(limits).await;
+    let parent = waiting(&bench).await;
+    let other = bench.start_run("waits", json!({})).await;
+    bench.until(other, "running").await;
+    bench.kill().await;
+    let (run, row) = start(parent, "s");
+    bench.owe(parent, "start", &format!("start:{run}"), row).await;
+    bench.owe(parent, "stop", "stop", tell(run, &cancel())).await;
+    bench.slow(1_000);
+    bench.start_worker();
+    while bench.owed("start").await != (1, 1) {
+        bench.pass_millis(10).await;
+    }
+    // 1 s later they are taken, and after another one the start is refused; the order is a write behind.
+    bench.pass_millis(1_500).await;
+    bench.end(other).await;
+    bench.slow(0);
+    bench.pass(60).await;
+    assert!(!bench.began(run).await, "the parent was told that it does not begin");
+    assert_eq!((bench.owed("start").await, bench.owed("stop").await), ((0, 0), (0, 0)));
+}
+
+/// All that was held for the child is charged by then, and nobody would hear what it spends.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_started_for_a_run_that_is_over_or_gone() {
+    let bench = Bench::new().await;
+    let (parent, child) = (waiting(&bench).await, bench.start_run("waits", json!({})).await);
+    for run in [parent, child] {
+        bench.send(run, "cancel", cancel()).await;
+        bench.until(run, "cancelled").await;
+    }
+    bench.kill().await;
+    let (run, row) = start(parent, "s");
+    bench.owe(parent, "start", &format!("start:{run}"), row).await;
+    bench.owe(parent, "stop", "stop", tell(run, &cancel())).await;
+    // What a child goes on as answers to its parent, too.
+    let gone = child_run(parent, &StepId::new("gone"), 1);
+    let mut begun = vec![run];
+    for (n, above) in [parent, gone].into_iter().enumerate() {
+        let next = child_run(child, &StepId::new("next"), u32::try_from(n).unwrap());
+        let version = bench.head(child).await.agent_version_id;
+        let row = json!({"do": "start", "run": next, "parent": {"run": above, "step": "s"},
+            "continues": {"run": child, "count": 1, "spent": 0}, "step": null, "agent": null,
+            "version": version, "input": {}, "cap": 5, "depth": 1});
+        bench.owe(child, "continue", &format!("start:{next}"), row).await;
+        begun.push(next);
+    }
+    bench.start_worker();
+    bench.pass(60).await;
+    for run in begun {
+        assert!(!bench.began(run).await, "{run}");
+    }
+    for kind in ["start", "continue", "stop"] {
+        assert_eq!(bench.owed(kind).await, (0, 0), "{kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_to_stop_ends_at_a_run_whose_end_nobody_can_read() {
+    let bench = Bench::new().await;
+    let parent = waiting(&bench).await;
+    let over = bench.start_run("waits", json!({})).await;
+    bench.send(over, "cancel", cancel()).await;
+    bench.until(over, "cancelled").await;
+    bench.garble(over).await;
+    bench.owe(parent, "stop", "stop", tell(over, &cancel())).await;
+    bench.pass(60).await;
+    assert_eq!(bench.owed("stop").await, (0, 0));
 }
