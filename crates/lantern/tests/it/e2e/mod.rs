@@ -2,6 +2,7 @@
 
 mod api;
 mod bodies;
+mod children;
 mod cluster;
 mod digest;
 mod faults;
