@@ -17,7 +17,8 @@ use crate::carried::Carried;
 use crate::manifest::ProgramKind;
 use crate::run::Work;
 
-/// The event format that this build writes. A worker claims only runs whose format it knows.
+/// The event format that this build writes. A worker that claims a run of another format, or with an event that it does
+/// not know, lets it go as it is and looks again a minute later.
 pub const FORMAT: i64 = 1;
 
 /// A step's name within its run: `llm-1`, `llm-1.tool-2`, `fetch`, `each[3]`.

@@ -195,8 +195,8 @@ const GUARD_AND_FINISH: &str = "UPDATE runs SET version = $5, chain = $6, status
 // At rest with a request in its inbox: whoever takes a run up takes its inbox in before letting it go, unless it cannot
 // be taken up at all.
 const GIVE_UP: &str = "UPDATE runs SET status = 'failed', spent = spent + held, held = 0, finished_at = $5,
-    error_code = $6 WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
-    AND owner IS NULL AND wake_at IS NULL
+    error_code = $6, wake_at = NULL WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
+    AND owner IS NULL AND (wake_at IS NULL OR wake_at > $5)
     AND EXISTS (SELECT 1 FROM inbox i WHERE i.tenant_id = $1 AND i.run_id = $2 AND i.key = $7)";
 const DRAIN: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2 AND id = $3";
 const READ: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal

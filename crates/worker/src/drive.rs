@@ -24,7 +24,7 @@ use lantern_store::record::Record;
 use lantern_store::seal::Place;
 use lantern_store::{Error, inbox};
 use lantern_types::edge::BoxFuture;
-use lantern_types::{ChainHead, Dur, InboxId};
+use lantern_types::{At, ChainHead, Dur, InboxId};
 use tokio::sync::Notify;
 
 use crate::load::{self, Unloadable};
@@ -37,6 +37,9 @@ const UNREAD: i64 = -1;
 const PARK_AFTER: Dur = Dur::from_secs(2);
 /// How long to wait before looking again at a store that could not answer.
 const STORE_RETRY: Dur = Dur::from_millis(500);
+/// When a run that this build cannot read is due again: a process of another build may be there by then. Its own next
+/// time is not known, and a timer may be late by so much.
+const LOOK_AGAIN: Dur = Dur::from_secs(60);
 
 /// Why driving ended.
 #[derive(Debug)]
@@ -47,7 +50,9 @@ enum Ended {
     Lost,
     /// The store could not answer.
     Store(Error),
-    /// This build cannot go on with it.
+    /// This build cannot read it. Nothing was done to it.
+    Unreadable(String),
+    /// This build's own rules broke. What was under way may be asked (and paid) for again, so that is up to a person.
     Parked(String),
 }
 
@@ -55,7 +60,7 @@ impl From<Error> for Ended {
     fn from(error: Error) -> Self {
         match error {
             Error::Conflict => Self::Lost,
-            Error::Corrupt(_) | Error::Sealed(_) => Self::Parked(error.to_string()),
+            Error::Corrupt(_) | Error::Sealed(_) => Self::Unreadable(error.to_string()),
             other => Self::Store(other),
         }
     }
@@ -65,7 +70,7 @@ impl From<Unloadable> for Ended {
     fn from(error: Unloadable) -> Self {
         match error {
             Unloadable::Store(error) => error.into(),
-            Unloadable::Parked(reason) => Self::Parked(reason),
+            Unloadable::Unreadable(reason) => Self::Unreadable(reason),
         }
     }
 }
@@ -75,12 +80,16 @@ impl From<Unloadable> for Ended {
 pub(crate) async fn drive(deps: Arc<Deps>, mut claimed: Claimed, ear: Arc<Notify>, stopping: Shutdown) {
     loop {
         let driven = AssertUnwindSafe(take_up(&deps, &claimed, &ear, &stopping)).catch_unwind().await;
-        match driven.unwrap_or_else(|_| Ended::Parked("the fold of this run panicked".to_owned())) {
+        match driven.unwrap_or_else(|_| Ended::Parked("driving this run panicked".to_owned())) {
             Ended::Done => return,
             Ended::Lost => return tracing::debug!(run = %claimed.run, "another holder has the run"),
+            Ended::Unreadable(reason) => {
+                tracing::error!(run = %claimed.run, reason, "the run is parked: this build cannot read it");
+                return park(&deps, &claimed, Some(deps.clock.now() + LOOK_AGAIN)).await;
+            }
             Ended::Parked(reason) => {
                 tracing::error!(run = %claimed.run, reason, "the run is parked: this build cannot go on with it");
-                return park(&deps, &claimed).await;
+                return park(&deps, &claimed, None).await;
             }
             Ended::Store(error) => {
                 tracing::warn!(run = %claimed.run, error = %chain(&error), "the store could not answer; trying again");
@@ -106,20 +115,21 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Lets a run that cannot be driven go, until someone pokes it.
-async fn park(deps: &Deps, claimed: &Claimed) {
+/// Lets a run that cannot be driven go, until then or until someone pokes it.
+async fn park(deps: &Deps, claimed: &Claimed, wake_at: Option<At>) {
     let head = journal::head(&deps.db, claimed.scope, claimed.run).await;
     let Ok(Some(head)) = head else { return };
     let held = Held { run: claimed.run, epoch: claimed.epoch, version: head.version, pokes: head.pokes };
-    if let Err(error) = lease::release(&deps.db, claimed.scope, held, None).await {
+    if let Err(error) = lease::release(&deps.db, claimed.scope, held, wake_at).await {
         tracing::warn!(run = %claimed.run, error = %chain(&error), "the parked run could not be let go");
     }
 }
 
 async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &Shutdown) -> Ended {
-    let loaded = match load::load(deps, claimed).await {
-        Ok(loaded) => loaded,
-        Err(error) => return error.into(),
+    let loaded = match AssertUnwindSafe(load::load(deps, claimed)).catch_unwind().await {
+        Ok(Ok(loaded)) => loaded,
+        Ok(Err(error)) => return error.into(),
+        Err(_) => return Ended::Unreadable("the fold of this run panicked".to_owned()),
     };
     let first = if loaded.run.performing() { Input::Recovered } else { Input::Wake };
     let mut driver = Driver {
@@ -382,7 +392,7 @@ impl Driver<'_> {
             let plain = self.deps.vault.sealer().open(self.scope, place, &row.input).await?;
             match serde_json::from_slice::<Arrival>(&plain) {
                 Ok(arrival) => inputs.push(Input::Arrived(arrival)),
-                Err(error) => return Err(Ended::Parked(format!("unreadable inbox row: {error}"))),
+                Err(error) => return Err(Ended::Unreadable(format!("unreadable inbox row: {error}"))),
             }
             rows.push(row.id);
         }

@@ -18,7 +18,7 @@ pub(crate) enum Unloadable {
     Store(#[from] lantern_store::Error),
     /// This build cannot read the run: it is parked, never dropped.
     #[error("{0}")]
-    Parked(String),
+    Unreadable(String),
 }
 
 /// A run with the head of its journal.
@@ -36,7 +36,7 @@ pub(crate) async fn load(deps: &Deps, claimed: &Claimed) -> Result<Loaded, Unloa
     let (events, chain) = events(deps, claimed).await?;
     let version = match events.first().map(|event| &event.fact) {
         Some(Fact::RunStarted { version, .. }) => *version,
-        _ => return Err(Unloadable::Parked("the journal does not begin with a start".to_owned())),
+        _ => return Err(Unloadable::Unreadable("the journal does not begin with a start".to_owned())),
     };
     let manifest = manifest(deps, scope, version).await?;
     Ok(Loaded { run: Run::fold(id, manifest, &events), chain })
@@ -56,7 +56,7 @@ async fn events(deps: &Deps, claimed: &Claimed) -> Result<(Vec<Event>, ChainHead
         let full = page.len() == PAGE as usize;
         for stored in page {
             if stored.format != FORMAT {
-                return Err(Unloadable::Parked(format!(
+                return Err(Unloadable::Unreadable(format!(
                     "event format {} is not known to this build",
                     stored.format
                 )));
@@ -64,7 +64,7 @@ async fn events(deps: &Deps, claimed: &Claimed) -> Result<(Vec<Event>, ChainHead
             chain = record::verify(chain, &stored)?;
             let body = record::open(&deps.vault, scope, id, &stored).await?;
             let events = event::decode(&stored.bytes, body.as_deref());
-            all.extend(events.map_err(|error| Unloadable::Parked(error.to_string()))?);
+            all.extend(events.map_err(|error| Unloadable::Unreadable(error.to_string()))?);
             next = stored.first_seq + stored.n;
         }
         if !full {
@@ -79,9 +79,9 @@ pub(crate) async fn manifest(deps: &Deps, scope: Scope, id: VersionId) -> Result
         return Ok(kept);
     }
     let version = versions::by_id(&deps.db, scope, id).await?;
-    let version = version.ok_or_else(|| Unloadable::Parked("the agent's version is gone".to_owned()))?;
+    let version = version.ok_or_else(|| Unloadable::Unreadable("the agent's version is gone".to_owned()))?;
     let manifest: Manifest = serde_json::from_str(&version.manifest)
-        .map_err(|error| Unloadable::Parked(format!("the version's manifest cannot be read: {error}")))?;
+        .map_err(|error| Unloadable::Unreadable(format!("the version's manifest cannot be read: {error}")))?;
     let manifest = Arc::new(manifest);
     deps.memo.keep_manifest(scope, id, manifest.clone());
     Ok(manifest)

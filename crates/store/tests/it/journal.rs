@@ -164,11 +164,12 @@ db_test!(a_run_is_given_up_only_when_it_was_asked_to_stop_and_nobody_could, asyn
             .await
             .unwrap()
     };
-    let park = async || {
+    let park_until = async |wake_at| {
         let head = journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap();
         let held = Held { run: run(1), epoch: head.epoch, version: head.version, pokes: head.pokes };
-        assert!(lease::release(&db, seeded.scope, held, None).await.unwrap());
+        assert!(lease::release(&db, seeded.scope, held, wake_at).await.unwrap());
     };
+    let park = async || park_until(None).await;
     assert!(!give_up(end).await, "somebody holds it");
     park().await;
     assert!(!give_up(end).await, "nobody asked it to stop");
@@ -182,8 +183,12 @@ db_test!(a_run_is_given_up_only_when_it_was_asked_to_stop_and_nobody_could, asyn
     claim_all(&db, process(3), at(70)).await;
     let end = journal::GiveUp { epoch: 3, ..end };
     assert!(!give_up(end).await, "somebody is looking");
-    park().await;
-    for wrong in [journal::GiveUp { epoch: 2, ..end }, journal::GiveUp { version: 2, ..end }] {
+    park_until(Some(at(80))).await;
+    assert!(!give_up(end).await, "somebody is to look at it");
+    claim_all(&db, process(5), at(80)).await;
+    let end = journal::GiveUp { epoch: 4, ..end };
+    park_until(Some(at(150))).await;
+    for wrong in [journal::GiveUp { epoch: 3, ..end }, journal::GiveUp { version: 2, ..end }] {
         assert!(!give_up(wrong).await);
     }
     assert!(give_up(end).await);

@@ -189,10 +189,10 @@ const TENANT: &str =
 const AGENT: &str =
     "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
     VALUES ($1, $2, $3, '{}', 0, 0, 1, $4)";
-const NEWER: &str = "UPDATE journal SET format = 2 WHERE tenant_id = $1 AND run_id = $2";
 const GARBLE: &str = "UPDATE journal SET bytes = $3 WHERE tenant_id = $1 AND run_id = $2";
 const END: &str = "UPDATE runs SET status = 'failed', finished_at = 1, owner = NULL, wake_at = NULL
     WHERE tenant_id = $1 AND id = $2";
+const FORMAT: &str = "UPDATE journal SET format = $3 WHERE tenant_id = $1 AND run_id = $2";
 const OWE: &str = "INSERT INTO outbox (tenant_id, id, run_id, key, kind, payload, due_at, attempts)
     VALUES ($1, $2, $3, $4, $5, $6, $7, 0)";
 const OWED: &str = "SELECT count(*) AS owed, coalesce(sum(attempts), 0) AS attempts FROM outbox
@@ -431,8 +431,14 @@ impl Bench {
 
     /// Makes the run's journal one of a newer build.
     pub(crate) async fn newer(&self, run: RunId) {
+        self.format(run, 2).await;
+    }
+
+    /// Makes the run's journal one of a build that writes this format.
+    pub(crate) async fn format(&self, run: RunId, format: i64) {
+        let params = [run.into(), format.into()];
         self.db
-            .write(self.scope, move |tx| Box::pin(async move { tx.exec(NEWER, &[run.into()]).await }))
+            .write(self.scope, move |tx| Box::pin(async move { tx.exec(FORMAT, &params).await }))
             .await
             .unwrap();
     }
@@ -521,6 +527,10 @@ impl Bench {
             self.clock.sleep(Dur::from_millis(10)).await;
         }
         panic!("only {:?}", self.script.calls());
+    }
+
+    pub(crate) fn now(&self) -> At {
+        self.clock.now()
     }
 
     pub(crate) async fn pass(&self, secs: u64) {

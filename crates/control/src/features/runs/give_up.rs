@@ -19,15 +19,17 @@ use crate::App;
 /// Under which key a request to stop lies in the inbox: a second one while the first waits is the same request.
 pub(super) const CANCEL: &str = "cancel";
 
-/// Whether nobody drives the run and nobody intends to look at it.
-pub(super) const fn at_rest(row: &RunRow) -> bool {
-    row.finished_at.is_none() && row.owner.is_none() && row.wake_at.is_none()
+/// Whether nobody drives the run and nobody is to look at it yet. An order makes it due, so after one this means that
+/// somebody has looked.
+pub(super) fn at_rest(app: &App, row: &RunRow) -> bool {
+    let due = row.wake_at.is_some_and(|at| at <= app.clock.now());
+    row.finished_at.is_none() && row.owner.is_none() && !due
 }
 
 /// Gives the run up if a request to cancel it found nobody who could go on with it.
 pub(super) async fn if_parked(app: &App, scope: Scope, run: RunId) -> Result<()> {
     let row = service::head(app, scope, run).await?;
-    if !at_rest(&row) {
+    if !at_rest(app, &row) {
         return Ok(());
     }
     let news = news(app, scope, &row).await?;

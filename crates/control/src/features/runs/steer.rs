@@ -44,7 +44,7 @@ pub(super) async fn cancel(
     reason: Option<String>,
 ) -> Result<RunId> {
     let order = (give_up::CANCEL.to_owned(), Arrival::Cancel { by, reason });
-    let run = ask(app, scope, run, order, |_, now| give_up::at_rest(now)).await?;
+    let run = ask(app, scope, run, order, |_, now| give_up::at_rest(app, now)).await?;
     give_up::if_parked(app, scope, run).await?;
     Ok(run)
 }
@@ -52,7 +52,7 @@ pub(super) async fn cancel(
 /// Asks a run to start nothing new, and waits a moment. Answers which run of its chain that was.
 pub(super) async fn pause(app: &App, scope: Scope, run: RunId, by: String) -> Result<RunId> {
     let order = (unique(app, "pause"), Arrival::Pause { by });
-    ask(app, scope, run, order, |_, now| now.status == PAUSED || give_up::at_rest(now)).await
+    ask(app, scope, run, order, |_, now| now.status == PAUSED || give_up::at_rest(app, now)).await
 }
 
 /// Asks a paused run to go on, and waits a moment. Answers which run of its chain that was.
@@ -60,7 +60,7 @@ pub(super) async fn resume(app: &App, scope: Scope, run: RunId, by: String) -> R
     let order = (unique(app, "resume"), Arrival::Resume { by });
     // A run that waits for a person is called paused before and after: there, that somebody looked at it is the answer.
     let reached = |was: &RunRow, now: &RunRow| {
-        now.status != PAUSED || now.version > was.version || give_up::at_rest(now)
+        now.status != PAUSED || now.version > was.version || give_up::at_rest(app, now)
     };
     ask(app, scope, run, order, reached).await
 }
