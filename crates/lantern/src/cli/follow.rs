@@ -11,6 +11,7 @@ pub(crate) mod question;
 mod summary;
 mod tree;
 pub(crate) mod view;
+pub(crate) mod waits;
 
 use std::future::Future;
 use std::pin::pin;
@@ -28,8 +29,8 @@ use crate::credentials;
 use backoff::Backoff;
 use frame::Frame;
 use place::Place;
-use question::{Open, Waits};
 use view::View;
+use waits::{Open, Waits};
 
 use summary::{Status, continued};
 pub(crate) use summary::{result, summary, took};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::cli::api::{Api, Call, encode};
 use crate::cli::console::{Console, Paint, fields};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::follow::question::Waits;
+use crate::cli::follow::waits::Waits;
 use crate::cli::follow::{Follow, result, summary, took, waits};
 use crate::cli::format::{count, dollars, duration, line, number, text, time, usd};
 use crate::cli::input;
@@ -338,7 +338,17 @@ fn row(run: &Value) -> Vec<String> {
 /// Asks for a change that answers with the run.
 async fn steer(console: &Console, api: &Api, run: RunId, verb: &str, body: Value) -> Result<(), Failure> {
     let answer = api.fetch(Call::post(format!("{}/{verb}", path(run)), body)).await?;
-    console.answer(&answer, || format!("run {run}: {}", text(&answer, "status")))
+    console.answer(&answer, || steered(run, &answer))
+}
+
+/// The run after an order: one that is ending is not what it was told to be yet.
+fn steered(run: RunId, answer: &Value) -> String {
+    let ending =
+        answer.get("ending").map(|ending| (line(text(ending, "outcome")), time(text(ending, "due"))));
+    let ending = ending.map(|(outcome, due)| {
+        format!("; {outcome} when its child runs have told what they spent, at the latest at {due}")
+    });
+    format!("run {run}: {}{}", line(text(answer, "status")), ending.unwrap_or_default())
 }
 
 /// What a run waits for, told beside the answer, which stands also without it.
@@ -386,7 +396,7 @@ fn describe(run: &Value, (id, open): (RunId, &Waits), paint: Paint, terminal: bo
     let over = run.get("finishedAt").is_some_and(|at| !at.is_null());
     let asked = open.questions.iter();
     let asked = asked.flat_map(|asked| [("waits for", asked.wanted()), ("answer with", asked.command(id))]);
-    let waits = asked.chain(open.timers.iter().map(|timer| ("waits for", timer.wanted())));
+    let waits = asked.chain(open.coming.iter().map(|coming| ("waits for", coming.wanted())));
     let mut pairs = vec![
         ("id", column("id")),
         ("agent", column("agentName")),
@@ -411,7 +421,8 @@ fn price(text: &str) -> Result<MicroUsd, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::follow::question::testing::{approval, timer};
+    use crate::cli::follow::question::testing::approval;
+    use crate::cli::follow::waits::testing::timer;
 
     fn id() -> RunId {
         "018f0000-0000-7000-8000-000000000001".parse().unwrap()
@@ -431,7 +442,7 @@ mod tests {
     #[test]
     fn a_run_that_waits_says_for_what() {
         let questions = vec![approval("ship", "153 lines changed. Ship it?")];
-        let open = Waits { questions, timers: vec![timer("nap", "2026-09-21T14:13:20Z")] };
+        let open = Waits { questions, coming: vec![timer("nap", "2026-09-21T14:13:20Z")] };
         let run = json!({ "id": "r", "status": "paused" });
         let want = "id           r\nstatus       paused\n\
                     waits for    approval of ship: 153 lines changed. Ship it?\n\
@@ -446,6 +457,16 @@ mod tests {
             resumed(id(), "running", &Waits::default()),
             "run 018f0000-0000-7000-8000-000000000001: running"
         );
+    }
+
+    #[test]
+    fn a_run_that_is_ending_says_how_and_when() {
+        let ending = json!({ "outcome": "cancelled", "due": "2026-09-21T14:13:20Z" });
+        let want = "run 018f0000-0000-7000-8000-000000000001: running; cancelled when its child runs have told what \
+                    they spent, at the latest at 2026-09-21 14:13:20Z";
+        assert_eq!(steered(id(), &json!({ "status": "running", "ending": ending })), want);
+        let over = steered(id(), &json!({ "status": "cancelled" }));
+        assert_eq!(over, "run 018f0000-0000-7000-8000-000000000001: cancelled");
     }
 
     #[test]

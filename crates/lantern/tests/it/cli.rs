@@ -386,7 +386,8 @@ fn each_verb_asks_for_its_route() {
 
 #[test]
 fn whatever_a_run_waits_for_is_shown() {
-    let fake = Fake::start(|seen| {
+    let child = "018f0000-0000-8000-8000-000000000002";
+    let fake = Fake::start(move |seen| {
         if !seen.line.contains("/events") {
             let shown = json!({ "id": RUN, "agentName": "a", "status": "running" });
             return Answer::Json(200, shown);
@@ -398,6 +399,9 @@ fn whatever_a_run_waits_for_is_shown() {
             ("sleep_completed", "nap", json!({})),
             ("step_started", "ok", json!({ "type": "approval", "arguments": { "reason": "Ship?" } })),
             ("approval_requested", "ok", json!({ "expiresAt": "2026-09-22T00:00:00Z" })),
+            ("child_started", "price", json!({ "type": "child", "name": "vat", "childRunId": child })),
+            ("step_admitted", "price", json!({ "generation": 1, "holdUsd": 0.5 })),
+            ("step_retrying", "ask", json!({ "code": "provider_timeout", "due": "2026-09-21T14:13:21Z" })),
         ];
         let frame = |(n, (kind, step, data)): (usize, &(&str, &str, Value))| {
             let frame = json!({ "seq": n + 1, "kind": kind, "stepId": step, "runId": RUN, "data": data });
@@ -412,14 +416,18 @@ fn whatever_a_run_waits_for_is_shown() {
         "id           {RUN}\nagent        a\nstatus       running\n\
          waits for    the signal paid\nanswer with  {signal}\n\
          waits for    approval of ok: Ship?\nanswer with  {approve}\n\
-         waits for    first.late until 2026-09-21 14:13:20Z\n"
+         waits for    ask: another attempt at 2026-09-21 14:13:21Z, after provider_timeout\n\
+         waits for    first.late until 2026-09-21 14:13:20Z\n\
+         waits for    price: the run {child} of vat\n"
     );
     assert_eq!(user.run(&["runs", "get", RUN]).ok(), want);
     let shown: Value = serde_json::from_str(&user.run(&["runs", "get", RUN, "-o", "json"]).ok()).unwrap();
     let want = json!([
         { "step": "first.paid", "kind": "signal", "name": "paid", "until": "2026-09-21T15:00:00Z", "command": signal },
         { "step": "ok", "kind": "approval", "about": "Ship?", "until": "2026-09-22T00:00:00Z", "command": approve },
+        { "step": "ask", "kind": "retry", "code": "provider_timeout", "until": "2026-09-21T14:13:21Z" },
         { "step": "first.late", "kind": "timer", "until": "2026-09-21T14:13:20.5Z" },
+        { "step": "price", "kind": "child", "run": child, "agent": "vat" },
     ]);
     assert_eq!((&shown["waitsFor"], &shown["status"]), (&want, &json!("running")));
 }

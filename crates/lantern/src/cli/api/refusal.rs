@@ -107,6 +107,9 @@ fn advice(status: StatusCode, code: &str, wait: Option<u64>, body: &Value, auth:
         "agent_not_found" => Some("see what there is with `lantern agents list`".to_owned()),
         "run_not_found" => Some("see what there is with `lantern runs list`".to_owned()),
         "agent_archived" => Some("make it anew with `lantern agents create`".to_owned()),
+        "run_not_finished" | "run_ending" if body.get("ending").is_some() => {
+            Some("it ends by itself; see how far it is with `lantern runs get`".to_owned())
+        }
         "run_not_finished" => Some("cancel it first with `lantern runs cancel`".to_owned()),
         "run_finished" => {
             Some("a run that is over does not change; see it with `lantern runs get`".to_owned())

@@ -1,15 +1,13 @@
-//! What a run waits for: a person, with the command that helps it, or time.
+//! What a run waits for that a person has to answer, with the command that does.
 //!
 //! Invariant: a command names its run and its step whole, to be copied. What is decided on (an approval's reason, a
 //! tool's arguments) is told when its step starts, so who asks later must have kept it. Pure.
-
-use std::collections::BTreeMap;
 
 use lantern_types::RunId;
 use serde_json::Value;
 
 use crate::cli::follow::frame::Frame;
-use crate::cli::format::{cut, line, text, time};
+use crate::cli::format::{cut, line, text};
 
 /// As much of a reason or of arguments as is shown.
 const ABOUT_COLUMNS: usize = 400;
@@ -118,88 +116,12 @@ pub(crate) fn about(frame: &Frame) -> String {
     cut(line(&words).trim(), ABOUT_COLUMNS)
 }
 
-/// A step that only waits for its time to come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Timer {
-    step: String,
-    until: String,
-}
-
-impl Timer {
-    fn started(frame: &Frame) -> Option<Self> {
-        let step = line(frame.step.as_deref().unwrap_or_default());
-        (frame.kind == "sleep_started").then(|| Self { step, until: line(text(&frame.data, "due")) })
-    }
-
-    /// What the run waits for: `nap until 2026-09-21 14:13:20Z`.
-    pub(crate) fn wanted(&self) -> String {
-        format!("{} until {}", self.step, time(&self.until))
-    }
-
-    /// The timer as programs read it.
-    pub(crate) fn json(&self) -> Value {
-        object(&self.step, "timer", &[("until", &self.until)])
-    }
-}
-
 /// What a step waits for, with those of its particulars that are known.
-fn object(step: &str, kind: &str, said: &[(&str, &str)]) -> Value {
+pub(crate) fn object(step: &str, kind: &str, said: &[(&str, &str)]) -> Value {
     let known = said.iter().filter(|(_, value)| !value.is_empty());
-    let all = [("step", step), ("kind", kind)].into_iter().chain(known.copied());
+    let step = Some(("step", step)).filter(|(_, step)| !step.is_empty());
+    let all = step.into_iter().chain([("kind", kind)]).chain(known.copied());
     Value::Object(all.map(|(name, value)| (name.to_owned(), value.into())).collect())
-}
-
-/// All that a run waits for.
-#[derive(Debug, Default)]
-pub(crate) struct Waits {
-    /// What somebody has to answer, by step.
-    pub(crate) questions: Vec<Question>,
-    /// What comes by itself, by step.
-    pub(crate) timers: Vec<Timer>,
-}
-
-impl Waits {
-    /// What programs read.
-    pub(crate) fn json(&self, run: RunId) -> Value {
-        let questions = self.questions.iter().map(|question| question.json(run));
-        questions.chain(self.timers.iter().map(Timer::json)).collect()
-    }
-}
-
-/// What a run has begun to wait for and still does.
-#[derive(Debug, Default)]
-pub(crate) struct Open {
-    abouts: BTreeMap<String, String>,
-    questions: BTreeMap<String, Question>,
-    timers: BTreeMap<String, Timer>,
-}
-
-impl Open {
-    /// Takes in one frame.
-    pub(crate) fn apply(&mut self, frame: &Frame) {
-        let Some(step) = &frame.step else { return };
-        let about = about(frame);
-        if !about.is_empty() {
-            self.abouts.insert(step.clone(), about);
-        }
-        let about = self.abouts.get(step).map(String::as_str).unwrap_or_default();
-        match Question::asked(frame, about) {
-            Some(question) => self.questions.insert(step.clone(), question),
-            None => self.questions.remove(step),
-        };
-        match Timer::started(frame) {
-            Some(timer) => self.timers.insert(step.clone(), timer),
-            None => self.timers.remove(step),
-        };
-    }
-
-    /// What is still open.
-    pub(crate) fn waits(self) -> Waits {
-        Waits {
-            questions: self.questions.into_values().collect(),
-            timers: self.timers.into_values().collect(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -212,11 +134,6 @@ pub(crate) mod testing {
     pub(crate) fn approval(step: &str, about: &str) -> Question {
         let (step, about) = (step.to_owned(), about.to_owned());
         Question { step, need: Need::Approval, about, until: String::new() }
-    }
-
-    /// A step that sleeps.
-    pub(crate) fn timer(step: &str, until: &str) -> Timer {
-        Timer { step: step.to_owned(), until: until.to_owned() }
     }
 }
 
@@ -247,36 +164,6 @@ mod tests {
         }
         let long = json!({ "type": "approval", "arguments": { "reason": "x".repeat(1_000) } });
         assert_eq!(about(&frame(1, 0, "step_started", "s", long)).chars().count(), ABOUT_COLUMNS);
-    }
-
-    #[test]
-    fn what_is_open_is_what_was_asked_and_not_answered() {
-        let reason = json!({ "type": "approval", "arguments": { "reason": "153 lines. Ship it?" } });
-        let mut asked = vec![
-            frame(1, 0, "run_started", "", json!({})),
-            frame(2, 0, "step_started", "ship", reason),
-            frame(3, 0, "approval_requested", "ship", json!({})),
-        ];
-        for (more, want) in [
-            (None, vec!["approval of ship: 153 lines. Ship it?"]),
-            (Some(("paused", "", json!({}))), vec!["approval of ship: 153 lines. Ship it?"]),
-            (
-                Some(("signal_waiting", "go", json!({ "name": "ready" }))),
-                vec!["the signal ready", "approval of ship: 153 lines. Ship it?"],
-            ),
-            (Some(("approval_granted", "ship", json!({}))), vec!["the signal ready"]),
-            (Some(("step_completed", "go", json!({}))), vec![]),
-            (Some(("step_in_doubt", "pay", json!({}))), vec!["somebody who knows whether pay happened"]),
-            (Some(("step_resolved", "pay", json!({}))), vec![]),
-        ] {
-            asked.extend(more.map(|(kind, step, data)| frame(9, 0, kind, step, data)));
-            let mut open = Open::default();
-            for frame in &asked {
-                open.apply(frame);
-            }
-            let wanted: Vec<String> = open.waits().questions.iter().map(Question::wanted).collect();
-            assert_eq!(wanted, want);
-        }
     }
 
     #[test]
