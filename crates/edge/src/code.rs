@@ -101,6 +101,7 @@ codes! {
         AgentArchived = "agent_archived",
         IdempotencyMismatch = "idempotency_mismatch",
         RunFinished = "run_finished",
+        RunEnding = "run_ending",
         RunNotFinished = "run_not_finished",
         RunUnreadable = "run_unreadable",
         StepNotWaiting = "step_not_waiting",

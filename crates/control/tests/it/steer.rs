@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use lantern_engine::{Arrival, Input};
+use lantern_engine::{Arrival, Input, Outcome, StepId};
 use lantern_store::inbox;
-use lantern_types::{Dur, Failure, Limits, RunId};
+use lantern_types::{Dur, Failure, Limits, MicroUsd, RunId};
 use serde_json::{Value, json};
 
 use crate::app::{Answer, TestApp, Wishes, request};
@@ -310,4 +310,62 @@ async fn a_step_in_doubt_is_resolved_by_someone_who_looked() {
         (&shown["status"], &shown["output"]["steps"]["p"]),
         (&json!("succeeded"), &json!({"paid": 5}))
     );
+}
+
+/// A run that was cancelled, and has a child that has not told what it spent.
+async fn ending(test: &TestApp) -> (String, Hand) {
+    let run = steps(test, json!([{"id": "sub", "kind": "child", "data": {"agent": "s"}}])).await;
+    let mut hand = Hand::take(test, &run).await;
+    hand.give(Input::Wake).await;
+    hand.give(Input::Arrived(Arrival::Cancel { by: "x".to_owned(), reason: None })).await;
+    (run, hand)
+}
+
+/// The child tells.
+async fn told(hand: &mut Hand) {
+    let (step, spent) = (StepId::new("sub"), MicroUsd::from_micros(7));
+    let told = Arrival::ChildFinished { step, outcome: Outcome::Cancelled, spent, output: json!(null) };
+    hand.give(Input::Arrived(told)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_ending_says_so_and_takes_no_orders() {
+    let test = TestApp::new().await;
+    let (run, mut hand) = ending(&test).await;
+    let path = format!("/v1/runs/{run}");
+    let shown = test.get(&test.a.owner, &path).await.is(200).json;
+    let due = shown["ending"]["due"].as_str().unwrap();
+    assert_eq!(
+        (&shown["status"], &shown["ending"]["outcome"]),
+        (&json!("running"), &json!("cancelled")),
+        "{shown}"
+    );
+    for what in ["pause", "resume", "signals/go"] {
+        let refused = post(&test, &run, what, json!({})).await.refused(409, "run_ending");
+        assert_eq!(refused.json["ending"], shown["ending"], "{what}");
+    }
+    let refused = test.delete(&test.a.owner, &path).await.refused(409, "run_not_finished");
+    let words = refused.json["error"].as_str().unwrap();
+    assert!(words.contains("is ending") && words.contains(due), "{words}");
+    assert_eq!(hand.drain().await, 0, "nothing was put where nobody looks");
+    told(&mut hand).await;
+    let shown = test.get(&test.a.owner, &path).await.is(200).json;
+    assert_eq!((&shown["status"], shown.get("ending")), (&json!("cancelled"), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn to_cancel_waits_for_children_that_are_slow_to_tell() {
+    let test = TestApp::new().await;
+    let (run, mut hand) = ending(&test).await;
+    let tells = async {
+        test.app.clock.sleep(Dur::from_secs(5)).await;
+        told(&mut hand).await;
+    };
+    let (answer, ()) = tokio::join!(post(&test, &run, "cancel", json!({})), tells);
+    assert_eq!(answer.is(200).json["status"], "cancelled");
+
+    let (run, mut hand) = ending(&test).await;
+    let shown = post(&test, &run, "cancel", json!({})).await.is(200).json;
+    assert_eq!((&shown["status"], &shown["ending"]["outcome"]), (&json!("running"), &json!("cancelled")));
+    assert_eq!(hand.drain().await, 0, "it is cancelled already");
 }

@@ -15,7 +15,7 @@ use lantern_store::{record, versions};
 use lantern_types::{ChainHead, MicroUsd, RunId};
 use serde_json::Value;
 
-use super::model::{self, Said, StepLog};
+use super::model::{self, Ending, Said, StepLog};
 use crate::App;
 
 /// Appends read at once.
@@ -112,6 +112,38 @@ pub(super) async fn went_on_as(app: &App, scope: Scope, run: RunId) -> Result<Op
     let Some((_, last)) = ends.into_iter().flatten().next() else { return Ok(None) };
     let events = readable(run, event::decode(&last.bytes, None).map_err(unreadable))?;
     Ok(events.as_deref().and_then(continuation))
+}
+
+/// How a run will end that only waits to hear what its children spent, if it is such a run. One that cannot be read is not
+/// known to be.
+pub(super) async fn ending(app: &App, scope: Scope, row: &RunRow) -> Result<Option<Ending>> {
+    // What it waits to hear about it holds until then.
+    if row.finished_at.is_some() || row.held.is_zero() {
+        return Ok(None);
+    }
+    Ok(readable(row.id, last_word(app, scope, row).await)?.flatten())
+}
+
+/// Nothing but charges of children follows the event that says how a run will end, so it is looked for from the end.
+async fn last_word(app: &App, scope: Scope, row: &RunRow) -> Result<Option<Ending>> {
+    let mut span: u32 = PAGE;
+    loop {
+        let from = row.version.saturating_sub(i64::from(span)).saturating_add(1).max(1);
+        let tail = journal::read(&app.db, scope, row.id, from, span).await?;
+        for stored in tail.iter().rev() {
+            for event in event::decode(&stored.bytes, None).map_err(unreadable)?.iter().rev() {
+                match &event.fact {
+                    Fact::StepCharged { .. } => {}
+                    Fact::RunEnding { outcome, due, .. } => return Ok(Some(Ending::of(*outcome, *due))),
+                    _ => return Ok(None),
+                }
+            }
+        }
+        if from == 1 {
+            return Ok(None);
+        }
+        span = span.saturating_mul(8);
+    }
 }
 
 fn continuation(events: &[Event]) -> Option<RunId> {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use lantern_edge::openapi::{Kind, Param};
-use lantern_edge::{Change, Error, Fields, Model, Params, Result, idempotency};
+use lantern_edge::{Change, Code, Error, Fields, Model, Params, Result, idempotency};
 use lantern_engine::{Content, Event, Fact, Outcome};
 use lantern_store::journal::{RunFilter, RunRow};
-use lantern_types::{AgentId, MicroUsd, RunId, SessionId, TenantId, VersionId};
+use lantern_types::{AgentId, At, MicroUsd, RunId, SessionId, TenantId, VersionId};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -23,6 +23,7 @@ pub(super) const FILTERS: &[Param] = &[
     Param { name: "sessionId", about: "Runs of this conversation.", kind: Kind::Id },
     Param { name: "parentRunId", about: "Runs that this run started.", kind: Kind::Id },
 ];
+const CANCELLED: &str = "cancelled";
 const WORDS_BYTES_MAX: usize = 4_096;
 const AGENT_NAME_BYTES_MAX: usize = 1_024;
 /// What is said of a run whose journal is spoilt.
@@ -184,8 +185,53 @@ pub(super) struct Run {
     parent_run_id: Option<RunId>,
     trigger_kind: String,
     trigger_meta: Vec<StepLog>,
+    /// Of a run that is decided and not over. Lists do not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ending: Option<Ending>,
     #[serde(flatten)]
     said: Said,
+}
+
+impl Run {
+    /// The same with what is known of its end.
+    pub(super) fn with_ending(self, ending: Option<Ending>) -> Self {
+        Self { ending, ..self }
+    }
+}
+
+/// How a run will end that does nothing more and waits to hear what its child runs spent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = RunEnding)]
+pub(super) struct Ending {
+    /// The status that it will have.
+    outcome: &'static str,
+    /// When it ends at the latest.
+    due: String,
+}
+
+impl Ending {
+    pub(super) fn of(outcome: Outcome, due: At) -> Self {
+        let outcome = match outcome {
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+            Outcome::Cancelled => CANCELLED,
+        };
+        Self { outcome, due: due.to_string() }
+    }
+
+    /// Whether it was cancelled.
+    pub(super) fn cancels(&self) -> bool {
+        self.outcome == CANCELLED
+    }
+
+    /// Why the run is not what was asked for.
+    pub(super) fn refusal(&self, code: Code) -> Error {
+        let Self { outcome, due } = self;
+        let words = format!(
+            "the run is ending: it is {outcome} when its child runs have told what they spent, at the latest at {due}"
+        );
+        Error::new(code, words).with_extra("ending", json!(self))
+    }
 }
 
 /// What a run was asked and what came of it.
@@ -222,7 +268,7 @@ impl Said {
 
     /// What is said of a run whose journal is spoilt.
     pub(super) fn unreadable() -> Self {
-        let code = lantern_edge::Code::RunUnreadable.as_str().to_owned();
+        let code = Code::RunUnreadable.as_str().to_owned();
         let error = RunError { code, message: UNREADABLE.to_owned(), step_id: None };
         Self { error: Some(error), ..Self::default() }
     }
@@ -250,7 +296,7 @@ pub(super) struct StepLog {
 /// The run of this row.
 pub(super) fn shown(tenant: TenantId, row: RunRow, mut said: Said, log: Vec<StepLog>) -> Run {
     // A run that was given up failed in its row alone, whether or not this build can read its journal.
-    let given_up = row.error_code.as_deref() == Some(lantern_edge::Code::RunUnreadable.as_str());
+    let given_up = row.error_code.as_deref() == Some(Code::RunUnreadable.as_str());
     if given_up && said.error.is_none() {
         said.error = Said::unreadable().error;
     }
@@ -273,6 +319,7 @@ pub(super) fn shown(tenant: TenantId, row: RunRow, mut said: Said, log: Vec<Step
         parent_run_id: row.parent_run_id,
         trigger_kind: row.trigger_kind,
         trigger_meta: log,
+        ending: None,
         said,
     }
 }
@@ -324,5 +371,5 @@ pub(super) fn cap(app: &App, version: Option<MicroUsd>, request: Option<MicroUsd
 
 /// 404 for a run that is not there, or is somebody else's.
 pub(super) fn not_found() -> Error {
-    Error::new(lantern_edge::Code::RunNotFound, "run not found")
+    Error::new(Code::RunNotFound, "run not found")
 }

@@ -233,7 +233,8 @@ pub(super) async fn get(app: &App, scope: Scope, run: RunId) -> Result<Run> {
         None => None,
     };
     let (said, log) = said.zip(log).unwrap_or_else(|| (Said::unreadable(), Vec::new()));
-    Ok(model::shown(scope.tenant(), row, said, log))
+    let ending = history::ending(app, scope, &row).await?;
+    Ok(model::shown(scope.tenant(), row, said, log).with_ending(ending))
 }
 
 /// A page of the runs that `filter` is about, newest first.
@@ -263,6 +264,9 @@ pub(super) async fn delete(app: &App, permit: &Permit<DeleteRun>, run: RunId) ->
     let deleted =
         app.db.write(scope, move |tx| Box::pin(async move { journal::delete(tx, run, now).await })).await?;
     let Some(blobs) = deleted else {
+        if let Some(ending) = history::ending(app, scope, &row).await? {
+            return Err(ending.refusal(Code::RunNotFinished));
+        }
         let words = match row.finished_at {
             None => "the run is not over; cancel it first",
             Some(_) => "the run is over, but something that it started is still on its way; try again",

@@ -19,6 +19,8 @@ use crate::App;
 
 /// How long an answer waits for what it asked for.
 const WAIT_MAX: Dur = Dur::from_secs(2);
+/// How long in all, when the run is cancelled and only waits to hear what its children spent. Most tell at once.
+const SETTLING_WAIT_MAX: Dur = Dur::from_secs(10);
 /// How often it looks without being told.
 const POLL: Dur = Dur::from_millis(250);
 /// How many runs of one chain a request tries while they end under its hands.
@@ -34,8 +36,8 @@ pub(super) fn by(actor: &Actor) -> String {
     }
 }
 
-/// Asks a run to stop, and waits a moment for it to have done so. One that nobody can go on with is given up. Answers
-/// which run of its chain that was.
+/// Asks a run to stop, and waits a moment for it to have done so, and longer while it only waits for its children. One that
+/// nobody can go on with is given up. Answers which run of its chain that was.
 pub(super) async fn cancel(
     app: &App,
     scope: Scope,
@@ -45,7 +47,14 @@ pub(super) async fn cancel(
 ) -> Result<RunId> {
     let order = (give_up::CANCEL.to_owned(), Arrival::Cancel { by, reason });
     let run = ask(app, scope, run, order, |_, now| give_up::at_rest(app, now)).await?;
-    give_up::if_parked(app, scope, run).await?;
+    let row = service::head(app, scope, run).await?;
+    match history::ending(app, scope, &row).await? {
+        None => give_up::if_parked(app, scope, run).await?,
+        Some(ending) if ending.cancels() => {
+            until(app, scope, run, SETTLING_WAIT_MAX, |_| false).await?;
+        }
+        Some(_) => {}
+    }
     Ok(run)
 }
 
@@ -77,9 +86,14 @@ async fn ask(
     for _ in 0..CHASES_MAX {
         let was = open_end(app, scope, run).await?;
         run = was.id;
+        if let Some(ending) = history::ending(app, scope, &was).await? {
+            // It takes no orders any more, and one to stop has nothing left to do.
+            let stops = matches!(order, Arrival::Cancel { .. });
+            return if stops { Ok(run) } else { Err(ending.refusal(Code::RunEnding)) };
+        }
         match put(app, scope, run, key.clone(), &order).await {
             Ok(_) => {
-                let now = until(app, scope, run, |now| reached(&was, now)).await?;
+                let now = until(app, scope, run, WAIT_MAX, |now| reached(&was, now)).await?;
                 if now.finished_at.is_none() || history::went_on_as(app, scope, run).await?.is_none() {
                     return Ok(run);
                 }
@@ -100,7 +114,10 @@ pub(super) async fn signal(
     (name, value): (String, Value),
     key: Option<String>,
 ) -> Result<()> {
-    unfinished(app, scope, run).await?;
+    let row = unfinished(app, scope, run).await?;
+    if let Some(ending) = history::ending(app, scope, &row).await? {
+        return Err(ending.refusal(Code::RunEnding));
+    }
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
         let words = format!("a signal's name has 1 to {NAME_BYTES_MAX} bytes");
         return Err(Error::new(Code::InvalidBody, words.clone()).with_field("name", words));
@@ -259,15 +276,16 @@ pub(super) async fn sealed(
 }
 
 /// Waits until the run is what was asked for, or over, or has taken its time, and answers what it is then. Other news of
-/// it is no answer.
+/// it is no answer. A server that stops waits no longer.
 async fn until(
     app: &App,
     scope: Scope,
     run: RunId,
+    most: Dur,
     reached: impl Fn(&RunRow) -> bool + Send,
 ) -> Result<RunRow> {
     let mut watch = app.db.hub().subscribe(scope, run);
-    let mut late = app.clock.sleep(WAIT_MAX);
+    let mut late = app.clock.sleep(most);
     loop {
         let row = service::head(app, scope, run).await?;
         if row.finished_at.is_some() || reached(&row) {
@@ -278,6 +296,7 @@ async fn until(
             () = watch.changed() => {}
             () = app.clock.sleep(POLL) => {}
             () = &mut late => return Ok(row),
+            () = app.stop.requested() => return Ok(row),
         }
     }
 }
