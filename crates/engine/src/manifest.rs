@@ -3,6 +3,7 @@
 //! [`Manifest::parse`] reads what people write (both casings, aliases, durations) and refuses what it does not know,
 //! with the path. What is stored is the canonical form that [`Manifest::canonical`] writes.
 
+mod check;
 mod read;
 mod steps;
 
@@ -134,6 +135,18 @@ impl Manifest {
     /// Reads the steps that come with a run's input.
     pub fn parse_steps(value: &Value) -> Result<Vec<StepDef>, Invalid> {
         steps::list(value)
+    }
+
+    /// What can be known to be wrong with the steps that come with a run's input and is not refused by reading them: the
+    /// fold of a run that was started before must go on reading them.
+    pub fn check_input(&self, input: &Value) -> Result<(), Invalid> {
+        let said = input.get("steps").filter(|_| self.steps.is_empty());
+        let Some(list) = said.filter(|_| self.program_for(input) == ProgramKind::Steps) else {
+            return Ok(());
+        };
+        let (steps, mut issues) = (Self::parse_steps(list)?, Vec::new());
+        check::steps(list, &steps, "steps", &mut issues);
+        if issues.is_empty() { Ok(()) } else { Err(Invalid { issues }) }
     }
 
     /// The stored form: these bytes are what the digest names.

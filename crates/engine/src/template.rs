@@ -12,6 +12,45 @@ pub trait Lookup {
     fn root(&self, path: &mut dyn Iterator<Item = &str>) -> Option<&Value>;
 }
 
+/// The steps that references inside `value` name, as they are written: nothing for `{{steps}}` alone.
+pub(crate) fn steps_named(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => paths(text).filter_map(step_named).collect(),
+        Value::Array(items) => items.iter().flat_map(steps_named).collect(),
+        Value::Object(fields) => fields.values().flat_map(steps_named).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether anything inside `value` is filled in when it is rendered.
+pub(crate) fn refers(value: &Value) -> bool {
+    match value {
+        Value::String(text) => paths(text).next().is_some(),
+        Value::Array(items) => items.iter().any(refers),
+        Value::Object(fields) => fields.values().any(refers),
+        _ => false,
+    }
+}
+
+fn step_named(path: &str) -> Option<&str> {
+    let mut segments = segments(path);
+    (segments.next() == Some("steps")).then(|| segments.next().unwrap_or_default())
+}
+
+/// What stands between braces.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (path, tail) = rest.split_once("{{")?.1.split_once("}}")?;
+        rest = tail;
+        Some(path.trim())
+    })
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split(['.', '[']).map(|segment| segment.trim_end_matches(']').trim())
+}
+
 /// Renders every string inside `value`.
 pub fn render(value: &Value, scope: &dyn Lookup) -> Value {
     match value {
@@ -103,7 +142,7 @@ fn sole_reference(text: &str) -> Option<&str> {
 }
 
 fn find<'a>(path: &str, scope: &'a dyn Lookup) -> Option<&'a Value> {
-    let mut segments = path.split(['.', '[']).map(|segment| segment.trim_end_matches(']').trim());
+    let mut segments = segments(path);
     let root = scope.root(&mut segments)?;
     segments.try_fold(root, |value, segment| match value {
         Value::Object(fields) => fields.get(segment),

@@ -6,7 +6,7 @@ use lantern_types::{Dur, EffectClass, MicroUsd, ToolName};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Manifest, ProgramKind, ToolRef, steps};
+use super::{Manifest, ProgramKind, ToolRef, check, steps};
 
 /// Problems that a message names; it says how many more there are.
 const SHOWN_MAX: usize = 20;
@@ -173,6 +173,10 @@ pub(super) fn manifest(value: &Value) -> Result<Manifest, Invalid> {
     };
     fields.finish(out);
     check(&manifest, out);
+    // What cannot be read is not looked at more closely.
+    if let Some(list) = value.get("steps").filter(|_| out.is_empty()) {
+        check::steps(list, &manifest.steps, "steps", out);
+    }
     if issues.is_empty() { Ok(manifest) } else { Err(Invalid { issues }) }
 }
 

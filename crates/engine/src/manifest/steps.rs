@@ -58,7 +58,7 @@ fn one(entry: &Value, path: &str, default_id: &str, depth: usize, issues: &mut V
     }
     let known = kind.is_ok();
     let kind = kind.ok().flatten();
-    let data = fields.get(&["data", "config", "with"]).cloned();
+    let data = fields.get(&DATA).cloned();
     if data.as_ref().is_some_and(|data| !data.is_object()) {
         issue(issues, &fields.path("data"), "expected an object");
     }
@@ -81,8 +81,10 @@ fn one(entry: &Value, path: &str, default_id: &str, depth: usize, issues: &mut V
     // A step may be written flat: without `data`, what is left of it is the data.
     let at = if data.is_some() { fields.path("data") } else { path.to_owned() };
     let mut data = without_inner(data.unwrap_or_else(|| fields.rest()));
-    if kind == Some(StepKind::Signal) {
-        name_signal(&mut data, entry.get("name"));
+    match kind {
+        Some(StepKind::Signal) => name_in_data(&mut data, SIGNAL_NAMES, entry.get("name")),
+        Some(StepKind::Tool) => name_in_data(&mut data, TOOL_NAMES, entry.get("name")),
+        _ => {}
     }
     if known {
         check_data(kind, &data, &at, issues);
@@ -103,19 +105,25 @@ fn id_of(entry: &Value, fields: &mut Fields<'_>, default_id: &str, issues: &mut 
     id
 }
 
-/// A step that waits for a signal and says a name, and not of which signal, means the signal of that name.
-fn name_signal(data: &mut Value, name: Option<&Value>) {
+/// A step that waits for a signal and says a name, and not of which signal, means the signal of that name; one that calls
+/// a tool means the tool.
+fn name_in_data(data: &mut Value, names: [&str; 4], name: Option<&Value>) {
     let Some(map) = data.as_object_mut() else { return };
-    let said = SIGNAL_NAMES.iter().any(|field| map.contains_key(*field));
+    let said = names.iter().any(|field| map.contains_key(*field));
     if let Some(name) = name.filter(|name| name.is_string() && !said) {
         map.insert("name".to_owned(), name.clone());
     }
 }
 
-/// Where a signal's name stands in a step's data.
-const SIGNAL_NAMES: [&str; 4] = ["signal_name", "signalName", "name", "signal"];
+/// Where the name of a step's signal stands in its data, or that of its tool or agent.
+pub(super) const SIGNAL_NAMES: [&str; 4] = ["signal_name", "signalName", "name", "signal"];
+pub(super) const TOOL_NAMES: [&str; 4] = ["tool", "toolName", "tool_name", "name"];
+pub(super) const AGENT_NAMES: [&str; 3] = ["agent_name", "agentName", "agent"];
+/// Where a step's data stands when it stands apart, and where the steps of a map or race do.
+pub(super) const DATA: [&str; 3] = ["data", "config", "with"];
+pub(super) const INNER: [&str; 3] = ["step", "steps", "branches"];
 
-/// What is in a step's data that its kind does not look at, and what can be known to be wrong before it is filled in.
+/// What is in a step's data that its kind does not look at. Whether the rest can work is in [`super::check`].
 fn check_data(kind: Option<StepKind>, data: &Value, path: &str, issues: &mut Vec<Issue>) {
     let Some(map) = data.as_object() else { return };
     let known = fields_of(kind);
@@ -199,8 +207,8 @@ fn inner(
     depth: usize,
     issues: &mut Vec<Issue>,
 ) -> Vec<StepDef> {
-    let at_step = fields.get(&["step", "steps", "branches"]).cloned();
-    let in_data = ["step", "steps", "branches"].iter().find_map(|name| data.get(name)).cloned();
+    let at_step = fields.get(&INNER).cloned();
+    let in_data = INNER.iter().find_map(|name| data.get(name)).cloned();
     let path = fields.path("step");
     match (kind, at_step.or(in_data)) {
         (Some(StepKind::Map | StepKind::Race), _) if depth >= DEPTH_MAX => {
@@ -236,7 +244,7 @@ fn inner(
 
 fn without_inner(mut data: Value) -> Value {
     if let Some(map) = data.as_object_mut() {
-        for name in ["step", "steps", "branches"] {
+        for name in INNER {
             map.remove(name);
         }
     }
@@ -397,6 +405,24 @@ mod tests {
         let issues = list(&json!([{"kind": "signal", "name": "all paid"}])).unwrap_err().issues;
         assert_eq!(issues[0].path, "steps[0].name");
         assert!(issues[0].message.contains("give the step an id of its own"), "{}", issues[0].message);
+    }
+
+    #[test]
+    fn a_tools_name_may_stand_in_the_step_itself() {
+        for (step, id, data) in [
+            (json!({"name": "calc"}), "calc", json!({"name": "calc"})),
+            (
+                json!({"id": "sum", "name": "calc", "data": {"arguments": {}}}),
+                "sum",
+                json!({"name": "calc", "arguments": {}}),
+            ),
+            (json!({"name": "sum", "tool": "calc"}), "sum", json!({"tool": "calc"})),
+        ] {
+            let mut step = step;
+            step["kind"] = "tool".into();
+            let read = list(&json!([step])).unwrap().remove(0);
+            assert_eq!((read.id.as_str(), &read.data), (id, &data), "{step}");
+        }
     }
 
     #[test]

@@ -241,7 +241,8 @@ fn temperature(data: &Value) -> Result<Option<serde_json::Number>, String> {
 }
 
 fn duration(data: &Value, names: &[&str], unit: Dur) -> Result<Option<Dur>, String> {
-    let Some((name, value)) = names.iter().find_map(|name| Some((name, data.get(name)?))) else {
+    let said = names.iter().find_map(|name| Some((name, data.get(name)?)));
+    let Some((name, value)) = said.filter(|(_, value)| !value.is_null()) else {
         return Ok(None);
     };
     crate::manifest::duration(value, unit).map(Some).ok_or_else(|| format!("{name}: expected a duration"))

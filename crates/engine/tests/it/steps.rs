@@ -473,7 +473,8 @@ fn bad_data_names_the_step() {
         json!({"id": "x", "kind": "signal", "data": {}}),
         json!({"id": "x", "kind": "child", "data": {}}),
     ] {
-        let desk = Desk::open(steps(json!([data])), json!({}));
+        // As a run of an earlier build brought it along: an agent of such steps is not saved.
+        let desk = Desk::open(json!({}), json!({"steps": [data]}));
         assert_eq!(desk.error_code(), "step_data_invalid", "{data}");
         assert!(desk.run().error.as_ref().unwrap().1.contains("x: "), "{data}");
     }

@@ -244,7 +244,7 @@ mod tests {
             json!({"tools": []}),
             json!({"program": "steps", "steps": [
                 {"id": "m", "kind": "map", "data": {"items": [1, 2], "step": {"kind": "tool", "data": {"tool": "calc"}}}},
-                {"id": "r", "kind": "race", "steps": [{"id": "x", "kind": "sleep"}, {"id": "y", "kind": "signal"}]},
+                {"id": "r", "kind": "race", "steps": [{"id": "x", "kind": "sleep", "duration": 1}, {"id": "y", "kind": "signal", "name": "go"}]},
                 {"id": "c", "kind": "continue", "timeout": 5, "retries": 1},
             ]}),
         ] {
