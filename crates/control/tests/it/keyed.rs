@@ -145,3 +145,22 @@ async fn a_request_that_died_halfway_may_be_made_again_after_a_while() {
     test.clock.pass(Dur::from_secs(60));
     again().await.is(201);
 }
+
+#[tokio::test]
+async fn a_key_that_an_earlier_build_took_by_its_bytes_is_known() {
+    const EARLIER: &str = "UPDATE idempotency_keys SET request = $2 WHERE tenant_id = $1";
+    let test = TestApp::new().await;
+    let body = "{ \"name\": \"ci\" }";
+    let send = async |body: &'static str| {
+        let mut request = keyed(&test.a.owner, "/v1/api-keys", "k", json!({}));
+        *request.body_mut() = Body::from(body);
+        test.send(request).await
+    };
+    let first = send(body).await.is(201);
+    let params = [Digest::of(body.as_bytes()).into()];
+    let taken =
+        test.app.db.write(test.a.scope, move |tx| Box::pin(async move { tx.exec(EARLIER, &params).await }));
+    assert_eq!(taken.await.unwrap(), 1);
+    assert_eq!(send(body).await.is(201).text, first.text);
+    send("{}").await.refused(409, "idempotency_mismatch");
+}
