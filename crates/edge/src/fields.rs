@@ -86,12 +86,22 @@ impl<'a> Fields<'a> {
         let map = self.map;
         let snake = snake(name);
         let found = map.get_key_value(name).or_else(|| map.get_key_value(&snake))?;
+        if map.get(&snake).is_some_and(|other| other != found.1) {
+            self.differs(name, &snake);
+        }
         for spelling in [name, &snake] {
             if let Some((key, _)) = map.get_key_value(spelling) {
                 self.seen.insert(key);
             }
         }
         Some((found.0.as_str(), found.1))
+    }
+
+    /// Says, once, that two spellings of a field say different things.
+    pub fn differs(&mut self, name: &str, other: &str) {
+        if !self.issues.iter().any(|issue| issue.path == name) {
+            self.issue(name, format!("`{name}` and `{other}` are the same field and say different things"));
+        }
     }
 
     /// Any value that is there and not null.
@@ -339,6 +349,26 @@ mod tests {
         assert_eq!(fields.change_text("other", 10), Change::Keep);
         assert_eq!(fields.parsed_if_any::<lantern_types::RunId>("sessionId"), None);
         assert_eq!(fields.finish().unwrap(), ["colour", "session_id"]);
+    }
+
+    #[test]
+    fn two_spellings_that_differ_are_refused_by_both_names() {
+        for (body, issues) in [
+            (json!({"agentName": "a", "agent_name": "b"}), 1),
+            (json!({"agentName": "a", "agent_name": null}), 1),
+            (json!({"agentName": "a", "agent_name": "a"}), 0),
+            (json!({"agent_name": "a"}), 0),
+        ] {
+            let map = object(body.clone());
+            let mut fields = Fields::of(&map);
+            fields.required_text("agentName", 10);
+            fields.raw("agentName");
+            let found = fields.finish().err().unwrap_or_default();
+            assert_eq!(found.len(), issues, "{body}");
+            for issue in found {
+                assert!(issue.message.contains("`agentName` and `agent_name`"), "{}", issue.message);
+            }
+        }
     }
 
     #[test]

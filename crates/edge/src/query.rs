@@ -28,6 +28,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
         let pairs = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|error| {
             Error::new(Code::InvalidQuery, "the query string cannot be read").caused_by(error)
         })?;
+        // What is no text was replaced by a mark above, and would be looked for as such.
+        if let Some(pair) = parts.uri.query().unwrap_or_default().split('&').find(|pair| !is_text(pair)) {
+            return Err(wrong(pair.split('=').next().unwrap_or_default(), "expected UTF-8"));
+        }
         let path_and_query =
             parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
         let params = Self { pairs: pairs.0, path_and_query };
@@ -94,6 +98,26 @@ impl Params {
     }
 }
 
+/// Whether what the percent signs of a query stand for is text.
+fn is_text(query: &str) -> bool {
+    let mut bytes = Vec::with_capacity(query.len());
+    let mut rest = query.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after.get(..2).filter(|_| *first == b'%').and_then(|code| std::str::from_utf8(code).ok());
+        match code.and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
+}
+
 pub(crate) fn wrong(name: &str, message: impl Into<String>) -> Error {
     let message = message.into();
     Error::new(Code::InvalidQuery, format!("{name}: {message}")).with_field(name, message)
@@ -137,6 +161,12 @@ mod tests {
         assert!(read.parsed::<lantern_types::RunId>("sessionId", "an id").is_err());
         assert!(read.word("q", &["a", "b"]).is_err());
         assert!(params("/v1/runs?agent=%00").is_err());
+        for (query, fine) in
+            [("a=%ff", false), ("a=%c3", false), ("b=1&%ff=2", false), ("a=%c3%a4", true), ("a=%zz%", true)]
+        {
+            let read = params(&format!("/v1/runs?{query}")).map_err(|error| error.code());
+            assert_eq!(read.err(), (!fine).then_some(Code::InvalidQuery), "{query}");
+        }
         for (limit, want) in [
             ("1", Some(1)),
             ("050", Some(50)),

@@ -137,3 +137,21 @@ async fn a_request_is_known_by_its_id_and_its_error_by_its_media_type() {
     request.headers_mut().insert("x-request-id", "<script>".parse().unwrap());
     assert!(test.send(request).await.header("x-request-id").parse::<lantern_types::RequestId>().is_ok());
 }
+
+#[tokio::test]
+async fn what_can_never_work_or_says_two_things_is_refused_before_it_is_kept() {
+    let test = TestApp::new().await;
+    let steps = json!([{"id": "a", "kind": "llm", "data": {"prompt": "{{steps.zz.text}}"}}]);
+    let body = json!({"name": "s", "steps": steps});
+    let refused = test.post(&test.a.owner, "/v1/agents", body).await.refused(400, "invalid_manifest");
+    assert_eq!(refused.paths(), ["steps[0].data.prompt"]);
+    test.agent(json!({"name": "own"})).await;
+    let body = json!({"agentName": "own", "input": {"steps": steps}});
+    let refused = test.post(&test.a.owner, "/v1/runs", body).await.refused(400, "invalid_input");
+    assert_eq!(refused.json["reason"], "steps_invalid");
+    let body = json!({"agentName": "own", "agent_name": "other"});
+    let refused = test.post(&test.a.owner, "/v1/runs", body).await.refused(400, "invalid_body");
+    assert_eq!(refused.paths(), ["agentName"]);
+    test.post(&test.a.owner, "/v1/runs", json!({"agentName": "own", "agent_name": "own"})).await.is(201);
+    test.get(&test.a.owner, "/v1/runs?agent=%ff").await.refused(400, "invalid_query");
+}

@@ -94,9 +94,15 @@ impl Model for Changes {
         let avatar_url = fields.change_text("avatarUrl", URL_BYTES_MAX);
         let style_prompt = fields.change_text("stylePrompt", TEXT_BYTES_MAX);
         let mut manifest = Map::new();
-        for name in MANIFEST_FIELDS.iter().flat_map(|spellings| spellings.iter()) {
-            if let Some((key, value)) = fields.raw(name) {
+        for spellings in MANIFEST_FIELDS {
+            let mut said: Option<(&str, &Value)> = None;
+            for name in *spellings {
+                let Some((key, value)) = fields.raw(name) else { continue };
                 manifest.insert(key.to_owned(), value.clone());
+                match said {
+                    Some((first, other)) if other != value => fields.differs(first, name),
+                    _ => said = Some((name, value)),
+                }
             }
         }
         Some(Self { description, labels, avatar_url, style_prompt, manifest })
@@ -367,6 +373,23 @@ mod tests {
             let error = changes(body).manifest(Manifest::default(), terms).unwrap_err();
             assert_eq!((error.code(), error.fields()[0].path.as_str()), (Code::InvalidManifest, path));
         }
+    }
+
+    #[test]
+    fn two_names_of_one_field_may_not_say_two_things() {
+        let issues = |body: Value| {
+            let map = body.as_object().unwrap().clone();
+            let mut fields = Fields::of(&map);
+            Changes::read(&mut fields);
+            fields.finish().err().map(|issues| issues[0].path.clone())
+        };
+        assert_eq!(
+            issues(json!({"systemPrompt": "a", "instructions": "b"})),
+            Some("systemPrompt".to_owned())
+        );
+        assert_eq!(issues(json!({"timeout": 5, "timeoutMs": 5})), None, "the unit of the first counts");
+        assert_eq!(issues(json!({"timeout": 5, "timeout_ms": 6})), Some("timeout".to_owned()));
+        assert_eq!(issues(json!({"instructions": "b"})), None);
     }
 
     #[test]
