@@ -120,17 +120,17 @@ pub struct Turns {
 /// times as much. No row is taken by two processes at once. On SQLite a power cut may undo this: they are still due then.
 pub async fn take(db: &Db, turns: &mut Turns, now: At, again_after: Dur, limit: u32) -> Result<Vec<Due>> {
     let after = turns.after;
-    let (taken, next) = db
-        .system_write_lazy(move |tx| {
-            Box::pin(async move {
-                let tenants = waiting(tx, after, now, limit).await?;
-                // Whoever was not reached is next; when all were, another one is the first.
-                let all = u32::try_from(tenants.len()).is_ok_and(|n| n < limit);
-                let next = if all { tenants.first() } else { tenants.last() }.copied();
-                Ok((share_out(tx, tenants, now, again_after, limit).await?, next))
-            })
-        })
-        .await?;
+    // A look first: the outbox is empty most of the time, and nobody who writes should wait for that to be seen.
+    let tenants = db.system_read(move |tx| Box::pin(waiting(tx, after, now, limit))).await?;
+    if tenants.is_empty() {
+        turns.after = None;
+        return Ok(Vec::new());
+    }
+    // Whoever was not reached is next; when all were, another one is the first.
+    let all = u32::try_from(tenants.len()).is_ok_and(|n| n < limit);
+    let next = if all { tenants.first() } else { tenants.last() }.copied();
+    let taken =
+        db.system_write_lazy(move |tx| Box::pin(share_out(tx, tenants, now, again_after, limit))).await?;
     turns.after = next;
     Ok(taken)
 }
