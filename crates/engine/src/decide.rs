@@ -369,15 +369,11 @@ impl<'a> Draft<'a> {
     }
 
     fn fail_step(&mut self, id: &StepId, code: &str, message: String, acted: Acted) {
-        self.fail_step_at(id, code, message, (acted, Bill::default()));
-    }
-
-    /// Fails a step whose last attempt is known to have cost this, and may have been billed if it may have acted.
-    fn fail_step_at(&mut self, id: &StepId, code: &str, message: String, (acted, bill): (Acted, Bill)) {
         let unconfirmed = self.run.step(id).map_or(MicroUsd::ZERO, |step| step::unconfirmed(step, acted));
-        self.fail_step_with(id, (code, message), acted, Bill { unconfirmed, ..bill });
+        self.fail_step_with(id, (code, message), acted, Bill { unconfirmed, ..Bill::default() });
     }
 
+    /// Fails a step whose last attempt cost this, as far as is known, and may have cost that.
     fn fail_step_with(&mut self, id: &StepId, (code, message): (&str, String), acted: Acted, bill: Bill) {
         let Some(step) = self.run.step(id) else { return };
         let owing = step::owing(step);

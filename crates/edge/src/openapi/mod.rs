@@ -41,8 +41,6 @@ pub enum Kind {
     Text,
     /// An id.
     Id,
-    /// An RFC 3339 time.
-    Time,
     /// A whole number from this one on.
     From(u32),
     /// One of these words.

@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::{Html, Response};
-use axum::{Extension, body};
 use http::HeaderMap;
 use lantern_policy::{Access, Act, Permit};
 use serde_json::{Map, Value, json};
@@ -414,15 +414,11 @@ fn in_query(param: &Param) -> Value {
     let schema = match param.kind {
         Kind::Text => json!({ "type": "string" }),
         Kind::Id => json!({ "type": "string", "format": "uuid" }),
-        Kind::Time => json!({ "type": "string", "format": "date-time" }),
         Kind::From(least) => json!({ "type": "integer", "minimum": least }),
         Kind::Word(words) => json!({ "type": "string", "enum": words }),
     };
     json!({ "name": param.name, "in": "query", "description": param.about, "schema": schema })
 }
-
-/// Bytes of any kind are not described.
-impl Argument for body::Bytes {}
 
 #[cfg(test)]
 mod tests {

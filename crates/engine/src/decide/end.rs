@@ -38,7 +38,7 @@ impl Draft<'_> {
         if self.run.continued {
             self.charge(|_| true);
         }
-        match self.owed().map(|step| step.tells_by.unwrap_or(self.context.at)).max() {
+        match self.run.owing_steps().map(|step| step.tells_by.unwrap_or(self.context.at)).max() {
             Some(due) if due > self.context.at => {
                 self.emit(Fact::RunEnding { outcome, code, step, due }, Some(content));
             }
@@ -55,7 +55,7 @@ impl Draft<'_> {
             return;
         }
         self.charge_what_is_overdue();
-        let late = |ending: &Ending| ending.due <= self.context.at || self.owed().next().is_none();
+        let late = |ending: &Ending| ending.due <= self.context.at || self.run.owing_steps().next().is_none();
         let Some(ending) = self.run.ending.clone().filter(late) else { return };
         self.charge(|_| true);
         self.end(ending.outcome, ending.code, ending.step, ending.content);
@@ -76,11 +76,6 @@ impl Draft<'_> {
         self.context.at + SETTLING_WAIT.times(u64::from(below).max(1))
     }
 
-    /// Children that were dropped and have not told what they spent.
-    fn owed(&self) -> impl Iterator<Item = &Step> {
-        self.run.owing_steps()
-    }
-
     /// Gives up waiting for children that have had their time.
     pub(super) fn charge_what_is_overdue(&mut self) {
         let now = self.context.at;
@@ -89,7 +84,7 @@ impl Draft<'_> {
 
     /// Gives up waiting for what these children spent: all that was held for them may be.
     fn charge(&mut self, these: impl Fn(&Step) -> bool) {
-        let owed = self.owed().filter(|step| these(step));
+        let owed = self.run.owing_steps().filter(|step| these(step));
         let owed: Vec<_> = owed.filter_map(|step| Some((step.id.clone(), step.owed()?))).collect();
         for (step, unconfirmed) in owed {
             self.emit(Fact::StepCharged { step, cost: MicroUsd::ZERO, unconfirmed }, None);

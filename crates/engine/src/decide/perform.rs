@@ -53,7 +53,7 @@ impl Draft<'_> {
                 let bill = step::bill(self.run.step(id).and_then(|step| step.grant.as_ref()), &reply);
                 if bytes > max {
                     let message = format!("the reply has {bytes} bytes; the limit is {max}");
-                    return self.fail_step_at(id, "output_too_large", message, (Acted::Yes, bill));
+                    return self.fail_step_with(id, ("output_too_large", message), Acted::Yes, bill);
                 }
                 if !violations.is_empty() && self.must_hold(id) {
                     let (code, message) = (program::OUTPUT_SCHEMA_VIOLATED, program::violated(&violations));
