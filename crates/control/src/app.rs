@@ -28,6 +28,9 @@ const LOGINS: Rate = Rate { count: 10, per: Dur::from_secs(60), burst: 10 };
 /// Sign-ins from one peer, whichever addresses it names.
 const LOGINS_OF_PEER: Rate = Rate { count: 30, per: Dur::from_secs(60), burst: 30 };
 
+/// New accounts from one peer.
+const SIGNUPS_OF_PEER: Rate = Rate { count: 60, per: Dur::from_secs(60), burst: 60 };
+
 /// What the process brings.
 pub struct Setup {
     /// The database.
@@ -50,6 +53,8 @@ pub struct Setup {
     pub tools: Vec<ToolDef>,
     /// How many runs a tenant may start in a window of time, and how many of them at once; `None` for any number.
     pub spawn: Option<Rate>,
+    /// Whether anybody who can reach the server may make an account, with a tenant of its own.
+    pub signup: bool,
     /// Model providers, as far as the settings pages know them.
     pub providers: Providers,
     /// Ends event streams when the process stops.
@@ -124,6 +129,8 @@ pub(crate) struct Inner {
     pub(crate) passwords: Passwords,
     pub(crate) logins: Buckets<(String, IpAddr)>,
     pub(crate) logins_of_peer: Buckets<IpAddr>,
+    pub(crate) signup: bool,
+    pub(crate) signups: Buckets<IpAddr>,
     pub(crate) spawns: Option<Spawns>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) schemas: Checker,
@@ -180,6 +187,8 @@ impl App {
             passwords: Passwords::new(setup.ids.clone()),
             logins: Buckets::new(LOGINS),
             logins_of_peer: Buckets::new(LOGINS_OF_PEER),
+            signup: setup.signup,
+            signups: Buckets::new(SIGNUPS_OF_PEER),
             spawns: setup.spawn.map(Spawns::new),
             streams: Arc::new(Semaphore::new(streams.min(Semaphore::MAX_PERMITS))),
             schemas: Checker::default(),

@@ -3,39 +3,23 @@
 //!
 //! Invariant: idempotent. A second start changes nothing, not even a password that was changed meanwhile.
 
-use lantern_edge::Result;
-use lantern_policy::{Role, Scope};
+use lantern_edge::{Code, Result};
+use lantern_policy::Scope;
 use lantern_store::system;
-use lantern_types::{DEV_TENANT, DEV_USER, Secret, TenantId, UserId};
+use lantern_types::{DEV_TENANT, DEV_USER, Secret};
 
 use crate::App;
+use crate::features::identity::accounts::{Account, create};
 
 /// Who signs in.
 const EMAIL: &str = "admin@lantern.dev";
 /// Known to everybody, which is why the address that `lantern dev` listens on is a loopback one.
 const PASSWORD: &str = "lantern";
 
-const TENANT: &str =
-    "INSERT INTO tenants (tenant_id, slug, name, tier, created_at) VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (tenant_id) DO NOTHING";
 const FIND: &str = "SELECT id FROM users WHERE tenant_id = $1 AND id = $2";
-const USER: &str =
-    "INSERT INTO users (tenant_id, id, email, email_key, name, role, password_hash, created_at)
-    VALUES ($1, $2, $3, $3, $4, $5, $6, $7) ON CONFLICT (tenant_id, id) DO NOTHING";
 
 /// Every statement of this file.
-pub(crate) const STATEMENTS: &[&str] = &[TENANT, FIND, USER];
-
-/// An account to be made, with a tenant of its own.
-struct Account {
-    tenant: TenantId,
-    slug: String,
-    workspace: String,
-    tier: &'static str,
-    user: UserId,
-    email: String,
-    name: String,
-}
+pub(crate) const STATEMENTS: &[&str] = &[FIND];
 
 /// Makes sure that `admin@lantern.dev` can sign in to the tenant `dev`, and answers with that tenant's scope.
 pub async fn seed_dev(app: &App) -> Result<Scope> {
@@ -64,42 +48,14 @@ pub async fn seed_first(app: &App, email: &str, password: Secret<String>) -> Res
     if system::user_by_email(&app.db, email.clone()).await?.is_some() {
         return Ok(());
     }
-    let name = email.split('@').next().unwrap_or("admin").to_owned();
-    let tenant = TenantId::from_uuid(app.ids.uuid());
-    let letters: String = name.chars().filter(char::is_ascii_alphanumeric).take(24).collect();
-    let account = Account {
-        tenant,
-        slug: format!("{letters}-{}", tenant.uuid().as_simple()),
-        workspace: format!("{name}'s Workspace"),
-        tier: "team",
-        user: UserId::from_uuid(app.ids.uuid()),
-        email: email.clone(),
-        name,
-    };
+    let account = Account::new(&*app.ids, email, None, "team");
     match create(app, account, password).await {
-        Err(error) if system::user_by_email(&app.db, email).await?.is_none() => Err(error),
-        _ => Ok(()),
+        Err(error) if error.code() == Code::EmailRegistered => Ok(()),
+        made => made,
     }
 }
 
 /// Whether nobody has an account yet.
 pub async fn nobody_yet(app: &App) -> Result<bool> {
     Ok(!system::any_user(&app.db).await?)
-}
-
-async fn create(app: &App, account: Account, password: Secret<String>) -> Result<()> {
-    let hash = app.inner.passwords.hash(password).await?;
-    let now = app.clock.now();
-    let Account { tenant, slug, workspace, tier, user, email, name } = account;
-    app.db
-        .write(Scope::of_lease(tenant), move |tx| {
-            Box::pin(async move {
-                tx.exec(TENANT, &[slug.into(), workspace.into(), tier.into(), now.into()]).await?;
-                let role = Role::Owner.as_str();
-                let user = [user.into(), email.into(), name.into(), role.into(), hash.into(), now.into()];
-                tx.exec(USER, &user).await.map(drop)
-            })
-        })
-        .await?;
-    Ok(())
 }

@@ -1,8 +1,9 @@
 //! Who is asking: the one place where an [`Actor`] is made from a request.
 //!
 //! Invariant: the tenant comes from the token or from the row of the key or ticket, never from a header, a path or a
-//! body. Every way of being nobody answers the same words, and so does every ticket that opens nothing. What an actor may
-//! do is decided elsewhere (`permit.rs`).
+//! body. A token counts while its sign-in lasts, and its person has the role that their row says now. Every way of being
+//! nobody answers the same words, and so does every ticket that opens nothing. What an actor may do is decided elsewhere
+//! (`permit.rs`).
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use lantern_net::Shutdown;
 use lantern_policy::{Actor, Principal, Role, Scope};
-use lantern_store::system::{self, Bearer, PresentedKey};
+use lantern_store::system::{self, Bearer, PresentedKey, PresentedSignIn};
 use lantern_store::{Db, Keys, tickets};
 use lantern_types::edge::{Clock, Tasks};
 use lantern_types::{ApiKeyId, At, Digest, Dur};
@@ -18,6 +19,7 @@ use lantern_types::{ApiKeyId, At, Digest, Dur};
 use crate::code::Code;
 use crate::pass::{Pass, Passes};
 use crate::problem::{Error, Result};
+use crate::refresh::RefreshTokens;
 use crate::ticket;
 use crate::token::Tokens;
 
@@ -38,6 +40,7 @@ pub const STATEMENTS: &[&str] = &[TOUCH];
 pub struct Gate {
     db: Db,
     tokens: Arc<Tokens>,
+    refresh: Arc<RefreshTokens>,
     clock: Arc<dyn Clock>,
     tasks: Arc<dyn Tasks>,
     passes: Passes,
@@ -60,12 +63,18 @@ impl Gate {
         clock: Arc<dyn Clock>,
         tasks: Arc<dyn Tasks>,
     ) -> lantern_store::Result<Self> {
-        Ok(Self { db, tokens: Arc::new(Tokens::new(keys)?), clock, tasks, passes: Passes::default() })
+        let (tokens, refresh) = (Arc::new(Tokens::new(keys)?), Arc::new(RefreshTokens::new(keys)?));
+        Ok(Self { db, tokens, refresh, clock, tasks, passes: Passes::default() })
     }
 
     /// The tokens that this gate reads.
     pub fn tokens(&self) -> &Tokens {
         &self.tokens
+    }
+
+    /// The refresh tokens of this instance.
+    pub fn refresh_tokens(&self) -> &RefreshTokens {
+        &self.refresh
     }
 
     /// Looks after the credentials of open streams until the process stops.
@@ -78,7 +87,7 @@ impl Gate {
         self.passes.hold(actor)
     }
 
-    /// Ends, soon, the open streams of a key that has just been revoked.
+    /// Ends, soon, the open streams of a key that has just been revoked, or of a sign-in that has just ended.
     pub fn revoked(&self) {
         self.passes.look_soon();
     }
@@ -93,8 +102,7 @@ impl Gate {
         if credential.starts_with(KEY_PREFIX) {
             return self.by_key(credential, now).await;
         }
-        let actor = self.tokens.read(credential, now).ok_or_else(nobody)?;
-        Ok(Known { actor, touch: None, ticket: None })
+        self.by_token(credential, now).await
     }
 
     /// Lets somebody in who may: uses their ticket up, or notes the use of their key. `ticket_spent` when another request
@@ -107,6 +115,16 @@ impl Gate {
         }
         self.touch(scope, known);
         Ok(())
+    }
+
+    async fn by_token(&self, token: &str, now: At) -> Result<Known> {
+        let access = self.tokens.read(token, now).ok_or_else(nobody)?;
+        let found = system::sign_in(&self.db, access.tenant, access.sign_in).await?;
+        let principal =
+            found.filter(|found| found.user == access.user).and_then(|found| signed_in(found, now));
+        let principal = principal.ok_or_else(nobody)?;
+        let actor = Actor { tenant: access.tenant, principal, until: Some(access.until) };
+        Ok(Known { actor, touch: None, ticket: None })
     }
 
     async fn by_key(&self, key: &str, now: At) -> Result<Known> {
@@ -124,11 +142,7 @@ impl Gate {
         let row = system::ticket_by_hash(&self.db, hash).await?.ok_or_else(ticket::spent)?;
         let (principal, until) = match row.bearer {
             Bearer::Key(key) => (valid(&key, now)?, key.expires_at),
-            Bearer::User { until, id, email, name, role } => {
-                let principal = Role::parse(&role).map(|role| Principal::User { id, email, name, role });
-                // Where it is not known when the session ends, it is known that it does not end before the ticket.
-                (principal, Some(until.unwrap_or(row.expires_at)))
-            }
+            Bearer::Person(sign_in, until) => (signed_in(sign_in, now), Some(until)),
         };
         let principal = principal.filter(|_| now < row.expires_at).ok_or_else(ticket::spent)?;
         let actor = Actor { tenant: row.tenant, principal, until };
@@ -154,6 +168,13 @@ impl Gate {
 /// What is stored of a key, and of a ticket.
 pub fn hash(text: &str) -> Digest {
     Digest::of(text.as_bytes())
+}
+
+/// Who is signed in; `None` once the sign-in is over.
+fn signed_in(row: PresentedSignIn, now: At) -> Option<Principal> {
+    let PresentedSignIn { id: sign_in, user: id, email, name, role, expires_at, .. } = row;
+    let role = Role::parse(&role)?;
+    (now < expires_at).then_some(Principal::User { id, email, name, role, sign_in })
 }
 
 /// What a key is good for; `None` when it was revoked or has ended.

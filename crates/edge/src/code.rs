@@ -75,12 +75,15 @@ codes! {
         InvalidCredentials = "invalid_credentials",
         NotATicket = "not_a_ticket",
         TicketSpent = "ticket_spent",
+        InvalidRefreshToken = "invalid_refresh_token",
+        RefreshTokenReused = "refresh_token_reused",
     }
     Forbidden {
         ScopeMissing = "scope_missing",
         RoleMissing = "role_missing",
         ScopeEscalation = "scope_escalation",
         NotAnApprover = "not_an_approver",
+        SignupClosed = "signup_closed",
     }
     NotFound {
         RouteNotFound = "route_not_found",
@@ -98,6 +101,8 @@ codes! {
     }
     Conflict {
         Conflict = "conflict",
+        EmailRegistered = "email_registered",
+        NotSignedIn = "not_signed_in",
         AgentArchived = "agent_archived",
         IdempotencyMismatch = "idempotency_mismatch",
         RunFinished = "run_finished",
@@ -119,6 +124,7 @@ codes! {
     }
     RateLimited {
         LoginRateLimited = "login_rate_limited",
+        SignupRateLimited = "signup_rate_limited",
         TooManyTickets = "too_many_tickets",
         RunRateLimited = "run_rate_limited",
         TooManyRuns = "too_many_runs",

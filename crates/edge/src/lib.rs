@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request.rs   id, span, measurements, rendering of errors      around every request
-//! permit.rs    authenticate (auth.rs, token.rs, ticket.rs),
+//! permit.rs    authenticate (auth.rs, token.rs, ticket.rs; refresh.rs for what renews a token),
 //!              then authorize                                    before every handler that is not public
 //! body.rs      bounded JSON into a model                         query.rs and page.rs likewise for the query
 //! problem.rs   an error's status and body                        code.rs lists every code
@@ -32,6 +32,7 @@ pub mod pass;
 mod permit;
 pub mod problem;
 pub mod query;
+pub mod refresh;
 pub mod reply;
 pub mod request;
 pub mod route;

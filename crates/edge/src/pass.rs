@@ -1,29 +1,34 @@
 //! What an open event stream was let in by, for as long as it counts.
 //!
 //! Invariant: a stream ends with the credential that opened it. When that ends by itself is known beforehand, and nothing is
-//! sent from then on. Whether a key was revoked is looked up for the keys of all open streams at once: as soon as this process
-//! revokes one, and every [`EVERY`] for what others revoke. A look that the database does not answer ends nothing: without
-//! the database a stream has nothing to tell either.
+//! sent from then on. Whether a key was revoked, or somebody signed out, is looked up for all open streams at once: as soon as
+//! this process ends one, and every [`EVERY`] for what others end. A look that the database does not answer ends nothing:
+//! without the database a stream has nothing to tell either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lantern_net::Shutdown;
 use lantern_policy::{Actor, Principal};
 use lantern_store::{Db, system};
 use lantern_types::edge::{Clock, Tasks};
-use lantern_types::{ApiKeyId, At, Dur, TenantId};
+use lantern_types::{ApiKeyId, At, Dur, SignInId, TenantId};
 use tokio::sync::{Notify, watch};
 
 use crate::auth;
 
-/// How long a key that another process revoked may still be in use here.
+/// How long what another process revoked or signed out may still be in use here.
 pub const EVERY: Dur = Dur::from_secs(5);
 
 /// How long a pass waits before it looks at the clock again.
 const STEP_MAX: Dur = Dur::from_secs(60);
 
-type Key = (TenantId, ApiKeyId);
+/// What a stream was opened by, as its row is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Opener {
+    Key(TenantId, ApiKeyId),
+    SignIn(TenantId, SignInId),
+}
 
 /// The credentials of the streams that are open in this process. Cheap to clone.
 #[derive(Clone, Default)]
@@ -34,11 +39,11 @@ pub(crate) struct Passes {
 #[derive(Default)]
 struct Inner {
     // Sections under this lock only look up and insert.
-    keys: Mutex<BTreeMap<Key, Held>>,
+    openers: Mutex<BTreeMap<Opener, Held>>,
     look: Notify,
 }
 
-/// A key that streams are open by.
+/// What streams are open by.
 struct Held {
     streams: usize,
     over: watch::Sender<bool>,
@@ -47,11 +52,11 @@ struct Held {
 /// What one stream was let in by.
 pub struct Pass {
     until: Option<At>,
-    key: Option<HeldKey>,
+    opener: HeldOpener,
 }
 
-struct HeldKey {
-    key: Key,
+struct HeldOpener {
+    opener: Opener,
     over: watch::Receiver<bool>,
     passes: Passes,
 }
@@ -59,21 +64,19 @@ struct HeldKey {
 impl Passes {
     /// A pass for as long as what this actor showed counts.
     pub(crate) fn hold(&self, actor: &Actor) -> Pass {
-        let key = match actor.principal {
-            Principal::User { .. } => None,
-            Principal::Key { id, .. } => Some(self.hold_key((actor.tenant, id))),
+        let opener = match actor.principal {
+            Principal::User { sign_in, .. } => Opener::SignIn(actor.tenant, sign_in),
+            Principal::Key { id, .. } => Opener::Key(actor.tenant, id),
         };
-        Pass { until: actor.until, key }
-    }
-
-    fn hold_key(&self, key: Key) -> HeldKey {
-        let mut keys = self.keys();
-        let held = keys.entry(key).or_insert_with(|| Held { streams: 0, over: watch::Sender::new(false) });
+        let mut openers = self.openers();
+        let held =
+            openers.entry(opener).or_insert_with(|| Held { streams: 0, over: watch::Sender::new(false) });
         held.streams += 1;
-        HeldKey { key, over: held.over.subscribe(), passes: self.clone() }
+        let opener = HeldOpener { opener, over: held.over.subscribe(), passes: self.clone() };
+        Pass { until: actor.until, opener }
     }
 
-    /// Has the keys looked up now.
+    /// Has them looked up now.
     pub(crate) fn look_soon(&self) {
         self.inner.look.notify_one();
     }
@@ -90,43 +93,55 @@ impl Passes {
                     () = clock.sleep(EVERY) => {}
                 }
                 if let Err(error) = passes.look(&db, clock.now()).await {
-                    tracing::debug!(%error, "the keys of open streams were not looked up; the next look does it");
+                    tracing::debug!(%error, "what open streams were opened by was not looked up; the next look does it");
                 }
             }
         };
         tasks.spawn("streams.passes", Box::pin(keeping));
     }
 
-    /// Ends the passes of keys that are no longer good.
+    /// Ends the passes of what is no longer good.
     async fn look(&self, db: &Db, now: At) -> lantern_store::Result<()> {
-        let held: Vec<Key> = self.keys().keys().copied().collect();
-        if held.is_empty() {
-            return Ok(());
+        let held: Vec<Opener> = self.openers().keys().copied().collect();
+        let (mut keys, mut sign_ins) = (Vec::new(), Vec::new());
+        for opener in &held {
+            match *opener {
+                Opener::Key(tenant, id) => keys.push((tenant, id)),
+                Opener::SignIn(tenant, id) => sign_ins.push((tenant, id)),
+            }
         }
-        let found = system::keys(db, held.clone()).await?;
-        let good: BTreeMap<Key, bool> =
-            found.iter().map(|key| ((key.tenant, key.id), auth::is_good(key, now))).collect();
-        let keys = self.keys();
-        for key in held.iter().filter(|key| !good.get(key).is_some_and(|good| *good)) {
-            if let Some(held) = keys.get(key) {
+        let mut good = BTreeSet::new();
+        if !keys.is_empty() {
+            let found = system::keys(db, keys).await?;
+            let found = found.iter().filter(|key| auth::is_good(key, now));
+            good.extend(found.map(|key| Opener::Key(key.tenant, key.id)));
+        }
+        if !sign_ins.is_empty() {
+            let found = system::sign_ins(db, sign_ins).await?;
+            let found = found.into_iter().filter(|(_, expires_at)| now < *expires_at);
+            good.extend(found.map(|((tenant, id), _)| Opener::SignIn(tenant, id)));
+        }
+        let openers = self.openers();
+        for opener in held.iter().filter(|opener| !good.contains(opener)) {
+            if let Some(held) = openers.get(opener) {
                 held.over.send_replace(true);
             }
         }
         Ok(())
     }
 
-    fn keys(&self) -> MutexGuard<'_, BTreeMap<Key, Held>> {
-        self.inner.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    fn openers(&self) -> MutexGuard<'_, BTreeMap<Opener, Held>> {
+        self.inner.openers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for HeldKey {
+impl Drop for HeldOpener {
     fn drop(&mut self) {
-        let mut keys = self.passes.keys();
-        let Some(held) = keys.get_mut(&self.key) else { return };
+        let mut openers = self.passes.openers();
+        let Some(held) = openers.get_mut(&self.opener) else { return };
         held.streams = held.streams.saturating_sub(1);
         if held.streams == 0 {
-            keys.remove(&self.key);
+            openers.remove(&self.opener);
         }
     }
 }
@@ -142,24 +157,19 @@ impl Pass {
             let left = self.until.map_or(STEP_MAX, |until| until.since(now).min(STEP_MAX));
             tokio::select! {
                 biased;
-                () = ended(self.key.as_mut()) => {}
+                () = ended(&mut self.opener) => {}
                 () = clock.sleep(left) => {}
             }
         }
     }
 
     fn is_over(&self, now: At) -> bool {
-        self.until.is_some_and(|until| until <= now)
-            || self.key.as_ref().is_some_and(|key| *key.over.borrow())
+        self.until.is_some_and(|until| until <= now) || *self.opener.over.borrow()
     }
 }
 
-async fn ended(key: Option<&mut HeldKey>) {
-    let told = match key {
-        Some(key) => key.over.changed().await.is_ok(),
-        None => false,
-    };
-    if !told {
+async fn ended(opener: &mut HeldOpener) {
+    if opener.over.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
 }
@@ -204,7 +214,8 @@ mod tests {
             Principal::Key { id: ApiKeyId::from_uuid(DEV_USER.uuid()), scopes: Vec::new() }
         } else {
             let (email, name) = (String::new(), String::new());
-            Principal::User { id: DEV_USER, email, name, role: Role::Member }
+            let sign_in = SignInId::from_uuid(DEV_USER.uuid());
+            Principal::User { id: DEV_USER, email, name, role: Role::Member, sign_in }
         };
         Actor { tenant: DEV_TENANT, principal, until }
     }
@@ -226,17 +237,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_streams_of_a_key_that_is_gone_end_together() {
+    async fn the_streams_of_what_is_gone_end_together() {
         let (db, clock, passes) = (Db::inline_sqlite().unwrap(), PausedClock::new(), Passes::default());
         let hold = |key| passes.hold(&actor(key, None));
         let (mut one, mut two, mut person) = (hold(true), hold(true), hold(false));
         assert!(one.over(&clock).now_or_never().is_none());
         passes.look(&db, clock.now()).await.unwrap();
-        assert!(one.over(&clock).now_or_never().is_some() && two.over(&clock).now_or_never().is_some());
-        assert!(person.over(&clock).now_or_never().is_none());
-        drop(one);
-        assert_eq!(passes.keys().len(), 1);
+        for pass in [&mut one, &mut two, &mut person] {
+            assert!(pass.over(&clock).now_or_never().is_some());
+        }
+        drop((one, person));
+        assert_eq!(passes.openers().len(), 1);
         drop(two);
-        assert!(passes.keys().is_empty(), "forgotten with the last stream");
+        assert!(passes.openers().is_empty(), "forgotten with the last stream");
     }
 }

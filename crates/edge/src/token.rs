@@ -1,13 +1,15 @@
-//! Session tokens: JWTs signed with Ed25519 under a key derived from the instance key.
+//! Access tokens: JWTs signed with Ed25519 under a key derived from the instance key.
 //!
 //! Invariant: a token is good only when signature, algorithm, type, issuer, audience and both times are. The
-//! algorithm is fixed here and never taken from the token. Time comes from the caller, not from the library.
+//! algorithm is fixed here and never taken from the token. Time comes from the caller, not from the library. A token says
+//! which sign-in it belongs to, and `auth.rs` asks whether that lasts and who it is of: the names and the role in it are for
+//! clients to show, and are read here by nobody.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use lantern_policy::{Actor, Principal, Role};
+use lantern_policy::Role;
 use lantern_store::Keys;
-use lantern_types::{At, Dur, TenantId, UserId};
+use lantern_types::{At, Dur, SignInId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Error;
@@ -16,7 +18,7 @@ const ISSUER: &str = "lantern";
 const AUDIENCE: &str = "lantern-api";
 const ACCESS: &str = "access";
 /// How long a token is good.
-const LIFE: Dur = Dur::from_secs(60 * 60);
+pub const LIFE: Dur = Dur::from_secs(60 * 60);
 /// By how much the clocks of two servers of one installation may differ.
 const LEEWAY: Dur = Dur::from_secs(60);
 /// A longer one was not issued here, and is not worth checking.
@@ -25,7 +27,7 @@ const BYTES_MAX: usize = 4_096;
 const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
-/// A person who signs in.
+/// A person who is signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     /// Their tenant.
@@ -38,6 +40,17 @@ pub struct Person {
     pub name: String,
     /// Their role.
     pub role: Role,
+    /// The sign-in.
+    pub sign_in: SignInId,
+}
+
+/// What a good token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub(crate) tenant: TenantId,
+    pub(crate) user: UserId,
+    pub(crate) sign_in: SignInId,
+    pub(crate) until: At,
 }
 
 /// Issues tokens and reads them back.
@@ -47,18 +60,29 @@ pub struct Tokens {
     rules: Validation,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Claims {
+#[derive(Serialize)]
+struct Claims<'a> {
     sub: String,
+    sid: String,
     iat: i64,
     exp: i64,
-    iss: String,
-    aud: String,
+    iss: &'a str,
+    aud: &'a str,
+    typ: &'a str,
+    tenant_id: String,
+    email: &'a str,
+    name: &'a str,
+    role: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Presented {
+    sub: String,
+    sid: String,
+    iat: i64,
+    exp: i64,
     typ: String,
     tenant_id: String,
-    email: String,
-    name: String,
-    role: String,
 }
 
 impl Tokens {
@@ -85,32 +109,35 @@ impl Tokens {
     pub fn issue(&self, person: &Person, now: At) -> Result<String, Error> {
         let claims = Claims {
             sub: person.id.to_string(),
+            sid: person.sign_in.to_string(),
             iat: now.seconds(),
             exp: (now + LIFE).seconds(),
-            iss: ISSUER.to_owned(),
-            aud: AUDIENCE.to_owned(),
-            typ: ACCESS.to_owned(),
+            iss: ISSUER,
+            aud: AUDIENCE,
+            typ: ACCESS,
             tenant_id: person.tenant.to_string(),
-            email: person.email.clone(),
-            name: person.name.clone(),
-            role: person.role.as_str().to_owned(),
+            email: &person.email,
+            name: &person.name,
+            role: person.role.as_str(),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &self.sign).map_err(Error::internal)
     }
 
-    /// Whom a token speaks for; `None` when it is not a good one, for whatever reason.
-    pub(crate) fn read(&self, token: &str, now: At) -> Option<Actor> {
+    /// What a token says; `None` when it is not a good one, for whatever reason.
+    pub(crate) fn read(&self, token: &str, now: At) -> Option<Access> {
         if token.len() > BYTES_MAX {
             return None;
         }
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.verify, &self.rules).ok()?.claims;
+        let claims = jsonwebtoken::decode::<Presented>(token, &self.verify, &self.rules).ok()?.claims;
         let issued = At::from_micros(claims.iat.checked_mul(1_000_000)?);
         let in_time = claims.exp > now.seconds() && issued <= now + LEEWAY;
-        let (id, tenant) = (claims.sub.parse().ok()?, claims.tenant_id.parse().ok()?);
-        let role = Role::parse(&claims.role)?;
-        let principal = Principal::User { id, email: claims.email, name: claims.name, role };
-        let until = Some(At::from_micros(claims.exp.checked_mul(1_000_000)?));
-        (in_time && claims.typ == ACCESS).then_some(Actor { tenant, principal, until })
+        let access = Access {
+            tenant: claims.tenant_id.parse().ok()?,
+            user: claims.sub.parse().ok()?,
+            sign_in: claims.sid.parse().ok()?,
+            until: At::from_micros(claims.exp.checked_mul(1_000_000)?),
+        };
+        (in_time && claims.typ == ACCESS).then_some(access)
     }
 }
 
@@ -137,7 +164,8 @@ mod tests {
 
     fn person() -> Person {
         let (email, name) = ("ada@example.com".to_owned(), "Ada".to_owned());
-        Person { tenant: DEV_TENANT, id: DEV_USER, email, name, role: Role::Member }
+        let sign_in = SignInId::from_uuid(uuid::Uuid::from_u128(9));
+        Person { tenant: DEV_TENANT, id: DEV_USER, email, name, role: Role::Member, sign_in }
     }
 
     const NOW: At = At::from_micros(1_800_000_000_000_000);
@@ -146,9 +174,9 @@ mod tests {
     fn a_token_is_read_back_for_an_hour() {
         let tokens = tokens(1);
         let token = tokens.issue(&person(), NOW).unwrap();
-        let actor = tokens.read(&token, NOW + Dur::from_secs(3_599)).unwrap();
-        assert_eq!((actor.tenant, actor.until), (DEV_TENANT, Some(NOW + LIFE)));
-        assert!(matches!(actor.principal, Principal::User { role: Role::Member, .. }));
+        let Access { tenant, user, sign_in, until } =
+            tokens.read(&token, NOW + Dur::from_secs(3_599)).unwrap();
+        assert_eq!((tenant, user, sign_in, until), (DEV_TENANT, DEV_USER, person().sign_in, NOW + LIFE));
         assert_eq!(tokens.read(&token, NOW + Dur::from_secs(3_600)), None);
         assert_eq!(tokens.read(&token, NOW - Dur::from_secs(61)), None);
         assert!(tokens.read(&token, NOW - Dur::from_secs(60)).is_some());
@@ -159,7 +187,7 @@ mod tests {
         let ours = tokens(1);
         let claims = |change: &dyn Fn(&mut serde_json::Value)| {
             let mut claims = serde_json::json!({
-                "sub": DEV_USER, "iat": NOW.seconds(), "exp": NOW.seconds() + 60, "iss": "lantern",
+                "sub": DEV_USER, "sid": DEV_USER, "iat": NOW.seconds(), "exp": NOW.seconds() + 60, "iss": "lantern",
                 "aud": "lantern-api", "typ": "access", "tenant_id": DEV_TENANT, "email": "", "name": "",
                 "role": "owner",
             });
@@ -175,13 +203,13 @@ mod tests {
             ("typ", "refresh"),
             ("tenant_id", "x"),
             ("sub", ""),
-            ("role", "root"),
-            ("role", ""),
+            ("sid", "x"),
+            ("sid", ""),
             ("exp", "soon"),
         ] {
             assert_eq!(ours.read(&signed(claims(&|c| c[key] = value.into())), NOW), None, "{key}={value}");
         }
-        for key in ["iss", "aud", "typ", "tenant_id", "sub", "role", "exp", "iat"] {
+        for key in ["iss", "aud", "typ", "tenant_id", "sub", "sid", "exp", "iat"] {
             let without = claims(&|c| drop(c.as_object_mut().unwrap().remove(key)));
             assert_eq!(ours.read(&signed(without), NOW), None, "without {key}");
         }

@@ -64,6 +64,9 @@ variables! {
         DRAIN_TIMEOUT = "LANTERN_DRAIN_TIMEOUT" in "server.drain_secs";
         /// Origins of web pages that may call the API, separated by commas.
         CORS_ORIGINS = "LANTERN_CORS_ORIGINS" in "server.cors_origins";
+        /// `true`: anybody who reaches the server may make an account, with a tenant of its own; `false`: nobody may. Without
+        /// it: in `serve`, unless the operator's own model providers are there for everybody; in `dev`, always.
+        SIGNUP = "LANTERN_SIGNUP" in "server.signup";
         /// PostgreSQL as the role that serves tenants. Together with the system URL it replaces the embedded database.
         DATABASE_APP_URL = "LANTERN_DATABASE_APP_URL" in "database.app_url";
         /// PostgreSQL as the role that claims runs and finds accounts.

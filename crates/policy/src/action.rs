@@ -49,6 +49,7 @@ macro_rules! actions {
 
 actions! {
     ReadSelf = Known "self.read";
+    SignOut = Known "self.sign_out";
     CreateTicket = Read "tickets.create";
     ListAgents = Read "agents.list";
     ReadAgent = Read "agents.read";
@@ -129,10 +130,11 @@ pub fn handed_on(scope: &str) -> Option<Access> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lantern_types::{ApiKeyId, DEV_TENANT, DEV_USER};
+    use lantern_types::{ApiKeyId, DEV_TENANT, DEV_USER, SignInId};
 
     fn user(role: Role) -> Principal {
-        Principal::User { id: DEV_USER, email: String::new(), name: String::new(), role }
+        let sign_in = SignInId::from_uuid(DEV_USER.uuid());
+        Principal::User { id: DEV_USER, email: String::new(), name: String::new(), role, sign_in }
     }
 
     fn key(scopes: &[&str]) -> Principal {

@@ -5,7 +5,7 @@
 
 use std::marker::PhantomData;
 
-use lantern_types::{ApiKeyId, At, RequestId, TenantId, UserId};
+use lantern_types::{ApiKeyId, At, RequestId, SignInId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 
 /// What a person may do in their tenant.
@@ -53,6 +53,8 @@ pub enum Principal {
         name: String,
         /// Their role.
         role: Role,
+        /// By which of their sign-ins.
+        sign_in: SignInId,
     },
     /// An API key with its scopes; an empty list reads only.
     Key {

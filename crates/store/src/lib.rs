@@ -23,6 +23,7 @@ pub mod record;
 pub mod relay;
 mod runs;
 pub mod seal;
+pub mod sign_ins;
 pub mod system;
 #[cfg(feature = "testing")]
 pub mod testing;

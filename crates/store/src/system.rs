@@ -1,6 +1,6 @@
 //! What must be found before anybody knows whose it is: sign-in by address, keys and tickets by hash, the
 //! installation's own settings. And what a process looks at again for all its open event streams at once: the runs that
-//! they follow, and the keys that opened them.
+//! they follow, and the keys and sign-ins that opened them.
 //!
 //! Invariant: besides leases and the outbox, this is all that looks across tenants. Every answer carries the tenant it
 //! belongs to; nothing here lists one tenant's rows for another.
@@ -9,13 +9,13 @@ use std::sync::LazyLock;
 
 use lantern_types::*;
 
-use crate::db::Db;
+use crate::db::{Db, SystemTx};
 use crate::error::{Error, Result};
 use crate::value::{Row, Value};
 
 /// Someone who may sign in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignIn {
+pub struct Account {
     /// Their tenant.
     pub tenant: TenantId,
     /// Their row.
@@ -28,6 +28,29 @@ pub struct SignIn {
     pub role: String,
     /// What their password is checked against.
     pub password_hash: String,
+}
+
+/// A sign-in that was presented, and its person as they are now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresentedSignIn {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its row.
+    pub id: SignInId,
+    /// Who signed in.
+    pub user: UserId,
+    /// Their address.
+    pub email: String,
+    /// Their name.
+    pub name: String,
+    /// `member`, `admin` or `owner`.
+    pub role: String,
+    /// That of the refresh token which is good now.
+    pub generation: i64,
+    /// When they signed in.
+    pub created_at: At,
+    /// When it is over unless it is renewed.
+    pub expires_at: At,
 }
 
 /// An API key that was presented.
@@ -63,19 +86,8 @@ pub struct PresentedTicket {
 pub enum Bearer {
     /// A key, as it is now.
     Key(PresentedKey),
-    /// A person, as their session knew them.
-    User {
-        /// When their session ends; a build that did not keep it has made the ticket otherwise.
-        until: Option<At>,
-        /// Their row.
-        id: UserId,
-        /// Their address.
-        email: String,
-        /// Their name.
-        name: String,
-        /// `member`, `admin` or `owner`.
-        role: String,
-    },
+    /// A person who is signed in, and when the access token ends that they asked for the ticket with.
+    Person(PresentedSignIn, At),
 }
 
 /// How far a run has come.
@@ -96,7 +108,12 @@ const KEY_BY_HASH: &str = "SELECT tenant_id, id, scopes, expires_at, revoked_at,
     WHERE key_hash = $1";
 const KEY_BY_ID: &str = "SELECT tenant_id, id, scopes, expires_at, revoked_at, last_used_at FROM api_keys
     WHERE tenant_id = $1 AND id = $2";
-const TICKET_BY_HASH: &str = "SELECT tenant_id, key_id, user_id, email, name, role, expires_at, session_ends_at FROM tickets WHERE hash = $1";
+const SIGN_IN: &str =
+    "SELECT s.tenant_id, s.id, s.user_id, u.email, u.name, u.role, s.generation, s.created_at, s.expires_at
+    FROM sign_ins s JOIN users u ON u.tenant_id = s.tenant_id AND u.id = s.user_id
+    WHERE s.tenant_id = $1 AND s.id = $2";
+const TICKET_BY_HASH: &str =
+    "SELECT tenant_id, key_id, sign_in_id, session_ends_at, expires_at FROM tickets WHERE hash = $1";
 const ANY_USER: &str = "SELECT 1 AS one FROM users LIMIT 1";
 const TENANTS: &str = "SELECT count(*) AS tenants FROM tenants";
 const SETTING: &str = "SELECT value FROM settings WHERE name = $1";
@@ -107,13 +124,24 @@ static PROGRESS: LazyLock<String> =
 static KEYS: LazyLock<String> = LazyLock::new(|| {
     any_of("SELECT tenant_id, id, scopes, expires_at, revoked_at, last_used_at FROM api_keys")
 });
+static SIGN_INS: LazyLock<String> =
+    LazyLock::new(|| any_of("SELECT tenant_id, id, expires_at FROM sign_ins"));
 
 /// Every statement of this file, all across tenants.
 #[cfg(feature = "testing")]
 pub(crate) fn statements() -> Vec<&'static str> {
-    let fixed =
-        [USER_BY_EMAIL, KEY_BY_HASH, KEY_BY_ID, TICKET_BY_HASH, ANY_USER, TENANTS, SETTING, KEEP_SETTING];
-    fixed.into_iter().chain([PROGRESS.as_str(), KEYS.as_str()]).collect()
+    let fixed = [
+        USER_BY_EMAIL,
+        KEY_BY_HASH,
+        KEY_BY_ID,
+        SIGN_IN,
+        TICKET_BY_HASH,
+        ANY_USER,
+        TENANTS,
+        SETTING,
+        KEEP_SETTING,
+    ];
+    fixed.into_iter().chain([PROGRESS.as_str(), KEYS.as_str(), SIGN_INS.as_str()]).collect()
 }
 
 /// A statement for rows of which tenant and id are known. Spelt out, because the databases have no list in common, and
@@ -124,9 +152,9 @@ fn any_of(select: &str) -> String {
 }
 
 /// The account of an address in lower case.
-pub async fn user_by_email(db: &Db, email_key: String) -> Result<Option<SignIn>> {
+pub async fn user_by_email(db: &Db, email_key: String) -> Result<Option<Account>> {
     let read = |row: Row| {
-        Ok(SignIn {
+        Ok(Account {
             tenant: row.id("tenant_id")?,
             id: row.id("id")?,
             email: row.text("email")?,
@@ -154,21 +182,33 @@ pub async fn key_by_hash(db: &Db, hash: Digest) -> Result<Option<PresentedKey>> 
     found.map(|row| key(&row)).transpose()
 }
 
+/// The sign-in of this id with its person, one that is over too: the caller judges.
+pub async fn sign_in(db: &Db, tenant: TenantId, id: SignInId) -> Result<Option<PresentedSignIn>> {
+    let find = db.system_read(move |tx| Box::pin(find_sign_in(tx, tenant, id)));
+    find.await
+}
+
 /// The ticket with this hash and whom it speaks for, those that are over or speak for a revoked key too: the caller
-/// judges. Used up by [`tickets::spend`](crate::tickets::spend).
+/// judges. One whose key or sign-in is gone is as good as none. Used up by [`tickets::spend`](crate::tickets::spend).
 pub async fn ticket_by_hash(db: &Db, hash: Digest) -> Result<Option<PresentedTicket>> {
     let find = db.system_read(move |tx| {
         Box::pin(async move {
             let Some(row) = tx.one(TICKET_BY_HASH, &[hash.into()]).await? else { return Ok(None) };
             let tenant: TenantId = row.id("tenant_id")?;
-            let bearer = match row.opt_id::<ApiKeyId>("key_id")? {
-                None => Some(user(&row)?),
-                Some(id) => {
+            let (key_id, sign_in) = (row.opt_id::<ApiKeyId>("key_id")?, row.opt_id("sign_in_id")?);
+            let (ends_at, expires_at) = (row.opt_at("session_ends_at")?, row.at("expires_at")?);
+            let bearer = match (key_id, sign_in, ends_at) {
+                (Some(id), ..) => {
                     let found = tx.one(KEY_BY_ID, &[tenant.into(), id.into()]).await?;
                     found.map(|row| key(&row).map(Bearer::Key)).transpose()?
                 }
+                (None, Some(id), Some(until)) => {
+                    let found = find_sign_in(tx, tenant, id).await?;
+                    found.map(|sign_in| Bearer::Person(sign_in, until))
+                }
+                // A build that knew no sign-ins has made it.
+                (None, ..) => None,
             };
-            let expires_at = row.at("expires_at")?;
             Ok(bearer.map(|bearer| PresentedTicket { tenant, bearer, expires_at }))
         })
     });
@@ -190,6 +230,12 @@ pub(crate) async fn progress(db: &Db, runs: Vec<(TenantId, RunId)>) -> Result<Ve
 /// These keys as they are now, in no order; those that are gone are left out.
 pub async fn keys(db: &Db, keys: Vec<(TenantId, ApiKeyId)>) -> Result<Vec<PresentedKey>> {
     look_for(db, &KEYS, keys).await?.iter().map(key).collect()
+}
+
+/// When these sign-ins are over, in no order; those that have ended are left out.
+pub async fn sign_ins(db: &Db, ids: Vec<(TenantId, SignInId)>) -> Result<Vec<((TenantId, SignInId), At)>> {
+    let read = |row: &Row| Ok(((row.id("tenant_id")?, row.id("id")?), row.at("expires_at")?));
+    look_for(db, &SIGN_INS, ids).await?.iter().map(read).collect()
 }
 
 async fn look_for<Id: Copy + Into<Value> + Send + Sync + 'static>(
@@ -254,12 +300,23 @@ fn key(row: &Row) -> Result<PresentedKey> {
     })
 }
 
-fn user(row: &Row) -> Result<Bearer> {
-    Ok(Bearer::User {
-        until: row.opt_at("session_ends_at")?,
-        id: row.id("user_id")?,
-        email: row.text("email")?,
-        name: row.text("name")?,
-        role: row.text("role")?,
-    })
+async fn find_sign_in(
+    tx: &mut SystemTx<'_>,
+    tenant: TenantId,
+    id: SignInId,
+) -> Result<Option<PresentedSignIn>> {
+    let read = |row: Row| {
+        Ok(PresentedSignIn {
+            tenant: row.id("tenant_id")?,
+            id: row.id("id")?,
+            user: row.id("user_id")?,
+            email: row.text("email")?,
+            name: row.text("name")?,
+            role: row.text("role")?,
+            generation: row.int("generation")?,
+            created_at: row.at("created_at")?,
+            expires_at: row.at("expires_at")?,
+        })
+    };
+    tx.one(SIGN_IN, &[tenant.into(), id.into()]).await?.map(read).transpose()
 }

@@ -24,7 +24,7 @@ use crate::db::{Db, SqliteOptions};
 use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
-use crate::{dialect, inbox, journal, lease, loose, outbox, runs, seal, system, tickets, versions};
+use crate::{dialect, inbox, journal, lease, loose, outbox, runs, seal, sign_ins, system, tickets, versions};
 
 pub use bucket::BucketServer;
 pub use cluster::{Cluster, TestDatabase};
@@ -245,6 +245,7 @@ pub async fn prepare_every_statement(db: &Db) {
         lease::STATEMENTS,
         loose::STATEMENTS,
         seal::STATEMENTS,
+        sign_ins::STATEMENTS,
         tickets::STATEMENTS,
         versions::STATEMENTS,
     ];

@@ -16,19 +16,18 @@ use crate::value::Value;
 pub struct NewTicket {
     /// The digest of its text.
     pub hash: Digest,
-    /// Whom it speaks for. Of a key the id is kept: its scopes are those that it has when the ticket is used.
+    /// Whom it speaks for. The id of the key or the sign-in is kept: what it may is what it may when the ticket is used.
     pub bearer: Principal,
-    /// When the session that it was asked for with ends. Of a key it is looked up when the ticket is used.
+    /// When the access token ends that it was asked for with. Of a key it is looked up when the ticket is used.
     pub session_ends_at: Option<At>,
     /// When it is over.
     pub expires_at: At,
 }
 
 const SWEEP: &str = "DELETE FROM tickets WHERE tenant_id = $1 AND expires_at <= $2";
-const ISSUE: &str =
-    "INSERT INTO tickets (tenant_id, hash, key_id, user_id, email, name, role, session_ends_at, expires_at)
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE
-    (SELECT count(*) FROM (SELECT 1 FROM tickets WHERE tenant_id = $1 LIMIT $10) AS waiting) < $10";
+const ISSUE: &str = "INSERT INTO tickets (tenant_id, hash, key_id, sign_in_id, session_ends_at, expires_at)
+    SELECT $1, $2, $3, $4, $5, $6 WHERE
+    (SELECT count(*) FROM (SELECT 1 FROM tickets WHERE tenant_id = $1 LIMIT $7) AS waiting) < $7";
 const SPEND: &str = "DELETE FROM tickets WHERE tenant_id = $1 AND hash = $2";
 
 /// Every statement of this file.
@@ -39,9 +38,12 @@ pub(crate) const STATEMENTS: &[&str] = &[SWEEP, ISSUE, SPEND];
 /// is kept. Two that ask at once may both be told yes.
 pub async fn issue(tx: &mut TenantTx<'_>, new: NewTicket, now: At, most: u32) -> Result<bool> {
     tx.exec(SWEEP, &[now.into()]).await?;
-    let [key, user, email, name, role] = bearer(new.bearer);
-    let ends = [new.session_ends_at.into(), new.expires_at.into()];
-    let params = [&[new.hash.into(), key, user, email, name, role][..], &ends, &[most.into()]].concat();
+    let (key, sign_in) = match new.bearer {
+        Principal::Key { id, .. } => (id.into(), Value::Null),
+        Principal::User { sign_in, .. } => (Value::Null, sign_in.into()),
+    };
+    let ends = (new.session_ends_at.into(), new.expires_at.into());
+    let params = [new.hash.into(), key, sign_in, ends.0, ends.1, most.into()];
     Ok(tx.exec(ISSUE, &params).await? > 0)
 }
 
@@ -49,13 +51,4 @@ pub async fn issue(tx: &mut TenantTx<'_>, new: NewTicket, now: At, most: u32) ->
 pub async fn spend(db: &Db, scope: Scope, hash: Digest) -> Result<bool> {
     let spent = db.write(scope, move |tx| Box::pin(async move { tx.exec(SPEND, &[hash.into()]).await }));
     Ok(spent.await? > 0)
-}
-
-fn bearer(principal: Principal) -> [Value; 5] {
-    match principal {
-        Principal::Key { id, .. } => [id.into(), Value::Null, Value::Null, Value::Null, Value::Null],
-        Principal::User { id, email, name, role } => {
-            [Value::Null, id.into(), email.into(), name.into(), role.as_str().into()]
-        }
-    }
 }

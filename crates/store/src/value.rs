@@ -59,7 +59,7 @@ macro_rules! ids {
     )+};
 }
 
-ids!(TenantId, UserId, AgentId, VersionId, RunId, SessionId, ApiKeyId, ProcessId, InboxId);
+ids!(TenantId, UserId, AgentId, VersionId, RunId, SessionId, SignInId, ApiKeyId, ProcessId, InboxId);
 
 macro_rules! values {
     ($($from:ty, $name:ident => $value:expr;)+) => {$(

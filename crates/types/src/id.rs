@@ -74,6 +74,8 @@ id! {
     RunId,
     /// A conversation made of runs.
     SessionId,
+    /// One time that somebody signed in.
+    SignInId,
     /// An `hlx_live_…` key's row (never the key itself).
     ApiKeyId,
     /// One running `lantern` process.

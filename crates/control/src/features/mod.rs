@@ -18,6 +18,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
     [
         platform::health::routes(),
         platform::api_docs::routes(),
+        identity::accounts::routes(),
         identity::session::routes(),
         identity::api_keys::routes(),
         identity::tickets::routes(),
@@ -37,6 +38,7 @@ pub(crate) fn statements() -> Vec<&'static str> {
         seed::STATEMENTS,
         lantern_edge::auth::STATEMENTS,
         lantern_edge::idempotency::STATEMENTS,
+        identity::accounts::STATEMENTS,
         identity::api_keys::STATEMENTS,
         agents::store::STATEMENTS,
         runs::store::STATEMENTS,

@@ -12,12 +12,14 @@ use lantern_edge::token::{Person, Tokens};
 use lantern_net::{RealClock, RealIds, Shutdown, TaskSet};
 use lantern_policy::egress::Reach;
 use lantern_policy::{Catalogue, Role, Scope};
+use lantern_store::sign_ins::{self, NewSignIn};
 use lantern_store::{Blobs, Db, Keys, Sealer, Vault};
 use lantern_types::edge::{BoxFuture, Clock};
-use lantern_types::{At, Dur, EffectClass, Failure, Limits, TenantId, ToolDef, ToolName, UserId};
+use lantern_types::{At, Dur, EffectClass, Failure, Limits, SignInId, TenantId, ToolDef, ToolName, UserId};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tower::ServiceExt as _;
+use uuid::Uuid;
 
 /// Every answer of this clock is later than the one before, so that lists have an order; tests move it on.
 pub(crate) struct HandClock {
@@ -78,16 +80,20 @@ pub(crate) struct Wishes {
     pub(crate) limits: Limits,
     pub(crate) spawn: Option<Rate>,
     pub(crate) reach: Reach,
+    pub(crate) signup: bool,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { limits: Limits::default(), spawn: None, reach: Reach::Private }
+        Self { limits: Limits::default(), spawn: None, reach: Reach::Private, signup: true }
     }
 }
 
 const TENANT: &str =
     "INSERT INTO tenants (tenant_id, slug, name, tier, created_at) VALUES ($1, $2, $2, 'team', 1)";
+const USER: &str =
+    "INSERT INTO users (tenant_id, id, email, email_key, name, role, password_hash, created_at)
+    VALUES ($1, $2, $3, $3, $4, $4, 'none', 1)";
 const START: i64 = 1_800_000_000_000_000;
 
 impl TestApp {
@@ -115,6 +121,7 @@ impl TestApp {
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             tools: tools(),
             spawn: wishes.spawn,
+            signup: wishes.signup,
             providers: Providers {
                 known: vec!["vendor".to_owned()],
                 shared: vec!["house".to_owned()],
@@ -223,15 +230,31 @@ pub(crate) fn request(method: &str, path: &str, token: Option<&str>, body: Optio
 
 pub(crate) fn person(tenant: TenantId, role: Role) -> Person {
     let name = role.as_str();
-    let id = UserId::from_uuid(tenant.uuid());
-    Person { tenant, id, email: format!("{name}@example.com"), name: name.to_owned(), role }
+    // One person for each role, signed in once, each with a row of their own.
+    let id = Uuid::from_u128(tenant.uuid().as_u128() * 10 + role as u128);
+    let (id, sign_in) = (UserId::from_uuid(id), SignInId::from_uuid(id));
+    let house = if tenant == TenantId::from_uuid(Uuid::from_u128(10)) { "" } else { "b." };
+    let email = format!("{name}@{house}example.com");
+    Person { tenant, id, email, name: name.to_owned(), role, sign_in }
 }
 
 async fn tenant(app: &App, tokens: &Tokens, n: u128) -> Tenant {
-    let id = TenantId::from_uuid(uuid::Uuid::from_u128(n));
+    let id = TenantId::from_uuid(Uuid::from_u128(n));
     let scope = Scope::of_lease(id);
     app.db
-        .write(scope, move |tx| Box::pin(async move { tx.exec(TENANT, &[id.to_string().into()]).await }))
+        .write(scope, move |tx| {
+            Box::pin(async move {
+                tx.exec(TENANT, &[id.to_string().into()]).await?;
+                for role in [Role::Owner, Role::Admin, Role::Member] {
+                    let Person { id, email, name, sign_in, .. } = person(id, role);
+                    let expires_at = At::from_micros(START) + Dur::from_secs(30 * 86_400);
+                    tx.exec(USER, &[id.into(), email.into(), name.into()]).await?;
+                    let new = NewSignIn { id: sign_in, user: id, expires_at };
+                    sign_ins::begin(tx, new, At::from_micros(START)).await?;
+                }
+                Ok(())
+            })
+        })
         .await
         .unwrap();
     let issue = |role| tokens.issue(&person(id, role), app.clock.now()).unwrap();

@@ -7,7 +7,7 @@ use lantern_control::{openapi, routes};
 use lantern_edge::route;
 use lantern_policy::action::{ACTIONS, allows};
 use lantern_policy::{Principal, Role};
-use lantern_types::{ApiKeyId, DEV_USER};
+use lantern_types::{ApiKeyId, DEV_USER, SignInId};
 use serde_json::Value;
 
 fn golden(name: &str, got: &str) {
@@ -33,7 +33,9 @@ fn public_routes_are_as_listed() {
 
 #[test]
 fn the_matrix_of_roles_and_actions_is_as_listed() {
-    let user = |role| Principal::User { id: DEV_USER, email: String::new(), name: String::new(), role };
+    let sign_in = SignInId::from_uuid(DEV_USER.uuid());
+    let user =
+        |role| Principal::User { id: DEV_USER, email: String::new(), name: String::new(), role, sign_in };
     let key = |scope: &str| Principal::Key {
         id: ApiKeyId::from_uuid(DEV_USER.uuid()),
         scopes: vec![scope.to_owned()],

@@ -33,10 +33,14 @@ async fn open(test: &TestApp, path: &str, credential: &str) -> Stream {
     told(test.open(request("GET", path, Some(credential), None)).await).await
 }
 
+async fn ticket(test: &TestApp, credential: &str) -> String {
+    let made = test.post(credential, "/v1/auth/sse-ticket", json!({})).await.is(200).json;
+    made["ticket"].as_str().unwrap().to_owned()
+}
+
 /// The same by a ticket that this credential asks for.
 async fn by_ticket(test: &TestApp, path: &str, credential: &str) -> Stream {
-    let made = test.post(credential, "/v1/auth/sse-ticket", json!({})).await.is(200).json;
-    let path = format!("{path}?token={}", made["ticket"].as_str().unwrap());
+    let path = format!("{path}?token={}", ticket(test, credential).await);
     told(test.open(request("GET", &path, None, None)).await).await
 }
 
@@ -50,7 +54,7 @@ async fn told(response: axum::response::Response) -> Stream {
 async fn is_cut(stream: &mut Stream, run: &str) {
     let last = stream.next().await.unwrap();
     assert_eq!((last.id, last.kind.as_str()), (None, "error"));
-    let words = "the key or session that opened this stream has ended or was revoked";
+    let words = "the key or sign-in that opened this stream has ended or was revoked";
     let reason = json!({"code": "unauthorized", "error": words});
     assert_eq!(
         last.data,
@@ -180,16 +184,31 @@ async fn a_quiet_stream_ends_with_the_time_of_its_key() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_ticket_of_which_no_session_is_known_opens_a_stream_for_its_minute() {
-    // As builds make it that do not know of the column.
-    const FORGET: &str = "UPDATE tickets SET session_ends_at = NULL WHERE tenant_id = $1";
+#[tokio::test]
+async fn a_ticket_that_names_no_sign_in_opens_nothing() {
+    // As builds made it that knew of none.
+    const FORGET: &str = "UPDATE tickets SET sign_in_id = NULL WHERE tenant_id = $1";
     let test = TestApp::new().await;
-    let (run, path) = run(&test, &test.a.owner).await;
-    let made = test.post(&test.a.owner, "/v1/auth/sse-ticket", json!({})).await.is(200).json;
+    let (_, path) = run(&test, &test.a.owner).await;
+    let made = ticket(&test, &test.a.owner).await;
     test.app.db.write(test.a.scope, |tx| Box::pin(async move { tx.exec(FORGET, &[]).await })).await.unwrap();
-    let path = format!("{path}?token={}", made["ticket"].as_str().unwrap());
-    let mut stream = told(test.open(request("GET", &path, None, None)).await).await;
-    test.clock.pass(Dur::from_secs(60));
-    is_cut(&mut stream, &run).await;
+    test.send(request("GET", &format!("{path}?token={made}"), None, None)).await.refused(401, "ticket_spent");
 }
+
+db_test!(the_streams_of_who_signs_out_end, async |db| {
+    let test = TestApp::over(db, Wishes::default()).await;
+    let (run, path) = run(&test, &test.a.owner).await;
+    let mut mine = [open(&test, &path, &test.a.member).await, by_ticket(&test, &path, &test.a.member).await];
+    let mut other = open(&test, &path, &test.a.owner).await;
+    let waits = ticket(&test, &test.a.member).await;
+    test.clock.sleep_endlessly();
+    test.post(&test.a.member, "/auth/logout", json!({})).await.is(204);
+    for stream in &mut mine {
+        is_cut(stream, &run).await;
+    }
+    let late = request("GET", &format!("{path}?token={waits}"), None, None);
+    test.send(late).await.refused(401, "ticket_spent");
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    assert_eq!(other.next().await.unwrap().kind, "step_started");
+});

@@ -11,12 +11,12 @@ use lantern_edge::request::Peer;
 use lantern_edge::token::Tokens;
 use lantern_net::{RealClock, RealIds};
 use lantern_policy::Role;
-use lantern_store::Keys;
+use lantern_store::{Keys, db_test};
 use lantern_types::edge::Clock as _;
 use lantern_types::{DEV_TENANT, Dur, Secret};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::app::{TestApp, person, request};
+use crate::app::{Answer, TestApp, Wishes, person, request};
 
 const LOGIN: &str = "/auth/login";
 
@@ -37,6 +37,7 @@ async fn the_seeded_user_signs_in_and_is_who_they_are() {
     assert_eq!((user["email"].as_str(), user["role"].as_str()), (Some("admin@lantern.dev"), Some("owner")));
     let token = answer.json["token"].as_str().unwrap();
     assert_eq!(&test.get(token, "/auth/me").await.is(200).json, user);
+    assert_eq!(answer.json["expiresIn"], 3_600);
 }
 
 #[tokio::test]
@@ -104,7 +105,7 @@ async fn tokens_end_and_foreign_ones_never_begin() {
     let foreign = Tokens::new(&Keys::from_ids(&ids)).unwrap().issue(&person, test.clock.now()).unwrap();
     let payload = token.split('.').nth(1).unwrap();
     let none = format!("{}.{payload}.", B64.encode(r#"{"alg":"none","typ":"JWT"}"#));
-    let claims: serde_json::Value = serde_json::from_slice(&B64.decode(payload).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&B64.decode(payload).unwrap()).unwrap();
     let secret = jsonwebtoken::EncodingKey::from_secret(b"lantern-dev-jwt-secret-do-not-use-in-production");
     let symmetric = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &secret).unwrap();
     for bad in [foreign, none, symmetric, format!("{token}x"), "hlx_live_".to_owned(), "\u{7f}".repeat(3)] {
@@ -114,4 +115,182 @@ async fn tokens_end_and_foreign_ones_never_begin() {
     }
     test.clock.pass(Dur::from_secs(3_600));
     test.get(&token, "/v1/agents").await.refused(401, "unauthorized");
+}
+
+async fn signed_in(test: &TestApp) -> Value {
+    seed_dev(&test.app).await.unwrap();
+    test.send(login("admin@lantern.dev", "lantern", [1; 4])).await.is(200).json
+}
+
+async fn refresh(test: &TestApp, token: &Value) -> Answer {
+    test.send(request("POST", "/auth/refresh", None, Some(json!({"refreshToken": token})))).await
+}
+
+async fn is_in(test: &TestApp, signed_in: &Value) -> bool {
+    let answer = test.get(signed_in["token"].as_str().unwrap(), "/auth/me").await;
+    if answer.status == 200 {
+        return true;
+    }
+    answer.refused(401, "unauthorized");
+    false
+}
+
+db_test!(a_refresh_token_renews_once_and_a_copy_ends_the_sign_in, async |db| {
+    let test = TestApp::over(db, Wishes::default()).await;
+    let first = signed_in(&test).await;
+    let other = test.send(login("admin@lantern.dev", "lantern", [1; 4])).await.is(200).json;
+    test.clock.pass(Dur::from_secs(3_600));
+    assert!(!is_in(&test, &first).await, "an hour is over");
+    let second = refresh(&test, &first["refreshToken"]).await.is(200).json;
+    assert_eq!(second["user"], first["user"]);
+    assert_ne!(second["refreshToken"], first["refreshToken"]);
+    let third = refresh(&test, &second["refreshToken"]).await.is(200).json;
+    assert!(is_in(&test, &second).await && is_in(&test, &third).await);
+
+    // Whoever comes second with it, thief or owner: nobody can say which, so both are out.
+    refresh(&test, &second["refreshToken"]).await.refused(401, "refresh_token_reused");
+    assert!(!is_in(&test, &second).await && !is_in(&test, &third).await);
+    for token in [&first, &second, &third] {
+        refresh(&test, &token["refreshToken"]).await.refused(401, "invalid_refresh_token");
+    }
+    let kept = refresh(&test, &other["refreshToken"]).await.is(200).json;
+    assert!(is_in(&test, &kept).await, "another sign-in is its own");
+});
+
+db_test!(of_two_at_once_one_is_renewed, async |db| {
+    let test = TestApp::over(db, Wishes::default()).await;
+    let mut token = signed_in(&test).await;
+    for _ in 0..5 {
+        let (one, two) =
+            tokio::join!(refresh(&test, &token["refreshToken"]), refresh(&test, &token["refreshToken"]));
+        let mut statuses = [one.status.as_u16(), two.status.as_u16()];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 401]);
+        let renewed = if one.status == 200 { one } else { two };
+        assert!(!is_in(&test, &renewed.json).await, "two had the token");
+        token = test.send(login("admin@lantern.dev", "lantern", [1; 4])).await.is(200).json;
+    }
+});
+
+#[tokio::test]
+async fn a_sign_in_lasts_a_month_unused_and_a_year_at_most() {
+    let (day, test) = (Dur::from_secs(86_400), TestApp::new().await);
+    let mut token = signed_in(&test).await;
+    let idle = test.send(login("admin@lantern.dev", "lantern", [1; 4])).await.is(200).json;
+    test.clock.pass(day.times(30));
+    refresh(&test, &idle["refreshToken"]).await.refused(401, "invalid_refresh_token");
+    refresh(&test, &token["refreshToken"]).await.refused(401, "invalid_refresh_token");
+    token = test.send(login("admin@lantern.dev", "lantern", [1; 4])).await.is(200).json;
+    for _ in 0..13 {
+        test.clock.pass(day.times(28));
+        token = refresh(&test, &token["refreshToken"]).await.is(200).json;
+    }
+    test.clock.pass(Dur::from_secs(1_800));
+    assert!(is_in(&test, &token).await);
+    test.clock.pass(day);
+    refresh(&test, &token["refreshToken"]).await.refused(401, "invalid_refresh_token");
+}
+
+#[tokio::test]
+async fn who_signs_out_is_out_here_or_everywhere() {
+    let test = TestApp::new().await;
+    let (one, two, three) = (signed_in(&test).await, signed_in(&test).await, signed_in(&test).await);
+    let token = |signed_in: &Value| signed_in["token"].as_str().unwrap().to_owned();
+    test.post(&token(&one), "/auth/logout", json!({})).await.is(204);
+    assert!(!is_in(&test, &one).await && is_in(&test, &two).await);
+    refresh(&test, &one["refreshToken"]).await.refused(401, "invalid_refresh_token");
+    test.post(&token(&one), "/auth/logout", json!({})).await.refused(401, "unauthorized");
+    test.post(&token(&two), "/auth/logout", json!({"everywhere": true})).await.is(204);
+    assert!(!is_in(&test, &two).await && !is_in(&test, &three).await);
+    test.get(&test.a.owner, "/auth/me").await.is(200);
+    let key = test.key(&["admin"]).await;
+    test.post(&key, "/auth/logout", json!({})).await.refused(409, "not_signed_in");
+}
+
+#[tokio::test]
+async fn nothing_but_a_refresh_token_renews() {
+    let test = TestApp::new().await;
+    let token = signed_in(&test).await;
+    for other in [token["token"].clone(), json!("hlx_ref_"), json!("x"), json!("\u{0}")] {
+        let answer = refresh(&test, &other).await;
+        assert!(answer.status == 401 || answer.status == 400, "{}", answer.text);
+    }
+    // Nor does one open anything by itself.
+    test.get(token["refreshToken"].as_str().unwrap(), "/auth/me").await.refused(401, "unauthorized");
+    let foreign = TestApp::new().await;
+    let theirs = signed_in(&foreign).await;
+    refresh(&test, &theirs["refreshToken"]).await.refused(401, "invalid_refresh_token");
+    assert_eq!(refresh(&test, &json!(5)).await.refused(400, "invalid_body").paths(), ["refreshToken"]);
+}
+
+#[tokio::test]
+async fn a_role_counts_from_the_moment_it_is_changed() {
+    const DEMOTE: &str =
+        "UPDATE users SET role = 'member', name = 'New' WHERE tenant_id = $1 AND role = 'owner'";
+    let test = TestApp::new().await;
+    test.post(&test.a.owner, "/v1/agents", json!({"name": "a"})).await.is(201);
+    test.app.db.write(test.a.scope, |tx| Box::pin(async move { tx.exec(DEMOTE, &[]).await })).await.unwrap();
+    test.post(&test.a.owner, "/v1/agents", json!({"name": "b"})).await.refused(403, "role_missing");
+    assert_eq!(test.get(&test.a.owner, "/auth/me").await.is(200).json["name"], "New");
+}
+
+fn signup(body: Value, peer: [u8; 4]) -> Request<Body> {
+    let mut request = request("POST", "/auth/signup", None, Some(body));
+    request.extensions_mut().insert(Peer(SocketAddr::from((peer, 5))));
+    request
+}
+
+db_test!(who_signs_up_owns_a_tenant_of_their_own, async |db| {
+    let test = TestApp::over(db, Wishes::default()).await;
+    let new = json!({"email": " Ada@Example.com ", "password": "correct horse", "name": "Ada"});
+    let made = test.send(signup(new.clone(), [1; 4])).await.is(201).json;
+    let user = &made["user"];
+    assert_eq!((user["email"].as_str(), user["name"].as_str()), (Some("Ada@Example.com"), Some("Ada")));
+    assert_eq!(user["role"], "owner");
+    let token = made["token"].as_str().unwrap();
+    assert_eq!(&test.get(token, "/auth/me").await.is(200).json, user);
+    assert_eq!(test.get(token, "/v1/agents").await.is(200).json, json!([]));
+    test.post(token, "/v1/agents", json!({"name": "mine"})).await.is(201);
+    test.get(&test.a.owner, "/v1/agents/mine").await.refused(404, "agent_not_found");
+    test.send(login("ada@example.com", "correct horse", [1; 4])).await.is(200);
+    refresh(&test, &made["refreshToken"]).await.is(200);
+
+    let again = json!({"email": "ADA@example.com", "password": "another password"});
+    let answer = test.send(signup(again, [1; 4])).await.refused(409, "email_registered");
+    assert_eq!(answer.json["error"], "email already registered");
+    test.send(login("ada@example.com", "another password", [1; 4])).await.is(401);
+    let unnamed = json!({"email": "grace@example.com", "password": "correct horse"});
+    assert_eq!(test.send(signup(unnamed, [1; 4])).await.is(201).json["user"]["name"], "grace");
+});
+
+#[tokio::test]
+async fn a_bad_account_is_not_made() {
+    let test = TestApp::new().await;
+    let long = "x".repeat(1 << 20);
+    for (body, paths) in [
+        (json!({}), vec!["email", "password"]),
+        (json!({"email": "ada", "password": "correct horse"}), vec!["email"]),
+        (json!({"email": "a\u{0}@b.c", "password": "correct horse"}), vec!["email"]),
+        (json!({"email": "a@b.c", "password": "short"}), vec!["password"]),
+        (json!({"email": "a@b.c", "password": "elevenchars"}), vec!["password"]),
+        (json!({"email": "a@b.c", "password": "correct horse", "name": long}), vec!["name"]),
+        (json!({"email": format!("{long}@b.c"), "password": long}), vec!["email", "password"]),
+    ] {
+        assert_eq!(test.send(signup(body, [1; 4])).await.refused(400, "invalid_body").paths(), paths);
+    }
+    test.send(login("a@b.c", "correct horse", [1; 4])).await.is(401);
+}
+
+#[tokio::test]
+async fn new_accounts_are_limited_for_each_peer_and_can_be_closed() {
+    let test = TestApp::new().await;
+    let taken = json!({"email": "x@example.com", "password": "correct horse"});
+    test.send(signup(taken.clone(), [1; 4])).await.is(201);
+    for _ in 0..59 {
+        test.send(signup(taken.clone(), [1; 4])).await.refused(409, "email_registered");
+    }
+    test.send(signup(taken.clone(), [1; 4])).await.refused(429, "signup_rate_limited");
+    test.send(signup(taken.clone(), [2; 4])).await.refused(409, "email_registered");
+    let closed = TestApp::with(Wishes { signup: false, ..Wishes::default() }).await;
+    closed.send(signup(taken, [1; 4])).await.refused(403, "signup_closed");
 }

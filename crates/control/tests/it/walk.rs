@@ -9,12 +9,15 @@ use crate::app::{TestApp, request};
 
 type Guarded = (&'static str, &'static str, &'static str, Access);
 
+/// In the order of the table, but that whoever signs out does it last.
 fn guarded() -> Vec<Guarded> {
     let read = |route: Route<lantern_control::App>| {
         let (action, access) = route.action()?;
         Some((route.method(), route.path(), action, access))
     };
-    routes().into_iter().filter_map(read).collect()
+    let mut guarded: Vec<Guarded> = routes().into_iter().filter_map(read).collect();
+    guarded.sort_by_key(|(.., action, _)| *action == "self.sign_out");
+    guarded
 }
 
 /// A body that the action accepts, so that nothing but the caller is wrong.
@@ -81,7 +84,13 @@ async fn the_weakest_get_what_the_table_says() {
                     continue;
                 }
                 let answer = test.send(request(method, &path, Some(token), None)).await;
-                assert_eq!(answer.status, 200, "{method} {path} {}", answer.text);
+                let want = match (action, code) {
+                    ("self.sign_out", "role_missing") => 204,
+                    // A key is not signed in, and may know it.
+                    ("self.sign_out", _) => 409,
+                    _ => 200,
+                };
+                assert_eq!(answer.status, want, "{method} {path} {}", answer.text);
             } else {
                 let refused = request(method, &path, Some(token), body(action, &path));
                 let answer = test.send(refused).await.refused(403, code);

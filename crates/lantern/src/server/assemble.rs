@@ -199,6 +199,7 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
         catalogue: ground.catalogue.clone(),
         tools: tools::definitions(),
         spawn: config.spawn.map(rate),
+        signup: config.signup.unwrap_or(rules.shared.is_empty()),
         providers: known(ground.client.clone(), rules),
         stop: ground.tasks.stopping(),
         cors_origins: config.cors_origins.clone(),

@@ -61,6 +61,9 @@ struct Server {
     spawn_rate_per_min: u32,
     /// Runs that one tenant may start at once before the rate counts. Without it: as many as in a whole minute.
     spawn_burst: Option<u32>,
+    /// Whether anybody who reaches the server may make an account, with a tenant of its own. Without it: unless the operator's
+    /// own model providers are there for everybody.
+    signup: Option<bool>,
     /// Origins of web pages that may call the API.
     cors_origins: Vec<String>,
 }
@@ -73,6 +76,7 @@ impl Default for Server {
             drain_secs: 30,
             spawn_rate_per_min: 120,
             spawn_burst: None,
+            signup: None,
             cors_origins: vec!["http://localhost:3001".to_owned()],
         }
     }
@@ -140,6 +144,8 @@ pub(crate) struct Config {
     pub(crate) drain_secs: u64,
     /// Runs that one tenant may start in a minute; `None` for no limit.
     pub(crate) spawn: Option<Spawn>,
+    /// Whether anybody may make an account, where that is said.
+    pub(crate) signup: Option<bool>,
     /// Whether tenants may name model servers on private addresses.
     pub(crate) private_models: bool,
     /// The private networks that tools may reach.
@@ -169,7 +175,7 @@ impl Config {
     /// The configuration of `lantern dev`: everything from flags, with no limit on starting runs.
     pub(crate) fn dev(listen: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Result<Self> {
         let base = Self::decide(File::default(), listen, data_dir)?;
-        Ok(Self { spawn: None, private_models: true, ..base })
+        Ok(Self { spawn: None, signup: base.signup.or(Some(true)), private_models: true, ..base })
     }
 
     /// The configuration of `lantern serve`.
@@ -231,6 +237,7 @@ impl Config {
             ),
             private_models: file.models.private_addresses,
             open_networks: file.tools.private_addresses.into(),
+            signup: switch(env::SIGNUP)?.or(file.server.signup),
             cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins),
             limits: file.limits,
         })
@@ -246,6 +253,16 @@ fn read(path: &Path) -> Result<File> {
         let next = remedy(error.message());
         anyhow::Error::new(error).context(Advice::config(what, next))
     })
+}
+
+/// A variable that is `true` or `false`.
+pub(super) fn switch(name: &'static str) -> Result<Option<bool>> {
+    match env::get(name).as_deref() {
+        None => Ok(None),
+        Some("true" | "1") => Ok(Some(true)),
+        Some("false" | "0") => Ok(Some(false)),
+        Some(other) => Err(Advice::config(format!("{name} is {other:?}"), "write `true` or `false`").into()),
+    }
 }
 
 /// An address to listen on, from words of the command line or the environment.

@@ -14,9 +14,10 @@ use lantern_policy::egress::Reach;
 use lantern_policy::{Role, Scope};
 use lantern_store::journal::{self, RunRow};
 use lantern_store::record;
+use lantern_store::sign_ins::{self, NewSignIn};
 use lantern_store::{Blobs, Db, Error, Keys, Moment, Pace, Sealer, Vault, versions};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks as _};
-use lantern_types::{AgentId, At, ChainHead, Dur, Failure, RunId, TenantId, UserId, VersionId};
+use lantern_types::{AgentId, At, ChainHead, Dur, Failure, RunId, SignInId, TenantId, UserId, VersionId};
 use lantern_worker::{Deps, Options};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -143,6 +144,11 @@ const TENANT: &str =
 const AGENT: &str =
     "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
     VALUES ($1, $2, $3, '{}', 1, 1, 1, $4)";
+const USER: &str =
+    "INSERT INTO users (tenant_id, id, email, email_key, name, role, password_hash, created_at)
+    VALUES ($1, $2, $3, $3, 'Owner', 'owner', 'none', 0)";
+/// How long an owner is signed in: longer than any story.
+const LASTS: Dur = Dur::from_secs(400 * 86_400);
 const VERSION: &str =
     "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest, created_at)
     VALUES ($1, $2, $3, 1, $4, $5, 1)";
@@ -356,6 +362,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
         catalogue: deps.catalogue.clone(),
         tools: setting.tools.clone(),
         spawn: None,
+        signup: false,
         cors_origins: Vec::new(),
         providers: Providers {
             known: Vec::new(),
@@ -384,6 +391,16 @@ async fn tenant(deps: &Deps, tokens: &Tokens, setting: &Setting, n: u128) -> Mad
             agent.manifest.canonical(),
         ));
     }
+    let at = deps.clock.now();
+    let person = Person {
+        tenant: id,
+        id: UserId::from_uuid(Uuid::from_u128(n)),
+        email: format!("owner-{n}@example.com"),
+        name: "Owner".to_owned(),
+        role: Role::Owner,
+        sign_in: SignInId::from_uuid(Uuid::from_u128(n)),
+    };
+    let owner = person.clone();
     deps.db
         .write(scope, move |tx| {
             Box::pin(async move {
@@ -392,18 +409,12 @@ async fn tenant(deps: &Deps, tokens: &Tokens, setting: &Setting, n: u128) -> Mad
                     tx.exec(AGENT, &[agent.into(), name.into(), version.into()]).await?;
                     tx.exec(VERSION, &[version.into(), agent.into(), digest.into(), text.into()]).await?;
                 }
-                Ok(())
+                tx.exec(USER, &[owner.id.into(), owner.email.into()]).await?;
+                let new = NewSignIn { id: owner.sign_in, user: owner.id, expires_at: at + LASTS };
+                sign_ins::begin(tx, new, at).await
             })
         })
         .await
         .map_err(told)?;
-    let person = Person {
-        tenant: id,
-        id: UserId::from_uuid(Uuid::from_u128(n)),
-        email: format!("owner-{n}@example.com"),
-        name: "Owner".to_owned(),
-        role: Role::Owner,
-    };
-    let at = deps.clock.now();
     Ok(Tenant { id, scope, token: tokens.issue(&person, at).map_err(|error| format!("{error:?}"))? })
 }

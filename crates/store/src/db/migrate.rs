@@ -77,6 +77,12 @@ const MIGRATIONS: &[Migration] = &[
         both: include_str!("../../../../migrations/0009_outbox_turns.sql"),
         postgres: include_str!("../../../../migrations/postgres/0009_outbox_turns.sql"),
     },
+    Migration {
+        number: 10,
+        name: "sign_ins",
+        both: include_str!("../../../../migrations/0010_sign_ins.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0010_sign_ins.sql"),
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -14,6 +14,7 @@ mod leases;
 mod outbox;
 mod postgres;
 mod sealing;
+mod sign_ins;
 mod sqlite;
 mod support;
 mod sweep;

@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "tenants",
     "users",
     "subject_keys",
@@ -69,6 +69,7 @@ const TABLES: [&str; 14] = [
     "idempotency_keys",
     "tickets",
     "loose_blobs",
+    "sign_ins",
 ];
 
 fn on_cluster(test: impl AsyncFnOnce(Db)) {

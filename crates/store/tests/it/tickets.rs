@@ -2,6 +2,7 @@
 
 use futures_util::future::join;
 use lantern_policy::{Principal, Role, Scope};
+use lantern_store::sign_ins::{self, NewSignIn};
 use lantern_store::system::{self, Bearer};
 use lantern_store::testing::{Cluster, block_on, seed};
 use lantern_store::tickets::{self, NewTicket};
@@ -14,12 +15,29 @@ use crate::support::*;
 const KEY: &str =
     "INSERT INTO api_keys (tenant_id, id, name, prefix, key_hash, scopes, created_at, expires_at)
     VALUES ($1, $2, 'k', 'hlx_live_', $3, '[\"read\"]', 1, 90)";
+const USER: &str =
+    "INSERT INTO users (tenant_id, id, email, email_key, name, role, password_hash, created_at)
+    VALUES ($1, $2, 'ada@example.com', 'ada@example.com', 'Ada', 'member', 'none', 1)";
+const SIGN_IN: SignInId = SignInId::from_uuid(Uuid::from_u128(8));
 const REVOKE: &str = "UPDATE api_keys SET revoked_at = 50 WHERE tenant_id = $1";
 const LEFT: &str = "SELECT hash FROM tickets WHERE tenant_id = $1";
 
 fn person() -> Principal {
     let (email, name) = ("ada@example.com".to_owned(), "Ada".to_owned());
-    Principal::User { id: DEV_USER, email, name, role: Role::Member }
+    Principal::User { id: DEV_USER, email, name, role: Role::Member, sign_in: SIGN_IN }
+}
+
+/// Signs the person in, at time 1.
+async fn sign_in(db: &Db, scope: Scope) {
+    let new = NewSignIn { id: SIGN_IN, user: DEV_USER, expires_at: at(1_000) };
+    db.write(scope, move |tx| {
+        Box::pin(async move {
+            tx.exec(USER, &[DEV_USER.into()]).await?;
+            sign_ins::begin(tx, new, at(1)).await
+        })
+    })
+    .await
+    .unwrap();
 }
 
 fn key() -> Principal {
@@ -41,12 +59,14 @@ db_test!(a_ticket_is_found_with_whom_it_speaks_for_and_used_once, async |db| {
     let one = seed(&db, tenant(1)).await.unwrap();
     let two = seed(&db, tenant(2)).await.unwrap();
     assert!(issue(&db, one.scope, 1, person(), 10).await);
+    assert_eq!(system::ticket_by_hash(&db, hash(1)).await.unwrap(), None, "nobody is signed in");
+    sign_in(&db, one.scope).await;
     let found = system::ticket_by_hash(&db, hash(1)).await.unwrap().unwrap();
     assert_eq!((found.tenant, found.expires_at), (tenant(1), at(70)));
-    let Bearer::User { until, id, email, role, .. } = found.bearer else { panic!("{:?}", found.bearer) };
+    let Bearer::Person(person, until) = found.bearer else { panic!("{:?}", found.bearer) };
     assert_eq!(
-        (id, email.as_str(), role.as_str(), until),
-        (DEV_USER, "ada@example.com", "member", Some(at(500)))
+        (person.id, person.user, person.email.as_str(), person.role.as_str(), until),
+        (SIGN_IN, DEV_USER, "ada@example.com", "member", at(500))
     );
     assert_eq!(system::ticket_by_hash(&db, hash(2)).await.unwrap(), None);
 
@@ -68,7 +88,7 @@ db_test!(a_keys_ticket_comes_with_the_key_as_it_is_now, async |db| {
     exec(KEY, vec![ApiKeyId::from_uuid(Uuid::from_u128(7)).into(), hash(9).into()]).await;
     let presented = async || match system::ticket_by_hash(&db, hash(1)).await.unwrap().unwrap().bearer {
         Bearer::Key(key) => key,
-        other @ Bearer::User { .. } => panic!("{other:?}"),
+        other @ Bearer::Person(..) => panic!("{other:?}"),
     };
     let now = presented().await;
     assert_eq!((now.scopes.as_str(), now.expires_at, now.revoked_at), ("[\"read\"]", Some(at(90)), None));
@@ -105,6 +125,7 @@ fn of_two_processes_one_uses_a_ticket() {
         let here = Db::open_postgres(&database.options()).await.unwrap();
         let there = Db::open_postgres(&database.options()).await.unwrap();
         let one = seed(&here, tenant(1)).await.unwrap();
+        sign_in(&here, one.scope).await;
         for n in 0..20 {
             assert!(issue(&here, one.scope, n, person(), 10).await);
             assert!(system::ticket_by_hash(&there, hash(n)).await.unwrap().is_some());

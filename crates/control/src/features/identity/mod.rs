@@ -1,5 +1,6 @@
 //! Who there is: people who sign in, keys that programs bring, and the tickets that web pages follow runs with.
 
+pub(crate) mod accounts;
 pub(crate) mod api_keys;
 pub(crate) mod session;
 pub(crate) mod tickets;

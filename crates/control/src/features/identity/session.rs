@@ -1,28 +1,42 @@
-//! Signing in, and who one is.
+//! Signing in, staying signed in, signing out, and who one is.
 //!
 //! Invariant: an unknown address, a wrong password and a role that is none all answer the same words after the same
 //! work. Tries are limited for each address from each peer, so that nobody can lock somebody else out, and for each peer
-//! over all addresses, so that nobody can try one password on everybody.
+//! over all addresses, so that nobody can try one password on everybody. A refresh token is good once; one that comes a second
+//! time was copied, by whom nobody can say, and ends its sign-in.
 
 use axum::extract::State;
+use lantern_edge::refresh::Refresh;
 use lantern_edge::request::Peer;
-use lantern_edge::route::{get_route, public_post};
-use lantern_edge::token::Person;
-use lantern_edge::{Body, Code, Error, Fields, Json, Model, Result, Route};
-use lantern_policy::action::ReadSelf;
-use lantern_policy::{Permit, Principal, Role};
-use lantern_store::system::{self, SignIn};
-use lantern_types::{Secret, TenantId};
+use lantern_edge::route::{fresh_post_route, get_route, public_post};
+use lantern_edge::token::{self, Person};
+use lantern_edge::{Body, Code, Error, Fields, Json, Model, NoContent, Result, Route};
+use lantern_policy::action::{ReadSelf, SignOut};
+use lantern_policy::{Permit, Principal, Role, Scope};
+use lantern_store::sign_ins::{self, NewSignIn};
+use lantern_store::system::{self, Account, PresentedSignIn};
+use lantern_types::{At, Dur, Secret, SignInId, TenantId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::App;
 
-const EMAIL_BYTES_MAX: usize = 320;
-const PASSWORD_BYTES_MAX: usize = 1_024;
+pub(super) const EMAIL_BYTES_MAX: usize = 320;
+pub(super) const PASSWORD_BYTES_MAX: usize = 1_024;
+const REFRESH_TOKEN_BYTES_MAX: usize = 256;
+/// A sign-in that is not renewed for so long is over.
+const IDLE_MAX: Dur = Dur::from_secs(30 * 86_400);
+/// And so is one that is this old, however often it was renewed.
+const AGE_MAX: Dur = Dur::from_secs(365 * 86_400);
 
 pub(crate) fn routes() -> Vec<Route<App>> {
-    vec![public_post("/auth/login", "Sign in", login), get_route("/auth/me", "Read the caller", me)]
+    vec![
+        public_post("/auth/login", "Sign in", login),
+        public_post("/auth/refresh", "Renew a sign-in by its refresh token", refresh),
+        // Kept for no `Idempotency-Key`: a second sign-out has nobody to answer.
+        fresh_post_route("/auth/logout", "Sign out", logout),
+        get_route("/auth/me", "Read the caller", me),
+    ]
 }
 
 struct Login {
@@ -38,17 +52,44 @@ impl Model for Login {
     }
 }
 
+struct Renewal(Secret<String>);
+
+impl Model for Renewal {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let token = fields.required_text("refreshToken", REFRESH_TOKEN_BYTES_MAX).map(Secret::new);
+        token.map(Self)
+    }
+}
+
+struct Leaving {
+    everywhere: bool,
+}
+
+impl Model for Leaving {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self { everywhere: fields.boolean("everywhere").unwrap_or_default() })
+    }
+}
+
+/// Who is signed in, with what they show from now on.
 #[derive(Serialize, ToSchema)]
-#[schema(as = SignedIn)]
-struct Session {
+#[serde(rename_all = "camelCase")]
+pub(super) struct SignedIn {
+    /// The access token, for the `Authorization` header.
     token: String,
+    /// Seconds that the access token is good.
+    expires_in: i64,
+    expires_at: String,
+    /// Good once, for the next access token.
+    refresh_token: String,
+    refresh_expires_at: String,
     user: User,
 }
 
 /// The caller, as the contract shows it: a key has no id, address or name of its own.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct User {
+pub(super) struct User {
     id: String,
     #[schema(value_type = String, format = "uuid")]
     tenant_id: TenantId,
@@ -59,7 +100,7 @@ struct User {
     scopes: Option<Vec<String>>,
 }
 
-async fn login(State(app): State<App>, peer: Peer, Body(login): Body<Login>) -> Result<Json<Session>> {
+async fn login(State(app): State<App>, peer: Peer, Body(login): Body<Login>) -> Result<Json<SignedIn>> {
     let now = app.clock.now();
     let email = login.email.trim().to_lowercase();
     let peer = peer.0.ip();
@@ -70,32 +111,123 @@ async fn login(State(app): State<App>, peer: Peer, Body(login): Body<Login>) -> 
             .retry_after(wait)
     })?;
     let found = system::user_by_email(&app.db, email).await?;
-    let stored = found.as_ref().map(|user| user.password_hash.clone());
+    let stored = found.as_ref().map(|account| account.password_hash.clone());
     let verified = app.inner.passwords.verify(login.password, stored).await?;
-    let person = found.filter(|_| verified).and_then(person);
-    let person = person.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))?;
-    let token = app.inner.gate.tokens().issue(&person, now)?;
-    tracing::info!(tenant = %person.tenant, user = %person.id, "signed in");
-    let user = User {
-        id: person.id.to_string(),
-        tenant_id: person.tenant,
-        email: person.email,
-        name: person.name,
-        role: person.role.as_str(),
-        scopes: None,
-    };
-    Ok(Json(Session { token, user }))
+    let account = found.filter(|_| verified);
+    let account = account.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))?;
+    begin(&app, account).await.map(Json)
 }
 
-fn person(user: SignIn) -> Option<Person> {
-    let role = Role::parse(&user.role)?;
-    Some(Person { tenant: user.tenant, id: user.id, email: user.email, name: user.name, role })
+/// Signs somebody in who has shown that they are who this account is of.
+pub(super) async fn begin(app: &App, account: Account) -> Result<SignedIn> {
+    let now = app.clock.now();
+    let sign_in = SignInId::from_uuid(app.ids.uuid());
+    let Account { tenant, id, email, name, role, .. } = account;
+    let role = Role::parse(&role);
+    let role = role.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))?;
+    let new = NewSignIn { id: sign_in, user: id, expires_at: now + IDLE_MAX };
+    app.db
+        .write(Scope::of_lease(tenant), move |tx| {
+            Box::pin(async move { sign_ins::begin(tx, new, now).await })
+        })
+        .await?;
+    tracing::info!(%tenant, user = %id, %sign_in, "signed in");
+    let person = Person { tenant, id, email, name, role, sign_in };
+    shown(app, person, sign_ins::FIRST, now, new.expires_at)
+}
+
+/// What renewing a sign-in comes to.
+enum Renewed {
+    Yes,
+    /// Its token had been used before, and it is over.
+    Copied,
+    /// It was over already.
+    No,
+}
+
+async fn refresh(State(app): State<App>, Body(Renewal(token)): Body<Renewal>) -> Result<Json<SignedIn>> {
+    let now = app.clock.now();
+    let invalid = || Error::new(Code::InvalidRefreshToken, "the refresh token is not good; sign in again");
+    let Refresh { tenant, sign_in, generation } =
+        app.inner.gate.refresh_tokens().read(token.expose()).ok_or_else(invalid)?;
+    let row = system::sign_in(&app.db, tenant, sign_in).await?.filter(|row| now < row.expires_at);
+    let row = row.ok_or_else(invalid)?;
+    let until = (now + IDLE_MAX).min(row.created_at + AGE_MAX);
+    let person = person(row).ok_or_else(invalid)?;
+    let renewed = app.db.write(Scope::of_lease(tenant), move |tx| {
+        Box::pin(async move {
+            if sign_ins::renew(tx, sign_in, generation, now, until).await? {
+                return Ok(Renewed::Yes);
+            }
+            Ok(if sign_ins::end(tx, sign_in).await? { Renewed::Copied } else { Renewed::No })
+        })
+    });
+    match renewed.await? {
+        Renewed::Yes => shown(&app, person, generation + 1, now, until).map(Json),
+        Renewed::No => Err(invalid()),
+        Renewed::Copied => {
+            app.inner.gate.revoked();
+            tracing::warn!(%tenant, user = %person.id, %sign_in, "a refresh token came a second time: its sign-in was ended");
+            let words = "the refresh token was used before, so somebody has a copy: this sign-in was ended; \
+                sign in again";
+            Err(Error::new(Code::RefreshTokenReused, words))
+        }
+    }
+}
+
+async fn logout(
+    permit: Permit<SignOut>,
+    State(app): State<App>,
+    Body(leaving): Body<Leaving>,
+) -> Result<NoContent> {
+    let Principal::User { id, sign_in, .. } = permit.actor().principal else {
+        let words = "a key is not signed in; DELETE /v1/api-keys/{id} revokes it";
+        return Err(Error::new(Code::NotSignedIn, words));
+    };
+    let ended = app.db.write(permit.scope(), move |tx| {
+        Box::pin(async move {
+            if leaving.everywhere {
+                sign_ins::end_all(tx, id).await
+            } else {
+                sign_ins::end(tx, sign_in).await.map(u64::from)
+            }
+        })
+    });
+    let ended = ended.await?;
+    app.inner.gate.revoked();
+    tracing::info!(tenant = %permit.scope().tenant(), user = %id, ended, "signed out");
+    Ok(NoContent)
+}
+
+fn shown(app: &App, person: Person, generation: u32, now: At, until: At) -> Result<SignedIn> {
+    let token = app.inner.gate.tokens().issue(&person, now)?;
+    let refresh = Refresh { tenant: person.tenant, sign_in: person.sign_in, generation };
+    Ok(SignedIn {
+        token,
+        expires_in: token::LIFE.millis() / 1_000,
+        expires_at: (now + token::LIFE).to_string(),
+        refresh_token: app.inner.gate.refresh_tokens().issue(&refresh),
+        refresh_expires_at: until.to_string(),
+        user: User {
+            id: person.id.to_string(),
+            tenant_id: person.tenant,
+            email: person.email,
+            name: person.name,
+            role: person.role.as_str(),
+            scopes: None,
+        },
+    })
+}
+
+fn person(row: PresentedSignIn) -> Option<Person> {
+    let PresentedSignIn { tenant, id: sign_in, user: id, email, name, role, .. } = row;
+    Some(Person { tenant, id, email, name, role: Role::parse(&role)?, sign_in })
 }
 
 async fn me(permit: Permit<ReadSelf>) -> Json<User> {
     let actor = permit.actor();
     Json(match &actor.principal {
-        Principal::User { id, email, name, role } => User {
+        Principal::User { id, email, name, role, .. } => User {
             id: id.to_string(),
             tenant_id: actor.tenant,
             email: email.clone(),

@@ -232,7 +232,7 @@ fn unreadable(run: RunId) -> Result<Frame> {
 
 /// The last frame for a client who may no longer follow the run.
 pub(super) fn no_longer(run: RunId) -> Result<Frame> {
-    broken(run, Code::Unauthorized, "the key or session that opened this stream has ended or was revoked")
+    broken(run, Code::Unauthorized, "the key or sign-in that opened this stream has ended or was revoked")
 }
 
 fn broken(run: RunId, code: Code, error: &'static str) -> Result<Frame> {
