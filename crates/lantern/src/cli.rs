@@ -118,8 +118,10 @@ pub(crate) enum Verb {
     Login(login::LoginArgs),
     /// Show who you are to the server
     Whoami,
-    /// Forget the saved login
-    Logout,
+    /// Make an account with a workspace of its own, and log in
+    Signup(login::SignupArgs),
+    /// End the saved login and forget it
+    Logout(login::LogoutArgs),
     /// Create, show and remove agents
     #[command(subcommand, visible_alias = "agent")]
     Agents(agents::Verb),
@@ -166,8 +168,9 @@ fn start(globals: &Globals, console: &Console, verb: Verb) -> Result<Exit, Failu
 async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Completions { shell } => return completions(console, shell),
-        Verb::Logout => return login::logout(console),
+        Verb::Logout(args) => return login::logout(console, args).await,
         Verb::Login(args) => login::login(console, globals, args).await?,
+        Verb::Signup(args) => login::signup(console, globals, args).await?,
         Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,
         Verb::Whoami => login::whoami(console, &Api::open(globals)?).await?,
         Verb::Agents(verb) => Box::pin(agents::run(console, &Api::open(globals)?, verb)).await?,

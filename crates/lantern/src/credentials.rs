@@ -1,9 +1,10 @@
 //! The file that `lantern login` leaves behind, and what else is kept beside it.
 //!
 //! Invariant: a token is kept together with the address it was issued by, in a file that only its owner can read
-//! (0600, in a folder 0700), and a crash leaves either the old file or the new one. Talks to no server.
+//! (0600, in a folder 0700), and a crash leaves either the old file or the new one. Of several commands one at a time renews
+//! it, because a refresh token is good once. Talks to no server.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -18,8 +19,10 @@ use crate::env;
 pub(crate) struct Credentials {
     /// The server that issued the token; the token goes nowhere else.
     pub(crate) api_url: String,
-    /// The session token.
+    /// The access token.
     pub(crate) token: Secret<String>,
+    /// What gets the next one, from a server that renews.
+    pub(crate) refresh_token: Option<Secret<String>>,
     /// Who logged in.
     pub(crate) email: String,
     /// The name of who logged in.
@@ -36,6 +39,8 @@ pub(crate) struct Credentials {
 struct Text {
     api_url: String,
     token: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
     #[serde(default)]
     email: String,
     #[serde(default)]
@@ -85,6 +90,7 @@ impl Place {
         Ok(Some(Credentials {
             api_url: text.api_url,
             token: Secret::new(text.token),
+            refresh_token: text.refresh_token.map(Secret::new),
             email: text.email,
             name: text.name,
             tenant_id: text.tenant_id,
@@ -97,6 +103,7 @@ impl Place {
         let text = Text {
             api_url: credentials.api_url.clone(),
             token: credentials.token.expose().clone(),
+            refresh_token: credentials.refresh_token.as_ref().map(|token| token.expose().clone()),
             email: credentials.email.clone(),
             name: credentials.name.clone(),
             tenant_id: credentials.tenant_id.clone(),
@@ -110,6 +117,16 @@ impl Place {
         let mut bytes = serde_json::to_vec_pretty(&text)?;
         bytes.push(b'\n');
         replace(&self.file, &bytes)
+    }
+
+    /// Waits until no other command is about to replace the login, and keeps others waiting until it is dropped.
+    pub(crate) fn lock(&self) -> io::Result<File> {
+        let mut name = self.file.file_name().unwrap_or_default().to_owned();
+        name.push(".lock");
+        let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).clone();
+        let file = open.open(self.file.with_file_name(name))?;
+        file.lock()?;
+        Ok(file)
     }
 
     /// Removes the saved login; `false` when there was none.

@@ -1,20 +1,25 @@
 //! The server as the client commands see it: one call in, JSON or a [`Failure`] with advice out.
 //!
 //! Invariant: a credential goes only to the address it belongs to, and every refusal becomes an exit code with a
-//! hint. Knows no command and prints nothing.
+//! hint. A saved login whose access token is over is renewed and the call made again. Knows no command and prints nothing.
 
 mod refusal;
+mod renew;
 mod url;
 
+use std::sync::{Mutex, PoisonError};
+
 use bytes::Bytes;
-use lantern_net::http::{Deadlines, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use lantern_net::http::{
+    Deadlines, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
+};
 use lantern_net::{Client, Reach};
 use lantern_types::{Dur, Limits, RunId, Secret};
 use serde_json::{Value, json};
 
 use crate::cli::Globals;
 use crate::cli::failure::{Exit, Failure};
-use crate::credentials::Place;
+use crate::credentials::{Credentials, Place};
 use crate::env;
 
 pub(crate) use url::{Base, encode};
@@ -38,7 +43,7 @@ pub(crate) enum Auth {
     None(Option<String>),
     /// `--api-key`, `LANTERN_API_KEY` or `LANTERN_API_TOKEN`: which of them, and its value.
     Given(&'static str, Secret<String>),
-    /// What `lantern login` saved for this server.
+    /// What `lantern login` saved for this server: the access token.
     Login(Secret<String>),
 }
 
@@ -46,10 +51,12 @@ pub(crate) enum Auth {
 pub(crate) struct Api {
     client: Client,
     base: Base,
-    auth: Auth,
+    // Replaced when a login is renewed. Sections under this lock are one copy.
+    auth: Mutex<Auth>,
 }
 
 /// One request.
+#[derive(Clone)]
 pub(crate) struct Call {
     method: Method,
     path: String,
@@ -86,9 +93,18 @@ impl Call {
     pub(crate) fn delete(path: impl Into<String>) -> Self {
         Self { method: Method::DELETE, ..Self::get(path) }
     }
-    /// Exchanges a password for a token.
+    /// Exchanges a password for tokens.
     pub(crate) fn login(email: &str, password: &Secret<String>) -> Self {
         Self::post("/auth/login", json!({ "email": email, "password": password.expose() })).public()
+    }
+    /// Makes an account, and answers as a login does.
+    pub(crate) fn signup(email: &str, password: &Secret<String>, name: Option<&str>) -> Self {
+        let body = json!({ "email": email, "password": password.expose(), "name": name });
+        Self::post("/auth/signup", body).public()
+    }
+    /// Exchanges a refresh token for the next tokens.
+    fn refresh(token: &Secret<String>) -> Self {
+        Self::post("/auth/refresh", json!({ "refreshToken": token.expose() })).public()
     }
     /// Carries a header.
     pub(crate) fn header(mut self, (name, value): (HeaderName, HeaderValue)) -> Self {
@@ -105,17 +121,27 @@ impl Call {
 impl Api {
     /// The server and the credential that the command line, the environment and the saved login name, in this order.
     pub(crate) fn open(globals: &Globals) -> Result<Self, Failure> {
-        let mut api = Self::anonymous(globals)?;
-        api.auth = auth(globals, &api.base)?;
-        Ok(api)
+        let api = Self::anonymous(globals)?;
+        let auth = auth(globals, &api.base)?;
+        Ok(Self { auth: Mutex::new(auth), ..api })
+    }
+
+    /// The server that this login was saved for, as whoever logged in.
+    pub(crate) fn saved(credentials: Credentials) -> Result<Self, Failure> {
+        let base = Base::parse(&credentials.api_url).map_err(Failure::usage)?;
+        Self::at(base, Auth::Login(credentials.token))
     }
 
     /// The server alone, for who has no credential yet.
     pub(crate) fn anonymous(globals: &Globals) -> Result<Self, Failure> {
         let given = globals.api_url.clone().or_else(|| env::get(env::API_URL));
         let base = Base::parse(given.as_deref().unwrap_or(DEFAULT_URL)).map_err(Failure::usage)?;
+        Self::at(base, Auth::None(None))
+    }
+
+    fn at(base: Base, auth: Auth) -> Result<Self, Failure> {
         let client = Client::new().map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
-        Ok(Self { client, base, auth: Auth::None(None) })
+        Ok(Self { client, base, auth: Mutex::new(auth) })
     }
 
     /// The server's address.
@@ -124,8 +150,8 @@ impl Api {
     }
 
     /// What the calls are authorized with.
-    pub(crate) const fn auth(&self) -> &Auth {
-        &self.auth
+    pub(crate) fn auth(&self) -> Auth {
+        self.auth.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes a call and reads the whole answer.
@@ -191,23 +217,35 @@ impl Api {
 
     /// The error that an event stream ended with, with what to do about it.
     pub(crate) fn broke_off(&self, code: &str, words: &str) -> Failure {
-        refusal::broke_off(code, words, &self.auth)
+        refusal::broke_off(code, words, &self.auth())
     }
 
     async fn request(&self, call: Call, deadlines: Deadlines) -> Result<Response, Failure> {
-        let request = self.prepare(call)?;
-        let sent = self.client.send(Reach::Private, request, deadlines).await;
-        let response = sent.map_err(|error| self.unreached(&error))?;
+        let auth = self.auth();
+        let mut response = self.ask(call.clone(), &auth, deadlines).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && !call.public
+            && let Auth::Login(token) = &auth
+            && let Some(renewed) = self.renew(token).await?
+        {
+            response = self.ask(call, &renewed, deadlines).await?;
+        }
         if response.status().is_success() {
             return Ok(response);
         }
-        Err(refusal::read(response, &self.auth).await)
+        Err(refusal::read(response, &auth).await)
     }
 
-    fn prepare(&self, call: Call) -> Result<Request, Failure> {
+    async fn ask(&self, call: Call, auth: &Auth, deadlines: Deadlines) -> Result<Response, Failure> {
+        let request = self.prepare(call, auth)?;
+        let sent = self.client.send(Reach::Private, request, deadlines).await;
+        sent.map_err(|error| self.unreached(&error))
+    }
+
+    fn prepare(&self, call: Call, auth: &Auth) -> Result<Request, Failure> {
         let mut headers = call.headers;
         if !call.public {
-            headers.insert(header::AUTHORIZATION, self.authorization()?);
+            headers.insert(header::AUTHORIZATION, self.authorization(auth)?);
         }
         let mut body = Bytes::new();
         if let Some(value) = call.body {
@@ -217,8 +255,8 @@ impl Api {
         Ok(Request { method: call.method, url: self.base.join(&call.path), headers, body })
     }
 
-    fn authorization(&self) -> Result<HeaderValue, Failure> {
-        let secret = match &self.auth {
+    fn authorization(&self, auth: &Auth) -> Result<HeaderValue, Failure> {
+        let secret = match auth {
             Auth::None(elsewhere) => return Err(logged_out(&self.base, elsewhere.as_deref())),
             Auth::Given(_, secret) | Auth::Login(secret) => secret,
         };

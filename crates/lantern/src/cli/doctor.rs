@@ -94,7 +94,7 @@ async fn login(api: &Api) -> Result<String, Failure> {
         email => line(email),
     };
     let how = match api.auth() {
-        Auth::Given(source, _) => (*source).to_owned(),
+        Auth::Given(source, _) => source.to_owned(),
         Auth::Login(_) | Auth::None(_) => "the saved login".to_owned(),
     };
     Ok(format!("{who}, {}, by {how}", line(text(&me, "role"))))

@@ -21,7 +21,7 @@ use lantern_net::{Signals, sse};
 use lantern_types::{Dur, RunId, edge::Clock};
 use serde_json::Value;
 
-use crate::cli::api::{Api, Call};
+use crate::cli::api::{Api, Auth, Call};
 use crate::cli::console::Console;
 use crate::cli::failure::{Exit, Failure};
 use crate::credentials;
@@ -41,6 +41,8 @@ const FRAME_BYTES_MAX: usize = 32 << 20;
 const COMING_MAX: u32 = 6;
 /// How often the live lines are drawn anew.
 const TICK: Dur = Dur::from_millis(100);
+/// How often in a row a login is renewed for a stream that tells nothing in between.
+const RENEWALS_MAX: u32 = 2;
 
 /// What is followed, and from where.
 pub(crate) struct Follow<'a> {
@@ -85,6 +87,8 @@ enum Closed {
     Over(Status),
     /// The connection ended without saying how the run did.
     Cut,
+    /// The login was over, and was renewed.
+    Renewed,
 }
 
 impl Follow<'_> {
@@ -144,7 +148,7 @@ impl Follow<'_> {
         match session.show(view).await? {
             Closed::Over(status) => Ok(status),
             // `show` answers so only when it was asked for history.
-            Closed::Cut => Err(Failure::new(Exit::Failed, "the event stream ended early")),
+            Closed::Cut | Closed::Renewed => Err(Failure::new(Exit::Failed, "the event stream ended early")),
         }
     }
 
@@ -170,10 +174,15 @@ struct Session<'a> {
 impl Session<'_> {
     async fn show(&mut self, view: &mut View<'_>) -> Result<Closed, Failure> {
         let mut backoff = Backoff::default();
-        let mut early = 0;
+        let (mut early, mut renewals) = (0, 0);
         loop {
-            let lost = match self.connection(view, &mut backoff).await {
+            let before = self.after;
+            let lost = match self.connection(view, &mut backoff, renewals < RENEWALS_MAX).await {
                 Ok(Closed::Over(status)) => return Ok(Closed::Over(status)),
+                Ok(Closed::Renewed) => {
+                    renewals = if self.after > before { 1 } else { renewals + 1 };
+                    continue;
+                }
                 Ok(Closed::Cut) if !self.live => return Ok(Closed::Cut),
                 Ok(Closed::Cut) => Failure::new(Exit::Unreachable, "the server closed the event stream"),
                 Err(failure) if failure.passing && self.reached => failure,
@@ -194,13 +203,26 @@ impl Session<'_> {
     }
 
     /// One connection, from opening to whatever ends it.
-    async fn connection(&mut self, view: &mut View<'_>, backoff: &mut Backoff) -> Result<Closed, Failure> {
+    async fn connection(
+        &mut self,
+        view: &mut View<'_>,
+        backoff: &mut Backoff,
+        may_renew: bool,
+    ) -> Result<Closed, Failure> {
         let api = self.follow.api;
         let opening = api.events(self.follow.run, self.after, self.live);
         let response = self.ticking(view, opening).await?;
         self.reached = true;
         let closed = self.read(response, view, backoff).await;
-        self.broken.take().map_or(closed, Err)
+        let Some(broken) = self.broken.take() else { return closed };
+        if broken.exit == Exit::Forbidden
+            && may_renew
+            && let Auth::Login(token) = api.auth()
+            && api.renew(&token).await?.is_some()
+        {
+            return Ok(Closed::Renewed);
+        }
+        Err(broken)
     }
 
     async fn read(
@@ -239,10 +261,17 @@ impl Session<'_> {
             }
             self.after = seq;
         }
-        view.frame(&frame, self.follow.clock.now())?;
         if let Some((code, words)) = frame.error() {
-            self.broken = Some(self.follow.api.broke_off(code, words));
+            let broken = self.follow.api.broke_off(code, words);
+            // A login that is over may be renewed: then there is nothing to show.
+            let renewable =
+                broken.exit == Exit::Forbidden && matches!(self.follow.api.auth(), Auth::Login(_));
+            self.broken = Some(broken);
+            if renewable {
+                return Ok(None);
+            }
         }
+        view.frame(&frame, self.follow.clock.now())?;
         Ok(frame.end_status().map(Status::read))
     }
 

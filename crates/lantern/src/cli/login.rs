@@ -1,7 +1,7 @@
-//! `login`, `whoami` and `logout`.
+//! `login`, `signup`, `whoami` and `logout`.
 //!
-//! Invariant: a password is read without showing it, sent once and kept nowhere; what is kept is the token, for the
-//! server that issued it.
+//! Invariant: a password is read without showing it, sent once and kept nowhere; what is kept are the tokens, for the
+//! server that issued them.
 
 use std::io;
 
@@ -33,6 +33,24 @@ pub(crate) struct LoginArgs {
     password: Option<String>,
 }
 
+/// Flags of `lantern signup`.
+#[derive(Args, Debug)]
+pub(crate) struct SignupArgs {
+    #[command(flatten)]
+    login: LoginArgs,
+    /// Your name; without it, what stands before the @ of your address
+    #[arg(long)]
+    name: Option<String>,
+}
+
+/// Flags of `lantern logout`.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct LogoutArgs {
+    /// End all your logins to this server, on other machines and in browsers too
+    #[arg(long)]
+    everywhere: bool,
+}
+
 /// Leaves the password out.
 impl std::fmt::Debug for LoginArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -43,17 +61,33 @@ impl std::fmt::Debug for LoginArgs {
 /// Logs in and saves the login.
 pub(crate) async fn login(console: &Console, globals: &Globals, args: LoginArgs) -> Result<(), Failure> {
     let api = Api::anonymous(globals)?;
-    let place = place()?;
-    let (email, password) = ask(console, &api, args).await?;
+    let (email, password) = ask(console, &api, args, true).await?;
     let reply = api.fetch(Call::login(&email, &password)).await?;
+    keep(console, &api, &reply, "logged in")
+}
+
+/// Makes an account and saves its login.
+pub(crate) async fn signup(console: &Console, globals: &Globals, args: SignupArgs) -> Result<(), Failure> {
+    let api = Api::anonymous(globals)?;
+    let (email, password) = ask(console, &api, args.login, false).await?;
+    let reply = api.fetch(Call::signup(&email, &password, args.name.as_deref())).await?;
+    keep(console, &api, &reply, "signed up and logged in")
+}
+
+/// Saves what the server answered to a login, and says so.
+fn keep(console: &Console, api: &Api, reply: &Value, done: &str) -> Result<(), Failure> {
+    let place = place()?;
     let user = reply.get("user").cloned().unwrap_or_default();
-    let token = text(&reply, "token");
+    let token = text(reply, "token");
     if token.is_empty() {
         return Err(api.stranger());
     }
     let credentials = Credentials {
         api_url: api.base().as_str().to_owned(),
         token: Secret::new(token.to_owned()),
+        refresh_token: Some(text(reply, "refreshToken"))
+            .filter(|token| !token.is_empty())
+            .map(|token| Secret::new(token.to_owned())),
         email: text(&user, "email").to_owned(),
         name: text(&user, "name").to_owned(),
         tenant_id: text(&user, "tenantId").to_owned(),
@@ -63,14 +97,14 @@ pub(crate) async fn login(console: &Console, globals: &Globals, args: LoginArgs)
         Failure::new(Exit::Failed, format!("cannot save the login in {}: {error}", place.file().display()))
             .hint(format!("name another file in {}", env::CREDENTIALS))
     })?;
-    let until = until(token);
+    let until = Some(text(reply, "refreshExpiresAt")).and_then(|at| at.parse().ok()).or_else(|| until(token));
     let answer = json!({ "email": credentials.email, "expiresAt": until.map(|at| at.to_string()), "name": credentials.name,
         "tenantId": credentials.tenant_id, "apiUrl": credentials.api_url,
         // How clients of the contract know it.
         "tenant_id": credentials.tenant_id });
     console.answer(&answer, || {
         let until = until.map(|at| format!(", until {}", time(&at.to_string()))).unwrap_or_default();
-        format!("logged in to {} as {}{until}", credentials.api_url, line(&credentials.email))
+        format!("{done} to {} as {}{until}", credentials.api_url, line(&credentials.email))
     })?;
     let given = env::get(env::API_URL).is_some_and(|url| Base::parse(&url).as_ref() == Ok(api.base()));
     if !given && api.base().as_str() != DEFAULT_URL {
@@ -90,9 +124,19 @@ pub(crate) async fn whoami(console: &Console, api: &Api) -> Result<(), Failure> 
     console.answer(&me, || describe(&me, api.base().as_str()))
 }
 
-/// Forgets the saved login. Asks no server, so it works when there is none.
-pub(crate) fn logout(console: &Console) -> Result<Exit, Failure> {
+/// Ends the saved login and forgets it. It is forgotten all the same when the server cannot be told.
+pub(crate) async fn logout(console: &Console, args: LogoutArgs) -> Result<Exit, Failure> {
     let place = place()?;
+    if let Ok(Some(saved)) = place.load() {
+        let api = Api::saved(saved)?;
+        let call = Call::post("/auth/logout", json!({ "everywhere": args.everywhere }));
+        match api.fetch(call).await {
+            // Its login was over already.
+            Err(failure) if failure.exit == Exit::Forbidden && !args.everywhere => {}
+            Err(failure) => console.warn(&format!("the server was not told: {}", failure.message)),
+            Ok(_) => {}
+        }
+    }
     let removed = place.remove().map_err(|error| {
         Failure::new(Exit::Failed, format!("cannot remove {}: {error}", place.file().display()))
     })?;
@@ -119,8 +163,13 @@ fn describe(me: &Value, server: &str) -> String {
     ])
 }
 
-/// What the flags say, and the answers to what they do not.
-async fn ask(console: &Console, api: &Api, args: LoginArgs) -> Result<(String, Secret<String>), Failure> {
+/// What the flags say, and the answers to what they do not. Whoever is not `known` yet is offered nothing to answer.
+async fn ask(
+    console: &Console,
+    api: &Api,
+    args: LoginArgs,
+    known: bool,
+) -> Result<(String, Secret<String>), Failure> {
     let password = args.password.map(Secret::new);
     if let (Some(email), Some(password)) = (args.email.clone(), password.clone()) {
         return Ok((email, password));
@@ -128,7 +177,7 @@ async fn ask(console: &Console, api: &Api, args: LoginArgs) -> Result<(String, S
     if !console.interactive() {
         return Err(nobody(args.email.is_some(), password.is_some()));
     }
-    let dev = api.base().is_loopback() && healthy(api).await?;
+    let dev = known && api.base().is_loopback() && healthy(api).await?;
     let email = match args.email {
         Some(email) => email,
         None => ask_email(console, dev.then_some(DEV_LOGIN.0))?,

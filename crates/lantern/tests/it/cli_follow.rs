@@ -411,3 +411,58 @@ fn a_run_that_is_still_to_begin_is_waited_for() {
     let done = User::of(&fake).run(CREATE);
     assert_eq!((done.code, shown(&done.out)), (0, vec![1, 2, 3, 4, 5, 6, 1, 2]), "{done:?}");
 }
+
+#[test]
+fn a_login_that_ends_under_a_stream_is_renewed() {
+    let renewals = AtomicUsize::new(0);
+    let over = json!({ "code": "unauthorized", "error": "unauthorized" });
+    let fake = Fake::start(move |seen| match seen.line.as_str() {
+        "POST /auth/login" => Answer::Json(
+            200,
+            json!({ "token": "token-0", "refreshToken": "refresh-0", "user": { "email": "a@b" } }),
+        ),
+        "POST /auth/refresh" => {
+            let n = renewals.fetch_add(1, Ordering::Relaxed) + 1;
+            assert_eq!(seen.body, json!({ "refreshToken": format!("refresh-{}", n - 1) }));
+            assert_eq!(seen.header("authorization"), "");
+            Answer::Json(
+                200,
+                json!({ "token": format!("token-{n}"), "refreshToken": format!("refresh-{n}") }),
+            )
+        }
+        _ if seen.header("authorization") != format!("Bearer token-{}", renewals.load(Ordering::Relaxed)) => {
+            Answer::Json(401, over.clone())
+        }
+        _ => answer("succeeded", seen, |seen| match after(seen) {
+            // The access token is over while the stream is open, again and again.
+            n @ 0..5 => {
+                let next = upto(n + 1).split_off(upto(n).len());
+                Answer::Events(next + &error("unauthorized", "over"), Then::Close)
+            }
+            n => Answer::Events(story(n) + &end("succeeded"), Then::Close),
+        }),
+    });
+    let user = User::new().with("LANTERN_API_URL", &fake.url());
+    user.run(&["login", "--email", "a@b", "--password", "pw"]).ok();
+    let done = user.run(&["logs", RUN, "-f"]);
+    assert_eq!((done.code, shown(&done.out)), (0, vec![1, 2, 3, 4, 5, 6]), "{done:?}");
+    assert!(!done.err.contains("over") && !done.out.contains("unauthorized"), "{done:?}");
+}
+
+#[test]
+fn a_stream_that_is_cut_however_often_a_login_is_renewed_is_given_up() {
+    let renewals = AtomicUsize::new(0);
+    let fake = Fake::start(move |seen| match seen.line.as_str() {
+        "POST /auth/login" | "POST /auth/refresh" => {
+            let n = renewals.fetch_add(1, Ordering::Relaxed);
+            let token = format!("token-{n}");
+            Answer::Json(200, json!({ "token": token, "refreshToken": token, "user": { "email": "a@b" } }))
+        }
+        _ => Answer::Events(error("unauthorized", "over"), Then::Close),
+    });
+    let user = User::new().with("LANTERN_API_URL", &fake.url());
+    user.run(&["login", "--email", "a@b", "--password", "pw"]).ok();
+    let done = user.run(&["logs", RUN, "-f"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    assert_eq!(fake.lines().iter().filter(|line| line.contains("refresh")).count(), 2);
+}

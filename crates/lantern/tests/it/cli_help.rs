@@ -10,6 +10,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("serve", &["serve"]),
     ("migrate", &["migrate"]),
     ("login", &["login"]),
+    ("signup", &["signup"]),
     ("whoami", &["whoami"]),
     ("logout", &["logout"]),
     ("agents", &["agents"]),

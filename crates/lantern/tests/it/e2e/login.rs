@@ -1,0 +1,128 @@
+//! A login over the hours: renewed when its access token is over, by one command at a time, and ended for good.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::process::{Folder, Server};
+use crate::cli_fake::{Done, User};
+
+/// A person at a server, with a home folder of their own.
+struct Person {
+    user: User,
+    server: Server,
+    folder: Folder,
+}
+
+impl Person {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let server = Server::dev(folder.path());
+        Self { user: User::new().with("LANTERN_API_URL", &server.api), server, folder }
+    }
+
+    fn run(&self, args: &[&str]) -> Done {
+        self.user.run(args)
+    }
+
+    fn sign_up(&self, email: &str) -> String {
+        self.run(&["signup", "--email", email, "--password", "correct horse"]).ok()
+    }
+
+    fn file(&self) -> PathBuf {
+        self.user.home.join(".lantern/credentials.json")
+    }
+
+    fn saved(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.file()).unwrap()).unwrap()
+    }
+
+    /// An hour later: the access token is none any more.
+    fn an_hour_passes(&self) {
+        let mut saved = self.saved();
+        saved["token"] = json!("over");
+        std::fs::write(self.file(), saved.to_string()).unwrap();
+    }
+}
+
+#[test]
+fn who_signs_up_stays_logged_in_until_they_log_out() {
+    let person = Person::new();
+    let words = person.sign_up("ada@example.com");
+    assert!(words.starts_with("signed up and logged in to http://127.0.0.1:"), "{words}");
+    assert!(words.contains(" as ada@example.com, until "), "{words}");
+    let first = person.saved();
+    person.an_hour_passes();
+    assert!(person.run(&["whoami"]).ok().contains("email   ada@example.com\n"));
+    let second = person.saved();
+    assert_ne!((&first["token"], &first["refreshToken"]), (&second["token"], &second["refreshToken"]));
+    assert_eq!(first["email"], second["email"]);
+
+    assert_eq!(person.run(&["logout"]).ok(), "logged out\n");
+    assert!(!person.file().exists());
+    // Whoever has a copy of the file has nothing.
+    std::fs::write(person.file(), second.to_string()).unwrap();
+    let done = person.run(&["whoami"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(
+        done.err.contains("(unauthorized)\nnext: the login has expired: run `lantern login`"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn commands_side_by_side_renew_a_login_once() {
+    let person = Person::new();
+    person.sign_up("ada@example.com");
+    for _ in 0..3 {
+        person.an_hour_passes();
+        std::thread::scope(|scope| {
+            let commands: Vec<_> = (0..6).map(|_| scope.spawn(|| person.run(&["whoami"]))).collect();
+            for command in commands {
+                assert!(command.join().unwrap().ok().contains("ada@example.com"));
+            }
+        });
+    }
+}
+
+#[test]
+fn a_login_is_ended_everywhere() {
+    let person = Person::new();
+    person.sign_up("ada@example.com");
+    let elsewhere = person.saved();
+    person.run(&["login", "--email", "ada@example.com", "--password", "correct horse"]).ok();
+    person.an_hour_passes();
+    person.run(&["logout", "--everywhere"]).ok();
+    std::fs::write(person.file(), elsewhere.to_string()).unwrap();
+    assert_eq!(person.run(&["whoami"]).code, 3);
+}
+
+#[test]
+fn a_copied_refresh_token_ends_the_login() {
+    let person = Person::new();
+    person.sign_up("ada@example.com");
+    let copy = person.saved();
+    person.an_hour_passes();
+    person.run(&["whoami"]).ok();
+    let mine = person.saved();
+    let mut thief = copy;
+    thief["token"] = json!("over");
+    std::fs::write(person.file(), thief.to_string()).unwrap();
+    assert_eq!(person.run(&["whoami"]).code, 3);
+    std::fs::write(person.file(), mine.to_string()).unwrap();
+    assert_eq!(person.run(&["whoami"]).code, 3, "and nobody is in any more");
+}
+
+#[test]
+fn a_server_that_is_gone_keeps_nobody_logged_in() {
+    let person = Person::new();
+    person.sign_up("ada@example.com");
+    let saved = person.saved();
+    let Person { user, server, folder } = person;
+    server.kill();
+    drop(folder);
+    let done = user.run(&["logout"]);
+    assert_eq!((done.code, done.out.as_str()), (0, "logged out\n"), "{done:?}");
+    assert!(done.err.contains("warning: the server was not told: cannot reach"), "{done:?}");
+    assert!(saved["token"].is_string() && !user.home.join(".lantern/credentials.json").exists());
+}
