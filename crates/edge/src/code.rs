@@ -88,6 +88,7 @@ codes! {
     NotFound {
         RouteNotFound = "route_not_found",
         AgentNotFound = "agent_not_found",
+        AgentVersionNotFound = "agent_version_not_found",
         RunNotFound = "run_not_found",
         StepNotFound = "step_not_found",
         ApiKeyNotFound = "api_key_not_found",

@@ -75,6 +75,12 @@ impl<S> Route<S> {
         self
     }
 
+    /// The same, reading `If-Match`, which neither its method nor its answer says.
+    pub const fn conditional(mut self) -> Self {
+        self.operation.conditional();
+        self
+    }
+
     /// The same, answering with a `T`, which its handler's type does not say.
     pub fn answers<T: Answers>(mut self) -> Self {
         self.operation.also::<T>();

@@ -56,6 +56,8 @@ actions! {
     CreateAgent = Write "agents.create";
     UpdateAgent = Write "agents.update";
     DeleteAgent = Write "agents.delete";
+    PromoteAgent = Write "agents.promote";
+    RestoreAgent = Write "agents.restore";
     ListRuns = Read "runs.list";
     ReadRun = Read "runs.read";
     CreateRun = Write "runs.create";

@@ -38,4 +38,6 @@ mod tickets;
 #[cfg(test)]
 mod unreadable;
 #[cfg(test)]
+mod versions;
+#[cfg(test)]
 mod walk;

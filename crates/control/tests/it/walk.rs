@@ -54,7 +54,12 @@ async fn things(test: &TestApp) -> Things {
 fn filled(path: &str, things: &Things) -> String {
     let id = if path.contains("/api-keys/") { &things.key } else { &things.run };
     let name = if path.contains("/signals/") { "go" } else { "mine" };
-    path.replace("{id}", id).replace("{name}", name).replace("{stepId}", "s").replace("{provider}", "lab")
+    path.replace("{id}", id)
+        .replace("{name}", name)
+        .replace("{stepId}", "s")
+        .replace("{version}", "1")
+        .replace("{other}", "1")
+        .replace("{provider}", "lab")
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ pub struct Operation {
     streams: bool,
     /// It answers with an `ETag`, and a change may name one.
     versioned: bool,
+    /// A change that may name one although its method or its answer does not say so.
+    conditional: bool,
     body: Option<(Value, bool)>,
     answers: Vec<Answer>,
     schemas: Map<String, Value>,
@@ -223,6 +225,10 @@ impl Operation {
         self
     }
 
+    pub(crate) const fn conditional(&mut self) {
+        self.conditional = true;
+    }
+
     pub(crate) fn also<T: Answers>(&mut self) {
         T::describe(self);
     }
@@ -288,7 +294,7 @@ impl Operation {
 
     /// Whether a change may say which version it is about.
     fn matches(&self, method: &str) -> bool {
-        self.versioned && matches!(method, "PUT" | "PATCH" | "DELETE")
+        self.conditional || self.versioned && matches!(method, "PUT" | "PATCH" | "DELETE")
     }
 
     fn headers(&self, method: &str) -> impl Iterator<Item = Value> {

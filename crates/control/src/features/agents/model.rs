@@ -59,6 +59,39 @@ impl Agent {
         let about = (!about.is_empty()).then_some(Value::Object(about));
         Manifest { style_prompt: self.style_prompt.clone(), about, ..manifest }
     }
+
+    /// The same with what a version's manifest says of it: the other way round.
+    pub(crate) fn retold(self, manifest: &Manifest) -> Self {
+        let said = |name: &str| manifest.about.as_ref().and_then(|about| about.get(name));
+        let text = |name: &str| said(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        Self {
+            description: text("description"),
+            avatar_url: text("avatarUrl"),
+            labels: said("labels").and_then(Value::as_object).cloned().unwrap_or_default(),
+            style_prompt: manifest.style_prompt.clone(),
+            ..self
+        }
+    }
+}
+
+/// Which version of an agent a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The one of this number.
+    Number(i64),
+    /// The one of this id.
+    Id(VersionId),
+}
+
+impl Wanted {
+    /// A number from 1 on, or an id; nothing else names a version.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        if digits {
+            return text.parse().ok().filter(|number| *number > 0).map(Self::Number);
+        }
+        text.parse().ok().map(Self::Id)
+    }
 }
 
 /// The version an agent runs now.
@@ -314,6 +347,54 @@ mod tests {
 
     fn naps(count: usize) -> Vec<Value> {
         vec![json!({"kind": "sleep", "duration": 1}); count]
+    }
+
+    #[test]
+    fn a_version_is_named_by_its_number_or_id() {
+        let id = "018f0000-0000-7000-8000-000000000001";
+        for (text, want) in [
+            ("1", Some(Wanted::Number(1))),
+            ("0042", Some(Wanted::Number(42))),
+            (id, id.parse().ok().map(Wanted::Id)),
+            ("0", None),
+            ("-1", None),
+            ("+1", None),
+            ("9223372036854775808", None),
+            ("", None),
+            ("latest", None),
+        ] {
+            assert_eq!(Wanted::parse(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_version_says_of_its_agent_comes_back() {
+        let labels: Map<String, Value> = [("team".to_owned(), json!("x"))].into_iter().collect();
+        let bare = Agent {
+            id: AgentId::from_uuid(uuid::Uuid::nil()),
+            name: "a".to_owned(),
+            description: None,
+            labels: Map::new(),
+            avatar_url: None,
+            style_prompt: None,
+            current: VersionId::from_uuid(uuid::Uuid::nil()),
+            created_by: None,
+            created_at: At::from_micros(1),
+            updated_at: At::from_micros(1),
+            archived_at: None,
+            revision: 1,
+        };
+        let full = Agent {
+            description: Some("d".to_owned()),
+            labels,
+            avatar_url: Some("https://x.example/a.png".to_owned()),
+            style_prompt: Some("dry".to_owned()),
+            ..bare.clone()
+        };
+        for (agent, other) in [(&full, &bare), (&bare, &full)] {
+            let back = other.clone().retold(&agent.told(Manifest::default()));
+            assert_eq!(format!("{back:?}"), format!("{agent:?}"));
+        }
     }
 
     #[test]

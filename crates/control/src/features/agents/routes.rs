@@ -5,14 +5,18 @@ use http::HeaderMap;
 use lantern_edge::etag::{self, Versioned};
 use lantern_edge::openapi::PAGING;
 use lantern_edge::route::{delete_route, get_route, patch_route, post_route};
-use lantern_edge::{Body, Created, Error, Json, NoContent, Page, Paging, Params, Path, Result, Route};
-use lantern_policy::Permit;
-use lantern_policy::action::{CreateAgent, DeleteAgent, ListAgents, ReadAgent, UpdateAgent};
-use lantern_types::{AgentId, VersionId};
+use lantern_edge::{Body, Created, Json, NoContent, Page, Paging, Params, Path, Result, Route};
+use lantern_policy::action::{
+    CreateAgent, DeleteAgent, ListAgents, PromoteAgent, ReadAgent, RestoreAgent, UpdateAgent,
+};
+use lantern_policy::{Permit, Scope};
+use lantern_types::AgentId;
 
+use super::diff::Differences;
 use super::model::{Changes, NewAgent};
-use super::show::{self, Detail, Listed, Patched, ShownVersion};
-use super::{service, store};
+use super::service::Changed;
+use super::show::{self, Detail, Listed, ListedVersion, Patched, ShownVersion};
+use super::{service, store, versions};
 use crate::App;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
@@ -21,8 +25,14 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         post_route("/v1/agents", "Create an agent, or change the one of that name", create),
         get_route("/v1/agents/{name}", "Read an agent with its current manifest", get),
         patch_route("/v1/agents/{name}", "Change an agent", update),
-        delete_route("/v1/agents/{name}", "Archive an agent", archive),
-        get_route("/v1/agents/{name}/versions", "List an agent's versions", versions).takes(&PAGING),
+        delete_route("/v1/agents/{name}", "Archive an agent", archive).conditional(),
+        post_route("/v1/agents/{name}/restore", "Bring an archived agent back as it was", restore)
+            .conditional(),
+        get_route("/v1/agents/{name}/versions", "List an agent's versions", list_versions).takes(&PAGING),
+        get_route("/v1/agents/{name}/versions/{version}", "Read a version, by its number or id", version),
+        get_route("/v1/agents/{name}/versions/{version}/diff/{other}", "Compare two versions", diff),
+        post_route("/v1/agents/{name}/versions/{version}/promote", "Make a version current", promote)
+            .conditional(),
     ]
 }
 
@@ -78,27 +88,59 @@ async fn archive(
     permit: Permit<DeleteAgent>,
     State(app): State<App>,
     Path(name): Path<String>,
+    headers: HeaderMap,
 ) -> Result<NoContent> {
-    service::archive(&app, &permit, &name).await?;
+    service::archive(&app, &permit, &name, etag::if_match(&headers)?).await?;
     Ok(NoContent)
 }
 
-async fn versions(
+async fn restore(
+    permit: Permit<RestoreAgent>,
+    State(app): State<App>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Versioned<Json<Detail>>> {
+    let changed = service::restore(&app, &permit, &name, etag::if_match(&headers)?).await?;
+    Ok(shown(permit.scope(), changed))
+}
+
+async fn promote(
+    permit: Permit<PromoteAgent>,
+    State(app): State<App>,
+    Path((name, version)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Versioned<Json<Detail>>> {
+    let changed = versions::promote(&app, &permit, (&name, &version), etag::if_match(&headers)?).await?;
+    Ok(shown(permit.scope(), changed))
+}
+
+/// An agent after a request.
+fn shown(scope: Scope, changed: Changed) -> Versioned<Json<Detail>> {
+    let version = changed.agent.revision;
+    Versioned { body: Json(show::detail(scope.tenant(), changed.agent, &changed.current)), version }
+}
+
+async fn list_versions(
     permit: Permit<ReadAgent>,
     State(app): State<App>,
     Path(name): Path<String>,
     params: Params,
-) -> Result<Page<ShownVersion>> {
-    let paging = Paging::of(&params)?;
-    let (agent, _) = service::get(&app, permit.scope(), &name).await?;
-    let before = paging.before.map(|(at, id)| (at, VersionId::from_uuid(id)));
-    let limit = paging.fetch();
-    let rows = app
-        .db
-        .read(permit.scope(), move |tx| {
-            Box::pin(async move { store::versions(tx, agent.id, before, limit).await })
-        })
-        .await?;
-    let page = Page::cut(rows, &paging, &params, |row| (row.created_at, row.id.uuid()));
-    page.try_map(show::version).map_err(Error::internal)
+) -> Result<Page<ListedVersion>> {
+    versions::list(&app, permit.scope(), &name, &params).await
+}
+
+async fn version(
+    permit: Permit<ReadAgent>,
+    State(app): State<App>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<Json<ShownVersion>> {
+    versions::get(&app, permit.scope(), &name, &version).await.map(Json)
+}
+
+async fn diff(
+    permit: Permit<ReadAgent>,
+    State(app): State<App>,
+    Path((name, version, other)): Path<(String, String, String)>,
+) -> Result<Json<Differences>> {
+    versions::diff(&app, permit.scope(), &name, (&version, &other)).await.map(Json)
 }

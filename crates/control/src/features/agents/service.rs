@@ -1,4 +1,4 @@
-//! Creating, changing and archiving agents: read, decide, write, in one transaction.
+//! Creating, changing, archiving and restoring agents: read, decide, write, in one transaction.
 //!
 //! Invariant: a version is written exactly when the manifest's digest changed or an archived agent is made again, in the
 //! transaction that makes it current; so "current" always exists. Everything that can be said of an agent is in the
@@ -6,7 +6,7 @@
 
 use lantern_edge::{Code, Error, Result, etag};
 use lantern_engine::Manifest;
-use lantern_policy::action::{CreateAgent, DeleteAgent, UpdateAgent};
+use lantern_policy::action::{CreateAgent, DeleteAgent, RestoreAgent, UpdateAgent};
 use lantern_policy::{Actor, Permit, Principal, Scope};
 use lantern_store::TenantTx;
 use lantern_types::{AgentId, At, Limits, ToolDef, UserId, VersionId};
@@ -141,23 +141,77 @@ async fn vet(app: &App, changes: &Changes) -> Result<()> {
     if issues.is_empty() { Ok(()) } else { Err(model::refused(issues)) }
 }
 
-/// Archives an agent. `agent_not_found` when no active one has that name.
-pub(super) async fn archive(app: &App, permit: &Permit<DeleteAgent>, name: &str) -> Result<()> {
-    let (wanted, now) = (named(name)?, app.clock.now());
-    let found = app
-        .db
-        .write(permit.scope(), move |tx| Box::pin(async move { store::archive(tx, &wanted, now).await }))
-        .await?;
-    if found { Ok(()) } else { Err(not_found(name)) }
+/// Archives an agent, if it is still at the revision that the caller names. `agent_not_found` when no active one has that
+/// name.
+pub(super) async fn archive(
+    app: &App,
+    permit: &Permit<DeleteAgent>,
+    name: &str,
+    revision: Option<i64>,
+) -> Result<()> {
+    let (name, now) = (named(name)?, app.clock.now());
+    let put_away = move |agent: Agent| match agent.archived_at {
+        Some(_) => Err(not_found(&agent.name)),
+        None => Ok(Agent { archived_at: Some(now), updated_at: now, ..agent }),
+    };
+    set_aside(app, permit.scope(), (name, revision), put_away).await.map(drop)
+}
+
+/// Brings an archived agent back as it was, if it is still at the revision that the caller names. One that is not archived
+/// stays as it is.
+pub(super) async fn restore(
+    app: &App,
+    permit: &Permit<RestoreAgent>,
+    name: &str,
+    revision: Option<i64>,
+) -> Result<Changed> {
+    let (name, now) = (named(name)?, app.clock.now());
+    let bring_back = move |agent: Agent| match agent.archived_at {
+        Some(_) => Ok(Agent { archived_at: None, updated_at: now, ..agent }),
+        None => Ok(agent),
+    };
+    set_aside(app, permit.scope(), (name, revision), bring_back).await
+}
+
+/// Writes whether an agent is archived, as `decide` says.
+async fn set_aside(
+    app: &App,
+    scope: Scope,
+    (name, revision): (String, Option<i64>),
+    decide: impl FnOnce(Agent) -> Result<Agent> + Send + 'static,
+) -> Result<Changed> {
+    app.db
+        .write(scope, move |tx| {
+            Box::pin(async move {
+                let Some((old, current)) = store::find(tx, &name).await? else {
+                    return Ok(Err(not_found(&name)));
+                };
+                if let Err(outdated) = etag::check(revision, old.revision) {
+                    return Ok(Err(outdated));
+                }
+                let was = old.archived_at;
+                let mut agent = match decide(old) {
+                    Ok(agent) => agent,
+                    Err(refused) => return Ok(Err(refused)),
+                };
+                let updated = agent.archived_at != was;
+                if updated {
+                    store::archive(tx, &agent).await?;
+                    agent.revision = agent.revision.saturating_add(1);
+                }
+                Ok(Ok(Changed { agent, current, updated }))
+            })
+        })
+        .await?
 }
 
 /// A name that could be an agent's; the others need no look-up, and might not go into a column.
-fn named(name: &str) -> Result<String> {
+pub(super) fn named(name: &str) -> Result<String> {
     if model::valid_name(name) { Ok(name.to_owned()) } else { Err(not_found(name)) }
 }
 
 /// The answer inside a transaction: the store's error undoes it, ours is an answer about nothing written.
-type Answer = lantern_store::Result<Result<Changed>>;
+pub(super) type Answer = lantern_store::Result<Result<Changed>>;
 
 async fn insert(tx: &mut TenantTx<'_>, desk: &Desk, new: NewAgent) -> Answer {
     let manifest = match new.changes.manifest(Manifest::default(), desk.terms()) {
@@ -173,19 +227,14 @@ async fn insert(tx: &mut TenantTx<'_>, desk: &Desk, new: NewAgent) -> Answer {
 }
 
 /// An archived agent begins again with what this request says and nothing of what it was.
-async fn renew(
-    tx: &mut TenantTx<'_>,
-    desk: &Desk,
-    (old, current): (Agent, Current),
-    new: NewAgent,
-) -> Answer {
+async fn renew(tx: &mut TenantTx<'_>, desk: &Desk, (old, _): (Agent, Current), new: NewAgent) -> Answer {
     let manifest = match new.changes.manifest(Manifest::default(), desk.terms()) {
         Ok(manifest) => manifest,
         Err(invalid) => return Ok(Err(invalid)),
     };
     let fresh = desk.fresh(new);
     let manifest = fresh.told(manifest);
-    let version = desk.new_version(current.number.saturating_add(1), &manifest);
+    let version = desk.new_version(next_number(tx, old.id).await?, &manifest);
     let (number, digest) = (version.number, version.digest);
     let mut agent = Agent {
         id: old.id,
@@ -229,12 +278,17 @@ async fn change(
     if digest == current.digest {
         return Ok(Ok(Changed { agent: old, current, updated: false }));
     }
-    let number = current.number.saturating_add(1);
+    let number = next_number(tx, agent.id).await?;
     store::insert_version(tx, agent.id, desk.new_version(number, &manifest)).await?;
     agent.current = desk.version;
     store::update(tx, &agent).await?;
     agent.revision = agent.revision.saturating_add(1);
     Ok(Ok(Changed { agent, current: Current { number, digest, manifest }, updated: true }))
+}
+
+/// The number of an agent's next version: an older one than the last may be current.
+async fn next_number(tx: &mut TenantTx<'_>, agent: AgentId) -> lantern_store::Result<i64> {
+    Ok(store::last_number(tx, agent).await?.saturating_add(1))
 }
 
 /// 404 for an agent that is not there, or is somebody else's.
@@ -245,5 +299,6 @@ pub(crate) fn not_found(name: &str) -> Error {
 
 /// 409 for an agent that is no longer in use.
 pub(crate) fn archived(name: &str) -> Error {
-    Error::new(Code::AgentArchived, format!("agent {name:?} is archived; create it again to begin afresh"))
+    let words = format!("agent {name:?} is archived; restore it, or create it again to begin afresh");
+    Error::new(Code::AgentArchived, words)
 }

@@ -4,14 +4,14 @@
 
 use lantern_engine::Manifest;
 use lantern_engine::manifest::{StepDef, ToolRef};
-use lantern_types::{AgentId, Digest, Dur, MicroUsd, TenantId, VersionId};
+use lantern_types::{AgentId, Digest, Dur, MicroUsd, TenantId, UserId, VersionId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::model::{Agent, Current};
-use super::store::VersionRow;
+use super::store::{VersionRow, WholeVersion};
 
 /// An agent in a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -70,18 +70,31 @@ pub(super) struct Patched {
     pub(super) current_version_id: VersionId,
 }
 
-/// One version: the manifest as a request would say it, whole, so that to send it again is to go back to it; and the bytes
-/// that its digest names.
+/// A version in a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = AgentVersion)]
-pub(super) struct ShownVersion {
+#[schema(as = AgentVersionSummary)]
+pub(super) struct ListedVersion {
     #[schema(value_type = String, format = "uuid")]
     id: VersionId,
-    version: i64,
+    number: i64,
     #[schema(value_type = String)]
     digest: Digest,
     created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    created_by: Option<UserId>,
+    /// Whether it is the one that new runs run.
+    current: bool,
+}
+
+/// One version alone: the manifest as a request would say it, whole, so that to send it again says the same; and the bytes
+/// that its digest names.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AgentVersion)]
+pub(super) struct ShownVersion {
+    #[serde(flatten)]
+    version: ListedVersion,
     #[schema(value_type = Object)]
     manifest: Map<String, Value>,
     #[schema(value_type = Object)]
@@ -115,15 +128,31 @@ pub(super) fn detail(tenant: TenantId, agent: Agent, current: &Current) -> Detai
     }
 }
 
-pub(super) fn version(row: VersionRow) -> serde_json::Result<ShownVersion> {
-    Ok(ShownVersion {
+/// A version of an agent whose current one is `current`.
+pub(super) fn listed_version(current: VersionId, row: VersionRow) -> ListedVersion {
+    ListedVersion {
         id: row.id,
-        version: row.number,
+        number: row.number,
         digest: row.digest,
         created_at: row.created_at.to_string(),
-        manifest: whole(&serde_json::from_str(&row.manifest)?),
-        canonical: RawValue::from_string(row.manifest)?,
+        created_by: row.created_by,
+        current: row.id == current,
+    }
+}
+
+/// The same with all that it says.
+pub(super) fn version(current: VersionId, found: WholeVersion) -> serde_json::Result<ShownVersion> {
+    Ok(ShownVersion {
+        version: listed_version(current, found.row),
+        manifest: whole(&serde_json::from_str(&found.manifest)?),
+        canonical: RawValue::from_string(found.manifest)?,
     })
+}
+
+/// What a version says, as a request would say it; what it does not say is left out.
+pub(super) fn said_by(version: &WholeVersion) -> serde_json::Result<Value> {
+    let whole = whole(&serde_json::from_str(&version.manifest)?);
+    Ok(Value::Object(whole.into_iter().filter(|(_, value)| !value.is_null()).collect()))
 }
 
 /// Everything that a version says, as a request would say it. What it does not say is null, which goes back to the

@@ -5,7 +5,7 @@ use lantern_policy::Scope;
 use lantern_store::{Db, Error, Result, Row, TenantTx, Value, Where};
 use lantern_types::{AgentId, At, Digest, UserId, VersionId};
 
-use super::model::{Agent, Current};
+use super::model::{Agent, Current, Wanted};
 
 const GET: &str = "SELECT a.id AS id, a.name AS name, a.description AS description, a.labels AS labels,
     a.avatar_url AS avatar_url, a.style_prompt AS style_prompt, a.current_version_id AS current_version_id,
@@ -23,15 +23,20 @@ const INSERT: &str = "INSERT INTO agents (tenant_id, id, name, description, labe
 const UPDATE: &str = "UPDATE agents SET description = $4, labels = $5, avatar_url = $6, style_prompt = $7,
     current_version_id = $8, updated_at = $9, archived_at = NULL, version = version + 1
     WHERE tenant_id = $1 AND id = $2 AND version = $3";
-const ARCHIVE: &str = "UPDATE agents SET archived_at = $3, updated_at = $3, version = version + 1
-    WHERE tenant_id = $1 AND name = $2 AND archived_at IS NULL";
+const ARCHIVE: &str = "UPDATE agents SET archived_at = $4, updated_at = $5, version = version + 1
+    WHERE tenant_id = $1 AND id = $2 AND version = $3";
 const INSERT_VERSION: &str = "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest,
     created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-const VERSIONS: &str =
-    "SELECT id, number, digest, manifest, created_at FROM agent_versions WHERE tenant_id = $1";
+const VERSIONS: &str = "SELECT id, number, digest, created_by, created_at FROM agent_versions
+    WHERE tenant_id = $1 AND agent_id = $2 AND number < $3 ORDER BY number DESC LIMIT $4";
+const BY_NUMBER: &str = "SELECT id, number, digest, created_by, created_at, manifest FROM agent_versions
+    WHERE tenant_id = $1 AND agent_id = $2 AND number = $3";
+const BY_ID: &str = "SELECT id, number, digest, created_by, created_at, manifest FROM agent_versions
+    WHERE tenant_id = $1 AND agent_id = $2 AND id = $3";
 
 /// Every statement of this file.
-pub(crate) const STATEMENTS: &[&str] = &[GET, LIST, INSERT, UPDATE, ARCHIVE, INSERT_VERSION, VERSIONS];
+pub(crate) const STATEMENTS: &[&str] =
+    &[GET, LIST, INSERT, UPDATE, ARCHIVE, INSERT_VERSION, VERSIONS, BY_NUMBER, BY_ID];
 
 /// A version that is to be written.
 pub(super) struct NewVersion {
@@ -48,8 +53,14 @@ pub(super) struct VersionRow {
     pub(super) id: VersionId,
     pub(super) number: i64,
     pub(super) digest: Digest,
-    pub(super) manifest: String,
+    pub(super) created_by: Option<UserId>,
     pub(super) created_at: At,
+}
+
+/// A version with its manifest's text.
+pub(super) struct WholeVersion {
+    pub(super) row: VersionRow,
+    pub(super) manifest: String,
 }
 
 /// The agent of that name with its current version, archived or not.
@@ -126,21 +137,40 @@ pub(super) async fn insert_version(tx: &mut TenantTx<'_>, agent: AgentId, versio
     tx.exec(INSERT_VERSION, &params).await.map(drop)
 }
 
-/// Archives an agent; `false` when no active one has that name.
-pub(super) async fn archive(tx: &mut TenantTx<'_>, name: &str, now: At) -> Result<bool> {
-    Ok(tx.exec(ARCHIVE, &[name.into(), now.into()]).await? > 0)
+/// Writes whether an agent is archived over its last revision. `Conflict` when that is no longer the last.
+pub(super) async fn archive(tx: &mut TenantTx<'_>, agent: &Agent) -> Result<()> {
+    let params = [agent.id.into(), agent.revision.into(), agent.archived_at.into(), agent.updated_at.into()];
+    if tx.exec(ARCHIVE, &params).await? == 0 { Err(Error::Conflict) } else { Ok(()) }
 }
 
-/// An agent's versions, newest first.
+/// An agent's versions before the one of this number, newest first.
 pub(super) async fn versions(
     tx: &mut TenantTx<'_>,
     agent: AgentId,
-    before: Option<(At, VersionId)>,
+    before: i64,
     limit: u32,
 ) -> Result<Vec<VersionRow>> {
-    let filter = Where::new().eq("agent_id", Some(agent)).before(("created_at", "id"), before);
-    let rows = tx.all_where(VERSIONS, filter, "created_at DESC, id DESC", limit).await?;
+    let rows = tx.all(VERSIONS, &[agent.into(), before.into(), limit.into()]).await?;
     rows.iter().map(version).collect()
+}
+
+/// The number of the version that an agent got last, whichever is current.
+pub(super) async fn last_number(tx: &mut TenantTx<'_>, agent: AgentId) -> Result<i64> {
+    let last = versions(tx, agent, i64::MAX, 1).await?;
+    Ok(last.first().map_or(0, |version| version.number))
+}
+
+/// One version of an agent.
+pub(super) async fn find_version(
+    tx: &mut TenantTx<'_>,
+    agent: AgentId,
+    wanted: Wanted,
+) -> Result<Option<WholeVersion>> {
+    let found = match wanted {
+        Wanted::Number(number) => tx.one(BY_NUMBER, &[agent.into(), number.into()]).await?,
+        Wanted::Id(id) => tx.one(BY_ID, &[agent.into(), id.into()]).await?,
+    };
+    found.map(|row| Ok(WholeVersion { row: version(&row)?, manifest: row.text("manifest")? })).transpose()
 }
 
 fn version(row: &Row) -> Result<VersionRow> {
@@ -148,7 +178,7 @@ fn version(row: &Row) -> Result<VersionRow> {
         id: row.id("id")?,
         number: row.int("number")?,
         digest: row.digest("digest")?,
-        manifest: row.text("manifest")?,
+        created_by: row.opt_id("created_by")?,
         created_at: row.at("created_at")?,
     })
 }
