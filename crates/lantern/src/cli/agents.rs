@@ -1,7 +1,9 @@
-//! `lantern agents`: create, get, list, delete and versions.
+//! `lantern agents`: create, get, list, archive and restore, and their versions.
 //!
 //! Invariant: what a manifest may say is the server's to decide; here it is only put together from a file and flags,
 //! and fields that the server does not know are named instead of lost.
+
+mod versions;
 
 use std::path::Path;
 
@@ -21,9 +23,6 @@ const DEPTH_MAX: usize = 16;
 /// What a list says of an agent.
 const COLUMNS: &[Column] =
     &[Column::whole("NAME"), Column::whole("ID"), Column::text("DESCRIPTION"), Column::spare("CREATED")];
-/// What a list says of a version.
-const VERSION_COLUMNS: &[Column] =
-    &[Column::whole("VERSION"), Column::whole("ID"), Column::text("DIGEST"), Column::spare("CREATED")];
 
 const EXAMPLE: &str = "see examples/digest/agent.json for the form";
 
@@ -38,6 +37,9 @@ pub(crate) enum Verb {
     Get {
         /// The agent's name
         name: String,
+        /// What it said as this version
+        #[arg(long, value_name = "VERSION")]
+        at: Option<String>,
     },
     /// List agents, the newest first
     List {
@@ -46,12 +48,18 @@ pub(crate) enum Verb {
         limit: u32,
     },
     /// Archive an agent; its runs stay
-    Delete {
+    #[command(visible_alias = "delete")]
+    Archive {
         /// The agent's name
         name: String,
         /// Do not ask
         #[arg(long)]
         force: bool,
+    },
+    /// Bring an archived agent back as it was
+    Restore {
+        /// The agent's name
+        name: String,
     },
     /// List the versions of an agent, the newest first
     Versions {
@@ -60,6 +68,22 @@ pub(crate) enum Verb {
         /// At most this many
         #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
+    },
+    /// Show what differs between two versions
+    Diff {
+        /// The agent's name
+        name: String,
+        /// The version to begin with: its number or id
+        from: String,
+        /// The version that it is compared with
+        to: String,
+    },
+    /// Let new runs run another version; what runs keeps its own
+    Promote {
+        /// The agent's name
+        name: String,
+        /// The version: its number or id
+        version: String,
     },
 }
 
@@ -96,18 +120,25 @@ pub(crate) struct CreateArgs {
 pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Create(args) => create(console, api, &args).await,
-        Verb::Get { name } => {
+        Verb::Get { name, at: Some(version) } => versions::show(console, api, &name, &version).await,
+        Verb::Get { name, at: None } => {
             let agent = api.fetch(Call::get(path(&name))).await?;
             console.answer(&agent, || describe(&agent))
         }
         Verb::List { limit } => list(console, api, limit).await,
-        Verb::Delete { name, force } => {
+        Verb::Archive { name, force } => {
             confirmed(console, force, &format!("archive the agent {name}"))?;
             api.send(Call::delete(path(&name))).await?;
             console
                 .answer(&json!({ "name": name, "archived": true }), || format!("archived the agent {name}"))
         }
-        Verb::Versions { name, limit } => versions(console, api, &name, limit).await,
+        Verb::Restore { name } => {
+            let agent = api.fetch(Call::post(format!("{}/restore", path(&name)), json!({}))).await?;
+            console.answer(&agent, || format!("restored the agent {name}"))
+        }
+        Verb::Versions { name, limit } => versions::list(console, api, &name, limit).await,
+        Verb::Diff { name, from, to } => versions::diff(console, api, &name, (&from, &to)).await,
+        Verb::Promote { name, version } => versions::promote(console, api, &name, &version).await,
     }
 }
 
@@ -177,22 +208,6 @@ async fn list(console: &Console, api: &Api, limit: u32) -> Result<(), Failure> {
             vec![column("name"), column("id"), column("description"), time(text(agent, "createdAt"))]
         };
         console.table(COLUMNS, &agents.iter().map(row).collect::<Vec<_>>())?;
-    }
-    console.more(more, limit);
-    Ok(())
-}
-
-async fn versions(console: &Console, api: &Api, name: &str, limit: u32) -> Result<(), Failure> {
-    let (versions, more) = api.list(&format!("{}/versions", path(name)), limit).await?;
-    if console.json() {
-        console.value(&Value::Array(versions))?;
-    } else {
-        let row = |version: &Value| {
-            let number = version.get("version").map(ToString::to_string).unwrap_or_default();
-            let column = |name: &str| text(version, name).to_owned();
-            vec![number, column("id"), column("digest"), time(text(version, "createdAt"))]
-        };
-        console.table(VERSION_COLUMNS, &versions.iter().map(row).collect::<Vec<_>>())?;
     }
     console.more(more, limit);
     Ok(())
