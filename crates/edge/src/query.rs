@@ -15,7 +15,8 @@ use crate::code::Code;
 use crate::fields::snake;
 use crate::problem::{Error, Result};
 
-/// A query's parameters, in either casing. Unknown ones are ignored; of one given twice, the first counts.
+/// A query's parameters, in either casing. Unknown ones are ignored and of one given twice the first counts, unless the
+/// route says [`only`](Params::only).
 #[derive(Debug)]
 pub struct Params {
     pairs: Vec<(String, String)>,
@@ -49,6 +50,32 @@ impl Params {
         let snake = snake(name);
         let found = self.pairs.iter().find(|(key, _)| key == name || *key == snake);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Every value of a parameter that may be given several times; empty ones count as absent.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let snake = snake(name);
+        let found = self.pairs.iter().filter(move |(key, _)| key == name || *key == snake);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Refuses a parameter that is none of these, and one that stands `once` in the list and says two things.
+    pub fn only(&self, once: &[&str], often: &[&str]) -> Result<()> {
+        let known = |key: &str| once.iter().chain(often).any(|name| key == *name || key == snake(name));
+        if let Some((key, _)) = self.pairs.iter().find(|(key, _)| !known(key)) {
+            let key: String = key.chars().take(64).collect();
+            let names: Vec<&str> = once.iter().chain(often).copied().collect();
+            return Err(wrong(
+                &key,
+                format!("there is no such parameter here; there are {}", names.join(", ")),
+            ));
+        }
+        let twice = once.iter().find(|name| {
+            let mut values = self.all(name);
+            let first = values.next();
+            values.any(|value| Some(value) != first)
+        });
+        twice.map_or(Ok(()), |name| Err(wrong(name, "is given twice, with different values")))
     }
 
     /// A parameter that `T` reads.
@@ -166,6 +193,27 @@ mod tests {
             assert_eq!(read.ok().flatten(), want, "{limit}");
         }
         assert!(params("/v1/runs?limit=99999999999999999999").unwrap().integer("limit", 1..=5).is_err());
+    }
+
+    #[test]
+    fn what_a_route_does_not_take_can_be_refused() {
+        let only = |uri: &str| params(uri).unwrap().only(&["sessionId", "created[gte]"], &["label"]);
+        for (query, wrong) in [
+            ("session_id=1&label=a&label=b&created[gte]=x&created%5Bgte%5D=x", None),
+            ("sessionId=1&session_id=1&limit=", Some("limit")),
+            ("sessionId=1&session_id=2", Some("sessionId")),
+            ("created[gt]=x", Some("created[gt]")),
+            ("Label=a", Some("Label")),
+            ("", None),
+        ] {
+            let refused = only(&format!("/v1/runs?{query}")).map_err(|error| error.to_string());
+            assert_eq!(refused.is_err(), wrong.is_some(), "{query}: {refused:?}");
+            assert!(refused.err().is_none_or(|words| {
+                words.starts_with(&format!("invalid_query: {}: ", wrong.unwrap_or_default()))
+            }));
+        }
+        let read = params("/v1/runs?label=a&label=&label=b").unwrap();
+        assert_eq!(read.all("label").collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

@@ -32,6 +32,8 @@ use crate::notify::Hub;
 use crate::relay::Relay;
 use tx::{Tx, Work};
 
+#[cfg(feature = "testing")]
+pub(crate) use migrate::postgres_to as migrate_postgres_to;
 pub use migrate::{create_roles, migrate_postgres};
 #[cfg(feature = "testing")]
 pub(crate) use postgres::run_as_owner;

@@ -59,7 +59,7 @@ pub(crate) const APPEND_POSTGRES: &str =
 /// The last one: the run is nobody's any more, and nobody reads what lies in its inbox.
 pub(crate) const APPEND_LAST_POSTGRES: &str =
     "WITH held AS (UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
-        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14, owner = NULL, wake_at = NULL
+        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14, outcome = $7, owner = NULL, wake_at = NULL
         WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL RETURNING id),
     emptied AS (DELETE FROM inbox WHERE tenant_id = $1 AND run_id IN (SELECT id FROM held) AND run_id = $23)
     INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)

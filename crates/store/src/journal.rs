@@ -14,6 +14,7 @@ use crate::blob;
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::dialect;
 use crate::error::{Error, Result};
+use crate::labels;
 use crate::loose;
 use crate::outbox::{self, NewOutbox};
 use crate::value::{Row, Value};
@@ -189,12 +190,12 @@ const GUARD: &str =
     tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14
     WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL";
 const GUARD_AND_FINISH: &str = "UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9,
-    tokens_in = $10, tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14,
+    tokens_in = $10, tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14, outcome = $7,
     owner = NULL, wake_at = NULL
     WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL";
 // At rest with a request in its inbox: whoever takes a run up takes its inbox in before letting it go, unless it cannot
 // be taken up at all.
-const GIVE_UP: &str = "UPDATE runs SET status = 'failed', spent = spent + held, held = 0, finished_at = $5,
+const GIVE_UP: &str = "UPDATE runs SET status = 'failed', outcome = 'failed', spent = spent + held, held = 0, finished_at = $5,
     error_code = $6, wake_at = NULL WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
     AND owner IS NULL AND (wake_at IS NULL OR wake_at > $5)
     AND EXISTS (SELECT 1 FROM inbox i WHERE i.tenant_id = $1 AND i.run_id = $2 AND i.key = $7)";
@@ -252,6 +253,7 @@ pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
         chain: run.chain,
     };
     let (parent, step) = run.parent.unzip();
+    let run_labels = run.labels.clone();
     let params = [
         id.into(),
         run.agent_id.into(),
@@ -273,6 +275,7 @@ pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
         let existing = tx.one(BY_KEY, &[run.idempotency_key.into()]).await?.ok_or(Error::Conflict)?;
         return Ok(Created::Existing(existing.id("id")?));
     }
+    labels::add(tx, id, run.at, &run_labels).await?;
     loose::name_in(tx, first.body.as_deref()).await?;
     tx.exec(INSERT, &row(id, first)).await?;
     tx.wake(id);
@@ -438,6 +441,7 @@ pub async fn delete(tx: &mut TenantTx<'_>, run: RunId, now: At) -> Result<Option
     for blob in &blobs {
         loose::doom(tx, *blob, now).await?;
     }
+    labels::remove(tx, run).await?;
     for sql in [DELETE_JOURNAL, DELETE_INBOX, DELETE_OUTBOX, DELETE_RUN] {
         tx.exec(sql, &[run.into()]).await?;
     }

@@ -15,6 +15,7 @@ pub mod error;
 pub mod inbox;
 pub mod journal;
 pub mod keys;
+pub mod labels;
 pub mod lease;
 mod loose;
 pub mod notify;

@@ -1,11 +1,15 @@
 //! Runs as lists and pages show them: the projection beside the journal. Reads only.
 
+pub(crate) mod list;
+
 use lantern_policy::Scope;
 use lantern_types::*;
 
-use crate::db::{Db, TenantTx, Where};
+use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::value::Row;
+
+pub use list::{RunFilter, list};
 
 /// A run's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,36 +66,15 @@ pub struct RunRow {
     pub error_code: Option<String>,
 }
 
-/// Which runs a list shows.
-#[derive(Clone, Debug, Default)]
-pub struct RunFilter {
-    /// Of this agent.
-    pub agent_name: Option<String>,
-    /// In this status.
-    pub status: Option<String>,
-    /// Of this conversation.
-    pub session_id: Option<SessionId>,
-    /// Started by this run.
-    pub parent_run_id: Option<RunId>,
-    /// Older than this one: the last of the page before.
-    pub before: Option<(At, RunId)>,
-    /// At most so many.
-    pub limit: u32,
-}
-
 const HEAD: &str = "SELECT id, agent_id, agent_name, agent_version_id, status, trigger_kind, version, chain, owner,
     epoch, pokes, wake_at, spent, held, tokens_in, tokens_out, created_at, started_at, finished_at, parent_run_id,
     parent_step, session_id, depth, labels, error_code FROM runs WHERE tenant_id = $1 AND id = $2";
-const LIST: &str = "SELECT id, agent_id, agent_name, agent_version_id, status, trigger_kind, version, chain, owner,
-    epoch, pokes, wake_at, spent, held, tokens_in, tokens_out, created_at, started_at, finished_at, parent_run_id,
-    parent_step, session_id, depth, labels, error_code FROM runs WHERE tenant_id = $1";
-
 const OPEN: &str = "SELECT count(*) AS open FROM
     (SELECT 1 FROM runs WHERE tenant_id = $1 AND finished_at IS NULL LIMIT $2) AS unfinished";
 
 /// Every statement of this file.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[HEAD, LIST, OPEN];
+pub(crate) const STATEMENTS: &[&str] = &[HEAD, OPEN];
 
 /// A run's row, if the tenant has it.
 pub async fn head(db: &Db, scope: Scope, run: RunId) -> Result<Option<RunRow>> {
@@ -101,23 +84,6 @@ pub async fn head(db: &Db, scope: Scope, run: RunId) -> Result<Option<RunRow>> {
 /// A run's row inside a transaction.
 pub async fn head_in(tx: &mut TenantTx<'_>, run: RunId) -> Result<Option<RunRow>> {
     tx.one(HEAD, &[run.into()]).await?.map(|row| read(&row)).transpose()
-}
-
-/// Runs, newest first.
-pub async fn list(db: &Db, scope: Scope, filter: RunFilter) -> Result<Vec<RunRow>> {
-    db.read(scope, move |tx| {
-        Box::pin(async move {
-            let conditions = Where::new()
-                .eq("agent_name", filter.agent_name)
-                .eq("status", filter.status)
-                .eq("session_id", filter.session_id)
-                .eq("parent_run_id", filter.parent_run_id)
-                .before(("created_at", "id"), filter.before);
-            let rows = tx.all_where(LIST, conditions, "created_at DESC, id DESC", filter.limit).await?;
-            rows.iter().map(read).collect()
-        })
-    })
-    .await
 }
 
 fn read(row: &Row) -> Result<RunRow> {

@@ -8,6 +8,7 @@
 
 mod bucket;
 mod cluster;
+mod lists;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -24,10 +25,13 @@ use crate::db::{Db, SqliteOptions};
 use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
-use crate::{dialect, inbox, journal, lease, loose, outbox, runs, seal, sign_ins, system, tickets, versions};
+use crate::{
+    dialect, inbox, journal, labels, lease, loose, outbox, runs, seal, sign_ins, system, tickets, versions,
+};
 
 pub use bucket::BucketServer;
 pub use cluster::{Cluster, TestDatabase};
+pub use lists::{fill_runs, list_plans};
 pub use schema::schema;
 
 /// Makes `NAME::sqlite` and `NAME::postgres` of one test: `db_test!(name, async |db| { … })`.
@@ -240,6 +244,8 @@ pub async fn prepare_every_statement(db: &Db) {
     let tenant = [
         journal::STATEMENTS,
         runs::STATEMENTS,
+        runs::list::STATEMENTS,
+        labels::STATEMENTS,
         inbox::STATEMENTS,
         outbox::STATEMENTS,
         lease::STATEMENTS,

@@ -34,7 +34,7 @@ async fn the_runs_of_an_agent_are_below_it_too() {
     let listed = test.get(&test.a.owner, "/v1/agents/one/runs").await.is(200);
     assert_eq!(listed.json, test.get(&test.a.owner, "/v1/runs?agent=one").await.json);
     assert_eq!(listed.json.as_array().unwrap().len(), 3);
-    let page = test.get(&test.a.owner, "/v1/agents/one/runs?limit=2&agent=two").await.is(200);
+    let page = test.get(&test.a.owner, "/v1/agents/one/runs?limit=2").await.is(200);
     let next = page.header("link").split(['<', '>']).nth(1).unwrap();
     let last = test.get(&test.a.owner, next).await.is(200).json;
     assert_eq!((last.as_array().unwrap().len(), &last[0]["agentName"]), (1, &json!("one")));

@@ -21,6 +21,28 @@ use tokio::runtime::Handle;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
+/// Makes `NAME::sqlite` and `NAME::postgres` of each function, each with an application of its own.
+macro_rules! on_both {
+    ($($name:ident: $test:path;)+) => {$(
+        mod $name {
+            use super::*;
+
+            #[tokio::test]
+            async fn sqlite() {
+                $test(&$crate::app::TestApp::new().await).await;
+            }
+
+            #[test]
+            fn postgres() {
+                use $crate::app::{TestApp, Wishes};
+                lantern_store::testing::on_postgres(async |db| $test(&TestApp::over(db, Wishes::default()).await).await);
+            }
+        }
+    )+};
+}
+
+pub(crate) use on_both;
+
 /// Every answer of this clock is later than the one before, so that lists have an order; tests move it on.
 pub(crate) struct HandClock {
     micros: AtomicI64,

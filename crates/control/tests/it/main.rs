@@ -20,6 +20,8 @@ mod keyed;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod lists;
+#[cfg(test)]
 mod passes;
 #[cfg(test)]
 mod platform;

@@ -2,30 +2,10 @@
 
 use http::HeaderValue;
 use lantern_policy::Role;
-use lantern_store::testing::on_postgres;
 use lantern_types::Digest;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, TestApp, Wishes, person, request};
-
-/// Makes the tests of one function, each with an application of its own.
-macro_rules! on_both {
-    ($($name:ident: $test:path;)+) => {$(
-        mod $name {
-            use super::*;
-
-            #[tokio::test]
-            async fn sqlite() {
-                $test(&TestApp::new().await).await;
-            }
-
-            #[test]
-            fn postgres() {
-                on_postgres(async |db| $test(&TestApp::over(db, Wishes::default()).await).await);
-            }
-        }
-    )+};
-}
+use crate::app::{Answer, TestApp, on_both, person, request};
 
 on_both! {
     versions_are_listed_by_number: listed;

@@ -45,6 +45,12 @@ pub enum Kind {
     From(u32),
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Some of these words: given several times, or with commas between them.
+    Words(&'static [&'static str]),
+    /// Any texts: given several times.
+    Texts,
+    /// A time, as RFC 3339 has it.
+    Time,
 }
 
 /// What a list takes that comes in pages.

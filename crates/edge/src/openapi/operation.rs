@@ -422,6 +422,9 @@ fn in_query(param: &Param) -> Value {
         Kind::Id => json!({ "type": "string", "format": "uuid" }),
         Kind::From(least) => json!({ "type": "integer", "minimum": least }),
         Kind::Word(words) => json!({ "type": "string", "enum": words }),
+        Kind::Words(words) => json!({ "type": "array", "items": { "type": "string", "enum": words } }),
+        Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::Time => json!({ "type": "string", "format": "date-time" }),
     };
     json!({ "name": param.name, "in": "query", "description": param.about, "schema": schema })
 }

@@ -20,6 +20,8 @@ struct Migration {
     name: &'static str,
     both: &'static str,
     postgres: &'static str,
+    /// What only SQLite can do; usually nothing.
+    sqlite: &'static str,
 }
 
 const MIGRATIONS: &[Migration] = &[
@@ -28,60 +30,77 @@ const MIGRATIONS: &[Migration] = &[
         name: "foundation",
         both: include_str!("../../../../migrations/0001_foundation.sql"),
         postgres: include_str!("../../../../migrations/postgres/0001_foundation.sql"),
+        sqlite: "",
     },
     Migration {
         number: 2,
         name: "idempotency",
         both: include_str!("../../../../migrations/0002_idempotency.sql"),
         postgres: include_str!("../../../../migrations/postgres/0002_idempotency.sql"),
+        sqlite: "",
     },
     Migration {
         number: 3,
         name: "open_runs",
         both: include_str!("../../../../migrations/0003_open_runs.sql"),
         postgres: include_str!("../../../../migrations/postgres/0003_open_runs.sql"),
+        sqlite: "",
     },
     Migration {
         number: 4,
         name: "open_runs_by_id",
         both: include_str!("../../../../migrations/0004_open_runs_by_id.sql"),
         postgres: include_str!("../../../../migrations/postgres/0004_open_runs_by_id.sql"),
+        sqlite: "",
     },
     Migration {
         number: 5,
         name: "tickets",
         both: include_str!("../../../../migrations/0005_tickets.sql"),
         postgres: include_str!("../../../../migrations/postgres/0005_tickets.sql"),
+        sqlite: "",
     },
     Migration {
         number: 6,
         name: "no_system_prompt",
         both: include_str!("../../../../migrations/0006_no_system_prompt.sql"),
         postgres: include_str!("../../../../migrations/postgres/0006_no_system_prompt.sql"),
+        sqlite: "",
     },
     Migration {
         number: 7,
         name: "loose_blobs",
         both: include_str!("../../../../migrations/0007_loose_blobs.sql"),
         postgres: include_str!("../../../../migrations/postgres/0007_loose_blobs.sql"),
+        sqlite: "",
     },
     Migration {
         number: 8,
         name: "ticket_sessions",
         both: include_str!("../../../../migrations/0008_ticket_sessions.sql"),
         postgres: include_str!("../../../../migrations/postgres/0008_ticket_sessions.sql"),
+        sqlite: "",
     },
     Migration {
         number: 9,
         name: "outbox_turns",
         both: include_str!("../../../../migrations/0009_outbox_turns.sql"),
         postgres: include_str!("../../../../migrations/postgres/0009_outbox_turns.sql"),
+        sqlite: "",
     },
     Migration {
         number: 10,
         name: "sign_ins",
         both: include_str!("../../../../migrations/0010_sign_ins.sql"),
         postgres: include_str!("../../../../migrations/postgres/0010_sign_ins.sql"),
+        sqlite: "",
+    },
+    Migration {
+        number: 11,
+        name: "run_labels",
+        both: include_str!("../../../../migrations/0011_run_labels.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0011_run_labels.sql"),
+        sqlite: include_str!("../../../../migrations/sqlite/0011_run_labels.sql"),
     },
 ];
 
@@ -96,7 +115,9 @@ const RECORD: &str = "INSERT INTO migrations (number, name, checksum, applied_at
 
 impl Migration {
     fn checksum(&self) -> Digest {
-        Digest::of_parts(&[self.both.as_bytes(), self.postgres.as_bytes()])
+        let parts = [self.both.as_bytes(), self.postgres.as_bytes(), self.sqlite.as_bytes()];
+        // The checksums of before there was a third part.
+        Digest::of_parts(if self.sqlite.is_empty() { &parts[..2] } else { &parts })
     }
 }
 
@@ -129,6 +150,10 @@ pub(super) fn check_sqlite(conn: &Connection) -> Result<()> {
 
 /// Applies what is pending, all of it in one transaction.
 pub(super) fn sqlite(conn: &mut Connection, now: At) -> Result<()> {
+    sqlite_to(conn, known(), now)
+}
+
+fn sqlite_to(conn: &mut Connection, last: i64, now: At) -> Result<()> {
     let fault = sqlite::fault;
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault)?;
@@ -137,8 +162,9 @@ pub(super) fn sqlite(conn: &mut Connection, now: At) -> Result<()> {
         .iter()
         .map(|row| Ok((row.int("number")?, row.bytes("checksum")?)))
         .collect::<Result<Vec<_>>>()?;
-    for migration in pending(&applied)? {
+    for migration in pending(&applied)?.into_iter().take_while(|migration| migration.number <= last) {
         tx.execute_batch(&dialect::migration(migration.both, false)).map_err(fault)?;
+        tx.execute_batch(migration.sqlite).map_err(fault)?;
         let row = [migration.number.into(), migration.name.into(), migration.checksum().into(), now.into()];
         sqlite::execute(&tx, RECORD, None, &row)?;
     }
@@ -148,10 +174,15 @@ pub(super) fn sqlite(conn: &mut Connection, now: At) -> Result<()> {
 /// Brings a PostgreSQL database to this build's schema. Connects as its owner; the roles must be there already.
 /// Several processes may call it at once: one applies, the others find it done.
 pub async fn migrate_postgres(owner_url: &Secret<String>, now: At) -> Result<()> {
-    postgres::alone(owner_url, async |client| apply(client, now).await).await
+    postgres_to(owner_url, known(), now).await
 }
 
-async fn apply(client: &Client, now: At) -> Result<()> {
+/// Brings a PostgreSQL database to the schema of an earlier build, for tests of what follows.
+pub(crate) async fn postgres_to(owner_url: &Secret<String>, last: i64, now: At) -> Result<()> {
+    postgres::alone(owner_url, async |client| apply(client, last, now).await).await
+}
+
+async fn apply(client: &Client, last: i64, now: At) -> Result<()> {
     let fault = postgres::fault;
     let missing = "SELECT 2 - count(*) FROM pg_roles WHERE rolname IN ('lantern_app', 'lantern_system')";
     if client.query_one(missing, &[]).await.map_err(fault)?.try_get::<_, i64>(0).map_err(fault)? > 0 {
@@ -162,7 +193,8 @@ async fn apply(client: &Client, now: At) -> Result<()> {
     // Released with the transaction, whatever happens.
     client.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(1282307182)").await.map_err(fault)?;
     client.batch_execute(&dialect::migration(HISTORY, true)).await.map_err(fault)?;
-    for migration in pending(&applied(client).await?)? {
+    let pending = pending(&applied(client).await?)?;
+    for migration in pending.into_iter().take_while(|migration| migration.number <= last) {
         client.batch_execute(&dialect::migration(migration.both, true)).await.map_err(fault)?;
         client.batch_execute(migration.postgres).await.map_err(fault)?;
         let checksum = migration.checksum().bytes().to_vec();
@@ -234,5 +266,38 @@ mod tests {
         let newer = [now.clone(), vec![(known() + 1, vec![])]].concat();
         assert!(matches!(pending(&newer), Err(Error::TooNew { .. })));
         assert!(matches!(pending(&[(1, vec![0])]), Err(Error::Misuse(_))));
+    }
+
+    /// A checksum that changes would turn every database away that there is.
+    #[test]
+    fn a_third_part_changes_no_checksum_of_two() {
+        let first = &MIGRATIONS[0];
+        let before = Digest::of_parts(&[first.both.as_bytes(), first.postgres.as_bytes()]);
+        assert_eq!(first.checksum(), before);
+        let two = Migration { sqlite: "", ..MIGRATIONS[10] };
+        assert_ne!(MIGRATIONS[10].checksum(), two.checksum());
+    }
+
+    #[test]
+    fn runs_that_are_there_get_their_labels() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        sqlite_to(&mut conn, 10, At::from_micros(1)).unwrap();
+        let run = |id: &str, over: &str, labels: &str| {
+            format!(
+                "INSERT INTO runs (tenant_id, id, agent_id, agent_name, agent_version_id, status, trigger_kind, version,
+                    chain, epoch, pokes, spent, held, tokens_in, tokens_out, created_at, finished_at, depth, labels)
+                VALUES (x'01', {id}, x'02', 'a', x'03', 'queued', 'api', 1, x'00', 0, 0, 0, 0, 0, 0, 7, {over}, 0, '{labels}');"
+            )
+        };
+        let runs = [run("x'0a'", "NULL", "{\"team\":\"a\\u0308\",\"env\":\"\"}"), run("x'0b'", "8", "{}")];
+        conn.execute_batch(&format!("PRAGMA foreign_keys = OFF; {}", runs.concat())).unwrap();
+        sqlite(&mut conn, At::from_micros(2)).unwrap();
+        let mut found = conn
+            .prepare("SELECT hex(run_id) || ' ' || key || '=' || hex(value) || ' ' || created_at FROM run_labels ORDER BY key")
+            .unwrap();
+        let lines: Vec<String> = found.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(lines, ["0A env= 7", "0A team=61CC88 7"]);
+        let over = "SELECT hex(id) || ' ' || outcome FROM runs WHERE outcome IS NOT NULL";
+        assert_eq!(conn.query_row(over, [], |row| row.get::<_, String>(0)).unwrap(), "0B queued");
     }
 }

@@ -247,6 +247,60 @@ impl Where {
         self
     }
 
+    fn compared(mut self, column: &'static str, sign: &str, value: Option<impl Into<Value>>) -> Self {
+        if let Some(value) = value {
+            let placeholder = self.bind(value.into());
+            self.sql.extend([" AND ", column, sign, &placeholder]);
+        }
+        self
+    }
+
+    /// `column >= value`; no condition when `value` is `None`.
+    pub fn at_least(self, column: &'static str, value: Option<impl Into<Value>>) -> Self {
+        self.compared(column, " >= ", value)
+    }
+
+    /// `column <= value`; no condition when `value` is `None`.
+    pub fn at_most(self, column: &'static str, value: Option<impl Into<Value>>) -> Self {
+        self.compared(column, " <= ", value)
+    }
+
+    /// `column < value`; no condition when `value` is `None`.
+    pub fn below(self, column: &'static str, value: Option<impl Into<Value>>) -> Self {
+        self.compared(column, " < ", value)
+    }
+
+    /// One of `texts` in the column; no condition when there are none.
+    pub fn any_of(mut self, column: &'static str, texts: &[String]) -> Self {
+        if !texts.is_empty() {
+            let placeholders: Vec<String> =
+                texts.iter().map(|text| self.bind(text.as_str().into())).collect();
+            self.sql.extend([" AND ", column, " IN (", &placeholders.join(", "), ")"]);
+        }
+        self
+    }
+
+    /// A condition that takes nothing from the caller.
+    pub fn holds(mut self, condition: &'static str) -> Self {
+        self.sql.extend([" AND ", condition]);
+        self
+    }
+
+    /// A row of `base` (which ends in its `WHERE` and uses `$1` alone) in which each of these columns is equal.
+    pub fn exists(
+        mut self,
+        base: &'static str,
+        equal: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Self {
+        self.sql.extend([" AND EXISTS (", base]);
+        for (column, value) in equal {
+            let placeholder = self.bind(value);
+            self.sql.extend([" AND ", column, " = ", &placeholder]);
+        }
+        self.sql.push(')');
+        self
+    }
+
     /// Rows that come after `last` in descending order of both columns: the next page.
     pub fn before(
         mut self,
@@ -313,5 +367,18 @@ mod tests {
             .before(("created_at", "id"), Some((5_i64, 6_i64)));
         assert_eq!(filter.sql, " AND status = $2 AND (created_at, id) < ($3, $4)");
         assert_eq!(filter.params, [Value::from("queued"), Value::Int(5), Value::Int(6)]);
+        let words = ["a".to_owned(), "b".to_owned()];
+        let filter = Where::new()
+            .any_of("status", &words)
+            .any_of("kind", &[])
+            .at_least("at", Some(1_i64))
+            .below("at", Some(2_i64))
+            .at_most("id", None::<i64>)
+            .holds("x IS NULL")
+            .exists("SELECT 1 FROM t WHERE tenant_id = $1", [("k", "v".into()), ("n", Value::Int(3))]);
+        let want = " AND status IN ($2, $3) AND at >= $4 AND at < $5 AND x IS NULL \
+                    AND EXISTS (SELECT 1 FROM t WHERE tenant_id = $1 AND k = $6 AND n = $7)";
+        assert_eq!(filter.sql, want);
+        assert_eq!(filter.params.len(), 6);
     }
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lantern_types::{At, Secret};
 use tokio::sync::OnceCell;
 
-use crate::db::{PostgresOptions, create_roles, migrate_postgres, run_as_owner};
+use crate::db::{PostgresOptions, create_roles, migrate_postgres, migrate_postgres_to, run_as_owner};
 
 /// Starts the server, says so, waits for the end of the pipe, and cleans up.
 const WATCHDOG: &str = r#"
@@ -120,7 +120,7 @@ impl Cluster {
     pub async fn empty_database(&'static self) -> TestDatabase {
         self.template.get_or_init(|| self.prepare()).await;
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        self.owner(format!("CREATE DATABASE {name}")).await;
+        self.owner(format!("CREATE DATABASE {name} OWNER lantern_owner")).await;
         TestDatabase { cluster: self, name }
     }
 
@@ -185,6 +185,26 @@ impl TestDatabase {
 
     fn url(&self, user: &str) -> Secret<String> {
         self.cluster.url(user, &self.name)
+    }
+
+    /// How the one connects who may make tables and is no superuser.
+    pub fn migrator_url(&self) -> Secret<String> {
+        self.url("lantern_owner")
+    }
+
+    /// Brings an empty database to the schema of an earlier build.
+    pub async fn migrate_to(&self, last: i64) {
+        migrate_postgres_to(&self.migrator_url(), last, At::from_micros(1)).await.expect("migrate");
+    }
+
+    /// Runs statements as somebody who may do everything.
+    pub async fn run(&self, sql: &str) {
+        run_as_owner(&self.owner_url(), sql.to_owned()).await.expect("run as the owner");
+    }
+
+    /// Counts rows for the planner, as the server does by itself after a while.
+    pub async fn analyze(&self) {
+        self.run("ANALYZE").await;
     }
 
     /// Ends every connection to the database, as a failover would.

@@ -11,6 +11,7 @@ mod bucket;
 mod fake_bucket;
 mod journal;
 mod leases;
+mod lists;
 mod outbox;
 mod postgres;
 mod sealing;

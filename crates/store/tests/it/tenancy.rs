@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "tenants",
     "users",
     "subject_keys",
@@ -70,6 +70,7 @@ const TABLES: [&str; 15] = [
     "tickets",
     "loose_blobs",
     "sign_ins",
+    "run_labels",
 ];
 
 fn on_cluster(test: impl AsyncFnOnce(Db)) {

@@ -5,6 +5,7 @@
 //! run looks like is read from its row and its journal.
 
 mod events;
+mod filter;
 mod give_up;
 mod history;
 pub(crate) mod model;

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use lantern_edge::openapi::{Kind, Param};
-use lantern_edge::{Change, Code, Error, Fields, Model, Params, Result, idempotency};
+use lantern_edge::{Change, Code, Error, Fields, Model, idempotency};
 use lantern_engine::{Content, Event, Fact, Outcome};
-use lantern_store::journal::{RunFilter, RunRow};
+use lantern_store::journal::RunRow;
 use lantern_types::{AgentId, At, MicroUsd, RunId, SessionId, TenantId, VersionId};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -13,16 +12,6 @@ use utoipa::ToSchema;
 
 use crate::App;
 
-/// The contract's words for a run's status, then two that people use for the same.
-const STATUSES: [&str; 8] =
-    ["queued", "running", "paused", "succeeded", "failed", "cancelled", "completed", "canceled"];
-/// What a list of runs takes besides its page.
-pub(super) const FILTERS: &[Param] = &[
-    Param { name: "agent", about: "Runs of the agent of this name.", kind: Kind::Text },
-    Param { name: "status", about: "Runs that stand so.", kind: Kind::Word(&STATUSES) },
-    Param { name: "sessionId", about: "Runs of this conversation.", kind: Kind::Id },
-    Param { name: "parentRunId", about: "Runs that this run started.", kind: Kind::Id },
-];
 const CANCELLED: &str = "cancelled";
 const WORDS_BYTES_MAX: usize = 4_096;
 const AGENT_NAME_BYTES_MAX: usize = 1_024;
@@ -129,26 +118,6 @@ impl Model for Finding {
         let happened = fields.required_boolean("happened");
         let output = fields.value("output").cloned().unwrap_or(Value::Null);
         Some(Self { happened: happened?, output })
-    }
-}
-
-/// Which runs a list is about. The page is the caller's.
-pub(super) fn filter(params: &Params) -> Result<RunFilter> {
-    Ok(RunFilter {
-        agent_name: params.text("agent").map(ToOwned::to_owned),
-        status: params.word("status", &STATUSES)?.map(|word| status(word).to_owned()),
-        session_id: params.parsed("sessionId", "a session id")?,
-        parent_run_id: params.parsed("parentRunId", "a run id")?,
-        ..RunFilter::default()
-    })
-}
-
-/// The word that runs are stored with.
-fn status(word: &str) -> &str {
-    match word {
-        "canceled" => "cancelled",
-        "completed" => "succeeded",
-        word => word,
     }
 }
 

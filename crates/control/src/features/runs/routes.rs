@@ -15,20 +15,22 @@ use lantern_policy::action::{
     CancelRun, CreateRun, DecideApproval, DeleteRun, ListRuns, ReadRun, SignalRun, SteerRun,
 };
 use lantern_policy::{Permit, Scope};
-use lantern_store::journal::RunFilter;
 use lantern_types::RunId;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::model::{self, Cancel, Decision, Finding, NewRun, NewRunOfAgent, Run, Signal};
-use super::{events, service, steer};
+use super::{events, filter, service, steer};
 use crate::App;
 use crate::features::agents;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
-        get_route("/v1/runs", "List runs", list).takes(&PAGING).takes(model::FILTERS),
+        get_route("/v1/runs", "List runs", list)
+            .takes(&PAGING)
+            .takes(&[filter::AGENT])
+            .takes(filter::FILTERS),
         post_route("/v1/runs", "Start a run, or answer the one that its key started", create)
             .answers::<Created<Run>>()
             .streams("The events of the run, when `stream` is true."),
@@ -55,7 +57,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
             .answers::<NoContent>(),
         get_route("/v1/agents/{name}/runs", "List the runs of an agent", list_of_agent)
             .takes(&PAGING)
-            .takes(model::FILTERS),
+            .takes(filter::FILTERS),
         post_route("/v1/agents/{name}/runs", "Start a run of an agent", create_of_agent)
             .answers::<Created<Run>>()
             .streams("The events of the run, when `stream` is true."),
@@ -88,7 +90,7 @@ async fn shown(app: &App, scope: Scope, run: RunId) -> Result<Shown> {
 }
 
 async fn list(permit: Permit<ListRuns>, State(app): State<App>, params: Params) -> Result<Page<Run>> {
-    service::list(&app, permit.scope(), model::filter(&params)?, &params).await
+    service::list(&app, permit.scope(), filter::of_all(&params)?, &params).await
 }
 
 async fn list_of_agent(
@@ -98,8 +100,7 @@ async fn list_of_agent(
     params: Params,
 ) -> Result<Page<Run>> {
     agents::service::get(&app, permit.scope(), &name).await?;
-    let filter = RunFilter { agent_name: Some(name), ..model::filter(&params)? };
-    service::list(&app, permit.scope(), filter, &params).await
+    service::list(&app, permit.scope(), filter::of_agent(&params, name)?, &params).await
 }
 
 async fn create(

@@ -9,12 +9,14 @@ use lantern_edge::{Code, Error, Page, Paging, Params, Result};
 use lantern_engine::{Context, Manifest, Refused, Start, event};
 use lantern_policy::action::{CreateRun, DeleteRun};
 use lantern_policy::{Permit, Scope};
-use lantern_store::journal::{self, Created, RunFilter, RunRow};
+use lantern_store::journal::{self, Created, RunRow};
+use lantern_store::labels::{self, Hit};
 use lantern_store::record::Record;
 use lantern_store::versions::{self, Version};
 use lantern_types::{At, ChainHead, Dur, MicroUsd, RunId, SessionId};
 use serde_json::{Map, Value};
 
+use super::filter::{self, Wanted};
 use super::model::{self, NewRun, Run, Said};
 use super::{history, store};
 use crate::features::agents;
@@ -22,6 +24,9 @@ use crate::{App, schema};
 
 /// When a tenant with too many runs may ask again: some of them may be over by then.
 const FULL_WAIT: Dur = Dur::from_secs(5);
+
+/// The most agents and labels that one search may find.
+const HITS_MAX: usize = 100;
 
 /// A run that a request asked for.
 pub(super) struct Started {
@@ -240,14 +245,13 @@ pub(super) async fn get(app: &App, scope: Scope, run: RunId) -> Result<Run> {
     Ok(model::shown(scope.tenant(), row, said, log).with_ending(ending))
 }
 
-/// A page of the runs that `filter` is about, newest first.
-pub(super) async fn list(
-    app: &App,
-    scope: Scope,
-    mut filter: RunFilter,
-    params: &Params,
-) -> Result<Page<Run>> {
+/// A page of the runs that are wanted, newest first.
+pub(super) async fn list(app: &App, scope: Scope, wanted: Wanted, params: &Params) -> Result<Page<Run>> {
     let paging = Paging::of(params)?;
+    let Wanted { mut filter, search } = wanted;
+    if let Some(text) = search {
+        filter.hits = Some(hits(app, scope, text).await?);
+    }
     filter.before = paging.before.map(|(at, id)| (at, RunId::from_uuid(id)));
     filter.limit = paging.fetch();
     let rows = journal::list(&app.db, scope, filter).await?;
@@ -257,6 +261,13 @@ pub(super) async fn list(
     let logs = history::logs(app, scope, &ids).await?;
     let shown = |((row, said), log)| model::shown(scope.tenant(), row, said, log);
     Ok(page.with(rows.into_iter().zip(said).zip(logs).map(shown).collect()))
+}
+
+/// What begins with a text that is searched for: each is a look-up of its own, so there may be so many.
+async fn hits(app: &App, scope: Scope, text: String) -> Result<Vec<Hit>> {
+    labels::search(&app.db, scope, text, HITS_MAX).await?.ok_or_else(|| {
+        filter::wrong("q", format!("more than {HITS_MAX} agents and labels begin so; write more of it"))
+    })
 }
 
 /// Deletes a run that is over, with its journal.
