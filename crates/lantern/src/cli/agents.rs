@@ -10,7 +10,7 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use crate::cli::api::{Api, Call, Reply, encode};
+use crate::cli::api::{Api, Call, Listed, Reply, encode};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::format::{block, line, number, text, time};
@@ -197,7 +197,7 @@ async fn save(api: &Api, agent: Map<String, Value>) -> Result<Reply, Failure> {
 }
 
 async fn list(console: &Console, api: &Api, limit: u32) -> Result<(), Failure> {
-    let (agents, more) = api.list("/v1/agents", limit).await?;
+    let Listed { entries: agents, more, .. } = api.list("/v1/agents", limit).await?;
     if console.json() {
         console.value(&Value::Array(agents))?;
     } else if agents.is_empty() {

@@ -55,6 +55,16 @@ pub(crate) struct Api {
     auth: Mutex<Auth>,
 }
 
+/// The beginning of a list.
+pub(crate) struct Listed {
+    /// As many entries as were asked for, or all.
+    pub(crate) entries: Vec<Value>,
+    /// Whether there are more.
+    pub(crate) more: bool,
+    /// Where they begin, if the server said it.
+    pub(crate) cursor: Option<String>,
+}
+
 /// One request.
 #[derive(Clone)]
 pub(crate) struct Call {
@@ -171,11 +181,20 @@ impl Api {
         Ok(self.send(call).await?.body)
     }
 
-    /// At most `limit` entries of a list, page by page, and whether there are more.
-    pub(crate) async fn list(&self, path: &str, limit: u32) -> Result<(Vec<Value>, bool), Failure> {
+    /// At most `limit` entries of a list, page by page.
+    pub(crate) async fn list(&self, path: &str, limit: u32) -> Result<Listed, Failure> {
+        self.list_from(path, limit, None).await
+    }
+
+    /// The same from a cursor on.
+    pub(crate) async fn list_from(
+        &self,
+        path: &str,
+        limit: u32,
+        mut cursor: Option<String>,
+    ) -> Result<Listed, Failure> {
         let limit = limit as usize;
         let mut entries = Vec::new();
-        let mut cursor: Option<String> = None;
         loop {
             let page = (limit - entries.len()).min(100);
             let glue = match path.split_once('?') {
@@ -192,9 +211,10 @@ impl Api {
             entries.extend(found);
             cursor = reply.cursor.filter(|_| !empty);
             if entries.len() >= limit || cursor.is_none() {
-                let more = entries.len() > limit || cursor.is_some();
+                let cut = entries.len() > limit;
                 entries.truncate(limit);
-                return Ok((entries, more));
+                let more = cut || cursor.is_some();
+                return Ok(Listed { entries, more, cursor: cursor.filter(|_| !cut) });
             }
         }
     }

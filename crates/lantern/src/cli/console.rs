@@ -168,6 +168,13 @@ impl Console {
         }
     }
 
+    /// Says that a list was cut, and where it goes on.
+    pub(crate) fn goes_on(&self, limit: u32, cursor: &str) {
+        self.note(&format!(
+            "there are more than {limit}: raise --limit to see them, or go on with --cursor {cursor}"
+        ));
+    }
+
     /// Writes a question to standard error, without a line end.
     pub(crate) fn ask(&self, question: &str) {
         let mut err = self.err.lock();

@@ -3,6 +3,8 @@
 //! Invariant: a run belongs to the server. Nothing that happens to this process (a lost connection, Ctrl-C, its end)
 //! stops it; only `cancel` does.
 
+mod list;
+
 use clap::{Args, Subcommand, ValueEnum};
 use lantern_net::http::{HeaderName, HeaderValue};
 use lantern_net::{RealClock, RealIds};
@@ -15,21 +17,9 @@ use crate::cli::api::{Api, Call, encode};
 use crate::cli::console::{Console, Paint, fields};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::follow::waits::Waits;
-use crate::cli::follow::{Follow, result, summary, took, waits};
-use crate::cli::format::{count, dollars, duration, line, number, text, time, usd};
+use crate::cli::follow::{Follow, result, summary, waits};
+use crate::cli::format::{line, text, time};
 use crate::cli::input;
-use crate::cli::table::Column;
-
-/// What a list says of a run.
-const COLUMNS: &[Column] = &[
-    Column::whole("ID"),
-    Column::text("AGENT"),
-    Column::whole("STATUS"),
-    Column::whole("TOOK"),
-    Column::spare("TOKENS"),
-    Column::whole("COST"),
-    Column::spare("CREATED"),
-];
 
 /// What can be done with runs.
 #[derive(Debug, Subcommand)]
@@ -42,7 +32,7 @@ pub(crate) enum Verb {
         run: RunId,
     },
     /// List runs, the newest first
-    List(ListArgs),
+    List(list::ListArgs),
     /// Stop a run for good
     Cancel {
         /// The run's id
@@ -121,20 +111,6 @@ pub(crate) struct CreateArgs {
     max_cost_usd: Option<MicroUsd>,
 }
 
-/// Flags of `lantern runs list`.
-#[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    /// Only runs of this agent
-    #[arg(long, value_name = "NAME")]
-    agent: Option<String>,
-    /// Only runs in this state: queued, running, paused, succeeded, failed, cancelled
-    #[arg(long)]
-    status: Option<String>,
-    /// At most this many
-    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-}
-
 /// Flags of `lantern runs approve` and `deny`.
 #[derive(Debug, Args)]
 pub(crate) struct DecisionArgs {
@@ -193,7 +169,7 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
             let shown = || describe(&answer, (run, &open), console.paint, console.terminal);
             console.answer(&answer, shown)?;
         }
-        Verb::List(args) => list(console, api, &args).await?,
+        Verb::List(args) => list::list(console, api, args).await?,
         Verb::Cancel { run, reason } => {
             steer(console, api, run, "cancel", json!({ "reason": reason })).await?;
         }
@@ -305,36 +281,6 @@ fn idempotency(args: &CreateArgs) -> Result<(HeaderName, HeaderValue), Failure> 
     Ok((HeaderName::from_static("idempotency-key"), value))
 }
 
-async fn list(console: &Console, api: &Api, args: &ListArgs) -> Result<(), Failure> {
-    let filters = [("agent", &args.agent), ("status", &args.status)];
-    let given =
-        filters.iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value.as_ref()?))));
-    let path = format!("/v1/runs?{}", given.collect::<Vec<_>>().join("&"));
-    let (runs, more) = api.list(&path, args.limit).await?;
-    if console.json() {
-        console.value(&Value::Array(runs))?;
-    } else if runs.is_empty() {
-        console.note("no runs: start one with `lantern runs create`");
-    } else {
-        console.table(COLUMNS, &runs.iter().map(row).collect::<Vec<_>>())?;
-    }
-    console.more(more, args.limit);
-    Ok(())
-}
-
-fn row(run: &Value) -> Vec<String> {
-    let tokens = number(run, "tokensIn") + number(run, "tokensOut");
-    vec![
-        text(run, "id").to_owned(),
-        text(run, "agentName").to_owned(),
-        text(run, "status").to_owned(),
-        took(run).map(duration).unwrap_or_default(),
-        count(tokens),
-        usd(dollars(run.get("costUsd").unwrap_or(&Value::Null))),
-        time(text(run, "createdAt")),
-    ]
-}
-
 /// Asks for a change that answers with the run.
 async fn steer(console: &Console, api: &Api, run: RunId, verb: &str, body: Value) -> Result<(), Failure> {
     let answer = api.fetch(Call::post(format!("{}/{verb}", path(run)), body)).await?;
@@ -436,7 +382,10 @@ mod tests {
         let want = "id        r\nagent     digest\nstatus    succeeded\ncreated   2026-09-21 14:13:20Z\n\
                     finished  2026-09-21 14:13:22Z\n\n✔ succeeded in 2.0s · 1 in, 2 out · $0.00\n\ndone";
         assert_eq!(describe(&run, (id(), &Waits::default()), Paint(false), false), want);
-        assert_eq!(row(&run), ["r", "digest", "succeeded", "2.0s", "3", "$0.00", "2026-09-21 14:13:20Z"]);
+        assert_eq!(
+            list::row(&run),
+            ["r", "digest", "succeeded", "2.0s", "3", "$0.00", "2026-09-21 14:13:20Z"]
+        );
     }
 
     #[test]

@@ -283,6 +283,7 @@ fn lists_are_read_page_by_page() {
             "100" => Answer::With(200, Value::Array((0..100).map(run).collect()), link("p%2F2")),
             "50&cursor=p%2F2" => Answer::With(200, Value::Array((100..150).map(run).collect()), link("p3")),
             "2" => Answer::Json(200, json!([run(1)])),
+            "2&cursor=p3" => Answer::Json(200, json!([run(2)])),
             other => unforeseen(other),
         }
     });
@@ -290,12 +291,35 @@ fn lists_are_read_page_by_page() {
     let done =
         user.run(&["runs", "list", "--limit", "150", "--agent", "a b", "--status", "queued", "-o", "json"]);
     assert!(done.err.contains("there are more than 150: raise --limit"), "{}", done.err);
+    assert!(done.err.contains("go on with --cursor p3"), "{}", done.err);
     let runs: Vec<Value> = serde_json::from_str(&done.ok()).unwrap();
     assert_eq!((runs.len(), runs[149]["id"].as_str()), (150, Some("149")));
     assert_eq!(fake.lines()[0], "GET /v1/runs?agent=a%20b&status=queued&limit=100");
     let done = user.run(&["runs", "list", "--limit", "2"]);
     let want = "ID  AGENT  STATUS  TOOK  TOKENS  COST   CREATED\n1   a      queued        0       $0.50\n";
     assert_eq!((done.out.as_str(), done.err.as_str()), (want, ""));
+    let rest = user.run(&["runs", "list", "--limit", "2", "--cursor", "p3", "-o", "json"]).ok();
+    assert_eq!(serde_json::from_str::<Value>(&rest).unwrap()[0]["id"], "2");
+    let some = [
+        "--status",
+        "failed,queued",
+        "--parent",
+        RUN,
+        "--label",
+        "env=prod",
+        "--query",
+        "re",
+        "--limit",
+        "2",
+    ];
+    user.run(&[&["runs", "list"], &some[..]].concat()).ok();
+    let last = fake.lines().pop().unwrap();
+    assert_eq!(
+        last,
+        format!("GET /v1/runs?status=failed%2Cqueued&parent={RUN}&q=re&label=env%3Aprod&limit=2")
+    );
+    let done = user.run(&["runs", "list", "--since", "yesterday"]);
+    assert!(done.code == 2 && done.err.contains("90m or 7d"), "{done:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::path;
-use crate::cli::api::{Api, Call, encode};
+use crate::cli::api::{Api, Call, Listed, encode};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::Failure;
 use crate::cli::format::{block, number, text, time};
@@ -19,7 +19,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 pub(super) async fn list(console: &Console, api: &Api, name: &str, limit: u32) -> Result<(), Failure> {
-    let (versions, more) = api.list(&format!("{}/versions", path(name)), limit).await?;
+    let Listed { entries: versions, more, .. } = api.list(&format!("{}/versions", path(name)), limit).await?;
     if console.json() {
         console.value(&Value::Array(versions))?;
     } else {
