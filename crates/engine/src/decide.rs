@@ -16,6 +16,7 @@ use lantern_types::{Acted, At, Denial, EffectClass, Limits, MicroUsd, ToolDef, t
 use serde_json::Value;
 
 use crate::event::{Content, Event, Fact, Outcome, StepId, StepKind};
+use crate::fork::End;
 use crate::input::{Arrival, Input, Start};
 use crate::manifest::{Manifest, ProgramKind};
 use crate::program::{self, APPROVAL_WAIT, NewStep, Next};
@@ -71,9 +72,11 @@ pub fn start(run: Run, start: Start, context: &Context<'_>) -> Result<Decision, 
         Some(carried) => carried.deadline,
         None => Run::deadline_of(&run.manifest, context.at),
     };
-    let content = match start.carried {
-        Some(carried) => Content::Carried { input: start.input, carried },
-        None => Content::Input(start.input),
+    let (forks, reused) = start.forks.unzip();
+    let content = match (reused, start.carried) {
+        (Some(steps), carried) => Content::Forked { input: start.input, carried, steps },
+        (None, Some(carried)) => Content::Carried { input: start.input, carried },
+        (None, None) => Content::Input(start.input),
     };
     let fact = Fact::RunStarted {
         agent: start.agent,
@@ -83,6 +86,7 @@ pub fn start(run: Run, start: Start, context: &Context<'_>) -> Result<Decision, 
         parent: start.parent,
         depth: start.depth,
         continues: start.continues,
+        forks,
         cap: start.cap,
         deadline,
         policy: start.policy,
@@ -183,7 +187,25 @@ impl<'a> Draft<'a> {
         if self.active() {
             self.go_as_far_as_it_goes();
         }
+        if self.active() && self.replays() {
+            self.end_replay();
+        }
         self.end_when_settled();
+    }
+
+    /// Whether the run does nothing anew.
+    fn replays(&self) -> bool {
+        self.run.forks.as_ref().is_some_and(|forks| forks.replay)
+    }
+
+    /// What a replay does not do by itself at once, it does not do.
+    fn end_replay(&mut self) {
+        let step = self.run.open_steps().find(|step| step.children.open == 0).map(|step| step.id.clone());
+        let message = match &step {
+            Some(step) => format!("{step} had not ended, or was asked for in other words"),
+            None => "the run had come no further".to_owned(),
+        };
+        self.fail_run("replay_ended", message, step);
     }
 
     fn go_as_far_as_it_goes(&mut self) {
@@ -269,21 +291,34 @@ impl<'a> Draft<'a> {
             _ => None,
         };
         let step = new.id.clone();
+        let request = step::request_digest(&new.work);
+        let name = step::name_of(Some(&new.work));
+        let reused = self.run.shelf.find(&step, request, self.replays()).cloned();
+        let kind = new.kind;
         let asks = approval || new.kind == StepKind::Approval;
         self.emit(
             Fact::StepRequested {
                 step: new.id,
                 kind: new.kind,
-                name: step::name_of(Some(&new.work)),
+                name: name.clone(),
                 parent: new.parent,
                 effect,
                 due,
-                request: step::request_digest(&new.work),
+                request,
                 tools,
                 approval,
             },
             Some(Content::Work(new.work)),
         );
+        if let Some(reused) = reused
+            && let Some((end, code, output, content)) = reused.parts()
+        {
+            self.emit(Fact::StepReused { step: step.clone(), kind, name, end, code, output }, Some(content));
+            if let End::Denied { code, reason } = reused {
+                self.fail_run(&code, reason, Some(step));
+            }
+            return;
+        }
         if asks {
             let due = due.unwrap_or_else(|| self.context.at + APPROVAL_WAIT.min(longest));
             self.emit(Fact::ApprovalAsked { step: step.clone(), due }, None);

@@ -4,6 +4,8 @@
 //! there is any, a [`Content`] (prompts, arguments, results) that is stored sealed apart from it. An append is stored
 //! as one envelope a line and one body. Adding a variant is fine; editing one needs an ADR.
 
+mod stored;
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +16,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::carried::Carried;
+use crate::fork::{Forks, Reusable, Reuse};
 use crate::manifest::ProgramKind;
 use crate::run::Work;
+
+pub use stored::{Unreadable, decode, encode};
 
 /// The event format that this build writes. A worker that claims a run of another format, or with an event that it does
 /// not know, lets it go as it is and looks again a minute later.
@@ -147,6 +152,9 @@ pub enum Fact {
         /// What it goes on from, when it continues a run as new.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         continues: Option<Continues>,
+        /// What it is a fork of. Its content is then [`Content::Forked`], which a build that knows no forks cannot read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        forks: Option<Forks>,
         /// The most it may spend.
         cap: MicroUsd,
         /// When it must be over.
@@ -238,6 +246,24 @@ pub enum Fact {
         /// The model that answered, as the provider named it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model: Option<String>,
+    },
+    /// The step ended before, in the run that this one is a fork of: nothing is sent for it and nothing is spent.
+    StepReused {
+        /// The step.
+        step: StepId,
+        /// Its kind.
+        kind: StepKind,
+        /// The tool, signal or agent it named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// How it ended there.
+        end: Reuse,
+        /// Why it failed there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        /// Names its output.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Digest>,
     },
     /// The step failed for good.
     StepFailed {
@@ -476,9 +502,19 @@ pub enum Content {
         /// What was said and used up before.
         carried: Arc<Carried>,
     },
+    /// The same for a fork, with what it reuses.
+    Forked {
+        /// What it was asked.
+        input: Arc<Value>,
+        /// What the run that it is of carried on from the one before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carried: Option<Arc<Carried>>,
+        /// The steps that had ended there.
+        steps: Arc<[Reusable]>,
+    },
     /// What a step is asked to do ([`Fact::StepRequested`]).
     Work(Work),
-    /// What a step or the run gave ([`Fact::StepSettled`], [`Fact::RunEnding`], [`Fact::Finished`]).
+    /// What a step or the run gave ([`Fact::StepSettled`], [`Fact::StepReused`], [`Fact::RunEnding`], [`Fact::Finished`]).
     Output(Arc<Value>),
     /// What a model replied, and how it broke the schema it was given.
     Reply {
@@ -496,60 +532,6 @@ pub enum Content {
     Reason(String),
 }
 
-#[derive(Serialize, Deserialize)]
-struct Envelope<F> {
-    seq: u64,
-    at: At,
-    #[serde(flatten)]
-    fact: F,
-}
-
-/// The stored bytes are not events of a format this build knows.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unreadable event: {0}")]
-pub struct Unreadable(pub String);
-
-impl From<serde_json::Error> for Unreadable {
-    fn from(error: serde_json::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-/// The bytes of an append: envelopes, one JSON object a line, and the body's plaintext if any event has content.
-pub fn encode(events: &[Event]) -> Result<(Vec<u8>, Option<Vec<u8>>), Unreadable> {
-    let mut lines = Vec::with_capacity(events.len() * 320);
-    let mut contents = Vec::new();
-    for event in events {
-        serde_json::to_writer(&mut lines, &Envelope { seq: event.seq, at: event.at, fact: &event.fact })?;
-        lines.push(b'\n');
-        if let Some(content) = &event.content {
-            contents.push((event.seq, content));
-        }
-    }
-    if contents.is_empty() {
-        return Ok((lines, None));
-    }
-    let mut body = Vec::with_capacity(contents.len() * 256);
-    serde_json::to_writer(&mut body, &contents)?;
-    Ok((lines, Some(body)))
-}
-
-/// Reads an append back. Without a body (dropped by retention, or not opened) events come without content.
-pub fn decode(lines: &[u8], body: Option<&[u8]>) -> Result<Vec<Event>, Unreadable> {
-    let mut contents: Vec<(u64, Content)> = match body {
-        Some(body) => serde_json::from_slice(body)?,
-        None => Vec::new(),
-    };
-    contents.reverse();
-    let mut events = Vec::new();
-    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let envelope: Envelope<Fact> = serde_json::from_slice(line)?;
-        let content = contents.pop_if(|(seq, _)| *seq == envelope.seq).map(|(_, content)| content);
-        events.push(Event { seq: envelope.seq, at: envelope.at, fact: envelope.fact, content });
-    }
-    Ok(events)
-}
-
 impl Fact {
     /// The step this is about, if it is about one.
     pub fn step(&self) -> Option<&StepId> {
@@ -558,6 +540,7 @@ impl Fact {
             | Self::StepAdmitted { step, .. }
             | Self::StepDenied { step, .. }
             | Self::StepSettled { step, .. }
+            | Self::StepReused { step, .. }
             | Self::StepFailed { step, .. }
             | Self::StepRetrying { step, .. }
             | Self::StepReadmitted { step, .. }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::carried::Carried;
 use crate::event::{Continues, Outcome, Parent, StepId};
+use crate::fork::{Forks, Reusable};
 
 /// How a run begins.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Start {
     pub continues: Option<Continues>,
     /// What an agent carries on from it.
     pub carried: Option<Arc<Carried>>,
+    /// What it is a fork of, and the steps that it reuses.
+    pub forks: Option<(Forks, Arc<[Reusable]>)>,
     /// The most it may spend.
     pub cap: MicroUsd,
     /// The policy and catalogue in force.

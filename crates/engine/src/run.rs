@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::carried::Carried;
 use crate::event::{Content, Continues, Event, Outcome, Parent, StepId, StepKind};
+use crate::fork::{Forks, Shelf};
 use crate::manifest::{Manifest, ProgramKind, StepDef};
 use crate::retry::Retry;
 
@@ -219,6 +220,8 @@ pub struct Step {
     pub resent: bool,
     /// What happened to the attempt that it was last in doubt about.
     pub doubt: Option<String>,
+    /// Whether it failed because it was not admitted.
+    pub denied: bool,
     /// Its admission, while it is held.
     pub grant: Option<Grant>,
     /// When it was asked for.
@@ -339,6 +342,8 @@ pub struct Run {
     pub depth: u32,
     /// What it goes on from, when it continues a run as new.
     pub continues: Option<Continues>,
+    /// What it is a fork of.
+    pub forks: Option<Forks>,
     /// What an agent carried on from the runs before it.
     pub carried: Option<Arc<Carried>>,
     /// Whether it went on as a new run, which then answers for it.
@@ -373,6 +378,8 @@ pub struct Run {
     /// The keys of all signals that were received, so that a repeat is known for one: as many as events at most.
     pub(crate) signal_keys: BTreeSet<lantern_types::Digest>,
     pub(crate) steps: Vec<Step>,
+    /// What a fork has yet to reuse.
+    pub(crate) shelf: Shelf,
     index: HashMap<StepId, usize>,
     /// Steps that are not final, in order of request.
     open: Vec<usize>,
@@ -397,6 +404,7 @@ impl Run {
             parent: None,
             depth: 0,
             continues: None,
+            forks: None,
             carried: None,
             continued: false,
             seq: 0,
@@ -414,6 +422,7 @@ impl Run {
             signals: Vec::new(),
             signal_keys: BTreeSet::new(),
             steps: Vec::new(),
+            shelf: Shelf::default(),
             index: HashMap::new(),
             open: Vec::new(),
             owing: Vec::new(),

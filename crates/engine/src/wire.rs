@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::effect::child_run;
 use crate::event::{Content, Event, Fact, Outcome, StepKind};
+use crate::fork::Reuse;
 use crate::run::Work;
 
 /// Text longer than this many bytes is cut in a frame; the whole of it is in the journal.
@@ -27,6 +28,8 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::StepSettled { kind: StepKind::Sleep, .. } => "sleep_completed",
         Fact::StepSettled { kind: StepKind::Child, .. } => "child_completed",
         Fact::StepSettled { .. } => "step_completed",
+        Fact::StepReused { end: Reuse::Settled, .. } => "step_completed",
+        Fact::StepReused { end: Reuse::Failed, .. } => "step_failed",
         Fact::StepFailed { .. } => "step_failed",
         Fact::StepRetrying { .. } => "step_retrying",
         Fact::StepReadmitted { .. } => "step_readmitted",
@@ -84,13 +87,7 @@ fn attempt(fact: &Fact) -> u32 {
 fn payload(run: RunId, event: &Event) -> Value {
     let content = event.content.as_ref();
     match &event.fact {
-        Fact::RunStarted { program, depth, cap, parent, .. } => json!({
-            "program": program, "depth": depth, "capUsd": cap.to_wire(), "parentRunId": parent.as_ref().map(|p| p.run),
-            "input": match content {
-                Some(Content::Input(input) | Content::Carried { input, .. }) => cut(input),
-                _ => Value::Null,
-            },
-        }),
+        Fact::RunStarted { .. } => started(event),
         Fact::StepRequested { step, kind, name, parent, effect, due, approval, .. } => {
             let mut asked = json!({
                 "name": label(event, name.as_deref()), "type": kind, "parent": parent, "effect": effect,
@@ -111,6 +108,7 @@ fn payload(run: RunId, event: &Event) -> Value {
         }),
         Fact::StepDenied { code, reason, .. } => json!({ "code": code, "error": reason }),
         Fact::StepSettled { .. } => settled(event),
+        Fact::StepReused { kind, name, code, .. } => reused(event, (*kind, name.as_deref()), code.as_deref()),
         Fact::StepFailed { kind, name, code, acted, cost, unconfirmed, owing, .. } => json!({
             "name": label(event, name.as_deref()), "type": kind, "code": code, "error": words(content),
             "acted": acted, "cost_usd": cost.to_wire(), "unconfirmedUsd": nonzero(*unconfirmed), "owing": owing,
@@ -153,6 +151,25 @@ fn payload(run: RunId, event: &Event) -> Value {
     }
 }
 
+fn started(event: &Event) -> Value {
+    let Fact::RunStarted { program, depth, cap, parent, forks, .. } = &event.fact else { return Value::Null };
+    let input = match &event.content {
+        Some(Content::Input(input) | Content::Carried { input, .. } | Content::Forked { input, .. }) => {
+            cut(input)
+        }
+        _ => Value::Null,
+    };
+    let mut started = json!({
+        "program": program, "depth": depth, "capUsd": cap.to_wire(),
+        "parentRunId": parent.as_ref().map(|parent| parent.run), "input": input,
+    });
+    if let (Some(forks), Some(members)) = (forks, started.as_object_mut()) {
+        let from = json!({ "runId": forks.run, "stepId": forks.step, "replay": forks.replay });
+        members.insert("forkedFrom".to_owned(), from);
+    }
+    started
+}
+
 /// What the contract calls a step's `name`: the tool, signal or agent, else the step itself.
 fn label(event: &Event, name: Option<&str>) -> Value {
     let step = event.fact.step().map(crate::event::StepId::as_str);
@@ -176,6 +193,24 @@ fn settled(event: &Event) -> Value {
             "name": name, "type": kind, "output": cut(output), "cost_usd": nonzero(*cost),
         }),
         _ => json!({ "name": name, "type": kind }),
+    }
+}
+
+/// A step of the run that this one is a fork of: as it ended there, and for nothing.
+fn reused(event: &Event, (kind, name): (StepKind, Option<&str>), code: Option<&str>) -> Value {
+    let name = label(event, name);
+    match &event.content {
+        Some(Content::Reply { reply, violations }) => json!({
+            "name": name, "type": kind, "result": cut_text(&reply.content), "toolCalls": reply.tool_calls,
+            "tokens_in": 0, "tokens_out": 0, "cost_usd": 0, "model": reply.model, "finish": reply.finish,
+            "violations": violations, "reused": true,
+        }),
+        Some(Content::Output(output)) => {
+            json!({ "name": name, "type": kind, "output": cut(output), "cost_usd": 0, "reused": true })
+        }
+        content => json!({
+            "name": name, "type": kind, "code": code, "error": words(content.as_ref()), "cost_usd": 0, "reused": true,
+        }),
     }
 }
 

@@ -44,6 +44,7 @@ const fn name(fact: &Fact) -> &'static str {
         Fact::StepAdmitted { .. } => "StepAdmitted",
         Fact::StepDenied { .. } => "StepDenied",
         Fact::StepSettled { .. } => "StepSettled",
+        Fact::StepReused { .. } => "StepReused",
         Fact::StepFailed { .. } => "StepFailed",
         Fact::StepRetrying { .. } => "StepRetrying",
         Fact::StepReadmitted { .. } => "StepReadmitted",

@@ -12,6 +12,8 @@ mod cors;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod fork;
+#[cfg(test)]
 mod goldens;
 #[cfg(test)]
 mod hand;

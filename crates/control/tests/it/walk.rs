@@ -53,12 +53,13 @@ async fn things(test: &TestApp) -> Things {
 
 fn filled(path: &str, things: &Things) -> String {
     let id = if path.contains("/api-keys/") { &things.key } else { &things.run };
+    let other = if path.starts_with("/v1/runs/") { things.run.as_str() } else { "1" };
     let name = if path.contains("/signals/") { "go" } else { "mine" };
     path.replace("{id}", id)
         .replace("{name}", name)
         .replace("{stepId}", "s")
         .replace("{version}", "1")
-        .replace("{other}", "1")
+        .replace("{other}", other)
         .replace("{provider}", "lab")
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::{Children, Closing, Ending, Phase, Run, Step, StepState, Work};
 use crate::event::{Content, Event, Fact, Outcome, StepId, StepKind};
+use crate::fork::{Reuse, Shelf};
 use crate::manifest::{Manifest, ProgramKind};
 
 /// Moves the run on by one event. Total: there is no event it refuses.
@@ -37,9 +38,13 @@ pub fn evolve(run: &mut Run, event: &Event) {
         }
         Fact::StepDenied { step, code, reason } => {
             let state = StepState::Failed { code: code.clone(), message: reason.clone() };
+            if let Some(step) = run.step_mut(step) {
+                step.denied = true;
+            }
             run.close(step, state, Closing::default());
         }
         Fact::StepSettled { .. } => settled(run, event),
+        Fact::StepReused { .. } => reused(run, event),
         Fact::StepFailed {
             step, code, cost, tokens_in, tokens_out, unconfirmed, owing, tells_by, ..
         } => {
@@ -115,7 +120,8 @@ pub fn evolve(run: &mut Run, event: &Event) {
 }
 
 fn started(run: &mut Run, event: &Event) {
-    let Fact::RunStarted { version, program, parent, depth, continues, cap, deadline, .. } = &event.fact
+    let Fact::RunStarted { version, program, parent, depth, continues, forks, cap, deadline, .. } =
+        &event.fact
     else {
         return;
     };
@@ -125,6 +131,7 @@ fn started(run: &mut Run, event: &Event) {
     run.parent.clone_from(parent);
     run.depth = *depth;
     run.continues = *continues;
+    run.forks.clone_from(forks);
     run.cap = *cap;
     run.deadline = *deadline;
     run.created_at = event.at;
@@ -133,6 +140,11 @@ fn started(run: &mut Run, event: &Event) {
         Some(Content::Carried { input, carried }) => {
             run.input = input.clone();
             run.carried = Some(carried.clone());
+        }
+        Some(Content::Forked { input, carried, steps }) => {
+            run.input = input.clone();
+            run.carried.clone_from(carried);
+            run.shelf = Shelf::of(steps);
         }
         _ => {}
     }
@@ -154,6 +166,7 @@ fn requested(run: &mut Run, event: &Event) {
             StepState::Waiting { due: *due }
         }
     };
+    run.shelf.asked(step, *kind, *request);
     run.add(Step {
         id: step.clone(),
         kind: *kind,
@@ -168,6 +181,7 @@ fn requested(run: &mut Run, event: &Event) {
         failures: 0,
         resent: false,
         doubt: None,
+        denied: false,
         grant: None,
         requested_at: event.at,
         due_at: *due,
@@ -203,6 +217,24 @@ fn settled(run: &mut Run, event: &Event) {
     if let Some(step) = run.step_mut(step) {
         step.output = Some(*output);
     }
+}
+
+fn reused(run: &mut Run, event: &Event) {
+    let Fact::StepReused { step: id, end, code, output, .. } = &event.fact else { return };
+    // Without the body of the first event, which may have been dropped, there is nothing on the shelf.
+    let found = run.shelf.take(id).and_then(|found| found.end.state());
+    let state = found.unwrap_or_else(|| match end {
+        Reuse::Settled => {
+            StepState::Settled { output: Arc::new(Value::Null), reply: None, violations: Vec::new() }
+        }
+        Reuse::Failed => StepState::Failed { code: code.clone().unwrap_or_default(), message: String::new() },
+    });
+    if let Some(step) = run.step_mut(id) {
+        // It counts as a call of its tool, as it did there.
+        step.attempt = 1;
+        step.output = *output;
+    }
+    run.close(id, state, Closing::default());
 }
 
 fn retrying(run: &mut Run, fact: &Fact) {

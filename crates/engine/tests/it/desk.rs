@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lantern_engine::{
-    Arrival, Context, Done, Effect, Event, Fact, Input, Manifest, Run, Start, Status, StepId, decide,
-    effects, start, wire,
+    Arrival, Context, Done, Effect, Event, Fact, Forks, Input, Manifest, Run, Start, Status, StepId, decide,
+    effects, event, reusable, start, wire,
 };
 use lantern_types::llm::{Finish, LlmReply, ToolUse, Usage};
 use lantern_types::{
@@ -54,6 +54,7 @@ impl Desk {
             depth: 0,
             continues: None,
             carried: None,
+            forks: None,
             cap: MicroUsd::from_micros(1_000_000),
             policy: Digest::of(b"p"),
             catalogue: Digest::of(b"c"),
@@ -74,6 +75,7 @@ impl Desk {
                     depth: 0,
                     continues: Some(*before),
                     carried: carried.clone(),
+                    forks: None,
                     cap: *cap,
                     policy: Digest::of(b"p"),
                     catalogue: Digest::of(b"c"),
@@ -84,6 +86,47 @@ impl Desk {
         });
         let (begin, run) = next.unwrap();
         Self::begun(self.manifest.clone(), begin, run, (self.now, self.limits.clone()))
+    }
+
+    /// A fork of this run from a step, taken as far as it goes by itself, perhaps by another version or asked something else.
+    pub(crate) fn fork(&self, from: Option<&str>, manifest: Option<Value>, input: Option<Value>) -> Self {
+        self.forked(from, manifest, input, false)
+    }
+
+    /// A replay of this run.
+    pub(crate) fn replay(&self) -> Self {
+        self.forked(None, None, None, true)
+    }
+
+    fn forked(
+        &self,
+        from: Option<&str>,
+        manifest: Option<Value>,
+        input: Option<Value>,
+        replay: bool,
+    ) -> Self {
+        let manifest = manifest
+            .map_or_else(|| self.manifest.clone(), |manifest| Arc::new(Manifest::parse(&manifest).unwrap()));
+        let from = from.map(StepId::new);
+        let steps = reusable(self.run(), from.as_ref()).unwrap();
+        let begin = Start {
+            agent: AgentId::from_uuid(uuid(7)),
+            version: VersionId::from_uuid(uuid(8)),
+            manifest: manifest.digest(),
+            input: input.map_or_else(|| self.run().input.clone(), Arc::new),
+            parent: None,
+            depth: 0,
+            continues: None,
+            carried: self.run().carried.clone(),
+            forks: Some((Forks { run: self.run().id, step: from, replay }, steps.into())),
+            cap: MicroUsd::from_micros(1_000_000),
+            policy: Digest::of(b"p"),
+            catalogue: Digest::of(b"c"),
+        };
+        let later = self.now + Dur::from_secs(86_400);
+        let mut desk = Self::begun(manifest, begin, RunId::from_uuid(uuid(10)), (later, self.limits.clone()));
+        desk.give(Input::Wake);
+        desk
     }
 
     fn begun(manifest: Arc<Manifest>, begin: Start, id: RunId, (now, limits): (At, Limits)) -> Self {
@@ -142,7 +185,9 @@ impl Desk {
         let run = self.run.take().unwrap();
         let decision = decide(run, input, &self.context());
         self.take(decision.run, decision.events);
-        let folded = Run::fold(self.run().id, self.manifest.clone(), &self.events);
+        let (lines, body) = event::encode(&self.events).unwrap();
+        let events = event::decode(&lines, body.as_deref()).unwrap();
+        let folded = Run::fold(self.run().id, self.manifest.clone(), &events);
         assert!(folded == *self.run(), "the fold of the journal is the run");
     }
 

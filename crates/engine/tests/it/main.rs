@@ -5,6 +5,8 @@ mod agent;
 #[cfg(test)]
 mod desk;
 #[cfg(test)]
+mod fork;
+#[cfg(test)]
 mod history;
 #[cfg(test)]
 mod steps;

@@ -14,6 +14,7 @@ mod money;
 mod order;
 mod outside;
 mod people;
+mod replay;
 mod rest;
 mod rounds;
 #[cfg(test)]
@@ -103,6 +104,7 @@ impl Checks {
             book.apply(event);
         }
         after(book, commit)?;
+        replay::ended(commit, events.last())?;
         self.mail.consumed(commit.run, commit.rows, &events, book)?;
         self.family.commit(commit.run, &self.books)
     }

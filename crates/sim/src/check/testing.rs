@@ -51,6 +51,7 @@ pub(super) fn begun() -> Fact {
         parent: None,
         depth: 0,
         continues: None,
+        forks: None,
         cap: MicroUsd::from_micros(CAP),
         deadline: None,
         policy: digest,

@@ -136,6 +136,7 @@ impl World {
             depth: birth.depth,
             continues: birth.continues,
             carried: birth.carried,
+            forks: None,
             cap: birth.cap,
             policy: lantern_policy::digest(),
             catalogue: setting.catalogue.digest(),

@@ -361,6 +361,7 @@ impl Bench {
             depth: 0,
             continues: None,
             carried: None,
+            forks: None,
             cap: MicroUsd::from_micros(1_000_000),
             policy: lantern_policy::digest(),
             catalogue: self.deps.catalogue.digest(),

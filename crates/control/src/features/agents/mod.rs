@@ -7,6 +7,7 @@
 
 mod diff;
 pub(crate) mod model;
+pub(crate) mod overrides;
 pub(crate) mod routes;
 pub(crate) mod service;
 mod show;

@@ -23,7 +23,7 @@ pub(super) struct Changed {
 }
 
 /// What a decision needs beside the request and the row.
-struct Desk {
+pub(super) struct Desk {
     now: At,
     by: Option<UserId>,
     agent: AgentId,
@@ -33,7 +33,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn of(app: &App, actor: &Actor) -> Self {
+    pub(super) fn of(app: &App, actor: &Actor) -> Self {
         let by = match actor.principal {
             Principal::User { id, .. } => Some(id),
             Principal::Key { .. } => None,
@@ -48,7 +48,7 @@ impl Desk {
         }
     }
 
-    fn terms(&self) -> Terms<'_> {
+    pub(super) fn terms(&self) -> Terms<'_> {
         Terms { tools: &self.tools, limits: &self.limits }
     }
 
@@ -70,7 +70,7 @@ impl Desk {
         }
     }
 
-    fn new_version(&self, number: i64, manifest: &Manifest) -> NewVersion {
+    pub(super) fn new_version(&self, number: i64, manifest: &Manifest) -> NewVersion {
         NewVersion {
             id: self.version,
             number,
@@ -131,7 +131,7 @@ pub(super) async fn update(
 
 /// Refuses what could not be saved whatever the agent is now, and whatever takes longer to look at than a transaction
 /// should.
-async fn vet(app: &App, changes: &Changes) -> Result<()> {
+pub(super) async fn vet(app: &App, changes: &Changes) -> Result<()> {
     let said = changes.said()?;
     let mut issues = Vec::new();
     for (path, schema) in model::schemas(&said) {
@@ -287,7 +287,7 @@ async fn change(
 }
 
 /// The number of an agent's next version: an older one than the last may be current.
-async fn next_number(tx: &mut TenantTx<'_>, agent: AgentId) -> lantern_store::Result<i64> {
+pub(super) async fn next_number(tx: &mut TenantTx<'_>, agent: AgentId) -> lantern_store::Result<i64> {
     Ok(store::last_number(tx, agent).await?.saturating_add(1))
 }
 

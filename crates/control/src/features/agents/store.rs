@@ -33,10 +33,12 @@ const BY_NUMBER: &str = "SELECT id, number, digest, created_by, created_at, mani
     WHERE tenant_id = $1 AND agent_id = $2 AND number = $3";
 const BY_ID: &str = "SELECT id, number, digest, created_by, created_at, manifest FROM agent_versions
     WHERE tenant_id = $1 AND agent_id = $2 AND id = $3";
+const BY_DIGEST: &str = "SELECT id FROM agent_versions WHERE tenant_id = $1 AND agent_id = $2 AND digest = $3
+    ORDER BY number DESC LIMIT 1";
 
 /// Every statement of this file.
 pub(crate) const STATEMENTS: &[&str] =
-    &[GET, LIST, INSERT, UPDATE, ARCHIVE, INSERT_VERSION, VERSIONS, BY_NUMBER, BY_ID];
+    &[GET, LIST, INSERT, UPDATE, ARCHIVE, INSERT_VERSION, VERSIONS, BY_NUMBER, BY_ID, BY_DIGEST];
 
 /// A version that is to be written.
 pub(super) struct NewVersion {
@@ -135,6 +137,15 @@ pub(super) async fn insert_version(tx: &mut TenantTx<'_>, agent: AgentId, versio
         version.at.into(),
     ];
     tx.exec(INSERT_VERSION, &params).await.map(drop)
+}
+
+/// The last of an agent's versions that says the same.
+pub(super) async fn by_digest(
+    tx: &mut TenantTx<'_>,
+    agent: AgentId,
+    digest: Digest,
+) -> Result<Option<VersionId>> {
+    tx.one(BY_DIGEST, &[agent.into(), digest.into()]).await?.map(|row| row.id("id")).transpose()
 }
 
 /// Writes whether an agent is archived over its last revision. `Conflict` when that is no longer the last.

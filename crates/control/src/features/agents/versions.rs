@@ -111,7 +111,7 @@ async fn make_current(
 }
 
 /// An agent, archived or not, and these versions of it.
-async fn find<const N: usize>(
+pub(super) async fn find<const N: usize>(
     app: &App,
     scope: Scope,
     name: &str,

@@ -156,10 +156,11 @@ fn continuation(events: &[Event]) -> Option<RunId> {
 async fn told(app: &App, scope: Scope, run: RunId, (first, last): &(Stored, Stored)) -> Result<Said> {
     let opening = events(app, scope, run, first).await?;
     let input = opening.first().and_then(model::asked);
+    let forked_from = opening.first().and_then(model::forked_from);
     let closing =
         if last.first_seq == first.first_seq { opening } else { events(app, scope, run, last).await? };
     let (output, error) = closing.last().map(model::outcome).unwrap_or_default();
-    Ok(Said { input, output, error, continued_as: continuation(&closing), omitted: Vec::new() })
+    Ok(Said { input, output, error, continued_as: continuation(&closing), forked_from, omitted: Vec::new() })
 }
 
 /// What was read of a run, or `None` when its journal cannot be read, which is logged here. That the database is away

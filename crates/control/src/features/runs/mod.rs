@@ -6,6 +6,7 @@
 
 mod events;
 mod filter;
+mod fork;
 mod give_up;
 mod history;
 pub(crate) mod model;

@@ -218,6 +218,9 @@ pub(super) struct Said {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
     pub(super) continued_as: Option<RunId>,
+    /// What it is a fork of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) forked_from: Option<ForkedFrom>,
     /// Fields that are there and too long for a list.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) omitted: Vec<&'static str>,
@@ -241,6 +244,26 @@ impl Said {
         let error = RunError { code, message: UNREADABLE.to_owned(), step_id: None };
         Self { error: Some(error), ..Self::default() }
     }
+}
+
+/// What a run is a fork of.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ForkedFrom {
+    #[schema(value_type = String, format = "uuid")]
+    run_id: RunId,
+    /// The first step that was done anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step_id: Option<String>,
+    /// Whether nothing was.
+    replay: bool,
+}
+
+/// What a run is a fork of, from its first event.
+pub(super) fn forked_from(event: &Event) -> Option<ForkedFrom> {
+    let Fact::RunStarted { forks: Some(forks), .. } = &event.fact else { return None };
+    let step_id = forks.step.as_ref().map(|step| step.as_str().to_owned());
+    Some(ForkedFrom { run_id: forks.run, step_id, replay: forks.replay })
 }
 
 /// Why a run failed.
@@ -296,7 +319,9 @@ pub(super) fn shown(tenant: TenantId, row: RunRow, mut said: Said, log: Vec<Step
 /// What a run was asked, from its first event.
 pub(super) fn asked(event: &Event) -> Option<Value> {
     match &event.content {
-        Some(Content::Input(input) | Content::Carried { input, .. }) => Some((**input).clone()),
+        Some(Content::Input(input) | Content::Carried { input, .. } | Content::Forked { input, .. }) => {
+            Some((**input).clone())
+        }
         _ => None,
     }
 }
@@ -324,7 +349,10 @@ pub(super) fn logged(event: &Event) -> Option<StepLog> {
     let (step, status, detail) = match &event.fact {
         Fact::StepRequested { step, name, .. } => (step, "running", name.clone().unwrap_or_default()),
         Fact::StepSettled { step, name, .. } => (step, "completed", name.clone().unwrap_or_default()),
-        Fact::StepFailed { step, code, .. } => (step, "failed", code.clone()),
+        Fact::StepReused { step, code: Some(code), .. } | Fact::StepFailed { step, code, .. } => {
+            (step, "failed", code.clone())
+        }
+        Fact::StepReused { step, name, .. } => (step, "completed", name.clone().unwrap_or_default()),
         Fact::StepDenied { step, code, reason } => (step, "failed", format!("{code}: {reason}")),
         Fact::StepAbandoned { step, code, .. } => (step, "failed", code.clone()),
         _ => return None,

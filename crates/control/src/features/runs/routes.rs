@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::model::{self, Cancel, Decision, Finding, NewRun, NewRunOfAgent, Run, Signal};
-use super::{events, filter, service, steer};
+use super::{events, filter, fork, service, steer};
 use crate::App;
 use crate::features::agents;
 
@@ -37,6 +37,10 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         get_route("/v1/runs/{id}", "Read a run", get),
         delete_route("/v1/runs/{id}", "Delete a run that is over", delete),
         post_route("/v1/runs/{id}/cancel", "Cancel a run, or the one that it went on as", cancel),
+        post_route("/v1/runs/{id}/fork", "Fork a run from a step", fork::post_fork).answers::<Created<Run>>(),
+        post_route("/v1/runs/{id}/replay", "Replay a run for nothing", fork::post_replay)
+            .answers::<Created<Run>>(),
+        get_route("/v1/runs/{id}/diff/{other}", "Compare two runs", fork::get_diff),
         post_route("/v1/runs/{id}/pause", "Pause a run, or the one that it went on as", pause),
         post_route("/v1/runs/{id}/resume", "Let a paused run go on, or the one that it went on as", resume),
         post_route(
@@ -78,14 +82,14 @@ struct Accepted {
 const ACCEPTED: Json<Accepted> = Json(Accepted { status: "accepted" });
 
 /// A run, in an answer that is not remembered apart from it.
-type Shown = (Extension<About>, Json<Run>);
+pub(super) type Shown = (Extension<About>, Json<Run>);
 
 /// Shows the run of this id as it is now.
 pub(crate) async fn show(app: &App, scope: Scope, run: Uuid) -> Result<Response> {
     Ok(shown(app, scope, RunId::from_uuid(run)).await?.into_response())
 }
 
-async fn shown(app: &App, scope: Scope, run: RunId) -> Result<Shown> {
+pub(super) async fn shown(app: &App, scope: Scope, run: RunId) -> Result<Shown> {
     Ok((Extension(About(run.uuid())), Json(service::get(app, scope, run).await?)))
 }
 

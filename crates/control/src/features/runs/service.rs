@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use lantern_edge::{Code, Error, Page, Paging, Params, Result};
-use lantern_engine::{Context, Manifest, Refused, Start, event};
+use lantern_engine::{Carried, Context, Forks, Manifest, Refused, Reusable, Start, event};
 use lantern_policy::action::{CreateRun, DeleteRun};
 use lantern_policy::{Permit, Scope};
 use lantern_store::journal::{self, Created, RunRow};
@@ -35,6 +35,72 @@ pub(super) struct Started {
     pub(super) fresh: bool,
 }
 
+/// What a fork begins with.
+pub(super) struct Forked {
+    pub(super) forks: Forks,
+    pub(super) steps: Arc<[Reusable]>,
+    pub(super) carried: Option<Arc<Carried>>,
+    /// What the row says started it.
+    pub(super) trigger: &'static str,
+}
+
+/// Starts a fork of a run as this version.
+pub(super) async fn start_fork(
+    app: &App,
+    permit: &Permit<CreateRun>,
+    version: Version,
+    new: NewRun,
+    forked: Forked,
+) -> Result<RunId> {
+    let scope = permit.scope();
+    check_cost(app, &new)?;
+    if version.archived {
+        return Err(agents::service::archived(&version.agent_name));
+    }
+    let now = app.clock.now();
+    allow(app, scope, now)?;
+    let run = RunId::from_uuid(app.ids.uuid());
+    let first = first_append(app, scope, (run, now), &version, new, Some(forked)).await?;
+    match write(app, scope, first).await? {
+        Created::New => {
+            tracing::info!(tenant = %scope.tenant(), %run, agent = %version.agent_name, "a run was forked");
+            Ok(run)
+        }
+        Created::Existing(first) => Ok(first),
+    }
+}
+
+/// Counts one more run of the tenant, unless there were too many lately.
+fn allow(app: &App, scope: Scope, now: At) -> Result<()> {
+    let Some(spawns) = &app.inner.spawns else { return Ok(()) };
+    spawns.take(scope.tenant(), now).map_err(|wait| {
+        Error::new(Code::RunRateLimited, "rate limited: too many runs, slow down").retry_after(wait)
+    })
+}
+
+/// Writes a run, unless the tenant has too many that are not over. What was sealed for one that is not made is dropped.
+async fn write(app: &App, scope: Scope, first: journal::NewRun) -> Result<Created> {
+    let body = first.body.clone();
+    let most = app.limits.concurrent_runs_per_tenant_max;
+    let created = app.db.write(scope, move |tx| {
+        Box::pin(async move {
+            if journal::full(tx, most).await? {
+                return Ok(None);
+            }
+            journal::create(tx, first).await.map(Some)
+        })
+    });
+    let created = created.await?;
+    if created != Some(Created::New) {
+        discard(app, scope, body).await?;
+    }
+    created.ok_or_else(|| {
+        let words =
+            format!("the tenant has {most} runs that are not over; the limit is concurrentRunsPerTenantMax");
+        Error::new(Code::TooManyRuns, words).retry_after(FULL_WAIT)
+    })
+}
+
 /// Starts a run, or finds the one that its key started.
 pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) -> Result<Started> {
     let scope = permit.scope();
@@ -47,40 +113,16 @@ pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) ->
     }
     let now = app.clock.now();
     let version = version(app, scope, &new.agent_name).await?;
-    if let Some(spawns) = &app.inner.spawns {
-        spawns.take(scope.tenant(), now).map_err(|wait| {
-            Error::new(Code::RunRateLimited, "rate limited: too many runs, slow down").retry_after(wait)
-        })?;
-    }
+    allow(app, scope, now)?;
     let run = RunId::from_uuid(app.ids.uuid());
-    let first = first_append(app, scope, (run, now), &version, new).await?;
-    let body = first.body.clone();
-    let most = app.limits.concurrent_runs_per_tenant_max;
-    let created = app.db.write(scope, move |tx| {
-        Box::pin(async move {
-            if journal::full(tx, most).await? {
-                return Ok(None);
-            }
-            journal::create(tx, first).await.map(Some)
-        })
-    });
-    match created.await? {
-        None => {
-            discard(app, scope, body).await?;
-            let words = format!(
-                "the tenant has {most} runs that are not over; the limit is concurrentRunsPerTenantMax"
-            );
-            Err(Error::new(Code::TooManyRuns, words).retry_after(FULL_WAIT))
-        }
-        Some(Created::New) => {
+    let first = first_append(app, scope, (run, now), &version, new, None).await?;
+    match write(app, scope, first).await? {
+        Created::New => {
             tracing::info!(tenant = %scope.tenant(), %run, agent = %version.agent_name, "a run was asked for");
             Ok(Started { run, fresh: true })
         }
-        Some(Created::Existing(first)) => {
-            // Two requests raced with one key.
-            discard(app, scope, body).await?;
-            started_before(app, scope, first, &asked).await
-        }
+        // Two requests raced with one key.
+        Created::Existing(first) => started_before(app, scope, first, &asked).await,
     }
 }
 
@@ -167,9 +209,15 @@ async fn first_append(
     (run, now): (RunId, At),
     version: &Version,
     new: NewRun,
+    forked: Option<Forked>,
 ) -> Result<journal::NewRun> {
     let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
     check_input(app, &manifest, &new).await?;
+    let trigger = forked.as_ref().map(|forked| forked.trigger);
+    let (carried, forks) = match forked {
+        Some(Forked { forks, steps, carried, .. }) => (carried, Some((forks, steps))),
+        None => (None, None),
+    };
     let start = Start {
         agent: version.agent,
         version: version.id,
@@ -178,7 +226,8 @@ async fn first_append(
         parent: None,
         depth: 0,
         continues: None,
-        carried: None,
+        carried,
+        forks,
         cap: model::cap(app, manifest.max_cost, new.max_cost),
         policy: lantern_policy::digest(),
         catalogue: app.catalogue.digest(),
@@ -196,11 +245,13 @@ async fn first_append(
     let plain = event::encode(&decision.events).map_err(Error::internal)?;
     let record = Record::seal(&app.vault, scope, (run, 1), ChainHead::genesis(), plain).await?;
     let labels = serde_json::to_string(&new.labels).map_err(Error::internal)?;
+    let queued = version.queued_run(run, record, now);
     Ok(journal::NewRun {
         session_id: new.session,
         labels,
         idempotency_key: new.idempotency_key,
-        ..version.queued_run(run, record, now)
+        trigger_kind: trigger.map_or(queued.trigger_kind, str::to_owned),
+        ..queued
     })
 }
 
