@@ -4,8 +4,10 @@
 //! connection asks for what comes after it. Gives up only when the server stays away for five minutes, or ends the stream
 //! with an error, which is the command's. How events look is in [`view`].
 
+mod approvers;
 mod backoff;
 mod frame;
+mod next;
 mod place;
 pub(crate) mod question;
 mod summary;
@@ -26,6 +28,7 @@ use crate::cli::console::Console;
 use crate::cli::failure::{Exit, Failure};
 use crate::credentials;
 
+use approvers::Approvers;
 use backoff::Backoff;
 use frame::Frame;
 use place::Place;
@@ -64,10 +67,13 @@ pub(crate) struct Follow<'a> {
 pub(crate) async fn waits(api: &Api, run: RunId) -> Result<Waits, Failure> {
     let mut response = api.events(run, 0, false).await?;
     let (mut parser, mut open) = (sse::Parser::new(FRAME_BYTES_MAX), Open::default());
+    let mut approvers = Approvers::default();
     while let Some(chunk) = response.chunk().await.map_err(|error| api.unreached(&error))? {
         let events = parser.push(&chunk).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
         for event in events {
-            open.apply(&Frame::read(event));
+            let mut frame = Frame::read(event);
+            approvers.mark(api, &mut frame).await;
+            open.apply(&frame);
         }
     }
     Ok(open.waits())
@@ -135,16 +141,14 @@ impl Follow<'_> {
 
     /// Shows what has happened so far.
     pub(crate) async fn history(&self, console: &Console) -> Result<(), Failure> {
-        let mut session =
-            Session { follow: self, live: false, after: 0, reached: false, place: None, broken: None };
+        let mut session = Session { live: false, ..Session::new(self) };
         let mut view = View::still(console);
         session.show(&mut view).await.map(|_| ())
     }
 
     async fn until_over(&self, view: &mut View<'_>, place: Option<&Place>) -> Result<Status, Failure> {
         let after = place.filter(|_| !self.from_start).map_or(0, Place::read);
-        let mut session =
-            Session { follow: self, live: true, after, reached: self.patient, place, broken: None };
+        let mut session = Session { after, reached: self.patient, place, ..Session::new(self) };
         match session.show(view).await? {
             Closed::Over(status) => Ok(status),
             // `show` answers so only when it was asked for history.
@@ -169,9 +173,15 @@ struct Session<'a> {
     place: Option<&'a Place>,
     /// What the server said is wrong. Only an end without more follows it.
     broken: Option<Failure>,
+    approvers: Approvers,
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    fn new(follow: &'a Follow<'a>) -> Self {
+        let (place, broken, approvers) = (None, None, Approvers::default());
+        Self { follow, live: true, after: 0, reached: false, place, broken, approvers }
+    }
+
     async fn show(&mut self, view: &mut View<'_>) -> Result<Closed, Failure> {
         let mut backoff = Backoff::default();
         let (mut early, mut renewals) = (0, 0);
@@ -242,7 +252,7 @@ impl Session<'_> {
             let events =
                 parser.push(&chunk).map_err(|error| Failure::new(Exit::Failed, error.to_string()))?;
             for event in events {
-                if let Some(status) = self.event(event, view)? {
+                if let Some(status) = self.event(event, view).await? {
                     return Ok(Closed::Over(status));
                 }
             }
@@ -253,8 +263,8 @@ impl Session<'_> {
     }
 
     /// Shows one event; answers with the run's status when it was the last.
-    fn event(&mut self, event: sse::Event, view: &mut View<'_>) -> Result<Option<Status>, Failure> {
-        let frame = Frame::read(event);
+    async fn event(&mut self, event: sse::Event, view: &mut View<'_>) -> Result<Option<Status>, Failure> {
+        let mut frame = Frame::read(event);
         if let Some(seq) = frame.seq {
             if seq <= self.after {
                 return Ok(None);
@@ -271,6 +281,7 @@ impl Session<'_> {
                 return Ok(None);
             }
         }
+        self.approvers.mark(self.follow.api, &mut frame).await;
         view.frame(&frame, self.follow.clock.now())?;
         Ok(frame.end_status().map(Status::read))
     }

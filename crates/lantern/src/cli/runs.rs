@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::cli::api::{Api, Call, encode};
 use crate::cli::console::{Console, Paint, fields};
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::follow::question::resume;
 use crate::cli::follow::waits::Waits;
 use crate::cli::follow::{Follow, result, summary, waits};
 use crate::cli::format::{line, text, time};
@@ -173,13 +174,17 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
         Verb::Cancel { run, reason } => {
             steer(console, api, run, "cancel", json!({ "reason": reason })).await?;
         }
-        Verb::Pause { run } => steer(console, api, run, "pause", json!({})).await?,
+        Verb::Pause { run } => {
+            let answer = steer(console, api, run, "pause", json!({})).await?;
+            if !console.json() && text(&answer, "status") == "paused" {
+                console.note(&format!("let it go on: {}", resume(reached(run, &answer))));
+            }
+        }
         Verb::Resume { run } => {
             let answer = api.fetch(Call::post(format!("{}/resume", path(run)), json!({}))).await?;
             let asks = !console.json() && text(&answer, "status") == "paused";
-            let open =
-                if asks { open(console, api, run).await.unwrap_or_default() } else { Waits::default() };
-            console.answer(&answer, || resumed(run, text(&answer, "status"), &open))?;
+            let open = if asks { open(console, api, reached(run, &answer)).await } else { None };
+            console.answer(&answer, || resumed(run, &answer, &open.unwrap_or_default()))?;
         }
         Verb::Signal { run, name, value } => {
             let body = json!({ "value": value_of(console, value.as_deref())? });
@@ -282,9 +287,22 @@ fn idempotency(args: &CreateArgs) -> Result<(HeaderName, HeaderValue), Failure> 
 }
 
 /// Asks for a change that answers with the run.
-async fn steer(console: &Console, api: &Api, run: RunId, verb: &str, body: Value) -> Result<(), Failure> {
+async fn steer(console: &Console, api: &Api, run: RunId, verb: &str, body: Value) -> Result<Value, Failure> {
     let answer = api.fetch(Call::post(format!("{}/{verb}", path(run)), body)).await?;
-    console.answer(&answer, || steered(run, &answer))
+    console.answer(&answer, || steered(run, &answer))?;
+    Ok(answer)
+}
+
+/// The run that an order to `run` came to: that one, or the one that it went on as.
+fn reached(run: RunId, answer: &Value) -> RunId {
+    text(answer, "id").parse().unwrap_or(run)
+}
+
+/// `run ID: running`, and before it as which the run that was named went on.
+fn stands(named: RunId, answer: &Value) -> String {
+    let run = reached(named, answer);
+    let before = (run != named).then(|| format!("the run {named} went on as {run}\n"));
+    format!("{}run {run}: {}", before.unwrap_or_default(), line(text(answer, "status")))
 }
 
 /// The run after an order: one that is ending is not what it was told to be yet.
@@ -294,7 +312,7 @@ fn steered(run: RunId, answer: &Value) -> String {
     let ending = ending.map(|(outcome, due)| {
         format!("; {outcome} when its child runs have told what they spent, at the latest at {due}")
     });
-    format!("run {run}: {}{}", line(text(answer, "status")), ending.unwrap_or_default())
+    format!("{}{}", stands(run, answer), ending.unwrap_or_default())
 }
 
 /// What a run waits for, told beside the answer, which stands also without it.
@@ -307,12 +325,11 @@ async fn open(console: &Console, api: &Api, run: RunId) -> Option<Waits> {
 }
 
 /// The run after it was told to go on: one that waits for a person goes on when that person has decided.
-fn resumed(run: RunId, status: &str, open: &Waits) -> String {
-    let waits = open
-        .questions
-        .iter()
-        .map(|question| format!("waits for {}\n  {}", question.wanted(), question.command(run)));
-    std::iter::once(format!("run {run}: {}", line(status))).chain(waits).collect::<Vec<_>>().join("\n")
+fn resumed(named: RunId, answer: &Value, open: &Waits) -> String {
+    let run = reached(named, answer);
+    let waits = open.questions.iter();
+    let waits = waits.map(|asked| format!("waits for {}\n  {}", asked.wanted(), asked.help(run)));
+    std::iter::once(stands(named, answer)).chain(waits).collect::<Vec<_>>().join("\n")
 }
 
 /// Tells the run something; it is taken in as soon as the run can.
@@ -340,9 +357,10 @@ fn path(run: RunId) -> String {
 fn describe(run: &Value, (id, open): (RunId, &Waits), paint: Paint, terminal: bool) -> String {
     let column = |name: &str| text(run, name).to_owned();
     let over = run.get("finishedAt").is_some_and(|at| !at.is_null());
-    let asked = open.questions.iter();
-    let asked = asked.flat_map(|asked| [("waits for", asked.wanted()), ("answer with", asked.command(id))]);
-    let waits = asked.chain(open.coming.iter().map(|coming| ("waits for", coming.wanted())));
+    let paused = open.paused.iter().flat_map(|pause| pause.told(id));
+    let asked = open.questions.iter().flat_map(|asked| [("waits for", asked.wanted()), asked.answer(id)]);
+    let coming = open.coming.iter().map(|coming| ("waits for", coming.wanted()));
+    let waits = paused.chain(asked).chain(coming);
     let mut pairs = vec![
         ("id", column("id")),
         ("agent", column("agentName")),
@@ -391,7 +409,7 @@ mod tests {
     #[test]
     fn a_run_that_waits_says_for_what() {
         let questions = vec![approval("ship", "153 lines changed. Ship it?")];
-        let open = Waits { questions, coming: vec![timer("nap", "2026-09-21T14:13:20Z")] };
+        let open = Waits { questions, paused: None, coming: vec![timer("nap", "2026-09-21T14:13:20Z")] };
         let run = json!({ "id": "r", "status": "paused" });
         let want = "id           r\nstatus       paused\n\
                     waits for    approval of ship: 153 lines changed. Ship it?\n\
@@ -401,9 +419,9 @@ mod tests {
         let want = "run 018f0000-0000-7000-8000-000000000001: paused\n\
                     waits for approval of ship: 153 lines changed. Ship it?\n  \
                     lantern runs approve 018f0000-0000-7000-8000-000000000001 ship";
-        assert_eq!(resumed(id(), "paused", &open), want);
+        assert_eq!(resumed(id(), &run, &open), want);
         assert_eq!(
-            resumed(id(), "running", &Waits::default()),
+            resumed(id(), &json!({ "status": "running" }), &Waits::default()),
             "run 018f0000-0000-7000-8000-000000000001: running"
         );
     }

@@ -9,4 +9,6 @@ mod cli_follow;
 #[cfg(test)]
 mod cli_help;
 #[cfg(test)]
+mod cli_told;
+#[cfg(test)]
 mod e2e;

@@ -7,11 +7,14 @@ use lantern_net::sse;
 use lantern_types::{At, RunId};
 use serde_json::Value;
 
-use crate::cli::follow::question::{Question, about};
+use crate::cli::follow::question::{Question, about, resume};
 use crate::cli::format::{count, cut, dollars, line, number, text, time, usd};
 
 /// A result is told in this many columns; the whole of it is in the run.
 const PREVIEW_COLUMNS: usize = 72;
+
+/// What is said of a reply that is not whole.
+const CUT: &str = "cut at the token limit";
 
 /// What is said of a step that went out a second time.
 pub(crate) const REISSUED: &str = "sent again under the same key, after a crash";
@@ -33,6 +36,8 @@ pub(crate) struct Frame {
     pub(crate) data: Value,
     /// The frame's JSON on one line.
     pub(crate) raw: String,
+    /// Of a question that the caller may not answer: who may. Not from the stream.
+    pub(crate) others: Vec<String>,
 }
 
 impl Frame {
@@ -53,7 +58,7 @@ impl Frame {
         let data = ["data", "payload"].iter().find_map(|name| whole.get(*name)).cloned().unwrap_or_default();
         // In JSON a line end can only stand between tokens, where a space does as well.
         let raw = event.data.replace('\n', " ");
-        Self { seq, run, kind, step, at, data, raw }
+        Self { seq, run, kind, step, at, data, raw, others: Vec::new() }
     }
 
     /// The run's status, when this is the stream's last frame.
@@ -127,13 +132,15 @@ impl Frame {
             "step_admitted" => vec![self.model(), held(data)],
             "step_completed" | "sleep_completed" | "child_completed" => {
                 let outcome = data.get("result").or_else(|| data.get("output"));
-                vec![line(name), self.model(), self.tokens(), self.cost(), preview(outcome)]
+                let cut = self.cut().to_owned();
+                vec![line(name), self.model(), self.tokens(), self.cost(), cut, preview(outcome)]
             }
             "step_retrying" => vec![self.trouble(), due(data, "again at ")],
             "approval_requested" => {
                 vec![due_at(data, "expiresAt", "answer before "), self.command()]
             }
             "step_in_doubt" => vec![self.trouble(), self.command()],
+            "paused" => vec![pairs(data), self.run.map(resume).unwrap_or_default()],
             "progress_blocked" => {
                 vec![format!("the last {} steps repeat each other", number(data, "period"))]
             }
@@ -153,10 +160,15 @@ impl Frame {
         if asked.is_empty() { preview(self.data.get("arguments")) } else { asked }
     }
 
-    /// The command that helps a step that waits for somebody.
+    /// The command that helps a step that waits for somebody, or who they are when they are others.
     fn command(&self) -> String {
         let question = Question::asked(self, "").zip(self.run);
-        question.map(|(question, run)| question.command(run)).unwrap_or_default()
+        question.map(|(question, run)| question.help(run)).unwrap_or_default()
+    }
+
+    /// That the model came to its token limit before the end of its reply, if it did.
+    pub(crate) fn cut(&self) -> &'static str {
+        if text(&self.data, "finish") == "length" { CUT } else { "" }
     }
 
     /// The frame as one plain line: time, number, kind, step and words.
@@ -276,7 +288,11 @@ mod tests {
                 json!({ "code": "crashed" }),
                 "crashed  lantern runs resolve 018f0000-0000-7000-8000-000000000001 s --happened yes|no",
             ),
-            ("paused", json!({ "by": "ada" }), "by: ada"),
+            (
+                "paused",
+                json!({ "by": "ada" }),
+                "by: ada  lantern runs resume 018f0000-0000-7000-8000-000000000001",
+            ),
             ("a_kind_of_tomorrow", json!({ "x": null }), ""),
         ] {
             assert_eq!(frame(3, 0, kind, "s", data).words(), want, "{kind}");

@@ -30,6 +30,8 @@ pub(crate) struct Question {
     about: String,
     /// Until when it waits, where that is known, as the server wrote it.
     until: String,
+    /// Who may answer, when the caller may not.
+    others: Vec<String>,
 }
 
 impl Question {
@@ -44,7 +46,7 @@ impl Question {
         let step = line(frame.step.as_deref().unwrap_or_default());
         let until = ["due", "expiresAt"].iter().map(|name| text(&frame.data, name)).find(|at| !at.is_empty());
         let until = line(until.unwrap_or_default());
-        Some(Self { step, need, about: about.to_owned(), until })
+        Some(Self { step, need, about: about.to_owned(), until, others: frame.others.clone() })
     }
 
     /// What the step does, in a few words: `waits for approval`.
@@ -71,8 +73,25 @@ impl Question {
         })
     }
 
+    /// How it is answered, as a pair of name and value: the command, or who may when the caller may not.
+    pub(crate) fn answer(&self, run: RunId) -> (&'static str, String) {
+        if self.others.is_empty() {
+            ("answer with", self.command(run))
+        } else {
+            ("answered by", self.others.join(", "))
+        }
+    }
+
+    /// The same in a few words.
+    pub(crate) fn help(&self, run: RunId) -> String {
+        match self.answer(run) {
+            (_, command) if self.others.is_empty() => command,
+            (_, names) => format!("{names} may answer"),
+        }
+    }
+
     /// The command that helps.
-    pub(crate) fn command(&self, run: RunId) -> String {
+    fn command(&self, run: RunId) -> String {
         let step = &self.step;
         match &self.need {
             Need::Approval => format!("lantern runs approve {run} {step}"),
@@ -88,9 +107,13 @@ impl Question {
             Need::Signal(name) => ("signal", name.as_str()),
             Need::Finding => ("finding", ""),
         };
-        let command = self.command(run);
+        let command = if self.others.is_empty() { self.command(run) } else { String::new() };
         let said = [("name", name), ("about", &self.about), ("until", &self.until), ("command", &command)];
-        object(&self.step, kind, &said)
+        let mut question = object(&self.step, kind, &said);
+        if let Some(fields) = question.as_object_mut().filter(|_| !self.others.is_empty()) {
+            fields.insert("approvers".to_owned(), self.others.as_slice().into());
+        }
+        question
     }
 
     /// Whether there is more to say than the short words.
@@ -101,6 +124,11 @@ impl Question {
     fn with_about(&self, words: String) -> String {
         if self.explained() { format!("{words}: {}", self.about) } else { words }
     }
+}
+
+/// The command that lets a paused run go on.
+pub(crate) fn resume(run: RunId) -> String {
+    format!("lantern runs resume {run}")
 }
 
 /// What a person decides on who approves the step that starts here; nothing for a step that needs no approval.
@@ -133,7 +161,7 @@ pub(crate) mod testing {
     /// An approval that a step asks for.
     pub(crate) fn approval(step: &str, about: &str) -> Question {
         let (step, about) = (step.to_owned(), about.to_owned());
-        Question { step, need: Need::Approval, about, until: String::new() }
+        Question { step, need: Need::Approval, about, until: String::new(), others: Vec::new() }
     }
 }
 

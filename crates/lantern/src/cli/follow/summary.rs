@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::cli::console::{Paint, Style};
 use crate::cli::failure::Exit;
+use crate::cli::follow::next::next;
 use crate::cli::format::{block, count, dollars, duration, line, number, text, usd};
 
 /// How a run ended.
@@ -40,7 +41,9 @@ impl Status {
     }
 }
 
-/// `✔ succeeded in 12.4s · 4,210 in, 512 out · $0.0012`, and why when it failed.
+const CUT: &str = "the reply was cut at the token limit: raise maxTokens of the agent, or ask for less";
+
+/// `✔ succeeded in 12.4s · 4,210 in, 512 out · $0.0012`, with why it failed and what is next, or that its reply was cut.
 pub(crate) fn summary(run: &Value, paint: Paint) -> String {
     let status = line(text(run, "status"));
     let (mark, style) = match Status::read(&status) {
@@ -54,10 +57,15 @@ pub(crate) fn summary(run: &Value, paint: Paint) -> String {
     let broke_off = unconfirmed(run).map(|most| format!(" (and up to {most} for calls that broke off)"));
     let cost = cost + &broke_off.unwrap_or_default();
     let head = format!("{} · {tokens} · {cost}", paint.apply(style, &format!("{mark} {status}{took}")));
-    match run.get("error").filter(|error| error.is_object()) {
-        Some(error) => format!("{head}\n{}", paint.apply(style, &why(error))),
-        None => head,
-    }
+    let why = run.get("error").filter(|error| error.is_object()).map(|error| paint.apply(style, &why(error)));
+    let cut = cut(run).then(|| paint.apply(Style::Warn, CUT));
+    let next = next(run).map(|next| format!("{} {next}", paint.apply(Style::Bold, "next:")));
+    [Some(head), why, cut, next].into_iter().flatten().collect::<Vec<_>>().join("\n")
+}
+
+/// Whether the model came to its token limit before the end of what the run answered.
+fn cut(run: &Value) -> bool {
+    run.get("output").and_then(|output| output.get("truncated")) == Some(&Value::Bool(true))
 }
 
 /// What a run that is over may have cost besides, for calls that broke off and were made again.
@@ -118,7 +126,8 @@ mod tests {
         let mut failed = run("failed");
         failed["error"] = json!({ "code": "over_budget", "message": "cap of $1 reached", "stepId": "llm-3" });
         failed["finishedAt"] = Value::Null;
-        let want = "✘ failed · 4,210 in, 512 out · $0.0012\nover_budget: cap of $1 reached (step llm-3)";
+        let want = "✘ failed · 4,210 in, 512 out · $0.0012\nover_budget: cap of $1 reached (step llm-3)\n\
+                    next: see what it did with `lantern logs `, and docs/errors/over_budget.md";
         assert_eq!(summary(&failed, Paint(false)), want);
         assert!(
             summary(&run("cancelled"), Paint(true)).starts_with("\u{1b}[33m■ cancelled in 12.4s\u{1b}[0m")

@@ -232,7 +232,7 @@ impl Tree {
         let Some(step) = self.find_mut(&id) else { return };
         step.state = state;
         step.took = step.since.and_then(|since| Some(frame.at?.since(since)));
-        step.note = if state == State::Failed { frame.trouble() } else { String::new() };
+        step.note = if state == State::Failed { frame.trouble() } else { frame.cut().to_owned() };
         let told: Vec<String> = [frame.model(), frame.tokens(), frame.cost()].into();
         if told.iter().any(|fact| !fact.is_empty()) {
             step.facts = told;
@@ -254,7 +254,7 @@ impl Tree {
         let about = frame.step.as_deref().and_then(|id| self.find(id)).map(|step| step.about.clone());
         let mut lines = self.leave();
         let Some(question) = Question::asked(frame, &about.unwrap_or_default()) else { return lines };
-        let (whole, command) = (question.whole(), question.command(self.run));
+        let (whole, command) = (question.whole(), question.help(self.run));
         if question.explained() {
             lines.push(Line::of(Style::Warn, format!("· {whole}")));
             lines.push(Line::of(Style::Warn, format!("  {command}")));

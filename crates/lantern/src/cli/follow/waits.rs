@@ -9,7 +9,7 @@ use lantern_types::RunId;
 use serde_json::Value;
 
 use crate::cli::follow::frame::Frame;
-use crate::cli::follow::question::{Question, about, object};
+use crate::cli::follow::question::{Question, about, object, resume};
 use crate::cli::format::{dollars, line, text, time};
 
 /// What comes without anybody's help.
@@ -79,9 +79,38 @@ impl Coming {
     }
 }
 
+/// Who let a run start nothing new, and when. It waits for somebody who resumes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pause {
+    by: String,
+    /// As the server wrote it.
+    since: String,
+}
+
+impl Pause {
+    fn of(frame: &Frame) -> Self {
+        let since = frame.at.map(|at| at.to_string()).unwrap_or_default();
+        Self { by: line(text(&frame.data, "by")), since }
+    }
+
+    /// What the run waits for, and how it is answered, as pairs of name and value.
+    pub(crate) fn told(&self, run: RunId) -> [(&'static str, String); 2] {
+        let who = if self.by.is_empty() { "somebody" } else { &self.by };
+        let wanted = format!("somebody who resumes it: {who} paused it at {}", time(&self.since));
+        [("waits for", wanted), ("answer with", resume(run))]
+    }
+
+    fn json(&self, run: RunId) -> Value {
+        let command = resume(run);
+        object("", "resume", &[("by", &self.by), ("since", &self.since), ("command", &command)])
+    }
+}
+
 /// All that a run waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Waits {
+    /// The pause that holds it, if one does.
+    pub(crate) paused: Option<Pause>,
     /// What somebody has to answer, by step.
     pub(crate) questions: Vec<Question>,
     /// What comes by itself, by step.
@@ -91,8 +120,9 @@ pub(crate) struct Waits {
 impl Waits {
     /// What programs read.
     pub(crate) fn json(&self, run: RunId) -> Value {
+        let paused = self.paused.iter().map(|pause| pause.json(run));
         let questions = self.questions.iter().map(|question| question.json(run));
-        questions.chain(self.coming.iter().map(Coming::json)).collect()
+        paused.chain(questions).chain(self.coming.iter().map(Coming::json)).collect()
     }
 }
 
@@ -108,7 +138,7 @@ pub(crate) struct Open {
     spending: BTreeSet<String>,
     /// Steps that are not admitted yet.
     asking: BTreeMap<String, Coming>,
-    paused: bool,
+    paused: Option<Pause>,
 }
 
 impl Open {
@@ -155,9 +185,11 @@ impl Open {
 
     fn apply_to_run(&mut self, frame: &Frame) {
         match frame.kind.as_str() {
-            "paused" => self.paused = true,
-            "resumed" => self.paused = false,
+            "paused" => self.paused = Some(Pause::of(frame)),
+            "resumed" => self.paused = None,
             "run_ending" => {
+                // It takes no orders any more.
+                self.paused = None;
                 let outcome = line(text(&frame.data, "outcome"));
                 let ending = Coming { step: String::new(), ..Coming::of(frame, Cause::Ending { outcome }) };
                 self.coming.insert(String::new(), ending);
@@ -179,12 +211,13 @@ impl Open {
     pub(crate) fn waits(mut self) -> Waits {
         // A step is admitted in the moment in which it is asked for, unless the run is paused or child runs hold what it
         // needs.
-        if !self.paused && !self.spending.is_empty() {
+        if self.paused.is_none() && !self.spending.is_empty() {
             let asking =
                 self.asking.into_iter().map(|(step, wait)| (step, Coming { until: String::new(), ..wait }));
             self.coming.extend(asking);
         }
         Waits {
+            paused: self.paused,
             questions: self.questions.into_values().collect(),
             coming: self.coming.into_values().collect(),
         }
@@ -271,7 +304,7 @@ mod tests {
             (("child_started", "sub", json!({ "type": "child", "name": "vat", "due": null })), vec![]),
             (("step_admitted", "sub", admitted(2.0)), vec!["child sub"]),
             (("step_started", "ask", json!({ "type": "llm" })), vec!["budget ask", "child sub"]),
-            (("paused", "", json!({})), vec!["child sub"]),
+            (("paused", "", json!({})), vec!["resume ", "child sub"]),
             (("resumed", "", json!({})), vec!["budget ask", "child sub"]),
             (("step_abandoned", "sub", json!({ "code": "race_lost", "owing": true })), vec!["budget ask"]),
             (("step_charged", "sub", json!({})), vec![]),
