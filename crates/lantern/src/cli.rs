@@ -12,8 +12,10 @@ mod failure;
 mod follow;
 mod format;
 mod input;
+mod keys;
 mod line;
 mod login;
+mod providers;
 mod runs;
 mod table;
 
@@ -130,6 +132,12 @@ pub(crate) enum Verb {
     Runs(runs::Verb),
     /// Show what happened in a run
     Logs(runs::LogsArgs),
+    /// Make, list and revoke API keys
+    #[command(subcommand, visible_alias = "key")]
+    Keys(keys::Verb),
+    /// Set, list and test the providers of models
+    #[command(subcommand, visible_alias = "provider")]
+    Providers(providers::Verb),
     /// Check that the server, the login and the model work
     #[command(
         after_help = "The last check runs a small agent once, then removes the run and archives the agent."
@@ -174,6 +182,8 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,
         Verb::Whoami => login::whoami(console, &Api::open(globals)?).await?,
         Verb::Agents(verb) => Box::pin(agents::run(console, &Api::open(globals)?, verb)).await?,
+        Verb::Keys(verb) => keys::run(console, &Api::open(globals)?, verb).await?,
+        Verb::Providers(verb) => providers::run(console, &Api::open(globals)?, verb).await?,
         Verb::Runs(verb) => return Box::pin(runs::run(console, &Api::open(globals)?, verb)).await,
         Verb::Logs(args) => return Box::pin(runs::logs(console, &Api::open(globals)?, &args)).await,
     }

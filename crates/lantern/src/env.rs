@@ -41,6 +41,8 @@ variables! {
         API_KEY = "LANTERN_API_KEY";
         /// A session token, for when there is no API key.
         API_TOKEN = "LANTERN_API_TOKEN";
+        /// The key of a model provider, for `lantern providers set`.
+        PROVIDER_KEY = "LANTERN_PROVIDER_KEY";
         /// The file that `lantern login` writes.
         CREDENTIALS = "LANTERN_CREDENTIALS" or "~/.lantern/credentials.json";
         /// The user's own folder.

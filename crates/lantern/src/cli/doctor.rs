@@ -14,9 +14,8 @@ use crate::cli::console::{Console, Style};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::follow::took;
 use crate::cli::format::{duration, line, text};
+use crate::cli::providers::{self, SET, remedy, unusable};
 
-/// How a tenant's provider is set.
-const SAVE: &str = "`POST /v1/settings/llm-providers`";
 /// How the operator's provider is set.
 const ENVIRONMENT: &str = "the provider's key and base URL in the server's environment";
 /// The probe's name, the same each time: an archived agent that is saved again is the same agent.
@@ -59,7 +58,7 @@ async fn examine(console: &Console, api: &Api) -> Result<Vec<Check>, Failure> {
     }
     let clock = RealClock::new();
     told(console, &mut checks, "bodies", bodies(api, &clock).await)?;
-    let model = told(console, &mut checks, "model", providers(api, &mode).await)?;
+    let model = told(console, &mut checks, "model", models(api, &mode).await)?;
     if model {
         let (agent, input) = small();
         let outcome = probe(api, &clock, agent, input).await;
@@ -102,9 +101,8 @@ async fn login(api: &Api) -> Result<String, Failure> {
 
 /// Asks every provider; one that can be used is enough. The offline model needs none, and a development server says
 /// that it is used.
-async fn providers(api: &Api, mode: &str) -> Result<String, Failure> {
-    let list = api.fetch(Call::get("/v1/settings/llm-providers")).await?;
-    let list = list.as_array().cloned().unwrap_or_default();
+async fn models(api: &Api, mode: &str) -> Result<String, Failure> {
+    let list = providers::all(api).await?;
     let (mut words, mut usable, mut failed) = (Vec::new(), false, None);
     for provider in &list {
         match asked(api, provider).await {
@@ -124,7 +122,7 @@ async fn providers(api: &Api, mode: &str) -> Result<String, Failure> {
         _ if usable => Ok(words),
         _ if mode == "offline" => Ok("the built-in offline model, which is no language model".to_owned()),
         _ => {
-            let hint = format!("{SAVE} ({{\"provider\", \"apiKey\", \"baseUrl\"}}), or set {ENVIRONMENT}");
+            let hint = format!("save one with {SET}, or set {ENVIRONMENT}");
             Err(Failure::new(Exit::Failed, "no model provider is configured").code("no_llm").hint(hint))
         }
     }
@@ -133,8 +131,7 @@ async fn providers(api: &Api, mode: &str) -> Result<String, Failure> {
 /// Asks one provider for its models. A credential that may not ask leaves it at the name.
 async fn asked(api: &Api, provider: &Value) -> Result<String, Failure> {
     let name = line(text(provider, "provider"));
-    let path = format!("/v1/settings/llm-providers/{}/test", encode(&name));
-    let test = match api.fetch(Call::post(path, json!({}))).await {
+    let test = match providers::test(api, &name).await {
         Err(failure) if failure.exit == Exit::Forbidden => {
             return Ok(format!("{name} (not tested: that takes an admin)"));
         }
@@ -151,25 +148,9 @@ async fn asked(api: &Api, provider: &Value) -> Result<String, Failure> {
                 url => format!(" at {}", line(url)),
             };
             let ours = text(provider, "source") == "environment";
-            Err(Failure::new(Exit::Failed, format!("{name}{at} cannot be used: {code}"))
-                .code(&code)
-                .hint(remedy(&code, if ours { ENVIRONMENT } else { SAVE })))
+            let failure = unusable(&format!("{name}{at}"), &test, if ours { ENVIRONMENT } else { SET });
+            Err(Failure { message: format!("{}: {code}", failure.message), ..failure })
         }
-    }
-}
-
-/// What to do about a model that cannot be used; `set` is how its provider is set.
-fn remedy(code: &str, set: &str) -> String {
-    match code {
-        "provider_unreachable" | "provider_timeout" | "provider_interrupted" | "provider_unavailable" => {
-            format!("see that the provider runs and that its address is right; set it with {set}")
-        }
-        "provider_auth" => format!("give it a key that it accepts; set it with {set}"),
-        "egress_denied" => {
-            "use a public address, or let the operator set private_addresses = true under [models]".to_owned()
-        }
-        "" => "look at the server's log".to_owned(),
-        code => format!("see docs/errors/{code}.md"),
     }
 }
 
@@ -247,7 +228,7 @@ async fn attempt(
             let why = format!("{code} {}", line(text(&error, "message")));
             Err(Failure::new(Exit::Failed, format!("the probe {}: {}", line(status), why.trim()))
                 .code(&code)
-                .hint(remedy(&code, SAVE)))
+                .hint(remedy(&code, SET)))
         }
     }
 }

@@ -78,7 +78,11 @@ fn usage(error: &clap::Error, args: &[OsString]) -> Failure {
         Some(ContextValue::String(name)) => name.as_str(),
         _ => "",
     };
-    failure.hint(if wrong == "<RUN>" { "see the ids with `lantern runs list`".to_owned() } else { help })
+    failure.hint(match wrong {
+        "<RUN>" => "see the ids with `lantern runs list`".to_owned(),
+        "<KEY>" => "see the ids with `lantern keys list`".to_owned(),
+        _ => help,
+    })
 }
 
 fn one_line(text: &str) -> String {

@@ -583,6 +583,13 @@ const ANSWERING: &[&[&str]] = &[
     &["runs", "delete", RUN, "--force"],
     &["logs", RUN],
     &["logs", RUN, "-f"],
+    &["keys", "list"],
+    &["keys", "create", "--name", "a"],
+    &["keys", "revoke", RUN, "--force"],
+    &["providers", "list"],
+    &["providers", "set", "p", "--base-url", "http://h/v1"],
+    &["providers", "test", "p"],
+    &["providers", "delete", "p", "--force"],
     &["doctor"],
 ];
 
@@ -599,7 +606,8 @@ fn an_answer_that_cannot_be_written_is_an_exit_code_and_no_panic() {
         }
         _ => Answer::Json(
             200,
-            json!({ "id": RUN, "name": "a", "token": "t", "status": "succeeded", "email": "a", "success": true }),
+            json!({ "id": RUN, "name": "a", "token": "t", "status": "succeeded", "email": "a", "success": true,
+                "rawKey": "k" }),
         ),
     });
     let user = User::of(&fake);

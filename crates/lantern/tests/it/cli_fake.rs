@@ -1,6 +1,6 @@
 //! A small server that answers as a test says, and a user with a home folder of their own.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -197,6 +197,14 @@ impl User {
 
     pub(crate) fn run(&self, args: &[&str]) -> Done {
         Done::of(self.command(args).stdin(Stdio::null()).output().unwrap())
+    }
+
+    /// Runs a command that reads this from standard input.
+    pub(crate) fn run_reading(&self, args: &[&str], input: &str) -> Done {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(input.as_bytes()).unwrap();
+        drop(writer);
+        Done::of(self.command(args).stdin(reader).output().unwrap())
     }
 
     /// Runs a command whose output goes to a full disk.

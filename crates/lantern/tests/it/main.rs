@@ -9,6 +9,8 @@ mod cli_follow;
 #[cfg(test)]
 mod cli_help;
 #[cfg(test)]
+mod cli_settings;
+#[cfg(test)]
 mod cli_told;
 #[cfg(test)]
 mod e2e;

@@ -141,8 +141,9 @@ fn advice(status: StatusCode, code: &str, wait: Option<u64>, body: &Value, auth:
             Some("see the run's steps with `lantern logs RUN`".to_owned())
         }
         "provider_not_found" | "model_not_configured" | "no_llm" => {
-            Some("see what there is with `lantern doctor`".to_owned())
+            Some("see what there is with `lantern providers list`".to_owned())
         }
+        "api_key_not_found" => Some("see what there is with `lantern keys list`".to_owned()),
         "conflict" | "version_mismatch" => {
             Some("somebody else was first: look at it again, then repeat the command".to_owned())
         }

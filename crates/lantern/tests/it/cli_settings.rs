@@ -1,0 +1,147 @@
+//! `lantern keys` and `lantern providers`: what is sent, what is shown, and what is never either.
+
+use serde_json::{Value, json};
+
+use super::cli_fake::{Answer, Fake, RUN, User, refusal, unforeseen};
+
+const KEY: &str = "hlx_live_0123456789abcdef0123456789abcdef";
+
+fn keys() -> Fake {
+    Fake::start(|seen| match seen.line.as_str() {
+        "POST /v1/api-keys" => {
+            let key = json!({ "id": RUN, "name": seen.body["name"], "prefix": "hlx_live_0123456",
+                "scopes": ["read"], "status": "active", "createdAt": "2026-09-21T14:13:20Z" });
+            Answer::Json(201, json!({ "key": key, "rawKey": KEY }))
+        }
+        line if line.starts_with("GET /v1/api-keys?") => {
+            let key = json!({ "id": RUN, "name": "ci", "prefix": "hlx_live_0123456", "scopes": ["read", "write"],
+                "status": "revoked", "createdAt": "2026-09-21T14:13:20Z", "lastUsedAt": "2026-09-22T14:13:20Z" });
+            Answer::Json(200, json!([key]))
+        }
+        line if line == format!("DELETE /v1/api-keys/{RUN}") => Answer::Json(204, Value::Null),
+        line if line.starts_with("DELETE ") => refusal(404, "api_key_not_found", "no such API key"),
+        other => unforeseen(other),
+    })
+}
+
+#[test]
+fn a_new_key_is_shown_once_and_alone() {
+    let fake = keys();
+    let user = User::of(&fake);
+    let args =
+        ["keys", "create", "--name", "ci", "--scope", "read", "--scope", "write", "--expires-in", "30d"];
+    let done = user.run(&args);
+    assert_eq!(done.out, format!("{KEY}\n"), "a script takes it as it is");
+    assert!(
+        done.err.contains(&format!("made the key ci, {RUN}")) && done.err.contains("not shown again"),
+        "{done:?}"
+    );
+    let want = json!({ "name": "ci", "scopes": ["read", "write"], "expiresIn": "30d" });
+    assert_eq!(fake.seen()[0].body, want);
+    let made: Value =
+        serde_json::from_str(&user.run(&["keys", "create", "--name", "ci", "-o", "json"]).ok()).unwrap();
+    assert_eq!((&made["rawKey"], &made["key"]["name"]), (&json!(KEY), &json!("ci")));
+    assert_eq!(fake.seen()[1].body, json!({ "name": "ci" }), "what is not said is the server's to choose");
+    let list = user.run(&["keys", "list"]).ok();
+    let want = format!(
+        "ID                                    NAME  PREFIX            SCOPES       STATUS   EXPIRES  LAST USED             \
+         CREATED\n{RUN}  ci    hlx_live_0123456  read, write  revoked           2026-09-22 14:13:20Z  2026-09-21 14:13:20Z\n"
+    );
+    assert_eq!(list, want);
+}
+
+#[test]
+fn a_key_is_revoked_when_somebody_means_it() {
+    let fake = keys();
+    let user = User::of(&fake);
+    let done = user.run(&["keys", "revoke", RUN]);
+    assert!(done.code == 2 && done.err.contains("pass --force") && fake.seen().is_empty(), "{done:?}");
+    assert_eq!(user.run(&["keys", "revoke", RUN, "--force"]).ok(), format!("revoked the key {RUN}\n"));
+    let other = "018f0000-0000-7000-8000-000000000009";
+    let done = user.run(&["keys", "revoke", other, "--force"]);
+    assert!(done.code == 4 && done.err.contains("`lantern keys list`"), "{done:?}");
+    let done = user.run(&["keys", "revoke", "ci", "--force"]);
+    assert!(done.code == 2 && done.err.contains("`lantern keys list`"), "{done:?}");
+}
+
+fn providers() -> Fake {
+    Fake::start(|seen| match seen.line.as_str() {
+        "POST /v1/settings/llm-providers" => {
+            Answer::Json(200, json!({ "status": "saved", "provider": seen.body["provider"] }))
+        }
+        "GET /v1/settings/llm-providers" => Answer::Json(
+            200,
+            json!([
+                { "provider": "lab", "status": "active", "keyMasked": "", "baseUrl": "http://h/v1",
+                    "updatedAt": "2026-09-21T14:13:20Z" },
+                { "provider": "openai", "status": "active", "keyMasked": "****env****", "source": "environment" },
+            ]),
+        ),
+        "POST /v1/settings/llm-providers/lab/test" => {
+            Answer::Json(200, json!({ "success": true, "message": "lab answers and lists 2 models" }))
+        }
+        "POST /v1/settings/llm-providers/openai/test" => {
+            let words = "openai cannot be used: provider_auth";
+            Answer::Json(200, json!({ "success": false, "code": "provider_auth", "error": words }))
+        }
+        "DELETE /v1/settings/llm-providers/lab" => Answer::Json(204, Value::Null),
+        line if line.contains("/nobody") => refusal(404, "provider_not_found", "no provider"),
+        other => unforeseen(other),
+    })
+}
+
+#[test]
+fn the_key_of_a_provider_never_stands_on_the_command_line() {
+    let fake = providers();
+    let user = User::of(&fake);
+    let said = user.run_reading(&["providers", "set", "openai", "--key-stdin"], " sk-secret \n");
+    assert_eq!((said.code, said.out.as_str()), (0, "saved the provider openai\n"), "{said:?}");
+    assert!(said.err.contains("lantern providers test openai") && !said.err.contains("secret"), "{said:?}");
+    let local = ["providers", "set", "lab", "--base-url", "http://h/v1"];
+    user.run(&local).ok();
+    let user = user.with("LANTERN_PROVIDER_KEY", "sk-env");
+    user.run(&local).ok();
+    let said = user.run(&["providers", "set", "openai", "-o", "json"]).ok();
+    assert_eq!(
+        serde_json::from_str::<Value>(&said).unwrap(),
+        json!({ "status": "saved", "provider": "openai" })
+    );
+    let sent: Vec<Value> = fake.seen().into_iter().map(|seen| seen.body).collect();
+    let want = [
+        json!({ "provider": "openai", "apiKey": "sk-secret" }),
+        json!({ "provider": "lab", "baseUrl": "http://h/v1" }),
+        json!({ "provider": "lab", "baseUrl": "http://h/v1", "apiKey": "sk-env" }),
+        json!({ "provider": "openai", "apiKey": "sk-env" }),
+    ];
+    assert_eq!(sent, want);
+    let user = User::of(&fake);
+    for (args, words) in [
+        (&["providers", "set", "openai"][..], "--key-stdin"),
+        (&["providers", "set", "openai", "--key", "sk-secret"], "--key"),
+    ] {
+        let done = user.run(args);
+        assert!(done.code == 2 && done.err.contains(words) && done.err.contains("next: "), "{done:?}");
+    }
+    let done = user.run_reading(&["providers", "set", "openai", "--key-stdin"], "\n");
+    assert!(done.code == 2 && done.err.contains("no key"), "{done:?}");
+    assert_eq!(fake.seen().len(), 4, "nothing was sent without a key");
+}
+
+#[test]
+fn providers_are_listed_tested_and_forgotten() {
+    let fake = providers();
+    let user = User::of(&fake);
+    let want = "NAME    KEY          BASE URL     SET BY           UPDATED\n\
+                lab                  http://h/v1  the tenant       2026-09-21 14:13:20Z\n\
+                openai  ****env****               the environment\n";
+    assert_eq!(user.run(&["providers", "list"]).ok(), want);
+    assert_eq!(user.run(&["providers", "test", "lab"]).ok(), "lab answers and lists 2 models\n");
+    let done = user.run(&["providers", "test", "openai"]);
+    assert_eq!((done.code, done.out.as_str()), (1, ""), "{done:?}");
+    let want = "error: openai cannot be used (provider_auth)\nnext: give it a key that it accepts; set it with \
+                `lantern providers set`\n";
+    assert_eq!(done.err, want);
+    let done = user.run(&["providers", "test", "nobody"]);
+    assert!(done.code == 4 && done.err.contains("`lantern providers list`"), "{done:?}");
+    assert_eq!(user.run(&["providers", "delete", "lab", "--force"]).ok(), "forgot the provider lab\n");
+}
