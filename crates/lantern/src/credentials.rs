@@ -1,11 +1,11 @@
 //! The file that `lantern login` leaves behind, and what else is kept beside it.
 //!
 //! Invariant: a token is kept together with the address it was issued by, in a file that only its owner can read
-//! (0600, in a folder 0700), and a crash leaves either the old file or the new one. Of several commands one at a time renews
-//! it, because a refresh token is good once. Talks to no server.
+//! (0600, in a folder 0700) or it is not used, and a crash leaves either the old file or the new one. Of several commands
+//! one at a time renews it, because a refresh token is good once. Talks to no server.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -51,6 +51,25 @@ struct Text {
     user_id: String,
 }
 
+/// Why a saved login is not used.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    /// Others than its owner may read or write the file.
+    Exposed,
+    /// The file cannot be read, or is none of ours.
+    Unreadable(io::Error),
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+/// What others than its owner may do with a file, and what of that is to change it.
+const OTHERS: u32 = 0o077;
+const OTHERS_WRITE: u32 = 0o022;
+
 /// Where the file is.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -79,14 +98,31 @@ impl Place {
         self.folder().join("following")
     }
 
-    /// The saved login, or `None` when there is none. Fails when the file is there and cannot be read.
-    pub(crate) fn load(&self) -> io::Result<Option<Credentials>> {
-        let bytes = match fs::read(&self.file) {
-            Ok(bytes) => bytes,
+    /// The saved login, or `None` when there is none. Fails when the file is there and cannot be read, or can be read
+    /// by others.
+    pub(crate) fn load(&self) -> Result<Option<Credentials>, Unusable> {
+        self.load_unless(OTHERS)
+    }
+
+    /// The same for who ends it: that others can read it is one more reason to. Where others can change it, they may have
+    /// written another server's address.
+    pub(crate) fn load_to_end(&self) -> Result<Option<Credentials>, Unusable> {
+        self.load_unless(OTHERS_WRITE)
+    }
+
+    fn load_unless(&self, mode: u32) -> Result<Option<Credentials>, Unusable> {
+        let mut file = match File::open(&self.file) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
-        let text: Text = serde_json::from_slice(&bytes)?;
+        // Of the file that is open: another may be put in its place meanwhile.
+        if file.metadata()?.permissions().mode() & mode != 0 {
+            return Err(Unusable::Exposed);
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let text: Text = serde_json::from_slice(&bytes).map_err(io::Error::from)?;
         Ok(Some(Credentials {
             api_url: text.api_url,
             token: Secret::new(text.token),

@@ -7,6 +7,7 @@ mod refusal;
 mod renew;
 mod url;
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Globals;
 use crate::cli::failure::{Exit, Failure};
-use crate::credentials::{Credentials, Place};
+use crate::credentials::{Credentials, Place, Unusable};
 use crate::env;
 
 pub(crate) use url::{Base, encode};
@@ -319,11 +320,26 @@ fn auth(globals: &Globals, base: &Base) -> Result<Auth, Failure> {
         Ok(None) => Ok(Auth::None(None)),
         Ok(Some(saved)) if saved.api_url == base.as_str() => Ok(Auth::Login(saved.token)),
         Ok(Some(saved)) => Ok(Auth::None(Some(saved.api_url))),
-        Err(error) => Err(Failure::new(
-            Exit::Failed,
-            format!("the saved login in {} cannot be read: {error}", place.file().display()),
-        )
-        .hint("run `lantern logout`, then `lantern login`")),
+        Err(error) => Err(unusable(&error, place.file())),
+    }
+}
+
+/// A saved login that is there and not used.
+fn unusable(error: &Unusable, file: &Path) -> Failure {
+    let file = file.display();
+    match error {
+        Unusable::Exposed => {
+            let hint = format!(
+                "chmod 600 {file}; if somebody may have read it, run `lantern logout`, then `lantern login`"
+            );
+            Failure::new(Exit::Forbidden, format!("the saved login in {file} can be read by others"))
+                .code("login_exposed")
+                .hint(hint)
+        }
+        Unusable::Unreadable(error) => {
+            Failure::new(Exit::Failed, format!("the saved login in {file} cannot be read: {error}"))
+                .hint("run `lantern logout`, then `lantern login`")
+        }
     }
 }
 

@@ -127,7 +127,7 @@ pub(crate) async fn whoami(console: &Console, api: &Api) -> Result<(), Failure> 
 /// Ends the saved login and forgets it. It is forgotten all the same when the server cannot be told.
 pub(crate) async fn logout(console: &Console, args: LogoutArgs) -> Result<Exit, Failure> {
     let place = place()?;
-    if let Ok(Some(saved)) = place.load() {
+    if let Ok(Some(saved)) = place.load_to_end() {
         let api = Api::saved(saved)?;
         let call = Call::post("/auth/logout", json!({ "everywhere": args.everywhere }));
         match api.fetch(call).await {

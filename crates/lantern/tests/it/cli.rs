@@ -1,5 +1,7 @@
 //! The commands that ask one question: what they send, what they show, and which exit code they end with.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::{Value, json};
 
 use super::cli_fake::{Answer, Fake, RUN, Seen, Then, User, mode, refusal, unforeseen};
@@ -56,7 +58,32 @@ fn another_file_may_hold_the_login() {
     assert_eq!(serde_json::from_str::<Value>(&done).unwrap(), want);
     assert_eq!(mode(&user.home.join("sub/mine.json")), 0o600);
     user.run(&["whoami"]).ok();
-    std::fs::write(user.home.join("sub/mine.json"), "{").unwrap();
+    let file = user.home.join("sub/mine.json");
+    for (bits, fine) in [(0o640, false), (0o604, false), (0o660, false), (0o400, true), (0o600, true)] {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(bits)).unwrap();
+        let done = user.run(&["whoami"]);
+        assert_eq!(done.code, if fine { 0 } else { 3 }, "{bits:o}: {done:?}");
+        if !fine {
+            assert!(done.err.contains("sub/mine.json can be read by others (login_exposed)"), "{done:?}");
+            assert!(done.err.contains("next: chmod 600 sub/mine.json"), "{done:?}");
+        }
+    }
+    let seen = fake.lines().iter().filter(|line| *line == "GET /auth/me").count();
+    assert_eq!(seen, 3, "a token that others can read goes nowhere");
+    let login = std::fs::read(&file).unwrap();
+    for (bits, told) in [(0o644, true), (0o622, false)] {
+        std::fs::write(&file, &login).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(bits)).unwrap();
+        let before = fake.seen().len();
+        user.run(&["logout"]).ok();
+        assert_eq!(
+            fake.seen().len() > before,
+            told,
+            "{bits:o}: who may have read it can use it until it is ended"
+        );
+    }
+    user.run(&["login", "--email", "ada@example.com", "--password", "pw"]).ok();
+    std::fs::write(&file, "{").unwrap();
     let done = user.run(&["whoami"]);
     assert_eq!(done.code, 1);
     assert!(

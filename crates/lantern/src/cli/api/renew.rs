@@ -21,7 +21,8 @@ impl Api {
             Failure::new(Exit::Failed, words).hint("run `lantern login`")
         };
         let lock = place.lock().map_err(failed)?;
-        let saved = place.load().map_err(failed)?.filter(|saved| saved.api_url == self.base.as_str());
+        let saved = place.load().map_err(|error| super::unusable(&error, place.file()))?;
+        let saved = saved.filter(|saved| saved.api_url == self.base.as_str());
         let Some(saved) = saved else { return Ok(None) };
         if saved.token.expose() != over.expose() {
             return Ok(Some(self.take(saved.token)));

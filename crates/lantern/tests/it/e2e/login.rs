@@ -1,5 +1,7 @@
 //! A login over the hours: renewed when its access token is over, by one command at a time, and ended for good.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -37,11 +39,17 @@ impl Person {
         serde_json::from_slice(&std::fs::read(self.file()).unwrap()).unwrap()
     }
 
+    /// Writes a file that only its owner can read, as the program does.
+    fn put(&self, saved: &Value) {
+        std::fs::write(self.file(), saved.to_string()).unwrap();
+        std::fs::set_permissions(self.file(), Permissions::from_mode(0o600)).unwrap();
+    }
+
     /// An hour later: the access token is none any more.
     fn an_hour_passes(&self) {
         let mut saved = self.saved();
         saved["token"] = json!("over");
-        std::fs::write(self.file(), saved.to_string()).unwrap();
+        self.put(&saved);
     }
 }
 
@@ -61,7 +69,7 @@ fn who_signs_up_stays_logged_in_until_they_log_out() {
     assert_eq!(person.run(&["logout"]).ok(), "logged out\n");
     assert!(!person.file().exists());
     // Whoever has a copy of the file has nothing.
-    std::fs::write(person.file(), second.to_string()).unwrap();
+    person.put(&second);
     let done = person.run(&["whoami"]);
     assert_eq!(done.code, 3, "{done:?}");
     assert!(
@@ -93,7 +101,7 @@ fn a_login_is_ended_everywhere() {
     person.run(&["login", "--email", "ada@example.com", "--password", "correct horse"]).ok();
     person.an_hour_passes();
     person.run(&["logout", "--everywhere"]).ok();
-    std::fs::write(person.file(), elsewhere.to_string()).unwrap();
+    person.put(&elsewhere);
     assert_eq!(person.run(&["whoami"]).code, 3);
 }
 
@@ -107,9 +115,9 @@ fn a_copied_refresh_token_ends_the_login() {
     let mine = person.saved();
     let mut thief = copy;
     thief["token"] = json!("over");
-    std::fs::write(person.file(), thief.to_string()).unwrap();
+    person.put(&thief);
     assert_eq!(person.run(&["whoami"]).code, 3);
-    std::fs::write(person.file(), mine.to_string()).unwrap();
+    person.put(&mine);
     assert_eq!(person.run(&["whoami"]).code, 3, "and nobody is in any more");
 }
 
