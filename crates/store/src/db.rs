@@ -137,8 +137,8 @@ impl Db {
     }
 
     /// Connects to a cluster that [`migrate_postgres`] has prepared. Fails with `TooOld` or `TooNew` when its schema
-    /// is not this build's, with `Misuse` when the app role bypasses row-level security, and with `Unavailable` when
-    /// nobody answers.
+    /// is not this build's, with `Role` when a connection string is for another role, with `Misuse` when the app
+    /// role bypasses row-level security, and with `Unavailable` when nobody answers.
     pub async fn open_postgres(options: &PostgresOptions) -> Result<Self> {
         let pools = postgres::Pools::open(options).await?;
         Ok(Self::of(Engine::Postgres(pools), Hub::new()))

@@ -52,6 +52,14 @@ pub enum Error {
         /// The number of the newest migration in this build.
         known: i64,
     },
+    /// A connection string is somebody else's: it leads to another role than the one that it is for.
+    #[error("the connection of {wanted} is one of {found}")]
+    Role {
+        /// The role that it is for.
+        wanted: &'static str,
+        /// The role that it leads to.
+        found: String,
+    },
     /// The caller broke a rule of this crate: a statement without its tenant, a wrong type, a missing role.
     #[error("misuse of the store: {0}")]
     Misuse(String),

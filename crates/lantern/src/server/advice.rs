@@ -26,9 +26,29 @@ impl Advice {
         Self { code, exit: Exit::Failed, what: what.into(), next: next.into() }
     }
 
-    /// The configuration makes no sense.
+    /// The configuration makes no sense: to start again would not help.
     pub(crate) fn config(what: impl Into<String>, next: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, ..Self::new("invalid_config", what, next) }
+    }
+
+    /// The master key is no key, or not this database's: to start again would not help either.
+    pub(crate) fn key(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, ..Self::new("invalid_key", what, next) }
+    }
+
+    /// A connection string that leads to another role than the one that it is for.
+    pub(crate) fn role(wanted: &str, found: &str) -> Self {
+        let (app, system) = (env::DATABASE_APP_URL, env::DATABASE_SYSTEM_URL);
+        let variable = match wanted {
+            "lantern_app" => app,
+            "lantern_system" => system,
+            _ => env::DATABASE_OWNER_URL,
+        };
+        let next = match (wanted, found) {
+            ("lantern_app", "lantern_system") => format!("swap {app} and {system}"),
+            _ => format!("give {variable} the URL of {wanted}; docs/serve.md says which role is for what"),
+        };
+        Self::config(format!("{variable} connects as {found}, not as {wanted}"), next)
     }
 }
 
@@ -64,6 +84,9 @@ fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// A database that does not open.
 pub(crate) fn database(error: Error, dir: &Path, postgres: bool) -> anyhow::Error {
+    if let Error::Role { wanted, found } = &error {
+        return Advice::role(wanted, found).into();
+    }
     let urls = format!("{} and {}", env::DATABASE_APP_URL, env::DATABASE_SYSTEM_URL);
     let (code, next) = match &error {
         Error::Locked { .. } => {
@@ -90,7 +113,11 @@ pub(crate) fn database(error: Error, dir: &Path, postgres: bool) -> anyhow::Erro
     } else {
         format!("cannot open the data in {}", dir.display())
     };
-    anyhow::Error::new(error).context(Advice::new(code, what, next))
+    let advice = match code {
+        "invalid_config" => Advice::config(what, next),
+        code => Advice::new(code, what, next),
+    };
+    anyhow::Error::new(error).context(advice)
 }
 
 /// A master key that cannot be had.
@@ -107,8 +134,12 @@ pub(crate) fn key(error: Error, dir: &Path, given: bool) -> anyhow::Error {
         Error::Full => "make space on the disk".to_owned(),
         _ => format!("see the permissions of {}", dir.display()),
     };
-    let what = if given { env::CREDENTIAL_KEY } else { "the key file" };
-    anyhow::Error::new(error).context(Advice::new("invalid_key", format!("cannot use {what}"), next))
+    let what = format!("cannot use {}", if given { env::CREDENTIAL_KEY } else { "the key file" });
+    let advice = match &error {
+        Error::Key(_) => Advice::key(what, next),
+        _ => Advice::new("invalid_key", what, next),
+    };
+    anyhow::Error::new(error).context(advice)
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ async fn same(db: &Db, keys: Keys) -> Result<Keys> {
         return Ok(keys);
     }
     let next = format!("set {} to that key, or give this process its key file", env::CREDENTIAL_KEY);
-    Err(Advice::new("invalid_key", "the master key is not the one that sealed this database", next).into())
+    Err(Advice::key("the master key is not the one that sealed this database", next).into())
 }
 
 fn check(keys: &Keys) -> Result<Vec<u8>> {
@@ -69,8 +69,7 @@ fn check(keys: &Keys) -> Result<Vec<u8>> {
 
 fn missing(dir: &Path) -> Advice {
     let (variable, dir) = (env::CREDENTIAL_KEY, dir.display());
-    Advice::new(
-        "invalid_key",
+    Advice::key(
         format!("the database has a master key, but {variable} is not set and there is no key file in {dir}"),
         format!(
             "set {variable} to the key that this database began with, or put its key file, lantern.key, into {dir}"

@@ -42,6 +42,9 @@ pub(crate) async fn run(args: &MigrateArgs) -> Result<()> {
 }
 
 fn advice(error: Error, what: &'static str) -> anyhow::Error {
+    if let Error::Role { wanted, found } = &error {
+        return Advice::role(wanted, found).into();
+    }
     let (code, next) = match &error {
         Error::Unavailable(_) => (
             "database_unavailable",

@@ -172,14 +172,18 @@ fn sqlite_to(conn: &mut Connection, last: i64, now: At) -> Result<()> {
 }
 
 /// Brings a PostgreSQL database to this build's schema. Connects as its owner; the roles must be there already.
-/// Several processes may call it at once: one applies, the others find it done.
+/// Several processes may call it at once: one applies, the others find it done. `Role` when it is not the owner's.
 pub async fn migrate_postgres(owner_url: &Secret<String>, now: At) -> Result<()> {
     postgres_to(owner_url, known(), now).await
 }
 
 /// Brings a PostgreSQL database to the schema of an earlier build, for tests of what follows.
 pub(crate) async fn postgres_to(owner_url: &Secret<String>, last: i64, now: At) -> Result<()> {
-    postgres::alone(owner_url, async |client| apply(client, last, now).await).await
+    postgres::alone(owner_url, async |client| {
+        postgres::owns(client).await?;
+        apply(client, last, now).await
+    })
+    .await
 }
 
 async fn apply(client: &Client, last: i64, now: At) -> Result<()> {
@@ -234,8 +238,9 @@ pub async fn create_roles(
     system_password: &Secret<String>,
 ) -> Result<()> {
     postgres::alone(owner_url, async |client| {
-        role(client, "lantern_app", app_password).await?;
-        role(client, "lantern_system", system_password).await
+        postgres::owns(client).await?;
+        role(client, postgres::APP, app_password).await?;
+        role(client, postgres::SYSTEM, system_password).await
     })
     .await
 }

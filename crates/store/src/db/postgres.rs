@@ -32,6 +32,9 @@ use crate::value::{Row, Value};
 const WAIT: Duration = Duration::from_secs(10);
 /// The most bytes that PostgreSQL takes in one field, rounded down.
 const FIELD_MAX: usize = 1_000_000_000;
+/// The role that serves tenants, and the one that finds runs and accounts.
+pub(super) const APP: &str = "lantern_app";
+pub(super) const SYSTEM: &str = "lantern_system";
 /// What the server enforces on every session of ours.
 const SESSION: &str = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000";
 
@@ -50,10 +53,11 @@ impl Pools {
         let system = pool(parse(&options.system_url)?, (options.connections / 4).max(2))?;
         let client = app.get().await.map_err(pool_fault)?;
         way.warn(client.as_ref()).await;
+        serves_as(client.as_ref(), APP).await?;
         walled(client.as_ref()).await?;
         migrate::check_postgres(client.as_ref()).await?;
         drop(client);
-        drop(system.get().await.map_err(pool_fault)?);
+        serves_as(system.get().await.map_err(pool_fault)?.as_ref(), SYSTEM).await?;
         Ok(Self { app, system, lanes: Lanes::default(), way })
     }
 
@@ -137,6 +141,27 @@ impl Pools {
         let session = Session::new(client, begin(Role::App(tenant), Mode::Write));
         session.pipeline(&tenant.into(), &batch.steps, &statements).await
     }
+}
+
+/// Refuses to serve as another role than `wanted`, or one that has its rights. A superuser has every right and serves
+/// nobody.
+async fn serves_as(client: &Client, wanted: &'static str) -> Result<()> {
+    let sql = "SELECT CAST(current_user AS TEXT), current_user = $1 OR EXISTS (SELECT 1
+        FROM pg_roles mine, pg_roles wanted WHERE mine.rolname = current_user AND NOT mine.rolsuper
+        AND wanted.rolname = $1 AND pg_has_role(mine.oid, wanted.oid, 'USAGE'))";
+    let row = client.query_one(sql, &[&wanted]).await.map_err(fault)?;
+    let found = row.try_get(0).map_err(fault)?;
+    if row.try_get(1).map_err(fault)? { Ok(()) } else { Err(Error::Role { wanted, found }) }
+}
+
+/// Refuses to change tables as a role that only serves.
+pub(super) async fn owns(client: &Client) -> Result<()> {
+    let row = client.query_one("SELECT CAST(current_user AS TEXT)", &[]).await.map_err(fault)?;
+    let found: String = row.try_get(0).map_err(fault)?;
+    if [APP, SYSTEM].contains(&found.as_str()) {
+        return Err(Error::Role { wanted: "the owner", found });
+    }
+    Ok(())
 }
 
 /// Refuses to serve tenants as a role that row-level security does not hold.

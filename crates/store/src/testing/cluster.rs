@@ -183,6 +183,13 @@ impl TestDatabase {
         self.url("postgres")
     }
 
+    /// How a new role connects that has the rights of `lantern_app` and these attributes besides.
+    pub async fn like_app(&self, attributes: &str) -> Secret<String> {
+        let name = format!("{}_{}", self.name, attributes.to_lowercase());
+        self.cluster.owner(format!("CREATE ROLE {name} LOGIN {attributes} IN ROLE lantern_app")).await;
+        self.url(&name)
+    }
+
     fn url(&self, user: &str) -> Secret<String> {
         self.cluster.url(user, &self.name)
     }

@@ -165,9 +165,45 @@ fn a_cluster_is_migrated_once_and_refused_when_it_is_not() {
         let db = Db::open_postgres(&database.options()).await.unwrap();
         seed(&db, tenant(1)).await.unwrap();
         drop(db);
-        let options = PostgresOptions { app_url: database.owner_url(), ..database.options() };
-        let unwalled = Db::open_postgres(&options).await.err();
-        assert!(matches!(unwalled, Some(Error::Misuse(_))), "a superuser sees every tenant: {unwalled:?}");
+        database.discard().await;
+    });
+}
+
+#[test]
+fn each_connection_is_of_the_role_that_it_is_for() {
+    block_on(async {
+        let database = Cluster::shared().database().await;
+        let PostgresOptions { app_url, system_url, connections } = database.options();
+        let owner = database.owner_url();
+        for (app, system, refused) in [
+            (&app_url, &system_url, None),
+            (&system_url, &app_url, Some(("lantern_app", "lantern_system"))),
+            // A superuser has the rights of every role, and sees every tenant.
+            (&owner, &system_url, Some(("lantern_app", "postgres"))),
+            (&app_url, &owner, Some(("lantern_system", "postgres"))),
+            (&app_url, &app_url, Some(("lantern_system", "lantern_app"))),
+        ] {
+            let (app_url, system_url) = (app.clone(), system.clone());
+            let opened = Db::open_postgres(&PostgresOptions { app_url, system_url, connections }).await.err();
+            match (&opened, refused) {
+                (None, None) => {}
+                (Some(Error::Role { wanted, found }), Some(want)) => {
+                    assert_eq!((*wanted, found.as_str()), want);
+                }
+                _ => panic!("{opened:?}, not {refused:?}"),
+            }
+        }
+        // Another role with the rights of the one that serves will do, if row-level security holds it.
+        for (attributes, walled) in [("NOBYPASSRLS", true), ("BYPASSRLS", false)] {
+            let app_url = database.like_app(attributes).await;
+            let opened = Db::open_postgres(&PostgresOptions { app_url, ..database.options() }).await;
+            assert_eq!(opened.is_ok(), walled, "{attributes}");
+            assert!(walled || matches!(opened.err(), Some(Error::Misuse(_))), "{attributes}");
+        }
+        for url in [app_url, system_url] {
+            let migrated = migrate_postgres(&url, At::from_micros(1)).await;
+            assert!(matches!(migrated, Err(Error::Role { wanted: "the owner", .. })), "{migrated:?}");
+        }
         database.discard().await;
     });
 }

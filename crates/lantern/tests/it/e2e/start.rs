@@ -154,8 +154,8 @@ fn what_keeps_a_server_from_starting_is_named_with_the_next_step() {
     const SYSTEM: &str = "LANTERN_DATABASE_SYSTEM_URL";
     let (nowhere, nonsense) = ("postgres://a:b@127.0.0.1:1/c", "postgres://[");
     for (env, exit, code, next) in [
-        (vec![("LANTERN_CREDENTIAL_KEY", "short")], 1, "invalid_key", "openssl rand -hex 32"),
-        (vec![(APP, nonsense), (SYSTEM, nonsense)], 1, "invalid_config", APP),
+        (vec![("LANTERN_CREDENTIAL_KEY", "short")], 2, "invalid_key", "openssl rand -hex 32"),
+        (vec![(APP, nonsense), (SYSTEM, nonsense)], 2, "invalid_config", APP),
         (vec![(APP, nowhere), (SYSTEM, nowhere)], 1, "database_unavailable", "database runs"),
         (vec![(APP, nowhere)], 2, "invalid_config", SYSTEM),
         (
@@ -208,7 +208,7 @@ fn a_database_whose_key_is_not_given_gets_no_other() {
             let (right, wrong) = ("07".repeat(32), "08".repeat(32));
             Server::start(started(Some(&right))).kill();
             let (exit, error) = refused(&mut started(None));
-            assert_eq!((exit, &error["code"]), (Some(1), &json!("invalid_key")), "{error}");
+            assert_eq!((exit, &error["code"]), (Some(2), &json!("invalid_key")), "{error}");
             let what = error["error"].as_str().unwrap();
             assert!(what.contains("LANTERN_CREDENTIAL_KEY is not set"), "{error}");
             assert!(what.contains("there is no key file"), "{error}");
@@ -217,9 +217,57 @@ fn a_database_whose_key_is_not_given_gets_no_other() {
                 "{error}"
             );
             assert!(!folder.path().join("lantern.key").exists());
-            let (_, error) = refused(&mut started(Some(&wrong)));
+            let (exit, error) = refused(&mut started(Some(&wrong)));
+            assert_eq!((exit, &error["code"]), (Some(2), &json!("invalid_key")), "a restart would not help");
             assert!(error["error"].as_str().unwrap().contains("not the one that sealed"), "{error}");
             Server::start(started(Some(&right))).kill();
+        }
+        database.discard().await;
+    });
+}
+
+#[test]
+fn database_urls_that_were_swapped_are_named() {
+    block_on(async {
+        let database = Cluster::shared().database().await;
+        let (options, owner) = (database.options(), database.owner_url());
+        let (app, system) = (&options.app_url, &options.system_url);
+        let folder = Folder::new();
+        let swapped = "swap LANTERN_DATABASE_APP_URL and LANTERN_DATABASE_SYSTEM_URL";
+        for (urls, what, next) in [
+            (
+                [system, app],
+                "LANTERN_DATABASE_APP_URL connects as lantern_system, not as lantern_app",
+                swapped,
+            ),
+            (
+                [&owner, system],
+                "LANTERN_DATABASE_APP_URL connects as postgres, not as lantern_app",
+                "lantern_app",
+            ),
+            ([app, &owner], "LANTERN_DATABASE_SYSTEM_URL connects as postgres", "lantern_system"),
+            ([app, app], "LANTERN_DATABASE_SYSTEM_URL connects as lantern_app, not as", "lantern_system"),
+        ] {
+            let mut command = serve(&folder);
+            command.env("LANTERN_DATABASE_APP_URL", urls[0].expose());
+            command.env("LANTERN_DATABASE_SYSTEM_URL", urls[1].expose());
+            let (exit, error) = refused(&mut command);
+            assert_eq!((exit, &error["code"]), (Some(2), &json!("invalid_config")), "{error}");
+            assert!(error["error"].as_str().unwrap().contains(what), "{error}");
+            assert!(error["next"].as_str().unwrap().contains(next), "{error}");
+        }
+        for url in [app, system] {
+            for args in [&["migrate", "-o", "json"][..], &["migrate", "-o", "json", "--create-roles"]] {
+                let mut command = lantern();
+                command.args(args).env("LANTERN_DATABASE_OWNER_URL", url.expose());
+                command
+                    .env("LANTERN_DATABASE_APP_PASSWORD", "a")
+                    .env("LANTERN_DATABASE_SYSTEM_PASSWORD", "b");
+                let (exit, error) = refused(&mut command);
+                assert_eq!((exit, &error["code"]), (Some(2), &json!("invalid_config")), "{error}");
+                let what = error["error"].as_str().unwrap();
+                assert!(what.contains("LANTERN_DATABASE_OWNER_URL connects as lantern_"), "{error}");
+            }
         }
         database.discard().await;
     });
