@@ -2,6 +2,7 @@
 //!
 //! Invariant: cheap to clone, because every request has one. Holds no request's data.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,7 +16,8 @@ use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
 use lantern_store::{Db, Keys, Vault, watched};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
-use lantern_types::{At, Dur, Failure, Limits, Secret, TenantId, ToolDef};
+use lantern_types::llm::Unlisted;
+use lantern_types::{At, Dur, Limits, Secret, TenantId, ToolDef};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -65,10 +67,10 @@ pub struct Setup {
 
 /// What the settings pages know of model providers.
 pub struct Providers {
-    /// Those that need no base URL, because their vendor's is known.
-    pub known: Vec<String>,
+    /// Those that need no base URL, because their vendor's is known: that one.
+    pub vendor_urls: BTreeMap<String, String>,
     /// Those that the operator configured for everybody.
-    pub shared: Vec<String>,
+    pub shared: Vec<SharedProvider>,
     /// Which addresses a tenant's provider may have.
     pub reach: Reach,
     /// Whether nothing but the offline model answers when a tenant has configured nothing.
@@ -77,8 +79,17 @@ pub struct Providers {
     pub probe: Probe,
 }
 
+/// A provider that the operator configured for everybody.
+#[derive(Clone, Debug)]
+pub struct SharedProvider {
+    /// Its name.
+    pub name: String,
+    /// The operator named an address that is not the vendor's own.
+    pub own_address: bool,
+}
+
 /// Lists the models of a provider.
-pub type Probe = Arc<dyn Fn(ProbeAsk) -> BoxFuture<'static, Result<Vec<String>, Failure>> + Send + Sync>;
+pub type Probe = Arc<dyn Fn(ProbeAsk) -> BoxFuture<'static, Result<Vec<String>, Unlisted>> + Send + Sync>;
 
 /// Which provider is asked for its models.
 #[derive(Debug)]

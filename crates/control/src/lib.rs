@@ -16,7 +16,7 @@ use axum::Router;
 use lantern_edge::request::{self, Around};
 use lantern_edge::{Route, route};
 
-pub use app::{App, OwnEndpoint, Probe, ProbeAsk, Providers, Setup};
+pub use app::{App, OwnEndpoint, Probe, ProbeAsk, Providers, Setup, SharedProvider};
 pub use features::platform::api_docs::openapi;
 pub use lantern_edge::limit::Rate;
 pub use seed::{nobody_yet, seed_dev, seed_first};

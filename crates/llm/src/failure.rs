@@ -4,7 +4,8 @@
 //! characters, and none holds the key.
 //! What a provider's own error means is the business of [`crate::vendor`].
 
-use lantern_net::Error;
+use lantern_net::{Error, Why};
+use lantern_types::llm::Cause;
 use lantern_types::{Acted, Dur, Failure, Secret};
 
 use crate::Endpoint;
@@ -58,6 +59,22 @@ pub(crate) fn of_connection(error: Error) -> Failure {
         Error::Timeout { .. } => Failure::unknown(TIMEOUT, message),
         Error::Interrupted { .. } => interrupted(message),
         Error::TooLarge { .. } => invalid(message),
+    }
+}
+
+/// What a broken connection says about where it broke; nothing where the code says all.
+pub(crate) const fn cause(error: &Error) -> Option<Cause> {
+    match error {
+        Error::Unreachable { why: Why::Name, .. } => Some(Cause::Name),
+        Error::Unreachable { why: Why::Refused, .. } => Some(Cause::Refused),
+        Error::Unreachable { why: Why::Tls, .. } => Some(Cause::Tls),
+        Error::Unreachable { why: Why::Slow, .. } | Error::Timeout { .. } => Some(Cause::Slow),
+        Error::Interrupted { .. } => Some(Cause::Broken),
+        Error::TooLarge { .. } => Some(Cause::Form),
+        Error::Unreachable { why: Why::Other, .. }
+        | Error::Invalid(_)
+        | Error::Denied(_)
+        | Error::Setup(_) => None,
     }
 }
 

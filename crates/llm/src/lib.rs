@@ -17,7 +17,7 @@ mod vendor;
 use lantern_net::Client;
 use lantern_policy::Admitted;
 use lantern_policy::egress::Reach;
-use lantern_types::llm::{LlmCall, LlmReply};
+use lantern_types::llm::{LlmCall, LlmReply, Unlisted};
 use lantern_types::{Dur, Failure, Secret};
 
 pub use offline::{BANNER as OFFLINE_BANNER, OfflinePace};
@@ -73,9 +73,11 @@ pub async fn call(
     }
 }
 
-/// The names of the models the endpoint serves, in its own order. Fails like [`call`].
-pub async fn list_models(client: &Client, endpoint: &Endpoint, timeout: Dur) -> Result<Vec<String>, Failure> {
-    transport::list_models(client, endpoint, timeout)
-        .await
-        .map_err(|failure| failure::presentable(failure, endpoint))
+/// The names of the models the endpoint serves, in its own order. Fails with the codes of [`call`].
+pub async fn list_models(
+    client: &Client,
+    endpoint: &Endpoint,
+    timeout: Dur,
+) -> Result<Vec<String>, Unlisted> {
+    transport::list_models(client, endpoint, timeout).await
 }

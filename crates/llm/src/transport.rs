@@ -5,10 +5,10 @@
 
 use lantern_net::Client;
 use lantern_net::http::{Deadlines, HeaderMap, Method, Request, Response, header};
-use lantern_types::llm::{LlmCall, LlmReply};
+use lantern_types::llm::{Cause, LlmCall, LlmReply, Unlisted};
 use lantern_types::{Dur, Failure};
 
-use crate::failure::{of_connection, unreadable};
+use crate::failure::{INVALID_RESPONSE, cause, of_connection};
 use crate::stream::{Reader, whole};
 use crate::{Deltas, Endpoint, convert, types, vendor};
 
@@ -56,13 +56,22 @@ pub(crate) async fn list_models(
     client: &Client,
     endpoint: &Endpoint,
     timeout: Dur,
-) -> Result<Vec<String>, Failure> {
-    let headers: HeaderMap = vendor::wire::headers(endpoint)?;
+) -> Result<Vec<String>, Unlisted> {
+    let broke =
+        |error: lantern_net::Error| Unlisted { cause: cause(&error), code: of_connection(error).code };
+    let headers: HeaderMap =
+        vendor::wire::headers(endpoint).map_err(|Failure { code, .. }| Unlisted { code, cause: None })?;
     let request = Request { headers, ..Request::get(url(endpoint, vendor::wire::MODELS_PATH)) };
-    let response = accepted(client, endpoint, request, Deadlines::total(timeout)).await?;
-    let body = response.bytes(LIST_BYTES_MAX).await.map_err(of_connection)?;
-    let list: types::wire::ModelList =
-        serde_json::from_slice(&body).map_err(|error| unreadable("the list of models", &error))?;
+    let deadlines = Deadlines::total(timeout);
+    let response = client.send(endpoint.reach, request, deadlines).await.map_err(broke)?;
+    let status = response.status();
+    if !status.is_success() {
+        let Failure { code, .. } = refused(response).await;
+        return Err(Unlisted { code, cause: Some(Cause::Status(status.as_u16())) });
+    }
+    let body = response.bytes(LIST_BYTES_MAX).await.map_err(broke)?;
+    let list: types::wire::ModelList = serde_json::from_slice(&body)
+        .map_err(|_| Unlisted { code: INVALID_RESPONSE, cause: Some(Cause::Form) })?;
     Ok(list.data.into_iter().map(|model| model.id).collect())
 }
 
@@ -77,13 +86,15 @@ async fn accepted(
     request: Request,
     deadlines: Deadlines,
 ) -> Result<Response, Failure> {
-    let mut response = client.send(endpoint.reach, request, deadlines).await.map_err(of_connection)?;
-    if response.status().is_success() {
-        return Ok(response);
-    }
+    let response = client.send(endpoint.reach, request, deadlines).await.map_err(of_connection)?;
+    if response.status().is_success() { Ok(response) } else { Err(refused(response).await) }
+}
+
+/// What a status says that is not 2xx.
+async fn refused(mut response: Response) -> Failure {
     // The status alone says what to do; a body that breaks off only costs the provider's words.
     let body = response.up_to(ERROR_BYTES_MAX).await.map(|(body, _)| body).unwrap_or_default();
-    Err(vendor::wire::refusal(response.status(), response.headers(), &body))
+    vendor::wire::refusal(response.status(), response.headers(), &body)
 }
 
 fn is_stream(response: &Response) -> bool {

@@ -8,6 +8,8 @@ use lantern_policy::egress::Rule;
 use lantern_types::Denial;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use crate::error::Unresolved;
+
 /// Resolves through the operating system, then filters.
 #[derive(Debug)]
 pub(crate) struct GuardedDns(pub(crate) Rule);
@@ -16,7 +18,7 @@ impl Resolve for GuardedDns {
     fn resolve(&self, name: Name) -> Resolving {
         let rule = self.0.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(Unresolved)?;
             let mut open = found.filter(|address| rule.allows(address.ip())).peekable();
             if open.peek().is_none() {
                 return Err(denied(name.as_str()).into());

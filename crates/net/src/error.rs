@@ -21,6 +21,8 @@ pub enum Error {
         host: String,
         /// The innermost cause.
         reason: String,
+        /// What kind of cause that is.
+        why: Why,
     },
     /// A deadline passed after the request may have left.
     #[error("{host} sent no {awaited} within {} ms", after.millis())]
@@ -50,6 +52,26 @@ pub enum Error {
     #[error("the HTTP client cannot be set up: {0}")]
     Setup(String),
 }
+
+/// Why no connection came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No address is known for the name.
+    Name,
+    /// Nothing listens there.
+    Refused,
+    /// The other side speaks no TLS, or its certificate is not accepted.
+    Tls,
+    /// It took too long.
+    Slow,
+    /// Anything else.
+    Other,
+}
+
+/// A name of which no address is known, as told by the resolver.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Unresolved(pub(crate) std::io::Error);
 
 /// What a deadline was set for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +113,7 @@ impl Error {
         }
         let (host, reason) = (host.to_owned(), innermost(error));
         if error.is_connect() {
-            Self::Unreachable { host, reason }
+            Self::Unreachable { host, reason, why: why(error) }
         } else {
             Self::Interrupted { host, reason }
         }
@@ -106,6 +128,28 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = Source<'_>> {
 
 fn find<T: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&T> {
     chain(error).find_map(|cause| cause.downcast_ref())
+}
+
+fn why(error: &reqwest::Error) -> Why {
+    let io = || chain(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    if find::<Unresolved>(error).is_some() {
+        Why::Name
+    } else if find::<rustls::Error>(error).is_some() || io().any(of_tls) {
+        Why::Tls
+    } else if io().any(|error| error.kind() == std::io::ErrorKind::ConnectionRefused) {
+        Why::Refused
+    } else if error.is_timeout() || io().any(|error| error.kind() == std::io::ErrorKind::TimedOut) {
+        Why::Slow
+    } else {
+        Why::Other
+    }
+}
+
+/// What an IO error was made of is no source of it; it may be another IO error.
+fn of_tls(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| {
+        inner.is::<rustls::Error>() || inner.downcast_ref::<std::io::Error>().is_some_and(of_tls)
+    })
 }
 
 /// The innermost cause is the one that tells something, and unlike the outermost it never quotes the URL.

@@ -17,7 +17,7 @@ mod tasks;
 
 pub use crate::http::Client;
 pub use clock::RealClock;
-pub use error::Error;
+pub use error::{Error, Why};
 pub use ids::RealIds;
 pub use lantern_policy::egress::Reach;
 pub use lantern_policy::network::Network;

@@ -87,6 +87,63 @@ pub enum Finish {
     ContentFilter,
 }
 
+/// Why a provider did not list its models. Quotes nothing of what answers there, so that anybody may know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unlisted {
+    /// The code that a call would fail with.
+    pub code: &'static str,
+    /// What went wrong, where that says more than the code.
+    pub cause: Option<Cause>,
+}
+
+/// Where asking a provider came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// No address is known for its name.
+    Name,
+    /// Nothing listens at its address.
+    Refused,
+    /// No TLS, or a certificate that is not accepted.
+    Tls,
+    /// It took too long.
+    Slow,
+    /// The connection broke off.
+    Broken,
+    /// It answered with this status.
+    Status(u16),
+    /// It answered with something else than a list of models.
+    Form,
+}
+
+impl Cause {
+    /// One stable word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Refused => "refused",
+            Self::Tls => "tls",
+            Self::Slow => "timeout",
+            Self::Broken => "interrupted",
+            Self::Status(_) => "status",
+            Self::Form => "form",
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Name => "no address is known for its name",
+            Self::Refused => "the connection was refused",
+            Self::Tls => "its TLS or its certificate is not accepted",
+            Self::Slow => "it did not answer in time",
+            Self::Broken => "the connection broke off",
+            Self::Status(status) => return write!(f, "it answered with the status {status}"),
+            Self::Form => "its answer is no list of models",
+        })
+    }
+}
+
 /// Tokens used, as the provider counted them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

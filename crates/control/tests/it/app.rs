@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use lantern_control::{App, Probe, ProbeAsk, Providers, Rate, Setup, router};
+use lantern_control::{App, Probe, ProbeAsk, Providers, Rate, Setup, SharedProvider, router};
 use lantern_edge::token::{Person, Tokens};
 use lantern_net::{RealClock, RealIds, Shutdown, TaskSet};
 use lantern_policy::egress::Reach;
@@ -15,7 +15,8 @@ use lantern_policy::{Catalogue, Role, Scope};
 use lantern_store::sign_ins::{self, NewSignIn};
 use lantern_store::{Blobs, Db, Keys, Sealer, Vault};
 use lantern_types::edge::{BoxFuture, Clock};
-use lantern_types::{At, Dur, EffectClass, Failure, Limits, SignInId, TenantId, ToolDef, ToolName, UserId};
+use lantern_types::llm::Unlisted;
+use lantern_types::{At, Dur, EffectClass, Limits, SignInId, TenantId, ToolDef, ToolName, UserId};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tower::ServiceExt as _;
@@ -74,7 +75,7 @@ impl Clock for HandClock {
 #[derive(Default)]
 pub(crate) struct Probed {
     pub(crate) asked: Mutex<Vec<String>>,
-    pub(crate) fails: Mutex<bool>,
+    pub(crate) fails: Mutex<Option<Unlisted>>,
 }
 
 /// One tenant with its owner's token.
@@ -145,8 +146,8 @@ impl TestApp {
             spawn: wishes.spawn,
             signup: wishes.signup,
             providers: Providers {
-                known: vec!["vendor".to_owned()],
-                shared: vec!["house".to_owned()],
+                vendor_urls: [("vendor".to_owned(), "https://vendor.example.com/v1".to_owned())].into(),
+                shared: vec![SharedProvider { name: "house".to_owned(), own_address: true }],
                 reach: wishes.reach,
                 offline: false,
                 probe: probe(probed.clone()),
@@ -301,11 +302,6 @@ fn probe(probed: Arc<Probed>) -> Probe {
         });
         probed.asked.lock().unwrap().push(format!("{}{}", ask.provider, own.unwrap_or_default()));
         let fails = *probed.fails.lock().unwrap();
-        Box::pin(async move {
-            if fails {
-                return Err(Failure::refused("provider_auth", "the provider refuses the key"));
-            }
-            Ok(vec!["small".to_owned(), "large".to_owned()])
-        })
+        Box::pin(async move { fails.map_or_else(|| Ok(vec!["small".to_owned(), "large".to_owned()]), Err) })
     })
 }

@@ -2,6 +2,7 @@
 
 use lantern_policy::egress::Reach;
 use lantern_store::seal::Place;
+use lantern_types::llm::{Cause, Unlisted};
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, Wishes};
@@ -31,7 +32,7 @@ async fn a_key_is_sealed_masked_and_asked_with() {
     assert_eq!(
         listed.json[1],
         json!({"provider": "house", "status": "active", "keyMasked": "****env****",
-        "source": "environment"})
+        "source": "environment", "unpricedAreFree": true})
     );
 
     const KEY: &str = "SELECT api_key FROM llm_providers WHERE tenant_id = $1";
@@ -67,18 +68,57 @@ async fn saving_again_replaces_and_keeps_no_key_for_another_address() {
 #[tokio::test]
 async fn a_failed_test_says_why_and_not_what_the_other_side_said() {
     let test = TestApp::new().await;
-    *test.probed.fails.lock().unwrap() = true;
     let lab = json!({"provider": "lab", "baseUrl": "http://10.0.0.1/v1"});
     test.post(&test.a.owner, PROVIDERS, lab).await.is(200);
-    for (name, words) in
-        [("house", "house cannot be used: provider_auth"), ("lab", "lab cannot be used: provider_auth")]
-    {
-        let tested = test.post(&test.a.owner, &format!("{PROVIDERS}/{name}/test"), json!({})).await.is(200);
-        assert_eq!(tested.json, json!({"success": false, "code": "provider_auth", "error": words}));
+    for (code, cause, reason, words) in [
+        ("provider_auth", Some(Cause::Status(401)), Some("status"), "it answered with the status 401"),
+        ("provider_unreachable", Some(Cause::Name), Some("name"), "no address is known for its name"),
+        ("provider_unreachable", Some(Cause::Refused), Some("refused"), "the connection was refused"),
+        ("provider_unreachable", Some(Cause::Tls), Some("tls"), "its TLS or its certificate is not accepted"),
+        ("provider_timeout", Some(Cause::Slow), Some("timeout"), "it did not answer in time"),
+        ("provider_interrupted", Some(Cause::Broken), Some("interrupted"), "the connection broke off"),
+        ("provider_invalid_response", Some(Cause::Form), Some("form"), "its answer is no list of models"),
+        // Which address it was that may not be reached, and why, is the operator's business.
+        ("egress_denied", None, None, "egress_denied"),
+    ] {
+        *test.probed.fails.lock().unwrap() = Some(Unlisted { code, cause });
+        for name in ["house", "lab"] {
+            let tested =
+                test.post(&test.a.owner, &format!("{PROVIDERS}/{name}/test"), json!({})).await.is(200);
+            let words = format!("{name} cannot be used: {words}");
+            let mut want = json!({"success": false, "code": code, "error": words});
+            if let Some(reason) = reason {
+                want["reason"] = json!(reason);
+            }
+            assert_eq!(tested.json, want);
+        }
     }
     test.post(&test.a.owner, &format!("{PROVIDERS}/none/test"), json!({}))
         .await
         .refused(404, "provider_not_found");
+}
+
+#[tokio::test]
+async fn a_base_url_that_turns_prices_off_is_said_to_when_it_is_set() {
+    let test = TestApp::new().await;
+    for (body, warned) in [
+        (json!({"provider": "vendor", "apiKey": "k"}), false),
+        (json!({"provider": "vendor", "apiKey": "k", "baseUrl": "https://vendor.example.com/v1"}), false),
+        (json!({"provider": "vendor", "apiKey": "k", "baseUrl": "https://proxy.example.com/v1"}), true),
+        (json!({"provider": "lab", "baseUrl": "http://10.0.0.1/v1"}), true),
+    ] {
+        let saved = test.post(&test.a.owner, PROVIDERS, body.clone()).await.is(200);
+        let words = saved.json["warning"].as_str().unwrap_or_default();
+        assert_eq!(words.contains("count as free"), warned, "{body}: {}", saved.json);
+        let listed = test.get(&test.a.owner, PROVIDERS).await.is(200);
+        let name = &body["provider"];
+        let list = listed.json.as_array().unwrap();
+        let found = list.iter().find(|provider| provider["provider"] == *name).unwrap();
+        assert_eq!(found["unpricedAreFree"] == true, warned, "{body}: {found}");
+    }
+    let listed = test.get(&test.a.owner, PROVIDERS).await.is(200);
+    let house = listed.json.as_array().unwrap().iter().find(|provider| provider["provider"] == "house");
+    assert_eq!(house.unwrap()["unpricedAreFree"], true, "the operator's, at an address of theirs");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::cli::console::{Console, Style};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::follow::took;
 use crate::cli::format::{duration, line, text};
-use crate::cli::providers::{self, SET, remedy, unusable};
+use crate::cli::providers::{self, SET, remedy, unpriced, unusable};
 
 /// How the operator's provider is set.
 const ENVIRONMENT: &str = "the provider's key and base URL in the server's environment";
@@ -58,7 +58,7 @@ async fn examine(console: &Console, api: &Api) -> Result<Vec<Check>, Failure> {
     }
     let clock = RealClock::new();
     told(console, &mut checks, "bodies", bodies(api, &clock).await)?;
-    let model = told(console, &mut checks, "model", models(api, &mode).await)?;
+    let model = told(console, &mut checks, "model", models(console, api, &mode).await)?;
     if model {
         let (agent, input) = small();
         let outcome = probe(api, &clock, agent, input).await;
@@ -101,7 +101,7 @@ async fn login(api: &Api) -> Result<String, Failure> {
 
 /// Asks every provider; one that can be used is enough. The offline model needs none, and a development server says
 /// that it is used.
-async fn models(api: &Api, mode: &str) -> Result<String, Failure> {
+async fn models(console: &Console, api: &Api, mode: &str) -> Result<String, Failure> {
     let list = providers::all(api).await?;
     let (mut words, mut usable, mut failed) = (Vec::new(), false, None);
     for provider in &list {
@@ -109,6 +109,9 @@ async fn models(api: &Api, mode: &str) -> Result<String, Failure> {
             Ok(said) => {
                 usable = true;
                 words.push(said);
+                if provider.get("unpricedAreFree") == Some(&Value::Bool(true)) {
+                    console.warn(&unpriced(text(provider, "provider")));
+                }
             }
             Err(failure) => {
                 words.push(failure.message.clone());
@@ -143,13 +146,8 @@ async fn asked(api: &Api, provider: &Value) -> Result<String, Failure> {
         // Some servers have no list of models, and answer calls all the same.
         "provider_refused" | "provider_invalid_response" => Ok(format!("{name} (which lists no models)")),
         _ => {
-            let at = match text(provider, "baseUrl") {
-                "" => String::new(),
-                url => format!(" at {}", line(url)),
-            };
             let ours = text(provider, "source") == "environment";
-            let failure = unusable(&format!("{name}{at}"), &test, if ours { ENVIRONMENT } else { SET });
-            Err(Failure { message: format!("{}: {code}", failure.message), ..failure })
+            Err(unusable(&name, text(provider, "baseUrl"), &test, if ours { ENVIRONMENT } else { SET }))
         }
     }
 }

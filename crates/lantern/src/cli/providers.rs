@@ -82,7 +82,7 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), 
             if tested.get("success") == Some(&Value::Bool(true)) {
                 return console.answer(&tested, || line(text(&tested, "message")));
             }
-            Err(unusable(&name, &tested, SET))
+            Err(unusable(&name, "", &tested, SET))
         }
         Verb::Delete { name, force } => {
             confirmed(console, force, &format!("forget the provider {name} and its key"))?;
@@ -107,10 +107,30 @@ pub(crate) async fn all(api: &Api) -> Result<Vec<Value>, Failure> {
     }
 }
 
-/// A provider that a test could not use; `at` is its name, and its address where that is known, `set` how it is set.
-pub(crate) fn unusable(at: &str, tested: &Value, set: &str) -> Failure {
+/// A provider that a test could not use; `at` is where it answers, if that is known, `set` how it is set.
+pub(crate) fn unusable(name: &str, at: &str, tested: &Value, set: &str) -> Failure {
     let code = line(text(tested, "code"));
-    Failure::new(Exit::Failed, format!("{} cannot be used", line(at))).hint(remedy(&code, set)).code(&code)
+    // The server says it of the name alone.
+    let why = text(tested, "error").strip_prefix(&format!("{name} cannot be used: "));
+    let why = why.map_or_else(|| code.clone(), line);
+    let at = if at.is_empty() { String::new() } else { format!(" at {}", line(at)) };
+    let hint = match text(tested, "reason") {
+        "name" => format!("check the name in its base URL; set it with {set}"),
+        "tls" => format!(
+            "use an address whose certificate leads to a public root, or http within your own network; set it with {set}"
+        ),
+        _ => remedy(&code, set),
+    };
+    Failure::new(Exit::Failed, format!("{}{at} cannot be used: {why}", line(name))).hint(hint).code(&code)
+}
+
+/// What to know of a provider at an address of somebody's own, where the catalogue's prices end.
+pub(crate) fn unpriced(name: &str) -> String {
+    format!(
+        "models of {} that the catalogue has no price for count as free: if somebody charges for them, no budget of a run \
+         bounds what they cost",
+        line(name)
+    )
 }
 
 /// What to do about a model that cannot be used; `set` is how its provider is set.
@@ -165,6 +185,10 @@ async fn set(console: &Console, api: &Api, args: SetArgs) -> Result<(), Failure>
     let saved = api.fetch(Call::post(PATH, body.into())).await?;
     let name = line(text(&saved, "provider"));
     console.answer(&saved, || format!("saved the provider {name}"))?;
+    // In JSON it stands in the answer.
+    if !console.json() && !text(&saved, "warning").is_empty() {
+        console.warn(&line(text(&saved, "warning")));
+    }
     if !console.json() {
         console.note(&format!("try it: lantern providers test {name}"));
     }

@@ -6,14 +6,15 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use lantern_control::{App, Providers as Known, Rate, Setup};
+use lantern_control::{App, Providers as Known, Rate, Setup, SharedProvider};
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
 use lantern_store::{Db, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault};
+use lantern_types::Dur;
 use lantern_types::edge::{Clock, IdGen, Tasks};
-use lantern_types::{Dur, Failure};
-use lantern_worker::providers::{Providers, Rules};
+use lantern_types::llm::Unlisted;
+use lantern_worker::providers::{Providers, Rules, Shared};
 use lantern_worker::tools::{self, Builtin};
 use lantern_worker::{Deps, Options};
 use serde::Serialize;
@@ -210,8 +211,8 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
 fn known(client: Client, rules: &Arc<Rules>) -> Known {
     let probe_rules = rules.clone();
     Known {
-        known: rules.vendor_urls.keys().cloned().collect(),
-        shared: rules.shared.iter().map(|shared| shared.name.clone()).collect(),
+        vendor_urls: rules.vendor_urls.clone(),
+        shared: rules.shared.iter().map(shared).collect(),
         reach: if rules.private { Reach::Private } else { Reach::Public },
         offline: rules.offline_stands_in && rules.shared.is_empty(),
         probe: Arc::new(move |ask| {
@@ -224,8 +225,16 @@ fn known(client: Client, rules: &Arc<Rules>) -> Known {
     }
 }
 
-fn endpoint(rules: &Rules, ask: lantern_control::ProbeAsk) -> Result<Endpoint, Failure> {
-    let unknown = || Failure::refused("no_llm", format!("{} needs a base URL", ask.provider));
+/// An operator's provider; one that was found on this machine is nobody's choice of an address.
+fn shared(shared: &Shared) -> SharedProvider {
+    SharedProvider {
+        name: shared.name.clone(),
+        own_address: !shared.vendor && shared.name != models::LOCAL.0,
+    }
+}
+
+fn endpoint(rules: &Rules, ask: lantern_control::ProbeAsk) -> Result<Endpoint, Unlisted> {
+    let unknown = || Unlisted { code: "no_llm", cause: None };
     if let Some(own) = ask.own {
         let base_url =
             own.base_url.or_else(|| rules.vendor_urls.get(&ask.provider).cloned()).ok_or_else(unknown)?;

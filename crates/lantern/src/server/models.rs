@@ -14,7 +14,7 @@ use crate::env;
 /// The vendor's own base URL, by provider name.
 const VENDORS: &[(&str, &str)] = &[("openai", "https://api.openai.com/v1")];
 /// Where a local model server usually answers.
-const LOCAL: (&str, &str) = ("ollama", "http://127.0.0.1:11434/v1");
+pub(super) const LOCAL: (&str, &str) = ("ollama", "http://127.0.0.1:11434/v1");
 /// How long a local model server may take to answer at start.
 const LOCAL_WAIT: Dur = Dur::from_millis(80);
 /// A readable pace, so that a newcomer sees a run happen.
@@ -67,6 +67,13 @@ fn from_environment() -> Option<Shared> {
         return None;
     }
     let vendor = own.as_deref().is_none_or(|url| url.trim_end_matches('/') == vendor_url);
+    if !vendor {
+        tracing::warn!(
+            "models that the catalogue has no price for count as free at {}: if somebody charges for them, no budget \
+             of a run bounds what they cost",
+            env::OPENAI_BASE_URL
+        );
+    }
     Some(Shared {
         name: name.to_owned(),
         base_url: own.unwrap_or_else(|| vendor_url.to_owned()),

@@ -548,6 +548,8 @@ fn the_doctor_says_what_is_wrong_with_a_provider() {
         ),
         (&["provider_unreachable"], 1, "next: see that the provider runs and that its address is right"),
         (&["provider_auth"], 1, "next: give it a key that it accepts"),
+        (&["tls"], 1, "✘ model   p0 at http://h/v1 cannot be used: its certificate is not accepted"),
+        (&["tls"], 1, "next: use an address whose certificate leads to a public root"),
         (&["egress_denied"], 1, "private_addresses = true"),
         (&["provider_timeout", ""], 0, "✔ model   p0 at http://h/v1 cannot be used: provider_timeout; p1\n"),
         (&["provider_refused"], 0, "✔ model   p0 (which lists no models)"),
@@ -555,14 +557,23 @@ fn the_doctor_says_what_is_wrong_with_a_provider() {
     ] {
         let fake = Fake::start(move |seen| match seen.line.as_str() {
             "GET /v1/settings/llm-providers" => {
-                let provider =
-                    |n| json!({ "provider": format!("p{n}"), "status": "active", "baseUrl": "http://h/v1" });
+                let provider = |n| {
+                    json!({ "provider": format!("p{n}"), "status": "active", "baseUrl": "http://h/v1",
+                        "unpricedAreFree": true })
+                };
                 Answer::Json(200, (0..tests.len()).map(provider).collect())
             }
             line if line.ends_with("/test") => {
                 let n = usize::from(line.contains("p1"));
                 match tests[n] {
                     "forbidden" => refusal(403, "role_missing", "no"),
+                    "tls" => {
+                        let words = "p0 cannot be used: its certificate is not accepted";
+                        let code = "provider_unreachable";
+                        let tested =
+                            json!({ "success": false, "code": code, "reason": "tls", "error": words });
+                        Answer::Json(200, tested)
+                    }
                     code => Answer::Json(200, json!({ "success": code.is_empty(), "code": code })),
                 }
             }
@@ -573,6 +584,7 @@ fn the_doctor_says_what_is_wrong_with_a_provider() {
             ),
         });
         let done = User::of(&fake).run(&["doctor"]);
+        assert_eq!(done.err.contains("warning: models of p"), code == 0, "{tests:?}: {done:?}");
         assert_eq!(done.code, code, "{tests:?}: {done:?}");
         assert!(done.out.contains(words), "{tests:?}: {done:?}");
     }

@@ -67,7 +67,11 @@ fn a_key_is_revoked_when_somebody_means_it() {
 fn providers() -> Fake {
     Fake::start(|seen| match seen.line.as_str() {
         "POST /v1/settings/llm-providers" => {
-            Answer::Json(200, json!({ "status": "saved", "provider": seen.body["provider"] }))
+            let mut saved = json!({ "status": "saved", "provider": seen.body["provider"] });
+            if seen.body["baseUrl"].is_string() {
+                saved["warning"] = json!("models count as free here");
+            }
+            Answer::Json(200, saved)
         }
         "GET /v1/settings/llm-providers" => Answer::Json(
             200,
@@ -81,8 +85,9 @@ fn providers() -> Fake {
             Answer::Json(200, json!({ "success": true, "message": "lab answers and lists 2 models" }))
         }
         "POST /v1/settings/llm-providers/openai/test" => {
-            let words = "openai cannot be used: provider_auth";
-            Answer::Json(200, json!({ "success": false, "code": "provider_auth", "error": words }))
+            let words = "openai cannot be used: it answered with the status 401";
+            let code = "provider_auth";
+            Answer::Json(200, json!({ "success": false, "code": code, "reason": "status", "error": words }))
         }
         "DELETE /v1/settings/llm-providers/lab" => Answer::Json(204, Value::Null),
         line if line.contains("/nobody") => refusal(404, "provider_not_found", "no provider"),
@@ -98,7 +103,8 @@ fn the_key_of_a_provider_never_stands_on_the_command_line() {
     assert_eq!((said.code, said.out.as_str()), (0, "saved the provider openai\n"), "{said:?}");
     assert!(said.err.contains("lantern providers test openai") && !said.err.contains("secret"), "{said:?}");
     let local = ["providers", "set", "lab", "--base-url", "http://h/v1"];
-    user.run(&local).ok();
+    let said = user.run(&local);
+    assert!(said.code == 0 && said.err.contains("warning: models count as free here\n"), "{said:?}");
     let user = user.with("LANTERN_PROVIDER_KEY", "sk-env");
     user.run(&local).ok();
     let said = user.run(&["providers", "set", "openai", "-o", "json"]).ok();
@@ -138,7 +144,7 @@ fn providers_are_listed_tested_and_forgotten() {
     assert_eq!(user.run(&["providers", "test", "lab"]).ok(), "lab answers and lists 2 models\n");
     let done = user.run(&["providers", "test", "openai"]);
     assert_eq!((done.code, done.out.as_str()), (1, ""), "{done:?}");
-    let want = "error: openai cannot be used (provider_auth)\nnext: give it a key that it accepts; set it with \
+    let want = "error: openai cannot be used: it answered with the status 401 (provider_auth)\nnext: give it a key that it accepts; set it with \
                 `lantern providers set`\n";
     assert_eq!(done.err, want);
     let done = user.run(&["providers", "test", "nobody"]);

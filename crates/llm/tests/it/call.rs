@@ -10,7 +10,7 @@ use lantern_llm::{Endpoint, OFFLINE_BANNER, OfflinePace, Target, call, list_mode
 use lantern_net::Client;
 use lantern_policy::Admitted;
 use lantern_policy::egress::Reach;
-use lantern_types::llm::{Finish, LlmCall, LlmReply, Message, Role, Usage};
+use lantern_types::llm::{Cause, Finish, LlmCall, LlmReply, Message, Role, Unlisted, Usage};
 use lantern_types::{Acted, AdmissionFacts, Digest, Dur, EffectKey, Failure, Grant, MicroUsd, RunId, Secret};
 use serde_json::{Value, json};
 
@@ -256,8 +256,24 @@ async fn models_are_listed() {
     let client = Client::new().unwrap();
     let models = list_models(&client, &endpoint(server.url("/v1/")), PATIENT).await;
     assert_eq!(models.unwrap(), ["b", "a"]);
-    let wrong = list_models(&client, &endpoint(server.url("")), PATIENT).await.unwrap_err();
-    assert_eq!(wrong.code, "provider_refused");
+    let closed = format!("http://127.0.0.1:{}", closed_port().await);
+    let hung = misbehave(b"", Then::Hang).await;
+    let words = misbehave(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", Then::Close).await;
+    let torn = misbehave(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi", Then::Close).await;
+    let tls = server.url("/v1/").replace("http:", "https:");
+    for (url, wait, code, cause) in [
+        (server.url(""), PATIENT, "provider_refused", Some(Cause::Status(404))),
+        (closed, PATIENT, "provider_unreachable", Some(Cause::Refused)),
+        ("http://nowhere.invalid/".to_owned(), PATIENT, "provider_unreachable", Some(Cause::Name)),
+        (tls, PATIENT, "provider_unreachable", Some(Cause::Tls)),
+        (hung.url("/"), Dur::from_millis(50), "provider_timeout", Some(Cause::Slow)),
+        (words.url("/"), PATIENT, "provider_invalid_response", Some(Cause::Form)),
+        (torn.url("/"), PATIENT, "provider_interrupted", Some(Cause::Broken)),
+        ("http://169.254.169.254/".to_owned(), PATIENT, "egress_denied", None),
+    ] {
+        let wrong = list_models(&client, &endpoint(url.clone()), wait).await.unwrap_err();
+        assert_eq!(wrong, Unlisted { code, cause }, "{url}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

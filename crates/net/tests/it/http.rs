@@ -7,7 +7,7 @@ use axum::Router;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use lantern_net::http::{Awaited, Client, Deadlines, HeaderMap, Method, Request, Response, header};
-use lantern_net::{Error, Reach};
+use lantern_net::{Error, Reach, Why};
 use lantern_types::{Acted, Dur};
 
 use crate::server::{Then, closed_port, misbehave, serve};
@@ -127,7 +127,16 @@ async fn a_server_without_tls_is_unreachable_over_https() {
     let server = misbehave(b"HTTP/1.1 400 No TLS here\r\n\r\n", Then::Close).await;
     let url = server.url("/").replace("http:", "https:");
     let error = whole(url, PATIENT, 10).await.unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(matches!(error, Error::Unreachable { why: Why::Tls, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_come_about_says_why() {
+    let closed = format!("http://127.0.0.1:{}/", closed_port().await);
+    for (url, want) in [(closed, Why::Refused), ("http://nowhere.invalid/".to_owned(), Why::Name)] {
+        let error = whole(url, PATIENT, 10).await.unwrap_err();
+        assert!(matches!(error, Error::Unreachable { why, .. } if why == want), "{error:?}");
+    }
 }
 
 #[tokio::test]

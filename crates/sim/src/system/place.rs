@@ -1,5 +1,6 @@
 //! Where a tier-2 story happens: a database, two tenants, a router, worker processes, virtual time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -17,7 +18,8 @@ use lantern_store::record;
 use lantern_store::sign_ins::{self, NewSignIn};
 use lantern_store::{Blobs, Db, Error, Keys, Moment, Pace, Sealer, Vault, versions};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks as _};
-use lantern_types::{AgentId, At, ChainHead, Dur, Failure, RunId, SignInId, TenantId, UserId, VersionId};
+use lantern_types::llm::Unlisted;
+use lantern_types::{AgentId, At, ChainHead, Dur, RunId, SignInId, TenantId, UserId, VersionId};
 use lantern_worker::{Deps, Options};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -365,11 +367,11 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
         signup: false,
         cors_origins: Vec::new(),
         providers: Providers {
-            known: Vec::new(),
+            vendor_urls: BTreeMap::new(),
             shared: Vec::new(),
             reach: Reach::Public,
             offline: false,
-            probe: Arc::new(|_| Box::pin(async { Err(Failure::refused("no_llm", "nobody to ask")) })),
+            probe: Arc::new(|_| Box::pin(async { Err(Unlisted { code: "no_llm", cause: None }) })),
         },
         stop: Shutdown::new(),
     }

@@ -15,7 +15,8 @@ use lantern_policy::egress::{self, Reach};
 use lantern_policy::{Permit, Scope};
 use lantern_store::seal::Place;
 use lantern_store::{Row, Value};
-use lantern_types::{At, Failure, Secret, secret};
+use lantern_types::llm::{Cause, Unlisted};
+use lantern_types::{At, Secret, secret};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -115,6 +116,9 @@ struct Configured {
     updated_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<&'static str>,
+    /// It has an address that is not the vendor's own: models without a price in the catalogue count as free there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unpriced_are_free: bool,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -122,7 +126,13 @@ struct Configured {
 struct Saved {
     status: &'static str,
     provider: String,
+    /// What somebody should know who saves it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'static str>,
 }
+
+const FREE: &str = "models that the catalogue has no price for count as free at this base URL: if somebody charges for them, \
+                    no budget of a run bounds what they cost";
 
 /// What a test found.
 #[derive(Serialize, ToSchema)]
@@ -133,6 +143,10 @@ struct Tested {
     message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
+    /// Where it came to an end, when the code does not say so: `name`, `refused`, `tls`, `timeout`, `interrupted`, `status`
+    /// or `form`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -155,12 +169,14 @@ const DELETE: &str = "DELETE FROM llm_providers WHERE tenant_id = $1 AND provide
 /// Every statement of this file.
 pub(crate) const STATEMENTS: &[&str] = &[LIST, GET, SAVE, KEEP_MODELS, DELETE];
 
-fn read(row: &Row) -> lantern_store::Result<Configured> {
+fn read(app: &App, row: &Row) -> lantern_store::Result<Configured> {
+    let (provider, base_url) = (row.text("provider")?, row.opt_text("base_url")?);
     Ok(Configured {
-        provider: row.text("provider")?,
+        unpriced_are_free: own_address(app, &provider, base_url.as_deref()),
+        provider,
         status: "active",
         key_masked: row.opt_text("key_mask")?.unwrap_or_default(),
-        base_url: row.opt_text("base_url")?,
+        base_url,
         created_at: Some(row.at("created_at")?.to_string()),
         updated_at: Some(row.at("updated_at")?.to_string()),
         source: None,
@@ -168,6 +184,12 @@ fn read(row: &Row) -> lantern_store::Result<Configured> {
 }
 
 // Service
+
+/// Whether this is another base URL than the vendor's own.
+fn own_address(app: &App, provider: &str, base_url: Option<&str>) -> bool {
+    let vendors = app.inner.providers.vendor_urls.get(provider).map(String::as_str);
+    base_url.is_some_and(|url| vendors != Some(url))
+}
 
 /// The tenant's own endpoint of that name, opened, and when it was saved.
 async fn own(app: &App, scope: Scope, provider: &str) -> Result<Option<(OwnEndpoint, At)>> {
@@ -197,7 +219,7 @@ async fn probe(
     provider: String,
     own: OwnEndpoint,
     saved: At,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<String>, Unlisted> {
     let ask = ProbeAsk { provider: provider.clone(), own: Some(own) };
     let mut models = (app.inner.providers.probe)(ask).await?;
     models.truncate(MODELS_MAX);
@@ -214,12 +236,14 @@ async fn probe(
 
 async fn list(permit: Permit<ListProviders>, State(app): State<App>) -> Result<Json<Vec<Configured>>> {
     let rows = app.db.read(permit.scope(), |tx| Box::pin(async move { tx.all(LIST, &[]).await })).await?;
+    let read = |row| read(&app, row);
     let mut providers = rows.iter().map(read).collect::<lantern_store::Result<Vec<_>>>()?;
     let shared = app.inner.providers.shared.iter();
-    let others =
-        shared.filter(|name| !rows.iter().any(|row| row.text("provider").is_ok_and(|own| own == **name)));
-    providers.extend(others.map(|name| Configured {
-        provider: name.clone(),
+    let taken = |name: &str| rows.iter().any(|row| row.text("provider").is_ok_and(|own| own == name));
+    let others = shared.filter(|shared| !taken(&shared.name));
+    providers.extend(others.map(|shared| Configured {
+        unpriced_are_free: shared.own_address,
+        provider: shared.name.clone(),
         status: "active",
         key_masked: "****env****".to_owned(),
         base_url: None,
@@ -236,7 +260,7 @@ async fn save(
     Body(new): Body<NewProvider>,
 ) -> Result<Json<Saved>> {
     let scope = permit.scope();
-    let known = app.inner.providers.known.contains(&new.provider);
+    let known = app.inner.providers.vendor_urls.contains_key(&new.provider);
     if new.base_url.is_none() && (!known || new.api_key.is_none()) {
         let message = if known { "apiKey or baseUrl is required" } else { "is required for this provider" };
         let path = if known { "apiKey" } else { "baseUrl" };
@@ -260,6 +284,10 @@ async fn save(
         [new.provider.as_str().into(), new.base_url.clone().into(), key.into(), mask.into(), now.into()];
     app.db.write(scope, |tx| Box::pin(async move { tx.exec(SAVE, &params).await })).await?;
     tracing::info!(tenant = %scope.tenant(), provider = %new.provider, "saved a model provider");
+    let warning = own_address(&app, &new.provider, new.base_url.as_deref()).then_some(FREE);
+    if let Some(warning) = warning {
+        tracing::warn!(tenant = %scope.tenant(), provider = %new.provider, "{warning}");
+    }
     let (task, provider) = (app.clone(), new.provider.clone());
     let own = OwnEndpoint { base_url: new.base_url, api_key: new.api_key };
     let ask = async move {
@@ -268,7 +296,7 @@ async fn save(
         }
     };
     app.tasks.spawn("provider.models", Box::pin(ask));
-    Ok(Json(Saved { status: "saved", provider: new.provider }))
+    Ok(Json(Saved { status: "saved", provider: new.provider, warning }))
 }
 
 async fn delete(
@@ -292,7 +320,7 @@ async fn test(
     let (scope, name) = (permit.scope(), named(&provider)?);
     let asked = match own(&app, scope, &name).await? {
         Some((own, saved)) => probe(&app, scope, name, own, saved).await,
-        None if app.inner.providers.shared.contains(&name) => {
+        None if app.inner.providers.shared.iter().any(|shared| shared.name == name) => {
             (app.inner.providers.probe)(ProbeAsk { provider: name, own: None }).await
         }
         None => return Err(not_found(&provider)),
@@ -300,12 +328,12 @@ async fn test(
     Ok(Json(match asked {
         Ok(models) => {
             let message = format!("{provider} answers and lists {} models", models.len());
-            Tested { success: true, message: Some(message), code: None, error: None }
+            Tested { success: true, message: Some(message), code: None, reason: None, error: None }
         }
-        // The failure's own words may quote whatever answers at an address that a tenant chose: they stay here.
-        Err(Failure { code, .. }) => {
-            let error = format!("{provider} cannot be used: {code}");
-            Tested { success: false, message: None, code: Some(code), error: Some(error) }
+        Err(Unlisted { code, cause }) => {
+            let words = cause.map_or_else(|| code.to_owned(), |cause| cause.to_string());
+            let error = Some(format!("{provider} cannot be used: {words}"));
+            Tested { success: false, message: None, code: Some(code), reason: cause.map(Cause::word), error }
         }
     }))
 }

@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn a_local_server_that_is_not_there_can_be_started() {
-        let error = lantern_net::Error::Unreachable { host: "h".into(), reason: "refused".into() };
+        let why = lantern_net::Why::Refused;
+        let error = lantern_net::Error::Unreachable { host: "h".into(), reason: "refused".into(), why };
         let hint = |url: &str| unreached(&Base::parse(url).unwrap(), &error).hint.unwrap();
         assert!(hint("http://localhost:1").contains("lantern dev"));
         assert!(hint("http://lantern.example.com").contains("LANTERN_API_URL"));

@@ -80,6 +80,31 @@ async fn the_log_is_fields_under_the_names_of_the_file_and_has_no_secret() {
     assert!(!words.contains(&"07".repeat(32)) && !words.contains(password), "{words}");
 }
 
+#[tokio::test]
+async fn an_address_that_turns_prices_off_is_in_the_log() {
+    let folder = Folder::new();
+    let log = folder.path().join("log");
+    let mut command = lantern();
+    command.args(["serve", "-o", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
+    let (email, password) = ("ada@example.com", "correct horse battery");
+    command.env("LANTERN_ADMIN_EMAIL", email).env("LANTERN_ADMIN_PASSWORD", password);
+    command.env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1");
+    let server = Server::start_deaf(&mut command, std::fs::File::create(&log).unwrap().into());
+    let api = Api::login(&server, email, password).await;
+    let lab = json!({"provider": "lab", "baseUrl": "https://models.example.invalid/v1"});
+    let (status, saved) = api.post("/v1/settings/llm-providers", &lab).await;
+    assert!(status == 200 && saved["warning"].is_string(), "{saved}");
+    assert!(server.stop().success());
+    let words = std::fs::read_to_string(log).unwrap();
+    let warned: Vec<&str> = words.lines().filter(|line| line.contains("count as free")).collect();
+    assert!(warned.iter().all(|line| line.contains("WARN")), "{warned:?}");
+    assert!(
+        warned[0].contains("OPENAI_BASE_URL") && warned[1].contains("\"provider\":\"lab\""),
+        "{warned:?}"
+    );
+    assert_eq!(warned.len(), 2, "{words}");
+}
+
 #[test]
 fn migrate_answers_programs_with_one_object() {
     block_on(async {
