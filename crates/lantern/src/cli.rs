@@ -56,7 +56,7 @@ Without a key or token in the environment, the login that was saved for this ser
 
 /// Run AI agents that survive, stay within their budget, and can be checked afterwards.
 #[derive(Debug, Parser)]
-#[command(name = "lantern", version, after_help = AFTER_HELP, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "lantern", version = env!("LANTERN_BUILD_VERSION"), after_help = AFTER_HELP, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// What every command takes.
     #[command(flatten)]

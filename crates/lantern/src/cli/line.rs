@@ -26,7 +26,9 @@ pub(crate) fn read(args: &[OsString]) -> Result<Cli, ExitCode> {
             console.answer(&json!({ "help": text.trim_end() }), || text.trim_end().to_owned())
         }
         ErrorKind::DisplayVersion => {
-            let version = json!({ "name": "lantern", "version": env!("CARGO_PKG_VERSION") });
+            let commit = option_env!("LANTERN_BUILD_COMMIT");
+            let version =
+                json!({ "name": "lantern", "version": env!("CARGO_PKG_VERSION"), "commit": commit });
             console.answer(&version, || plain(&error, false).trim_end().to_owned())
         }
         // Who types a command's name alone wants to know what it can do.

@@ -200,12 +200,27 @@ fn what_makes_no_sense_is_said_before_anything_is_sent() {
     }
 }
 
+/// The commit of this checkout, if it is one.
+fn commit() -> Option<String> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
+    let git = |args: &[&str]| {
+        let output = std::process::Command::new("git").args(args).current_dir(&root).output().ok()?;
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    };
+    // An archive may lie in the checkout of something else.
+    git(&["rev-parse", "--show-toplevel"]).filter(|top| std::path::Path::new(top) == root)?;
+    git(&["rev-parse", "--short=12", "HEAD"])
+}
+
 #[test]
 fn whatever_goes_to_programs_is_json() {
     let fake = Fake::start(|_| refusal(409, "conflict", "somebody was first"));
     let user = User::of(&fake);
     let version: Value = serde_json::from_str(&user.run(&["--version", "-o", "json"]).ok()).unwrap();
-    assert_eq!(version, json!({ "name": "lantern", "version": env!("CARGO_PKG_VERSION") }));
+    let (number, commit) = (env!("CARGO_PKG_VERSION"), commit());
+    assert_eq!(version, json!({ "name": "lantern", "version": number, "commit": commit }));
+    let of = commit.map(|commit| format!(" ({commit})")).unwrap_or_default();
+    assert_eq!(user.run(&["--version"]).ok(), format!("lantern {number}{of}\n"));
     let help: Value = serde_json::from_str(&user.run(&["--help", "-o", "json"]).ok()).unwrap();
     assert!(help["help"].as_str().unwrap().contains("Usage: lantern"));
     for args in ANSWERING.iter().filter(|args| !args.contains(&"--help") && args.len() > 1) {
