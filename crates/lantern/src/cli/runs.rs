@@ -3,6 +3,7 @@
 //! Invariant: a run belongs to the server. Nothing that happens to this process (a lost connection, Ctrl-C, its end)
 //! stops it; only `cancel` does.
 
+mod fork;
 mod list;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -51,6 +52,17 @@ pub(crate) enum Verb {
     Resume {
         /// The run's id
         run: RunId,
+    },
+    /// Start a run that goes on from a step of this one, perhaps otherwise
+    Fork(fork::ForkArgs),
+    /// Start a run that does what this one did, for nothing
+    Replay(fork::ReplayArgs),
+    /// Show where two runs part
+    Diff {
+        /// The one run's id
+        a: RunId,
+        /// The other's
+        b: RunId,
     },
     /// Send a run a signal that it waits for
     Signal {
@@ -170,6 +182,9 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
             let shown = || describe(&answer, (run, &open), console.paint, console.terminal);
             console.answer(&answer, shown)?;
         }
+        Verb::Fork(args) => return fork::fork(console, api, &args).await,
+        Verb::Replay(args) => return fork::replay(console, api, &args).await,
+        Verb::Diff { a, b } => fork::diff(console, api, (a, b)).await?,
         Verb::List(args) => list::list(console, api, args).await?,
         Verb::Cancel { run, reason } => {
             steer(console, api, run, "cancel", json!({ "reason": reason })).await?;

@@ -6,6 +6,7 @@ mod children;
 mod cluster;
 mod digest;
 mod faults;
+mod fork;
 mod login;
 mod operate;
 mod process;
