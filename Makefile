@@ -65,13 +65,17 @@ else
 	@cargo run --quiet --release -p lantern-sim -- --system --seeds $$(( $(SEEDS) / 20 + 1 ))
 endif
 
-# Some of it: make bench ONLY="durable alone". TMPDIR chooses the disk that is measured.
+# Some of it: make bench ONLY="durable alone". TMPDIR chooses the disk that is measured, SYNC_DELAY_US makes it slower.
 ONLY ?=
+SYNC_DELAY_US ?=
+SLOWER := $(if $(SYNC_DELAY_US),SYNC_DELAY_US=$(SYNC_DELAY_US) LD_PRELOAD="$(CARGO_TARGET_DIR)/slow-disk.so")
 .PHONY: bench
 bench: claim ## Measure speed and memory, each figure beside its limit: make bench ONLY="durable alone"
 	@.ci/install test
 	@cargo build --quiet --release --locked -p lantern
-	@cargo bench --quiet --locked -p lantern-bench --bench measure -- $(ONLY)
+	@[ -z "$(SYNC_DELAY_US)" ] || cc -shared -fPIC -O1 -o "$(CARGO_TARGET_DIR)/slow-disk.so" bench/slow-disk.c
+	@cargo bench --quiet --locked -p lantern-bench --bench measure --no-run
+	@$(SLOWER) cargo bench --quiet --locked -p lantern-bench --bench measure -- $(ONLY)
 
 .PHONY: gen
 gen: claim ## Write anew what is generated: goldens, help texts, config.example.toml, docs/environment.md; look at the diff

@@ -146,3 +146,18 @@ fn a_run_that_failed_says_what_to_look_at() {
         }
     }
 }
+
+#[test]
+fn an_empty_list_says_why_it_is_empty() {
+    let fake = Fake::start(|_| Answer::Json(200, json!([])));
+    let user = User::of(&fake);
+    for (args, words) in [
+        (&["runs", "list"][..], "no runs: start one with `lantern runs create`"),
+        (&["runs", "list", "--agent", "a"], "no runs match: see all with `lantern runs list`"),
+        (&["runs", "list", "--label", "env=prod"], "no runs match"),
+    ] {
+        let done = user.run(args);
+        assert_eq!((done.code, done.out.as_str()), (0, ""), "{done:?}");
+        assert!(done.err.contains(words), "{args:?}: {done:?}");
+    }
+}

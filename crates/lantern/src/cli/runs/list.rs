@@ -79,10 +79,14 @@ impl Moment {
 }
 
 pub(super) async fn list(console: &Console, api: &Api, args: ListArgs) -> Result<(), Failure> {
-    let listed = api.list_from(&path(&args, RealClock::new().now()), args.limit, args.cursor).await?;
+    let path = path(&args, RealClock::new().now());
+    let narrowed = !path.ends_with('?');
+    let listed = api.list_from(&path, args.limit, args.cursor).await?;
     let runs = listed.entries;
     if console.json() {
         console.value(&Value::Array(runs))?;
+    } else if runs.is_empty() && narrowed {
+        console.note("no runs match: see all with `lantern runs list`");
     } else if runs.is_empty() {
         console.note("no runs: start one with `lantern runs create`");
     } else {
