@@ -69,6 +69,11 @@ endif
 ONLY ?=
 SYNC_DELAY_US ?=
 SLOWER := $(if $(SYNC_DELAY_US),SYNC_DELAY_US=$(SYNC_DELAY_US) LD_PRELOAD="$(CARGO_TARGET_DIR)/slow-disk.so")
+.PHONY: fuzz
+fuzz: claim ## Send a real server what its description of the API allows, and what it does not
+	@.ci/install test
+	@CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)" .ci/fuzz-api
+
 .PHONY: bench
 bench: claim ## Measure speed and memory, each figure beside its limit: make bench ONLY="durable alone"
 	@.ci/install test
