@@ -265,12 +265,27 @@ fn passed_over(of: &Run, step: &Step, other: &Run) -> bool {
     false
 }
 
+/// Whether two replies say the same and ask for the same calls, whatever they cost and whichever model it was.
+fn says_the_same(a: &LlmReply, b: &LlmReply) -> bool {
+    let calls = |reply: &LlmReply| -> Vec<(String, String)> {
+        reply.tool_calls.iter().map(|call| (call.name.clone(), call.arguments.clone())).collect()
+    };
+    a.content == b.content && calls(a) == calls(b)
+}
+
 fn differs(a: &Step, b: Option<&Step>) -> Differs {
     let Some(b) = b else { return Differs::OnlyA };
     if a.request != b.request || a.kind != b.kind {
         return Differs::Request;
     }
     match (&a.state, &b.state) {
+        (StepState::Settled { reply: Some(a), .. }, StepState::Settled { reply: Some(b), .. }) => {
+            if says_the_same(a, b) {
+                Differs::Same
+            } else {
+                Differs::Output
+            }
+        }
         (StepState::Settled { .. }, StepState::Settled { .. }) if a.output == b.output => Differs::Same,
         (StepState::Settled { .. }, StepState::Settled { .. }) => Differs::Output,
         (StepState::Failed { code: a, .. }, StepState::Failed { code: b, .. }) if a == b => Differs::Same,

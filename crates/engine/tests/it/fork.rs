@@ -160,6 +160,18 @@ fn a_run_that_failed_fails_again_for_nothing_or_goes_on_from_where_it_did() {
 }
 
 #[test]
+fn replies_are_compared_by_what_they_say_and_ask_for() {
+    let run = conversation();
+    let mut alike = run.fork(Some("llm-1"), None, None);
+    alike.asks("llm-1", &[("calc", json!({"expression": "1+1"})), ("pay", json!({"usd": 10}))]);
+    // Other tokens, another model, the same words: the run goes on alike.
+    assert_eq!(first_difference(&run, &alike), Some(("llm-1.tool-1".to_owned(), Differs::End)));
+    let mut other = run.fork(Some("llm-1"), None, None);
+    other.asks("llm-1", &[("calc", json!({"expression": "3*3"}))]);
+    assert_eq!(first_difference(&run, &other), Some(("llm-1".to_owned(), Differs::Output)));
+}
+
+#[test]
 fn what_is_not_there_cannot_be_forked_from() {
     let run = conversation();
     let none = StepId::new("llm-9");

@@ -1,7 +1,8 @@
 //! Following a run: its events as they come, through restarts of the server, until it is over.
 //!
 //! Invariant: every stored event is shown once and in order; what was shown is known by its number, and every new
-//! connection asks for what comes after it. Gives up only when the server stays away for five minutes, or ends the stream
+//! connection asks for what comes after it. What an interrupted command has shown is read again, so that it is known what
+//! the run waits for, and not shown again. Gives up only when the server stays away for five minutes, or ends the stream
 //! with an error, which is the command's. How events look is in [`view`].
 
 mod approvers;
@@ -125,7 +126,7 @@ impl Follow<'_> {
         let over = tokio::select! {
             biased;
             _ = signals.recv() => Err(self.interrupted()),
-            over = self.until_over(&mut view, place.as_ref()) => over,
+            over = self.until_over(console, &mut view, place.as_ref()) => over,
         };
         view.close();
         let status = over?;
@@ -146,9 +147,17 @@ impl Follow<'_> {
         session.show(&mut view).await.map(|_| ())
     }
 
-    async fn until_over(&self, view: &mut View<'_>, place: Option<&Place>) -> Result<Status, Failure> {
-        let after = place.filter(|_| !self.from_start).map_or(0, Place::read);
-        let mut session = Session { after, reached: self.patient, place, ..Session::new(self) };
+    async fn until_over(
+        &self,
+        console: &Console,
+        view: &mut View<'_>,
+        place: Option<&Place>,
+    ) -> Result<Status, Failure> {
+        let shown = place.filter(|_| !self.from_start).map_or(0, Place::read);
+        if shown > 0 {
+            console.note(&format!("events 1 to {shown} were shown before; --from-start shows them again"));
+        }
+        let mut session = Session { shown, reached: self.patient, place, ..Session::new(self) };
         match session.show(view).await? {
             Closed::Over(status) => Ok(status),
             // `show` answers so only when it was asked for history.
@@ -166,8 +175,10 @@ impl Follow<'_> {
 struct Session<'a> {
     follow: &'a Follow<'a>,
     live: bool,
-    /// The number of the last event that was shown.
+    /// The number of the last event that was read.
     after: u64,
+    /// The number of the last event that an earlier command has shown.
+    shown: u64,
     /// The server has answered before, so when it does not now, it is worth waiting for.
     reached: bool,
     place: Option<&'a Place>,
@@ -179,7 +190,7 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(follow: &'a Follow<'a>) -> Self {
         let (place, broken, approvers) = (None, None, Approvers::default());
-        Self { follow, live: true, after: 0, reached: false, place, broken, approvers }
+        Self { follow, live: true, after: 0, shown: 0, reached: false, place, broken, approvers }
     }
 
     async fn show(&mut self, view: &mut View<'_>) -> Result<Closed, Failure> {
@@ -257,7 +268,7 @@ impl<'a> Session<'a> {
                 }
             }
             if let Some(place) = self.place {
-                place.keep(self.after);
+                place.keep(self.after.max(self.shown));
             }
         }
     }
@@ -282,7 +293,11 @@ impl<'a> Session<'a> {
             }
         }
         self.approvers.mark(self.follow.api, &mut frame).await;
-        view.frame(&frame, self.follow.clock.now())?;
+        let now = self.follow.clock.now();
+        match frame.seq {
+            Some(seq) if seq <= self.shown => view.known(&frame, now),
+            _ => view.frame(&frame, now)?,
+        }
         Ok(frame.end_status().map(Status::read))
     }
 

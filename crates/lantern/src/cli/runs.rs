@@ -122,6 +122,9 @@ pub(crate) struct CreateArgs {
     /// The most the run may cost, in dollars
     #[arg(long, value_name = "USD", value_parser = price, allow_negative_numbers = true)]
     max_cost_usd: Option<MicroUsd>,
+    /// A label; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
 }
 
 /// Flags of `lantern runs approve` and `deny`.
@@ -269,6 +272,9 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<Exit,
     if let Some(max) = args.max_cost_usd {
         body.insert("maxCostUsd".into(), max.to_wire().into());
     }
+    if let Some(labels) = labels(&args.labels)? {
+        body.insert("labels".into(), labels);
+    }
     let run = api.fetch(Call::post("/v1/runs", body.into()).header(idempotency(args)?)).await?;
     let id: RunId = text(&run, "id").parse().map_err(|_| api.stranger())?;
     if !args.follow {
@@ -284,6 +290,18 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<Exit,
     Follow { api, clock: &clock, run: id, from_start: true, patient: true, coming: false }
         .to_the_end(console)
         .await
+}
+
+/// `KEY=VALUE`s as the API takes labels; `None` for none.
+fn labels(said: &[String]) -> Result<Option<Value>, Failure> {
+    let mut labels = Map::new();
+    for label in said {
+        let (key, value) = label.split_once('=').ok_or_else(|| {
+            Failure::usage(format!("--label {label}: not KEY=VALUE")).hint("such as --label env=prod")
+        })?;
+        labels.insert(key.to_owned(), value.into());
+    }
+    Ok(Some(labels).filter(|labels| !labels.is_empty()).map(Value::Object))
 }
 
 /// The key of this start: the user's, or a fresh one, so that a request that is repeated below us starts one run.

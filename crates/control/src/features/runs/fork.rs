@@ -319,7 +319,13 @@ fn side_of_step(step: &Step) -> SideOfStep {
         value.filter(|_| !long)
     };
     let request = cut("request", step.work.as_ref().map(|work| json!(work)));
-    let output = cut("output", step.output().map(|output| Value::clone(output)));
+    let output = match &step.state {
+        StepState::Settled { reply: Some(reply), .. } => {
+            Some(json!({ "text": reply.content, "toolCalls": reply.tool_calls, "model": reply.model }))
+        }
+        _ => step.output().map(|output| Value::clone(output)),
+    };
+    let output = cut("output", output);
     let (state, error) = match &step.state {
         StepState::Settled { .. } => ("settled", None),
         StepState::Failed { code, message } => ("failed", Some(format!("{code}: {message}"))),

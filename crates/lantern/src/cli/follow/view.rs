@@ -66,6 +66,14 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Takes in a frame that was shown before.
+    pub(crate) fn known(&mut self, frame: &Frame, now: At) {
+        if let Shape::Live { tree, bar } = &mut self.shape {
+            tree.apply(frame);
+            draw(bar, &tree.lines(now, None, rows(), usize::from(console::size().0)), self.console.paint);
+        }
+    }
+
     /// The server went away.
     pub(crate) fn lost(&mut self) {
         if std::mem::replace(&mut self.lost, true) {

@@ -5,7 +5,7 @@ use lantern_net::RealClock;
 use lantern_types::{MicroUsd, RunId};
 use serde_json::{Map, Value, json};
 
-use super::{path, price};
+use super::{labels, path, price};
 use crate::cli::api::{Api, Call};
 use crate::cli::console::Console;
 use crate::cli::failure::{Exit, Failure};
@@ -46,6 +46,9 @@ pub(crate) struct ForkArgs {
     /// The most the fork may cost, in dollars
     #[arg(long, value_name = "USD", value_parser = price, allow_negative_numbers = true)]
     max_cost_usd: Option<MicroUsd>,
+    /// A label of the fork; may be repeated. It has none of the run's
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
     /// Show the fork live until it is over
     #[arg(short, long)]
     follow: bool,
@@ -71,6 +74,7 @@ pub(super) async fn fork(console: &Console, api: &Api, args: &ForkArgs) -> Resul
     set("fromStep", args.from.clone().map(Value::from));
     set("version", args.version.clone().map(Value::from));
     set("maxCostUsd", args.max_cost_usd.map(|most| most.to_wire().into()));
+    set("labels", labels(&args.labels)?);
     let overrides = overrides(console, args)?;
     set("overrides", Some(overrides).filter(|fields| !fields.is_empty()).map(Value::Object));
     if let Some(argument) = &args.input {
