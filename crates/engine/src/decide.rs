@@ -25,6 +25,9 @@ use crate::step::{self, Bill};
 
 pub(crate) use doubt::is_asked;
 
+/// What is made of the outputs of several steps, such as a map's output or a run's, may be so many times what one may give.
+const OUTPUTS_MAX: u64 = 8;
+
 /// What a decision may look at besides the run and the input.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
@@ -194,7 +197,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether the run does nothing anew.
-    fn replays(&self) -> bool {
+    pub(super) fn replays(&self) -> bool {
         self.run.forks.as_ref().is_some_and(|forks| forks.replay)
     }
 
@@ -243,7 +246,7 @@ impl<'a> Draft<'a> {
     fn apply(&mut self, next: Next) {
         match next {
             Next::Request(new) => self.request(new),
-            Next::Settle { step, output } => self.settle(&step, &output),
+            Next::Settle { step, output } => self.settle_composite(&step, &output),
             Next::Fail { step, code, message } => self.fail_step(&step, &code, message, Acted::No),
             Next::Abandon { step, code } => self.abandon(&step, code),
             Next::Block { period, rounds } => {
@@ -254,7 +257,7 @@ impl<'a> Draft<'a> {
                 );
                 self.fail_run("loop_detected", message, None);
             }
-            Next::Succeed(output) => self.finish(Outcome::Succeeded, None, None, Content::Output(output)),
+            Next::Succeed(output) => self.succeed(output),
             Next::Continue(input) => self.continue_with(input),
             Next::GoOn(carried) => self.go_on(carried),
             Next::FailRun { code, message, step } => self.fail_run(&code, message, step),
@@ -293,7 +296,7 @@ impl<'a> Draft<'a> {
         let step = new.id.clone();
         let request = step::request_digest(&new.work);
         let name = step::name_of(Some(&new.work));
-        let reused = self.run.shelf.find(&step, request, self.replays()).cloned();
+        let reused = self.run.shelf.find((&step, new.kind), request, self.replays()).cloned();
         let kind = new.kind;
         let asks = approval || new.kind == StepKind::Approval;
         self.emit(
@@ -397,6 +400,29 @@ impl<'a> Draft<'a> {
             }
             _ => {}
         }
+    }
+
+    /// Settles a map or a race with what came of what is inside it.
+    fn settle_composite(&mut self, id: &StepId, output: &Arc<Value>) {
+        match self.too_large(output) {
+            Some(message) => self.fail_step(id, "output_too_large", message, Acted::No),
+            None => self.settle(id, output),
+        }
+    }
+
+    /// Ends the run with what its steps gave.
+    fn succeed(&mut self, output: Arc<Value>) {
+        match self.too_large(&output) {
+            Some(message) => self.fail_run("output_too_large", message, None),
+            None => self.finish(Outcome::Succeeded, None, None, Content::Output(output)),
+        }
+    }
+
+    /// Why an output that is made of others is too large, if it is.
+    fn too_large(&self, output: &Value) -> Option<String> {
+        let max = self.context.limits.output_bytes_max.saturating_mul(OUTPUTS_MAX);
+        let bytes = output.to_string().len() as u64;
+        (bytes > max).then(|| format!("the outputs have {bytes} bytes together; the limit is {max}"))
     }
 
     fn settle(&mut self, id: &StepId, output: &Arc<Value>) {

@@ -157,6 +157,7 @@ impl Place {
 
     /// Waits until no other command is about to replace the login, and keeps others waiting until it is dropped.
     pub(crate) fn lock(&self) -> io::Result<File> {
+        private_folder(self.folder())?;
         let mut name = self.file.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
         let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).clone();

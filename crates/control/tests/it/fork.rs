@@ -123,6 +123,9 @@ db_test!(a_fork_may_be_of_another_version, async |db| {
     }
     test.delete(&test.a.owner, "/v1/agents/a").await.is(204);
     refused(json!({"fromStep": "llm-1"})).await.refused(409, "agent_archived");
+    let otherwise = json!({"fromStep": "llm-1", "overrides": {"model": "third"}});
+    refused(otherwise).await.refused(409, "agent_archived");
+    assert_eq!(versions().await.is(200).json.as_array().unwrap().len(), 2, "nothing is written for it");
 });
 
 #[tokio::test]

@@ -103,6 +103,9 @@ impl Draft<'_> {
             let message = "the child's output nests too deeply".to_owned();
             return self.fail_child(id, "output_too_deep", message, spent);
         }
+        if let Some(message) = self.too_large(&output) {
+            return self.fail_child(id, "output_too_large", message, spent);
+        }
         if outcome == Outcome::Succeeded {
             return self.settle_with(id, Content::Output(Arc::new(output)), spent, None);
         }

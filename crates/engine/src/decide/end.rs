@@ -115,6 +115,10 @@ impl Draft<'_> {
     }
 
     fn continue_as_new(&mut self, content: Content) {
+        if self.replays() {
+            let message = "the run went on as another one here, and a replay starts none".to_owned();
+            return self.fail_run("replay_ended", message, None);
+        }
         let count = self.run.continues.map_or(0, |before| before.count);
         if self.run.steps().is_empty() {
             let message = "a run that does nothing may not go on as a new one".to_owned();

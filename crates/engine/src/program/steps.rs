@@ -69,6 +69,13 @@ fn request(run: &Run, def: &StepDef, place: Place, context: &Context<'_>) -> Vec
         let input = data.get("input").cloned().unwrap_or(Value::Null);
         return vec![Next::Continue(input)];
     };
+    if kind == StepKind::Approval && names_nobody(&def.data, &data) {
+        return vec![Next::FailRun {
+            code: "step_data_invalid".to_owned(),
+            message: format!("{}: its approvers come to nobody", place.id),
+            step: Some(place.id),
+        }];
+    }
     match work(kind, &data, run, context) {
         Ok(Asked { work, wait, until }) => {
             let unsaid = (kind == StepKind::Approval).then(|| APPROVAL_WAIT.min(context.limits.wait_max));
@@ -257,6 +264,18 @@ fn count(data: &Value, names: &[&str]) -> Result<Option<u32>, String> {
     }
     let read = value.as_u64().or_else(|| value.as_str()?.parse().ok()).and_then(|n| u32::try_from(n).ok());
     read.map(Some).ok_or_else(|| format!("{name}: expected a whole number"))
+}
+
+/// Whether approvers were named by a reference that came to nothing. Without approvers anybody may decide, which nobody meant
+/// who wrote a reference.
+fn names_nobody(said: &Value, rendered: &Value) -> bool {
+    let nothing = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.trim().is_empty(),
+        Some(Value::Array(names)) => names.is_empty(),
+        Some(_) => false,
+    };
+    !nothing(said.get("approvers")) && nothing(rendered.get("approvers"))
 }
 
 fn names(value: Option<&Value>) -> Result<Vec<String>, String> {

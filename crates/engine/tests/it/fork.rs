@@ -133,6 +133,8 @@ fn every_kind_of_step_is_replayed_without_waiting() {
     assert_eq!(first_difference(&run, &fork), None);
     // From inside a map: what is around the step is asked for again, what is beside it is not done again.
     let mut fork = run.fork(Some("each[2]"), None, None);
+    let step = StepId::new("ok");
+    fork.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note: None });
     assert_eq!(fork.performed(), ["each[2]", "each[3]"]);
     fork.returns("each[2]", json!(31));
     fork.returns("each[3]", json!(40));
@@ -201,6 +203,42 @@ fn what_was_not_admitted_is_not_admitted_in_a_replay_and_asked_for_again_in_a_fo
     assert_eq!((replay.status(), replay.error_code()), (Status::Failed, "run_budget_exceeded"));
     did_nothing(&replay);
     assert_eq!(run.fork(None, None, None).performed(), ["llm-1"]);
+}
+
+#[test]
+fn a_replay_starts_no_run_that_the_run_went_on_as() {
+    let list = json!([
+        {"id": "one", "kind": "tool", "data": {"tool": "calc", "arguments": {"expression": "1"}}},
+        {"kind": "continue", "data": {"input": {}}},
+    ]);
+    let mut run = Desk::open(steps(list), json!({}));
+    run.returns("one", json!(1));
+    assert!(run.run().continued);
+    let replay = run.replay();
+    assert_eq!((replay.status(), replay.error_code()), (Status::Failed, "replay_ended"));
+    did_nothing(&replay);
+    assert!(!replay.run().continued);
+}
+
+#[test]
+fn what_a_person_decided_is_asked_again_in_a_fork() {
+    let list = json!([
+        {"id": "ok", "kind": "approval", "data": {"reason": "pay?", "approvers": ["ada"]}},
+        {"id": "pay", "kind": "tool", "data": {"tool": "pay", "arguments": {"usd": "{{input.usd}}"}}},
+    ]);
+    let mut run = Desk::open(steps(list), json!({"usd": 1}));
+    let step = StepId::new("ok");
+    run.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note: None });
+    run.returns("pay", json!("paid"));
+    for input in [None, Some(json!({"usd": 1_000_000}))] {
+        let fork = run.fork(Some("pay"), None, input);
+        assert_eq!(
+            (fork.status(), fork.performed()),
+            (Status::Paused, vec![]),
+            "nobody has said yes to this"
+        );
+    }
+    assert_eq!(run.replay().status(), Status::Succeeded);
 }
 
 #[test]

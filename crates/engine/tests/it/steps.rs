@@ -518,3 +518,43 @@ fn a_timeout_ends_a_child_a_map_and_a_race() {
         assert_eq!(desk.run().held, desk.run().unconfirmed, "nothing more is held than what may be billed");
     }
 }
+
+#[test]
+fn approvers_that_come_to_nobody_are_not_everybody() {
+    let ask = |approvers: Value| {
+        let list = json!([{"id": "ok", "kind": "approval", "data": {"reason": "?", "approvers": approvers}}]);
+        Desk::open(steps(list), json!({"team": [], "empty": ""}))
+    };
+    for nobody in ["{{input.boss}}", "{{input.team}}", "{{input.empty}}"] {
+        let desk = ask(json!(nobody));
+        assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "step_data_invalid"), "{nobody}");
+    }
+    assert_eq!(ask(json!(["{{input.boss}}"])).error_code(), "step_data_invalid");
+    for anybody in [json!([]), Value::Null] {
+        assert_eq!(ask(anybody).status(), Status::Paused);
+    }
+}
+
+#[test]
+fn what_many_steps_give_together_is_bounded() {
+    let list = json!([{"id": "each", "kind": "map", "data": {"items": [1, 2, 3], "concurrency": 3,
+        "step": {"kind": "tool", "data": {"tool": "calc", "arguments": {}}}}}]);
+    let limits = Limits { output_bytes_max: 100, ..Limits::default() };
+    let run = |bytes: usize| {
+        let mut desk = Desk::closed(steps(list.clone()), json!({}), limits.clone());
+        desk.give(Input::Wake);
+        for step in ["each[0]", "each[1]", "each[2]"] {
+            desk.returns(step, json!("x".repeat(bytes)));
+        }
+        desk
+    };
+    assert_eq!(run(98).status(), Status::Succeeded);
+    let wide = json!([{"id": "each", "kind": "map", "data": {"items": (0..20).collect::<Vec<_>>(), "concurrency": 20,
+        "step": {"kind": "tool", "data": {"tool": "calc", "arguments": {}}}}}]);
+    let mut desk = Desk::closed(steps(wide), json!({}), limits.clone());
+    desk.give(Input::Wake);
+    for n in 0..20 {
+        desk.returns(&format!("each[{n}]"), json!("x".repeat(90)));
+    }
+    assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "output_too_large"));
+}

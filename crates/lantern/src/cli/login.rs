@@ -93,7 +93,9 @@ fn keep(console: &Console, api: &Api, reply: &Value, done: &str) -> Result<(), F
         tenant_id: text(&user, "tenantId").to_owned(),
         user_id: text(&user, "id").to_owned(),
     };
-    place.save(&credentials).map_err(|error| {
+    // A command that renews another login meanwhile must not put that one back.
+    let kept = place.lock().and_then(|_lock| place.save(&credentials));
+    kept.map_err(|error| {
         Failure::new(Exit::Failed, format!("cannot save the login in {}: {error}", place.file().display()))
             .hint(format!("name another file in {}", env::CREDENTIALS))
     })?;
@@ -137,7 +139,9 @@ pub(crate) async fn logout(console: &Console, args: LogoutArgs) -> Result<Exit, 
             Ok(_) => {}
         }
     }
-    let removed = place.remove().map_err(|error| {
+    let remove =
+        || if place.file().exists() { place.lock().and_then(|_lock| place.remove()) } else { Ok(false) };
+    let removed = remove().map_err(|error| {
         Failure::new(Exit::Failed, format!("cannot remove {}: {error}", place.file().display()))
     })?;
     let words = if removed { "logged out" } else { "there was no saved login" };

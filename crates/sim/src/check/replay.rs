@@ -1,12 +1,10 @@
-//! Past runs replay for nothing: a fork of a run that is over, which reuses all that it did, ends as it did, at once, without
-//! sending or spending anything.
-//!
-//! Not for a run that somebody or its deadline stopped, which no step of it tells, nor for one of a chain of continuations.
+//! Past runs replay for nothing: a replay of a run that is over ends at once, and sends, starts and spends nothing. It ends as the
+//! run did, but for one that somebody or its deadline stopped, which no step of it tells, and one of a chain of continuations.
 
 use std::sync::Arc;
 
 use lantern_engine::{
-    Context, Event, Fact, Forks, Input, Outcome, Phase, Run, Start, decide, reusable, start,
+    Context, Event, Fact, Forks, Input, Outcome, Phase, Run, Start, decide, effects, reusable, start,
 };
 use lantern_types::{AgentId, Digest, MicroUsd, RunId, VersionId};
 use serde_json::Value;
@@ -21,19 +19,20 @@ const FROM_OUTSIDE: [&str; 4] = ["run_timeout", "events_limit", "steps_limit", "
 pub(super) fn ended(commit: &Commit<'_>, last: Option<&Event>) -> Checked {
     let run = commit.live;
     let Some(Fact::Finished { outcome, code, .. }) = last.map(|event| &event.fact) else { return Ok(()) };
-    let from_outside = code.as_deref().is_some_and(|code| FROM_OUTSIDE.contains(&code));
-    if *outcome == Outcome::Cancelled || from_outside || run.continued || run.continues.is_some() {
-        return Ok(());
-    }
     let (replayed, events) = replay(commit);
     let says = |what: &str| format!("{} of {} events: {what}", run.id, run.seq);
     let again =
         replayed.awaiting_admission().map(|step| (&step.id, run.step(&step.id).map(|step| &step.state)));
     demand(again.is_none(), RULE, || says(&format!("asks to be done again: {again:?}")))?;
-    let sent = |event: &&Event| matches!(event.fact, Fact::StepAdmitted { .. } | Fact::StepReissued { .. });
-    demand(!events.iter().any(|event| sent(&event)), RULE, || says("something was sent"))?;
+    let outside = events.iter().flat_map(|event| effects(&replayed, event)).next();
+    demand(outside.is_none(), RULE, || says(&format!("something is owed outside: {outside:?}")))?;
     let spent = [replayed.spent, replayed.held, replayed.unconfirmed];
     demand(spent == [MicroUsd::ZERO; 3], RULE, || says("something was spent"))?;
+    demand(matches!(replayed.phase, Phase::Over(_)), RULE, || says("the replay is not over"))?;
+    let from_outside = code.as_deref().is_some_and(|code| FROM_OUTSIDE.contains(&code));
+    if *outcome == Outcome::Cancelled || from_outside || run.continued || run.continues.is_some() {
+        return Ok(());
+    }
     demand(replayed.phase == Phase::Over(*outcome), RULE, || {
         says(&format!(
             "it ended {outcome:?} {code:?}, the replay stands at {:?}: {:?}",

@@ -7,7 +7,8 @@ fn some_seeds_keep_every_promise() {
     let (mut runs, mut calls, mut kills) = (0, 0, 0);
     for seed in 1..=12 {
         let report = run(seed);
-        assert_eq!(report.violation, None, "seed {seed}:\n{}", report.trace.join("\n"));
+        let again = format!("again: cargo run -p lantern-sim --release -- --system --seed {seed}");
+        assert_eq!(report.violation, None, "{}\n{again}", report.trace.join("\n"));
         let [r, c, k] = report.counts;
         (runs, calls, kills) = (runs + r, calls + c, kills + k);
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use lantern_edge::{Body, Code, Created, Error, Fields, Json, Model, Path, Result};
-use lantern_engine::{Differs, Forks, Step, StepId, StepState, compare, reusable};
+use lantern_engine::{Differs, Forks, Reusable, Step, StepId, StepState, compare, reusable};
 use lantern_policy::action::{CreateRun, ReadRun};
 use lantern_policy::{Permit, Scope};
 use lantern_store::journal::RunRow;
@@ -28,6 +28,8 @@ use crate::features::agents::overrides;
 const STEP_BYTES_MAX: usize = 1_024;
 /// The longest request or output of a step that a comparison shows, in bytes of JSON.
 const CONTENT_MAX: usize = 32 << 10;
+/// The most that a fork keeps of what it reuses, in bytes of JSON.
+const REUSED_MAX: usize = 32 << 20;
 
 // Model
 
@@ -216,6 +218,8 @@ async fn fork(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Ask) -> Re
         Some(wanted) => overrides::version(app, scope, &row.agent_name, wanted).await?,
         None => version_of(app, scope, &row).await?,
     };
+    service::may_fork(app, scope, &version, ask.max_cost)?;
+    fits(&steps)?;
     if let Some(changes) = ask.overrides {
         version = overrides::changed(app, scope, permit.actor(), version, changes).await?;
     }
@@ -241,9 +245,12 @@ async fn replay(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Replay) 
     let scope = permit.scope();
     let (row, source) = read(app, scope, run).await?;
     let version = version_of(app, scope, &row).await?;
+    let steps = reusable(&source, None).unwrap_or_default();
+    service::may_fork(app, scope, &version, None)?;
+    fits(&steps)?;
     let forked = Forked {
         forks: Forks { run, step: None, replay: true },
-        steps: reusable(&source, None).unwrap_or_default().into(),
+        steps: steps.into(),
         carried: source.carried.clone(),
         trigger: "replay",
     };
@@ -257,6 +264,16 @@ async fn replay(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Replay) 
         stream: false,
     };
     service::start_fork(app, permit, version, new, forked).await
+}
+
+/// Whether so much may be kept beside the first event of a run.
+fn fits(steps: &[Reusable]) -> Result<()> {
+    let bytes = serde_json::to_vec(steps).map_err(Error::internal)?.len();
+    if bytes <= REUSED_MAX {
+        return Ok(());
+    }
+    let words = format!("what the run's steps gave has {bytes} bytes; a fork keeps {REUSED_MAX}");
+    Err(Error::new(Code::InputTooLarge, words))
 }
 
 async fn version_of(app: &App, scope: Scope, row: &RunRow) -> Result<versions::Version> {

@@ -44,7 +44,16 @@ pub(super) struct Forked {
     pub(super) trigger: &'static str,
 }
 
-/// Starts a fork of a run as this version.
+/// Counts a fork of a run as this version, unless it may not be made. Before anything is written for it.
+pub(super) fn may_fork(app: &App, scope: Scope, version: &Version, most: Option<MicroUsd>) -> Result<()> {
+    check_cost(app, most)?;
+    if version.archived {
+        return Err(agents::service::archived(&version.agent_name));
+    }
+    allow(app, scope, app.clock.now())
+}
+
+/// Starts a fork of a run as this version, which [`may_fork`] has allowed.
 pub(super) async fn start_fork(
     app: &App,
     permit: &Permit<CreateRun>,
@@ -52,13 +61,7 @@ pub(super) async fn start_fork(
     new: NewRun,
     forked: Forked,
 ) -> Result<RunId> {
-    let scope = permit.scope();
-    check_cost(app, &new)?;
-    if version.archived {
-        return Err(agents::service::archived(&version.agent_name));
-    }
-    let now = app.clock.now();
-    allow(app, scope, now)?;
+    let (scope, now) = (permit.scope(), app.clock.now());
     let run = RunId::from_uuid(app.ids.uuid());
     let first = first_append(app, scope, (run, now), &version, new, Some(forked)).await?;
     match write(app, scope, first).await? {
@@ -104,7 +107,7 @@ async fn write(app: &App, scope: Scope, first: journal::NewRun) -> Result<Create
 /// Starts a run, or finds the one that its key started.
 pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) -> Result<Started> {
     let scope = permit.scope();
-    check_cost(app, &new)?;
+    check_cost(app, new.max_cost)?;
     let asked = Asked::of(&new);
     if let Some(key) = &new.idempotency_key
         && let Some(run) = store::by_key(&app.db, scope, key.clone()).await?
@@ -181,9 +184,9 @@ async fn started_before(app: &App, scope: Scope, run: RunId, asked: &Asked) -> R
     Ok(Started { run, fresh: false })
 }
 
-fn check_cost(app: &App, new: &NewRun) -> Result<()> {
+fn check_cost(app: &App, asked: Option<MicroUsd>) -> Result<()> {
     let most = app.limits.run_cost_max;
-    if new.max_cost.is_none_or(|cost| cost <= most) {
+    if asked.is_none_or(|cost| cost <= most) {
         return Ok(());
     }
     let words = format!("a run may cost at most {} USD", most.to_wire());
