@@ -138,11 +138,13 @@ fn three_processes_lose_one_and_nothing_else() {
         let repeated: usize = calls.values().filter(|n| **n > 1).count();
         let (_, events) = other.events(&runs[0], None).await;
         assert!(events.last().is_some_and(|event| event.event == "end"), "streams end across processes");
-        let mut reissued = 0;
+        // After the kill, or because a busy machine answered too late: both are told.
+        let again = |kind: &str| matches!(kind, "step_reissued" | "step_retrying");
+        let mut told = 0;
         for run in &runs {
             let (_, events) = other.events(run, None).await;
-            reissued += usize::from(events.iter().any(|event| event.event == "step_reissued"));
+            told += usize::from(events.iter().any(|event| again(&event.event)));
         }
-        assert!(repeated <= reissued, "whatever went out twice was cut by the kill and says so");
+        assert!(repeated <= told, "what went out twice says so: {repeated} of them, {told} told");
     });
 }
