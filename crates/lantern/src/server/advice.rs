@@ -3,11 +3,13 @@
 //! Invariant: whatever ends `dev`, `serve` or `migrate` reaches its user as one [`Failure`] with a code and a next
 //! step. Decides nothing about the server.
 
-use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::{fmt, io};
 
 use lantern_store::Error;
 
+use super::port;
 use crate::cli::{Exit, Failure};
 use crate::env;
 
@@ -80,6 +82,22 @@ const DAMAGED: (&str, &str) =
 
 fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
     matches!(error.downcast_ref::<Error>(), Some(Error::Corrupt(_)))
+}
+
+/// An address that cannot be listened on. Who has it is named when that can be seen.
+pub(crate) fn address(error: io::Error, address: SocketAddr) -> anyhow::Error {
+    let taken = error.kind() == io::ErrorKind::AddrInUse;
+    let holder = port::holder(address).filter(|_| taken);
+    let other = "choose another address with --listen (port 0 picks a free one)";
+    let (by, next) = match holder {
+        Some(holder) => {
+            (format!(": {holder} listens there"), format!("stop it with `kill {}`, or {other}", holder.pid))
+        }
+        None if taken => (String::new(), format!("stop what listens there, or {other}")),
+        None => (String::new(), other.to_owned()),
+    };
+    let what = format!("cannot listen on {address}{by}");
+    anyhow::Error::new(error).context(Advice::new("address_unusable", what, next))
 }
 
 /// A database that does not open.

@@ -83,12 +83,8 @@ struct Ground {
 /// Runs a server until a signal says stop; `announce` is called once, when requests are answered.
 pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready)) -> Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
-    let listener = TcpListener::bind(config.listen).await.with_context(|| {
-        let what = format!("cannot listen on {}", config.listen);
-        let next =
-            "stop what listens there, or choose another address with --listen (port 0 picks a free one)";
-        Advice::new("address_unusable", what, next)
-    })?;
+    let listener =
+        TcpListener::bind(config.listen).await.map_err(|error| advice::address(error, config.listen))?;
     let address = listener.local_addr().context("the listening address")?;
     let ground = ground(&config).await?;
     let rules = Arc::new(match mode {

@@ -11,6 +11,7 @@ mod key;
 mod logging;
 mod migrate;
 mod models;
+mod port;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -67,6 +67,10 @@ fn a_taken_port_is_named() {
         lantern().args(["dev", "--listen", &address, "--data-dir"]).arg(folder.path()).output().unwrap();
     let words = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && words.contains(&address), "{words}");
+    let holder = std::process::id();
+    let name = std::fs::read_to_string("/proc/self/comm").unwrap();
+    assert!(words.contains(&format!("{} (pid {holder}) listens there", name.trim_end())), "{words}");
+    assert!(words.contains(&format!("kill {holder}")) && words.contains("--listen"), "{words}");
 }
 
 /// A file on a full disk.
