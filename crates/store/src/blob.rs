@@ -148,7 +148,7 @@ impl Blobs {
 }
 
 /// A blob's name below its root, the same in a folder and in a bucket.
-fn name(tenant: TenantId, digest: Digest) -> String {
+pub(crate) fn name(tenant: TenantId, digest: Digest) -> String {
     let digest = digest.to_string();
     format!("{tenant}/{}/{digest}", digest.get(..2).unwrap_or_default())
 }

@@ -7,6 +7,9 @@
 //! Invariant: only the files under `db/` name a database driver, and a tenant's door binds `$1` to its tenant.
 //! Holds no SQL of its own, no clock and no ids.
 
+mod copy;
+mod earlier;
+mod examine;
 mod lanes;
 mod listen;
 mod migrate;
@@ -32,11 +35,15 @@ use crate::notify::Hub;
 use crate::relay::Relay;
 use tx::{Tx, Work};
 
+pub(crate) use copy::of_folder as copy_of_folder;
+pub(crate) use examine::{Contents, examine};
 #[cfg(feature = "testing")]
 pub(crate) use migrate::postgres_to as migrate_postgres_to;
 pub use migrate::{create_roles, migrate_postgres};
 #[cfg(feature = "testing")]
 pub(crate) use postgres::run_as_owner;
+#[cfg(feature = "testing")]
+pub(crate) use sqlite::file_to as sqlite_file_to;
 pub use tx::{Batch, Expect, SystemTx, TenantTx, Where};
 
 /// How a data folder is opened.
@@ -46,14 +53,16 @@ pub struct SqliteOptions {
     pub readers: usize,
     /// The most pages of 4 KiB that the database file may take; `None` leaves it to the disk.
     pub pages_max: Option<u32>,
+    /// How many copies of the database from before a migration are kept beside it; 0 makes none.
+    pub copies: usize,
     /// Written beside each migration that is applied.
     pub now: At,
 }
 
 impl SqliteOptions {
-    /// Four readers and no limit but the disk.
+    /// Four readers, no limit but the disk, and no copies.
     pub const fn at(now: At) -> Self {
-        Self { readers: 4, pages_max: None, now }
+        Self { readers: 4, pages_max: None, copies: 0, now }
     }
 }
 

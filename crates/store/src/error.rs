@@ -36,6 +36,12 @@ pub enum Error {
     /// The file is a healthy database of some other program.
     #[error("the database belongs to another program")]
     Foreign,
+    /// The database belongs to the Lantern before this one, whose tables have our names and mean other things.
+    #[error("the database belongs to an earlier Lantern, whose tables mean other things")]
+    Earlier,
+    /// A backup cannot be made or restored like this: says why.
+    #[error("{0}")]
+    Backup(String),
     /// The schema was migrated by a newer build than this one: run that build.
     #[error("the database has schema {found}, and this build knows {known}")]
     TooNew {

@@ -19,7 +19,7 @@ use zeroize::Zeroize as _;
 use crate::error::{Error, Result};
 
 /// The key file's name inside the data folder.
-const FILE: &str = "lantern.key";
+pub(crate) const FILE: &str = "lantern.key";
 
 /// The master key.
 #[derive(Clone)]

@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+pub mod backup;
 mod bell;
 pub mod blob;
 pub mod db;
@@ -20,6 +21,7 @@ pub mod lease;
 mod loose;
 pub mod notify;
 pub mod outbox;
+mod partial;
 pub mod record;
 pub mod relay;
 mod runs;

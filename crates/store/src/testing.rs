@@ -74,6 +74,12 @@ pub fn on_postgres(test: impl AsyncFnOnce(Db)) {
     });
 }
 
+/// Makes the database file of a data folder with the schema of an earlier build (0: none of ours at all), and runs `sql`
+/// in it.
+pub fn sqlite_file(dir: &Path, last: i64, sql: &str) {
+    crate::db::sqlite_file_to(dir, last, sql).expect("make a database file");
+}
+
 /// Runs a future on a runtime of its own, to its end.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

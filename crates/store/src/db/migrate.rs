@@ -8,7 +8,7 @@ use lantern_types::{At, Digest, Secret};
 use rusqlite::Connection;
 use tokio_postgres::Client;
 
-use super::{postgres, sqlite};
+use super::{earlier, postgres, sqlite};
 use crate::dialect;
 use crate::error::{Error, Result};
 
@@ -121,7 +121,8 @@ impl Migration {
     }
 }
 
-fn known() -> i64 {
+/// The schema of this build.
+pub(super) fn known() -> i64 {
     MIGRATIONS.last().map_or(0, |m| m.number)
 }
 
@@ -140,12 +141,31 @@ fn pending(applied: &[(i64, Vec<u8>)]) -> Result<Vec<&'static Migration>> {
     Ok(MIGRATIONS.iter().filter(|m| m.number > found).collect())
 }
 
+/// The number of the last migration that a SQLite file has; 0 for a new one. `TooNew` when this build does not know it.
+pub(super) fn schema_of(conn: &Connection) -> Result<i64> {
+    let exists = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'";
+    if conn.query_row(exists, [], |row| row.get::<_, i64>(0)).map_err(sqlite::fault)? == 0 {
+        return Ok(0);
+    }
+    let applied = applied_to(conn)?;
+    pending(&applied)?;
+    Ok(applied.last().map_or(0, |(number, _)| *number))
+}
+
+fn applied_to(conn: &Connection) -> Result<Vec<(i64, Vec<u8>)>> {
+    let rows = sqlite::query(conn, APPLIED, None, &[])?;
+    rows.iter().map(|row| Ok((row.int("number")?, row.bytes("checksum")?))).collect()
+}
+
 /// Whether a SQLite file is ours, or new. Asks before anything is written.
 pub(super) fn check_sqlite(conn: &Connection) -> Result<()> {
     let int = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(sqlite::fault);
     let mark = int("PRAGMA application_id")?;
     let tables = int("SELECT count(*) FROM sqlite_schema")?;
-    if mark == APPLICATION_ID || (mark == 0 && tables == 0) { Ok(()) } else { Err(Error::Foreign) }
+    if mark == APPLICATION_ID || (mark == 0 && tables == 0) {
+        return Ok(());
+    }
+    Err(if earlier::is_sqlite(conn)? { Error::Earlier } else { Error::Foreign })
 }
 
 /// Applies what is pending, all of it in one transaction.
@@ -153,15 +173,13 @@ pub(super) fn sqlite(conn: &mut Connection, now: At) -> Result<()> {
     sqlite_to(conn, known(), now)
 }
 
-fn sqlite_to(conn: &mut Connection, last: i64, now: At) -> Result<()> {
+/// Brings a database to the schema of an earlier build, for tests of what follows.
+pub(super) fn sqlite_to(conn: &mut Connection, last: i64, now: At) -> Result<()> {
     let fault = sqlite::fault;
     let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(fault)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID).map_err(fault)?;
     tx.execute_batch(&dialect::migration(HISTORY, false)).map_err(fault)?;
-    let applied = sqlite::query(&tx, APPLIED, None, &[])?
-        .iter()
-        .map(|row| Ok((row.int("number")?, row.bytes("checksum")?)))
-        .collect::<Result<Vec<_>>>()?;
+    let applied = applied_to(&tx)?;
     for migration in pending(&applied)?.into_iter().take_while(|migration| migration.number <= last) {
         tx.execute_batch(&dialect::migration(migration.both, false)).map_err(fault)?;
         tx.execute_batch(migration.sqlite).map_err(fault)?;
@@ -188,6 +206,7 @@ pub(crate) async fn postgres_to(owner_url: &Secret<String>, last: i64, now: At) 
 
 async fn apply(client: &Client, last: i64, now: At) -> Result<()> {
     let fault = postgres::fault;
+    earlier::refuse_postgres(client).await?;
     let missing = "SELECT 2 - count(*) FROM pg_roles WHERE rolname IN ('lantern_app', 'lantern_system')";
     if client.query_one(missing, &[]).await.map_err(fault)?.try_get::<_, i64>(0).map_err(fault)? > 0 {
         let advice =
@@ -218,6 +237,7 @@ async fn applied(client: &Client) -> Result<Vec<(i64, Vec<u8>)>> {
 
 /// Whether a PostgreSQL database has exactly this build's schema.
 pub(super) async fn check_postgres(client: &Client) -> Result<()> {
+    earlier::refuse_postgres(client).await?;
     let exists = "SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('migrations')";
     let row = client.query_one(exists, &[]).await.map_err(postgres::fault)?;
     let applied = match row.try_get::<_, i64>(0).map_err(postgres::fault)? {
@@ -238,6 +258,8 @@ pub async fn create_roles(
     system_password: &Secret<String>,
 ) -> Result<()> {
     postgres::alone(owner_url, async |client| {
+        // It has a role of the same name, whose password would change.
+        earlier::refuse_postgres(client).await?;
         postgres::owns(client).await?;
         role(client, postgres::APP, app_password).await?;
         role(client, postgres::SYSTEM, system_password).await

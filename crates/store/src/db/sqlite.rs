@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::tx::{Batch, Conn, Expect, Tx, Work};
 use super::writer::{Flush, Writer, poll_once};
-use super::{Mode, SqliteOptions, migrate};
+use super::{Mode, SqliteOptions, copy, migrate};
 use crate::error::{Error, Result};
 use crate::notify::{Hint, Hub};
 use crate::value::{Row, Value};
@@ -26,7 +26,7 @@ use crate::value::{Row, Value};
 /// How large the write-ahead log is kept; with the pages after which it is folded in, it rarely grows beyond this.
 const LOG_BYTES: u64 = 16 << 20;
 /// The database's name inside the data folder.
-const DATABASE: &str = "lantern.db";
+pub(super) const DATABASE: &str = "lantern.db";
 /// More than every statement of the product; a statement is then prepared once for each connection.
 const STATEMENTS_CACHED: usize = 256;
 
@@ -49,7 +49,7 @@ impl Files {
         let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         made.map_err(|e| Error::file(format!("open {}", path.display()), e))?;
         let mut writer = Connection::open(&path).map_err(fault)?;
-        prepare_writer(&mut writer, options)?;
+        prepare_writer(&mut writer, &path, options)?;
         reserve_log(&path.with_extension("db-wal"))?;
         let readers = (0..options.readers.max(1)).map(|_| open_reader(&path)).collect::<Result<Vec<_>>>()?;
         Ok(Self {
@@ -85,6 +85,17 @@ impl Files {
         })
         .await
     }
+}
+
+/// Makes the database file of a folder with the schema of an earlier build, and runs SQL of a test's own making in it.
+#[cfg(feature = "testing")]
+pub(crate) fn file_to(dir: &Path, last: i64, sql: &str) -> Result<()> {
+    let mut conn = Connection::open(dir.join(DATABASE)).map_err(fault)?;
+    configure(&conn)?;
+    if last > 0 {
+        migrate::sqlite_to(&mut conn, last, lantern_types::At::from_micros(0))?;
+    }
+    conn.execute_batch(sql).map_err(fault)
 }
 
 /// A database in memory, used on the caller's thread.
@@ -168,9 +179,10 @@ pub(super) fn say(tx: &Tx, sql: &str) -> Result<()> {
     }
 }
 
-fn prepare_writer(conn: &mut Connection, options: &SqliteOptions) -> Result<()> {
+fn prepare_writer(conn: &mut Connection, path: &Path, options: &SqliteOptions) -> Result<()> {
     configure(conn)?;
     migrate::check_sqlite(conn)?;
+    copy::before_migration(conn, path, options.copies)?;
     conn.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
@@ -202,7 +214,7 @@ fn reserve_log(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn configure(conn: &Connection) -> Result<()> {
+pub(super) fn configure(conn: &Connection) -> Result<()> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     // A plan does not depend on the values bound to it. Without this SQLite prepares a statement with `LIMIT $4` anew
     // whenever another value is bound, which is an eighth of what a run costs.
