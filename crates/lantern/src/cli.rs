@@ -108,6 +108,10 @@ pub(crate) enum Command {
     Serve(server::ServeArgs),
     /// Bring a PostgreSQL database up to date
     Migrate(server::MigrateArgs),
+    /// Write the embedded database and its large bodies to one file, also while a server runs
+    Backup(server::BackupArgs),
+    /// Make a data folder of a backup, after checking all of it
+    Restore(server::RestoreArgs),
     /// What is asked of a server.
     #[command(flatten)]
     Client(Verb),

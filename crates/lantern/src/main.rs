@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         Command::Dev(args) => server::dev(&args, &globals.console()),
         Command::Serve(args) => server::serve(&args, &globals.console()),
         Command::Migrate(args) => server::migrate(&args, &globals.console()),
+        Command::Backup(args) => server::backup(&args, &globals.console()),
+        Command::Restore(args) => server::restore(&args, &globals.console()),
         Command::Client(verb) => cli::run(&globals, verb),
     }
 }

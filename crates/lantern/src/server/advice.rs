@@ -77,6 +77,14 @@ pub(crate) fn failure(error: &anyhow::Error) -> Failure {
     }
 }
 
+/// A database of the Lantern before this one. Nothing of it can be taken over.
+pub(crate) const EARLIER: &str = "database_earlier";
+
+/// What to do about it.
+pub(crate) fn earlier(other: &str) -> String {
+    format!("leave it to the program that made it, nothing was written to it, and choose another {other}")
+}
+
 const DAMAGED: (&str, &str) =
     ("database_damaged", "restore the folder from a backup, or start on an empty one with --data-dir");
 
@@ -112,6 +120,7 @@ pub(crate) fn database(error: Error, dir: &Path, postgres: bool) -> anyhow::Erro
         }
         Error::Corrupt(_) => (DAMAGED.0, DAMAGED.1.to_owned()),
         Error::Foreign => ("database_foreign", "choose another folder with --data-dir".to_owned()),
+        Error::Earlier => (EARLIER, earlier(if postgres { "database" } else { "folder with --data-dir" })),
         Error::TooNew { .. } => ("database_too_new", "run the newer build that made it".to_owned()),
         Error::TooOld { .. } => ("database_too_old", "run `lantern migrate` first".to_owned()),
         Error::Full => ("storage_full", "make space on the disk".to_owned()),

@@ -66,6 +66,9 @@ pub(crate) struct Login {
 /// How long a tenant's model server may take to list its models.
 const PROBE_MAX: Dur = Dur::from_secs(10);
 
+/// Copies of the database from before migrations that `dev` keeps: nobody else makes a backup there.
+const COPIES: usize = 2;
+
 /// What both halves of the process stand on.
 struct Ground {
     db: Db,
@@ -86,7 +89,7 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     let listener =
         TcpListener::bind(config.listen).await.map_err(|error| advice::address(error, config.listen))?;
     let address = listener.local_addr().context("the listening address")?;
-    let ground = ground(&config).await?;
+    let ground = ground(&config, mode).await?;
     let rules = Arc::new(match mode {
         Mode::Dev => models::dev(&ground.client).await,
         Mode::Serve => models::serve(config.private_models),
@@ -124,7 +127,7 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     Ok(())
 }
 
-async fn ground(config: &Config) -> Result<Ground> {
+async fn ground(config: &Config, mode: Mode) -> Result<Ground> {
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
     let dir = &config.data_dir;
@@ -136,7 +139,8 @@ async fn ground(config: &Config) -> Result<Ground> {
     let fetcher = Client::opening(config.open_networks.clone())
         .context("cannot set up the HTTP client of the tools")?;
     let postgres = config.postgres.is_some();
-    let db = open(config, clock.as_ref()).await.map_err(|error| advice::database(error, dir, postgres))?;
+    let db =
+        open(config, mode, clock.as_ref()).await.map_err(|error| advice::database(error, dir, postgres))?;
     let keys = key::of(&db, dir, ids.as_ref()).await?;
     let sealer =
         Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).context("cannot set up sealing")?;
@@ -153,9 +157,13 @@ async fn ground(config: &Config) -> Result<Ground> {
     })
 }
 
-async fn open(config: &Config, clock: &dyn Clock) -> lantern_store::Result<Db> {
+async fn open(config: &Config, mode: Mode, clock: &dyn Clock) -> lantern_store::Result<Db> {
+    let copies = if mode == Mode::Dev { COPIES } else { 0 };
     match &config.postgres {
-        None => Db::open_sqlite(&config.data_dir, SqliteOptions::at(clock.now())).await,
+        None => {
+            let options = SqliteOptions { copies, ..SqliteOptions::at(clock.now()) };
+            Db::open_sqlite(&config.data_dir, options).await
+        }
         Some(postgres) => {
             let options = PostgresOptions {
                 app_url: postgres.app_url.clone(),

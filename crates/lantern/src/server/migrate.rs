@@ -7,7 +7,7 @@ use lantern_store::{Error, create_roles, migrate_postgres};
 use lantern_types::Secret;
 use lantern_types::edge::Clock as _;
 
-use super::advice::Advice;
+use super::advice::{self, Advice};
 use crate::env;
 
 /// Flags of `lantern migrate`.
@@ -50,6 +50,7 @@ fn advice(error: Error, what: &'static str) -> anyhow::Error {
             "database_unavailable",
             format!("check that the database runs and that {} is right", env::DATABASE_OWNER_URL),
         ),
+        Error::Earlier => (advice::EARLIER, advice::earlier("database")),
         Error::TooNew { .. } => ("database_too_new", "run the newer build that migrated it".to_owned()),
         _ => (
             "migrate_failed",

@@ -5,6 +5,7 @@
 mod account;
 mod advice;
 mod assemble;
+mod backup;
 mod bodies;
 mod config;
 mod key;
@@ -21,8 +22,9 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::Console;
+use crate::cli::{Console, Exit, Failure};
 use assemble::{Mode, Ready};
+pub(crate) use backup::{BackupArgs, RestoreArgs};
 use config::Config;
 #[cfg(test)]
 pub(crate) use config::default_of;
@@ -92,6 +94,22 @@ pub(crate) fn migrate(args: &MigrateArgs, console: &Console) -> ExitCode {
         }
     }
     exit(console, done)
+}
+
+/// Runs `lantern backup`.
+pub(crate) fn backup(args: &BackupArgs, console: &Console) -> ExitCode {
+    told(console, backup::make(args, console))
+}
+
+/// Runs `lantern restore`.
+pub(crate) fn restore(args: &RestoreArgs, console: &Console) -> ExitCode {
+    told(console, backup::restore(args, console))
+}
+
+fn told(console: &Console, done: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = done else { return Exit::Ok.into() };
+    console.fail(&failure);
+    failure.exit.into()
 }
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {

@@ -9,6 +9,8 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("dev", &["dev"]),
     ("serve", &["serve"]),
     ("migrate", &["migrate"]),
+    ("backup", &["backup"]),
+    ("restore", &["restore"]),
     ("login", &["login"]),
     ("signup", &["signup"]),
     ("whoami", &["whoami"]),

@@ -1,6 +1,7 @@
 //! The real binary with real peers: a provider that misbehaves, a database that dies, processes that are killed.
 
 mod api;
+mod backup;
 mod bodies;
 mod children;
 mod cluster;
