@@ -31,6 +31,7 @@ pub(crate) use api::DEFAULT_URL;
 pub(crate) use console::Console;
 pub(crate) use failure::{Exit, Failure};
 pub(crate) use line::read;
+pub(crate) use table::Column;
 
 use crate::server;
 
@@ -112,6 +113,9 @@ pub(crate) enum Command {
     Backup(server::BackupArgs),
     /// Make a data folder of a backup, after checking all of it
     Restore(server::RestoreArgs),
+    /// Show the configuration of a server
+    #[command(subcommand)]
+    Config(server::ConfigVerb),
     /// What is asked of a server.
     #[command(flatten)]
     Client(Verb),

@@ -1,18 +1,33 @@
-//! Every environment variable that Lantern reads, by name, and the one function that reads them.
+//! Every environment variable that Lantern reads, by name, and the one place where they are read.
 //!
 //! A variable that is set to nothing counts as not set, so `LANTERN_API_KEY= lantern …` switches it off. The comment of
 //! a variable is what `docs/environment.md` says of it; `make gen` writes that page.
 
+mod local;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::OnceLock;
+
+pub(crate) use local::FILE as LOCAL_FILE;
+
 /// One variable, as the page shows it.
-#[cfg(test)]
-struct Variable {
-    name: &'static str,
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
     /// Which commands read it.
     readers: &'static str,
     /// The same setting in the file that `serve --config` names, which also knows the default: `server.listen`.
     key: &'static str,
-    default: &'static str,
+    pub(crate) default: &'static str,
+    #[cfg(test)]
     meaning: &'static str,
+}
+
+impl Variable {
+    /// Whether its value is nobody's business.
+    pub(crate) fn secret(&self) -> bool {
+        [CREDENTIAL_KEY, AWS_SESSION_TOKEN, OPENAI_API_KEY, ADMIN_PASSWORD].contains(&self.name)
+    }
 }
 
 /// `NAME = "VARIABLE" in "key.of.the.file" or "default";` under those who read it.
@@ -22,12 +37,12 @@ macro_rules! variables {
     })+) => {
         $($($(#[doc = $line])+ pub(crate) const $name: &str = $text;)+)+
 
-        #[cfg(test)]
         const ALL: &[Variable] = &[$($(Variable {
             name: $text,
             readers: $readers,
             key: concat!($($key)?),
             default: [$($default,)? ""][0],
+            #[cfg(test)]
             meaning: concat!($($line),+),
         }),+),+];
     };
@@ -125,11 +140,65 @@ variables! {
     }
 }
 
+/// Where a variable's value stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The environment of this process.
+    Environment,
+    /// [`LOCAL_FILE`] in the working directory.
+    Local,
+}
+
+/// What stands in the local file, once it was read.
+static LOCAL: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+
+/// Lets the local file of the working directory count from now on, behind the environment, and answers whether there is
+/// one; else says why it cannot be used and what to do.
+pub(crate) fn read_local() -> Result<bool, (String, String)> {
+    let found = local::read(Path::new(LOCAL_FILE))?;
+    Ok(found.is_some_and(|found| LOCAL.set(found).is_ok()))
+}
+
 /// The value of a variable, or `None` when it is not set or empty. Bytes that are not UTF-8 are replaced.
-#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
 pub(crate) fn get(name: &'static str) -> Option<String> {
-    let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
-    Some(value.to_string_lossy().into_owned())
+    find(name).map(|(value, _)| value)
+}
+
+/// Where the value of a variable stands that is set.
+pub(crate) fn origin(name: &'static str) -> Option<Origin> {
+    find(name).map(|(_, origin)| origin)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+fn find(name: &'static str) -> Option<(String, Origin)> {
+    if let Some(value) = std::env::var_os(name) {
+        // Set to nothing, it switches off what the file says too.
+        let value = value.to_string_lossy().into_owned();
+        return Some((value, Origin::Environment)).filter(|(value, _)| !value.is_empty());
+    }
+    let value = LOCAL.get()?.get(name).filter(|value| !value.is_empty())?;
+    Some((value.clone(), Origin::Local))
+}
+
+/// The variable that is the same setting as a key of the file.
+pub(crate) fn of_key(key: &str) -> Option<&'static str> {
+    ALL.iter().find(|variable| variable.key == key).map(|variable| variable.name)
+}
+
+/// The settings of a command that have no key in the file.
+pub(crate) fn without_key(command: &'static str) -> impl Iterator<Item = &'static Variable> {
+    // Where the shell looks for programs is no setting of ours.
+    let read = move |variable: &&Variable| variable.readers.contains(&format!("`{command}`"));
+    ALL.iter().filter(|variable| variable.key.is_empty() && variable.name != PATH).filter(read)
+}
+
+fn ours(name: &str) -> bool {
+    ALL.iter().any(|variable| variable.name == name)
+}
+
+/// The variable that was probably meant.
+fn nearest(name: &str) -> Option<&'static str> {
+    crate::server::nearest(name, ALL.iter().map(|variable| variable.name))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Migrate(args) => server::migrate(&args, &globals.console()),
         Command::Backup(args) => server::backup(&args, &globals.console()),
         Command::Restore(args) => server::restore(&args, &globals.console()),
+        Command::Config(verb) => server::configuration(&verb, &globals.console()),
         Command::Client(verb) => cli::run(&globals, verb),
     }
 }

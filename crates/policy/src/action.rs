@@ -73,6 +73,7 @@ actions! {
     SaveProvider = Admin "providers.save";
     DeleteProvider = Admin "providers.delete";
     ListTools = Read "tools.list";
+    ReadLimits = Read "limits.read";
 }
 
 /// Whether this actor may do `A`: the sole maker of a [`Permit`].

@@ -4,6 +4,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod identity;
+pub(crate) mod limits;
 pub(crate) mod platform;
 pub(crate) mod runs;
 pub(crate) mod settings;
@@ -26,6 +27,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         runs::routes::routes(),
         settings::providers::routes(),
         tools::routes(),
+        limits::routes(),
     ]
     .into_iter()
     .flatten()

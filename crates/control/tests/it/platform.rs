@@ -38,6 +38,15 @@ async fn tools_are_listed() {
     assert_eq!(tools[0]["digest"], test.app.tools[0].digest().to_string());
 }
 
+#[tokio::test]
+async fn the_limits_in_force_are_told() {
+    let test = TestApp::new().await;
+    let told = test.get(&test.a.member, "/v1/limits").await.is(200).json;
+    assert_eq!(told["limits"], serde_json::to_value(&*test.app.limits).unwrap());
+    assert_eq!(told["defaults"]["turnsPerRunMax"], 40);
+    test.get("nobody", "/v1/limits").await.is(401);
+}
+
 #[test]
 fn every_statement_fits_sqlite() {
     on_sqlite(async |db| prepare_statements(&db, lantern_control::statements()).await);

@@ -56,6 +56,7 @@ async fn examine(console: &Console, api: &Api) -> Result<Vec<Check>, Failure> {
     if !told(console, &mut checks, "login", login(api).await)? {
         return Ok(checks);
     }
+    told(console, &mut checks, "limits", limits(api).await)?;
     let clock = RealClock::new();
     told(console, &mut checks, "bodies", bodies(api, &clock).await)?;
     let model = told(console, &mut checks, "model", models(console, api, &mode).await)?;
@@ -97,6 +98,29 @@ async fn login(api: &Api) -> Result<String, Failure> {
         Auth::Login(_) | Auth::None(_) => "the saved login".to_owned(),
     };
     Ok(format!("{who}, {}, by {how}", line(text(&me, "role"))))
+}
+
+/// Which limits are not the usual ones, so that who meets one need not ask for the server's file.
+async fn limits(api: &Api) -> Result<String, Failure> {
+    match api.fetch(Call::get("/v1/limits")).await {
+        Ok(told) => Ok(unusual(&told)),
+        // An older server, which does not tell.
+        Err(failure) if failure.exit == Exit::NotFound => Ok("not told by this server".to_owned()),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn unusual(told: &Value) -> String {
+    let limits = told.get("limits").and_then(Value::as_object).into_iter().flatten();
+    let usual = |name: &str| told.get("defaults").and_then(|defaults| defaults.get(name));
+    let changed: Vec<String> = limits
+        .filter(|(name, value)| usual(name) != Some(*value))
+        .map(|(name, value)| {
+            let usual = usual(name).map(|usual| format!(" (usually {usual})")).unwrap_or_default();
+            line(&format!("{name} {value}{usual}"))
+        })
+        .collect();
+    if changed.is_empty() { "the usual ones".to_owned() } else { changed.join(", ") }
 }
 
 /// Asks every provider; one that can be used is enough. The offline model needs none, and a development server says
@@ -294,6 +318,13 @@ impl Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_are_told_when_they_are_not_the_usual() {
+        let told = |limits: Value| unusual(&json!({ "limits": limits, "defaults": { "a": 1, "b": 2 } }));
+        assert_eq!(told(json!({ "a": 1, "b": 2 })), "the usual ones");
+        assert_eq!(told(json!({ "a": 1, "b": 3, "c": 4 })), "b 3 (usually 2), c 4");
+    }
 
     #[test]
     fn the_bucket_is_blamed_for_storage_alone() {

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod example;
+mod explain;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,12 +16,14 @@ use lantern_net::Network;
 use lantern_store::BucketOptions;
 use lantern_types::{Limits, Secret};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::advice::Advice;
 use super::bodies;
 use crate::env;
 #[cfg(test)]
 pub(crate) use example::default_of;
+pub(crate) use explain::{ExplainArgs, explain};
 
 /// Where the file is shown.
 const GUIDE: &str = "config.example.toml has every key, and docs/serve.md says how to begin";
@@ -215,6 +218,42 @@ impl Config {
         );
     }
 
+    /// The same in the form of the file. Of a secret it says only that there is one.
+    fn in_force(&self) -> Value {
+        let (spawn, postgres, bucket) = (self.spawn, self.postgres.as_ref(), self.bucket.as_ref());
+        let secret = |there: bool| there.then_some(explain::MASK);
+        json!({
+            "server": {
+                "listen": self.listen.to_string(),
+                "data_dir": self.data_dir.display().to_string(),
+                "drain_secs": self.drain_secs,
+                "spawn_rate_per_min": spawn.map_or(0, |spawn| spawn.per_min),
+                "spawn_burst": spawn.map(|spawn| spawn.burst),
+                "signup": self.signup,
+                "cors_origins": self.cors_origins,
+            },
+            "database": {
+                "app_url": secret(postgres.is_some()),
+                "system_url": secret(postgres.is_some()),
+                "connections": postgres.map(|postgres| postgres.connections),
+            },
+            "bodies": {
+                "bucket": bucket.map(|bucket| &bucket.bucket),
+                "endpoint": bucket.map(|bucket| &bucket.endpoint),
+                "region": bucket.map(|bucket| &bucket.region),
+                "prefix": bucket.map(|bucket| &bucket.prefix),
+                "path_style": bucket.map(|bucket| bucket.path_style),
+                "access_key_id": bucket.map(|bucket| &bucket.credentials.access_key_id),
+                "secret_access_key": secret(bucket.is_some()),
+            },
+            "models": { "private_addresses": self.private_models },
+            "tools": {
+                "private_addresses": self.open_networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            },
+            "limits": self.limits,
+        })
+    }
+
     fn decide(file: File, listen: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Result<Self> {
         let listen = match (listen, env::get(env::LISTEN)) {
             (Some(listen), _) => listen,
@@ -244,11 +283,14 @@ impl Config {
     }
 }
 
-fn read(path: &Path) -> Result<File> {
-    let text = std::fs::read_to_string(path).with_context(|| {
+fn contents(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| {
         Advice::config(format!("cannot read {}", path.display()), "name a readable file in --config")
-    })?;
-    toml::from_str(&text).map_err(|error| {
+    })
+}
+
+fn read(path: &Path) -> Result<File> {
+    toml::from_str(&contents(path)?).map_err(|error| {
         let what = format!("{} is not a configuration", path.display());
         let next = remedy(error.message());
         anyhow::Error::new(error).context(Advice::config(what, next))
@@ -299,10 +341,13 @@ fn suggestion(message: &str) -> Option<String> {
     }
     let mut quoted = message.split('`').skip(1).step_by(2);
     let wrong = quoted.next()?;
-    let meant = quoted
-        .min_by_key(|known| distance(wrong, known))
-        .filter(|known| 2 * distance(wrong, known) <= known.len())?;
+    let meant = nearest(wrong, quoted)?;
     Some(format!("did you mean `{meant}`? {GUIDE}"))
+}
+
+/// The word that was probably meant, if one is near enough.
+pub(crate) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known.min_by_key(|known| distance(wrong, known)).filter(|known| 2 * distance(wrong, known) <= known.len())
 }
 
 /// How many letters must change to make one word of another, letter case apart (Levenshtein).

@@ -19,15 +19,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::cli::{Console, Exit, Failure};
+use crate::env;
+use advice::Advice;
 use assemble::{Mode, Ready};
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 use config::Config;
 #[cfg(test)]
 pub(crate) use config::default_of;
+pub(crate) use config::{ExplainArgs, nearest};
 pub(crate) use migrate::MigrateArgs;
 
 /// Flags of `lantern dev`.
@@ -61,7 +64,9 @@ pub(crate) struct ServeArgs {
 /// Runs `lantern dev` until it is told to stop.
 pub(crate) fn dev(args: &DevArgs, console: &Console) -> ExitCode {
     let run = || {
+        let local = env::read_local().map_err(|(what, next)| Advice::config(what, next))?;
         logging::start("warn", console.json())?;
+        tracing::info!(local, "whether {} is part of the configuration", env::LOCAL_FILE);
         let config = Config::dev(args.listen, args.data_dir.clone())?;
         block_on(assemble::run(config, Mode::Dev, |ready| announce(console, ready)))
     };
@@ -104,6 +109,20 @@ pub(crate) fn backup(args: &BackupArgs, console: &Console) -> ExitCode {
 /// Runs `lantern restore`.
 pub(crate) fn restore(args: &RestoreArgs, console: &Console) -> ExitCode {
     told(console, backup::restore(args, console))
+}
+
+/// What is asked about the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Show every setting with its value in force and where it comes from
+    Explain(ExplainArgs),
+}
+
+/// Runs `lantern config`.
+pub(crate) fn configuration(verb: &ConfigVerb, console: &Console) -> ExitCode {
+    let ConfigVerb::Explain(args) = verb;
+    let explained = config::explain(args).map_err(|error| advice::failure(&error));
+    told(console, explained.and_then(|explained| explained.show(console)))
 }
 
 fn told(console: &Console, done: Result<(), Failure>) -> ExitCode {

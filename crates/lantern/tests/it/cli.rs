@@ -509,6 +509,7 @@ fn the_doctor_leaves_nothing_behind() {
         "GET /healthz" => Answer::Json(200, json!({ "status": "ok", "llmMode": "offline" })),
         "GET /auth/me" => Answer::Json(200, json!({ "email": "", "role": "service", "tenantId": "t" })),
         "GET /v1/settings/llm-providers" => Answer::Json(200, json!([])),
+        "GET /v1/limits" => Answer::Json(200, json!({ "limits": { "a": 2 }, "defaults": { "a": 1 } })),
         "POST /v1/agents" => Answer::Json(201, json!({ "name": seen.body["name"] })),
         "POST /v1/runs" => Answer::Json(201, json!({ "id": RUN, "status": "queued" })),
         line if line.starts_with("GET /v1/runs/") => {
@@ -525,14 +526,14 @@ fn the_doctor_leaves_nothing_behind() {
     let user = User::of(&fake);
     let out = user.run(&["doctor"]).ok();
     let marks: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert_eq!(marks, ["server", "login", "bodies", "model", "run"], "{out}");
+    assert_eq!(marks, ["server", "login", "limits", "bodies", "model", "run"], "{out}");
     assert!(out.contains("the built-in offline model") && out.contains("succeeded in 0.5s"), "{out}");
     let agent = fake.seen().iter().find(|seen| seen.line == "POST /v1/agents").unwrap().body["name"].clone();
     let lines = fake.lines();
     assert!(lines.contains(&format!("DELETE /v1/runs/{RUN}")), "{lines:?}");
     assert!(lines.contains(&format!("DELETE /v1/agents/{}", agent.as_str().unwrap())), "{lines:?}");
     let report: Value = serde_json::from_str(&user.run(&["doctor", "-o", "json"]).ok()).unwrap();
-    assert_eq!((&report["ok"], report["checks"].as_array().unwrap().len()), (&json!(true), 5));
+    assert_eq!((&report["ok"], report["checks"].as_array().unwrap().len()), (&json!(true), 6));
 }
 
 #[test]

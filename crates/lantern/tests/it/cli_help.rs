@@ -11,6 +11,8 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("migrate", &["migrate"]),
     ("backup", &["backup"]),
     ("restore", &["restore"]),
+    ("config", &["config"]),
+    ("config-explain", &["config", "explain"]),
     ("login", &["login"]),
     ("signup", &["signup"]),
     ("whoami", &["whoami"]),

@@ -6,6 +6,7 @@ mod bodies;
 mod children;
 mod cluster;
 mod digest;
+mod explain;
 mod faults;
 mod fork;
 mod login;
