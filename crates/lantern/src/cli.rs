@@ -8,6 +8,7 @@ mod agents;
 mod api;
 mod console;
 mod doctor;
+mod export;
 mod failure;
 mod follow;
 mod format;
@@ -146,6 +147,8 @@ pub(crate) enum Verb {
     /// Set, list and test the providers of models
     #[command(subcommand, visible_alias = "provider")]
     Providers(providers::Verb),
+    /// Write runs to files: their events, their rows and their manifests
+    Export(export::ExportArgs),
     /// Check that the server, the login and the model work
     #[command(
         after_help = "The last check runs a small agent once, then removes the run and archives the agent."
@@ -188,6 +191,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Login(args) => login::login(console, globals, args).await?,
         Verb::Signup(args) => login::signup(console, globals, args).await?,
         Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,
+        Verb::Export(args) => Box::pin(export::run(console, &Api::open(globals)?, &args)).await?,
         Verb::Whoami => login::whoami(console, &Api::open(globals)?).await?,
         Verb::Agents(verb) => Box::pin(agents::run(console, &Api::open(globals)?, verb)).await?,
         Verb::Keys(verb) => keys::run(console, &Api::open(globals)?, verb).await?,

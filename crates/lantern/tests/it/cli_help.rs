@@ -51,6 +51,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("providers-set", &["providers", "set"]),
     ("providers-test", &["providers", "test"]),
     ("providers-delete", &["providers", "delete"]),
+    ("export", &["export"]),
     ("doctor", &["doctor"]),
     ("completions", &["completions"]),
 ];

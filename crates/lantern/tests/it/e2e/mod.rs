@@ -7,6 +7,7 @@ mod children;
 mod cluster;
 mod digest;
 mod explain;
+mod export;
 mod faults;
 mod fork;
 mod login;
