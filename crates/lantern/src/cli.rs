@@ -1,8 +1,8 @@
 //! The command line: what can be said, and who does it.
 //!
 //! Invariant: a client command talks to a server over its HTTP API and to nothing else, so it works the same on the
-//! same machine and from across the world. Commands that are the server (`dev`, `serve`, `migrate`) are variants of
-//! [`Command`] beside [`Command::Client`], and `main` runs them.
+//! same machine and from across the world. Commands that are a server, or look after one (`dev`, `backup`, …), are
+//! variants of [`Command`] beside [`Command::Client`], and `main` runs them.
 
 mod agents;
 mod api;

@@ -9,7 +9,7 @@ mod archive;
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Seek as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,8 @@ pub struct Held {
     pub runs: i64,
     /// How many large bodies.
     pub bodies: u64,
-    /// Bodies that the database names and the folder did not have: they are in a bucket, or were removed meanwhile.
+    /// Bodies that the database names and the folder did not have as they were written: they are in a bucket, were removed
+    /// meanwhile, or the disk lost them.
     pub missing: u64,
     /// Whether the master key is in it.
     pub key: bool,
@@ -99,19 +100,28 @@ fn write_bodies(
     data_dir: &Path,
     named: HashSet<(TenantId, Digest)>,
 ) -> Result<(Total, u64)> {
-    let mut names: Vec<String> =
-        named.into_iter().map(|(tenant, digest)| blob::name(tenant, digest)).collect();
+    let mut names: Vec<_> =
+        named.into_iter().map(|(tenant, digest)| (blob::name(tenant, digest), digest)).collect();
     names.sort_unstable();
     let (mut bodies, mut missing) = (Total::default(), 0);
-    for name in names {
-        let path = data_dir.join(BLOBS).join(&name);
-        match File::open(&path) {
-            Ok(file) => bodies.add(&writer.file(&format!("{BLOBS}{name}"), file)?),
-            Err(e) if e.kind() == ErrorKind::NotFound => missing += 1,
-            Err(e) => return Err(reading(&path, e)),
+    for (name, digest) in names {
+        match intact(&data_dir.join(BLOBS).join(&name), digest)? {
+            Some(file) => bodies.add(&writer.file(&format!("{BLOBS}{name}"), file)?),
+            None => missing += 1,
         }
     }
     Ok((bodies, missing))
+}
+
+/// The file of a body that is as it was written. One that is not must not keep all the others from being backed up.
+fn intact(path: &Path, digest: Digest) -> Result<Option<File>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(reading(path, e)),
+    };
+    let found = archive::digest_of(&mut file).and_then(|found| file.rewind().map(|()| found));
+    Ok((found.map_err(|e| reading(path, e))? == digest).then_some(file))
 }
 
 fn manifest(

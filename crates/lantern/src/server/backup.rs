@@ -90,7 +90,8 @@ pub(super) fn restore(args: &RestoreArgs, console: &Console) -> Result<(), Failu
 fn missing(console: &Console, missing: u64) {
     if missing > 0 {
         console.warn(&format!(
-            "{missing} large bodies were not in the folder: they are in a bucket, or were removed meanwhile"
+            "{missing} large bodies were not in the folder as they were written: they are in a bucket, were removed \
+             meanwhile, or the disk lost them"
         ));
     }
 }

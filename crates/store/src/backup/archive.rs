@@ -168,6 +168,13 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
+/// The digest of all that is left to read.
+pub(super) fn digest_of(from: &mut impl Read) -> io::Result<Digest> {
+    let mut content = Hashing { inner: from, context: Context::new(&SHA256), bytes: 0 };
+    io::copy(&mut content, &mut io::sink())?;
+    Ok(finished(content.context))
+}
+
 fn finished(context: Context) -> Digest {
     let digest = context.finish();
     Digest::from_bytes(digest.as_ref()).unwrap_or_else(|| Digest::of(&[]))

@@ -159,6 +159,39 @@ async fn a_backup_that_is_not_as_it_was_made_is_refused() {
     assert!(!error(&backup(place.path(), &bad.with_extension("new"), &[])).is_null(), "no database there");
 }
 
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let deeper = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+    names(folder).into_iter().flat_map(deeper).collect()
+}
+
+#[tokio::test]
+async fn a_body_that_the_disk_lost_is_counted_and_keeps_no_other_from_being_backed_up() {
+    let (folder, place) = (Folder::new(), Folder::new());
+    let server = Server::dev(folder.path());
+    let api = Api::of(&server).await;
+    let lost = large_run(&api).await;
+    let bodies = files(&folder.path().join("blobs"));
+    let mut bytes = std::fs::read(&bodies[0]).unwrap();
+    bytes[1_000] ^= 1;
+    std::fs::write(&bodies[0], bytes).unwrap();
+    let kept = large_run(&api).await;
+    server.kill();
+    let file = place.path().join("backup.tar");
+    let output = backup(folder.path(), &file, &["--with-key"]);
+    let made = answer(&output);
+    assert_eq!((&made["runs"], &made["bodies"], &made["bodiesMissing"]), (&json!(2), &json!(1), &json!(1)));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("1 large bodies were not in the folder"));
+    let fresh = place.path().join("fresh");
+    assert_eq!(answer(&restore(&file, &fresh))["bodiesMissing"], 1);
+    let server = Server::dev(&fresh);
+    let api = Api::of(&server).await;
+    let (_, run) = api.get(&format!("/v1/runs/{kept}")).await;
+    assert_eq!(run["input"]["text"].as_str().unwrap().len(), 100_000);
+    let (status, run) = api.get(&format!("/v1/runs/{lost}")).await;
+    assert_eq!((status, &run["status"]), (200, &json!("succeeded")), "{run}");
+}
+
 #[tokio::test]
 async fn a_run_whose_chain_does_not_hold_is_found_when_it_is_backed_up() {
     let (folder, place) = (Folder::new(), Folder::new());

@@ -67,6 +67,12 @@ async fn a_run_is_exported_as_its_events_its_row_and_its_manifest() {
     assert_eq!(made["events"], all.len());
 
     assert_eq!(answer(&export(&server, &api.token, &[&run], &to))["kept"], 1);
+    let mut archive = lantern();
+    archive.args(["agents", "archive", "sum", "--force"]).env("LANTERN_API_URL", &server.api);
+    assert!(archive.env("LANTERN_API_TOKEN", &api.token).output().unwrap().status.success());
+    let later = folder.path().join("later");
+    assert_eq!(answer(&export(&server, &api.token, &[&run], &later))["runs"], 1);
+    assert_eq!(lines(&later), all);
     let nobody = export(&server, "nobody", &[&run], &folder.path().join("nobody"));
     assert_eq!(nobody.status.code(), Some(3));
     let missing = "018f0000-0000-7000-8000-000000000001";
