@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lantern_types::{Digest, MicroUsd, RunId};
+use lantern_types::{Digest, MicroUsd, RunId, uuid8};
 use serde_json::Value;
 
 use crate::carried::Carried;
@@ -53,15 +53,7 @@ pub enum Effect {
 
 /// The id of the run that a child step starts: the same after any crash.
 pub fn child_run(run: RunId, step: &StepId, generation: u32) -> RunId {
-    let digest = Digest::of(format!("child|{run}|{step}|{generation}").as_bytes());
-    let mut bytes = [0_u8; 16];
-    for (to, from) in bytes.iter_mut().zip(digest.bytes()) {
-        *to = *from;
-    }
-    // RFC 9562 version 8: the layout is ours.
-    let raw = u128::from_be_bytes(bytes);
-    let tagged = raw & !(0xF << 76) & !(0b11 << 62) | 0x8 << 76 | 0b10 << 62;
-    RunId::from_bytes(&tagged.to_be_bytes()).unwrap_or(run)
+    RunId::from_uuid(uuid8(Digest::of(format!("child|{run}|{step}|{generation}").as_bytes())))
 }
 
 /// What must be done because of `event`; `run` is the run after it.

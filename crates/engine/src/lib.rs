@@ -9,6 +9,7 @@
 //! Pure by `Cargo.toml`: no async, no clock, no randomness, no driver. Time arrives as an [`At`](lantern_types::At)
 //! in the [`Context`], results arrive as [`Input`]s. Duplicated inputs are ignored, so delivery may be at least once.
 
+pub mod approval;
 mod carried;
 mod decide;
 pub mod effect;

@@ -8,8 +8,10 @@
 use std::sync::Arc;
 
 use lantern_policy::Scope;
+use lantern_types::approval::Change;
 use lantern_types::*;
 
+use crate::approvals;
 use crate::blob;
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::dialect;
@@ -116,6 +118,8 @@ pub struct Append {
     pub drained: Vec<InboxId>,
     /// What must go out because of these events.
     pub outbox: Vec<NewOutbox>,
+    /// What these events ask people, or no longer ask.
+    pub approvals: Vec<Change>,
 }
 
 /// An append as the statements it comes to, which can be submitted again as often as it takes. Cheap to clone.
@@ -313,6 +317,7 @@ fn batch(append: Append, version: i64) -> Batch {
     };
     let plain = append.drained.is_empty()
         && append.outbox.is_empty()
+        && append.approvals.is_empty()
         && added.body.as_deref().and_then(blob::named).is_none();
     loose::name(&mut batch, added.body.as_deref());
     batch.add(INSERT, row(run, added), Expect::Rows(1));
@@ -330,6 +335,9 @@ fn batch(append: Append, version: i64) -> Batch {
     }
     for new in append.outbox {
         outbox::add(&mut batch, run, new);
+    }
+    for change in append.approvals {
+        approvals::add(&mut batch, (run, append.epoch), change);
     }
     batch.changed(run);
     batch
@@ -407,6 +415,7 @@ pub async fn give_up(tx: &mut TenantTx<'_>, end: GiveUp) -> Result<bool> {
         return Ok(false);
     }
     tx.exec(DELETE_OUTBOX, &[run.into()]).await?;
+    approvals::withdraw(tx, run, end.at).await?;
     tx.changed(run);
     Ok(true)
 }
@@ -442,6 +451,7 @@ pub async fn delete(tx: &mut TenantTx<'_>, run: RunId, now: At) -> Result<Option
         loose::doom(tx, *blob, now).await?;
     }
     labels::remove(tx, run).await?;
+    approvals::remove(tx, run).await?;
     for sql in [DELETE_JOURNAL, DELETE_INBOX, DELETE_OUTBOX, DELETE_RUN] {
         tx.exec(sql, &[run.into()]).await?;
     }

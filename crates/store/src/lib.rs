@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+pub mod approvals;
 pub mod backup;
 mod bell;
 pub mod blob;

@@ -26,12 +26,13 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    dialect, inbox, journal, labels, lease, loose, outbox, runs, seal, sign_ins, system, tickets, versions,
+    approvals, dialect, inbox, journal, labels, lease, loose, outbox, runs, seal, sign_ins, system, tickets,
+    versions,
 };
 
 pub use bucket::BucketServer;
 pub use cluster::{Cluster, TestDatabase};
-pub use lists::{fill_runs, list_plans};
+pub use lists::{approval_plans, fill_runs, list_plans};
 pub use schema::schema;
 
 /// Makes `NAME::sqlite` and `NAME::postgres` of one test: `db_test!(name, async |db| { … })`.
@@ -252,6 +253,7 @@ pub async fn prepare_every_statement(db: &Db) {
         runs::STATEMENTS,
         runs::list::STATEMENTS,
         labels::STATEMENTS,
+        approvals::STATEMENTS,
         inbox::STATEMENTS,
         outbox::STATEMENTS,
         lease::STATEMENTS,

@@ -59,7 +59,10 @@ macro_rules! ids {
     )+};
 }
 
-ids!(TenantId, UserId, AgentId, VersionId, RunId, SessionId, SignInId, ApiKeyId, ProcessId, InboxId);
+ids!(
+    TenantId, UserId, AgentId, VersionId, RunId, SessionId, SignInId, ApiKeyId, ProcessId, InboxId,
+    ApprovalId
+);
 
 macro_rules! values {
     ($($from:ty, $name:ident => $value:expr;)+) => {$(

@@ -84,6 +84,8 @@ id! {
     RequestId,
     /// One row of a run's inbox.
     InboxId,
+    /// One question of a run to a person.
+    ApprovalId,
 }
 
 /// The tenant that `lantern dev` seeds.
@@ -97,6 +99,16 @@ pub fn uuid7(at: crate::At, random: u128) -> Uuid {
     let rand_a = (random >> 64) & 0xFFF;
     let rand_b = random & 0x3FFF_FFFF_FFFF_FFFF;
     Uuid::from_u128(millis << 80 | 0x7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b)
+}
+
+/// Builds a UUIDv8 (RFC 9562, section 5.8) that a digest names: the same for the same digest.
+pub fn uuid8(digest: crate::Digest) -> Uuid {
+    let mut bytes = [0_u8; 16];
+    for (to, from) in bytes.iter_mut().zip(digest.bytes()) {
+        *to = *from;
+    }
+    let raw = u128::from_be_bytes(bytes);
+    Uuid::from_u128(raw & !(0xF << 76) & !(0b11 << 62) | 0x8 << 76 | 0b10 << 62)
 }
 
 #[cfg(test)]

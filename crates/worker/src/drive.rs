@@ -13,8 +13,8 @@ use futures_util::StreamExt;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use lantern_engine::{
-    Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepId, decide, effects, event, questions,
-    taken_up,
+    Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepId, approval, decide, effects, event,
+    questions, taken_up,
 };
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
@@ -22,7 +22,7 @@ use lantern_store::journal::{self, Append, Prepared, Projection};
 use lantern_store::lease::{self, Claimed, Held};
 use lantern_store::record::Record;
 use lantern_store::seal::Place;
-use lantern_store::{Error, inbox};
+use lantern_store::{Error, approvals, inbox};
 use lantern_types::edge::BoxFuture;
 use lantern_types::{At, ChainHead, Dur, InboxId};
 use tokio::sync::Notify;
@@ -131,6 +131,13 @@ async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &S
         Ok(Err(error)) => return error.into(),
         Err(_) => return Ended::Unreadable("the fold of this run panicked".to_owned()),
     };
+    // Those that an earlier build asked have no rows yet.
+    if !loaded.asked.is_empty() {
+        let held = (claimed.run, claimed.epoch);
+        if let Err(error) = approvals::ensure(&deps.db, claimed.scope, held, loaded.asked).await {
+            return error.into();
+        }
+    }
     let first = if loaded.run.performing() { Input::Recovered } else { Input::Wake };
     let mut driver = Driver {
         deps,
@@ -335,6 +342,7 @@ impl Driver<'_> {
             projection: projection(run),
             drained: drained.to_vec(),
             outbox: outbox::rows(deps, self.scope, run, events).await?,
+            approvals: approval::changes(run, events),
         })
     }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use lantern_engine::{Event, FORMAT, Fact, Manifest, Run, event};
+use lantern_engine::{Event, FORMAT, Fact, Manifest, Run, approval, event};
 use lantern_policy::Scope;
 use lantern_store::lease::Claimed;
 use lantern_store::{journal, record, versions};
+use lantern_types::approval::Asked;
 use lantern_types::{ChainHead, VersionId};
 
 use crate::Deps;
@@ -25,6 +26,8 @@ pub(crate) enum Unloadable {
 pub(crate) struct Loaded {
     pub(crate) run: Run,
     pub(crate) chain: ChainHead,
+    /// The questions that are open in it.
+    pub(crate) asked: Vec<Asked>,
 }
 
 /// Appends that are read at once.
@@ -39,7 +42,9 @@ pub(crate) async fn load(deps: &Deps, claimed: &Claimed) -> Result<Loaded, Unloa
         _ => return Err(Unloadable::Unreadable("the journal does not begin with a start".to_owned())),
     };
     let manifest = manifest(deps, scope, version).await?;
-    Ok(Loaded { run: Run::fold(id, manifest, &events), chain })
+    let run = Run::fold(id, manifest, &events);
+    let asked = approval::open(&run, &events);
+    Ok(Loaded { run, chain, asked })
 }
 
 /// Every event of a run, and the chain after the last, which is checked on the way.

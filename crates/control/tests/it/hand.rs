@@ -6,7 +6,7 @@ use lantern_control::App;
 use lantern_policy::Scope;
 
 use crate::app::TestApp;
-use lantern_engine::{Arrival, Context, Done, Event, Input, Manifest, Run, StepId, decide, event};
+use lantern_engine::{Arrival, Context, Done, Event, Input, Manifest, Run, StepId, approval, decide, event};
 use lantern_store::journal::{self, Append, NewRun, Projection};
 use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
@@ -157,6 +157,7 @@ impl Hand {
             projection: projection(self.run()),
             drained,
             outbox: Vec::new(),
+            approvals: approval::changes(self.run(), events),
         };
         self.version = journal::append(&app.db, self.scope, append).await.unwrap().version;
     }

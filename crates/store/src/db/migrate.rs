@@ -102,6 +102,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0011_run_labels.sql"),
         sqlite: include_str!("../../../../migrations/sqlite/0011_run_labels.sql"),
     },
+    Migration {
+        number: 12,
+        name: "approvals",
+        both: include_str!("../../../../migrations/0012_approvals.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0012_approvals.sql"),
+        sqlite: include_str!("../../../../migrations/sqlite/0012_approvals.sql"),
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (
@@ -326,5 +333,32 @@ mod tests {
         assert_eq!(lines, ["0A env= 7", "0A team=61CC88 7"]);
         let over = "SELECT hex(id) || ' ' || outcome FROM runs WHERE outcome IS NOT NULL";
         assert_eq!(conn.query_row(over, [], |row| row.get::<_, String>(0)).unwrap(), "0B queued");
+    }
+
+    /// A run that nobody holds and that waits for a time is due once, so that its open questions get their rows.
+    #[test]
+    fn runs_that_wait_are_looked_at_once() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        sqlite_to(&mut conn, 11, At::from_micros(1)).unwrap();
+        let run = |id: &str, status: &str, owner: &str, wake: &str| {
+            format!(
+                "INSERT INTO runs (tenant_id, id, agent_id, agent_name, agent_version_id, status, trigger_kind, version,
+                    chain, epoch, pokes, spent, held, tokens_in, tokens_out, created_at, depth, labels, owner, wake_at)
+                VALUES (x'01', {id}, x'02', 'a', x'03', '{status}', 'api', 1, x'00', 0, 0, 0, 0, 0, 0, 7, 0, '{{}}',
+                    {owner}, {wake});"
+            )
+        };
+        let runs = [
+            run("x'0a'", "paused", "NULL", "9"),
+            // Held: it is taken up anew whoever held it. Parked: what was under way may be paid for again.
+            run("x'0b'", "paused", "x'04'", "NULL"),
+            run("x'0c'", "running", "NULL", "NULL"),
+        ];
+        conn.execute_batch(&format!("PRAGMA foreign_keys = OFF; {}", runs.concat())).unwrap();
+        sqlite(&mut conn, At::from_micros(2)).unwrap();
+        let mut found =
+            conn.prepare("SELECT hex(id) || ' ' || wake_at FROM runs WHERE wake_at IS NOT NULL").unwrap();
+        let lines: Vec<String> = found.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        assert_eq!(lines, ["0A 0"]);
     }
 }

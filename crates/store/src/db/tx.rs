@@ -303,13 +303,31 @@ impl Where {
 
     /// Rows that come after `last` in descending order of both columns: the next page.
     pub fn before(
+        self,
+        columns: (&'static str, &'static str),
+        last: Option<(impl Into<Value>, impl Into<Value>)>,
+    ) -> Self {
+        self.both(columns, " < ", last)
+    }
+
+    /// Rows that come after `last` in ascending order of both columns: the next page.
+    pub fn after(
+        self,
+        columns: (&'static str, &'static str),
+        last: Option<(impl Into<Value>, impl Into<Value>)>,
+    ) -> Self {
+        self.both(columns, " > ", last)
+    }
+
+    fn both(
         mut self,
         columns: (&'static str, &'static str),
+        sign: &str,
         last: Option<(impl Into<Value>, impl Into<Value>)>,
     ) -> Self {
         if let Some((first, second)) = last {
             let (one, two) = (self.bind(first.into()), self.bind(second.into()));
-            self.sql.extend([" AND (", columns.0, ", ", columns.1, ") < (", &one, ", ", &two, ")"]);
+            self.sql.extend([" AND (", columns.0, ", ", columns.1, ")", sign, "(", &one, ", ", &two, ")"]);
         }
         self
     }

@@ -3,6 +3,7 @@
 use lantern_types::ChainHead;
 
 use super::{Seeded, schema};
+use crate::approvals::{self, ApprovalFilter};
 use crate::db::Db;
 use crate::error::Result;
 use crate::runs::RunFilter;
@@ -86,4 +87,22 @@ pub async fn list_plans(db: &Db, seeded: Seeded, filter: &RunFilter) -> Result<V
         plans.push(lines.join("\n"));
     }
     Ok(plans)
+}
+
+/// How SQLite would answer a list of questions: the lines of its plan.
+pub async fn approval_plans(db: &Db, seeded: Seeded, filter: &ApprovalFilter) -> Result<String> {
+    let sql: &'static str = format!("EXPLAIN QUERY PLAN {}", approvals::LIST).leak();
+    let (queries, order, limit) =
+        (approvals::queries(filter), approvals::order(filter.oldest_first), filter.limit);
+    let rows = db.read(seeded.scope, move |tx| {
+        Box::pin(async move {
+            let mut rows = Vec::new();
+            for conditions in queries {
+                rows.extend(tx.all_where(sql, conditions, order, limit).await?);
+            }
+            Ok(rows)
+        })
+    });
+    let lines = rows.await?.iter().map(|row| row.text("detail")).collect::<Result<Vec<_>>>()?;
+    Ok(lines.join("\n"))
 }

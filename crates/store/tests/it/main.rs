@@ -7,6 +7,7 @@
     reason = "what tests share is a test too"
 )]
 
+mod approvals;
 mod backup;
 mod bucket;
 mod fake_bucket;

@@ -78,5 +78,6 @@ pub(crate) fn two_events(claimed: &Claimed) -> Append {
         projection: running(),
         drained: vec![],
         outbox: vec![],
+        approvals: vec![],
     }
 }

@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 17] = [
     "tenants",
     "users",
     "subject_keys",
@@ -71,6 +71,7 @@ const TABLES: [&str; 16] = [
     "loose_blobs",
     "sign_ins",
     "run_labels",
+    "approvals",
 ];
 
 fn on_cluster(test: impl AsyncFnOnce(Db)) {

@@ -1,7 +1,9 @@
 //! Ordinary lives of runs.
 
 use lantern_engine::{Arrival, StepId, StepState};
+use lantern_store::approvals::{self, ApprovalFilter};
 use lantern_store::inbox::Put;
+use lantern_types::approval::Status;
 use lantern_types::{Dur, Failure, Limits};
 use serde_json::json;
 
@@ -50,6 +52,41 @@ async fn a_long_wait_is_let_go_and_taken_up_again() {
     bench.until(run, "succeeded").await;
     assert_eq!(bench.send(run, "k3", go()).await, Put::Closed);
     bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_of_an_earlier_build_gets_its_row_when_its_run_is_taken_up() {
+    const FORGET: &str = "DELETE FROM approvals WHERE tenant_id = $1";
+    const WAKE: &str = "UPDATE runs SET wake_at = 0 WHERE tenant_id = $1 AND owner IS NULL AND wake_at > 0";
+    let bench = Bench::new().await;
+    let steps = json!([{"id": "ok", "kind": "approval", "data": {"reason": "sure?"}}]);
+    bench.agent("s", json!({"program": "steps", "steps": steps})).await;
+    bench.start_worker();
+    let run = bench.start_run("s", json!({})).await;
+    bench.until(run, "paused").await;
+    bench.pass(10).await;
+    let rows = async || {
+        let filter = ApprovalFilter { statuses: Status::ALL.to_vec(), limit: 9, ..ApprovalFilter::default() };
+        approvals::list(&bench.db, bench.scope, filter).await.unwrap()
+    };
+    let asked = rows().await;
+    assert_eq!((asked.len(), asked[0].status, asked[0].run), (1, Status::Pending, run));
+    let exec = async |sql| {
+        let done = bench.db.write(bench.scope, move |tx| Box::pin(async move { tx.exec(sql, &[]).await }));
+        assert_eq!(done.await.unwrap(), 1);
+    };
+    // What the migration finds: a run that waits, and no row. It makes the run due.
+    exec(FORGET).await;
+    let version = bench.head(run).await.version;
+    exec(WAKE).await;
+    bench.pass(10).await;
+    assert_eq!(rows().await, asked);
+    let head = bench.head(run).await;
+    assert_eq!((head.version, head.wake_at), (version, Some(asked[0].expires_at)), "nothing else came of it");
+    // It lapses like any other, although nobody looked at it for a day.
+    bench.pass(86_400).await;
+    assert_eq!(bench.until(run, "failed").await.error_code.as_deref(), Some("approval_expired"));
+    assert_eq!(rows().await[0].status, Status::Expired);
 }
 
 #[tokio::test(start_paused = true)]
