@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 
 use lantern_engine::{Event, Fact, Outcome, Run};
+use lantern_store::approvals::{self, ApprovalFilter};
 use lantern_store::journal::RunRow;
 use lantern_store::outbox::{self, Turns};
+use lantern_types::approval::Status;
 use lantern_types::{Dur, EffectClass, MicroUsd, RunId, TenantId};
 
 use super::edges::Call;
@@ -41,6 +43,7 @@ pub(super) async fn at_rest(place: &Place) -> Checked {
         let sent = calls.remove(&told.id).unwrap_or_default();
         let tenant = place.tenants.get(told.tenant).map(|tenant| tenant.id);
         outside(&run, &events, &sent, tenant)?;
+        questions(place, &told, &events).await?;
         dropped(&run, &events, &answered)?;
         people(place, &told, &events).await?;
     }
@@ -66,6 +69,48 @@ fn projection(run: &Run, row: &RunRow) -> Checked {
         count(row.tokens_out),
     );
     demand(folded == stored, "projection", || format!("{}: {folded:?} and {stored:?}", run.id))
+}
+
+/// The rows of a run's questions say what its journal says, and nobody else has them.
+async fn questions(place: &Place, told: &Told, events: &[Event]) -> Checked {
+    let mut asked: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
+    for event in events {
+        let (step, status) = match &event.fact {
+            Fact::ApprovalAsked { step, .. } => {
+                asked.insert(step.as_str(), (event.seq, "pending"));
+                continue;
+            }
+            Fact::ApprovalGranted { step, .. } => (step, "granted"),
+            Fact::ApprovalDenied { step, by } if by.is_empty() => (step, "expired"),
+            Fact::ApprovalDenied { step, .. } => (step, "denied"),
+            Fact::StepAbandoned { step, .. } => (step, "withdrawn"),
+            _ => continue,
+        };
+        if let Some(open) = asked.get_mut(step.as_str()).filter(|open| open.1 == "pending") {
+            open.1 = status;
+        }
+    }
+    let want: Vec<(String, u64, &str)> =
+        asked.into_iter().map(|(step, (seq, status))| (step.to_owned(), seq, status)).collect();
+    let pending = want.iter().find(|(.., status)| *status == "pending");
+    demand(pending.is_none(), "questions", || format!("{}: {pending:?} is over and asks", told.id))?;
+    for (n, tenant) in place.tenants.iter().enumerate() {
+        let filter = ApprovalFilter {
+            statuses: Status::ALL.to_vec(),
+            run: Some(told.id),
+            limit: 10_000,
+            ..ApprovalFilter::default()
+        };
+        let rows = approvals::list(&place.db, tenant.scope, filter).await.map_err(unread)?;
+        let mut found: Vec<(String, u64, &str)> = rows
+            .into_iter()
+            .map(|row| (row.step, u64::try_from(row.asked_seq).unwrap_or_default(), row.status.as_str()))
+            .collect();
+        found.sort();
+        let want = if n == told.tenant { want.as_slice() } else { &[] };
+        demand(found == want, "questions", || format!("{}: {found:?}, and not {want:?}", told.id))?;
+    }
+    Ok(())
 }
 
 fn journal(run: &Run, events: &[Event]) -> Checked {
