@@ -91,6 +91,7 @@ codes! {
         AgentVersionNotFound = "agent_version_not_found",
         RunNotFound = "run_not_found",
         StepNotFound = "step_not_found",
+        ApprovalNotFound = "approval_not_found",
         ApiKeyNotFound = "api_key_not_found",
         ProviderNotFound = "provider_not_found",
     }

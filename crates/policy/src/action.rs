@@ -65,6 +65,8 @@ actions! {
     SteerRun = Write "runs.steer";
     SignalRun = Write "runs.signal";
     DeleteRun = Write "runs.delete";
+    ListApprovals = Read "approvals.list";
+    ReadApproval = Read "approvals.read";
     DecideApproval = Write "approvals.decide";
     ListApiKeys = Read "api_keys.list";
     CreateApiKey = Admin "api_keys.create";

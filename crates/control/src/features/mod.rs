@@ -25,6 +25,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         identity::tickets::routes(),
         agents::routes::routes(),
         runs::routes::routes(),
+        runs::approvals::routes(),
         settings::providers::routes(),
         tools::routes(),
         limits::routes(),

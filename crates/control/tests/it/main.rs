@@ -6,6 +6,8 @@ mod aliases;
 #[cfg(test)]
 mod app;
 #[cfg(test)]
+mod approvals;
+#[cfg(test)]
 mod bodies;
 #[cfg(test)]
 mod cors;

@@ -2,10 +2,12 @@
 
 use lantern_control::routes;
 use lantern_edge::Route;
+use lantern_engine::Input;
 use lantern_policy::Access;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, request};
+use crate::hand::Hand;
 
 type Guarded = (&'static str, &'static str, &'static str, Access);
 
@@ -40,19 +42,30 @@ fn body(action: &str, path: &str) -> Option<Value> {
 struct Things {
     run: String,
     key: String,
+    approval: String,
 }
 
 async fn things(test: &TestApp) -> Things {
     test.agent(json!({"name": "mine"})).await;
     let run = test.run(json!({"agentName": "mine"})).await;
+    test.agent(json!({"name": "asks", "program": "steps", "steps": [{"id": "mine", "kind": "approval"}]}))
+        .await;
+    let asks = test.run(json!({"agentName": "asks"})).await;
+    Hand::take(test, &asks).await.give(Input::Wake).await;
+    let approval = test.get(&test.a.owner, "/v1/approvals").await.is(200).json[0]["id"].clone();
     let key = test.post(&test.a.owner, "/v1/api-keys", json!({"name": "k"})).await.is(201);
     let lab = json!({"provider": "lab", "baseUrl": "http://127.0.0.1:1/v1"});
     test.post(&test.a.owner, "/v1/settings/llm-providers", lab).await.is(200);
-    Things { run, key: key.json["key"]["id"].as_str().unwrap().to_owned() }
+    let text = |id: &Value| id.as_str().unwrap().to_owned();
+    Things { run, key: text(&key.json["key"]["id"]), approval: text(&approval) }
 }
 
 fn filled(path: &str, things: &Things) -> String {
-    let id = if path.contains("/api-keys/") { &things.key } else { &things.run };
+    let id = match path {
+        path if path.contains("/api-keys/") => &things.key,
+        path if path.starts_with("/v1/approvals/") => &things.approval,
+        _ => &things.run,
+    };
     let other = if path.starts_with("/v1/runs/") { things.run.as_str() } else { "1" };
     let name = if path.contains("/signals/") { "go" } else { "mine" };
     path.replace("{id}", id)

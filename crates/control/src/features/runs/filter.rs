@@ -47,7 +47,7 @@ pub(super) const FILTERS: &[Param] = &[
     },
 ];
 /// What older clients send to every list, and no server ever read.
-const UNREAD: [&str; 2] = ["pageSize", "pageToken"];
+pub(super) const UNREAD: [&str; 2] = ["pageSize", "pageToken"];
 
 /// What a query asks for. The page is the caller's.
 #[derive(Debug)]

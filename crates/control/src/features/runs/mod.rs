@@ -4,6 +4,7 @@
 //! its inbox; whoever holds the run takes it in. Only a run that nobody can read is ended from here, in its row. What a
 //! run looks like is read from its row and its journal.
 
+pub(crate) mod approvals;
 mod events;
 mod filter;
 mod fork;

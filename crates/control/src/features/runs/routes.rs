@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::model::{self, Cancel, Decision, Finding, NewRun, NewRunOfAgent, Run, Signal};
-use super::{events, filter, fork, service, steer};
+use super::{approvals, events, filter, fork, service, steer};
 use crate::App;
 use crate::features::agents;
 
@@ -84,9 +84,12 @@ const ACCEPTED: Json<Accepted> = Json(Accepted { status: "accepted" });
 /// A run, in an answer that is not remembered apart from it.
 pub(super) type Shown = (Extension<About>, Json<Run>);
 
-/// Shows the run of this id as it is now.
-pub(crate) async fn show(app: &App, scope: Scope, run: Uuid) -> Result<Response> {
-    Ok(shown(app, scope, RunId::from_uuid(run)).await?.into_response())
+/// Shows the run or the approval of this id as it is now.
+pub(crate) async fn show(app: &App, scope: Scope, id: Uuid) -> Result<Response> {
+    match approvals::show(app, scope, id).await? {
+        Some(approval) => Ok(approval),
+        None => Ok(shown(app, scope, RunId::from_uuid(id)).await?.into_response()),
+    }
 }
 
 pub(super) async fn shown(app: &App, scope: Scope, run: RunId) -> Result<Shown> {

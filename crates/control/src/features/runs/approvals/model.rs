@@ -1,0 +1,227 @@
+//! What a question to a person looks like from outside, and which ones a list is about. Pure.
+
+use lantern_edge::openapi::{Kind, PAGING, Param};
+use lantern_edge::{Code, Error, Fields, Model, Paging, Params, Result};
+use lantern_engine::{Content, Event, Fact, Work};
+use lantern_store::approvals::{ApprovalFilter, ApprovalRow};
+use lantern_types::approval::Status;
+use lantern_types::{ApprovalId, RunId};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::features::runs::filter::{UNREAD, wrong};
+
+const STATUSES: [&str; 5] = ["pending", "granted", "denied", "expired", "withdrawn"];
+
+/// What a list takes besides its page.
+pub(super) const FILTERS: &[Param] = &[
+    Param {
+        name: "status",
+        about: "Questions that stand so: one of these, several with commas between them, or given several times. \
+                `pending` when it is left out. `withdrawn` are those of runs that no longer ask.",
+        kind: Kind::Words(&STATUSES),
+    },
+    Param { name: "agent", about: "Questions of runs of the agent of this name.", kind: Kind::Text },
+    Param { name: "runId", about: "Questions of this run.", kind: Kind::Id },
+];
+
+/// A question to a person.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Approval {
+    #[schema(value_type = String, format = "uuid")]
+    id: ApprovalId,
+    #[schema(value_type = String, format = "uuid")]
+    run_id: RunId,
+    step_id: String,
+    agent_name: String,
+    status: &'static str,
+    asked_at: String,
+    expires_at: String,
+    /// When somebody decided, or it lapsed, or the run no longer asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_at: Option<String>,
+    #[serde(flatten)]
+    said: Said,
+}
+
+/// What is asked, and what was decided. Nothing of it is there when the run's journal cannot be read.
+#[derive(Debug, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ApprovalContent)]
+pub(super) struct Said {
+    /// Why it is asked, in the words of the agent's author.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// The tool that is called when it is granted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<String>,
+    /// What the tool is called with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<Value>,
+    /// Who may decide; empty for everybody who may decide approvals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approvers: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+    /// Fields that are there and too long for a list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    omitted: Vec<&'static str>,
+}
+
+impl Said {
+    /// Takes in what the append says in which the question stands.
+    pub(super) fn ask(&mut self, row: &ApprovalRow, events: &[Event]) {
+        let of = |event: &&Event| matches!(&event.fact, Fact::StepRequested { step, .. } if step.as_str() == row.step);
+        match events.iter().find(of).and_then(|event| event.content.as_ref()) {
+            Some(Content::Work(Work::Approval { reason, approvers })) => {
+                self.reason = Some(reason.clone()).filter(|reason| !reason.is_empty());
+                self.approvers = Some(approvers.clone());
+            }
+            Some(Content::Work(Work::Tool { name, arguments, .. })) => {
+                self.tool = Some(name.as_str().to_owned());
+                self.arguments = Some(Value::clone(arguments));
+                self.approvers = Some(Vec::new());
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes in what the append says in which the decision stands.
+    pub(super) fn decide(&mut self, row: &ApprovalRow, events: &[Event]) {
+        let of = |event: &&Event| i64::try_from(event.seq).is_ok_and(|seq| Some(seq) == row.closed_seq);
+        let Some(event) = events.iter().find(of) else { return };
+        if let Fact::ApprovalGranted { by, .. } | Fact::ApprovalDenied { by, .. } = &event.fact {
+            self.decided_by = Some(by.clone()).filter(|by| !by.is_empty());
+            self.note = match &event.content {
+                Some(Content::Reason(note)) => Some(note.clone()),
+                _ => None,
+            };
+        }
+    }
+
+    /// The same without what is longer than `bytes_max`, which is named instead.
+    pub(super) fn cut(mut self, bytes_max: usize) -> Self {
+        let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.len() > bytes_max);
+        if long(&self.reason) {
+            self.reason = None;
+            self.omitted.push("reason");
+        }
+        if self.arguments.as_ref().is_some_and(|value| value.to_string().len() > bytes_max) {
+            self.arguments = None;
+            self.omitted.push("arguments");
+        }
+        if long(&self.note) {
+            self.note = None;
+            self.omitted.push("note");
+        }
+        self
+    }
+}
+
+/// The question of this row.
+pub(super) fn shown(row: ApprovalRow, said: Said) -> Approval {
+    Approval {
+        id: row.id,
+        run_id: row.run,
+        step_id: row.step,
+        agent_name: row.agent_name,
+        status: row.status.as_str(),
+        asked_at: row.asked_at.to_string(),
+        expires_at: row.expires_at.to_string(),
+        decided_at: row.closed_at.map(|at| at.to_string()),
+        said,
+    }
+}
+
+/// What a person adds to a decision that the path says.
+#[derive(Debug)]
+pub(super) struct Note {
+    pub(super) note: Option<Value>,
+}
+
+impl Model for Note {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self { note: fields.value("note").cloned() })
+    }
+}
+
+/// What a query asks for. Who is to decide wants the question first that lapses first, as a rule the oldest; everybody
+/// else wants to see what happened last.
+pub(super) fn wanted(params: &Params, paging: &Paging) -> Result<ApprovalFilter> {
+    let paged = PAGING.iter().map(|param| param.name);
+    let once: Vec<&str> = ["agent", "runId"].into_iter().chain(paged).chain(UNREAD).collect();
+    params.only(&once, &["status"]).map_err(with_names)?;
+    let statuses = statuses(params).map_err(with_names)?;
+    Ok(ApprovalFilter {
+        oldest_first: statuses == [Status::Pending],
+        statuses,
+        agent_name: params.text("agent").map(ToOwned::to_owned),
+        run: params.parsed("runId", "a run id")?,
+        after: paging.before.map(|(at, id)| (at, ApprovalId::from_uuid(id))),
+        limit: paging.fetch(),
+    })
+}
+
+/// Says which filters there are.
+fn with_names(refused: Error) -> Error {
+    refused.with_extra("filters", FILTERS.iter().map(|filter| filter.name).collect::<Vec<_>>())
+}
+
+fn statuses(params: &Params) -> Result<Vec<Status>> {
+    let mut found = Vec::new();
+    for word in params.all("status").flat_map(|list| list.split(',')).map(str::trim) {
+        let Some(status) = Status::named(word) else {
+            return Err(wrong("status", format!("expected one of {}", STATUSES.join(", "))));
+        };
+        if !found.contains(&status) {
+            found.push(status);
+        }
+    }
+    Ok(if found.is_empty() { vec![Status::Pending] } else { found })
+}
+
+/// 404 for a question that is not there, or is somebody else's.
+pub(super) fn not_found() -> Error {
+    Error::new(Code::ApprovalNotFound, "approval not found")
+}
+
+/// Why a question takes no decision any more.
+pub(super) fn decided(row: &ApprovalRow) -> Error {
+    let words = match row.status {
+        Status::Pending => "a decision on this approval is on its way already".to_owned(),
+        Status::Granted | Status::Denied => format!("somebody decided already: {}", row.status.as_str()),
+        Status::Expired => "nobody decided in time: expired".to_owned(),
+        Status::Withdrawn => "the run no longer asks: withdrawn".to_owned(),
+    };
+    Error::new(Code::StepNotWaiting, words).with_extra("approvalStatus", row.status.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_name_every_status() {
+        assert_eq!(Status::ALL.map(Status::as_str), STATUSES);
+    }
+
+    #[test]
+    fn what_is_long_is_named_and_left_out() {
+        let said = || Said {
+            reason: Some("r".repeat(9)),
+            arguments: Some(Value::String("a".repeat(7))),
+            note: Some("n".to_owned()),
+            ..Said::default()
+        };
+        assert_eq!(said().cut(9), said());
+        let cut = said().cut(8);
+        assert_eq!(
+            (cut.reason, cut.note, cut.omitted),
+            (None, Some("n".to_owned()), vec!["reason", "arguments"])
+        );
+    }
+}
