@@ -6,6 +6,7 @@
 
 mod agents;
 mod api;
+mod approvals;
 mod console;
 mod doctor;
 mod export;
@@ -139,6 +140,9 @@ pub(crate) enum Verb {
     /// Start runs, look at them and steer them
     #[command(subcommand, visible_alias = "run")]
     Runs(runs::Verb),
+    /// Show what waits for a person, and decide it
+    #[command(subcommand, visible_alias = "approval")]
+    Approvals(approvals::Verb),
     /// Show what happened in a run
     Logs(runs::LogsArgs),
     /// Make, list and revoke API keys
@@ -197,6 +201,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Keys(verb) => keys::run(console, &Api::open(globals)?, verb).await?,
         Verb::Providers(verb) => providers::run(console, &Api::open(globals)?, verb).await?,
         Verb::Runs(verb) => return Box::pin(runs::run(console, &Api::open(globals)?, verb)).await,
+        Verb::Approvals(verb) => Box::pin(approvals::run(console, &Api::open(globals)?, verb)).await?,
         Verb::Logs(args) => return Box::pin(runs::logs(console, &Api::open(globals)?, &args)).await,
     }
     Ok(Exit::Ok)

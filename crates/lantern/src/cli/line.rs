@@ -83,6 +83,7 @@ fn usage(error: &clap::Error, args: &[OsString]) -> Failure {
     failure.hint(match wrong {
         "<RUN>" => "see the ids with `lantern runs list`".to_owned(),
         "<KEY>" => "see the ids with `lantern keys list`".to_owned(),
+        "<APPROVAL>" => "see the ids with `lantern approvals list`".to_owned(),
         _ => help,
     })
 }
@@ -129,6 +130,7 @@ mod tests {
     fn what_makes_no_sense_has_a_next_step() {
         for (line, message, next) in [
             ("lantern runs get zzz", "invalid value 'zzz' for '<RUN>'", "`lantern runs list`"),
+            ("lantern approvals grant ok", "invalid value 'ok' for '<APPROVAL>'", "`lantern approvals list`"),
             ("lantern lgoin", "unrecognized subcommand 'lgoin'", "`lantern --help`"),
             ("lantern -o json", "`lantern` wants a command", "`lantern --help`"),
             (

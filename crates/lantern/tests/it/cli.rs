@@ -448,6 +448,13 @@ fn each_verb_asks_for_its_route() {
             json!({ "happened": false }),
         ),
         (&["runs", "delete", RUN, "--force"], format!("DELETE {run}"), Value::Null),
+        (&["approvals", "get", RUN], format!("GET /v1/approvals/{RUN}"), Value::Null),
+        (&["approvals", "grant", RUN], format!("POST /v1/approvals/{RUN}/grant"), json!({ "note": null })),
+        (
+            &["approvals", "deny", RUN, "--note", "too dear"],
+            format!("POST /v1/approvals/{RUN}/deny"),
+            json!({ "note": "too dear" }),
+        ),
     ] {
         user.run(args).ok();
         let seen = fake.seen().pop().unwrap();
@@ -636,6 +643,10 @@ const ANSWERING: &[&[&str]] = &[
     &["runs", "deny", RUN, "s"],
     &["runs", "resolve", RUN, "s", "--happened", "no"],
     &["runs", "delete", RUN, "--force"],
+    &["approvals", "list"],
+    &["approvals", "get", RUN],
+    &["approvals", "grant", RUN],
+    &["approvals", "deny", RUN],
     &["logs", RUN],
     &["logs", RUN, "-f"],
     &["keys", "list"],

@@ -109,6 +109,7 @@ fn advice(status: StatusCode, code: &str, wait: Option<u64>, body: &Value, auth:
             Some("see what there is with `lantern agents versions`".to_owned())
         }
         "run_not_found" => Some("see what there is with `lantern runs list`".to_owned()),
+        "approval_not_found" => Some("see what waits with `lantern approvals list`".to_owned()),
         "agent_archived" => Some("bring it back with `lantern agents restore`, or make it anew with `lantern agents create`".to_owned()),
         "run_not_finished" | "run_ending" if body.get("ending").is_some() => {
             Some("it ends by itself; see how far it is with `lantern runs get`".to_owned())

@@ -1,9 +1,9 @@
 //! `kill -9` in the middle of a run, and what the next start makes of it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::api::{Api, seqs};
-use super::process::{Folder, Server};
+use super::process::{Folder, Server, lantern};
 use super::provider::{Answer, Provider};
 
 #[tokio::test]
@@ -56,6 +56,41 @@ async fn what_waits_for_a_person_survives_a_kill() {
     let (status, _) = api.post(&format!("/v1/runs/{run}/approvals/ok"), &json!({"approved": true})).await;
     assert_eq!(status, 200);
     assert_eq!(api.ended(&run).await["status"], "succeeded");
+}
+
+#[tokio::test]
+async fn the_list_of_what_waits_survives_a_kill_and_the_command_line_decides() {
+    let folder = Folder::new();
+    let server = Server::dev(folder.path());
+    let api = Api::of(&server).await;
+    let ask =
+        |timeout| json!([{"id": "ok", "kind": "approval", "data": {"reason": "ship?"}, "timeout": timeout}]);
+    api.agent("ask", json!({"program": "steps", "steps": ask("1h")})).await;
+    api.agent("hasty", json!({"program": "steps", "steps": ask("1s")})).await;
+    let (run, hasty) = (api.run("ask", json!({})).await, api.run("hasty", json!({})).await);
+    api.until(&run, |run| run["status"] == "paused").await;
+    server.kill();
+
+    let server = Server::dev(folder.path());
+    let api = Api::of(&server).await;
+    assert_eq!(api.ended(&hasty).await["error"]["code"], "approval_expired");
+    let said = |args: &[&str]| -> Value {
+        let mut command = lantern();
+        command.args(args).args(["-o", "json"]).env("LANTERN_API_URL", &server.api);
+        let output = command.env("LANTERN_API_TOKEN", &api.token).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let lapsed = said(&["approvals", "list", "--status", "expired"]);
+    assert_eq!((&lapsed[0]["runId"], lapsed.as_array().unwrap().len()), (&json!(hasty), 1), "{lapsed}");
+    let waits = said(&["approvals", "list"]);
+    assert_eq!((&waits[0]["runId"], &waits[0]["reason"]), (&json!(run), &json!("ship?")), "{waits}");
+    assert_eq!(waits.as_array().unwrap().len(), 1, "{waits}");
+    let id = waits[0]["id"].as_str().unwrap();
+    let decided = said(&["approvals", "grant", id, "--note", "fine"]);
+    assert_eq!((&decided["status"], &decided["note"]), (&json!("granted"), &json!("fine")), "{decided}");
+    assert_eq!(api.ended(&run).await["status"], "succeeded");
+    assert_eq!(said(&["approvals", "get", id]), decided);
 }
 
 #[tokio::test]

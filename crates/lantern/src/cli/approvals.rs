@@ -1,0 +1,238 @@
+//! `lantern approvals`: what waits for a person, of all runs, and decisions.
+//!
+//! Invariant: every flag becomes a filter of the server, which decides; a decision names its approval whole, to be copied.
+
+use clap::{Args, Subcommand};
+use lantern_types::{ApprovalId, RunId};
+use serde_json::{Value, json};
+
+use crate::cli::api::{Api, Call, encode};
+use crate::cli::console::{Console, fields};
+use crate::cli::failure::Failure;
+use crate::cli::format::{block, line, text, time};
+use crate::cli::table::Column;
+
+/// What a list says of an approval.
+const COLUMNS: &[Column] = &[
+    Column::whole("ID"),
+    Column::text("AGENT"),
+    Column::text("STEP"),
+    Column::whole("STATUS"),
+    Column::text("ABOUT"),
+    Column::spare("ASKED"),
+    Column::whole("EXPIRES"),
+];
+
+/// What can be done with approvals.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List what waits for somebody, the oldest first, or what was decided, the newest first
+    List(ListArgs),
+    /// Show one approval: what is asked, of whom, and what was decided
+    Get {
+        /// The approval's id
+        approval: ApprovalId,
+    },
+    /// Let a step that waits go on
+    Grant(DecisionArgs),
+    /// Forbid a step that waits
+    Deny(DecisionArgs),
+}
+
+/// Flags of `lantern approvals list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only those in one of these states: pending, granted, denied, expired, withdrawn [default: pending]
+    #[arg(long, value_name = "STATUS", value_delimiter = ',')]
+    status: Vec<String>,
+    /// Only those of runs of this agent
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Only those of this run
+    #[arg(long, value_name = "RUN")]
+    run: Option<RunId>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Go on where an earlier list was cut
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+}
+
+/// Flags of `lantern approvals grant` and `deny`.
+#[derive(Debug, Args)]
+pub(crate) struct DecisionArgs {
+    /// The approval's id
+    approval: ApprovalId,
+    /// Why, for the journal
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
+/// Does what was asked.
+pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::List(args) => list(console, api, args).await,
+        Verb::Get { approval } => {
+            let answer = api.fetch(Call::get(path(approval))).await?;
+            console.answer(&answer, || described(&answer))
+        }
+        Verb::Grant(args) => decide(console, api, args, "grant").await,
+        Verb::Deny(args) => decide(console, api, args, "deny").await,
+    }
+}
+
+async fn list(console: &Console, api: &Api, args: ListArgs) -> Result<(), Failure> {
+    let path = filtered(&args);
+    let narrowed = !path.ends_with('?');
+    let listed = api.list_from(&path, args.limit, args.cursor).await?;
+    let approvals = listed.entries;
+    if console.json() {
+        console.value(&Value::Array(approvals))?;
+    } else if approvals.is_empty() {
+        console.note(if narrowed {
+            "no approvals match: see what waits with `lantern approvals list`"
+        } else {
+            "nothing waits for anybody"
+        });
+    } else {
+        console.table(COLUMNS, &approvals.iter().map(row).collect::<Vec<_>>())?;
+    }
+    match listed.cursor {
+        Some(cursor) => console.goes_on(args.limit, &line(&cursor)),
+        None => console.more(listed.more, args.limit),
+    }
+    Ok(())
+}
+
+fn filtered(args: &ListArgs) -> String {
+    let status = (!args.status.is_empty()).then(|| args.status.join(","));
+    let run = args.run.map(|run| run.to_string());
+    let given = [("status", status), ("agent", args.agent.clone()), ("runId", run)];
+    let given = given.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+    let given: Vec<String> = given.map(|(name, value)| format!("{name}={}", encode(&value))).collect();
+    format!("/v1/approvals?{}", given.join("&"))
+}
+
+async fn decide(console: &Console, api: &Api, args: DecisionArgs, verb: &str) -> Result<(), Failure> {
+    let body = json!({ "note": args.note });
+    let answer = api.fetch(Call::post(format!("{}/{verb}", path(args.approval)), body)).await?;
+    console.answer(&answer, || decided(&answer))
+}
+
+/// What became of a decision: one that nobody has taken in yet lies where it will be.
+fn decided(approval: &Value) -> String {
+    let (step, run) = (line(text(approval, "stepId")), line(text(approval, "runId")));
+    match text(approval, "status") {
+        "pending" => format!("{step} of run {run}: the decision waits for the run to take it in"),
+        status => format!("{step} of run {run}: {}", line(status)),
+    }
+}
+
+fn path(approval: ApprovalId) -> String {
+    format!("/v1/approvals/{approval}")
+}
+
+fn row(approval: &Value) -> Vec<String> {
+    vec![
+        text(approval, "id").to_owned(),
+        text(approval, "agentName").to_owned(),
+        text(approval, "stepId").to_owned(),
+        text(approval, "status").to_owned(),
+        about(approval),
+        time(text(approval, "askedAt")),
+        time(text(approval, "expiresAt")),
+    ]
+}
+
+/// What is decided on, in one line: an author's reason, or a tool and what it is called with.
+fn about(approval: &Value) -> String {
+    match (text(approval, "tool"), approval.get("arguments")) {
+        ("", _) => text(approval, "reason").to_owned(),
+        (tool, Some(arguments)) => format!("{tool} {arguments}"),
+        (tool, None) => tool.to_owned(),
+    }
+}
+
+fn described(approval: &Value) -> String {
+    let column = |name: &str| text(approval, name).to_owned();
+    let names = |name: &str| -> String {
+        let list = approval.get(name).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+    };
+    let pending = text(approval, "status") == "pending";
+    let commands = if pending {
+        let id = line(text(approval, "id"));
+        format!("lantern approvals grant {id}\nlantern approvals deny {id}")
+    } else {
+        String::new()
+    };
+    let head = fields(&[
+        ("id", column("id")),
+        ("status", column("status")),
+        ("agent", column("agentName")),
+        ("run", column("runId")),
+        ("step", column("stepId")),
+        ("reason", column("reason")),
+        ("tool", column("tool")),
+        ("approvers", names("approvers")),
+        ("asked", time(text(approval, "askedAt"))),
+        ("expires", time(text(approval, "expiresAt"))),
+        ("decided", time(text(approval, "decidedAt"))),
+        ("by", column("decidedBy")),
+        ("note", column("note")),
+    ]);
+    let arguments = approval.get("arguments").map(|arguments| block(&format!("{arguments:#}")));
+    let parts = [head, arguments.unwrap_or_default(), commands];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "018f0000-0000-8000-8000-00000000000a";
+
+    #[test]
+    fn flags_become_filters() {
+        let none = || ListArgs { status: vec![], agent: None, run: None, limit: 50, cursor: None };
+        assert_eq!(filtered(&none()), "/v1/approvals?");
+        let args = ListArgs {
+            status: vec!["granted".to_owned(), "denied".to_owned()],
+            agent: Some("a b".to_owned()),
+            run: "018f0000-0000-7000-8000-000000000001".parse().ok(),
+            ..none()
+        };
+        let want =
+            "/v1/approvals?status=granted%2Cdenied&agent=a%20b&runId=018f0000-0000-7000-8000-000000000001";
+        assert_eq!(filtered(&args), want);
+    }
+
+    #[test]
+    fn an_approval_says_what_is_asked_and_how_to_answer() {
+        let call = json!({ "id": ID, "agentName": "pays", "runId": "r", "stepId": "p", "status": "pending",
+            "tool": "pay", "arguments": { "cents": 5 }, "approvers": [], "askedAt": "2026-11-29T09:00:00Z",
+            "expiresAt": "2026-11-30T09:00:00Z" });
+        let want = format!(
+            "id       {ID}\nstatus   pending\nagent    pays\nrun      r\nstep     p\ntool     pay\n\
+             asked    2026-11-29 09:00:00Z\nexpires  2026-11-30 09:00:00Z\n\n{{\n  \"cents\": 5\n}}\n\n\
+             lantern approvals grant {ID}\nlantern approvals deny {ID}"
+        );
+        assert_eq!(described(&call), want);
+        assert_eq!(row(&call)[4], "pay {\"cents\":5}");
+        let over = json!({ "id": ID, "status": "denied", "reason": "ship?", "approvers": ["a@x.y", "b@x.y"],
+            "decidedBy": "a@x.y", "note": "no" });
+        let want = format!(
+            "id         {ID}\nstatus     denied\nreason     ship?\napprovers  a@x.y, b@x.y\nby         a@x.y\nnote       no"
+        );
+        assert_eq!(described(&over), want);
+        assert_eq!(row(&over)[4], "ship?");
+    }
+
+    #[test]
+    fn a_decision_that_nobody_took_in_says_so() {
+        let answer = |status: &str| json!({ "runId": "r", "stepId": "s", "status": status });
+        assert_eq!(decided(&answer("granted")), "s of run r: granted");
+        assert!(decided(&answer("pending")).contains("waits for the run"));
+    }
+}
