@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use lantern_edge::idempotency::{Answers, Remembers};
 use lantern_edge::limit::{Buckets, Rate, Windows};
+use lantern_edge::prefer::{Held, Holds};
 use lantern_edge::{Cors, Gate, Metrics};
 use lantern_net::Shutdown;
 use lantern_policy::egress::Reach;
@@ -161,6 +162,12 @@ impl Remembers for App {
 
     async fn show(&self, scope: Scope, about: Uuid) -> lantern_edge::Result<Response> {
         features::runs::routes::show(self, scope, about).await
+    }
+}
+
+impl Holds for App {
+    async fn until_over(&self, about: Held, most: Dur) -> lantern_edge::Result<Option<(bool, Response)>> {
+        features::runs::wait::held(self, about, most).await
     }
 }
 

@@ -8,11 +8,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
 const HEADERS: HeaderValue = HeaderValue::from_static(
-    "Content-Type, Authorization, X-Request-ID, X-API-Key, Idempotency-Key, Last-Event-ID, If-Match",
+    "Content-Type, Authorization, X-Request-ID, X-API-Key, Idempotency-Key, Last-Event-ID, If-Match, Prefer",
 );
 /// What a page may read of an answer beside its body.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "ETag, Idempotent-Replayed, Lantern-Ignored, Link, Location, Retry-After, X-Request-ID",
+    "ETag, Idempotent-Replayed, Lantern-Ignored, Link, Location, Preference-Applied, Retry-After, X-Request-ID",
 );
 /// How long a browser may remember a permission, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");

@@ -27,7 +27,7 @@ use crate::permit::permit;
 use crate::problem::{Error, Result};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// The longest key.
 pub const KEY_BYTES_MAX: usize = 255;
 /// How long an answer is remembered.

@@ -30,6 +30,7 @@ pub mod openapi;
 pub mod page;
 pub mod pass;
 mod permit;
+pub mod prefer;
 pub mod problem;
 pub mod query;
 pub mod refresh;

@@ -13,6 +13,7 @@ use lantern_policy::{Access, Act, Permit};
 
 use crate::idempotency::{self, Remembers};
 use crate::openapi::{Answers, Call, Operation, Param};
+use crate::prefer::{self, Holds};
 use crate::ticket;
 
 /// Argument lists that begin with a permit, for handlers of one to five arguments. Sealed.
@@ -81,6 +82,12 @@ impl<S> Route<S> {
         self
     }
 
+    /// The same, reading `Prefer: wait`.
+    pub const fn waits(mut self) -> Self {
+        self.operation.waits();
+        self
+    }
+
     /// The same, answering with a `T`, which its handler's type does not say.
     pub fn answers<T: Answers>(mut self) -> Self {
         self.operation.also::<T>();
@@ -146,6 +153,29 @@ where
     };
     let operation = Operation::of::<H, T>(summary).keyed();
     Route { method: "POST", path, action, handler: on(MethodFilter::POST, handler), operation }
+}
+
+/// The same, with an answer that is held for a client that would wait until what it is about is over.
+pub fn held_post_route<H, T, S>(path: &'static str, summary: &'static str, handler: H) -> Route<S>
+where
+    H: Handler<T, S> + Call<T>,
+    T: Guarded + 'static,
+    S: Holds,
+{
+    let action = Some((T::Act::NAME, T::Act::ACCESS));
+    let handler = move |State(state): State<S>, request: Request| {
+        let handler = handler.clone();
+        let inner = state.clone();
+        async move {
+            let wish = prefer::wait(request.headers());
+            let handle = |request| handler.call(request, inner);
+            let answer = idempotency::once::<T::Act, S, _>(&state, request, handle).await;
+            prefer::hold(&state, wish, answer).await
+        }
+    };
+    let operation = Operation::of::<H, T>(summary).keyed();
+    let route = Route { method: "POST", path, action, handler: on(MethodFilter::POST, handler), operation };
+    route.waits()
 }
 
 /// `GET path`, an event stream, for those who hold the permit that `handler` takes. A ticket in the address does for a

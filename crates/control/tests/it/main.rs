@@ -32,6 +32,8 @@ mod platform;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod prefer;
+#[cfg(test)]
 mod providers;
 #[cfg(test)]
 mod runs;

@@ -33,6 +33,8 @@ pub struct Operation {
     versioned: bool,
     /// A change that may name one although its method or its answer does not say so.
     conditional: bool,
+    /// A client may prefer that the answer waits.
+    waits: bool,
     body: Option<(Value, bool)>,
     answers: Vec<Answer>,
     schemas: Map<String, Value>,
@@ -229,6 +231,10 @@ impl Operation {
         self.conditional = true;
     }
 
+    pub(crate) const fn waits(&mut self) {
+        self.waits = true;
+    }
+
     pub(crate) fn also<T: Answers>(&mut self) {
         T::describe(self);
     }
@@ -317,7 +323,14 @@ impl Operation {
                 "description": "The `ETag` that the change is about: another version is not changed.",
             })
         });
-        key.into_iter().chain(resume).chain(version)
+        let wait = self.waits.then(|| {
+            json!({
+                "name": "Prefer", "in": "header", "schema": { "type": "string" },
+                "description": "`wait=N`: answer when the run is over, or after so many seconds, of which no more than \
+                                `Preference-Applied` says are waited.",
+            })
+        });
+        key.into_iter().chain(resume).chain(version).chain(wait)
     }
 
     fn responses(&self, (method, path): (&str, &str), guarded: bool) -> Value {

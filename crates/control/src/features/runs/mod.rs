@@ -15,3 +15,4 @@ pub(crate) mod routes;
 pub(crate) mod service;
 mod steer;
 pub(crate) mod store;
+pub(crate) mod wait;

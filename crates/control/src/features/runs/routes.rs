@@ -6,7 +6,8 @@ use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use lantern_edge::idempotency::{self, About};
 use lantern_edge::openapi::PAGING;
-use lantern_edge::route::{delete_route, get_route, post_route, stream_route};
+use lantern_edge::prefer::{self, Held};
+use lantern_edge::route::{delete_route, get_route, held_post_route, post_route, stream_route};
 use lantern_edge::sse::{self, Leave, Resume};
 use lantern_edge::{
     Body, Code, Created, Error, Fields, Json, Model as _, NoContent, Page, Params, Path, Result, Route,
@@ -21,7 +22,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::model::{self, Cancel, Decision, Finding, NewRun, NewRunOfAgent, Run, Signal};
-use super::{approvals, events, filter, fork, service, steer};
+use super::{approvals, events, filter, fork, service, steer, wait};
 use crate::App;
 use crate::features::agents;
 
@@ -31,10 +32,11 @@ pub(crate) fn routes() -> Vec<Route<App>> {
             .takes(&PAGING)
             .takes(&[filter::AGENT])
             .takes(filter::FILTERS),
-        post_route("/v1/runs", "Start a run, or answer the one that its key started", create)
+        held_post_route("/v1/runs", "Start a run, or answer the one that its key started", create)
             .answers::<Created<Run>>()
+            .answers::<Json<Run>>()
             .streams("The events of the run, when `stream` is true."),
-        get_route("/v1/runs/{id}", "Read a run", get),
+        get_route("/v1/runs/{id}", "Read a run", get).waits().answers::<Json<Run>>(),
         delete_route("/v1/runs/{id}", "Delete a run that is over", delete),
         post_route("/v1/runs/{id}/cancel", "Cancel a run, or the one that it went on as", cancel),
         post_route("/v1/runs/{id}/fork", "Fork a run from a step", fork::post_fork).answers::<Created<Run>>(),
@@ -62,11 +64,13 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         get_route("/v1/agents/{name}/runs", "List the runs of an agent", list_of_agent)
             .takes(&PAGING)
             .takes(filter::FILTERS),
-        post_route("/v1/agents/{name}/runs", "Start a run of an agent", create_of_agent)
+        held_post_route("/v1/agents/{name}/runs", "Start a run of an agent", create_of_agent)
             .answers::<Created<Run>>()
+            .answers::<Json<Run>>()
             .streams("The events of the run, when `stream` is true."),
-        post_route("/v1/agents/{name}/trigger", "Start a run of an agent", create_of_agent)
+        held_post_route("/v1/agents/{name}/trigger", "Start a run of an agent", create_of_agent)
             .answers::<Created<Run>>()
+            .answers::<Json<Run>>()
             .streams("The events of the run, when `stream` is true."),
     ]
 }
@@ -88,7 +92,9 @@ pub(super) type Shown = (Extension<About>, Json<Run>);
 pub(crate) async fn show(app: &App, scope: Scope, id: Uuid) -> Result<Response> {
     match approvals::show(app, scope, id).await? {
         Some(approval) => Ok(approval),
-        None => Ok(shown(app, scope, RunId::from_uuid(id)).await?.into_response()),
+        None => {
+            Ok((Extension(Held(scope, id)), shown(app, scope, RunId::from_uuid(id)).await?).into_response())
+        }
     }
 }
 
@@ -153,12 +159,24 @@ async fn start(
         return streamed(app, permit, started.run, Resume::START).await;
     }
     let (about, Json(body)) = shown(app, permit.scope(), started.run).await?;
-    let made = (about, Created { body, location: format!("/v1/runs/{}", started.run) }).into_response();
+    let held = Extension(Held(permit.scope(), started.run.uuid()));
+    let made = (held, about, Created { body, location: format!("/v1/runs/{}", started.run) }).into_response();
     Ok(if started.fresh { made } else { idempotency::replayed(made) })
 }
 
-async fn get(permit: Permit<ReadRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Shown> {
-    shown(&app, permit.scope(), run(&id)?).await
+async fn get(
+    permit: Permit<ReadRun>,
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let (scope, id) = (permit.scope(), run(&id)?);
+    let waited = match prefer::wait(&headers) {
+        Some(wish) => wait::over(&app, scope, id, wish).await?.map(|_| wish),
+        None => None,
+    };
+    let shown = shown(&app, scope, id).await?.into_response();
+    Ok(waited.into_iter().fold(shown, prefer::applied))
 }
 
 async fn delete(
