@@ -5,6 +5,7 @@
 
 mod fork;
 mod list;
+mod wait;
 
 use clap::{Args, Subcommand, ValueEnum};
 use lantern_net::http::{HeaderName, HeaderValue};
@@ -116,6 +117,9 @@ pub(crate) struct CreateArgs {
     /// Show the run live until it is over
     #[arg(short, long, visible_alias = "stream")]
     follow: bool,
+    /// Wait at most so long for the run to be over, and show what came of it
+    #[arg(long, value_name = "SECONDS", conflicts_with = "follow")]
+    wait: Option<u32>,
     /// Start no second run when this command is repeated with the same key
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -275,7 +279,11 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<Exit,
     if let Some(labels) = labels(&args.labels)? {
         body.insert("labels".into(), labels);
     }
-    let run = api.fetch(Call::post("/v1/runs", body.into()).header(idempotency(args)?)).await?;
+    let call = Call::post("/v1/runs", body.into()).header(idempotency(args)?);
+    if let Some(seconds) = args.wait {
+        return wait::wait(console, api, call, seconds).await;
+    }
+    let run = api.fetch(call).await?;
     let id: RunId = text(&run, "id").parse().map_err(|_| api.stranger())?;
     if !args.follow {
         console.answer(&run, || format!("started the run {id}"))?;

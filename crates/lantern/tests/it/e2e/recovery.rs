@@ -105,3 +105,29 @@ async fn a_graceful_stop_waits_for_what_is_outside() {
     let api = Api::of(&server).await;
     assert_eq!(api.ended(&run).await["status"], "succeeded");
 }
+
+#[tokio::test]
+async fn the_command_line_waits_for_a_run_and_says_how_it_ended() {
+    let folder = Folder::new();
+    let server = Server::dev(folder.path());
+    let api = Api::of(&server).await;
+    api.agent("quick", json!({})).await;
+    let nap = json!([{"id": "nap", "kind": "sleep", "data": {"duration": "1h"}}]);
+    api.agent("slow", json!({"program": "steps", "steps": nap})).await;
+    let bad =
+        json!([{"id": "x", "kind": "tool", "data": {"tool": "calc", "arguments": {"expression": "1/0"}}}]);
+    api.agent("bad", json!({"program": "steps", "steps": bad})).await;
+    let said = |agent: &str, seconds: &str| -> (Option<i32>, Value) {
+        let mut command = lantern();
+        command.args(["runs", "create", "--agent", agent, "--wait", seconds, "-o", "json"]);
+        command.env("LANTERN_API_URL", &server.api).env("LANTERN_API_TOKEN", &api.token);
+        let output = command.output().unwrap();
+        (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+    };
+    for (agent, seconds, code, status) in
+        [("quick", "60", 0, "succeeded"), ("bad", "60", 1, "failed"), ("slow", "1", 0, "running")]
+    {
+        let (exit, run) = said(agent, seconds);
+        assert_eq!((exit, &run["status"]), (Some(code), &json!(status)), "{agent}: {run}");
+    }
+}
