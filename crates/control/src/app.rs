@@ -175,17 +175,29 @@ impl Holds for App {
 pub(crate) struct Spawns {
     windows: Windows<TenantId>,
     buckets: Buckets<TenantId>,
+    most: u32,
 }
 
 impl Spawns {
     fn new(rate: Rate) -> Self {
-        Self { windows: Windows::new(rate), buckets: Buckets::new(rate) }
+        let most = rate.count.min(rate.burst.max(1));
+        Self { windows: Windows::new(rate), buckets: Buckets::new(rate), most }
     }
 
     /// Lets one run be started, or says how long until there may be another.
     pub(crate) fn take(&self, tenant: TenantId, now: At) -> Result<(), Dur> {
-        self.buckets.take(tenant, now)?;
-        self.windows.take(tenant, now)
+        self.take_many(tenant, now, 1)
+    }
+
+    /// Lets so many runs be started or none, or says how long until there may be so many.
+    pub(crate) fn take_many(&self, tenant: TenantId, now: At, count: u32) -> Result<(), Dur> {
+        self.buckets.take_many(tenant, now, count)?;
+        self.windows.take_many(tenant, now, count)
+    }
+
+    /// How many runs may be started at once at the most.
+    pub(crate) const fn most(&self) -> u32 {
+        self.most
     }
 }
 

@@ -9,7 +9,8 @@ use std::str::FromStr;
 use lantern_types::MicroUsd;
 use serde_json::{Map, Value, json};
 
-use crate::openapi::Sketch;
+use crate::body::Model;
+use crate::openapi::{Sketch, sketch};
 use crate::problem::FieldError;
 
 /// What a request says about one field of something that exists.
@@ -39,6 +40,8 @@ pub struct Fields<'a> {
     map: &'a Map<String, Value>,
     seen: BTreeSet<&'a str>,
     issues: Vec<FieldError>,
+    /// What nobody read inside of those that were.
+    unread: Vec<String>,
     /// What was asked for, when the reader is only asked what it reads.
     sketch: Option<Sketch>,
 }
@@ -50,7 +53,7 @@ const VISIBLE: &str = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$";
 impl<'a> Fields<'a> {
     /// The fields of `map`, none of them read.
     pub const fn of(map: &'a Map<String, Value>) -> Self {
-        Self { map, seen: BTreeSet::new(), issues: Vec::new(), sketch: None }
+        Self { map, seen: BTreeSet::new(), issues: Vec::new(), unread: Vec::new(), sketch: None }
     }
 
     /// No fields, but a memory of which are asked for. What is required reads as something, so that a reader reads on.
@@ -234,6 +237,41 @@ impl<'a> Fields<'a> {
         Some(texts)
     }
 
+    /// A list of one to `count_max` objects, each read by its own model, that must be there.
+    pub fn required_list<T: Model>(&mut self, name: &str, count_max: usize) -> Option<Vec<T>> {
+        self.describe(name, || {
+            let items = sketch::of::<T>().map_or_else(|| json!({ "type": "object" }), |(schema, _)| schema);
+            json!({ "type": "array", "minItems": 1, "maxItems": count_max, "items": items })
+        });
+        if self.require(name) {
+            return Some(Vec::new());
+        }
+        let value = self.required(name, |fields| fields.value(name))?;
+        let Some(list) = value.as_array().filter(|list| (1..=count_max).contains(&list.len())) else {
+            self.issue(name, expected(&format!("a list of 1 to {count_max} objects"), value));
+            return None;
+        };
+        let mut read = Vec::with_capacity(list.len());
+        for (n, entry) in list.iter().enumerate() {
+            let path = format!("{name}[{n}]");
+            let Some(map) = entry.as_object() else {
+                self.issue(path, expected("an object", entry));
+                continue;
+            };
+            let mut fields = Fields::of(map);
+            read.extend(T::read(&mut fields));
+            match fields.finish() {
+                Ok(names) => self.unread.extend(names.into_iter().map(|name| format!("{path}.{name}"))),
+                Err(issues) => issues.into_iter().for_each(|issue| {
+                    let inner =
+                        if issue.path.is_empty() { path.clone() } else { format!("{path}.{}", issue.path) };
+                    self.issue(inner, issue.message);
+                }),
+            }
+        }
+        Some(read)
+    }
+
     /// `{"key": "text"}` with at most 64 entries, each side bounded. Null clears.
     pub fn labels(&mut self, name: &str) -> Change<Map<String, Value>> {
         const ENTRIES_MAX: usize = 64;
@@ -285,7 +323,7 @@ impl<'a> Fields<'a> {
             return Err(self.issues);
         }
         let unread = self.map.keys().filter(|key| !self.seen.contains(key.as_str()));
-        Ok(unread.cloned().collect())
+        Ok(unread.cloned().chain(self.unread).collect())
     }
 }
 

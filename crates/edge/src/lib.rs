@@ -53,6 +53,6 @@ pub use pass::Pass;
 pub use permit::permit;
 pub use problem::{Error, FieldError, Result};
 pub use query::{Params, Path};
-pub use reply::{Created, Either, Json, NoContent, NotReady};
+pub use reply::{Created, CreatedAll, Either, Json, NoContent, NotReady};
 pub use route::Route;
 pub use serve::serve;

@@ -40,6 +40,11 @@ impl<K: Eq + Hash> Buckets<K> {
 
     /// Takes a token, or says how long until there is one.
     pub fn take(&self, key: K, now: At) -> Result<(), Dur> {
+        self.take_many(key, now, 1)
+    }
+
+    /// Takes so many tokens or none, and says how long until there are so many. A bucket never holds more than its burst.
+    pub fn take_many(&self, key: K, now: At, count: u32) -> Result<(), Dur> {
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         if full_at.len() >= KEYS_MAX && !full_at.contains_key(&key) {
             full_at.retain(|_, at| *at > now);
@@ -49,11 +54,12 @@ impl<K: Eq + Hash> Buckets<K> {
         }
         let at = full_at.entry(key).or_insert(now);
         let full = (*at).max(now);
-        let missing = full.since(now);
+        let more = u64::from(count.saturating_sub(1));
+        let missing = (full + self.interval.times(more)).since(now);
         if missing > self.slack {
             return Err(Dur::from_micros(missing.micros() - self.slack.micros()));
         }
-        *at = full + self.interval;
+        *at = full + self.interval.times(u64::from(count));
         Ok(())
     }
 }
@@ -74,6 +80,11 @@ impl<K: Eq + Hash> Windows<K> {
 
     /// Lets one through, or says how long until the window ends.
     pub fn take(&self, key: K, now: At) -> Result<(), Dur> {
+        self.take_many(key, now, 1)
+    }
+
+    /// Lets so many through or none, and says how long until the window ends.
+    pub fn take_many(&self, key: K, now: At, count: u32) -> Result<(), Dur> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= KEYS_MAX && !open.contains_key(&key) {
             open.retain(|_, (began, _)| *began + self.per > now);
@@ -85,10 +96,10 @@ impl<K: Eq + Hash> Windows<K> {
         if *began + self.per <= now {
             (*began, *passed) = (now, 0);
         }
-        if *passed >= self.count {
+        if passed.saturating_add(count) > self.count {
             return Err((*began + self.per).since(now));
         }
-        *passed += 1;
+        *passed += count;
         Ok(())
     }
 }

@@ -89,6 +89,22 @@ impl Error {
         self
     }
 
+    /// The same about one part of the request: its fields are that part's. When it names none, `field` is what is wrong.
+    pub fn within(mut self, part: &str, field: &str) -> Self {
+        if self.fields.is_empty() {
+            self = Self {
+                fields: vec![FieldError { path: field.to_owned(), message: self.public.to_string() }],
+                ..self
+            };
+        }
+        for found in &mut self.fields {
+            found.path =
+                if found.path.is_empty() { part.to_owned() } else { format!("{part}.{}", found.path) };
+        }
+        self.public = format!("{part}: {}", self.public).into();
+        self
+    }
+
     /// A key that the contract adds to this error's body.
     pub fn with_extra(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.extras.insert(key.to_owned(), value.into());

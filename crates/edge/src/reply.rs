@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use crate::idempotency;
 use crate::problem::Error;
 
 /// The statuses of what follows, for the description of the API.
@@ -24,6 +25,15 @@ pub struct Created<T> {
     pub body: T,
     /// Its path.
     pub location: String,
+}
+
+/// 201 with a JSON list, when several things were made.
+#[derive(Debug)]
+pub struct CreatedAll<T> {
+    /// What was made, in the order asked.
+    pub all: Vec<T>,
+    /// Whether an earlier request with the same key made them.
+    pub replayed: bool,
 }
 
 /// 204.
@@ -67,6 +77,16 @@ impl<T: Serialize> IntoResponse for Created<T> {
             }
         }
         response
+    }
+}
+
+impl<T: Serialize> IntoResponse for CreatedAll<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.all).into_response();
+        if response.status() == StatusCode::OK {
+            *response.status_mut() = StatusCode::CREATED;
+        }
+        if self.replayed { idempotency::replayed(response) } else { response }
     }
 }
 

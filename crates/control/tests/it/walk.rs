@@ -27,6 +27,7 @@ fn body(action: &str, path: &str) -> Option<Value> {
     Some(match action {
         "agents.create" => json!({"name": "walked"}),
         "agents.update" => json!({"description": "walked"}),
+        "runs.create" if path.ends_with("/batch") => json!({"runs": [{"agentName": "mine"}]}),
         "runs.create" => json!({"agentName": "mine"}),
         "runs.cancel" | "runs.signal" => json!({}),
         "runs.steer" if path.ends_with("/resolve") => json!({"happened": true}),

@@ -10,7 +10,7 @@
 
 mod html;
 mod operation;
-mod sketch;
+pub(crate) mod sketch;
 
 use std::collections::BTreeMap;
 

@@ -17,7 +17,7 @@ use crate::etag::Versioned;
 use crate::page::Page;
 use crate::problem::{self, Error};
 use crate::query::{Params, Path};
-use crate::reply::{self, Created, Either, Json, NoContent, NotReady};
+use crate::reply::{self, Created, CreatedAll, Either, Json, NoContent, NotReady};
 use crate::request::Peer;
 
 /// One method of one path, as it describes itself.
@@ -132,6 +132,14 @@ impl<T: ToSchema> Answers for Created<T> {
             "Made. `Location` says where it is.",
             Some(("application/json", schema)),
         );
+    }
+}
+
+impl<T: ToSchema> Answers for CreatedAll<T> {
+    fn describe(operation: &mut Operation) {
+        let items = operation.schema::<T>();
+        let list = json!({ "type": "array", "items": items });
+        operation.answer(reply::CREATED, "Made, in the order asked.", Some(("application/json", list)));
     }
 }
 

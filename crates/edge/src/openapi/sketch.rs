@@ -39,7 +39,7 @@ impl Sketch {
 }
 
 /// The JSON Schema of a model's body, and whether a body is needed at all. `None` when it reads nothing.
-pub(super) fn of<T: Model>() -> Option<(Value, bool)> {
+pub(crate) fn of<T: Model>() -> Option<(Value, bool)> {
     let nothing = Map::new();
     let mut fields = Fields::sketch(&nothing);
     let _ = T::read(&mut fields);

@@ -10,7 +10,8 @@ use lantern_edge::prefer::{self, Held};
 use lantern_edge::route::{delete_route, get_route, held_post_route, post_route, stream_route};
 use lantern_edge::sse::{self, Leave, Resume};
 use lantern_edge::{
-    Body, Code, Created, Error, Fields, Json, Model as _, NoContent, Page, Params, Path, Result, Route,
+    Body, Code, Created, CreatedAll, Error, Fields, Json, Model as _, NoContent, Page, Params, Path, Result,
+    Route,
 };
 use lantern_policy::action::{
     CancelRun, CreateRun, DecideApproval, DeleteRun, ListRuns, ReadRun, SignalRun, SteerRun,
@@ -22,6 +23,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::model::{self, Cancel, Decision, Finding, NewRun, NewRunOfAgent, Run, Signal};
+use super::service::batch::{self, Batch};
 use super::{approvals, events, filter, fork, service, steer, wait};
 use crate::App;
 use crate::features::agents;
@@ -36,6 +38,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
             .answers::<Created<Run>>()
             .answers::<Json<Run>>()
             .streams("The events of the run, when `stream` is true."),
+        post_route("/v1/runs/batch", "Start several runs, all or none", create_batch),
         get_route("/v1/runs/{id}", "Read a run", get).waits().answers::<Json<Run>>(),
         delete_route("/v1/runs/{id}", "Delete a run that is over", delete),
         post_route("/v1/runs/{id}/cancel", "Cancel a run, or the one that it went on as", cancel),
@@ -123,6 +126,16 @@ async fn create(
     Body(new): Body<NewRun>,
 ) -> Result<Response> {
     start(&app, &permit, &headers, new).await
+}
+
+async fn create_batch(
+    permit: Permit<CreateRun>,
+    State(app): State<App>,
+    headers: HeaderMap,
+    Body(batch): Body<Batch>,
+) -> Result<CreatedAll<Run>> {
+    let made = batch::start_batch(&app, &permit, batch, idempotency::key(&headers)?).await?;
+    Ok(CreatedAll { all: made.runs, replayed: !made.fresh })
 }
 
 async fn create_of_agent(

@@ -3,6 +3,8 @@
 //! Invariant: a run and its first event are one transaction, and a key starts one run however often it is sent: with
 //! another agent or input it is refused. What the agent demands of its input is checked before anything is written.
 
+pub(super) mod batch;
+
 use std::sync::Arc;
 
 use lantern_edge::{Code, Error, Page, Paging, Params, Result};
