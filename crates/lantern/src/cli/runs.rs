@@ -3,6 +3,7 @@
 //! Invariant: a run belongs to the server. Nothing that happens to this process (a lost connection, Ctrl-C, its end)
 //! stops it; only `cancel` does.
 
+mod batch;
 mod fork;
 mod list;
 mod wait;
@@ -109,11 +110,14 @@ pub(crate) enum Verb {
                         continues where it stopped.")]
 pub(crate) struct CreateArgs {
     /// The agent to run
-    #[arg(long, value_name = "NAME")]
-    agent: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "batch")]
+    agent: Option<String>,
     /// What the run gets: JSON, text, @file, or @- for standard input
     #[arg(long, value_name = "JSON|TEXT|@FILE")]
     input: Option<String>,
+    /// Start the runs of a file, or of standard input with @-, all or none: one JSON object a line, as the API takes them
+    #[arg(long, value_name = "@FILE", conflicts_with_all = ["input", "follow", "wait", "max_cost_usd", "labels"])]
+    batch: Option<String>,
     /// Show the run live until it is over
     #[arg(short, long, visible_alias = "stream")]
     follow: bool,
@@ -266,8 +270,11 @@ pub(crate) fn confirmed(console: &Console, force: bool, what: &str) -> Result<()
 }
 
 async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<Exit, Failure> {
+    if let Some(file) = &args.batch {
+        return batch::create(console, api, (file, args.agent.as_deref()), idempotency(args)?).await;
+    }
     let mut body = Map::new();
-    body.insert("agentName".into(), args.agent.as_str().into());
+    body.insert("agentName".into(), args.agent.as_deref().into());
     if let Some(argument) = &args.input {
         let read = input::read(argument, std::io::stdin())?;
         read.note.iter().for_each(|note| console.warn(note));

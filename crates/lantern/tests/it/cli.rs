@@ -633,6 +633,7 @@ const ANSWERING: &[&[&str]] = &[
     &["agents", "promote", "a", "1"],
     &["runs", "create", "--agent", "a"],
     &["runs", "create", "--agent", "a", "--follow"],
+    &["runs", "create", "--agent", "a", "--wait", "0"],
     &["runs", "get", RUN],
     &["runs", "list"],
     &["runs", "cancel", RUN],

@@ -16,7 +16,7 @@ use crate::cli::format::{count, dollars, duration, line, number, text, time, usd
 use crate::cli::table::Column;
 
 /// What a list says of a run.
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     Column::whole("ID"),
     Column::text("AGENT"),
     Column::whole("STATUS"),

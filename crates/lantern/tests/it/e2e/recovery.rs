@@ -131,3 +131,31 @@ async fn the_command_line_waits_for_a_run_and_says_how_it_ended() {
         assert_eq!((exit, &run["status"]), (Some(code), &json!(status)), "{agent}: {run}");
     }
 }
+
+#[tokio::test]
+async fn a_file_of_runs_is_started_whole_or_not_at_all() {
+    let folder = Folder::new();
+    let server = Server::dev(folder.path());
+    let api = Api::of(&server).await;
+    api.agent("a", json!({})).await;
+    let file = folder.path().join("runs.jsonl");
+    let said = |lines: &str| -> (Option<i32>, Value, String) {
+        std::fs::write(&file, lines).unwrap();
+        let mut command = lantern();
+        command.args(["runs", "create", "--agent", "a", "-o", "json", "--batch"]);
+        command.arg(&file);
+        command.env("LANTERN_API_URL", &server.api).env("LANTERN_API_TOKEN", &api.token);
+        let output = command.output().unwrap();
+        let words = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default(), words)
+    };
+    let (code, _, words) = said("{\"input\": {\"n\": 0}}\n{\"agentName\": \"none\"}\n");
+    assert!(code == Some(4) && words.contains("runs[1].agentName"), "{words}");
+    assert_eq!(api.get("/v1/runs").await.1, json!([]));
+    let (code, runs, words) = said("{\"input\": {\"text\": \"one\"}}\n{\"input\": {\"text\": \"two\"}}\n");
+    assert_eq!(code, Some(0), "{words}");
+    for (run, text) in runs.as_array().unwrap().iter().zip(["one", "two"]) {
+        let ended = api.ended(run["id"].as_str().unwrap()).await;
+        assert_eq!((&ended["status"], &ended["input"]["text"]), (&json!("succeeded"), &json!(text)));
+    }
+}
