@@ -469,3 +469,47 @@ pub(crate) fn stored(mut row: Row) -> Result<Stored> {
         bytes: row.take_bytes("bytes")?.unwrap_or_default(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use lantern_types::approval::{Closed, Status};
+
+    use super::*;
+
+    fn append(approvals: Vec<Change>) -> Append {
+        let projection = Projection {
+            status: "running",
+            spent: MicroUsd::ZERO,
+            held: MicroUsd::ZERO,
+            tokens_in: 0,
+            tokens_out: 0,
+            started_at: None,
+            finished_at: None,
+            error_code: None,
+        };
+        Append {
+            run: RunId::from_uuid(DEV_USER.uuid()),
+            epoch: 1,
+            expected_version: 1,
+            n: 1,
+            at: At::from_micros(1),
+            bytes: Vec::new(),
+            body: None,
+            chain: ChainHead::genesis(),
+            projection,
+            drained: Vec::new(),
+            outbox: Vec::new(),
+            approvals,
+        }
+    }
+
+    #[test]
+    fn what_asks_nobody_writes_no_more_than_its_row() {
+        let plain = batch(append(Vec::new()), 2);
+        assert_eq!((plain.len(), plain.is_one()), (2, true));
+        let id = ApprovalId::from_uuid(DEV_USER.uuid());
+        let closed = Closed { id, status: Status::Granted, seq: 2, at: At::from_micros(1) };
+        let closing = batch(append(vec![Change::Closed(closed)]), 2);
+        assert_eq!((closing.len(), closing.is_one()), (3, false));
+    }
+}

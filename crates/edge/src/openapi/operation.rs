@@ -118,7 +118,7 @@ impl<T: ToSchema> Answers for Page<T> {
         let list = json!({ "type": "array", "items": items });
         operation.answer(
             reply::OK,
-            "A page, newest first. A `Link` header with `rel=\"next\"` leads to the next one.",
+            "A page, newest first unless the route says otherwise. A `Link` header with `rel=\"next\"` leads to the next one.",
             Some(("application/json", list)),
         );
     }

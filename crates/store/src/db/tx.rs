@@ -210,6 +210,18 @@ impl Batch {
         self.as_one = Some(sql);
     }
 
+    /// How many statements it has.
+    #[cfg(test)]
+    pub(crate) const fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether one statement does what all of them do.
+    #[cfg(test)]
+    pub(crate) const fn is_one(&self) -> bool {
+        self.as_one.is_some()
+    }
+
     /// Announces, once the batch has committed, that a run's journal has grown.
     pub fn changed(&mut self, run: RunId) {
         self.hints.push(Hint::Changed(run));
