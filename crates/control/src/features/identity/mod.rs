@@ -1,4 +1,4 @@
-//! Who there is: people who sign in, keys that programs bring, and the tickets that web pages follow runs with.
+//! Who there is: accounts and the people who sign in to them, keys that programs bring, and the tickets that web pages follow runs with.
 
 pub(crate) mod accounts;
 pub(crate) mod api_keys;
