@@ -226,6 +226,16 @@ pub fn median(values: &[f64]) -> f64 {
     f64::midpoint(lower, upper)
 }
 
+/// The value that this part of all stay within, by the nearest rank: of a hundred values and 0.99 the 99th. 0 of nothing.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank among values in memory")]
+pub fn percentile(values: &[f64], part: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let count = f64::from(u32::try_from(sorted.len()).unwrap_or(u32::MAX));
+    let rank = (count * part).ceil().max(1.0) as usize;
+    sorted.get(rank - 1).or_else(|| sorted.last()).copied().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +268,21 @@ mod tests {
             [(vec![], 0.0), (vec![3.0], 3.0), (vec![9.0, 1.0, 2.0], 2.0), (vec![4.0, 1.0, 100.0, 2.0], 3.0)]
         {
             assert!((median(&values) - want).abs() < f64::EPSILON, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_percentile_is_a_value_that_was_there() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        for (values, part, want) in [
+            (vec![], 0.99, 0.0),
+            (vec![5.0], 0.99, 5.0),
+            (hundred.clone(), 0.99, 99.0),
+            (hundred.clone(), 0.5, 50.0),
+            (hundred.clone(), 1.0, 100.0),
+            (hundred, 0.0, 1.0),
+        ] {
+            assert!((percentile(&values, part) - want).abs() < f64::EPSILON, "{part} of {}", values.len());
         }
     }
 

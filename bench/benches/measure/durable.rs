@@ -114,7 +114,8 @@ async fn open(bench: &Bench, folder: &Path) -> Result<Arc<Place>> {
     Place::open(db, bench.clock.clone(), true).await
 }
 
-fn appends(database: &Path) -> Result<f64> {
+/// Appends of a journal so far.
+pub(crate) fn appends(database: &Path) -> Result<f64> {
     disk::journal_shape(database).map(|(appends, ..)| f64::from(appends))
 }
 

@@ -50,6 +50,12 @@ pub(crate) fn resident_mib(pid: u32) -> Option<f64> {
     u32::try_from(kib(&status, "VmRSS")).ok().map(|kib| f64::from(kib) / 1_024.0)
 }
 
+/// Open file descriptors of a process; `None` when it is gone.
+pub(crate) fn open_files(pid: u32) -> Option<f64> {
+    let count = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
+    u32::try_from(count).ok().map(f64::from)
+}
+
 /// Processor time of this process so far, in microseconds. The kernel counts in hundredths of a second.
 pub(crate) fn processor_micros() -> f64 {
     let stat = proc("self/stat");

@@ -9,14 +9,20 @@
 
 mod disk;
 mod durable;
+mod lists;
+mod load;
 mod machine;
+mod peer;
 mod place;
 mod postgres;
 mod provider;
 mod recovery;
+mod requests;
 mod restate;
 mod server;
+mod soak;
 mod start;
+mod watchers;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -60,14 +66,32 @@ impl Bench {
 }
 
 /// The measurements by name, in the order in which they are made.
-const NAMES: &[&str] = &["durable", "alone", "postgres", "start", "idle", "recovery"];
-/// Made only when asked for by name: nothing but our own steps, for a profiler to look at.
-const STEPS: &str = "steps";
+const NAMES: &[&str] = &[
+    "durable",
+    "alone",
+    "postgres",
+    "start",
+    "idle",
+    "recovery",
+    "read",
+    "create",
+    "lists",
+    "streams",
+    "latency",
+    "recovery-many",
+];
+/// Made only when asked for by name: nothing but our own steps, for a profiler to look at; and half an hour of everything,
+/// or `soak=5` minutes.
+const ASKED: &[&str] = &["steps", "soak"];
 
 fn main() -> ExitCode {
     // Cargo itself passes `--bench`.
     let names: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
-    match run(&names) {
+    let done = match names.as_slice() {
+        [word, bytes] if word == peer::PEER => block_on(peer::serve(bytes)),
+        names => run(names),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("error: {error:#}"));
@@ -77,12 +101,16 @@ fn main() -> ExitCode {
 }
 
 fn run(names: &[String]) -> Result<()> {
-    let known = |name: &str| NAMES.contains(&name) || name == STEPS;
+    let known = |name: &str| NAMES.contains(&name) || ASKED.contains(&name) || minutes(name).is_some();
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
-        bail!("there is no measurement {unknown:?}; there are {}, and {STEPS}", NAMES.join(", "));
+        let asked = ASKED.join(" and ");
+        bail!("there is no measurement {unknown:?}; there are {}, and {asked}", NAMES.join(", "));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(measure(names))
+    block_on(measure(names))
+}
+
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
 async fn measure(names: &[String]) -> Result<()> {
@@ -91,9 +119,8 @@ async fn measure(names: &[String]) -> Result<()> {
     let machine = machine::look(&bench)?;
     let mut report = Report { date, commit, machine, lines: Vec::new() };
     let mut failed = Vec::new();
-    let asked = |name: &str| names.iter().any(|asked| asked == name);
-    let usual = NAMES.iter().filter(|name| names.is_empty() || asked(name));
-    for name in usual.chain(Some(&STEPS).filter(|name| asked(name))) {
+    let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+    for name in if asked.is_empty() { NAMES } else { &asked } {
         say(&format!("measuring {name}"));
         match one(&bench, name).await {
             Ok(lines) => report.lines.extend(lines),
@@ -118,9 +145,21 @@ async fn one(bench: &Bench, name: &str) -> Result<Vec<Line>> {
         "postgres" => postgres::measure(bench).await,
         "start" => start::to_ready(bench).await,
         "idle" => start::idle(bench).await,
-        STEPS => durable::steps(bench).await,
-        _ => recovery::measure(bench).await,
+        "read" => requests::read(bench).await,
+        "create" => requests::start(bench).await,
+        "lists" => lists::measure(bench).await,
+        "streams" => watchers::idle(bench).await,
+        "latency" => watchers::latency(bench).await,
+        "recovery-many" => recovery::many(bench).await,
+        "steps" => durable::steps(bench).await,
+        "recovery" => recovery::measure(bench).await,
+        soak => soak::measure(bench, minutes(soak)).await,
     }
+}
+
+/// How many minutes `soak=MINUTES` asks for.
+fn minutes(name: &str) -> Option<i64> {
+    name.strip_prefix("soak=").and_then(|minutes| minutes.parse().ok()).filter(|minutes| *minutes > 0)
 }
 
 /// Cargo puts this program at `TARGET/release/deps/measure-…`.

@@ -23,13 +23,20 @@ const ROUNDS: usize = 3;
 /// Seconds of `pgbench` in a round.
 const SECS: &str = "5";
 /// Connections of the app role, as a server has them when nobody says otherwise.
-const CONNECTIONS: usize = 16;
+pub(crate) const CONNECTIONS: usize = 16;
+/// What to do when there is none.
+pub(crate) const MISSING: &str = "PostgreSQL or its pgbench is missing: install postgresql";
+
+/// Whether PostgreSQL can be started here.
+pub(crate) async fn installed() -> bool {
+    Command::new("pgbench").arg("--version").output().await.is_ok()
+}
 
 /// 64 runs of ten steps in flight.
 pub(crate) async fn measure(bench: &Bench) -> Result<Vec<Line>> {
     let what = "durable steps, PostgreSQL, 64 runs in flight";
-    if Command::new("pgbench").arg("--version").output().await.is_err() {
-        return Ok(vec![Line::skipped(what, "pgbench is missing: install postgresql")]);
+    if !installed().await {
+        return Ok(vec![Line::skipped(what, MISSING)]);
     }
     // Lives until the process ends, and is removed then.
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start(true)));
@@ -72,7 +79,7 @@ async fn row_bytes(url: &str) -> Result<usize> {
     psql(url, sql).await?.trim().parse().context("the journal's mean row")
 }
 
-async fn psql(url: &str, sql: &str) -> Result<String> {
+pub(crate) async fn psql(url: &str, sql: &str) -> Result<String> {
     let output = Command::new("psql").args(["-XqAt", "-d", url, "-c", sql]).output().await.context("psql")?;
     ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())

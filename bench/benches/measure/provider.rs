@@ -5,7 +5,7 @@
 //! of the chat-completions wire: one streamed choice with usage.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
@@ -48,6 +48,7 @@ pub(crate) struct Calls {
 struct Book {
     clock: Arc<dyn Clock>,
     holding: AtomicBool,
+    count: AtomicUsize,
     // Sections under this lock are one update or one copy.
     calls: Mutex<HashMap<String, Calls>>,
 }
@@ -68,7 +69,12 @@ pub(crate) struct Provider {
 impl Provider {
     /// Starts one among `tasks`.
     pub(crate) async fn start(tasks: &TaskSet, clock: Arc<dyn Clock>) -> Result<Self> {
-        let book = Arc::new(Book { clock, holding: AtomicBool::new(true), calls: Mutex::default() });
+        let book = Arc::new(Book {
+            clock,
+            holding: AtomicBool::new(true),
+            count: AtomicUsize::new(0),
+            calls: Mutex::default(),
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/v1", listener.local_addr()?);
         let router = Router::new().route("/v1/chat/completions", post(complete)).with_state(book.clone());
@@ -79,6 +85,11 @@ impl Provider {
     /// From now on nothing is held back.
     pub(crate) fn let_go(&self) {
         self.book.holding.store(false, Ordering::Relaxed);
+    }
+
+    /// Calls so far, and those that were made again.
+    pub(crate) fn count(&self) -> usize {
+        self.book.count.load(Ordering::Relaxed)
     }
 
     /// Every key so far, with its calls.
@@ -98,6 +109,7 @@ async fn complete(
         calls.came += 1;
         calls.last = Some(now);
     });
+    book.count.fetch_add(1, Ordering::Relaxed);
     let held = body.windows(HOLD.len()).any(|window| window == HOLD.as_bytes());
     if held && book.holding.load(Ordering::Relaxed) {
         // Until the caller goes away, which drops this future.

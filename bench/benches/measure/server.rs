@@ -5,12 +5,14 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use lantern_net::http::{Deadlines, HeaderMap, HeaderValue, Method, Request, header};
+use lantern_net::sse::{Event, Parser};
 use lantern_net::{Client, Reach, RealClock};
-use lantern_types::Dur;
+use lantern_store::PostgresOptions;
 use lantern_types::edge::Clock as _;
+use lantern_types::{At, Dur};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -20,27 +22,69 @@ const WAIT_MAX: Dur = Dur::from_secs(60);
 /// The largest answer that is read.
 const ANSWER_MAX: usize = 4 << 20;
 
-/// A running `lantern dev`.
+/// Who may log in.
+#[derive(Clone, Copy)]
+struct Account {
+    email: &'static str,
+    password: &'static str,
+}
+
+const DEV: Account = Account { email: "admin@lantern.dev", password: "lantern" };
+const OPERATOR: Account = Account { email: "bench@example.com", password: "a password of the bench" };
+
+/// A running server.
 pub(crate) struct Server {
     process: Child,
     // Kept open: a server that writes to a closed pipe would be told so.
     _output: Lines<BufReader<ChildStdout>>,
-    api: String,
+    /// Its base URL.
+    pub(crate) api: String,
+    account: Account,
 }
 
 impl Server {
-    /// Starts one on a data folder and answers when it says that it is ready. `models` is where it finds a provider.
+    /// Starts `lantern dev` on a data folder and answers when it says that it is ready. `models` is where it finds a
+    /// provider.
     pub(crate) async fn start(program: &Path, data: &Path, models: Option<&str>) -> Result<Self> {
         let mut command = Command::new(program);
-        command
-            .args(["dev", "--output", "json", "--listen", "127.0.0.1:0", "--no-open", "--data-dir"])
-            .arg(data);
-        for name in ["OPENAI_API_KEY", "OPENAI_BASE_URL", "LANTERN_CREDENTIAL_KEY", "LOG_LEVEL"] {
+        command.args(["dev", "--no-open"]);
+        Self::up(command, data, models, DEV).await
+    }
+
+    /// Starts `lantern serve`, on PostgreSQL if that is given; tenants may start as many runs as they like.
+    pub(crate) async fn serve(
+        program: &Path,
+        data: &Path,
+        database: Option<&PostgresOptions>,
+        models: Option<&str>,
+    ) -> Result<Self> {
+        let config = data.join("bench.toml");
+        std::fs::write(&config, "[limits]\nconcurrentRunsPerTenantMax = 10000000\n")?;
+        let mut command = Command::new(program);
+        command.args(["serve", "--config"]).arg(config);
+        command.env("LANTERN_SPAWN_RATE_PER_MIN", "0");
+        command.env("LANTERN_ADMIN_EMAIL", OPERATOR.email).env("LANTERN_ADMIN_PASSWORD", OPERATOR.password);
+        if let Some(database) = database {
+            command.env("LANTERN_DATABASE_APP_URL", database.app_url.expose());
+            command.env("LANTERN_DATABASE_SYSTEM_URL", database.system_url.expose());
+            // The same for all servers on it.
+            command.env("LANTERN_CREDENTIAL_KEY", "07".repeat(32));
+        } else {
+            command.env_remove("LANTERN_CREDENTIAL_KEY");
+        }
+        Self::up(command, data, models, OPERATOR).await
+    }
+
+    async fn up(mut command: Command, data: &Path, models: Option<&str>, account: Account) -> Result<Self> {
+        let program = command.as_std().get_program().to_owned();
+        command.args(["--output", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data);
+        for name in ["OPENAI_API_KEY", "OPENAI_BASE_URL", "LOG_LEVEL"] {
             command.env_remove(name);
         }
         if let Some(url) = models {
             command.env("OPENAI_BASE_URL", url);
         }
+        command.env("LOG_LEVEL", "error");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let what = || {
             format!("cannot start {}: build it with `cargo build --release -p lantern`", program.display())
@@ -53,20 +97,21 @@ impl Server {
             serde_json::from_str(&line).with_context(|| format!("the ready line is {line:?}"))?;
         ensure!(ready.get("ready") == Some(&Value::Bool(true)), "the ready line is {line:?}");
         let api = ready.get("api").and_then(Value::as_str).context("the ready line has no api")?.to_owned();
-        Ok(Self { process, _output: output, api })
+        Ok(Self { process, _output: output, api, account })
     }
 
     pub(crate) fn pid(&self) -> Result<u32> {
         self.process.id().context("the server has ended")
     }
 
-    /// A client that is logged in as the dev user.
+    /// A client that is logged in.
     pub(crate) async fn login(&self) -> Result<Api> {
         let mut api = Api::at(self.api.clone())?;
-        let login = json!({ "email": "admin@lantern.dev", "password": "lantern" });
+        let login = json!({ "email": self.account.email, "password": self.account.password });
         let answer = api.post("/auth/login", &login).await?;
         let token = answer.get("token").and_then(Value::as_str).context("no token")?;
-        api.headers.insert(header::AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}"))?);
+        api.bearer = format!("Bearer {token}");
+        api.headers.insert(header::AUTHORIZATION, HeaderValue::try_from(&api.bearer)?);
         Ok(api)
     }
 
@@ -93,11 +138,13 @@ pub(crate) struct Api {
     client: Client,
     base: String,
     headers: HeaderMap,
+    /// The value of its `Authorization` header; empty for nobody.
+    pub(crate) bearer: String,
 }
 
 impl Api {
     pub(crate) fn at(base: String) -> Result<Self> {
-        Ok(Self { client: Client::new()?, base, headers: HeaderMap::new() })
+        Ok(Self { client: Client::new()?, base, headers: HeaderMap::new(), bearer: String::new() })
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
@@ -110,6 +157,45 @@ impl Api {
 
     pub(crate) async fn post_empty(&self, path: &str) -> Result<Value> {
         self.send(Method::POST, path, Bytes::new()).await
+    }
+
+    /// Makes an agent that is a list of steps.
+    pub(crate) async fn agent(&self, name: &str, steps: Value) -> Result<Value> {
+        let agent = json!({ "name": name, "program": "steps", "model": "bench", "steps": steps });
+        self.post("/v1/agents", &agent).await
+    }
+
+    /// Starts a run and answers its id.
+    pub(crate) async fn run(&self, agent: &str) -> Result<String> {
+        let run = self.post("/v1/runs", &json!({ "agentName": agent, "input": {} })).await?;
+        run.get("id").and_then(Value::as_str).map(str::to_owned).context("a run without an id")
+    }
+
+    /// Waits until a run has succeeded.
+    pub(crate) async fn ended(&self, run: &str) -> Result<()> {
+        loop {
+            let run = self.get(&format!("/v1/runs/{run}")).await?;
+            match run.get("status").and_then(Value::as_str) {
+                Some("succeeded") => return Ok(()),
+                Some("failed" | "cancelled") | None => bail!("a run ended otherwise: {run}"),
+                Some(_) => self.pause().await,
+            }
+        }
+    }
+
+    /// A run's events as they come, each with what time it is then, until the stream ends.
+    pub(crate) async fn follow(&self, run: &str, mut seen: impl FnMut(&Event, At)) -> Result<()> {
+        let url = format!("{}/v1/runs/{run}/events", self.base);
+        let request = Request { headers: self.headers.clone(), ..Request::get(url) };
+        let deadlines = Deadlines::total(WAIT_MAX + WAIT_MAX);
+        let mut answer = self.client.send(Reach::Private, request, deadlines).await?;
+        ensure!(answer.status().is_success(), "the stream answered {}", answer.status());
+        let (mut parser, clock) = (Parser::new(ANSWER_MAX), RealClock::new());
+        while let Some(chunk) = answer.chunk().await? {
+            let now = clock.now();
+            parser.push(&chunk)?.iter().for_each(|event| seen(event, now));
+        }
+        Ok(())
     }
 
     /// A moment between two looks at something that is not there yet.
