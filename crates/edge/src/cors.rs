@@ -12,7 +12,7 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
 );
 /// What a page may read of an answer beside its body.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "ETag, Idempotent-Replayed, Lantern-Ignored, Link, Location, Preference-Applied, Retry-After, X-Request-ID",
+    "ETag, Idempotent-Replayed, Lantern-Ignored, Link, Location, Preference-Applied, Retry-After, X-Next-Cursor, X-Request-ID",
 );
 /// How long a browser may remember a permission, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");

@@ -1,4 +1,5 @@
-//! Pages of a list: bare arrays, newest first, with the way to the next page in a `Link` header.
+//! Pages of a list: bare arrays, newest first, with the way to the next page in a `Link` header, and its cursor alone in
+//! `X-Next-Cursor`.
 //!
 //! Invariant: a cursor names the last row of a page by time and id, so that rows which come or go in between neither
 //! repeat nor hide others. To clients it is opaque; a cursor that this server did not write is refused.
@@ -6,7 +7,7 @@
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderValue, header};
+use http::{HeaderName, header};
 use lantern_types::At;
 use serde::Serialize;
 use uuid::Uuid;
@@ -14,6 +15,8 @@ use uuid::Uuid;
 use crate::problem::Result;
 use crate::query::{Params, wrong};
 use crate::reply::Json;
+
+const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
 
 /// The most that one page holds, and what it holds when nobody says.
 pub const LIMIT_MAX: u32 = 100;
@@ -50,17 +53,36 @@ impl Paging {
 #[derive(Debug)]
 pub struct Page<T> {
     items: Vec<T>,
-    next: Option<String>,
+    next: Option<Next>,
+}
+
+/// Where the next page is: all of the link, and its cursor.
+#[derive(Debug)]
+struct Next {
+    link: String,
+    cursor: String,
 }
 
 impl<T> Page<T> {
     /// The first `limit` of the fetched `items`, and a link when there were more. `key` is what a list is sorted by.
-    pub fn cut(mut items: Vec<T>, paging: &Paging, params: &Params, key: impl Fn(&T) -> (At, Uuid)) -> Self {
+    pub fn cut(items: Vec<T>, paging: &Paging, params: &Params, key: impl Fn(&T) -> (At, Uuid)) -> Self {
+        Self::cut_or(items, None, paging, params, key)
+    }
+
+    /// The same, where what is older than `seen` was not looked at, if that is said: the next page begins there when this one
+    /// is not full.
+    pub fn cut_or(
+        mut items: Vec<T>,
+        seen: Option<(At, Uuid)>,
+        paging: &Paging,
+        params: &Params,
+        key: impl Fn(&T) -> (At, Uuid),
+    ) -> Self {
         let limit = usize::try_from(paging.limit).unwrap_or(usize::MAX);
         let more = items.len() > limit;
         items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|last| params.with_cursor(&encode(key(last))));
-        Self { items, next }
+        let last = items.last().filter(|_| more).map(key).or(seen).map(encode);
+        Self { items, next: last.map(|cursor| Next { link: params.with_cursor(&cursor), cursor }) }
     }
 
     /// The same page of other items.
@@ -87,10 +109,12 @@ impl<T> Page<T> {
 
 impl<T: Serialize> IntoResponse for Page<T> {
     fn into_response(self) -> Response {
-        let link = self.next.and_then(|next| HeaderValue::from_str(&format!("<{next}>; rel=\"next\"")).ok());
         let mut response = Json(self.items).into_response();
-        if let Some(link) = link {
-            response.headers_mut().insert(header::LINK, link);
+        if let Some(Next { link, cursor }) = self.next {
+            let headers = response.headers_mut();
+            let values = [(header::LINK, format!("<{link}>; rel=\"next\"")), (NEXT_CURSOR, cursor)];
+            headers
+                .extend(values.into_iter().filter_map(|(name, value)| Some((name, value.try_into().ok()?))));
         }
         response
     }

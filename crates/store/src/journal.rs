@@ -21,7 +21,7 @@ use crate::loose;
 use crate::outbox::{self, NewOutbox};
 use crate::value::{Row, Value};
 
-pub use crate::runs::{RunFilter, RunRow, full, head, head_in, list};
+pub use crate::runs::{Found, RunFilter, RunRow, full, head, head_in, list, look};
 
 /// The event format that is written.
 pub const FORMAT: i64 = 1;

@@ -9,7 +9,7 @@ use crate::db::{Db, TenantTx};
 use crate::error::Result;
 use crate::value::Row;
 
-pub use list::{RunFilter, list};
+pub use list::{Found, RunFilter, list, look};
 
 /// A run's row.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Lists of runs over HTTP: what chooses among them, and what is refused. On both databases.
 
 use lantern_engine::Input;
+use lantern_store::testing::{Seeded, fill_runs};
 use lantern_types::{Failure, RunId};
 use serde_json::{Value, json};
 
@@ -12,6 +13,7 @@ const RUNS: &str = "/v1/runs";
 on_both! {
     filters_choose_and_combine: filtered;
     pages_go_on_while_runs_arrive: paged;
+    a_page_that_looked_at_enough_leads_on: short;
     a_text_is_searched_for: searched;
     what_is_no_filter_is_refused: refused;
 }
@@ -137,6 +139,35 @@ async fn paged(test: &TestApp) {
         };
         assert_eq!(seen, whole, "{query}");
     }
+}
+
+/// Five thousand runs, half of them with a label and none of these failed; newer than all of them is one that did.
+async fn short(test: &TestApp) {
+    let agent = test.agent(json!({"name": "digest", "retry": {"maxAttempts": 1}})).await;
+    let body = json!({"agentName": "digest", "labels": {"env": "prod"}});
+    let wanted = test.post(&test.a.owner, RUNS, body).await.is(201).json;
+    let mut hand = Hand::take(test, wanted["id"].as_str().unwrap()).await;
+    hand.give(Input::Wake).await;
+    hand.fails("llm-1", Failure::refused("provider_auth", "no")).await;
+    let id = |name: &str| agent[name].as_str().unwrap().to_owned();
+    let seeded = Seeded {
+        scope: test.a.scope,
+        agent: id("id").parse().unwrap(),
+        version: id("currentVersionId").parse().unwrap(),
+    };
+    fill_runs(&test.app.db, seeded, 5_000).await.unwrap();
+
+    let (mut at, mut pages) = ("/v1/runs?label=env:prod&status=failed".to_owned(), Vec::new());
+    loop {
+        let page = test.get(&test.a.owner, &at).await.is(200);
+        pages.push(page.json.as_array().unwrap().len());
+        let Some(next) = page.header("link").split(['<', '>']).nth(1) else { break };
+        assert!(next.ends_with(&format!("cursor={}", page.header("x-next-cursor"))), "{next}");
+        at = next.to_owned();
+    }
+    assert_eq!(pages, [1, 0], "the newest one, then the rest of the label's runs");
+    let all = test.get(&test.a.owner, "/v1/runs?status=failed&limit=100").await.is(200);
+    assert!(all.header("link").is_empty(), "what one index answers is not cut: {}", all.header("link"));
 }
 
 async fn searched(test: &TestApp) {

@@ -62,7 +62,7 @@ pub const PAGING: [Param; 2] = [
     },
     Param {
         name: "cursor",
-        about: "Which page: copied from the `Link` header of the one before.",
+        about: "Which page: copied from the `Link` or `X-Next-Cursor` header of the one before.",
         kind: Kind::Text,
     },
 ];

@@ -118,7 +118,8 @@ impl<T: ToSchema> Answers for Page<T> {
         let list = json!({ "type": "array", "items": items });
         operation.answer(
             reply::OK,
-            "A page, newest first unless the route says otherwise. A `Link` header with `rel=\"next\"` leads to the next one.",
+            "A page, newest first unless the route says otherwise. A `Link` header with `rel=\"next\"` leads to the \
+             next one, and `X-Next-Cursor` has its cursor; without them it is the last. A page may have fewer entries than its limit, or none, and be followed by another.",
             Some(("application/json", list)),
         );
     }

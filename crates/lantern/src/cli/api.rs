@@ -203,14 +203,16 @@ impl Api {
                 Some((_, "")) => "",
                 Some(_) => "&",
             };
-            let from = cursor.map(|cursor| format!("&cursor={}", encode(&cursor))).unwrap_or_default();
+            let asked = cursor;
+            let from = asked.as_ref().map(|cursor| format!("&cursor={}", encode(cursor))).unwrap_or_default();
             let reply = self.send(Call::get(format!("{path}{glue}limit={page}{from}"))).await?;
             let Value::Array(found) = reply.body else {
                 return Err(self.stranger());
             };
-            let empty = found.is_empty();
+            // A page may be empty and have a next one; one that names itself as the next has not.
+            let same = reply.cursor == asked;
             entries.extend(found);
-            cursor = reply.cursor.filter(|_| !empty);
+            cursor = reply.cursor.filter(|_| !same);
             if entries.len() >= limit || cursor.is_none() {
                 let cut = entries.len() > limit;
                 entries.truncate(limit);

@@ -129,6 +129,21 @@ impl<'t> TenantTx<'t> {
         self.tx.all(&sql, Some(&self.tenant), &params).await
     }
 
+    /// The row at this place of what [`all_where`](Self::all_where) would answer without a limit, the first being 1.
+    pub async fn nth_where(
+        &mut self,
+        base: &'static str,
+        filter: Where,
+        order: &'static str,
+        place: u32,
+    ) -> Result<Option<Row>> {
+        names_its_tenant(base)?;
+        let Where { sql, mut params } = filter;
+        params.push(place.saturating_sub(1).into());
+        let sql = format!("{base}{sql} ORDER BY {order} LIMIT 1 OFFSET ${}", params.len() + 1);
+        Ok(self.tx.all(&sql, Some(&self.tenant), &params).await?.into_iter().next())
+    }
+
     /// Announces, once this transaction has committed, that a run's journal has grown.
     pub fn changed(&mut self, run: RunId) {
         self.tx.hints.push(Hint::Changed(run));
@@ -329,6 +344,15 @@ impl Where {
         last: Option<(impl Into<Value>, impl Into<Value>)>,
     ) -> Self {
         self.both(columns, " > ", last)
+    }
+
+    /// Rows that are `last` or come before it in descending order of both columns.
+    pub fn down_to(
+        self,
+        columns: (&'static str, &'static str),
+        last: Option<(impl Into<Value>, impl Into<Value>)>,
+    ) -> Self {
+        self.both(columns, " >= ", last)
     }
 
     fn both(

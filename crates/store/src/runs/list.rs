@@ -4,6 +4,9 @@
 //! it, so that runs which come in between neither repeat nor hide any. Each query reads one index in that order, or reads
 //! what a limit bounds and sorts it: the runs that are not over, and those of one moment. What comes from several queries
 //! is put together here. What users said is sealed, and nothing here looks into it.
+//!
+//! What no index answers is looked at row by row, and only so many rows at a time ([`look`]): a list takes no longer the more
+//! runs there are.
 
 use std::cmp::Reverse;
 
@@ -15,6 +18,7 @@ use super::{RunRow, read};
 use crate::db::{Db, Where};
 use crate::error::Result;
 use crate::labels::{Hit, Label};
+use crate::value::Row;
 
 /// Which runs a list shows: those of which everything holds that is said here.
 #[derive(Clone, Debug, Default)]
@@ -61,9 +65,13 @@ const LABELLED: &str = "SELECT r.id AS id, r.agent_id AS agent_id, r.agent_name 
 const HAS_LABEL: &str = "SELECT 1 FROM run_labels m WHERE m.tenant_id = $1 AND m.created_at = r.created_at
     AND m.run_id = r.id";
 
+const RUN_PLACES: &str = "SELECT r.created_at AS created_at, r.id AS id FROM runs r WHERE r.tenant_id = $1";
+const LABEL_PLACES: &str =
+    "SELECT l.created_at AS created_at, l.run_id AS id FROM run_labels l WHERE l.tenant_id = $1";
+
 /// Every statement of this file.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[RUNS, LABELLED];
+pub(crate) const STATEMENTS: &[&str] = &[RUNS, LABELLED, RUN_PLACES, LABEL_PLACES];
 
 /// A query of a list: it ends in its order and its limit.
 pub(crate) struct Query {
@@ -89,32 +97,91 @@ enum Lead {
     Ids(RunId, RunId),
 }
 
-/// Runs, newest first.
+/// Some of the runs of a list.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The runs, newest first.
+    pub runs: Vec<RunRow>,
+    /// The oldest run that was looked at, when older ones were not.
+    pub down_to: Option<(At, RunId)>,
+}
+
+/// Runs, newest first: all that there are, up to the limit.
 pub async fn list(db: &Db, scope: Scope, filter: RunFilter) -> Result<Vec<RunRow>> {
+    Ok(find(db, scope, filter, None).await?.runs)
+}
+
+/// The same, where at most `most` rows are looked at that no index answers for. There may be fewer runs than the limit
+/// then, and more of them below what was looked at.
+pub async fn look(db: &Db, scope: Scope, filter: RunFilter, most: u32) -> Result<Found> {
+    find(db, scope, filter, Some(most)).await
+}
+
+async fn find(db: &Db, scope: Scope, filter: RunFilter, most: Option<u32>) -> Result<Found> {
     let limit = filter.limit;
-    let queries = queries(&filter);
-    let mut runs: Vec<RunRow> = db
-        .read(scope, move |tx| {
-            Box::pin(async move {
-                let mut runs = Vec::new();
-                for Query { base, conditions, order } in queries {
-                    for row in tx.all_where(base, conditions, order, limit).await? {
-                        runs.push(read(&row)?);
-                    }
+    let read_all = db.read(scope, move |tx| {
+        Box::pin(async move {
+            let (mut runs, mut down_to) = (Vec::new(), None);
+            let leads = leads(&filter);
+            let queries = u32::try_from(leads.len()).unwrap_or(u32::MAX).max(1);
+            let share = most.map(|most| most.div_ceil(queries));
+            for lead in leads {
+                let mut edge = None;
+                if let Some((share, Query { base, conditions, order })) = share.zip(places(&filter, &lead)) {
+                    let last = tx.nth_where(base, conditions, order, share).await?;
+                    edge = last.map(|row| place(&row)).transpose()?;
                 }
-                Ok(runs)
-            })
+                let Query { base, conditions, order } = query(&filter, &lead, edge);
+                for row in tx.all_where(base, conditions, order, limit).await? {
+                    runs.push(read(&row)?);
+                }
+                down_to = down_to.max(edge);
+            }
+            Ok((runs, down_to))
         })
-        .await?;
+    });
+    let (mut runs, down_to): (Vec<RunRow>, Option<(At, RunId)>) = read_all.await?;
+    // Of what lies below, another query may not have seen all.
+    runs.retain(|run| down_to.is_none_or(|edge| (run.created_at, run.id) >= edge));
     runs.sort_by_key(|run| Reverse((run.created_at, run.id)));
     runs.dedup_by_key(|run| run.id);
     runs.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    Ok(runs)
+    Ok(Found { runs, down_to })
 }
 
-/// The queries that find the runs of a list between them.
+fn place(row: &Row) -> Result<(At, RunId)> {
+    Ok((row.at("created_at")?, row.id("id")?))
+}
+
+/// The queries that find the runs of a list between them, and those that find how far to look.
+#[cfg(feature = "testing")]
 pub(crate) fn queries(filter: &RunFilter) -> Vec<Query> {
-    leads(filter).into_iter().map(|lead| query(filter, lead)).collect()
+    let leads = leads(filter);
+    let runs = leads.iter().map(|lead| query(filter, lead, None));
+    runs.chain(leads.iter().filter_map(|lead| places(filter, lead))).collect()
+}
+
+/// The rows that a query looks at one by one; `None` when its index answers for all that the filter says, or a limit bounds
+/// them.
+fn places(filter: &RunFilter, lead: &Lead) -> Option<Query> {
+    let (agent, statuses) = (filter.agent_name.is_some(), !filter.statuses.is_empty());
+    let labels = filter.labels.len();
+    let looks = match lead {
+        _ if is_near(filter) => false,
+        Lead::Open(_) | Lead::Ids(..) => false,
+        Lead::Runs | Lead::Agent(_) => statuses || labels > 0,
+        Lead::Ended(_) => labels > 0,
+        Lead::Label(label) => agent || statuses || filter.labels.iter().any(|other| other != label),
+    };
+    let own = RunFilter {
+        agent_name: filter.agent_name.clone().filter(|_| matches!(lead, Lead::Runs | Lead::Ended(_))),
+        from: filter.from,
+        until: filter.until,
+        before: filter.before,
+        ..RunFilter::default()
+    };
+    let base = if matches!(lead, Lead::Label(_)) { LABEL_PLACES } else { RUN_PLACES };
+    looks.then(|| Query { base, ..query(&own, lead, None) })
 }
 
 /// Few runs are of one conversation or one parent.
@@ -166,7 +233,8 @@ const BY_LABEL: (&str, &str, &str) = ("l.created_at", "l.run_id", "l.created_at 
 /// The same as the first, in a spelling that no index is read for.
 const SORTED: (&str, &str, &str) = ("+r.created_at", "r.id", "+r.created_at DESC, r.id DESC");
 
-fn query(filter: &RunFilter, lead: Lead) -> Query {
+/// The query along a lead, and no further down than `edge`.
+fn query(filter: &RunFilter, lead: &Lead, edge: Option<(At, RunId)>) -> Query {
     let joins = matches!(lead, Lead::Label(_)) && !is_near(filter);
     let sorts = matches!(lead, Lead::Open(_) | Lead::Ids(..));
     let (at, id, order) = if joins {
@@ -188,9 +256,10 @@ fn query(filter: &RunFilter, lead: Lead) -> Query {
         (Some((last, _)), Some(until)) if until <= last => conditions.below(at, Some(until)),
         (None, until) => conditions.below(at, until),
         (before, _) => conditions.before((at, id), before),
-    };
+    }
+    .down_to((at, id), edge);
     let mut labels: Vec<&Label> = filter.labels.iter().collect();
-    conditions = match &lead {
+    conditions = match lead {
         Lead::Ended(status) if filter.agent_name.is_some() => {
             conditions.eq("r.outcome", Some(status.as_str())).holds("r.outcome <> 'succeeded'")
         }
@@ -201,7 +270,7 @@ fn query(filter: &RunFilter, lead: Lead) -> Query {
             .at_least("r.id", Some(RunId::from_uuid(Uuid::nil()))),
         _ => conditions.any_of("r.status", &filter.statuses),
     };
-    conditions = match &lead {
+    conditions = match lead {
         Lead::Agent(name) => conditions.eq("r.agent_name", Some(name.as_str())),
         Lead::Ids(from, to) => conditions.at_least("r.id", Some(*from)).at_most("r.id", Some(*to)),
         Lead::Label(label) if joins => {

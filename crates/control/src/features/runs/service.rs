@@ -27,6 +27,9 @@ use crate::{App, schema};
 /// When a tenant with too many runs may ask again: some of them may be over by then.
 const FULL_WAIT: Dur = Dur::from_secs(5);
 
+/// The most runs that one page of a list is made from, where filters are combined that no index answers together. With a
+/// thousand stored runs it is all of them, and a list is to take no longer with a million.
+const LOOKS_MAX: u32 = 2_000;
 /// The most agents and labels that one search may find.
 const HITS_MAX: usize = 100;
 
@@ -301,7 +304,8 @@ pub(super) async fn get(app: &App, scope: Scope, run: RunId) -> Result<Run> {
     Ok(model::shown(scope.tenant(), row, said, log).with_ending(ending))
 }
 
-/// A page of the runs that are wanted, newest first.
+/// A page of the runs that are wanted, newest first. Where filters are combined that no index answers together, it is made of
+/// so many runs as may be looked at, and may have fewer than its limit, or none, with more to come.
 pub(super) async fn list(app: &App, scope: Scope, wanted: Wanted, params: &Params) -> Result<Page<Run>> {
     let paging = Paging::of(params)?;
     let Wanted { mut filter, search } = wanted;
@@ -310,8 +314,12 @@ pub(super) async fn list(app: &App, scope: Scope, wanted: Wanted, params: &Param
     }
     filter.before = paging.before.map(|(at, id)| (at, RunId::from_uuid(id)));
     filter.limit = paging.fetch();
-    let rows = journal::list(&app.db, scope, filter).await?;
-    let (rows, page) = Page::cut(rows, &paging, params, |row| (row.created_at, row.id.uuid())).split();
+    let found = journal::look(&app.db, scope, filter, LOOKS_MAX).await?;
+    let key = |(at, id): (At, RunId)| (at, id.uuid());
+    let page = Page::cut_or(found.runs, found.down_to.map(key), &paging, params, |row| {
+        key((row.created_at, row.id))
+    });
+    let (rows, page) = page.split();
     let ids: Vec<RunId> = rows.iter().map(|row| row.id).collect();
     let said = history::said_of_all(app, scope, &ids).await?;
     let logs = history::logs(app, scope, &ids).await?;
