@@ -65,7 +65,7 @@ else
 	@cargo run --quiet --release -p lantern-sim -- --system --seeds $$(( $(SEEDS) / 20 + 1 ))
 endif
 
-# Some of it: make bench ONLY="durable alone". TMPDIR chooses the disk that is measured, SYNC_DELAY_US makes it slower.
+# Some of it: make bench ONLY="durable alone"; half an hour of everything: ONLY=soak. TMPDIR chooses the disk that is measured, SYNC_DELAY_US makes it slower.
 ONLY ?=
 SYNC_DELAY_US ?=
 SLOWER := $(if $(SYNC_DELAY_US),SYNC_DELAY_US=$(SYNC_DELAY_US) LD_PRELOAD="$(CARGO_TARGET_DIR)/slow-disk.so")
