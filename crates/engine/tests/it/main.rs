@@ -11,4 +11,6 @@ mod fork;
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod outside;
+#[cfg(test)]
 mod steps;
