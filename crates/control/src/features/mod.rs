@@ -43,6 +43,7 @@ pub(crate) fn statements() -> Vec<&'static str> {
         lantern_edge::idempotency::STATEMENTS,
         identity::accounts::STATEMENTS,
         identity::api_keys::STATEMENTS,
+        identity::members::STATEMENTS,
         agents::store::STATEMENTS,
         runs::store::STATEMENTS,
         settings::providers::STATEMENTS,

@@ -3,9 +3,80 @@
 use http::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, request};
+use crate::app::{TestApp, on_both, request};
 
 const AGENTS: &str = "/v1/agents";
+
+on_both! {
+    archived_agents_are_listed_when_they_are_asked_for: by_standing;
+    an_approver_who_is_no_member_is_warned_of: strangers_named;
+}
+
+async fn by_standing(test: &TestApp) {
+    for name in ["a", "b", "c", "d"] {
+        test.agent(json!({"name": name})).await;
+    }
+    for name in ["a", "c"] {
+        test.delete(&test.a.owner, &format!("{AGENTS}/{name}")).await.is(204);
+    }
+    let names = async |query: &str| {
+        let (mut path, mut names) = (format!("{AGENTS}?limit=1{query}"), String::new());
+        loop {
+            let page = test.get(&test.a.owner, &path).await.is(200);
+            for agent in page.json.as_array().unwrap() {
+                let archived = agent["archivedAt"].is_string();
+                assert_eq!(agent["status"] == "archived", archived, "{agent}");
+                names += agent["name"].as_str().unwrap();
+            }
+            match page.header("link").split(['<', '>']).nth(1) {
+                Some(next) => path = next.to_owned(),
+                None => return names,
+            }
+        }
+    };
+    for (query, want) in [
+        ("", "db"),
+        ("&status=", "db"),
+        ("&status=active", "db"),
+        ("&status=archived", "ca"),
+        ("&status=all", "dcba"),
+    ] {
+        assert_eq!(names(query).await, want, "{query}");
+    }
+    test.get(&test.a.owner, &format!("{AGENTS}?status=gone")).await.refused(400, "invalid_query");
+    assert_eq!(test.get(&test.b.owner, &format!("{AGENTS}?status=all")).await.is(200).json, json!([]));
+}
+
+async fn strangers_named(test: &TestApp) {
+    let made = test.post(&test.a.owner, "/v1/api-keys", json!({"name": "k"})).await.is(201).json;
+    let key = format!("api-key:{}", made["key"]["id"].as_str().unwrap());
+    let ask =
+        |id: &str, approvers: Value| json!({"id": id, "kind": "approval", "data": {"approvers": approvers}});
+    let warnings = |saved: &Value| -> Vec<String> {
+        serde_json::from_value(saved.get("warnings").cloned().unwrap_or_else(|| json!([]))).unwrap()
+    };
+    // Whom a reference stands for nobody knows yet; `b`'s people are strangers here.
+    let known = json!(["Owner@Example.com", "member@example.com", key, "{{input.who}}"]);
+    let saved = test.agent(json!({"name": "s", "steps": [ask("ok", known)]})).await;
+    assert_eq!(warnings(&saved), Vec::<String>::new(), "{saved}");
+    let race = json!({"id": "r", "kind": "race", "steps": [ask("one", json!("owner@b.example.com"))]});
+    let steps = json!([race, ask("two", json!(["api-key:7", "owner@example.com", "owner@b.example.com"]))]);
+    let saved = test.agent(json!({"name": "s", "steps": steps})).await;
+    let words = |step: &str, name: &str| {
+        format!("step {step} names the approver {name}, who is no member of this tenant and so cannot decide")
+    };
+    let want = [words("one", "owner@b.example.com"), words("two", "api-key:7")];
+    assert_eq!(warnings(&saved), want);
+    let patched = test.patch(&test.a.owner, "/v1/agents/s", json!({"maxTurns": 3})).await.is(200).json;
+    assert_eq!((warnings(&patched), &patched["version"]), (want.to_vec(), &json!(3)));
+    assert_eq!(test.get(&test.a.owner, "/v1/agents/s").await.is(200).json.get("warnings"), None);
+    // A key that was taken back decides nothing any more.
+    test.delete(&test.a.owner, &format!("/v1/api-keys/{}", made["key"]["id"].as_str().unwrap()))
+        .await
+        .is(204);
+    let saved = test.agent(json!({"name": "s", "steps": [ask("ok", json!([key]))]})).await;
+    assert_eq!(warnings(&saved), [words("ok", &key)]);
+}
 
 #[tokio::test]
 async fn an_agent_is_made_changed_and_versioned() {

@@ -26,6 +26,13 @@ async fn a_key_is_shown_once_and_works_in_both_headers() {
     let me = test.send(other).await.is(200).json;
     assert_eq!((me["role"].as_str(), me["id"].as_str()), (Some("service"), Some("")));
     assert_eq!(me["tenantId"], test.a.id.to_string());
+    assert_eq!((&me["scopes"], &me["expiresAt"]), (&json!(["write"]), &key["expiresAt"]));
+    let me = test.get(&test.key(&["read"]).await, "/auth/me").await.is(200).json;
+    assert_eq!(
+        (me.get("expiresAt"), me.get("signInExpiresAt")),
+        (None, None),
+        "it is good until it is revoked"
+    );
 }
 
 #[tokio::test]

@@ -109,6 +109,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0012_approvals.sql"),
         sqlite: include_str!("../../../../migrations/sqlite/0012_approvals.sql"),
     },
+    Migration {
+        number: 13,
+        name: "agent_lists",
+        both: include_str!("../../../../migrations/0013_agent_lists.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0013_agent_lists.sql"),
+        sqlite: "",
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -1,8 +1,8 @@
 //! What a request may say about an agent, and what becomes of the agent by it. Pure.
 
 use lantern_edge::{Change, Code, Error, FieldError, Fields, Model, Result};
-use lantern_engine::Manifest;
 use lantern_engine::manifest::{Issue, StepDef};
+use lantern_engine::{Manifest, StepKind};
 use lantern_types::{AgentId, At, Digest, Limits, ToolDef, VersionId};
 use serde_json::{Map, Value, json};
 
@@ -70,6 +70,31 @@ impl Agent {
             labels: said("labels").and_then(Value::as_object).cloned().unwrap_or_default(),
             style_prompt: manifest.style_prompt.clone(),
             ..self
+        }
+    }
+}
+
+/// Which agents a list is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Those that can be run.
+    Active,
+    /// Those that were put away.
+    Archived,
+    /// Both.
+    All,
+}
+
+impl Standing {
+    /// The words for it.
+    pub(crate) const WORDS: [&'static str; 3] = ["active", "archived", "all"];
+
+    /// Reads one of the words; the active ones without any.
+    pub(crate) fn parse(word: Option<&str>) -> Self {
+        match word {
+            Some("archived") => Self::Archived,
+            Some("all") => Self::All,
+            _ => Self::Active,
         }
     }
 }
@@ -290,6 +315,27 @@ pub(crate) fn problems(manifest: &Manifest, tools: &[ToolDef]) -> Vec<FieldError
         }
     }
     issues
+}
+
+/// The approvers whom an agent's steps name, each once, with the first step that names them. Whom a reference stands for is
+/// known when the step runs.
+pub(crate) fn approvers(manifest: &Manifest) -> Vec<(&str, &str)> {
+    let mut named = Vec::new();
+    name_approvers(&manifest.steps, &mut named);
+    named
+}
+
+fn name_approvers<'a>(steps: &'a [StepDef], named: &mut Vec<(&'a str, &'a str)>) {
+    for step in steps {
+        let said = step.data.get("approvers").filter(|_| step.kind == Some(StepKind::Approval));
+        let many = said.and_then(Value::as_array).into_iter().flatten();
+        for name in said.into_iter().chain(many).filter_map(Value::as_str) {
+            if !name.contains("{{") && !named.iter().any(|(_, known)| *known == name) {
+                named.push((&step.id, name));
+            }
+        }
+        name_approvers(&step.inner, named);
+    }
 }
 
 fn too_large(manifest: &Manifest) -> Option<FieldError> {

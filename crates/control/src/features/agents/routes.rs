@@ -3,7 +3,7 @@
 use axum::extract::State;
 use http::HeaderMap;
 use lantern_edge::etag::{self, Versioned};
-use lantern_edge::openapi::PAGING;
+use lantern_edge::openapi::{Kind, PAGING, Param};
 use lantern_edge::route::{delete_route, get_route, patch_route, post_route};
 use lantern_edge::{Body, Created, Json, NoContent, Page, Paging, Params, Path, Result, Route};
 use lantern_policy::action::{
@@ -13,15 +13,22 @@ use lantern_policy::{Permit, Scope};
 use lantern_types::AgentId;
 
 use super::diff::Differences;
-use super::model::{Changes, NewAgent};
+use super::model::{Changes, NewAgent, Standing};
 use super::service::Changed;
 use super::show::{self, Detail, Listed, ListedVersion, Patched, ShownVersion};
 use super::{service, store, versions};
 use crate::App;
 
+/// What a list of agents takes besides its page.
+const STATUS: Param = Param {
+    name: "status",
+    about: "Agents that stand so; without it, the active ones.",
+    kind: Kind::Word(&Standing::WORDS),
+};
+
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
-        get_route("/v1/agents", "List the active agents", list).takes(&PAGING),
+        get_route("/v1/agents", "List agents", list).takes(&PAGING).takes(&[STATUS]),
         post_route("/v1/agents", "Create an agent, or change the one of that name", create),
         get_route("/v1/agents/{name}", "Read an agent with its current manifest", get),
         patch_route("/v1/agents/{name}", "Change an agent", update),
@@ -39,7 +46,8 @@ pub(crate) fn routes() -> Vec<Route<App>> {
 async fn list(permit: Permit<ListAgents>, State(app): State<App>, params: Params) -> Result<Page<Listed>> {
     let paging = Paging::of(&params)?;
     let before = paging.before.map(|(at, id)| (at, AgentId::from_uuid(id)));
-    let agents = store::list(&app.db, permit.scope(), before, paging.fetch()).await?;
+    let standing = Standing::parse(params.word(STATUS.name, &Standing::WORDS)?);
+    let agents = store::list(&app.db, permit.scope(), (standing, before), paging.fetch()).await?;
     let page = Page::cut(agents, &paging, &params, |agent| (agent.created_at, agent.id.uuid()));
     Ok(page.map(|agent| show::listed(permit.scope().tenant(), agent)))
 }
@@ -50,8 +58,10 @@ async fn create(
     Body(new): Body<NewAgent>,
 ) -> Result<Versioned<Created<Detail>>> {
     let changed = service::create(&app, &permit, new).await?;
+    let warnings = service::warnings(&app, permit.scope(), &changed.current.manifest).await?;
     let (version, location) = (changed.agent.revision, format!("/v1/agents/{}", changed.agent.name));
     let body = show::detail(permit.scope().tenant(), changed.agent, &changed.current);
+    let body = body.with_warnings(warnings);
     Ok(Versioned { body: Created { body, location }, version })
 }
 
@@ -74,12 +84,14 @@ async fn update(
 ) -> Result<Versioned<Json<Patched>>> {
     let changed = service::update(&app, &permit, name, changes, etag::if_match(&headers)?).await?;
     let version = changed.agent.revision;
+    let warnings = service::warnings(&app, permit.scope(), &changed.current.manifest).await?;
     let body = Json(Patched {
         name: changed.agent.name,
         updated: changed.updated,
         version: changed.current.number,
         digest: changed.current.digest,
         current_version_id: changed.agent.current,
+        warnings,
     });
     Ok(Versioned { body, version })
 }

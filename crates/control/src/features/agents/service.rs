@@ -13,7 +13,11 @@ use lantern_types::{AgentId, At, Limits, ToolDef, UserId, VersionId};
 
 use super::model::{self, Agent, Changes, Current, NewAgent, Terms};
 use super::store::{self, NewVersion};
+use crate::features::identity::members;
 use crate::{App, schema};
+
+/// So many names of a manifest are looked for at most.
+const APPROVERS_MAX: usize = 50;
 
 /// An agent after a request, and whether the request changed anything.
 pub(super) struct Changed {
@@ -139,6 +143,22 @@ pub(super) async fn vet(app: &App, changes: &Changes) -> Result<()> {
     }
     issues.extend(model::problems(&said, &app.tools));
     if issues.is_empty() { Ok(()) } else { Err(model::refused(issues)) }
+}
+
+/// What was saved and may not be meant so: approvers who could not decide, as things are. They may become members yet, so
+/// nothing is refused.
+pub(super) async fn warnings(app: &App, scope: Scope, manifest: &Manifest) -> Result<Vec<String>> {
+    let named: Vec<(&str, &str)> = model::approvers(manifest).into_iter().take(APPROVERS_MAX).collect();
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = named.iter().map(|(_, name)| (*name).to_owned()).collect();
+    let strangers = members::strangers(&app.db, scope, names).await?;
+    let of_strangers = named.iter().filter(|(_, name)| strangers.iter().any(|stranger| stranger == name));
+    let told = of_strangers.map(|(step, name)| {
+        format!("step {step} names the approver {name}, who is no member of this tenant and so cannot decide")
+    });
+    Ok(told.collect())
 }
 
 /// Archives an agent, if it is still at the revision that the caller names. `agent_not_found` when no active one has that

@@ -51,9 +51,19 @@ pub(super) struct Detail {
     version: i64,
     #[schema(value_type = String)]
     digest: Digest,
+    /// In the answer to a request that saves it: what was saved and may not be meant so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     #[serde(flatten)]
     #[schema(value_type = Object)]
     manifest: Map<String, Value>,
+}
+
+impl Detail {
+    /// The same with what is to be said of it.
+    pub(super) fn with_warnings(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
+    }
 }
 
 /// What an update answers.
@@ -68,6 +78,9 @@ pub(super) struct Patched {
     pub(super) digest: Digest,
     #[schema(value_type = String, format = "uuid")]
     pub(super) current_version_id: VersionId,
+    /// What was saved and may not be meant so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<String>,
 }
 
 /// A version in a list.
@@ -124,6 +137,7 @@ pub(super) fn detail(tenant: TenantId, agent: Agent, current: &Current) -> Detai
         agent: listed(tenant, agent),
         version: current.number,
         digest: current.digest,
+        warnings: Vec::new(),
         manifest: manifest(&current.manifest),
     }
 }

@@ -1,11 +1,13 @@
 //! Agents and versions in SQL. No decisions here. An agent's instructions are in the manifest of a version.
 
+use std::cmp::Reverse;
+
 use lantern_engine::Manifest;
 use lantern_policy::Scope;
 use lantern_store::{Db, Error, Result, Row, TenantTx, Value, Where};
 use lantern_types::{AgentId, At, Digest, UserId, VersionId};
 
-use super::model::{Agent, Current, Wanted};
+use super::model::{Agent, Current, Standing, Wanted};
 
 const GET: &str = "SELECT a.id AS id, a.name AS name, a.description AS description, a.labels AS labels,
     a.avatar_url AS avatar_url, a.style_prompt AS style_prompt, a.current_version_id AS current_version_id,
@@ -16,7 +18,7 @@ const GET: &str = "SELECT a.id AS id, a.name AS name, a.description AS descripti
     WHERE a.tenant_id = $1 AND a.name = $2";
 const LIST: &str =
     "SELECT id, name, description, labels, avatar_url, style_prompt, current_version_id, created_by,
-    created_at, updated_at, archived_at, version FROM agents WHERE tenant_id = $1 AND archived_at IS NULL";
+    created_at, updated_at, archived_at, version FROM agents WHERE tenant_id = $1";
 const INSERT: &str = "INSERT INTO agents (tenant_id, id, name, description, labels, avatar_url, style_prompt,
     current_version_id, created_by, created_at, updated_at, version)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, 1)";
@@ -35,6 +37,7 @@ const BY_ID: &str = "SELECT id, number, digest, created_by, created_at, manifest
     WHERE tenant_id = $1 AND agent_id = $2 AND id = $3";
 const BY_DIGEST: &str = "SELECT id FROM agent_versions WHERE tenant_id = $1 AND agent_id = $2 AND digest = $3
     ORDER BY number DESC LIMIT 1";
+const NEWEST: &str = "created_at DESC, id DESC";
 
 /// Every statement of this file.
 pub(crate) const STATEMENTS: &[&str] =
@@ -71,21 +74,39 @@ pub(super) async fn find(tx: &mut TenantTx<'_>, name: &str) -> Result<Option<(Ag
     Ok(Some((agent(&row)?, current(&row)?)))
 }
 
-/// The active agents, newest first.
+/// The agents that stand so, newest first.
 pub(super) async fn list(
     db: &Db,
     scope: Scope,
-    before: Option<(At, AgentId)>,
+    (standing, before): (Standing, Option<(At, AgentId)>),
     limit: u32,
 ) -> Result<Vec<Agent>> {
     db.read(scope, move |tx| {
         Box::pin(async move {
-            let older = Where::new().before(("created_at", "id"), before);
-            let rows = tx.all_where(LIST, older, "created_at DESC, id DESC", limit).await?;
-            rows.iter().map(agent).collect()
+            let mut agents = Vec::new();
+            for conditions in queries(standing, before) {
+                let rows = tx.all_where(LIST, conditions, NEWEST, limit).await?;
+                for row in &rows {
+                    agents.push(agent(row)?);
+                }
+            }
+            agents.sort_by_key(|agent| Reverse((agent.created_at, agent.id)));
+            agents.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            Ok(agents)
         })
     })
     .await
+}
+
+/// The conditions of the queries that make a list. Each has an index in its order.
+fn queries(standing: Standing, before: Option<(At, AgentId)>) -> Vec<Where> {
+    let those = |condition| Where::new().holds(condition).before(("created_at", "id"), before);
+    let (active, archived) = ("archived_at IS NULL", "archived_at IS NOT NULL");
+    match standing {
+        Standing::Active => vec![those(active)],
+        Standing::Archived => vec![those(archived)],
+        Standing::All => vec![those(active), those(archived)],
+    }
 }
 
 /// Adds an agent whose first version is `version`.
@@ -223,4 +244,36 @@ fn labels(agent: &Agent) -> Result<Value> {
 
 fn unreadable(error: serde_json::Error) -> Error {
     Error::Internal(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use lantern_types::DEV_TENANT;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_list_has_an_index_in_its_order() {
+        let db = Db::inline_sqlite().unwrap();
+        let explain: &'static str = format!("EXPLAIN QUERY PLAN {LIST}").leak();
+        let last = Some((At::from_micros(9), AgentId::from_uuid(uuid::Uuid::nil())));
+        for (standing, indexes) in [
+            (Standing::Active, &["agents_active"][..]),
+            (Standing::Archived, &["agents_archived"]),
+            (Standing::All, &["agents_active", "agents_archived"]),
+        ] {
+            for before in [None, last] {
+                for (conditions, index) in queries(standing, before).into_iter().zip(indexes) {
+                    let rows = db.read(Scope::of_lease(DEV_TENANT), move |tx| {
+                        Box::pin(async move { tx.all_where(explain, conditions, NEWEST, 50).await })
+                    });
+                    let lines: Vec<String> =
+                        rows.await.unwrap().iter().map(|row| row.text("detail").unwrap()).collect();
+                    let plan = lines.join("; ");
+                    assert!(plan.contains(&format!("USING INDEX {index} ")), "{standing:?}: {plan}");
+                    assert!(!plan.contains("TEMP B-TREE"), "{standing:?}: {plan}");
+                }
+            }
+        }
+    }
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod accounts;
 pub(crate) mod api_keys;
+pub(crate) mod members;
 pub(crate) mod session;
 pub(crate) mod tickets;

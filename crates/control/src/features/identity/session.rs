@@ -98,6 +98,12 @@ pub(super) struct User {
     role: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     scopes: Option<Vec<String>>,
+    /// When what the caller shows ends by itself: their access token, or their key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    /// When a person's sign-in ends unless it is renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_in_expires_at: Option<String>,
 }
 
 async fn login(State(app): State<App>, peer: Peer, Body(login): Body<Login>) -> Result<Json<SignedIn>> {
@@ -215,6 +221,8 @@ fn shown(app: &App, person: Person, generation: u32, now: At, until: At) -> Resu
             name: person.name,
             role: person.role.as_str(),
             scopes: None,
+            expires_at: None,
+            sign_in_expires_at: None,
         },
     })
 }
@@ -224,16 +232,21 @@ fn person(row: PresentedSignIn) -> Option<Person> {
     Some(Person { tenant, id, email, name, role: Role::parse(&role)?, sign_in })
 }
 
-async fn me(permit: Permit<ReadSelf>) -> Json<User> {
+async fn me(permit: Permit<ReadSelf>, State(app): State<App>) -> Result<Json<User>> {
     let actor = permit.actor();
-    Json(match &actor.principal {
-        Principal::User { id, email, name, role, .. } => User {
+    let expires_at = actor.until.map(|at| at.to_string());
+    Ok(Json(match &actor.principal {
+        Principal::User { id, email, name, role, sign_in } => User {
             id: id.to_string(),
             tenant_id: actor.tenant,
             email: email.clone(),
             name: name.clone(),
             role: role.as_str(),
             scopes: None,
+            expires_at,
+            sign_in_expires_at: system::sign_in(&app.db, actor.tenant, *sign_in)
+                .await?
+                .map(|row| row.expires_at.to_string()),
         },
         Principal::Key { scopes, .. } => User {
             id: String::new(),
@@ -242,6 +255,8 @@ async fn me(permit: Permit<ReadSelf>) -> Json<User> {
             name: String::new(),
             role: "service",
             scopes: Some(scopes.clone()),
+            expires_at,
+            sign_in_expires_at: None,
         },
-    })
+    }))
 }

@@ -1,0 +1,1 @@
+-- Nothing: grants and policies name no index.
