@@ -114,6 +114,11 @@ variables! {
         /// Where the shell looks for programs: the ready line then names this one as it can be called.
         PATH = "PATH";
     }
+    "`dev`" {
+        /// Where a local model server answers, as Ollama itself reads it: `HOST[:PORT]`, or a URL. It is used when no other
+        /// provider is configured and it has a model. Without it: `127.0.0.1:11434`.
+        OLLAMA_HOST = "OLLAMA_HOST";
+    }
     "`serve`" {
         /// Runs that one tenant may start in a minute; 0 for no limit. `dev` has none.
         SPAWN_RATE_PER_MIN = "LANTERN_SPAWN_RATE_PER_MIN" in "server.spawn_rate_per_min";

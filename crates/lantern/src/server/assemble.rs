@@ -231,10 +231,7 @@ fn known(client: Client, rules: &Arc<Rules>) -> Known {
 
 /// An operator's provider; one that was found on this machine is nobody's choice of an address.
 fn shared(shared: &Shared) -> SharedProvider {
-    SharedProvider {
-        name: shared.name.clone(),
-        own_address: !shared.vendor && shared.name != models::LOCAL.0,
-    }
+    SharedProvider { name: shared.name.clone(), own_address: !shared.vendor && shared.name != models::LOCAL }
 }
 
 fn endpoint(rules: &Rules, ask: lantern_control::ProbeAsk) -> Result<Endpoint, Unlisted> {

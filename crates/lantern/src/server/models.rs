@@ -13,10 +13,13 @@ use crate::env;
 
 /// The vendor's own base URL, by provider name.
 const VENDORS: &[(&str, &str)] = &[("openai", "https://api.openai.com/v1")];
-/// Where a local model server usually answers.
-pub(super) const LOCAL: (&str, &str) = ("ollama", "http://127.0.0.1:11434/v1");
-/// How long a local model server may take to answer at start.
+/// What a local model server is called.
+pub(super) const LOCAL: &str = "ollama";
+/// The port that it usually listens on.
+const LOCAL_PORT: u16 = 11_434;
+/// How long a local model server may take to answer at start: one that may be there, and one that somebody has named.
 const LOCAL_WAIT: Dur = Dur::from_millis(80);
+const NAMED_WAIT: Dur = Dur::from_secs(2);
 /// A readable pace, so that a newcomer sees a run happen.
 const DEV_PACE: u32 = 40;
 
@@ -84,16 +87,48 @@ fn from_environment() -> Option<Shared> {
 }
 
 async fn local(client: &Client) -> Option<Shared> {
-    let (name, url) = LOCAL;
-    let endpoint = Endpoint {
-        provider: name.to_owned(),
-        base_url: url.to_owned(),
-        api_key: None,
-        reach: Reach::Private,
+    let said = env::get(env::OLLAMA_HOST);
+    let url = local_url(said.as_deref().unwrap_or_default());
+    let endpoint =
+        Endpoint { provider: LOCAL.to_owned(), base_url: url.clone(), api_key: None, reach: Reach::Private };
+    let wait = if said.is_some() { NAMED_WAIT } else { LOCAL_WAIT };
+    let models = list_models(client, &endpoint, wait).await.unwrap_or_default();
+    if models.is_empty() {
+        if said.is_some() {
+            tracing::warn!(
+                "{} is set, and no model server that has a model answers at {url}",
+                env::OLLAMA_HOST
+            );
+        }
+        return None;
+    }
+    tracing::info!(provider = LOCAL, models = models.len(), "a local model server answers and will be used");
+    Some(Shared { name: LOCAL.to_owned(), base_url: url, api_key: None, vendor: false, models })
+}
+
+/// The base URL of the server that `HOST[:PORT]` or a URL names; what is left out is what is usual. The address that
+/// stands for all of a machine's is where a server listens, so from here it is this machine.
+fn local_url(said: &str) -> String {
+    let (scheme, rest, usual) = match said.trim().split_once("://") {
+        Some((scheme, rest)) => (scheme, rest, None),
+        None => ("http", said.trim(), Some(LOCAL_PORT)),
     };
-    let models = list_models(client, &endpoint, LOCAL_WAIT).await.ok().filter(|models| !models.is_empty())?;
-    tracing::info!(provider = name, models = models.len(), "a local model server answers and will be used");
-    Some(Shared { name: name.to_owned(), base_url: url.to_owned(), api_key: None, vendor: false, models })
+    let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && (host.ends_with(']') || !host.contains(':')) => {
+            (host, port.parse().ok())
+        }
+        _ => (place.trim_end_matches(':'), usual),
+    };
+    let host = match host.trim_matches(['[', ']']) {
+        "" | "0.0.0.0" => "127.0.0.1".to_owned(),
+        "::" => "[::1]".to_owned(),
+        bare if bare.contains(':') => format!("[{bare}]"),
+        name => name.to_owned(),
+    };
+    let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+    let path = Some(path.trim_matches('/')).filter(|path| !path.is_empty()).map(|path| format!("/{path}"));
+    format!("{scheme}://{host}{port}{}/v1", path.unwrap_or_default())
 }
 
 fn pace() -> OfflinePace {
@@ -104,6 +139,25 @@ fn pace() -> OfflinePace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_local_server_is_where_its_variable_says() {
+        for (said, want) in [
+            ("", "http://127.0.0.1:11434/v1"),
+            ("0.0.0.0", "http://127.0.0.1:11434/v1"),
+            ("0.0.0.0:1234", "http://127.0.0.1:1234/v1"),
+            (":1234", "http://127.0.0.1:1234/v1"),
+            (" gpu.lan ", "http://gpu.lan:11434/v1"),
+            ("gpu.lan:80", "http://gpu.lan:80/v1"),
+            ("http://gpu.lan", "http://gpu.lan/v1"),
+            ("https://gpu.lan:8443/models/", "https://gpu.lan:8443/models/v1"),
+            ("[::]:1234", "http://[::1]:1234/v1"),
+            ("::1", "http://[::1]:11434/v1"),
+            ("[fd00::2]", "http://[fd00::2]:11434/v1"),
+        ] {
+            assert_eq!(local_url(said), want, "{said}");
+        }
+    }
 
     #[test]
     fn the_model_that_answers_is_named() {

@@ -43,6 +43,8 @@ pub(crate) fn lantern() -> Command {
     command
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        // Nobody listens there, whatever this machine has.
+        .env("OLLAMA_HOST", "127.0.0.1:9")
         .env("LANTERN_OFFLINE_TOKENS_PER_SEC", "0");
     command
 }
@@ -55,10 +57,13 @@ impl Server {
 
     /// The same, with more environment.
     pub(crate) fn dev_with(folder: &Path, env: &[(&str, &str)]) -> Self {
+        Self::dev_at("127.0.0.1:0", folder, env)
+    }
+
+    /// The same on this address.
+    pub(crate) fn dev_at(address: &str, folder: &Path, env: &[(&str, &str)]) -> Self {
         let mut command = lantern();
-        command
-            .args(["dev", "--no-open", "--output", "json", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(folder);
+        command.args(["dev", "--no-open", "--output", "json", "--listen", address, "--data-dir"]).arg(folder);
         command.envs(env.iter().copied());
         Self::start(command)
     }

@@ -33,18 +33,25 @@ pub(crate) struct Provider {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     calls: Arc<Mutex<Vec<(String, Value)>>>,
     hushed: Arc<AtomicBool>,
+    models: Arc<[&'static str]>,
     pub(crate) url: String,
 }
 
 impl Provider {
     /// Starts a provider that gives these answers in turn, and the last one from then on.
     pub(crate) async fn start(answers: Vec<Answer>) -> Self {
+        Self::with_models(&["gpt-4o"], answers).await
+    }
+
+    /// The same with these models.
+    pub(crate) async fn with_models(models: &[&'static str], answers: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
-        let provider = Self { answers: Arc::new(Mutex::new(answers.into())), url, ..Self::default() };
+        let (answers, models) = (Arc::new(Mutex::new(answers.into())), models.into());
+        let provider = Self { answers, models, url, ..Self::default() };
         let router = Router::new()
             .route("/v1/chat/completions", post(complete))
-            .route("/v1/models", get(|| async { axum::Json(json!({"data": [{"id": "gpt-4o"}]})) }))
+            .route("/v1/models", get(list))
             .with_state(provider.clone());
         #[expect(
             clippy::disallowed_methods,
@@ -78,6 +85,11 @@ impl Provider {
         };
         tokio::time::timeout(super::process::NEVER, look).await.expect("the calls never came");
     }
+}
+
+async fn list(State(provider): State<Provider>) -> Response {
+    let models: Vec<Value> = provider.models.iter().map(|id| json!({"id": id, "object": "model"})).collect();
+    axum::Json(json!({"object": "list", "data": models})).into_response()
 }
 
 async fn complete(State(provider): State<Provider>, headers: HeaderMap, body: Bytes) -> Response {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::process::{Folder, Server, lantern};
+use super::provider::{Answer, Provider};
 
 fn fails(folder: &Folder) -> String {
     let mut command = lantern();
@@ -31,6 +32,53 @@ async fn the_ready_line_says_what_a_newcomer_needs() {
     assert_eq!((status, &me["email"]), (200, &json!("admin@lantern.dev")));
     let (status, health) = api.get("/healthz").await;
     assert_eq!((status, &health["status"]), (200, &json!("ok")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_local_model_server_is_found_and_used_and_without_one_the_offline_model_says_what_it_is() {
+    let local =
+        Provider::with_models(&["nomic-embed-text:latest", "llama3.2:1b"], vec![Answer::Say("hello")]).await;
+    let address =
+        local.url.strip_prefix("http://").and_then(|url| url.strip_suffix("/v1")).unwrap().to_owned();
+    let nobody = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    for (host, model) in [(&address, "ollama/llama3.2:1b"), (&nobody, "offline")] {
+        let folder = Folder::new();
+        let server = Server::dev_with(folder.path(), &[("OLLAMA_HOST", host)]);
+        assert_eq!(server.ready["model"], model);
+        let api = Api::of(&server).await;
+        api.agent("a", json!({})).await;
+        let run = api.run("a", json!({"prompt": "Say hello."})).await;
+        let ended = api.ended(&run).await;
+        assert_eq!(ended["status"], "succeeded", "{ended}");
+        let said = ended["output"]["result"].as_str().unwrap();
+        let offline = said.starts_with("[offline model: extractive, no language model was called]");
+        assert_eq!((said == "hello", offline), (model != "offline", model == "offline"), "{said}");
+    }
+    let calls = local.calls();
+    assert_eq!((calls.len(), &calls[0].1["model"]), (1, &json!("llama3.2:1b")));
+    // What somebody has configured goes before what is merely there.
+    let own = Provider::start(vec![Answer::Say("mine")]).await;
+    let folder = Folder::new();
+    let env = [&own.env()[..], &[("OLLAMA_HOST", address.as_str())]].concat();
+    let server = Server::dev_with(folder.path(), &env);
+    assert!(server.ready["model"].as_str().unwrap().starts_with("openai/"), "{}", server.ready);
+}
+
+#[test]
+fn a_local_model_server_that_is_named_and_not_there_is_warned_of() {
+    let folder = Folder::new();
+    let mut command = lantern();
+    command.args(["dev", "--no-open", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    super::process::signal(child.id(), "-TERM");
+    let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    assert!(ready.contains("model: offline (built in)"), "{ready}");
+    assert!(said.contains("OLLAMA_HOST is set") && said.contains("http://127.0.0.1:9/v1"), "{said}");
 }
 
 #[tokio::test]
