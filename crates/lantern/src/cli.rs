@@ -191,7 +191,7 @@ fn start(globals: &Globals, console: &Console, verb: Verb) -> Result<Exit, Failu
 async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exit, Failure> {
     match verb {
         Verb::Completions { shell } => return completions(console, shell),
-        Verb::Logout(args) => return login::logout(console, args).await,
+        Verb::Logout(args) => return login::logout(console, globals, args).await,
         Verb::Login(args) => login::login(console, globals, args).await?,
         Verb::Signup(args) => login::signup(console, globals, args).await?,
         Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,

@@ -20,9 +20,11 @@ use crate::cli::table::Column;
 
 /// Steps that lie deeper in others are not shown.
 const DEPTH_MAX: usize = 16;
-/// What a list says of an agent.
+/// What a list says of an agent, and of an archived one.
 const COLUMNS: &[Column] =
     &[Column::whole("NAME"), Column::whole("ID"), Column::text("DESCRIPTION"), Column::spare("CREATED")];
+const ARCHIVED: &[Column] =
+    &[Column::whole("NAME"), Column::whole("ID"), Column::text("DESCRIPTION"), Column::spare("ARCHIVED")];
 
 const EXAMPLE: &str = "see examples/digest/agent.json for the form";
 
@@ -42,11 +44,7 @@ pub(crate) enum Verb {
         at: Option<String>,
     },
     /// List agents, the newest first
-    List {
-        /// At most this many
-        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
-    },
+    List(ListArgs),
     /// Archive an agent; its runs stay
     #[command(visible_alias = "delete")]
     Archive {
@@ -116,6 +114,20 @@ pub(crate) struct CreateArgs {
     max_turns: Option<u32>,
 }
 
+/// Flags of `lantern agents list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only those that were archived; they can be restored
+    #[arg(long)]
+    archived: bool,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Go on where an earlier list was cut
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
+}
+
 /// Does what was asked.
 pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), Failure> {
     match verb {
@@ -125,7 +137,7 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), 
             let agent = api.fetch(Call::get(path(&name))).await?;
             console.answer(&agent, || describe(&agent))
         }
-        Verb::List { limit } => list(console, api, limit).await,
+        Verb::List(args) => list(console, api, args).await,
         Verb::Archive { name, force } => {
             confirmed(console, force, &format!("archive the agent {name}"))?;
             api.send(Call::delete(path(&name))).await?;
@@ -161,6 +173,11 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<(), F
         console.warn(&format!("the server does not know these fields: {}", reply.ignored.join(", ")));
     }
     let agent = reply.body;
+    if !console.json() {
+        for warning in warnings(&agent) {
+            console.warn(&line(warning));
+        }
+    }
     console.answer(&agent, || {
         let version = match number(&agent, "version") {
             0 => String::new(),
@@ -186,7 +203,15 @@ async fn save(api: &Api, agent: Map<String, Value>) -> Result<Reply, Failure> {
         let mut changes = agent.clone();
         changes.remove("name");
         match api.send(Call::patch(path.as_str(), changes.into())).await {
-            Ok(changed) => return Ok(Reply { body: api.fetch(Call::get(path)).await?, ..changed }),
+            Ok(changed) => {
+                let mut body = api.fetch(Call::get(path)).await?;
+                // They are of the change and not of the agent.
+                let told = changed.body.get("warnings").cloned();
+                if let (Some(told), Some(fields)) = (told, body.as_object_mut()) {
+                    fields.insert("warnings".to_owned(), told);
+                }
+                return Ok(Reply { body, ..changed });
+            }
             Err(failure) if failure.exit == Exit::NotFound => {}
             // Made again, it begins afresh.
             Err(failure) if failure.code.as_deref() == Some("agent_archived") => {}
@@ -196,20 +221,32 @@ async fn save(api: &Api, agent: Map<String, Value>) -> Result<Reply, Failure> {
     api.send(Call::post("/v1/agents", agent.into())).await
 }
 
-async fn list(console: &Console, api: &Api, limit: u32) -> Result<(), Failure> {
-    let Listed { entries: agents, more, .. } = api.list("/v1/agents", limit).await?;
+/// What the server has to say of an agent that it saved.
+fn warnings(agent: &Value) -> impl Iterator<Item = &str> {
+    agent.get("warnings").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+async fn list(console: &Console, api: &Api, args: ListArgs) -> Result<(), Failure> {
+    let (path, columns, at) = if args.archived {
+        ("/v1/agents?status=archived", ARCHIVED, "archivedAt")
+    } else {
+        ("/v1/agents", COLUMNS, "createdAt")
+    };
+    let Listed { entries: agents, more, cursor } = api.list_from(path, args.limit, args.cursor).await?;
     if console.json() {
         console.value(&Value::Array(agents))?;
+    } else if agents.is_empty() && args.archived {
+        console.note("no archived agents: see the others with `lantern agents list`");
     } else if agents.is_empty() {
         console.note("no agents yet: create one with `lantern agents create`");
     } else {
         let row = |agent: &Value| {
             let column = |name: &str| text(agent, name).to_owned();
-            vec![column("name"), column("id"), column("description"), time(text(agent, "createdAt"))]
+            vec![column("name"), column("id"), column("description"), time(text(agent, at))]
         };
-        console.table(COLUMNS, &agents.iter().map(row).collect::<Vec<_>>())?;
+        console.table(columns, &agents.iter().map(row).collect::<Vec<_>>())?;
     }
-    console.more(more, limit);
+    console.more_from(more, args.limit, cursor.as_deref());
     Ok(())
 }
 

@@ -168,8 +168,9 @@ impl Console {
         }
     }
 
-    /// Says that a list was cut, and where it goes on.
-    pub(crate) fn goes_on(&self, limit: u32, cursor: &str) {
+    /// The same of a list that can be gone on with, where the server says from where.
+    pub(crate) fn more_from(&self, more: bool, limit: u32, cursor: Option<&str>) {
+        let Some(cursor) = cursor.map(format::line) else { return self.more(more, limit) };
         self.note(&format!(
             "there are more than {limit}: raise --limit to see them, or go on with --cursor {cursor}"
         ));

@@ -36,6 +36,7 @@ use place::Place;
 use view::View;
 use waits::{Open, Waits};
 
+pub(crate) use frame::origin;
 use summary::{Status, continued};
 pub(crate) use summary::{result, summary, took};
 

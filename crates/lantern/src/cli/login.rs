@@ -1,9 +1,9 @@
 //! `login`, `signup`, `whoami` and `logout`.
 //!
 //! Invariant: a password is read without showing it, sent once and kept nowhere; what is kept are the tokens, for the
-//! server that issued them.
+//! server that issued them. A command that is given a key or a token does not touch the saved login.
 
-use std::io;
+use std::io::{self, BufRead as _, IsTerminal as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +12,7 @@ use lantern_types::{At, Secret};
 use serde_json::{Value, json};
 
 use crate::cli::Globals;
-use crate::cli::api::{Api, Base, Call, DEFAULT_URL};
+use crate::cli::api::{Api, Auth, Base, Call, DEFAULT_URL};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::format::{line, text, time};
@@ -21,6 +21,8 @@ use crate::env;
 
 /// The login that `lantern dev` seeds. It is no secret: such a server listens on this machine alone.
 const DEV_LOGIN: (&str, &str) = ("admin@lantern.dev", "lantern");
+/// More than any server takes as a password.
+const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
 /// Flags of `lantern login`.
 #[derive(Args)]
@@ -31,6 +33,9 @@ pub(crate) struct LoginArgs {
     /// Your password; asked for, and not shown, when left out
     #[arg(long)]
     password: Option<String>,
+    /// Read the password from standard input: its first line
+    #[arg(long, requires = "email", conflicts_with = "password")]
+    password_stdin: bool,
 }
 
 /// Flags of `lantern signup`.
@@ -123,13 +128,20 @@ fn keep(console: &Console, api: &Api, reply: &Value, done: &str) -> Result<(), F
 /// Shows who the server takes us for.
 pub(crate) async fn whoami(console: &Console, api: &Api) -> Result<(), Failure> {
     let me = api.fetch(Call::get("/auth/me")).await?;
-    console.answer(&me, || describe(&me, api.base().as_str()))
+    let renews = matches!(api.auth(), Auth::Login(_));
+    console.answer(&me, || describe(&me, api.base().as_str(), renews))
 }
 
-/// Ends the saved login and forgets it. It is forgotten all the same when the server cannot be told.
-pub(crate) async fn logout(console: &Console, args: LogoutArgs) -> Result<Exit, Failure> {
+/// Ends the saved login and forgets it. It is forgotten all the same when the server cannot be told. With a key or a token,
+/// which commands use in its place, it is left alone.
+pub(crate) async fn logout(console: &Console, globals: &Globals, args: LogoutArgs) -> Result<Exit, Failure> {
     let place = place()?;
+    if let Some(failure) = given_instead(globals).filter(|_| place.file().exists()) {
+        return Err(failure);
+    }
+    let mut whose = None;
     if let Ok(Some(saved)) = place.load_to_end() {
+        whose = Some((saved.api_url.clone(), saved.email.clone()));
         let api = Api::saved(saved)?;
         let call = Call::post("/auth/logout", json!({ "everywhere": args.everywhere }));
         match api.fetch(call).await {
@@ -144,9 +156,28 @@ pub(crate) async fn logout(console: &Console, args: LogoutArgs) -> Result<Exit, 
     let removed = remove().map_err(|error| {
         Failure::new(Exit::Failed, format!("cannot remove {}: {error}", place.file().display()))
     })?;
-    let words = if removed { "logged out" } else { "there was no saved login" };
-    console.answer(&json!({ "loggedOut": removed }), || words.to_owned())?;
+    let (url, email) = whose.unzip();
+    let answer = json!({ "loggedOut": removed, "apiUrl": url, "email": email });
+    console.answer(&answer, || match (removed, url.as_deref().zip(email.as_deref())) {
+        (false, _) => "there was no saved login".to_owned(),
+        (true, None) => "logged out".to_owned(),
+        (true, Some((url, ""))) => format!("logged out of {}", line(url)),
+        (true, Some((url, email))) => format!("logged out of {} as {}", line(url), line(email)),
+    })?;
     Ok(Exit::Ok)
+}
+
+/// Whoever brings a key or a token is not the saved login, and would not expect that it ends.
+fn given_instead(globals: &Globals) -> Option<Failure> {
+    let set: Vec<&str> =
+        [env::API_KEY, env::API_TOKEN].into_iter().filter(|name| env::get(name).is_some()).collect();
+    let (source, next) = match (&globals.api_key, set.first()) {
+        (Some(_), _) => ("--api-key", "leave --api-key out to end the saved login".to_owned()),
+        (None, Some(name)) => (*name, format!("to end the saved login: {}= lantern logout", set.join("= "))),
+        (None, None) => return None,
+    };
+    let message = format!("{source} is used in place of the saved login, which was not ended");
+    Some(Failure::usage(message).code("login_kept").hint(next))
 }
 
 fn place() -> Result<Place, Failure> {
@@ -156,14 +187,23 @@ fn place() -> Result<Place, Failure> {
     })
 }
 
-/// An API key has no name and no email.
-fn describe(me: &Value, server: &str) -> String {
+/// An API key has no name and no email, and is good until its end or for ever. A login that is saved `renews`; a token that
+/// was given ends.
+fn describe(me: &Value, server: &str, renews: bool) -> String {
+    let scopes = me.get("scopes").and_then(Value::as_array);
+    let until = match time(text(me, if renews { "signInExpiresAt" } else { "expiresAt" })) {
+        until if until.is_empty() && scopes.is_some() => "somebody revokes it".to_owned(),
+        until => until,
+    };
+    let scopes: Vec<&str> = scopes.into_iter().flatten().filter_map(Value::as_str).collect();
     fields(&[
         ("email", text(me, "email").to_owned()),
         ("name", text(me, "name").to_owned()),
         ("role", text(me, "role").to_owned()),
+        ("scopes", scopes.join(", ")),
         ("tenant", text(me, "tenantId").to_owned()),
         ("server", server.to_owned()),
+        ("until", until),
     ])
 }
 
@@ -174,7 +214,7 @@ async fn ask(
     args: LoginArgs,
     known: bool,
 ) -> Result<(String, Secret<String>), Failure> {
-    let password = args.password.map(Secret::new);
+    let password = if args.password_stdin { Some(piped_password()?) } else { args.password.map(Secret::new) };
     if let (Some(email), Some(password)) = (args.email.clone(), password.clone()) {
         return Ok((email, password));
     }
@@ -203,9 +243,9 @@ fn until(token: &str) -> Option<At> {
 /// Nobody can be asked for what the flags do not say.
 fn nobody(email: bool, password: bool) -> Failure {
     let (what, flags) = match (email, password) {
-        (true, _) => ("the password", "--password"),
+        (true, _) => ("the password", "--password-stdin or --password"),
         (false, true) => ("the email", "--email"),
-        (false, false) => ("the email and the password", "--email and --password"),
+        (false, false) => ("the email and the password", "--email and --password-stdin or --password"),
     };
     Failure::usage(format!("there is nobody to ask for {what}"))
         .hint(format!("pass {flags}, or set LANTERN_API_KEY instead of logging in"))
@@ -223,6 +263,30 @@ fn ask_email(console: &Console, default: Option<&str>) -> Result<String, Failure
         return Err(Failure::new(Exit::Failed, "nothing was entered"));
     }
     answered(answer.trim(), default).ok_or_else(|| Failure::usage("an email address is needed"))
+}
+
+/// The first line of standard input. What is typed at a terminal would be shown.
+fn piped_password() -> Result<Secret<String>, Failure> {
+    let input = io::stdin();
+    if input.is_terminal() {
+        return Err(Failure::usage("standard input is a terminal, which would show the password")
+            .hint("leave --password-stdin out to be asked for it"));
+    }
+    let read = first_line(input.lock()).map_err(|error| {
+        Failure::usage(format!("cannot read the password: {error}")).hint("give it as a line of text")
+    })?;
+    read.map(Secret::new).ok_or_else(|| {
+        Failure::usage("standard input has no password").hint("write it there, as the first line")
+    })
+}
+
+/// Without its line end; nothing for an empty one.
+fn first_line(input: impl io::BufRead) -> io::Result<Option<String>> {
+    let mut text = String::new();
+    input.take(PASSWORD_BYTES_MAX).read_line(&mut text)?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
 
 fn ask_password(default: Option<&str>) -> Result<Secret<String>, Failure> {
@@ -275,9 +339,9 @@ mod tests {
     #[test]
     fn only_what_is_missing_is_asked_for() {
         for (email, password, message, flags) in [
-            (true, false, "the password", "pass --password,"),
+            (true, false, "the password", "pass --password-stdin or --password,"),
             (false, true, "the email", "pass --email,"),
-            (false, false, "the email and the password", "pass --email and --password,"),
+            (false, false, "the email and the password", "pass --email and --password-stdin or --password,"),
         ] {
             let failure = nobody(email, password);
             assert!(failure.message.ends_with(&format!("ask for {message}")), "{failure:?}");
@@ -287,13 +351,44 @@ mod tests {
 
     #[test]
     fn a_password_is_not_printed() {
-        let args = LoginArgs { email: Some("a@b.c".into()), password: Some("hunter2".into()) };
+        let (email, password) = (Some("a@b.c".into()), Some("hunter2".into()));
+        let args = LoginArgs { email, password, password_stdin: false };
         assert!(!format!("{args:?}").contains("hunter2"));
     }
 
     #[test]
     fn a_key_is_described_by_what_it_has() {
-        let me = json!({ "id": "", "email": "", "name": "", "role": "service", "tenantId": "t" });
-        assert_eq!(describe(&me, "http://s"), "role    service\ntenant  t\nserver  http://s");
+        let mut me = json!({ "id": "", "email": "", "name": "", "role": "service", "tenantId": "t" });
+        assert_eq!(describe(&me, "http://s", false), "role    service\ntenant  t\nserver  http://s");
+        me["scopes"] = json!(["read", "write"]);
+        let want =
+            "role    service\nscopes  read, write\ntenant  t\nserver  http://s\nuntil   somebody revokes it";
+        assert_eq!(describe(&me, "http://s", false), want);
+        me["expiresAt"] = json!("2026-09-21T14:13:20.5Z");
+        assert!(describe(&me, "http://s", false).ends_with("until   2026-09-21 14:13:20Z"));
+    }
+
+    #[test]
+    fn a_login_counts_until_it_is_not_renewed_and_a_token_until_its_end() {
+        let me = json!({ "role": "member", "expiresAt": "2026-09-21T14:13:20Z",
+            "signInExpiresAt": "2026-10-21T14:13:20Z" });
+        for (renews, month) in [(true, "10"), (false, "09")] {
+            let want = format!("until   2026-{month}-21 14:13:20Z");
+            assert!(describe(&me, "s", renews).ends_with(&want), "{renews}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_the_first_line() {
+        for (input, want) in [
+            ("pw\nmore\n", Some("pw")),
+            ("pw\r\n", Some("pw")),
+            (" p w ", Some(" p w ")),
+            ("\npw\n", None),
+            ("", None),
+        ] {
+            assert_eq!(first_line(input.as_bytes()).unwrap().as_deref(), want, "{input:?}");
+        }
+        assert!(first_line([0xff, b'\n'].as_slice()).is_err());
     }
 }

@@ -21,9 +21,12 @@ use crate::cli::console::{Console, Paint, fields};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::follow::question::resume;
 use crate::cli::follow::waits::Waits;
-use crate::cli::follow::{Follow, result, summary, waits};
-use crate::cli::format::{line, text, time};
+use crate::cli::follow::{Follow, origin, result, summary, waits};
+use crate::cli::format::{cut, line, text, time};
 use crate::cli::input;
+
+/// As much of a run's input as is shown.
+const INPUT_COLUMNS: usize = 120;
 
 /// What can be done with runs.
 #[derive(Debug, Subcommand)]
@@ -415,6 +418,7 @@ fn describe(run: &Value, (id, open): (RunId, &Waits), paint: Paint, terminal: bo
         ("version", column("agentVersionId")),
         ("status", column("status")),
     ];
+    pairs.extend([("origin", origin(run)), ("labels", labels_of(run)), ("input", input_of(run))]);
     pairs.extend(waits);
     pairs.extend([
         ("created", time(text(run, "createdAt"))),
@@ -424,6 +428,25 @@ fn describe(run: &Value, (id, open): (RunId, &Waits), paint: Paint, terminal: bo
     let head = fields(&pairs);
     let parts = [Some(head), over.then(|| summary(run, paint)), result(run, terminal)];
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+}
+
+/// `env=prod, team=x`.
+fn labels_of(run: &Value) -> String {
+    let labels = run.get("labels").and_then(Value::as_object).into_iter().flatten();
+    let labels = labels.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    labels.collect::<Vec<_>>().join(", ")
+}
+
+/// The beginning of what the run was asked: its text, or its JSON. Nothing for a run that was asked nothing.
+fn input_of(run: &Value) -> String {
+    let Some(input) = run.get("input").filter(|input| !input.is_null()) else { return String::new() };
+    let alone = input.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.get("text"));
+    let whole = match alone.unwrap_or(input) {
+        Value::String(text) => text.clone(),
+        Value::Object(fields) if fields.is_empty() => String::new(),
+        other => other.to_string(),
+    };
+    cut(line(&whole).trim(), INPUT_COLUMNS)
 }
 
 fn price(text: &str) -> Result<MicroUsd, String> {
@@ -452,6 +475,22 @@ mod tests {
             list::row(&run),
             ["r", "digest", "succeeded", "2.0s", "3", "$0.00", "2026-09-21 14:13:20Z"]
         );
+    }
+
+    #[test]
+    fn a_run_says_where_it_comes_from_and_what_it_was_asked() {
+        let shown = |run: &Value| describe(run, (id(), &Waits::default()), Paint(false), false);
+        let run = json!({ "id": "r", "labels": { "env": "prod", "team": "x" }, "input": { "text": "a\nb\u{1b}[2J" },
+            "forkedFrom": { "runId": "q", "stepId": "llm-1.tool-1", "replay": false } });
+        let want =
+            "id      r\norigin  a fork of q from llm-1.tool-1\nlabels  env=prod, team=x\ninput   a b [2J";
+        assert_eq!(shown(&run), want);
+        let run = json!({ "id": "r", "labels": {}, "input": { "n": 1, "text": "x" },
+            "forkedFrom": { "runId": "q", "replay": true } });
+        assert_eq!(shown(&run), "id      r\norigin  a replay of q\ninput   {\"n\":1,\"text\":\"x\"}");
+        assert_eq!(shown(&json!({ "id": "r", "input": {} })), "id  r");
+        let long = shown(&json!({ "id": "r", "input": "x".repeat(500) }));
+        assert!(long.ends_with("x…") && long.chars().count() < 200, "{long}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn a_login_is_kept_for_its_server_alone() {
     );
     assert!(other.seen().is_empty(), "the token was not sent to another server");
 
-    assert_eq!(user.run(&["logout"]).ok(), "logged out\n");
+    assert_eq!(user.run(&["logout"]).ok(), format!("logged out of {url} as ada@example.com\n"));
     assert_eq!(user.run(&["logout"]).ok(), "there was no saved login\n");
     let out = user.run(&["whoami", "--api-url", &url]);
     assert_eq!(
@@ -101,8 +101,62 @@ fn a_wrong_password_and_nobody_to_ask() {
     assert!(done.err.contains("(invalid_credentials)\nnext: check the email and the password"), "{done:?}");
     let done = user.run(&["login", "--email", "ada@example.com"]);
     assert_eq!(done.code, 2);
-    assert!(done.err.contains("ask for the password\nnext: pass --password,"), "{done:?}");
+    assert!(
+        done.err.contains("ask for the password\nnext: pass --password-stdin or --password,"),
+        "{done:?}"
+    );
     assert!(!user.home.join(".lantern").exists());
+}
+
+#[test]
+fn a_password_may_come_from_standard_input() {
+    let fake = Fake::start(login);
+    let user = User::new().with("LANTERN_API_URL", &fake.url());
+    let args = ["login", "--email", "ada@example.com", "--password-stdin"];
+    assert!(user.run_reading(&args, "pw\nand more\n").ok().starts_with("logged in to "));
+    assert_eq!(user.run_reading(&args, "no\n").code, 3);
+    let before = fake.seen().len();
+    for (args, input, words) in [
+        (&args[..], "\n", "standard input has no password"),
+        (&args[..], "", "standard input has no password"),
+        (&["login", "--password-stdin"], "pw\n", "--email"),
+        (
+            &["login", "--email", "a@b.c", "--password-stdin", "--password", "pw"],
+            "pw\n",
+            "cannot be used with",
+        ),
+    ] {
+        let done = user.run_reading(args, input);
+        assert!(done.code == 2 && done.err.contains(words), "{args:?}: {done:?}");
+    }
+    assert_eq!(fake.seen().len(), before, "nothing was sent");
+}
+
+#[test]
+fn a_login_is_not_ended_for_who_brings_a_key() {
+    let fake = Fake::start(login);
+    let login = ["login", "--email", "ada@example.com", "--password", "pw"];
+    let with_key = User::new().with("LANTERN_API_URL", &fake.url()).with("LANTERN_API_KEY", "hlx_live_x");
+    // Nothing to be surprised about.
+    assert_eq!(with_key.run(&["logout"]).ok(), "there was no saved login\n");
+    with_key.run(&login).ok();
+    let file = with_key.home.join(".lantern/credentials.json");
+    let before = fake.seen().len();
+    for (args, source, next) in [
+        (&["logout"][..], "LANTERN_API_KEY", "LANTERN_API_KEY= lantern logout"),
+        (&["logout", "--everywhere"], "LANTERN_API_KEY", "LANTERN_API_KEY= lantern logout"),
+        (&["logout", "--api-key", "k"], "--api-key", "leave --api-key out"),
+    ] {
+        let done = with_key.run(args);
+        assert_eq!(done.code, 2, "{args:?}: {done:?}");
+        let want =
+            format!("error: {source} is used in place of the saved login, which was not ended (login_kept)");
+        assert!(done.err.starts_with(&want) && done.err.contains(next), "{args:?}: {done:?}");
+        assert!(file.exists() && fake.seen().len() == before, "{args:?}");
+    }
+    let as_told = with_key.with("LANTERN_API_KEY", "");
+    assert_eq!(as_told.run(&["logout"]).ok(), format!("logged out of {} as ada@example.com\n", fake.url()));
+    assert!(!file.exists());
 }
 
 #[test]
@@ -619,9 +673,10 @@ const ANSWERING: &[&[&str]] = &[
     &["--version"],
     &["agents", "create", "--help"],
     &["completions", "bash"],
+    // With a key: of a saved login it would say that it is kept.
+    &["logout"],
     &["login", "--email", "a", "--password", "b"],
     &["whoami"],
-    &["logout"],
     &["agents", "create", "--name", "a"],
     &["agents", "get", "a"],
     &["agents", "list"],

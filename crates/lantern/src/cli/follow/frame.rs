@@ -19,6 +19,9 @@ const CUT: &str = "cut at the token limit";
 /// What is said of a step that went out a second time.
 pub(crate) const REISSUED: &str = "sent again under the same key, after a crash";
 
+/// What is said of a step of a fork or replay that is taken over from the run before.
+pub(crate) const REUSED: &str = "reused, not done again";
+
 /// A frame as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
@@ -124,7 +127,7 @@ impl Frame {
         let parts = match self.kind.as_str() {
             "run_started" => {
                 let cap = dollars(data.get("capUsd").unwrap_or(&Value::Null));
-                vec![line(text(data, "program")), format!("may cost {}", usd(cap))]
+                vec![line(text(data, "program")), format!("may cost {}", usd(cap)), origin(data)]
             }
             "step_started" | "child_started" => vec![line(kind), line(name), self.arguments()],
             "sleep_started" => vec![line(name), due(data, "until ")],
@@ -132,8 +135,8 @@ impl Frame {
             "step_admitted" => vec![self.model(), held(data)],
             "step_completed" | "sleep_completed" | "child_completed" => {
                 let outcome = data.get("result").or_else(|| data.get("output"));
-                let cut = self.cut().to_owned();
-                vec![line(name), self.model(), self.tokens(), self.cost(), cut, preview(outcome)]
+                let (cut, reused) = (self.cut().to_owned(), self.reused().to_owned());
+                vec![line(name), reused, self.model(), self.tokens(), self.cost(), cut, preview(outcome)]
             }
             "step_retrying" => vec![self.trouble(), due(data, "again at ")],
             "approval_requested" => {
@@ -146,7 +149,7 @@ impl Frame {
             }
             "run_succeeded" => vec![preview(data.get("output"))],
             "step_denied" | "step_failed" | "step_abandoned" | "run_failed" | "run_cancelled" => {
-                vec![self.trouble()]
+                vec![self.reused().to_owned(), self.trouble()]
             }
             "step_reissued" => vec![REISSUED.to_owned()],
             _ => vec![pairs(data)],
@@ -171,6 +174,11 @@ impl Frame {
         if text(&self.data, "finish") == "length" { CUT } else { "" }
     }
 
+    /// That the step was taken over from the run that this one is a fork or replay of, if it was.
+    pub(crate) fn reused(&self) -> &'static str {
+        if self.data.get("reused") == Some(&Value::Bool(true)) { REUSED } else { "" }
+    }
+
     /// The frame as one plain line: time, number, kind, step and words.
     pub(crate) fn plain(&self) -> String {
         let at = self.at.map(|at| time(&at.to_string())).unwrap_or_default();
@@ -189,6 +197,17 @@ fn due_at(data: &Value, name: &str, before: &str) -> String {
     match text(data, name) {
         "" => String::new(),
         due => format!("{before}{}", time(due)),
+    }
+}
+
+/// `a fork of RUN from STEP`, of a run that is one.
+pub(crate) fn origin(run: &Value) -> String {
+    let Some(from) = run.get("forkedFrom").filter(|from| from.is_object()) else { return String::new() };
+    let of = line(text(from, "runId"));
+    match (from.get("replay") == Some(&Value::Bool(true)), text(from, "stepId")) {
+        (true, _) => format!("a replay of {of}"),
+        (false, "") => format!("a fork of {of}"),
+        (false, step) => format!("a fork of {of} from {}", line(step)),
     }
 }
 
@@ -292,6 +311,26 @@ mod tests {
                 "paused",
                 json!({ "by": "ada" }),
                 "by: ada  lantern runs resume 018f0000-0000-7000-8000-000000000001",
+            ),
+            (
+                "run_started",
+                json!({ "program": "agent", "capUsd": 1, "forkedFrom": { "runId": "q", "stepId": "llm-2", "replay": false } }),
+                "agent  may cost $1.00  a fork of q from llm-2",
+            ),
+            (
+                "run_started",
+                json!({ "program": "agent", "capUsd": 1, "forkedFrom": { "runId": "q", "replay": true } }),
+                "agent  may cost $1.00  a replay of q",
+            ),
+            (
+                "step_completed",
+                json!({ "name": "calc", "output": 7, "cost_usd": 0, "reused": true }),
+                "calc  reused, not done again  7",
+            ),
+            (
+                "step_failed",
+                json!({ "code": "timeout", "error": "too slow", "reused": true }),
+                "reused, not done again  timeout: too slow",
             ),
             ("a_kind_of_tomorrow", json!({ "x": null }), ""),
         ] {

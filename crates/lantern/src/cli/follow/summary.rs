@@ -57,7 +57,8 @@ pub(crate) fn summary(run: &Value, paint: Paint) -> String {
     let broke_off = unconfirmed(run).map(|most| format!(" (and up to {most} for calls that broke off)"));
     let cost = cost + &broke_off.unwrap_or_default();
     let head = format!("{} · {tokens} · {cost}", paint.apply(style, &format!("{mark} {status}{took}")));
-    let why = run.get("error").filter(|error| error.is_object()).map(|error| paint.apply(style, &why(error)));
+    let error = run.get("error").filter(|error| error.is_object());
+    let why = error.map(|error| paint.apply(style, &why(run, error)));
     let cut = cut(run).then(|| paint.apply(Style::Warn, CUT));
     let next = next(run).map(|next| format!("{} {next}", paint.apply(Style::Bold, "next:")));
     [Some(head), why, cut, next].into_iter().flatten().collect::<Vec<_>>().join("\n")
@@ -74,12 +75,20 @@ fn unconfirmed(run: &Value) -> Option<String> {
     (!most.is_zero()).then(|| usd(most))
 }
 
-fn why(error: &Value) -> String {
-    let at = match text(error, "stepId") {
-        "" => String::new(),
-        step => format!(" (step {})", line(step)),
+fn why(run: &Value, error: &Value) -> String {
+    let at = match (text(error, "stepId"), name_of(run, text(error, "stepId"))) {
+        ("", _) => String::new(),
+        (step, None) => format!(" (step {})", line(step)),
+        (step, Some(name)) => format!(" ({}, step {})", line(name), line(step)),
     };
     format!("{}: {}{at}", line(text(error, "code")), block(text(error, "message")))
+}
+
+/// The tool, signal or agent of a step, as the run's log of its steps says it.
+fn name_of<'a>(run: &'a Value, step: &str) -> Option<&'a str> {
+    let mut log = run.get("triggerMeta").and_then(Value::as_array).into_iter().flatten();
+    let asked = log.find(|line| text(line, "step") == step && text(line, "status") == "running")?;
+    Some(text(asked, "detail")).filter(|name| !name.is_empty() && *name != step)
 }
 
 /// What the run answered: its text, or its whole output as JSON. Made safe when it goes to a terminal.
@@ -129,6 +138,11 @@ mod tests {
         let want = "✘ failed · 4,210 in, 512 out · $0.0012\nover_budget: cap of $1 reached (step llm-3)\n\
                     next: see what it did with `lantern logs `, and docs/errors/over_budget.md";
         assert_eq!(summary(&failed, Paint(false)), want);
+        failed["error"]["stepId"] = json!("llm-3.tool-1");
+        failed["triggerMeta"] = json!([{ "step": "llm-3", "status": "running", "detail": "" },
+            { "step": "llm-3.tool-1", "status": "running", "detail": "calc" },
+            { "step": "llm-3.tool-1", "status": "failed", "detail": "over_budget" }]);
+        assert!(summary(&failed, Paint(false)).contains("reached (calc, step llm-3.tool-1)\n"));
         assert!(
             summary(&run("cancelled"), Paint(true)).starts_with("\u{1b}[33m■ cancelled in 12.4s\u{1b}[0m")
         );

@@ -10,7 +10,7 @@ use lantern_types::{At, Dur, MicroUsd, RunId};
 use serde_json::Value;
 
 use crate::cli::console::{Paint, Style};
-use crate::cli::follow::frame::{Frame, REISSUED};
+use crate::cli::follow::frame::{Frame, REISSUED, REUSED};
 use crate::cli::follow::question::{Question, about};
 use crate::cli::format::{count, cut, dollars, duration, line, number, tail, text, usd, width};
 
@@ -74,6 +74,8 @@ struct Step {
     about: String,
     /// How often it was sent again after a crash.
     reissued: u32,
+    /// Taken over from the run that this one is a fork or replay of.
+    reused: bool,
     /// The end of the text that the model is writing.
     preview: String,
 }
@@ -178,6 +180,7 @@ impl Tree {
             note: note(frame),
             about: about(frame),
             reissued: 0,
+            reused: false,
             preview: String::new(),
         };
         let at = self.below(&parent, depth);
@@ -231,6 +234,7 @@ impl Tree {
         self.cost = self.cost.plus(cost).unwrap_or(self.cost);
         let Some(step) = self.find_mut(&id) else { return };
         step.state = state;
+        step.reused = !frame.reused().is_empty();
         step.took = step.since.and_then(|since| Some(frame.at?.since(since)));
         step.note = if state == State::Failed { frame.trouble() } else { frame.cut().to_owned() };
         let told: Vec<String> = [frame.model(), frame.tokens(), frame.cost()].into();
@@ -337,6 +341,13 @@ impl Step {
         let open = matches!(self.state, State::Running | State::Waiting);
         let elapsed = self.took.or_else(|| self.since.filter(|_| open).map(|since| now.since(since)));
         out.push(Style::Plain, format!("{:>8}", elapsed.map(duration).unwrap_or_default()));
+        // A step is forked from, approved and resolved by its id.
+        if self.name != line(&self.id) {
+            out.push(Style::Dim, format!("  {}", line(&self.id)));
+        }
+        if self.reused {
+            out.push(Style::Dim, format!("  {REUSED}"));
+        }
         for fact in self.facts.iter().filter(|fact| !fact.is_empty()) {
             out.push(Style::Dim, format!("  {fact}"));
         }

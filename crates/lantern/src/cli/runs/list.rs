@@ -12,7 +12,7 @@ use crate::cli::api::{Api, encode};
 use crate::cli::console::Console;
 use crate::cli::failure::Failure;
 use crate::cli::follow::took;
-use crate::cli::format::{count, dollars, duration, line, number, text, time, usd};
+use crate::cli::format::{count, dollars, duration, number, text, time, usd};
 use crate::cli::table::Column;
 
 /// What a list says of a run.
@@ -92,10 +92,7 @@ pub(super) async fn list(console: &Console, api: &Api, args: ListArgs) -> Result
     } else {
         console.table(COLUMNS, &runs.iter().map(row).collect::<Vec<_>>())?;
     }
-    match listed.cursor {
-        Some(cursor) => console.goes_on(args.limit, &line(&cursor)),
-        None => console.more(listed.more, args.limit),
-    }
+    console.more_from(listed.more, args.limit, listed.cursor.as_deref());
     Ok(())
 }
 

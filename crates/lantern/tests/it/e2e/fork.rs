@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::process::{Folder, Server};
+use super::process::{Folder, Server, lantern};
 use super::provider::{Answer, Provider};
 
 async fn made(api: &Api, path: &str, body: &Value) -> String {
@@ -34,6 +34,23 @@ async fn a_replay_asks_the_provider_nothing_and_a_fork_what_is_new() {
     assert_eq!((&replayed["status"], &replayed["output"]), (&json!("succeeded"), &ended["output"]));
     assert_eq!((&replayed["costUsd"], &replayed["tokensIn"]), (&json!(0.0), &json!(0)));
     assert_eq!(provider.calls().len(), 2, "a replay asks nobody");
+
+    let said = |args: &[&str]| {
+        let mut command = lantern();
+        command.args(args).env("LANTERN_API_URL", &server.api).env("LANTERN_API_TOKEN", &api.token);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let log = said(&["logs", &replay]);
+    assert!(log.contains(&format!("a replay of {run}\n")), "{log}");
+    let reused = log.lines().filter(|line| line.contains("reused, not done again")).count();
+    assert_eq!(reused, 3, "two turns and a tool call: {log}");
+    assert!(!said(&["logs", &run]).contains("reused"));
+    let shown = said(&["runs", "get", &replay]);
+    for part in [format!("origin    a replay of {run}\n"), "input     {\"prompt\":\"2+2?\"}\n".to_owned()] {
+        assert!(shown.contains(&part), "{part:?} in {shown}");
+    }
 
     // The fork's own call hangs; the server is killed under it.
     let ask = json!({"fromStep": "llm-2", "overrides": {"systemPrompt": "Answer in German."}});

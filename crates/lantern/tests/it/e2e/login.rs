@@ -66,7 +66,8 @@ fn who_signs_up_stays_logged_in_until_they_log_out() {
     assert_ne!((&first["token"], &first["refreshToken"]), (&second["token"], &second["refreshToken"]));
     assert_eq!(first["email"], second["email"]);
 
-    assert_eq!(person.run(&["logout"]).ok(), "logged out\n");
+    let url = &person.server.api;
+    assert_eq!(person.run(&["logout"]).ok(), format!("logged out of {url} as ada@example.com\n"));
     assert!(!person.file().exists());
     // Whoever has a copy of the file has nothing.
     person.put(&second);
@@ -76,6 +77,28 @@ fn who_signs_up_stays_logged_in_until_they_log_out() {
         done.err.contains("(unauthorized)\nnext: the login has expired: run `lantern login`"),
         "{done:?}"
     );
+}
+
+#[test]
+fn whoever_asks_who_they_are_is_told_until_when_and_what_their_key_may_do() {
+    let person = Person::new();
+    let words = person.sign_up("ada@example.com");
+    let until = words.trim_end().rsplit_once(", until ").unwrap().1;
+    assert!(person.run(&["whoami"]).ok().ends_with(&format!("\nuntil   {until}\n")), "{words}");
+    let make = ["keys", "create", "--name", "k", "--scope", "read", "--scope", "write"];
+    let key = person.run(&make).ok();
+    let told = person.run(&["whoami", "--api-key", key.trim()]).ok();
+    assert!(
+        told.contains("\nscopes  read, write\n") && told.ends_with("\nuntil   somebody revokes it\n"),
+        "{told}"
+    );
+    let key = person.run(&[&make[..], &["--expires-in", "30d"]].concat()).ok();
+    let listed: Value = serde_json::from_str(&person.run(&["keys", "list", "-o", "json"]).ok()).unwrap();
+    let ends = listed[0]["expiresAt"].as_str().unwrap();
+    let told = person.run(&["whoami", "--api-key", key.trim()]).ok();
+    assert!(told.ends_with(&format!("\nuntil   {}Z\n", ends.get(..19).unwrap().replace('T', " "))), "{told}");
+    let told: Value = serde_json::from_str(&person.run(&["whoami", "-o", "json"]).ok()).unwrap();
+    assert!(told["expiresAt"].as_str().unwrap() < told["signInExpiresAt"].as_str().unwrap(), "{told}");
 }
 
 #[test]
@@ -130,7 +153,7 @@ fn a_server_that_is_gone_keeps_nobody_logged_in() {
     server.kill();
     drop(folder);
     let done = user.run(&["logout"]);
-    assert_eq!((done.code, done.out.as_str()), (0, "logged out\n"), "{done:?}");
+    assert!(done.code == 0 && done.out.starts_with("logged out of http://127.0.0.1:"), "{done:?}");
     assert!(done.err.contains("warning: the server was not told: cannot reach"), "{done:?}");
     assert!(saved["token"].is_string() && !user.home.join(".lantern/credentials.json").exists());
 }

@@ -58,8 +58,10 @@ fn a_turn_and_its_tool_call() {
         "llm-1.tool-1",
         json!({ "type": "tool", "name": "calc", "parent": "llm-1" }),
     ));
-    let want =
-        ["  ⠋ tool     calc                     1.0s", "⠋ 4.0s · 1 step done · 1,204 in, 88 out · $0.000123"];
+    let want = [
+        "  ⠋ tool     calc                     1.0s  llm-1.tool-1",
+        "⠋ 4.0s · 1 step done · 1,204 in, 88 out · $0.000123",
+    ];
     assert_eq!(moving(&tree, 4), want);
     let left = tree.apply(&frame(
         6,
@@ -68,7 +70,7 @@ fn a_turn_and_its_tool_call() {
         "llm-1.tool-1",
         json!({ "code": "tool_failed", "error": "no" }),
     ));
-    assert_eq!(plain(&left), ["  ✘ tool     calc                     1.0s  tool_failed: no"]);
+    assert_eq!(plain(&left), ["  ✘ tool     calc                     1.0s  llm-1.tool-1  tool_failed: no"]);
 }
 
 #[test]
@@ -148,6 +150,14 @@ fn a_crash_leaves_a_line_below_its_step() {
     tree.apply(&frame(5, 3, "step_reissued", "llm-2", json!({ "generation": 2 })));
     assert_eq!(moving(&tree, 4)[1], format!("  {again}"));
     assert_eq!(tree.apply(&frame(6, 5, "step_completed", "llm-2", json!({}))).len(), 2);
+}
+
+#[test]
+fn a_step_that_is_reused_says_so() {
+    let mut tree = tree();
+    tree.apply(&started(1, 0, "llm-1", "llm", None));
+    let left = tree.apply(&frame(2, 0, "step_completed", "llm-1", json!({ "cost_usd": 0, "reused": true })));
+    assert_eq!(plain(&left), ["✔ llm      llm-1                      0.0s  reused, not done again"]);
 }
 
 #[test]
