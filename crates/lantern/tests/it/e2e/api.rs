@@ -51,7 +51,8 @@ impl Api {
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
-    async fn send(
+    /// Sends a request and answers with its answer as it comes.
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,

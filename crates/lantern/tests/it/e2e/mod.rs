@@ -16,4 +16,6 @@ mod operate;
 mod process;
 mod provider;
 mod recovery;
+mod reset;
+mod spawn;
 mod start;

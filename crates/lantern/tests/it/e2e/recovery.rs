@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::api::{Api, seqs};
 use super::process::{Folder, Server, lantern};
 use super::provider::{Answer, Provider};
+use crate::cli_fake::User;
 
 #[tokio::test]
 async fn a_killed_server_finishes_the_run_and_repeats_no_completed_call() {
@@ -38,6 +39,47 @@ async fn a_killed_server_finishes_the_run_and_repeats_no_completed_call() {
     let end = rest.last().unwrap();
     assert_eq!(end.event, "end");
     assert!(end.data.contains("succeeded"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_follows_goes_on_through_a_kill_to_the_end_of_the_run() {
+    let folder = Folder::new();
+    let answers = vec![Answer::Call("calc", json!({"expression": "2+2"})), Answer::Hang, Answer::Say("four")];
+    let provider = Provider::start(answers).await;
+    let server = Server::dev_with(folder.path(), &provider.env());
+    let address = server.api.strip_prefix("http://").unwrap().to_owned();
+    let user = User::new().with("LANTERN_API_URL", &server.api);
+    user.run(&["login", "--email", "admin@lantern.dev", "--password", "lantern"]).ok();
+    user.run(&["agents", "create", "--name", "sums", "--tool", "calc", "--model", "gpt-4o"]).ok();
+    let mut following = user.begin(&["runs", "create", "--agent", "sums", "--input", "2+2?", "--follow"]);
+    let mut lines = Vec::new();
+    // The second call is out, and its admission was shown.
+    while !lines.last().is_some_and(|line: &String| line.contains("step_admitted") && line.contains("llm-2"))
+    {
+        let line = following.line();
+        assert!(!line.is_empty(), "it ended early: {lines:#?}");
+        lines.push(line);
+    }
+    provider.called(2).await;
+    server.kill();
+    let _server = Server::dev_at(&address, folder.path(), &provider.env());
+    let done = following.end();
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.err.contains("connection lost, resuming\n") && done.err.contains("resumed\n"), "{done:?}");
+    lines.extend(done.out.lines().map(|line| format!("{line}\n")));
+    let whole = lines.concat();
+    assert!(
+        whole.contains("run_succeeded") && whole.contains("✔ succeeded in ") && whole.ends_with("four\n")
+    );
+    let seqs: Vec<usize> =
+        lines.iter().filter_map(|line| line.get(20..)?.split_whitespace().next()?.parse().ok()).collect();
+    assert_eq!(seqs, (1..=seqs.len()).collect::<Vec<_>>(), "each event once and in order: {whole}");
+    let keys = provider.keys();
+    assert_eq!(keys.len(), 3, "the completed call was not made again: {whole}");
+    assert!(
+        keys[1] == keys[2] && keys[0] != keys[1],
+        "the one that was cut went out under its own key: {keys:?}"
+    );
 }
 
 #[tokio::test]
