@@ -28,7 +28,7 @@ async fn six(test: &TestApp) -> Vec<Value> {
         json!({"agentName": "reply", "labels": {"env": "prod"}}),
         json!({"agentName": "report", "labels": {"env": "production"}, "sessionId": SESSION}),
         json!({"agentName": "reply"}),
-        json!({"agentName": "digest", "labels": {"env": "prod", "note": "re: a & b"}}),
+        json!({"agentName": "digest", "labels": {"env": "prod", "note": "re: a & b", "app:tier": "web:1"}}),
         json!({"agentName": "digest"}),
     ];
     let mut runs = Vec::new();
@@ -91,6 +91,9 @@ async fn filtered(test: &TestApp) {
         ("label=env:prod&status=queued,failed".to_owned(), &[4, 0]),
         ("label=env:prod&agent=reply".to_owned(), &[1]),
         ("label=env:".to_owned(), &[]),
+        (r"label=app\:tier:web:1".to_owned(), &[4]),
+        ("label=app%5C%3Atier%3Aweb%3A1".to_owned(), &[4]),
+        ("label=app:tier:web:1".to_owned(), &[]),
         ("pageSize=10&page_token=".to_owned(), &[5, 4, 3, 2, 1, 0]),
     ] {
         assert_eq!(list(&query).await, want, "{query}");
@@ -226,6 +229,7 @@ async fn refused(test: &TestApp) {
         ("parent=x", "parent"),
         ("label=env", "label"),
         ("label=:prod", "label"),
+        (r"label=app\:tier", "label"),
         ("agent=a&agent=b", "agent"),
         (&format!("parent={SESSION}&parentRunId=018f0000-0000-7000-8000-000000000002"), "parentRunId"),
         (&long, "q"),

@@ -36,7 +36,8 @@ pub(super) const FILTERS: &[Param] = &[
     Param { name: "created[lte]", about: "Runs made then or before.", kind: Kind::Time },
     Param {
         name: "label",
-        about: "Runs with this label, as `key:value`. Given several times: with all of them.",
+        about: "Runs with this label, as `key:value`. Given several times: with all of them. In a key, `:` is written \
+                `\\:` and a backslash `\\\\`; a value stands as it is.",
         kind: Kind::Texts,
     },
     Param {
@@ -135,14 +136,28 @@ fn status(word: &str) -> &str {
 fn labels(params: &Params) -> Result<Vec<Label>> {
     let mut labels: Vec<Label> = Vec::new();
     for text in params.all("label") {
-        let label = text.split_once(':').filter(|(key, _)| !key.is_empty());
-        let (key, value) = label.ok_or_else(|| wrong("label", "expected key:value"))?;
-        labels.push(Label { key: key.to_owned(), value: value.to_owned() });
+        let label = label(text).filter(|label| !label.key.is_empty());
+        labels.push(label.ok_or_else(|| wrong("label", "expected key:value; a : in a key is written \\:"))?);
     }
     if labels.len() > LABELS_MAX {
         return Err(wrong("label", format!("expected at most {LABELS_MAX} labels")));
     }
     Ok(labels)
+}
+
+/// The label that a text asks for. In its key a backslash takes the meaning from a colon or from another backslash; before
+/// anything else it is one, as in the value.
+fn label(text: &str) -> Option<Label> {
+    let mut key = String::new();
+    let mut rest = text.chars();
+    loop {
+        let ahead = rest.as_str();
+        match rest.next()? {
+            ':' => return Some(Label { key, value: rest.as_str().to_owned() }),
+            '\\' if ahead.starts_with("\\:") || ahead.starts_with("\\\\") => key.extend(rest.next()),
+            other => key.push(other),
+        }
+    }
 }
 
 fn time(params: &Params, name: &str) -> Result<Option<At>> {
@@ -165,4 +180,31 @@ fn earliest(one: Option<At>, other: Option<At>) -> Option<At> {
 pub(super) fn wrong(name: &str, message: impl Into<String>) -> Error {
     let message = message.into();
     Error::new(Code::InvalidQuery, format!("{name}: {message}")).with_field(name, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_may_have_colons() {
+        for (text, want) in [
+            ("env:prod", Some(("env", "prod"))),
+            ("env:", Some(("env", ""))),
+            ("note:re: a:b", Some(("note", "re: a:b"))),
+            (r"a\:b:c:d", Some(("a:b", "c:d"))),
+            (r"a\\:b:c", Some((r"a\", "b:c"))),
+            (r"\::v", Some((":", "v"))),
+            (r"C\dir:C:\dir\:x", Some((r"C\dir", r"C:\dir\:x"))),
+            ("lantern.template:x", Some(("lantern.template", "x"))),
+            (":v", Some(("", "v"))),
+            (r"a\:b", None),
+            ("env", None),
+            ("", None),
+        ] {
+            let found = label(text);
+            let found = found.as_ref().map(|label| (label.key.as_str(), label.value.as_str()));
+            assert_eq!(found, want, "{text}");
+        }
+    }
 }
