@@ -301,7 +301,7 @@ async fn lists_are_paged_and_unknown_fields_are_named() {
 }
 
 #[tokio::test]
-async fn an_update_may_name_the_version_it_is_about() {
+async fn an_update_may_name_the_revision_it_is_about() {
     let test = TestApp::new().await;
     test.agent(json!({"name": "e"})).await;
     let tag = test.get(&test.a.owner, "/v1/agents/e").await.header("etag").to_owned();
@@ -312,7 +312,9 @@ async fn an_update_may_name_the_version_it_is_about() {
         test.send(request).await
     };
     let second = patch(&tag, "one").await.is(200).header("etag").to_owned();
-    patch(&tag, "two").await.refused(412, "version_mismatch");
+    let outdated = patch(&tag, "two").await.refused(412, "version_mismatch");
+    let words = format!("the revision (its ETag) is {second}, not {tag}; read it again");
+    assert_eq!(outdated.json["error"], words);
     patch("nonsense", "two").await.refused(400, "invalid_header");
     patch(&second, "two").await.is(200);
 }

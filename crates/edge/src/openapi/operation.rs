@@ -329,7 +329,7 @@ impl Operation {
             json!({
                 "name": "If-Match", "in": "header",
                 "schema": { "type": "string", "pattern": "^(\\*|\"[0-9]+\")$" },
-                "description": "The `ETag` that the change is about: another version is not changed.",
+                "description": "The `ETag` that the change is about: of another revision nothing is changed.",
             })
         });
         let wait = self.waits.then(|| {

@@ -59,10 +59,10 @@ async fn create(
 ) -> Result<Versioned<Created<Detail>>> {
     let changed = service::create(&app, &permit, new).await?;
     let warnings = service::warnings(&app, permit.scope(), &changed.current.manifest).await?;
-    let (version, location) = (changed.agent.revision, format!("/v1/agents/{}", changed.agent.name));
+    let (revision, location) = (changed.agent.revision, format!("/v1/agents/{}", changed.agent.name));
     let body = show::detail(permit.scope().tenant(), changed.agent, &changed.current);
     let body = body.with_warnings(warnings);
-    Ok(Versioned { body: Created { body, location }, version })
+    Ok(Versioned { body: Created { body, location }, revision })
 }
 
 async fn get(
@@ -71,8 +71,8 @@ async fn get(
     Path(name): Path<String>,
 ) -> Result<Versioned<Json<Detail>>> {
     let (agent, current) = service::get(&app, permit.scope(), &name).await?;
-    let version = agent.revision;
-    Ok(Versioned { body: Json(show::detail(permit.scope().tenant(), agent, &current)), version })
+    let revision = agent.revision;
+    Ok(Versioned { body: Json(show::detail(permit.scope().tenant(), agent, &current)), revision })
 }
 
 async fn update(
@@ -83,8 +83,8 @@ async fn update(
     Body(changes): Body<Changes>,
 ) -> Result<Versioned<Json<Patched>>> {
     let changed = service::update(&app, &permit, name, changes, etag::if_match(&headers)?).await?;
-    let version = changed.agent.revision;
     let warnings = service::warnings(&app, permit.scope(), &changed.current.manifest).await?;
+    let revision = changed.agent.revision;
     let body = Json(Patched {
         name: changed.agent.name,
         updated: changed.updated,
@@ -93,7 +93,7 @@ async fn update(
         current_version_id: changed.agent.current,
         warnings,
     });
-    Ok(Versioned { body, version })
+    Ok(Versioned { body, revision })
 }
 
 async fn archive(
@@ -128,8 +128,8 @@ async fn promote(
 
 /// An agent after a request.
 fn shown(scope: Scope, changed: Changed) -> Versioned<Json<Detail>> {
-    let version = changed.agent.revision;
-    Versioned { body: Json(show::detail(scope.tenant(), changed.agent, &changed.current)), version }
+    let revision = changed.agent.revision;
+    Versioned { body: Json(show::detail(scope.tenant(), changed.agent, &changed.current)), revision }
 }
 
 async fn list_versions(
