@@ -48,6 +48,11 @@ impl Request {
     }
 }
 
+/// Whether a URL has a name or a password in it. Whoever writes such a URL down writes those down too.
+pub fn has_credentials(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
+}
+
 /// How long each part of an exchange may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
@@ -247,6 +252,24 @@ fn tls() -> Result<ClientConfig, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_in_a_url_are_found() {
+        for (url, want) in [
+            ("http://ada:pw@example.com/", true),
+            ("http://ada@example.com/", true),
+            ("https://:pw@example.com/", true),
+            ("http:ada:pw@example.com", true),
+            ("http://a%40b:p%3Aw@[::1]:80/", true),
+            ("http://example.com/@ada:pw?a=b@c#d@e", false),
+            ("http://example.com:80/", false),
+            ("http://@example.com/", false),
+            ("ada:pw@", false),
+            ("", false),
+        ] {
+            assert_eq!(has_credentials(url), want, "{url}");
+        }
+    }
 
     #[test]
     fn urls_are_checked_before_anything_is_resolved() {

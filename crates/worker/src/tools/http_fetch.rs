@@ -1,9 +1,10 @@
 //! `http.fetch`: reads one page. GET only, so that fetching twice is fetching once.
 //!
 //! Every address that is dialled, redirects included, is checked after it was resolved; the body is cut at a limit and
-//! says so. Secrets are never sent: there are no headers to set.
+//! says so. Secrets are never sent: there are no headers to set, and an address that has one in it is refused, a redirect's
+//! too.
 
-use lantern_net::http::{Deadlines, Request, Response, header};
+use lantern_net::http::{Deadlines, Request, Response, has_credentials, header};
 use lantern_net::{Client, Error, Reach};
 use lantern_types::tool::ToolCall;
 use lantern_types::{Dur, EffectClass, Failure, ToolDef, ToolName};
@@ -16,6 +17,11 @@ const HOPS_MAX: usize = 5;
 /// Bytes of body that are returned when the call names no number, and the most that it may name.
 const BYTES_DEFAULT: usize = 128 * 1024;
 const BYTES_MAX: usize = 512 * 1024;
+
+/// Why an address with a name and password in it is not fetched. It shows neither.
+const CREDENTIALS: &str = "an address with a name or password in it is not fetched, because addresses are written \
+    down in the run and shown; http.fetch sends no credentials: fetch a page that needs none, or have a program of your \
+    own fetch this one and put what it says into the run's input";
 
 pub(super) fn def() -> Option<ToolDef> {
     Some(ToolDef {
@@ -63,6 +69,9 @@ pub(super) async fn call(client: &Client, call: &ToolCall, timeout: Dur) -> Resu
 
 async fn follow(client: &Client, mut url: String, timeout: Dur) -> Result<(String, Response), Failure> {
     for _ in 0..=HOPS_MAX {
+        if has_credentials(&url) {
+            return Err(Failure::refused("url_invalid", CREDENTIALS));
+        }
         let mut request = Request::get(url.clone());
         let agent = concat!("lantern/", env!("CARGO_PKG_VERSION"));
         request.headers.insert(header::USER_AGENT, header::HeaderValue::from_static(agent));
@@ -92,4 +101,50 @@ fn failure(error: &Error) -> Failure {
     };
     let acted = error.acted();
     Failure { code, message: error.to_string(), acted, retryable, retry_after: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use lantern_net::Network;
+
+    async fn fetched(url: String) -> Failure {
+        let here: Arc<[Network]> = Arc::new(["127.0.0.1".parse().unwrap()]);
+        let client = Client::opening(here).unwrap();
+        follow(&client, url, Dur::from_secs(20)).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn an_address_with_a_password_is_refused_and_not_repeated() {
+        for url in
+            ["http://ada:s3cret@127.0.0.1:9/", "https://s3cret@example.com/", "http:ada:s3cret@127.0.0.1"]
+        {
+            let failure = fetched(url.to_owned()).await;
+            assert_eq!((failure.code, failure.retryable), ("url_invalid", false), "{url}");
+            assert!(!failure.message.contains("s3cret") && failure.message.contains("password"), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_to_such_an_address_is_not_followed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = tokio::task::spawn_blocking(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4_096]).unwrap() > 0);
+            let answer = format!(
+                "HTTP/1.1 302 Found\r\nlocation: http://ada:s3cret@{address}/\r\ncontent-length: 0\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let failure = fetched(format!("http://{address}/")).await;
+        served.await.unwrap();
+        assert_eq!(failure.code, "url_invalid");
+        assert!(!failure.message.contains("s3cret"));
+    }
 }
