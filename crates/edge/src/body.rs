@@ -1,6 +1,6 @@
 //! Request bodies: bounded, timed, UTF-8, JSON, and read into a model that names every problem with its path.
 //!
-//! Invariant: a handler that has a [`Body`] has a valid model. Fields that the model does not know are ignored and
+//! Invariant: a handler that has a [`Body`] has a valid model, and nothing in it was altered on the way ([`json`]). Fields that the model does not know are ignored and
 //! named in the answer's `Lantern-Ignored` header, because the contract's clients send such.
 
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
@@ -13,11 +13,14 @@ use serde_json::{Map, Value};
 
 use crate::code::Code;
 use crate::fields::Fields;
-use crate::problem::{Error, Result};
+use crate::json::{self, Fault};
+use crate::problem::{Error, FieldError, Result};
 use crate::request::Ignored;
 
 /// How long a client may take to send a body.
 const TIME_MAX: Dur = Dur::from_secs(30);
+/// What some editors put before a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What a body becomes. Problems are reported through the fields; `None` only when there was one.
 pub trait Model: Sized {
@@ -83,46 +86,35 @@ fn object(bytes: &[u8]) -> Result<Map<String, Value>> {
     if text.trim().is_empty() {
         return Ok(Map::new());
     }
-    if depth(bytes) > JSON_DEPTH_MAX {
-        let words = format!("the body is nested deeper than {JSON_DEPTH_MAX}");
+    if text.starts_with(BYTE_ORDER_MARK) {
+        let words = "the body is not JSON: it begins with a byte order mark; send it without";
         return Err(Error::new(Code::InvalidJson, words));
     }
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| Error::new(Code::InvalidJson, format!("the body is not JSON: {error}")))?;
-    match value {
+    match json::read(text).map_err(|fault| refused(&fault))? {
         Value::Object(map) => Ok(map),
         _ => Err(Error::new(Code::InvalidBody, "invalid request body: expected an object")
             .with_field("", "expected an object")),
     }
 }
 
-/// How deep a body nests, itself included, from its brackets alone and before anything is built of them. Whatever is
-/// no JSON at all is the parser's to refuse.
-fn depth(bytes: &[u8]) -> usize {
-    let (mut open, mut deepest) = (0_usize, 0_usize);
-    let mut rest = bytes.iter();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'{' | b'[' => {
-                open = open.saturating_add(1);
-                deepest = deepest.max(open);
-            }
-            b'}' | b']' => open = open.saturating_sub(1),
-            b'"' => skip_text(&mut rest),
-            _ => {}
+fn refused(fault: &Fault) -> Error {
+    let (code, place) = match fault {
+        Fault::Syntax(error) => {
+            return Error::new(Code::InvalidJson, format!("the body is not JSON: {error}"));
         }
-    }
-    deepest
-}
-
-/// Past the quote that ends a text.
-fn skip_text(rest: &mut std::slice::Iter<'_, u8>) {
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'"' => return,
-            b'\\' => _ = rest.next(),
-            _ => {}
+        Fault::Deep => {
+            let words = format!("the body is nested deeper than {JSON_DEPTH_MAX}");
+            return Error::new(Code::InvalidJson, words);
         }
+        Fault::Twice(place) => (Code::DuplicateKey, place),
+        Fault::Number(place) => (Code::NumberTooLarge, place),
+        Fault::Reserved(place) => (Code::InvalidJson, place),
+    };
+    let field = FieldError { path: place.path(), message: fault.words().to_owned() };
+    let error = Error::about(code, "the body would be altered", vec![field]);
+    match place.pointer() {
+        Some(pointer) => error.with_extra("pointer", pointer),
+        None => error,
     }
 }
 
@@ -172,7 +164,11 @@ mod tests {
             (b"{}", None),
             (b"\xff\xfe", Some("invalid_utf8")),
             (b"{\"a\":", Some("invalid_json")),
-            (b"{\"a\": 1e999}", Some("invalid_json")),
+            (b"{\"a\": 1e999}", Some("number_too_large")),
+            (b"{\"a\": 18446744073709551616}", Some("number_too_large")),
+            (b"{\"a\": 18446744073709551615}", None),
+            (b"{\"a\": {\"b\": 1, \"b\": 1}}", Some("duplicate_key")),
+            (b"\xef\xbb\xbf{}", Some("invalid_json")),
             (b"{\"a\": \"\\ud800\"}", Some("invalid_json")),
             (b"[]", Some("invalid_body")),
             (b"null", Some("invalid_body")),

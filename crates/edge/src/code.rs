@@ -68,6 +68,8 @@ codes! {
         InvalidHeader = "invalid_header",
         InvalidManifest = "invalid_manifest",
         InvalidInput = "invalid_input",
+        DuplicateKey = "duplicate_key",
+        NumberTooLarge = "number_too_large",
         InputSchemaViolated = "input_schema_violated",
     }
     Unauthenticated {

@@ -16,13 +16,13 @@ use lantern_store::{Db, Sealer};
 use lantern_types::edge::Clock;
 use lantern_types::{At, Digest, Dur};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::auth::Gate;
 use crate::body;
 use crate::code::Code;
+use crate::json;
 use crate::permit::permit;
 use crate::problem::{Error, Result};
 
@@ -168,16 +168,16 @@ async fn keyed<A: Act, S: Remembers, F: Future<Output = Response>>(
     answers.remember(scope, claim, response).await
 }
 
-/// Names what a body says: white space and the order of members say nothing, and an empty body is read like `{}`. What is
-/// no JSON is named by its bytes; its handler refuses it.
+/// Names what a body says: white space and the order of members say nothing, and an empty body is read like `{}`. What no
+/// handler takes is named by its bytes.
 fn said(body: &[u8]) -> Digest {
     if body.trim_ascii().is_empty() {
         return said(b"{}");
     }
-    match serde_json::from_slice::<Value>(body) {
+    match std::str::from_utf8(body).ok().and_then(|text| json::read(text).ok()) {
         // Members are written in the order of their names.
-        Ok(value) => Digest::of(value.to_string().as_bytes()),
-        Err(_) => Digest::of(body),
+        Some(value) => Digest::of(value.to_string().as_bytes()),
+        None => Digest::of(body),
     }
 }
 

@@ -4,7 +4,7 @@
 //! request.rs   id, span, measurements, rendering of errors      around every request
 //! permit.rs    authenticate (auth.rs, token.rs, ticket.rs; refresh.rs for what renews a token),
 //!              then authorize                                    before every handler that is not public
-//! body.rs      bounded JSON into a model                         query.rs and page.rs likewise for the query
+//! body.rs      bounded JSON (json.rs) into a model               query.rs and page.rs likewise for the query
 //! problem.rs   an error's status and body                        code.rs lists every code
 //! sse.rs       event streams, as long as pass.rs lets them         serve.rs connections and their end
 //! idempotency.rs   what is answered when a POST is sent again      around every POST that is not public
@@ -24,6 +24,7 @@ pub mod etag;
 pub mod fields;
 pub mod idempotency;
 mod leftover;
+pub mod json;
 pub mod limit;
 pub mod metrics;
 pub mod openapi;

@@ -24,7 +24,9 @@ async fn bodies_that_are_none() {
     for (body, status, code) in [
         (&b"{"[..], 400, "invalid_json"),
         (b"not json", 400, "invalid_json"),
-        (b"{\"name\": 1e999}", 400, "invalid_json"),
+        (b"{\"name\": 1e999}", 400, "number_too_large"),
+        (b"{\"name\": \"a\", \"name\": \"a\"}", 400, "duplicate_key"),
+        (b"\xef\xbb\xbf{\"name\": \"a\"}", 400, "invalid_json"),
         (b"{\"name\": \"\\ud800\"}", 400, "invalid_json"),
         (b"{\"name\": \"\xff\"}", 400, "invalid_utf8"),
         (b"[]", 400, "invalid_body"),
@@ -91,9 +93,7 @@ async fn a_label_has_no_nul_on_either_side() {
 async fn absurd_numbers() {
     let test = TestApp::new().await;
     test.agent(json!({"name": "n"})).await;
-    for number in
-        ["-1", "1e300", "0.0000001", "123456789012345678901234567890", "\"1e5\"", "\"NaN\"", "true", "[]"]
-    {
+    for number in ["-1", "1e300", "0.0000001", "1234567890123456789", "\"1e5\"", "\"NaN\"", "true", "[]"] {
         let body = format!("{{\"agentName\": \"n\", \"maxCostUsd\": {number}}}");
         let answer =
             test.send(raw("POST", "/v1/runs", &test.a.owner, body)).await.refused(400, "invalid_body");
@@ -101,8 +101,79 @@ async fn absurd_numbers() {
         let body = format!("{{\"name\": \"n\", \"maxTurns\": {number}}}");
         test.send(raw("PATCH", "/v1/agents/n", &test.a.owner, body)).await.refused(400, "invalid_manifest");
     }
-    // Numbers inside an input are the agent's business.
-    test.run(json!({"agentName": "n", "input": {"n": 1e300, "m": -0.0, "k": u64::MAX}})).await;
+    for number in ["123456789012345678901234567890", "18446744073709551616", "-9223372036854775809", "1e999"]
+    {
+        let body = format!("{{\"agentName\": \"n\", \"maxCostUsd\": {number}}}");
+        let answer =
+            test.send(raw("POST", "/v1/runs", &test.a.owner, body)).await.refused(400, "number_too_large");
+        assert_eq!(answer.paths(), ["maxCostUsd"], "{number}");
+        let body = format!("{{\"agentName\": \"n\", \"input\": {{\"a\": [0, {{\"b/c\": {number}}}]}}}}");
+        let answer =
+            test.send(raw("POST", "/v1/runs", &test.a.owner, body)).await.refused(400, "number_too_large");
+        assert_eq!(answer.paths(), ["input.a[1].b/c"]);
+        assert_eq!(answer.json["pointer"], "/input/a/1/b~1c");
+    }
+}
+
+#[tokio::test]
+async fn what_a_run_is_given_comes_back_as_it_was() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "n"})).await;
+    for input in [
+        r#"{"a":0.1,"b":1e+300,"c":5e-324,"d":-0.0,"e":18446744073709551615,"f":-9223372036854775808}"#,
+        r#"{"a":9007199254740993,"b":2.2250738585072014e-308,"c":31.245270191439438,"d":1.7976931348623157e+308}"#,
+        r#"{"":1,"$serde_json::private::Number":"12","__proto__":{},"a":{"a":[]},"b":"\u0001\u2028"}"#,
+    ] {
+        let body = format!("{{\"agentName\":\"n\",\"input\":{input}}}");
+        let made = test.send(raw("POST", "/v1/runs", &test.a.owner, body)).await.is(201);
+        let path = format!("/v1/runs/{}", made.json["id"].as_str().unwrap());
+        let back = test.get(&test.a.owner, &path).await.is(200);
+        let plain = input.replace("\\u2028", "\u{2028}");
+        assert!(back.text.contains(&format!("\"input\":{plain}")), "{plain}: {}", back.text);
+    }
+}
+
+#[tokio::test]
+async fn what_would_be_altered_is_refused_wherever_it_stands() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "n"})).await;
+    for (path, body, code, place) in [
+        ("/v1/runs", r#"{"agentName":"n","agentName":"n"}"#, "duplicate_key", "agentName"),
+        (
+            "/v1/runs",
+            r#"{"agentName":"n","input":{"a":[{"b":1,"\u0062":2}]}}"#,
+            "duplicate_key",
+            "input.a[0].b",
+        ),
+        ("/v1/agents", r#"{"name":"m","labels":{"a":"1","a":"2"}}"#, "duplicate_key", "labels.a"),
+        ("/v1/agents", r#"{"name":"m","ignored":{"x":1,"x":1}}"#, "duplicate_key", "ignored.x"),
+        (
+            "/v1/runs/batch",
+            r#"{"runs":[{"agentName":"n"},{"agentName":"n","input":{"n":18446744073709551616}}]}"#,
+            "number_too_large",
+            "runs[1].input.n",
+        ),
+        (
+            "/v1/runs",
+            r#"{"agentName":"n","input":{"$serde_json::private::RawValue":"[1]"}}"#,
+            "invalid_json",
+            "input.$serde_json::private::RawValue",
+        ),
+    ] {
+        let answer = test.send(raw("POST", path, &test.a.owner, body)).await.refused(400, code);
+        assert_eq!(answer.paths(), [place], "{body}");
+    }
+    assert_eq!(test.get(&test.a.owner, "/v1/runs").await.json, json!([]));
+    // A body that would be altered is no repeat of what it would be altered to.
+    let keyed = |body: &'static str| {
+        let mut request = raw("POST", "/v1/runs", &test.a.owner, body);
+        request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
+        request
+    };
+    test.send(keyed(r#"{"agentName":"n","input":{"a":2}}"#)).await.is(201);
+    test.send(keyed(r#"{"input":{"a":2},"agentName":"n"}"#)).await.is(201);
+    let other = keyed(r#"{"agentName":"n","input":{"a":1,"a":2}}"#);
+    test.send(other).await.refused(409, "idempotency_mismatch");
 }
 
 #[tokio::test]

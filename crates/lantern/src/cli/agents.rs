@@ -268,13 +268,15 @@ fn from_file(file: &str) -> Result<Map<String, Value>, Failure> {
         return Err(Failure::usage(format!("{file} is YAML; agent files are JSON")).hint(EXAMPLE));
     }
     let read = input::read(&format!("@{file}"), std::io::empty())?;
-    match serde_json::from_str(&read.text) {
+    match lantern_edge::json::read(&read.text) {
         Ok(Value::Object(agent)) => Ok(agent),
         Ok(_) => {
             let message = format!("{file} must hold one JSON object with the agent's fields");
             Err(Failure::usage(message).hint(EXAMPLE))
         }
-        Err(error) => Err(Failure::usage(format!("{file} is not JSON: {error}")).hint(EXAMPLE)),
+        Err(fault) => {
+            Err(Failure::usage(format!("{file} is not JSON that can be sent: {fault}")).hint(EXAMPLE))
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use lantern_edge::json::{self, Fault};
 use serde_json::{Value, json};
 
 use crate::cli::api::mebibytes;
@@ -64,25 +65,38 @@ pub(crate) fn as_input(source: &Source) -> Result<Value, Failure> {
         std::path::Path::new(path).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
     });
     let wanted = named || (!source.from_file && trimmed.starts_with(['{', '[', '"']));
-    match serde_json::from_str::<Value>(trimmed) {
+    match json::read(trimmed) {
         Ok(value) if named || value.is_object() || value.is_array() || !source.from_file => Ok(value),
-        Err(error) if wanted => {
-            let name = source.path.as_deref().unwrap_or("the input");
-            Err(Failure::usage(format!("{name} is not JSON: {error}"))
-                .hint("to send it as text, put it into a file and use @file"))
+        Err(fault) if wanted || is_meant(&fault, trimmed, source) => {
+            Err(refused(source.path.as_deref().unwrap_or("the input"), &fault))
         }
         _ => Ok(json!({ "text": source.text })),
     }
 }
 
+/// Whether a text is JSON for all that is wrong with it, and not words that begin like some.
+fn is_meant(fault: &Fault, text: &str, source: &Source) -> bool {
+    let alone = !source.from_file && !text.trim_end().contains(char::is_whitespace);
+    !matches!(fault, Fault::Syntax(_)) && (alone || text.starts_with(['{', '[']))
+}
+
+fn refused(name: &str, fault: &Fault) -> Failure {
+    let what = if fault.place().is_some() { "would be altered" } else { "is not JSON" };
+    Failure::usage(format!("{name} {what}: {fault}"))
+        .hint("to send it as text, put it into a file and use @file")
+}
+
 /// A signal's value or a step's output: JSON if it reads as JSON, else a string. On the command line, what begins like
 /// JSON must be JSON, as for an input.
 pub(crate) fn as_value(source: Source) -> Result<Value, Failure> {
-    match serde_json::from_str(&source.text) {
+    let trimmed = source.text.trim_start();
+    match json::read(trimmed) {
         Ok(value) => Ok(value),
-        Err(error) if !source.from_file && source.text.trim_start().starts_with(['{', '[', '"']) => {
-            Err(Failure::usage(format!("the value is not JSON: {error}"))
-                .hint("to send it as text, put it into a file and use @file"))
+        Err(fault)
+            if !source.from_file && trimmed.starts_with(['{', '[', '"'])
+                || is_meant(&fault, trimmed, &source) =>
+        {
+            Err(refused("the value", &fault))
         }
         Err(_) => Ok(Value::String(source.text)),
     }
@@ -141,6 +155,28 @@ mod tests {
     fn what_should_be_json_must_be() {
         assert!(inline("{\"a\": 1").unwrap_err().message.contains("is not JSON"));
         assert!(file("a.json", "a: 1").unwrap_err().message.starts_with("a.json is not JSON"));
+    }
+
+    #[test]
+    fn what_would_be_altered_is_not_sent() {
+        let wide = "123456789012345678901234567890";
+        for text in
+            ["{\"a\": 1, \"a\": 2}".to_owned(), format!("[{wide}]"), wide.to_owned(), "1e999".to_owned()]
+        {
+            let failure = inline(&text).unwrap_err();
+            assert!(failure.message.starts_with("the input would be altered: "), "{text}: {failure:?}");
+            let failure = as_value(read(&text, io::empty()).unwrap()).unwrap_err();
+            assert!(failure.message.starts_with("the value would be altered: "), "{text}: {failure:?}");
+        }
+        assert!(file("a.txt", "{\"a\": 1, \"a\": 2}").is_err());
+        assert!(file("a.json", wide).is_err());
+        for text in [wide, "1e999 stars", "99999999999999999999 bottles"] {
+            assert_eq!(file("a.txt", text), Ok(json!({ "text": text })));
+        }
+        assert_eq!(
+            inline("99999999999999999999 bottles"),
+            Ok(json!({ "text": "99999999999999999999 bottles" }))
+        );
     }
 
     #[test]

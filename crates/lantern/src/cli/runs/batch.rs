@@ -3,6 +3,7 @@
 //! Invariant: what the lines say is sent as it is, and the server decides; a line that is no object is refused here, by its
 //! number.
 
+use lantern_edge::json;
 use lantern_net::http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
@@ -45,8 +46,12 @@ fn lines(text: &str, agent: Option<&str>) -> Result<Vec<Map<String, Value>>, Fai
             Failure::usage(format!("line {}: {what}", n + 1))
                 .hint("write one object a line: {\"agentName\": \"...\", \"input\": {...}}")
         };
-        let mut run: Map<String, Value> =
-            serde_json::from_str(line).map_err(|error| wrong(format!("not a JSON object: {error}")))?;
+        let mut run = match json::read(line) {
+            Ok(Value::Object(run)) => run,
+            Ok(_) => return Err(wrong("not a JSON object".to_owned())),
+            Err(fault) if fault.place().is_some() => return Err(wrong(format!("would be altered: {fault}"))),
+            Err(fault) => return Err(wrong(format!("not a JSON object: {fault}"))),
+        };
         let named = ["agentName", "agent_name"].iter().any(|name| run.contains_key(*name));
         match agent {
             _ if named => {}
@@ -76,6 +81,8 @@ mod tests {
         for (text, agent, said) in [
             ("{}\n\nno", Some("a"), "line 3: not a JSON object"),
             ("[1]", Some("a"), "line 1: not a JSON object"),
+            ("{}\n{\"input\": [1, 1e999]}", Some("a"), "line 2: would be altered: input[1]: "),
+            ("{\"input\": 1, \"input\": 1}", Some("a"), "line 1: would be altered: input: "),
             ("{\"input\": 1}", None, "line 1: names no agent"),
             (" \n", Some("a"), "no run"),
         ] {
