@@ -26,6 +26,10 @@ pub enum Kind {
     Unsupported,
     /// Send less.
     TooLarge,
+    /// Ask in a shorter address.
+    AddressTooLong,
+    /// Send fewer or shorter headers.
+    HeadTooLarge,
     /// Send it later.
     RateLimited,
     /// Try again.
@@ -61,15 +65,16 @@ macro_rules! codes {
 
 codes! {
     Invalid {
+        InvalidRequest = "invalid_request",
         InvalidJson = "invalid_json",
         InvalidUtf8 = "invalid_utf8",
+        DuplicateKey = "duplicate_key",
+        NumberTooLarge = "number_too_large",
         InvalidBody = "invalid_body",
         InvalidQuery = "invalid_query",
         InvalidHeader = "invalid_header",
         InvalidManifest = "invalid_manifest",
         InvalidInput = "invalid_input",
-        DuplicateKey = "duplicate_key",
-        NumberTooLarge = "number_too_large",
         InputSchemaViolated = "input_schema_violated",
     }
     Unauthenticated {
@@ -125,6 +130,12 @@ codes! {
     TooLarge {
         BodyTooLarge = "body_too_large",
         InputTooLarge = "input_too_large",
+    }
+    AddressTooLong {
+        AddressTooLong = "address_too_long",
+    }
+    HeadTooLarge {
+        HeadTooLarge = "head_too_large",
     }
     RateLimited {
         LoginRateLimited = "login_rate_limited",

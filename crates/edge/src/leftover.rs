@@ -12,11 +12,22 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use lantern_types::Dur;
 use lantern_types::edge::Clock;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// The most that is thrown away of one request. Whoever sends more is cut.
 const BYTES_MAX: usize = 32 << 20;
 /// The longest that an answer waits for it.
 const TIME_MAX: Dur = Dur::from_secs(5);
+
+/// Throws away what a client goes on sending over a connection that was answered and closed on our side, within the same
+/// bounds.
+pub(crate) async fn drain(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut rest = stream.take(BYTES_MAX as u64);
+    let all = async { tokio::io::copy(&mut rest, &mut tokio::io::sink()).await };
+    if let Ok(Err(error)) = tokio::time::timeout(TIME_MAX.std(), all).await {
+        tracing::debug!(%error, "a connection broke after its refusal");
+    }
+}
 
 /// A body that can be taken back from whoever was reading it.
 #[derive(Clone)]

@@ -7,6 +7,7 @@
 //! body.rs      bounded JSON (json.rs) into a model               query.rs and page.rs likewise for the query
 //! problem.rs   an error's status and body                        code.rs lists every code
 //! sse.rs       event streams, as long as pass.rs lets them         serve.rs connections and their end
+//! unread.rs    what is answered when the HTTP library cannot read a request
 //! idempotency.rs   what is answered when a POST is sent again      around every POST that is not public
 //! openapi/     what the API says of itself, from its routes
 //! cors.rs      which web pages may call                          leftover.rs what a refused request still sends
@@ -23,8 +24,8 @@ pub mod cors;
 pub mod etag;
 pub mod fields;
 pub mod idempotency;
-mod leftover;
 pub mod json;
+mod leftover;
 pub mod limit;
 pub mod metrics;
 pub mod openapi;
@@ -42,6 +43,7 @@ pub mod serve;
 pub mod sse;
 pub mod ticket;
 pub mod token;
+mod unread;
 
 pub use auth::Gate;
 pub use body::{Body, Model};

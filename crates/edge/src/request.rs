@@ -48,6 +48,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
     }
 }
 
+/// Stands in place of a request that could not be read: what to answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread(pub(crate) Error);
+
 /// What the layer needs.
 #[derive(Clone)]
 pub struct Around {
@@ -119,8 +123,14 @@ async fn around_each(State(around): State<Around>, request: Request, next: Next)
     request.extensions_mut().insert(ignored.clone());
 
     let span = tracing::info_span!("http.request", request_id = %id, method = %method, path);
-    let answer =
-        async { if method == Method::OPTIONS { cors::preflight() } else { next.run(request).await } };
+    let unread = request.extensions_mut().remove::<Unread>();
+    let answer = async {
+        match unread {
+            Some(Unread(error)) => error.into_response(),
+            None if method == Method::OPTIONS => cors::preflight(),
+            None => next.run(request).await,
+        }
+    };
     let answered = AssertUnwindSafe(answer).catch_unwind().instrument(span).await;
     let mut response = match answered {
         Ok(response) => response,

@@ -1,12 +1,14 @@
 //! The listening side: connections in, requests to the router, and an orderly end.
 //!
 //! Invariant: every connection belongs to `serve`, which ends only when none is left or the grace is over. A client
-//! that sends its head too slowly, or takes nothing of an answer for a while, is cut; so neither can hold a place.
+//! that sends its head too slowly, or takes nothing of an answer for a while, is cut; so neither can hold a place. What
+//! cannot be read as a request is answered like any other (`unread.rs`).
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::Router;
@@ -24,12 +26,13 @@ use tokio::task::JoinSet;
 use tokio::time::Sleep;
 use tower::ServiceExt as _;
 
-use crate::request::Peer;
+use crate::leftover;
+use crate::problem::Error;
+use crate::request::{Peer, Unread};
+use crate::unread::{Answer, Answers, HEAD_BYTES_MAX, Turn};
 
 /// How long a client may take to send a request's head, waiting between two requests included.
 const HEAD_MAX: Dur = Dur::from_secs(30);
-/// A request's head, in bytes.
-const HEAD_BYTES_MAX: usize = 64 << 10;
 /// How long a client may take nothing of an answer.
 const STALL_MAX: Dur = Dur::from_secs(30);
 /// How long requests under way may take to end once the server stops.
@@ -71,29 +74,75 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: S
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a socket keeps its delay");
     }
+    let turn = Arc::new(Turn::default());
+    let mut stream = Answers::over(Unstalled::new(stream), turn.clone());
+    let Err(error) = requests(&mut stream, peer, &router, stop, turn).await else { return };
+    tracing::debug!(%error, %peer, "a connection broke");
+    if let (stream, Some(refusal)) = stream.ended(&error) {
+        refuse(stream, peer, router, refusal).await;
+    }
+}
+
+/// Answers the requests of a connection, until it ends or one cannot be read.
+async fn requests<T: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut Answers<T>,
+    peer: SocketAddr,
+    router: &Router,
+    stop: Shutdown,
+    turn: Arc<Turn>,
+) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
+        let answering = turn.begin();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
         let answer = router.clone().oneshot(request);
-        async move { answer.await.map_err(|never: Infallible| never) }
+        async move {
+            let answer = answer.await.map_err(|never: Infallible| never)?;
+            Ok::<_, Infallible>(answer.map(|body| Answer::new(body, answering)))
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX.std())
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Unstalled::new(stream)), service);
+        .max_header_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
-    let ended = tokio::select! {
+    tokio::select! {
         biased;
         ended = serving.as_mut() => ended,
         () = stop.requested() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, %peer, "a connection broke");
     }
+}
+
+/// Ends a connection with this error. The router gives the answer, so that it is counted, logged and formed like any
+/// other; it is asked about nothing, for what the client asked is not known.
+async fn refuse(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    peer: SocketAddr,
+    router: Router,
+    refusal: Error,
+) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Unread(refusal.clone()));
+        router.clone().oneshot(request)
+    });
+    let asked = &b"GET * HTTP/1.1\r\nconnection: close\r\n\r\n"[..];
+    let answered = http1::Builder::new()
+        .half_close(true)
+        .serve_connection(TokioIo::new(tokio::io::join(asked, &mut stream)), service)
+        .await;
+    if let Err(error) = answered {
+        tracing::debug!(%error, %peer, "a refusal was not taken");
+        return;
+    }
+    // What is left unread when a socket closes makes the client's side drop the answer.
+    leftover::drain(&mut stream).await;
 }
 
 /// A stream whose writes fail once its peer has taken nothing for a while.
@@ -164,7 +213,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Unstalled<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     use axum::routing::{get, post};
     use lantern_net::{RealClock, RealIds};
@@ -190,10 +238,8 @@ mod tests {
     async fn a_client_that_sends_all_before_it_reads_sees_its_refusal() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
-        let around = Around { ids: Arc::new(RealIds::new(clock.clone())), clock, cors: Cors::default() };
         let read = post(|crate::Body(()): crate::Body<()>| async { "read" });
-        let router = request::wrap(Router::new().route("/read", read), around, &Limits::default());
+        let router = wrapped(Router::new().route("/read", read));
         let stop = Shutdown::new();
         let client = async {
             for (path, status) in [("/read", "413"), ("/nothing", "404")] {
@@ -205,6 +251,70 @@ mod tests {
                 stream.read_exact(&mut answer).await.unwrap();
                 assert_eq!(String::from_utf8_lossy(&answer), format!("HTTP/1.1 {status}"));
             }
+            stop.request();
+        };
+        tokio::join!(serve(listener, router, stop.clone()), client);
+    }
+
+    /// What a client reads until the connection ends, having sent all of this.
+    async fn said(address: SocketAddr, sent: &[u8]) -> String {
+        let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
+        let mut answer = String::new();
+        let (wrote, got) = tokio::join!(write.write_all(sent), read.read_to_string(&mut answer));
+        wrote.unwrap();
+        got.unwrap();
+        answer
+    }
+
+    fn wrapped(router: Router) -> Router {
+        let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+        let around = Around { ids: Arc::new(RealIds::new(clock.clone())), clock, cors: Cors::default() };
+        request::wrap(router, around, &Limits::default())
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_answered_like_any_other_refusal() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = wrapped(Router::new().route("/x", get(|| async { "fine" })));
+        let stop = Shutdown::new();
+        let long = |bytes: usize| "a".repeat(bytes);
+        let many = |count: usize| "a: b\r\n".repeat(count);
+        let rest = "HTTP/1.1\r\nconnection: close\r\n";
+        let client = async {
+            for (sent, status, code) in [
+                (format!("GET /{} {rest}\r\n", long(60_000)), "404 Not Found", "route_not_found"),
+                (format!("GET /{} {rest}\r\n", long(66_000)), "414 URI Too Long", "address_too_long"),
+                (format!("GET /{} {rest}\r\n", long(8 << 20)), "414 URI Too Long", "address_too_long"),
+                (format!("GET /y {rest}b: {}\r\n\r\n", long(60_000)), "404 Not Found", "route_not_found"),
+                (format!("GET /x {rest}b: {}\r\n\r\n", long(66_000)), "431 ", "head_too_large"),
+                (format!("GET /x {rest}b: {}\r\n\r\n", long(8 << 20)), "431 ", "head_too_large"),
+                (format!("GET /y {rest}{}\r\n", many(99)), "404 Not Found", "route_not_found"),
+                (format!("GET /x {rest}{}\r\n", many(100)), "431 ", "head_too_large"),
+                ("NONSENSE\r\n\r\n".to_owned(), "400 Bad Request", "invalid_request"),
+                (format!("G(T /x {rest}\r\n"), "400 Bad Request", "invalid_request"),
+                ("GET /x HTTP/7.0\r\n\r\n".to_owned(), "400 Bad Request", "invalid_request"),
+                (format!("GET /x {rest}a b: c\r\n\r\n"), "400 Bad Request", "invalid_request"),
+                (format!("GET /\u{1} {rest}\r\n"), "400 Bad Request", "invalid_request"),
+                (format!("POST /x {rest}transfer-encoding: gzip\r\n\r\n"), "400 ", "invalid_request"),
+            ] {
+                let shown: String = sent.chars().take(60).collect();
+                let answer = said(address, sent.as_bytes()).await;
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{shown}: {answer}");
+                let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+                let body: serde_json::Value = serde_json::from_str(body).unwrap();
+                assert_eq!(body["code"], code, "{shown}");
+                let has = |line: String| head.lines().any(|found| found == line);
+                let id = body["requestId"].as_str().unwrap();
+                assert!(has(format!("x-request-id: {id}")) && has("connection: close".to_owned()), "{head}");
+                assert!(has("content-type: application/json".to_owned()) && head.contains("\r\ndate: "));
+            }
+            // After answers that were given, on the same connection.
+            let fine = "GET /x HTTP/1.1\r\n\r\n";
+            let answer = said(address, format!("{fine}{fine}NONSENSE\r\n\r\n").as_bytes()).await;
+            assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
+            assert_eq!(answer.matches("HTTP/1.1 400").count(), 1, "{answer}");
+            assert!(answer.contains("\"invalid_request\""), "{answer}");
             stop.request();
         };
         tokio::join!(serve(listener, router, stop.clone()), client);

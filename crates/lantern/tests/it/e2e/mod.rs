@@ -18,4 +18,5 @@ mod provider;
 mod recovery;
 mod reset;
 mod spawn;
+mod refusals;
 mod start;
