@@ -226,7 +226,10 @@ impl<'a> Fields<'a> {
         });
         let value = self.value(name)?;
         let Some(list) = value.as_array().filter(|list| list.len() <= count_max) else {
-            self.issue(name, expected(&format!("a list of at most {count_max} texts"), value));
+            self.issue(
+                name,
+                sized(&format!("a list of at most {count_max} texts"), value, value.as_array().map(Vec::len)),
+            );
             return None;
         };
         let mut texts = Vec::with_capacity(list.len());
@@ -248,7 +251,10 @@ impl<'a> Fields<'a> {
         }
         let value = self.required(name, |fields| fields.value(name))?;
         let Some(list) = value.as_array().filter(|list| (1..=count_max).contains(&list.len())) else {
-            self.issue(name, expected(&format!("a list of 1 to {count_max} objects"), value));
+            self.issue(
+                name,
+                sized(&format!("a list of 1 to {count_max} objects"), value, value.as_array().map(Vec::len)),
+            );
             return None;
         };
         let mut read = Vec::with_capacity(list.len());
@@ -289,7 +295,14 @@ impl<'a> Fields<'a> {
             Some((_, value)) => value,
         };
         let Some(map) = value.as_object().filter(|map| map.len() <= ENTRIES_MAX) else {
-            self.issue(name, expected(&format!("an object of at most {ENTRIES_MAX} texts"), value));
+            self.issue(
+                name,
+                sized(
+                    &format!("an object of at most {ENTRIES_MAX} texts"),
+                    value,
+                    value.as_object().map(Map::len),
+                ),
+            );
             return Change::Keep;
         };
         for (key, entry) in map {
@@ -350,6 +363,11 @@ fn expected(want: &str, got: &Value) -> String {
     format!("expected {want}, got {kind}")
 }
 
+/// The same where something of the right kind may have another size.
+fn sized(want: &str, got: &Value, size: Option<usize>) -> String {
+    size.map_or_else(|| expected(want, got), |size| format!("expected {want}, got one of {size}"))
+}
+
 fn bounded(text: &str, chars: usize) -> String {
     text.chars().take(chars).collect()
 }
@@ -407,6 +425,25 @@ mod tests {
                 assert!(issue.message.contains("`agentName` and `agent_name`"), "{}", issue.message);
             }
         }
+    }
+
+    #[test]
+    fn what_is_too_long_says_how_long_it_is() {
+        let many: Map<String, Value> = (0..65).map(|n| (n.to_string(), json!("v"))).collect();
+        let map = object(json!({"a": ["x", "y"], "b": {}, "c": many, "d": []}));
+        let mut fields = Fields::of(&map);
+        fields.texts("a", 1, 9);
+        fields.texts("b", 1, 9);
+        fields.labels("c");
+        fields.labels("d");
+        let said: Vec<String> = fields.finish().unwrap_err().into_iter().map(|issue| issue.message).collect();
+        let want = [
+            "expected a list of at most 1 texts, got one of 2",
+            "expected a list of at most 1 texts, got an object",
+            "expected an object of at most 64 texts, got one of 65",
+            "expected an object of at most 64 texts, got a list",
+        ];
+        assert_eq!(said, want);
     }
 
     #[test]

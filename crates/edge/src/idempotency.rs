@@ -106,6 +106,10 @@ struct Answer {
 /// The key that a request brings, if any.
 pub fn key(headers: &HeaderMap) -> Result<Option<String>> {
     let Some(value) = headers.get(KEY) else { return Ok(None) };
+    if headers.get_all(KEY).iter().any(|other| other != value) {
+        let words = "Idempotency-Key: is given twice, with different values";
+        return Err(Error::new(Code::InvalidHeader, words));
+    }
     match value.to_str() {
         Ok("") => Ok(None),
         Ok(text) if text.len() <= KEY_BYTES_MAX => Ok(Some(text.to_owned())),
@@ -287,6 +291,12 @@ mod tests {
             headers.extend(value.map(|value| (KEY, HeaderValue::from_str(value).unwrap())));
             let got = key(&headers).map_err(|error| error.code());
             assert_eq!(got, want.map(|key: Option<&str>| key.map(ToOwned::to_owned)), "{value:?}");
+        }
+        for (second, fine) in [("a", true), ("b", false), ("", false)] {
+            let mut headers = HeaderMap::new();
+            headers.append(KEY, HeaderValue::from_static("a"));
+            headers.append(KEY, HeaderValue::from_static(second));
+            assert_eq!(key(&headers).is_ok(), fine, "{second}");
         }
     }
 }

@@ -16,7 +16,7 @@ mod operate;
 mod process;
 mod provider;
 mod recovery;
+mod refusals;
 mod reset;
 mod spawn;
-mod refusals;
 mod start;
