@@ -75,7 +75,7 @@ fn a_torn_last_write_loses_nothing_before_it() {
 fn a_full_disk_refuses_writes_keeps_reads_and_recovers() {
     let folder = Folder::new("full");
     block_on(async {
-        let small = SqliteOptions { pages_max: Some(120), ..options() };
+        let small = SqliteOptions { pages_max: Some(300), ..options() };
         let db = Db::open_sqlite(folder.path(), small).await.unwrap();
         let seeded = seed(&db, tenant(1)).await.unwrap();
         let fill = |n: u32| {
