@@ -22,6 +22,11 @@ impl<T> Admitted<T> {
     pub const fn work(&self) -> &T {
         &self.work
     }
+    /// The same work in other words, under the same grant.
+    #[must_use]
+    pub fn map(self, reworded: impl FnOnce(T) -> T) -> Self {
+        Self { work: reworded(self.work), hold: self.hold }
+    }
     /// What is reserved for it.
     pub const fn hold(&self) -> MicroUsd {
         self.hold

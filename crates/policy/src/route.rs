@@ -1,7 +1,8 @@
 //! The choice of a model: a name that an agent asked for, and the providers at hand, in; a priced route out.
 //!
 //! Fails closed: a model without a known price is refused, and so is one of a provider that is not there. A model that the
-//! catalogue knows goes to its vendor when that is configured; a server that lists it too is named, as `lab/gpt-4o`. The
+//! catalogue knows goes to its vendor when that is configured; a server that lists it too is named, as `lab/gpt-4o`. A
+//! capability goes to a server whose models nobody knows yet under its own name: [`unnamed`] until the call is made. The
 //! built-in offline model answers only when it is named, or in `dev` when nothing else is there.
 
 use lantern_types::{Denial, Price, PriceSource, Route};
@@ -77,12 +78,25 @@ fn by_capability<'a>(
             price_source: PriceSource::Catalogue,
         });
     }
-    let talks = |p: &'_ Provider| p.models.iter().find(|model| converses(model)).cloned();
-    let own = choices.providers.iter().find_map(|p| p.self_hosted.then_some(p).zip(talks(p)));
-    match own {
-        Some((provider, model)) => Ok(self_hosted(provider, &model)),
+    let own = || choices.providers.iter().filter(|p| p.self_hosted);
+    if let Some((provider, model)) = own().find_map(|p| Some((p, conversing(&p.models)?))) {
+        return Ok(self_hosted(provider, model));
+    }
+    // Whether one of these serves it is known when it is asked: it may have been out of reach so far.
+    match own().find(|p| p.models.is_empty()) {
+        Some(provider) => Ok(self_hosted(provider, asked)),
         None => Err(Denial::new("model_not_found", format!("no configured provider serves {asked:?}"))),
     }
+}
+
+/// Whether the route names a capability where its model should be: its provider is to be asked for its models first.
+pub fn unnamed(route: &Route, catalogue: &Catalogue) -> bool {
+    route.price_source == PriceSource::SelfHosted && catalogue.capability(&route.model).is_some()
+}
+
+/// Of the models on somebody's own server, the first that could hold a conversation.
+pub fn conversing(models: &[String]) -> Option<&String> {
+    models.iter().find(|model| converses(model))
 }
 
 /// Whether a model on somebody's own server could hold a conversation, as far as its name says: such servers list models of
@@ -195,6 +209,9 @@ mod tests {
             ("lab/phi", vec![vendor(), own()], false, "lab/phi SelfHosted"),
             ("auto", vec![mixed()], false, "lab/llama SelfHosted"),
             ("auto", vec![provider("lab", true, &["nomic-embed-text"])], false, "model_not_found"),
+            ("auto", vec![provider("lab", true, &[])], false, "lab/auto SelfHosted"),
+            ("auto", vec![provider("far", true, &[]), own()], false, "lab/llama SelfHosted"),
+            ("chat-small", vec![provider("far", true, &[]), vendor()], false, "openai/gpt-4o-mini Catalogue"),
             ("text-embedding-3-large", vec![mixed()], false, "lab/text-embedding-3-large SelfHosted"),
             ("gpt-4o", vec![mixed(), vendor()], false, "openai/gpt-4o Catalogue"),
             ("lab/gpt-4o", vec![mixed(), vendor()], false, "lab/gpt-4o SelfHosted"),

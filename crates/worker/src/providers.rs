@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use lantern_llm::{Endpoint, OfflinePace, Target};
 use lantern_net::{Client, Reach};
-use lantern_policy::route::{Choices, OFFLINE, Provider};
-use lantern_policy::{Admitted, Scope};
+use lantern_policy::route::{Choices, OFFLINE, Provider, conversing, unnamed};
+use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::seal::Place;
-use lantern_store::{Db, Vault};
+use lantern_store::{Db, Value, Vault};
 use lantern_types::edge::BoxFuture;
-use lantern_types::llm::{LlmCall, LlmReply};
-use lantern_types::{Dur, Failure, Route, Secret};
+use lantern_types::llm::{LlmCall, LlmReply, Unlisted};
+use lantern_types::{At, Dur, Failure, Route, Secret};
 
 use crate::edge::{Llm, Say};
 
@@ -66,13 +66,21 @@ pub struct Providers {
     vault: Vault,
     client: Client,
     rules: Arc<Rules>,
+    catalogue: Arc<Catalogue>,
 }
 
-const LIST: &str =
-    "SELECT provider, base_url, api_key, models FROM llm_providers WHERE tenant_id = $1 ORDER BY provider";
+/// How long a server may take to list its models before one of them is called.
+const LIST_WAIT: Dur = Dur::from_secs(10);
+/// Models remembered of a provider.
+const MODELS_MAX: usize = 500;
+
+const LIST: &str = "SELECT provider, base_url, api_key, models, updated_at FROM llm_providers
+    WHERE tenant_id = $1 ORDER BY provider";
+const KEEP_MODELS: &str = "UPDATE llm_providers SET models = $4
+    WHERE tenant_id = $1 AND provider = $2 AND updated_at = $3";
 
 /// Every statement of this file.
-pub const STATEMENTS: &[&str] = &[LIST];
+pub const STATEMENTS: &[&str] = &[LIST, KEEP_MODELS];
 
 /// One provider of one tenant, opened.
 struct Configured {
@@ -82,12 +90,31 @@ struct Configured {
     vendor: bool,
     models: Vec<String>,
     reach: Reach,
+    /// When its row was saved; `None` for the operator's.
+    saved: Option<At>,
+}
+
+impl Configured {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            provider: self.name.clone(),
+            base_url: self.base_url.clone(),
+            api_key: self.api_key.clone(),
+            reach: self.reach,
+        }
+    }
 }
 
 impl Providers {
     /// Models over `client`, by these rules.
-    pub fn new(db: Db, vault: Vault, client: Client, rules: Arc<Rules>) -> Self {
-        Self { db, vault, client, rules }
+    pub fn new(
+        db: Db,
+        vault: Vault,
+        client: Client,
+        rules: Arc<Rules>,
+        catalogue: Arc<Catalogue>,
+    ) -> Self {
+        Self { db, vault, client, rules, catalogue }
     }
 
     /// The tenant's providers first, then the operator's of other names.
@@ -111,6 +138,7 @@ impl Providers {
                 vendor: own.is_none() || own.as_ref() == self.rules.vendor_urls.get(&name),
                 models: serde_json::from_str(&models).unwrap_or_default(),
                 reach: if self.rules.private { Reach::Private } else { Reach::Public },
+                saved: Some(row.at("updated_at").map_err(unavailable)?),
                 name,
                 base_url,
             });
@@ -125,6 +153,7 @@ impl Providers {
                 vendor: shared.vendor,
                 models: shared.models.clone(),
                 reach: Reach::Private,
+                saved: None,
             })
             .collect();
         found.extend(shared);
@@ -143,6 +172,55 @@ impl Providers {
         let text =
             String::from_utf8(plain).map_err(|_| Failure::refused("no_llm", "the stored key is not text"))?;
         Ok(Some(Secret::new(text)))
+    }
+}
+
+impl Providers {
+    /// The model that a call for a capability gets from a server whose models were not known when it was admitted: the
+    /// first that could hold a conversation. A server that cannot be asked is out of reach for the call, too.
+    async fn named(&self, scope: Scope, provider: &Configured, asked: &str) -> Result<String, Failure> {
+        let listed;
+        let models = if provider.models.is_empty() {
+            listed = lantern_llm::list_models(&self.client, &provider.endpoint(), LIST_WAIT)
+                .await
+                .map_err(|unlisted| unreached(&provider.name, unlisted))?;
+            self.remember(scope, provider, &listed).await;
+            &listed
+        } else {
+            &provider.models
+        };
+        let same = models.iter().find(|model| *model == asked);
+        same.or_else(|| conversing(models)).cloned().ok_or_else(|| {
+            let message = format!("{} lists no model that serves {asked:?}", provider.name);
+            Failure::refused("model_not_found", message)
+        })
+    }
+
+    /// Keeps what a tenant's own server listed, unless it was saved anew meanwhile.
+    async fn remember(&self, scope: Scope, provider: &Configured, models: &[String]) {
+        let Some(saved) = provider.saved else { return };
+        let known: Vec<&String> = models.iter().take(MODELS_MAX).collect();
+        let text = serde_json::to_string(&known).unwrap_or_else(|_| "[]".to_owned());
+        let params: [Value; 3] = [provider.name.as_str().into(), saved.into(), text.into()];
+        let kept =
+            self.db.write(scope, |tx| Box::pin(async move { tx.exec(KEEP_MODELS, &params).await })).await;
+        if let Err(error) = kept {
+            tracing::warn!(%error, "the models of a provider were not remembered");
+        }
+    }
+}
+
+/// A list that could not be had, as the failure of the call that needed it. Asking for a list does nothing outside.
+fn unreached(provider: &str, Unlisted { code, cause }: Unlisted) -> Failure {
+    let words = cause.map_or_else(|| code.to_owned(), |cause| cause.to_string());
+    let message = format!("{provider} cannot be used: {words}");
+    match code {
+        "provider_unreachable"
+        | "provider_timeout"
+        | "provider_interrupted"
+        | "provider_unavailable"
+        | "provider_rate_limited" => Failure::transient(code, message),
+        _ => Failure::refused(code, message),
     }
 }
 
@@ -171,8 +249,8 @@ impl Llm for Providers {
         mut say: Say,
     ) -> BoxFuture<'_, Result<LlmReply, Failure>> {
         Box::pin(async move {
-            let target = if route.provider == OFFLINE {
-                Target::Offline(self.rules.pace)
+            let (target, call) = if route.provider == OFFLINE {
+                (Target::Offline(self.rules.pace), call)
             } else {
                 let found = self.configured(scope).await?.into_iter().find(|p| p.name == route.provider);
                 let Some(provider) = found else {
@@ -181,12 +259,13 @@ impl Llm for Providers {
                         format!("{} is no longer configured", route.provider),
                     ));
                 };
-                Target::Endpoint(Endpoint {
-                    provider: provider.name,
-                    base_url: provider.base_url,
-                    api_key: provider.api_key,
-                    reach: provider.reach,
-                })
+                let call = if unnamed(&route, &self.catalogue) {
+                    let model = self.named(scope, &provider, &route.model).await?;
+                    call.map(|call| LlmCall { model, ..call })
+                } else {
+                    call
+                };
+                (Target::Endpoint(provider.endpoint()), call)
             };
             lantern_llm::call(&self.client, &target, &call, timeout, &mut *say).await
         })

@@ -183,7 +183,7 @@ fn deps(ground: &Ground, config: &Config, rules: Arc<Rules>) -> Deps {
         clock: ground.clock.clone(),
         ids: ground.ids.clone(),
         tasks: Arc::new(ground.tasks.clone()),
-        llm: Arc::new(Providers::new(db, vault, client, rules)),
+        llm: Arc::new(Providers::new(db, vault, client, rules, ground.catalogue.clone())),
         tools: Arc::new(Builtin::new(ground.fetcher.clone())),
         limits: Arc::new(config.limits.clone()),
         catalogue: ground.catalogue.clone(),

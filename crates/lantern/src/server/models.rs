@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lantern_llm::{Endpoint, OfflinePace, list_models};
 use lantern_net::{Client, Reach};
 use lantern_policy::Catalogue;
-use lantern_policy::route::{Choices, OFFLINE, route};
+use lantern_policy::route::{Choices, OFFLINE, route, unnamed};
 use lantern_types::{Dur, Route, Secret};
 use lantern_worker::providers::{Rules, Shared};
 
@@ -49,7 +49,8 @@ pub(crate) async fn dev(client: &Client) -> Rules {
 
 /// Which model answers who names none: `ollama/llama3:8b`, `offline`, or `None` when nothing does.
 pub(crate) fn answering(choices: &Choices, catalogue: &Catalogue) -> Option<String> {
-    let Route { provider, model, .. } = route("auto", choices, catalogue).ok()?;
+    let route = route("auto", choices, catalogue).ok().filter(|route| !unnamed(route, catalogue))?;
+    let Route { provider, model, .. } = route;
     Some(if provider == OFFLINE { provider } else { format!("{provider}/{model}") })
 }
 

@@ -67,6 +67,40 @@ async fn what_passes_is_survived_and_retry_after_is_kept() {
 }
 
 #[tokio::test]
+async fn a_server_that_never_listed_its_models_is_said_to_be_out_of_reach_until_it_answers() {
+    let folder = Folder::new();
+    let server = Server::dev(folder.path());
+    let api = Api::of(&server).await;
+    // An address of its own, where nothing listens yet.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/v1", socket.local_addr().unwrap());
+    let saved = api.post("/v1/settings/llm-providers", &json!({"provider": "lab", "baseUrl": url})).await;
+    assert_eq!(saved.0, 200, "{}", saved.1);
+    api.agent("a", json!({"program": "steps", "steps": [
+        {"id": "ask", "kind": "llm", "prompt": "hi", "retry": {"maxAttempts": 2, "initialInterval": "10ms"}}
+    ]}))
+    .await;
+
+    let id = api.run("a", json!({})).await;
+    let ended = api.ended(&id).await;
+    assert_eq!(ended["error"]["code"], "provider_unreachable", "{ended}");
+    let message = ended["error"]["message"].as_str().unwrap();
+    assert!(message.contains("lab cannot be used: the connection was refused"), "{message}");
+    let (_, events) = api.events(&id, None).await;
+    let tries = events.iter().filter(|event| event.data.contains("\"step_retrying\"")).count();
+    assert_eq!(tries, 1, "it is tried again as any network failure is");
+
+    let provider = Provider::listen(socket.listen(16).unwrap(), vec![Answer::Say("here")]);
+    let id = api.run("a", json!({})).await;
+    let ended = api.ended(&id).await;
+    assert_eq!(ended["status"], "succeeded", "{ended}");
+    assert_eq!(provider.calls()[0].1["model"], "gpt-4o", "the model that it lists");
+    let settled = api.events(&id, None).await.1.into_iter().any(|event| event.data.contains("\"lab\""));
+    assert!(settled, "the events say who answered");
+}
+
+#[tokio::test]
 async fn a_call_that_could_pass_the_cap_is_not_made() {
     let folder = Folder::new();
     let provider = Provider::start(vec![Answer::Say("dear")]).await;

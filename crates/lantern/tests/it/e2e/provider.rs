@@ -45,7 +45,15 @@ impl Provider {
 
     /// The same with these models.
     pub(crate) async fn with_models(models: &[&'static str], answers: Vec<Answer>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), models, answers)
+    }
+
+    /// The same at an address that was taken before.
+    pub(crate) fn listen(listener: TcpListener, answers: Vec<Answer>) -> Self {
+        Self::serve(listener, &["gpt-4o"], answers)
+    }
+
+    fn serve(listener: TcpListener, models: &[&'static str], answers: Vec<Answer>) -> Self {
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let (answers, models) = (Arc::new(Mutex::new(answers.into())), models.into());
         let provider = Self { answers, models, url, ..Self::default() };
