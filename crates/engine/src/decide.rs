@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::event::{Content, Event, Fact, Outcome, StepId, StepKind};
 use crate::fork::End;
 use crate::input::{Arrival, Input, Start};
-use crate::manifest::{Manifest, ProgramKind};
+use crate::manifest::{Manifest, ProgramKind, Terms};
 use crate::program::{self, APPROVAL_WAIT, NewStep, Next};
 use crate::run::{Phase, Run, Step, StepState, Work, evolve};
 use crate::step::{self, Bill};
@@ -66,6 +66,11 @@ pub fn start(run: Run, start: Start, context: &Context<'_>) -> Result<Decision, 
     assert!(run.phase == Phase::New, "a run starts once");
     let limits = context.limits;
     check_input(&run.manifest, &start.input, limits)?;
+    // The run that goes on as this one has looked at its steps, with the tools that it knew; a replay does nothing anew.
+    let replays = start.forks.as_ref().is_some_and(|(forks, _)| forks.replay);
+    if start.continues.is_none() && !replays {
+        check_given_steps(&run.manifest, &start.input, context)?;
+    }
     if start.depth > limits.child_depth_max {
         let message = format!("runs start runs at most {} deep", limits.child_depth_max);
         return Err(Refused { code: "too_deep", message });
@@ -131,6 +136,13 @@ fn check_steps(manifest: &Manifest, input: &Value, limits: &Limits) -> Result<()
         return Err(Refused { code: "steps_invalid", message: format!("{count} steps; the limit is {max}") });
     }
     Ok(())
+}
+
+/// Looks at the steps that come with an input as at those that are saved.
+fn check_given_steps(manifest: &Manifest, input: &Value, context: &Context<'_>) -> Result<(), Refused> {
+    let terms = Terms { tools: context.tools, limits: context.limits };
+    let checked = manifest.check_input(input, terms);
+    checked.map_err(|invalid| Refused { code: "steps_invalid", message: format!("input.{invalid}") })
 }
 
 /// What `input` does to `run`.
@@ -258,7 +270,7 @@ impl<'a> Draft<'a> {
                 self.fail_run("loop_detected", message, None);
             }
             Next::Succeed(output) => self.succeed(output),
-            Next::Continue(input) => self.continue_with(input),
+            Next::Continue { step, input } => self.continue_with(&step, input),
             Next::GoOn(carried) => self.go_on(carried),
             Next::FailRun { code, message, step } => self.fail_run(&code, message, step),
         }

@@ -31,7 +31,7 @@ pub use effect::{Effect, child_run, effects, questions};
 pub use event::{Content, Continues, Event, FORMAT, Fact, Outcome, Parent, StepId, StepKind};
 pub use fork::{Differs, End, Forks, NoSuchStep, Reusable, Reuse, compare, reusable};
 pub use input::{Arrival, Done, Input, Start, taken_up};
-pub use manifest::{Manifest, ProgramKind};
+pub use manifest::{Manifest, ProgramKind, Terms};
 pub use program::{LlmAsk, llm_ask, timeout};
 pub use retry::Retry;
 pub use run::{Children, Phase, Run, Status, Step, StepState, Work, evolve};

@@ -13,7 +13,8 @@ use lantern_types::{Digest, Dur, EffectClass, MicroUsd, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use read::duration;
+pub use check::Terms;
+pub(crate) use read::{duration, whole};
 pub use read::{Invalid, Issue};
 
 use crate::event::StepKind;
@@ -139,14 +140,23 @@ impl Manifest {
 
     /// What can be known to be wrong with the steps that come with a run's input and is not refused by reading them: the
     /// fold of a run that was started before must go on reading them.
-    pub fn check_input(&self, input: &Value) -> Result<(), Invalid> {
+    pub fn check_input(&self, input: &Value, terms: Terms<'_>) -> Result<(), Invalid> {
         let said = input.get("steps").filter(|_| self.steps.is_empty());
         let Some(list) = said.filter(|_| self.program_for(input) == ProgramKind::Steps) else {
             return Ok(());
         };
         let (steps, mut issues) = (Self::parse_steps(list)?, Vec::new());
         check::steps(list, &steps, "steps", &mut issues);
+        check::on_terms(self, (list, &steps), terms, &mut issues);
         if issues.is_empty() { Ok(()) } else { Err(Invalid { issues }) }
+    }
+
+    /// What can be known to be wrong with this manifest's own steps, which are written like this, where these tools and
+    /// limits are: [`parse`](Self::parse) knows of none.
+    pub fn check_steps(&self, list: &Value, terms: Terms<'_>) -> Vec<Issue> {
+        let mut issues = Vec::new();
+        check::on_terms(self, (list, &self.steps), terms, &mut issues);
+        issues
     }
 
     /// The stored form: these bytes are what the digest names.

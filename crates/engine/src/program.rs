@@ -42,7 +42,7 @@ pub(crate) enum Next {
     /// The run succeeded.
     Succeed(Arc<Value>),
     /// The run goes on as a new one with this input.
-    Continue(Value),
+    Continue { step: StepId, input: Value },
     /// The journal is full: the agent goes on where it is, as a new run.
     GoOn(Carried),
     /// The run failed.

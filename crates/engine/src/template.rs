@@ -32,6 +32,30 @@ pub(crate) fn refers(value: &Value) -> bool {
     }
 }
 
+/// What references inside `value` start from, as it is written.
+pub(crate) fn roots(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => paths(text).filter_map(|path| segments(path).next()).collect(),
+        Value::Array(items) => items.iter().flat_map(roots).collect(),
+        Value::Object(fields) => fields.values().flat_map(roots).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The fields of the run's input that references inside `value` name.
+pub(crate) fn inputs_named(value: &Value) -> Vec<&str> {
+    let named = |path| {
+        let mut segments = segments(path);
+        (segments.next() == Some("input")).then(|| segments.next()).flatten()
+    };
+    match value {
+        Value::String(text) => paths(text).filter_map(named).collect(),
+        Value::Array(items) => items.iter().flat_map(inputs_named).collect(),
+        Value::Object(fields) => fields.values().flat_map(inputs_named).collect(),
+        _ => Vec::new(),
+    }
+}
+
 fn step_named(path: &str) -> Option<&str> {
     let mut segments = segments(path);
     (segments.next() == Some("steps")).then(|| segments.next().unwrap_or_default())

@@ -203,7 +203,7 @@ fn ours(name: &str) -> bool {
 
 /// The variable that was probably meant.
 fn nearest(name: &str) -> Option<&'static str> {
-    crate::server::nearest(name, ALL.iter().map(|variable| variable.name))
+    lantern_types::nearest(name, ALL.iter().map(|variable| variable.name))
 }
 
 #[cfg(test)]

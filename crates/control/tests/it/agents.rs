@@ -251,12 +251,27 @@ async fn what_cannot_run_is_refused_with_its_paths() {
         (json!({"inputSchema": thicket(13)}), vec!["inputSchema"]),
         (json!({"inputSchema": {"items": {"pattern": "(a+)+\\1"}}}), vec!["inputSchema.items.pattern"]),
         (json!({"steps": race}), vec!["steps[0].steps[0].data.outputSchema.$ref"]),
+        (json!({"steps": [{"kind": "tool", "tool": "clac"}]}), vec!["steps[0].tool"]),
+        (json!({"tools": [], "steps": [{"kind": "tool", "tool": "calc"}]}), vec!["steps[0].tool"]),
+        (
+            json!({"steps": [{"kind": "sleep", "duration": 1, "until": "2026-11-25T10:30:00Z"},
+                {"kind": "approval", "data": {"approvers": 5}}, {"kind": "signal", "name": "go", "timeout": "400d"}]}),
+            vec!["steps[0].until", "steps[1].data.approvers"],
+        ),
+        (json!({"steps": [{"kind": "signal", "name": "go", "timeout": "400d"}]}), vec!["steps[0].timeout"]),
     ] {
         let mut body = body;
         body["name"] = "x".into();
         assert_eq!(post(body).await.refused(400, "invalid_manifest").paths(), paths);
     }
     assert_eq!(test.get(&test.a.owner, AGENTS).await.json, json!([]));
+
+    // Steps that are not spoken of are not looked at again, and those that come with a run are looked at like any.
+    test.agent(json!({"name": "any"})).await;
+    let start = json!({"agentName": "any", "input": {"steps": [{"kind": "tool", "tool": "clac"}]}});
+    let refused = test.post(&test.a.owner, "/v1/runs", start).await.refused(400, "invalid_input");
+    assert_eq!(refused.json["reason"], "steps_invalid");
+    assert!(refused.text.contains("did you mean"), "{}", refused.text);
 }
 
 /// A kilobyte of schema, each level of which leads to the next in three ways: it once held a processor for minutes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lantern_types::{At, Dur, MicroUsd};
 use serde_json::Value;
 
-use super::{Draft, check_input};
+use super::{Draft, check_given_steps, check_input};
 use crate::carried::Carried;
 use crate::event::{Content, Fact, Outcome, StepId};
 use crate::run::{Ending, Step};
@@ -93,17 +93,20 @@ impl Draft<'_> {
 
     /// Goes on as a new run with this input, if a run of this version may be asked that: whoever reads that a run
     /// succeeded relies on it.
-    pub(super) fn continue_with(&mut self, input: Value) {
+    pub(super) fn continue_with(&mut self, step: &StepId, input: Value) {
         let manifest = &self.run.manifest;
         let schema = manifest.input_schema.as_ref();
         let broken = schema.map(|schema| (self.context.violations)(schema, &input)).unwrap_or_default();
-        let refused = check_input(manifest, &input, self.context.limits).err();
+        let refused = check_input(manifest, &input, self.context.limits)
+            .and_then(|()| check_given_steps(manifest, &input, self.context))
+            .err();
         if let Some(refused) = refused {
-            return self.fail_run(refused.code, format!("the new run: {}", refused.message), None);
+            let message = format!("the new run: {}", refused.message);
+            return self.fail_run(refused.code, message, Some(step.clone()));
         }
         if !broken.is_empty() {
             let message = format!("the new run's input: {}", broken.join("; "));
-            return self.fail_run("input_schema_violated", message, None);
+            return self.fail_run("input_schema_violated", message, Some(step.clone()));
         }
         self.continue_as_new(Content::Input(Arc::new(input)));
     }

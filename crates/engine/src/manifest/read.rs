@@ -11,7 +11,7 @@ use super::{Manifest, ProgramKind, ToolRef, check, steps};
 /// Problems that a message names; it says how many more there are.
 const SHOWN_MAX: usize = 20;
 /// Problems that are looked for: whoever has so many has to begin elsewhere.
-const FOUND_MAX: usize = 1_000;
+pub(super) const FOUND_MAX: usize = 1_000;
 const WORDS_MAX: usize = 300;
 
 /// One thing that is wrong, and where.
@@ -135,6 +135,12 @@ pub(crate) fn duration(value: &Value, unit: Dur) -> Option<Dur> {
         Value::Number(number) => scaled(number.as_f64()?, unit),
         _ => None,
     }
+}
+
+/// A whole number, or one written as text.
+pub(crate) fn whole(value: &Value) -> Option<u32> {
+    let read = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
+    u32::try_from(read).ok()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "checked to lie within a century of microseconds")]

@@ -67,7 +67,7 @@ fn request(run: &Run, def: &StepDef, place: Place, context: &Context<'_>) -> Vec
     let data = template::render(&def.data, &scope);
     let Some(kind) = def.kind else {
         let input = data.get("input").cloned().unwrap_or(Value::Null);
-        return vec![Next::Continue(input)];
+        return vec![Next::Continue { step: place.id, input }];
     };
     if kind == StepKind::Approval && names_nobody(&def.data, &data) {
         return vec![Next::FailRun {
@@ -262,7 +262,7 @@ fn count(data: &Value, names: &[&str]) -> Result<Option<u32>, String> {
     if value.is_null() {
         return Ok(None);
     }
-    let read = value.as_u64().or_else(|| value.as_str()?.parse().ok()).and_then(|n| u32::try_from(n).ok());
+    let read = crate::manifest::whole(value);
     read.map(Some).ok_or_else(|| format!("{name}: expected a whole number"))
 }
 

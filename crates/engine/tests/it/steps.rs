@@ -343,10 +343,25 @@ fn a_new_run_that_its_version_would_not_take_fails_the_one_that_asks() {
         let starts = desk.effects.iter().filter(|effect| matches!(effect, Effect::StartRun { .. })).count();
         assert_eq!(starts, usize::from(code.is_empty()));
     }
-    let again = json!({"id": "again", "kind": "continue", "data": {"input": {"steps": [{"kind": "jump"}]}}});
-    let mut desk = Desk::open(json!({}), json!({"steps": [first, again]}));
-    desk.returns("sum", json!(1));
-    assert_eq!(desk.error_code(), "steps_invalid");
+}
+
+#[test]
+fn the_steps_of_a_new_run_are_looked_at_before_it_is_asked_for() {
+    let first = json!({"id": "sum", "kind": "tool", "data": {"tool": "calc"}});
+    for (step, words) in [
+        (json!({"kind": "jump"}), "input.steps[0].kind"),
+        (json!({"kind": "tool", "tool": "clac"}), "input.steps[0].tool: there is no tool clac; did you mean \"calc\"?"),
+        (json!({"kind": "sleep"}), "input.steps[0]: a sleep needs a `duration`"),
+        (json!({"kind": "sleep", "duration": "400d"}), "input.steps[0].duration: waits for"),
+    ] {
+        let again = json!({"id": "again", "kind": "continue", "data": {"input": {"steps": [step]}}});
+        let mut desk = Desk::open(json!({}), json!({"steps": [first, again]}));
+        desk.returns("sum", json!(1));
+        let (code, message, step) = desk.run().error.clone().unwrap();
+        assert_eq!((code.as_str(), step.unwrap().as_str()), ("steps_invalid", "again"));
+        assert!(message.contains(words), "{message}");
+        assert!(desk.effects.iter().all(|effect| !matches!(effect, Effect::StartRun { .. })));
+    }
 }
 
 #[test]
@@ -462,19 +477,19 @@ fn json_that_could_not_be_read_again_is_refused_wherever_it_enters() {
 
 #[test]
 fn bad_data_names_the_step() {
+    // What is written wrong is not saved; what is filled in wrong is known only now.
     for data in [
-        json!({"id": "x", "kind": "tool", "data": {"tool": "Not A Tool"}}),
-        json!({"id": "x", "kind": "llm", "data": {}}),
-        json!({"id": "x", "kind": "sleep", "data": {"duration": "soon"}}),
-        json!({"id": "x", "kind": "sleep", "data": {"until": "tomorrow"}}),
-        json!({"id": "x", "kind": "approval", "data": {"expiresAt": "5m"}}),
+        json!({"id": "x", "kind": "tool", "data": {"tool": "{{input.bad}}"}}),
+        json!({"id": "x", "kind": "llm", "data": {"messages": "{{input.none}}"}}),
+        json!({"id": "x", "kind": "sleep", "data": {"duration": "{{input.bad}}"}}),
+        json!({"id": "x", "kind": "sleep", "data": {"until": "{{input.bad}}"}}),
+        json!({"id": "x", "kind": "approval", "data": {"expiresAt": "{{input.bad}}"}}),
         json!({"id": "x", "kind": "llm", "data": {"prompt": "x", "temperature": "x{{input.t}}"}}),
-        json!({"id": "x", "kind": "map", "data": {"items": 5}, "step": {"kind": "sleep"}}),
-        json!({"id": "x", "kind": "signal", "data": {}}),
-        json!({"id": "x", "kind": "child", "data": {}}),
+        json!({"id": "x", "kind": "map", "data": {"items": "{{input.bad}}"}, "step": {"kind": "sleep", "duration": 1}}),
+        json!({"id": "x", "kind": "signal", "data": {"name": "{{input.none}}"}}),
+        json!({"id": "x", "kind": "child", "data": {"agent": "{{input.none}}"}}),
     ] {
-        // As a run of an earlier build brought it along: an agent of such steps is not saved.
-        let desk = Desk::open(json!({}), json!({"steps": [data]}));
+        let desk = Desk::open(json!({}), json!({"steps": [data], "bad": "Not A Tool"}));
         assert_eq!(desk.error_code(), "step_data_invalid", "{data}");
         assert!(desk.run().error.as_ref().unwrap().1.contains("x: "), "{data}");
     }

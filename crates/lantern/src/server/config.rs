@@ -345,26 +345,6 @@ fn suggestion(message: &str) -> Option<String> {
     Some(format!("did you mean `{meant}`? {GUIDE}"))
 }
 
-/// The word that was probably meant, if one is near enough.
-pub(crate) fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known.min_by_key(|known| distance(wrong, known)).filter(|known| 2 * distance(wrong, known) <= known.len())
-}
-
-/// How many letters must change to make one word of another, letter case apart (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for ((y, above), diagonal) in b.chars().zip(row.iter().skip(1)).zip(&row) {
-            let left = next.last().copied().unwrap_or_default();
-            next.push((above + 1).min(left + 1).min(diagonal + usize::from(x != y)));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 fn postgres(file: Database) -> Result<Option<Postgres>> {
     let app = env::get(env::DATABASE_APP_URL).or(file.app_url);
     let system = env::get(env::DATABASE_SYSTEM_URL).or(file.system_url);

@@ -30,7 +30,7 @@ pub(crate) use backup::{BackupArgs, RestoreArgs};
 use config::Config;
 #[cfg(test)]
 pub(crate) use config::default_of;
-pub(crate) use config::{ExplainArgs, nearest};
+pub(crate) use config::ExplainArgs;
 pub(crate) use migrate::MigrateArgs;
 
 /// Flags of `lantern dev`.

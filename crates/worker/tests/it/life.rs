@@ -291,6 +291,30 @@ async fn a_run_that_asks_for_what_an_agent_does_not_take_fails_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_child_that_is_given_steps_that_cannot_run_is_not_started_and_its_step_says_why() {
+    let bench = Bench::new().await;
+    bench.agent("any", json!({})).await;
+    bench.script.on("sum", vec![Act::Return(json!(1))]);
+    bench.start_worker();
+    for (step, words) in [
+        (json!({"kind": "jump"}), "input.steps[0].kind"),
+        (json!({"id": "sum", "kind": "tool", "tool": "clac"}), "input.steps[0].tool: there is no tool clac"),
+        (json!({"kind": "llm", "prompt": "{{steps.sum}}"}), "input.steps[0].prompt: the step \"sum\" is none"),
+    ] {
+        let child =
+            json!({"id": "sub", "kind": "child", "data": {"agent": "any", "input": {"steps": [step]}}});
+        let first = json!({"id": "sum", "kind": "tool", "tool": "calc"});
+        let run = bench.start_run("any", json!({"steps": [first, child]})).await;
+        assert_eq!(bench.until(run, "failed").await.error_code.as_deref(), Some("steps_invalid"));
+        let (folded, _) = bench.folded(run).await;
+        let (_, message, step) = folded.error.unwrap();
+        assert_eq!(step, Some(StepId::new("sub")));
+        assert!(message.contains(words), "{message}");
+        assert!(bench.children_of(run).await.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_whose_journal_is_full_goes_on_with_what_was_said() {
     let limits = Limits { events_per_run_max: 6, ..Limits::default() };
     let bench = Bench::under(limits).await;

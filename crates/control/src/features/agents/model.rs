@@ -2,8 +2,8 @@
 
 use lantern_edge::{Change, Code, Error, FieldError, Fields, Model, Result};
 use lantern_engine::manifest::{Issue, StepDef};
-use lantern_engine::{Manifest, StepKind};
-use lantern_types::{AgentId, At, Digest, Limits, ToolDef, VersionId};
+use lantern_engine::{Manifest, StepKind, Terms};
+use lantern_types::{AgentId, At, Digest, ToolDef, VersionId, nearest};
 use serde_json::{Map, Value, json};
 
 /// The names of the manifest's fields, each with the spellings that mean the same.
@@ -127,13 +127,6 @@ pub(crate) struct Current {
     pub(crate) manifest: Manifest,
 }
 
-/// What a manifest may rely on here.
-#[derive(Clone, Copy)]
-pub(crate) struct Terms<'a> {
-    pub(crate) tools: &'a [ToolDef],
-    pub(crate) limits: &'a Limits,
-}
-
 /// What a request says about an agent.
 #[derive(Debug)]
 pub(crate) struct Changes {
@@ -237,6 +230,10 @@ impl Changes {
             let message = format!("{steps} steps; the limit (programStepsMax) is {steps_max}");
             issues.push(FieldError { path: "steps".to_owned(), message });
         }
+        if let Some(list) = self.said_of("steps") {
+            let wrong = manifest.check_steps(list, terms).into_iter();
+            issues.extend(wrong.map(|issue| FieldError { path: issue.path, message: issue.message }));
+        }
         if issues.is_empty() { Ok(manifest) } else { Err(refused(issues)) }
     }
 
@@ -303,7 +300,9 @@ pub(crate) fn problems(manifest: &Manifest, tools: &[ToolDef]) -> Vec<FieldError
         let path = format!("tools[{n}]");
         match tools.iter().find(|tool| tool.name == listed.name) {
             None => {
-                let message = format!("there is no tool {}; GET /v1/tools lists them", listed.name);
+                let meant = nearest(listed.name.as_str(), tools.iter().map(|tool| tool.name.as_str()));
+                let meant = meant.map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
+                let message = format!("there is no tool {}{meant}; GET /v1/tools lists them", listed.name);
                 issues.push(FieldError { path, message });
             }
             Some(tool) if listed.effect.is_some_and(|effect| effect < tool.effect) => {
@@ -371,7 +370,7 @@ fn camel(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lantern_types::{EffectClass, ToolName};
+    use lantern_types::{EffectClass, Limits, ToolName};
 
     fn changes(body: Value) -> Changes {
         let map = body.as_object().unwrap().clone();

@@ -5,13 +5,13 @@
 //! manifest; the columns beside it are for lists.
 
 use lantern_edge::{Code, Error, Result, etag};
-use lantern_engine::Manifest;
+use lantern_engine::{Manifest, Terms};
 use lantern_policy::action::{CreateAgent, DeleteAgent, RestoreAgent, UpdateAgent};
 use lantern_policy::{Actor, Permit, Principal, Scope};
 use lantern_store::TenantTx;
 use lantern_types::{AgentId, At, Limits, ToolDef, UserId, VersionId};
 
-use super::model::{self, Agent, Changes, Current, NewAgent, Terms};
+use super::model::{self, Agent, Changes, Current, NewAgent};
 use super::store::{self, NewVersion};
 use crate::features::identity::members;
 use crate::{App, schema};

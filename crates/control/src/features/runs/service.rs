@@ -264,9 +264,6 @@ async fn first_append(
 }
 
 async fn check_input(app: &App, manifest: &Manifest, new: &NewRun) -> Result<()> {
-    manifest
-        .check_input(&new.input)
-        .map_err(|invalid| refused(Refused { code: "steps_invalid", message: format!("input.{invalid}") }))?;
     let Some(schema) = &manifest.input_schema else { return Ok(()) };
     let fields = schema::violations(app, "input", schema, &new.input).await?;
     if fields.is_empty() {
