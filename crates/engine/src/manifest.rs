@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use check::Terms;
-pub(crate) use read::{duration, whole};
 pub use read::{Invalid, Issue};
+pub(crate) use read::{duration, whole};
 
 use crate::event::StepKind;
 use crate::retry::Retry;

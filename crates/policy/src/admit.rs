@@ -86,12 +86,39 @@ pub struct Purse {
     pub cap: MicroUsd,
     /// Spent so far.
     pub spent: MicroUsd,
-    /// Held by other steps.
+    /// Held by other steps, and by what is unconfirmed.
     pub held: MicroUsd,
+    /// Of that, what does not come back before the run ends: nobody knows whether it was spent.
+    pub unconfirmed: MicroUsd,
 }
+
+impl Purse {
+    /// The purse once every other step has given its hold back whole.
+    const fn at_best(self) -> Self {
+        Self { held: self.unconfirmed, ..self }
+    }
+}
+
+/// The code of a denial for want of money.
+pub const OVER_BUDGET: &str = "run_budget_exceeded";
 
 /// Tokens of wire framing that a provider may add for each request, on top of one token a byte.
 const FRAMING_TOKENS: u64 = 256;
+
+/// The verdict on a step of a run with this purse; `None` when the step must wait. It waits when it is denied only because other
+/// steps hold the money, and would fit if their holds came back whole: then it is to be asked about again when one of them
+/// settles.
+pub fn admit_or_wait(
+    purse: Purse,
+    verdict: impl Fn(Purse) -> Result<Grant, Denial>,
+) -> Result<Option<Grant>, Denial> {
+    match verdict(purse) {
+        Err(denial) if denial.code == OVER_BUDGET && purse.held > purse.unconfirmed => {
+            verdict(purse.at_best()).map(|_| None).map_err(|_| denial)
+        }
+        verdict => verdict.map(Some),
+    }
+}
 
 /// Whether a model call may be made, and the hold that covers the dearest reply it could have.
 pub fn admit_llm(purse: Purse, request: &LlmRequest, limits: &Limits, terms: Terms) -> Result<Grant, Denial> {
@@ -107,7 +134,7 @@ pub fn admit_llm(purse: Purse, request: &LlmRequest, limits: &Limits, terms: Ter
         Tokens(request.request_bytes.saturating_add(FRAMING_TOKENS)),
         Tokens(u64::from(request.max_tokens)),
     )
-    .map_err(|_| Denial::new("run_budget_exceeded", "the worst-case cost is out of range"))?;
+    .map_err(|_| Denial::new(OVER_BUDGET, "the worst-case cost is out of range"))?;
     within(purse, hold)?;
     let facts = AdmissionFacts {
         request_bytes: request.request_bytes,
@@ -172,7 +199,7 @@ fn within(purse: Purse, hold: MicroUsd) -> Result<(), Denial> {
     match total {
         Ok(total) if total <= purse.cap => Ok(()),
         _ => Err(Denial::new(
-            "run_budget_exceeded",
+            OVER_BUDGET,
             format!(
                 "this call could cost {hold}; the run has spent {} and holds {} of its {} cap",
                 purse.spent, purse.held, purse.cap
@@ -199,6 +226,7 @@ mod tests {
             cap: MicroUsd::from_micros(cap),
             spent: MicroUsd::from_micros(spent),
             held: MicroUsd::from_micros(held),
+            unconfirmed: MicroUsd::ZERO,
         }
     }
 
@@ -217,6 +245,39 @@ mod tests {
             let got = admit_llm(purse, &request(44), &limits, terms);
             assert_eq!(got.as_ref().map(|g| g.hold.micros()).map_err(|d| d.code.as_str()), want);
         }
+    }
+
+    #[test]
+    fn what_others_hold_is_waited_for_and_what_is_lost_is_not() {
+        let terms = Terms::of(&Catalogue::builtin().unwrap(), &Limits::default());
+        let limits = Limits::default();
+        let lost = |micros, purse| Purse { unconfirmed: MicroUsd::from_micros(micros), ..purse };
+        for (purse, want) in [
+            (purse(1_000, 0, 0), "granted"),
+            (purse(1_000, 0, 600), "granted"),
+            (purse(1_000, 0, 601), "waits"),
+            (purse(1_000, 600, 400), "waits"),
+            (purse(1_000, 601, 399), "denied"),
+            (purse(1_000, 601, 0), "denied"),
+            (lost(601, purse(1_000, 0, 1_000)), "denied"),
+            (lost(600, purse(1_000, 0, 1_000)), "waits"),
+            (lost(601, purse(1_000, 0, 601)), "denied"),
+        ] {
+            let got = match admit_or_wait(purse, |purse| admit_llm(purse, &request(44), &limits, terms)) {
+                Ok(Some(grant)) => {
+                    assert_eq!((grant.hold.micros(), grant.facts.held), (400, purse.held));
+                    "granted"
+                }
+                Ok(None) => "waits",
+                Err(denial) => {
+                    assert_eq!(denial.code, OVER_BUDGET);
+                    "denied"
+                }
+            };
+            assert_eq!(got, want, "{purse:?}");
+        }
+        let refused = |_| Err(Denial::new("tool_unknown", ""));
+        assert!(admit_or_wait(purse(1, 0, 1), refused).is_err(), "no money mends that");
     }
 
     #[test]

@@ -13,12 +13,14 @@ pub mod route;
 
 pub use action::{ACTIONS, Access, Act, authorize};
 pub use actor::{Actor, Permit, Principal, Role, Scope};
-pub use admit::{Admitted, LlmRequest, Terms, ToolRequest, admit_llm, admit_plain, admit_tool};
+pub use admit::{
+    Admitted, LlmRequest, Terms, ToolRequest, admit_llm, admit_or_wait, admit_plain, admit_tool,
+};
 pub use catalogue::Catalogue;
 
 use lantern_types::Digest;
 
 /// Names the rules of this build: any change to the version is another digest in the journal.
 pub fn digest() -> Digest {
-    Digest::of(concat!("lantern-policy/", env!("CARGO_PKG_VERSION"), "/1").as_bytes())
+    Digest::of(concat!("lantern-policy/", env!("CARGO_PKG_VERSION"), "/2").as_bytes())
 }

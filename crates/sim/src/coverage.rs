@@ -73,7 +73,11 @@ pub struct Coverage {
     ops: BTreeMap<Kind, u64>,
     facts: BTreeMap<&'static str, u64>,
     ends: BTreeMap<String, u64>,
+    waits: u64,
 }
+
+/// What is counted besides events: a step that waited for what other steps held.
+const WAIT: &str = "a wait for money";
 
 impl Coverage {
     pub(crate) fn op(&mut self, kind: Kind) {
@@ -82,6 +86,11 @@ impl Coverage {
 
     pub(crate) fn event(&mut self, event: &Event) {
         *self.facts.entry(name(&event.fact)).or_default() += 1;
+    }
+
+    /// Counts a turn after which a step waits for what others hold.
+    pub(crate) fn waits(&mut self, waits: bool) {
+        self.waits += u64::from(waits);
     }
 
     pub(crate) fn end(&mut self, run: &Run) {
@@ -94,12 +103,14 @@ impl Coverage {
     pub fn add(&mut self, other: &Self) {
         other.ops.iter().for_each(|(key, n)| *self.ops.entry(*key).or_default() += n);
         other.facts.iter().for_each(|(key, n)| *self.facts.entry(key).or_default() += n);
+        self.waits += other.waits;
         other.ends.iter().for_each(|(key, n)| *self.ends.entry(key.clone()).or_default() += n);
     }
 
-    /// The kinds of event that were never met.
+    /// The kinds of event that were never met, and the wait for money if it was not.
     pub fn missing(&self) -> Vec<&'static str> {
-        FACTS.into_iter().filter(|fact| !self.facts.contains_key(fact)).collect()
+        let facts = FACTS.into_iter().filter(|fact| !self.facts.contains_key(fact));
+        facts.chain((self.waits == 0).then_some(WAIT)).collect()
     }
 
     /// How many steps were taken.
@@ -125,6 +136,7 @@ impl fmt::Display for Coverage {
         writeln!(f, "steps:  {}", table(self.ops.iter().map(|(k, n)| (format!("{k:?}"), *n)).collect()))?;
         let facts = FACTS.iter().map(|fact| ((*fact).to_owned(), self.facts.get(fact).copied().unwrap_or(0)));
         writeln!(f, "events: {}", table(facts.collect()))?;
+        writeln!(f, "waits:  {WAIT} {}", self.waits)?;
         write!(f, "ends:   {}", table(self.ends.iter().map(|(k, n)| (k.clone(), *n)).collect()))
     }
 }

@@ -3,16 +3,16 @@
 use lantern_engine::{
     Input, LlmAsk, ProgramKind, Run, Step, StepKind, StepState, Work, llm_ask, offered_tools,
 };
-use lantern_policy::admit::Purse;
-use lantern_policy::{LlmRequest, Scope, ToolRequest, admit_llm, admit_plain, admit_tool, route};
+use lantern_policy::admit::{OVER_BUDGET, Purse};
+use lantern_policy::route::Choices;
+use lantern_policy::{
+    LlmRequest, Scope, ToolRequest, admit_llm, admit_or_wait, admit_plain, admit_tool, route,
+};
 use lantern_types::{Denial, Failure, Grant, MicroUsd, ToolDef, ToolName};
 
 use crate::Deps;
 
-/// The code of a denial for want of money.
-const OVER_BUDGET: &str = "run_budget_exceeded";
-
-/// The input that admits or denies a requested step; `None` when it must wait for what children of the run hold. `Err`
+/// The input that admits or denies a requested step; `None` when it must wait for what other steps of the run hold. `Err`
 /// when the facts cannot be had now.
 pub(crate) async fn admit(
     deps: &Deps,
@@ -20,70 +20,49 @@ pub(crate) async fn admit(
     run: &Run,
     step: &Step,
 ) -> Result<Option<Input>, Failure> {
-    let verdict = match verdict(deps, scope, run, step, purse(run)).await? {
-        Err(denial) if denial.code == OVER_BUDGET && held_by_children(run) > MicroUsd::ZERO => {
-            // Children tell what they spent when they end, and what they do not use comes back.
-            let then =
-                Purse { held: run.held.minus(held_by_children(run)).unwrap_or_default(), ..purse(run) };
-            match verdict(deps, scope, run, step, then).await? {
-                Ok(_) => return Ok(None),
-                Err(_) => Err(denial),
-            }
-        }
-        verdict => verdict,
+    let choices = match &step.work {
+        Some(Work::Turn { .. } | Work::Llm { .. }) => deps.llm.choices(scope).await?,
+        _ => Choices::default(),
     };
+    let verdict = admit_or_wait(purse(run), |purse| verdict(deps, run, step, (purse, &choices)));
     let step = step.id.clone();
-    Ok(Some(match verdict {
-        Ok(grant) => Input::Admit { step, grant: Box::new(grant) },
-        Err(denial) => Input::Deny { step, denial },
-    }))
+    Ok(match verdict {
+        Ok(Some(grant)) => Some(Input::Admit { step, grant: Box::new(grant) }),
+        Ok(None) => None,
+        Err(denial) => Some(Input::Deny { step, denial }),
+    })
 }
 
-async fn verdict(
+fn verdict(
     deps: &Deps,
-    scope: Scope,
     run: &Run,
     step: &Step,
-    purse: Purse,
-) -> Result<Result<Grant, Denial>, Failure> {
-    Ok(match &step.work {
+    (purse, choices): (Purse, &Choices),
+) -> Result<Grant, Denial> {
+    match &step.work {
         Some(Work::Turn { .. } | Work::Llm { .. }) => match llm_ask(run, step) {
-            Some(ask) => llm(deps, scope, (run, purse), &ask).await?,
+            Some(ask) => llm(deps, run, (purse, choices), &ask),
             None => Err(unreadable()),
         },
         Some(Work::Tool { name, .. }) => tool(deps, run, step, name),
         Some(Work::Child { .. }) => child(deps, run, purse),
         Some(_) => Ok(admit_plain(purse, deps.memo.terms(&deps.catalogue, &deps.limits))),
         None => Err(unreadable()),
-    })
-}
-
-/// What is held for children of the run: those that run, and those that were dropped and have not told yet.
-fn held_by_children(run: &Run) -> MicroUsd {
-    let holds = run.steps().iter().filter(|step| step.kind == StepKind::Child);
-    MicroUsd::from_micros(holds.filter_map(|step| step.grant.as_ref()).map(|grant| grant.hold.micros()).sum())
+    }
 }
 
 fn unreadable() -> Denial {
     Denial::new("body_dropped", "what the step was asked is no longer stored")
 }
 
-async fn llm(
-    deps: &Deps,
-    scope: Scope,
-    (run, purse): (&Run, Purse),
-    ask: &LlmAsk,
-) -> Result<Result<Grant, Denial>, Failure> {
-    let choices = deps.llm.choices(scope).await?;
+fn llm(deps: &Deps, run: &Run, (purse, choices): (Purse, &Choices), ask: &LlmAsk) -> Result<Grant, Denial> {
     let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
-    Ok(route::route(&ask.model, &choices, &deps.catalogue).and_then(|route| {
-        let request = LlmRequest {
-            route,
-            request_bytes: request_bytes(ask, &tools),
-            max_tokens: max_tokens(deps, ask),
-        };
-        admit_llm(purse, &request, &deps.limits, deps.memo.terms(&deps.catalogue, &deps.limits))
-    }))
+    let request = LlmRequest {
+        route: route::route(&ask.model, choices, &deps.catalogue)?,
+        request_bytes: request_bytes(ask, &tools),
+        max_tokens: max_tokens(deps, ask),
+    };
+    admit_llm(purse, &request, &deps.limits, deps.memo.terms(&deps.catalogue, &deps.limits))
 }
 
 fn tool(deps: &Deps, run: &Run, asking: &Step, name: &ToolName) -> Result<Grant, Denial> {
@@ -123,7 +102,7 @@ fn child(deps: &Deps, run: &Run, purse: Purse) -> Result<Grant, Denial> {
 }
 
 fn purse(run: &Run) -> Purse {
-    Purse { cap: run.cap, spent: run.spent, held: run.held }
+    Purse { cap: run.cap, spent: run.spent, held: run.held, unconfirmed: run.unconfirmed }
 }
 
 /// The most tokens the reply may have.

@@ -249,13 +249,14 @@ impl Driver<'_> {
         for input in inputs {
             self.decide(input, &mut events)?;
         }
+        let mut waiting = Vec::new();
         loop {
             let run = held(self.run.as_ref())?;
-            let Some(step) = run.awaiting_admission().filter(|_| admit) else { break };
+            let Some(step) = run.awaiting_admission_beside(&waiting).filter(|_| admit) else { break };
             match admission::admit(self.deps, self.scope, run, step).await {
                 Ok(Some(verdict)) => self.decide(verdict, &mut events)?,
-                // Its turn comes when a child of the run tells.
-                Ok(None) => break,
+                // Its turn comes when another step settles, or a child of the run tells.
+                Ok(None) => waiting.push(step.id.clone()),
                 Err(failure) => {
                     let error = Error::Unavailable(failure.message.into());
                     wait_for_the_store(self.deps, self.stopping, error).await?;

@@ -107,13 +107,7 @@ impl Configured {
 
 impl Providers {
     /// Models over `client`, by these rules.
-    pub fn new(
-        db: Db,
-        vault: Vault,
-        client: Client,
-        rules: Arc<Rules>,
-        catalogue: Arc<Catalogue>,
-    ) -> Self {
+    pub fn new(db: Db, vault: Vault, client: Client, rules: Arc<Rules>, catalogue: Arc<Catalogue>) -> Self {
         Self { db, vault, client, rules, catalogue }
     }
 

@@ -152,7 +152,11 @@ fn references(value: &Value, path: &str, names: Names<'_>, issues: &mut Vec<Issu
     for root in template::roots(value) {
         // Other words in braces give nothing, but may be there to be read so; one like these was meant to be one of these.
         if let Some(meant) = nearest(root, ROOTS.into_iter()).filter(|meant| *meant != root) {
-            issue(issues, path, format!("nothing is called {root:?} here; did you mean \"{{{{{meant}}}}}\"?"));
+            issue(
+                issues,
+                path,
+                format!("nothing is called {root:?} here; did you mean \"{{{{{meant}}}}}\"?"),
+            );
         }
     }
 }
@@ -435,7 +439,10 @@ mod tests {
             ),
             (json!({"kind": "sleep", "duration": 1, "until": "2026-11-25T10:30:00Z"}), "steps[0].until"),
             (json!({"kind": "approval", "approvers": 5}), "steps[0].approvers"),
-            (json!({"kind": "approval", "data": {"approvers": ["ada", {"id": 1}]}}), "steps[0].data.approvers"),
+            (
+                json!({"kind": "approval", "data": {"approvers": ["ada", {"id": 1}]}}),
+                "steps[0].data.approvers",
+            ),
             (json!({"kind": "llm", "prompt": "x", "maxTokens": -1}), "steps[0].maxTokens"),
             (json!({"kind": "llm", "prompt": "x", "max_tokens": 1.5}), "steps[0].max_tokens"),
             (json!({"kind": "llm", "messages": [{"content": "x"}]}), "steps[0].messages"),
@@ -518,7 +525,8 @@ mod tests {
                 "inputSchema allows no \"topik\"; did you mean \"topic\"?",
             ),
         ] {
-            let schema = json!({"type": "object", "properties": {"topic": {}}, "additionalProperties": false});
+            let schema =
+                json!({"type": "object", "properties": {"topic": {}}, "additionalProperties": false});
             let agent = json!({"tools": ["calc"], "inputSchema": schema, "steps": [step]});
             let wrong = wrong_here(&agent);
             assert_eq!(wrong.len(), 1, "{wrong:?}");
@@ -540,7 +548,10 @@ mod tests {
     #[test]
     fn a_misspelt_reference_is_answered_with_what_was_meant() {
         for (text, words) in [
-            ("{{steps.fecth.text}}", "the step \"fecth\" is none of the list; did you mean \"fetch\"?; before"),
+            (
+                "{{steps.fecth.text}}",
+                "the step \"fecth\" is none of the list; did you mean \"fetch\"?; before",
+            ),
             ("{{steps.last}}", "the step \"last\" has no output yet; before this one come fetch"),
             ("{{stpes.fetch}}", "nothing is called \"stpes\" here; did you mean \"{{steps}}\"?"),
         ] {

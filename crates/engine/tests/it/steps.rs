@@ -350,7 +350,10 @@ fn the_steps_of_a_new_run_are_looked_at_before_it_is_asked_for() {
     let first = json!({"id": "sum", "kind": "tool", "data": {"tool": "calc"}});
     for (step, words) in [
         (json!({"kind": "jump"}), "input.steps[0].kind"),
-        (json!({"kind": "tool", "tool": "clac"}), "input.steps[0].tool: there is no tool clac; did you mean \"calc\"?"),
+        (
+            json!({"kind": "tool", "tool": "clac"}),
+            "input.steps[0].tool: there is no tool clac; did you mean \"calc\"?",
+        ),
         (json!({"kind": "sleep"}), "input.steps[0]: a sleep needs a `duration`"),
         (json!({"kind": "sleep", "duration": "400d"}), "input.steps[0].duration: waits for"),
     ] {

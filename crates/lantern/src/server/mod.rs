@@ -28,9 +28,9 @@ use advice::Advice;
 use assemble::{Mode, Ready};
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 use config::Config;
+pub(crate) use config::ExplainArgs;
 #[cfg(test)]
 pub(crate) use config::default_of;
-pub(crate) use config::ExplainArgs;
 pub(crate) use migrate::MigrateArgs;
 
 /// Flags of `lantern dev`.

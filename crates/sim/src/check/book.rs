@@ -159,6 +159,11 @@ impl Book {
         self.steps.iter().filter_map(|step| step.hold).map(micros).sum::<i128>() + self.unconfirmed
     }
 
+    /// Of that, what comes back when its step ends.
+    pub(crate) fn coming(&self) -> i128 {
+        self.held() - self.unconfirmed
+    }
+
     /// Takes the next event in.
     pub(crate) fn apply(&mut self, event: &Event) {
         self.seq = event.seq;

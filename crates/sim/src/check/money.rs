@@ -21,6 +21,14 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
             let true_facts = (micros(book.cap), book.spent, book.held());
             demand(known == true_facts, "grant-facts-true", || format!("{known:?}, were {true_facts:?}"))
         }
+        Fact::StepDenied { reason, .. } => match worst(reason) {
+            // Somebody else's hold would have made room: then it was to wait for that.
+            Some(worst) if book.coming() > 0 => {
+                let at_best = book.spent + book.unconfirmed + worst;
+                demand(at_best > micros(book.cap), "denied-only-when-nothing-comes-back", said)
+            }
+            _ => Ok(()),
+        },
         Fact::StepSettled { cost, .. } => {
             demand((0..=hold).contains(&micros(*cost)), "cost-within-hold", said)?;
             match reply_cost(entry, event) {
@@ -57,6 +65,12 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
         }
         _ => Ok(()),
     }
+}
+
+/// What a call that was denied for want of money could have cost, as the denial says.
+fn worst(reason: &str) -> Option<i128> {
+    let (amount, _) = reason.strip_prefix("this call could cost ")?.split_once(';')?;
+    MicroUsd::parse_usd(amount.strip_prefix('$')?).map(micros)
 }
 
 /// Whether an attempt that ended is booked as what is known of it: nothing, its cost, or its hold as what it may have cost.
@@ -107,7 +121,16 @@ mod tests {
         let again =
             || [open(), vec![lost("a", 2, 100, 9), readmitted("a", 1), admitted("a", 1, 2, 100)]].concat();
         let refused = || [open(), vec![retrying("a", 2, 2, Acted::No, 9)]].concat();
+        let denied = |amount: &str| Fact::StepDenied {
+            step: id("b"),
+            code: "run_budget_exceeded".into(),
+            reason: format!("this call could cost {amount}; the run has spent some"),
+        };
+        let lost_too = || [two(), vec![lost("a", 2, 100, 9)]].concat();
         for (facts, next, want) in [
+            (two(), denied("$0.000950"), Some("denied-only-when-nothing-comes-back")),
+            (two(), denied("$0.001001"), None),
+            (lost_too(), denied("$0.000950"), None),
             (open(), settled("a", 1, 100), None),
             (open(), settled("a", 1, 101), Some("cost-within-hold")),
             (two(), admitted("b", 1, 1, 901), Some("grant-within-cap")),

@@ -17,7 +17,9 @@ pub(super) fn after(book: &Book, commit: &Commit<'_>) -> Checked {
     let deadline = book.ending.map(|(_, due)| due).or(book.deadline);
     let late = deadline.is_some_and(|deadline| deadline <= commit.at);
     demand(!late, "the-deadline-ends-the-run", || format!("{deadline:?} at {}", commit.at))?;
-    let waits = book.open().find(|step| step.mark == Mark::Requested);
+    // What costs money may wait for as long as some of it is held and comes back.
+    let may_wait = |step: &Entry| matches!(step.kind, StepKind::Llm | StepKind::Child) && book.coming() > 0;
+    let waits = book.open().find(|step| step.mark == Mark::Requested && !may_wait(step));
     demand(book.paused || commit.stopping || waits.is_none(), "admission-is-decided-at-once", || {
         waits.map(|step| step.id.to_string()).unwrap_or_default()
     })?;
@@ -56,7 +58,7 @@ mod tests {
     use super::super::testing::*;
     use super::*;
     use lantern_engine::{Fact, Outcome};
-    use lantern_types::{At, EffectClass, Limits};
+    use lantern_types::{Acted, At, EffectClass, Limits};
 
     fn turn(facts: &[Fact], causes: &[(Input, usize)], at: i64) -> Option<&'static str> {
         let (live, _) = super::super::journal::tests::one_event();
@@ -82,6 +84,13 @@ mod tests {
     fn what_a_turn_leaves_behind_is_found() {
         let open = [begun(), tool("a", EffectClass::Pure)];
         assert_eq!(turn(&open, &[], 5), Some("admission-is-decided-at-once"));
+        let held = [begun(), wants("l", StepKind::Llm, None, EffectClass::Keyed), admitted("l", 1, 1, 100)];
+        for (kind, want) in [(StepKind::Tool, Some("admission-is-decided-at-once")), (StepKind::Llm, None)] {
+            let beside = [held.to_vec(), vec![wants("b", kind, None, EffectClass::Keyed)]].concat();
+            assert_eq!(turn(&beside, &[], 5), want, "{kind:?}");
+            let lost = [beside, vec![failed("l", Acted::Unknown, 100)]].concat();
+            assert_eq!(turn(&lost, &[], 5), Some("admission-is-decided-at-once"), "{kind:?}");
+        }
         let paused = [open.to_vec(), vec![Fact::Paused { by: "ada".into() }]].concat();
         assert_eq!(turn(&paused, &[], 5), None);
         assert_eq!(turn(&paused, &[], 100), Some("the-deadline-ends-the-run"));

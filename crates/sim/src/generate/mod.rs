@@ -110,10 +110,13 @@ fn limits(rng: &mut Rng) -> Limits {
 fn agent(rng: &mut Rng, name: &str, others: &[Agent]) -> Result<Agent, String> {
     let (manifest, input) = match rng.below(10) {
         0..4 => (agent::manifest(rng), json!({ "prompt": "go", "n": rng.below(9) })),
-        4..8 => (steps::manifest(rng, others), json!({ "n": rng.below(9), "list": steps::items(rng) })),
+        4..8 => (
+            steps::manifest(rng, others),
+            json!({ "n": rng.below(9), "list": steps::items(rng), "ghost": "ghost" }),
+        ),
         // The program comes with the input, in the contract's shape. Only here may a run continue as new: a manifest
         // that always does would never end.
-        _ => (json!({}), json!({ "steps": steps::list(rng, others, true), "n": 1 })),
+        _ => (json!({}), json!({ "steps": steps::list(rng, others, true), "n": 1, "ghost": "ghost" })),
     };
     let read = Manifest::parse(&manifest).map_err(|invalid| format!("{manifest}: {invalid}"))?;
     Ok(Agent { name: name.to_owned(), manifest: Arc::new(read), input })

@@ -71,7 +71,8 @@ fn step(rng: &mut Rng, id: &str, depth: u32, others: &[Agent]) -> Value {
 
 fn tool(rng: &mut Rng) -> Value {
     let (name, _) = rng.one_of(&TOOLS, ("calc", lantern_types::EffectClass::Pure));
-    let name = if rng.chance(3) { "ghost" } else { name };
+    // Nobody has it, which is known when it is filled in.
+    let name = if rng.chance(3) { "{{input.ghost}}" } else { name };
     let arguments = json!({ "n": rng.below(4), "k": "{{item.k}}", "i": "{{index}}" });
     let mut step = json!({ "kind": "tool", "data": { "tool": name, "arguments": arguments } });
     if let (Some(fields), Some(retry)) = (step.as_object_mut(), retry(rng)) {

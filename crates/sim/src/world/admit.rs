@@ -2,27 +2,30 @@
 
 use lantern_engine::{Input, LlmAsk, ProgramKind, Run, Step, StepKind, Work, llm_ask, offered_tools};
 use lantern_policy::admit::Purse;
-use lantern_policy::{LlmRequest, Terms, ToolRequest, admit_llm, admit_plain, admit_tool, route};
+use lantern_policy::{
+    LlmRequest, Terms, ToolRequest, admit_llm, admit_or_wait, admit_plain, admit_tool, route,
+};
 use lantern_types::{Denial, Grant, MicroUsd, ToolName};
 
 use crate::generate::Setting;
 
-/// The input that admits or denies a requested step.
-pub(super) fn verdict(run: &Run, step: &Step, setting: &Setting) -> Input {
-    let verdict = match (&step.work, llm_ask(run, step)) {
-        (_, Some(ask)) => model(run, &ask, setting),
+/// The input that admits or denies a requested step; `None` when it waits for what other steps hold.
+pub(super) fn verdict(run: &Run, step: &Step, setting: &Setting) -> Option<Input> {
+    let verdict = admit_or_wait(purse(run), |purse| match (&step.work, llm_ask(run, step)) {
+        (_, Some(ask)) => model(run, purse, &ask, setting),
         (Some(Work::Tool { name, .. }), _) => tool(run, step, name, setting),
-        (Some(Work::Child { .. }), _) => Ok(child(run, setting)),
-        _ => Ok(admit_plain(purse(run), Terms::of(&setting.catalogue, &setting.limits))),
-    };
+        (Some(Work::Child { .. }), _) => Ok(child(purse, setting)),
+        _ => Ok(admit_plain(purse, Terms::of(&setting.catalogue, &setting.limits))),
+    });
     let step = step.id.clone();
     match verdict {
-        Ok(grant) => Input::Admit { step, grant: Box::new(grant) },
-        Err(denial) => Input::Deny { step, denial },
+        Ok(Some(grant)) => Some(Input::Admit { step, grant: Box::new(grant) }),
+        Ok(None) => None,
+        Err(denial) => Some(Input::Deny { step, denial }),
     }
 }
 
-fn model(run: &Run, ask: &LlmAsk, setting: &Setting) -> Result<Grant, Denial> {
+fn model(run: &Run, purse: Purse, ask: &LlmAsk, setting: &Setting) -> Result<Grant, Denial> {
     let route = route::route(&ask.model, &setting.choices, &setting.catalogue)?;
     let said: usize = ask.messages.iter().map(|message| message.content.len() + 32).sum();
     let offered = if ask.offer_tools { offered_tools(run, &setting.tools) } else { Vec::new() };
@@ -31,7 +34,7 @@ fn model(run: &Run, ask: &LlmAsk, setting: &Setting) -> Result<Grant, Denial> {
     let max_tokens =
         ask.max_tokens.unwrap_or(limits.completion_tokens_default).min(limits.completion_tokens_max);
     let request = LlmRequest { route, request_bytes: (said + tools) as u64, max_tokens };
-    admit_llm(purse(run), &request, limits, Terms::of(&setting.catalogue, &setting.limits))
+    admit_llm(purse, &request, limits, Terms::of(&setting.catalogue, &setting.limits))
 }
 
 fn tool(run: &Run, step: &Step, name: &ToolName, setting: &Setting) -> Result<Grant, Denial> {
@@ -54,13 +57,12 @@ fn tool(run: &Run, step: &Step, name: &ToolName, setting: &Setting) -> Result<Gr
 }
 
 /// A child's cap is held from its parent's purse.
-fn child(run: &Run, setting: &Setting) -> Grant {
-    let purse = purse(run);
+fn child(purse: Purse, setting: &Setting) -> Grant {
     let left = purse.cap.minus(purse.spent).and_then(|left| left.minus(purse.held)).unwrap_or_default();
     let hold = left.min(setting.limits.run_cost_default).max(MicroUsd::ZERO);
     Grant { hold, ..admit_plain(purse, Terms::of(&setting.catalogue, &setting.limits)) }
 }
 
 const fn purse(run: &Run) -> Purse {
-    Purse { cap: run.cap, spent: run.spent, held: run.held }
+    Purse { cap: run.cap, spent: run.spent, held: run.held, unconfirmed: run.unconfirmed }
 }

@@ -44,6 +44,8 @@ struct Turn {
     causes: Vec<(Input, usize)>,
     rows: Vec<u64>,
     stopping: bool,
+    /// Whether a step waits for what others hold.
+    waits: bool,
 }
 
 impl World {
@@ -87,16 +89,19 @@ impl World {
         for input in load.inputs {
             run = give(run, input);
         }
-        while let Some(step) = run.awaiting_admission().filter(|_| !load.stopping) {
-            let verdict = admit::verdict(&run, step, setting);
-            run = give(run, verdict);
+        let mut waiting = Vec::new();
+        while let Some(step) = run.awaiting_admission_beside(&waiting).filter(|_| !load.stopping) {
+            match admit::verdict(&run, step, setting) {
+                Some(verdict) => run = give(run, verdict),
+                None => waiting.push(step.id.clone()),
+            }
         }
-        Turn { run, events, causes, rows: load.rows, stopping: load.stopping }
+        Turn { run, events, causes, rows: load.rows, stopping: load.stopping, waits: !waiting.is_empty() }
     }
 
     /// Makes a turn durable: events, chain, inbox and outbox in one step.
     fn commit(&mut self, n: usize, turn: Turn) -> Result<Vec<Event>, Violation> {
-        let Turn { run, events, causes, rows, stopping } = turn;
+        let Turn { run, events, causes, rows, stopping, waits } = turn;
         let Some(slot) = self.slots.get_mut(n) else { return Ok(events) };
         if !events.is_empty() {
             let unwritable = |error: lantern_engine::event::Unreadable| Violation {
@@ -125,7 +130,9 @@ impl World {
         for event in &events {
             self.coverage.event(event);
         }
-        let kinds: Vec<String> = events.iter().map(told).collect();
+        self.coverage.waits(waits);
+        let mut kinds: Vec<String> = events.iter().map(told).collect();
+        kinds.extend(waits.then(|| "a step waits for what others hold".to_owned()));
         self.note(|| format!("  {}", if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") }));
         Ok(events)
     }

@@ -294,12 +294,15 @@ async fn a_run_that_asks_for_what_an_agent_does_not_take_fails_and_says_so() {
 async fn a_child_that_is_given_steps_that_cannot_run_is_not_started_and_its_step_says_why() {
     let bench = Bench::new().await;
     bench.agent("any", json!({})).await;
-    bench.script.on("sum", vec![Act::Return(json!(1))]);
+    bench.script.on("sum", vec![Act::Return(json!(1)), Act::Return(json!(1)), Act::Return(json!(1))]);
     bench.start_worker();
     for (step, words) in [
         (json!({"kind": "jump"}), "input.steps[0].kind"),
         (json!({"id": "sum", "kind": "tool", "tool": "clac"}), "input.steps[0].tool: there is no tool clac"),
-        (json!({"kind": "llm", "prompt": "{{steps.sum}}"}), "input.steps[0].prompt: the step \"sum\" is none"),
+        (
+            json!({"kind": "llm", "prompt": "{{steps.sum}}"}),
+            "input.steps[0].prompt: the step \"sum\" is none",
+        ),
     ] {
         let child =
             json!({"id": "sub", "kind": "child", "data": {"agent": "any", "input": {"steps": [step]}}});

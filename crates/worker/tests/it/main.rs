@@ -7,6 +7,8 @@ mod crash;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod money;
+#[cfg(test)]
 mod outbox;
 #[cfg(test)]
 mod tree;
