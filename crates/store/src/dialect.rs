@@ -1,11 +1,11 @@
 //! What the two databases do differently: one type, how work is claimed, what a claim brings along, how rows of the outbox
-//! are taken, and how an append is said.
+//! are taken and given back, what is locked at once, and how an append is said.
 //!
 //! Everything else is one text. A new difference needs a reason beside it.
 
 use lantern_types::{RunId, TenantId};
 
-use crate::db::SystemTx;
+use crate::db::{SystemTx, TenantTx};
 use crate::error::Result;
 use crate::journal::{self, Stored};
 use crate::value::{Row, Value};
@@ -29,7 +29,7 @@ pub(crate) const CLAIM_POSTGRES: &str = "UPDATE runs SET owner = $1, epoch = epo
 
 /// Takes due rows of one tenant and kind. SQLite has one writer: whoever takes is alone.
 pub(crate) const TAKE_SQLITE: &str = "UPDATE outbox SET attempts = attempts + 1,
-    due_at = $3 + $4 * CASE WHEN attempts < 20 THEN attempts + 1 ELSE 20 END
+    due_at = $3 + $4 * CASE WHEN attempts < 20 THEN attempts + 1 ELSE 20 END, taker = $6
     WHERE tenant_id = $1 AND id IN (SELECT id FROM outbox
         WHERE tenant_id = $1 AND kind = $2 AND due_at <= $3 ORDER BY due_at LIMIT $5)
     RETURNING tenant_id, id, run_id, key, payload, attempts - 1 AS attempts";
@@ -39,9 +39,24 @@ pub(crate) const TAKE_SQLITE: &str = "UPDATE outbox SET attempts = attempts + 1,
 pub(crate) const TAKE_POSTGRES: &str = "WITH due AS (SELECT id FROM outbox
         WHERE tenant_id = $1 AND kind = $2 AND due_at <= $3 ORDER BY due_at LIMIT $5 FOR UPDATE SKIP LOCKED)
     UPDATE outbox o SET attempts = o.attempts + 1,
-    due_at = $3 + $4 * CASE WHEN o.attempts < 20 THEN o.attempts + 1 ELSE 20 END
+    due_at = $3 + $4 * CASE WHEN o.attempts < 20 THEN o.attempts + 1 ELSE 20 END, taker = $6
     FROM due WHERE o.tenant_id = $1 AND o.id = due.id
     RETURNING o.tenant_id, o.id, o.run_id, o.key, o.payload, o.attempts - 1 AS attempts";
+
+/// Makes what a process took, and will not deliver, due.
+pub(crate) const GIVE_BACK_SQLITE: &str = "UPDATE outbox SET due_at = $2, taker = NULL
+    WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM outbox WHERE taker = $1)";
+
+/// On PostgreSQL a row that somebody has locked is being delivered, or is taken anew: it is not waited for, because whoever
+/// gives back holds runs that a delivery may want.
+pub(crate) const GIVE_BACK_POSTGRES: &str = "WITH left_behind AS (SELECT tenant_id, id FROM outbox
+        WHERE taker = $1 FOR UPDATE SKIP LOCKED)
+    UPDATE outbox o SET due_at = $2, taker = NULL FROM left_behind l
+    WHERE o.tenant_id = l.tenant_id AND o.id = l.id";
+
+/// Locks a run, if that can be done at once. SQLite has one writer, who is alone.
+pub(crate) const LOCK_POSTGRES: &str =
+    "SELECT 1 AS locked FROM runs WHERE tenant_id = $1 AND id = $2 FOR NO KEY UPDATE SKIP LOCKED";
 
 /// The journal of a run that is claimed for the first time: usually the one append that started it.
 pub(crate) const JOURNAL_OF_NEW: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
@@ -84,8 +99,20 @@ pub(crate) async fn claim(tx: &mut SystemTx<'_>, params: &[Value]) -> Result<Vec
 }
 
 /// Takes due rows of the outbox: `params` are the tenant, the kind, the time, after how long each is due again for each
-/// time that it was taken, and the most to take.
+/// time that it was taken, the most to take, and who takes them.
 pub(crate) async fn take(tx: &mut SystemTx<'_>, params: &[Value]) -> Result<Vec<Row>> {
     let sql = if tx.is_postgres() { TAKE_POSTGRES } else { TAKE_SQLITE };
     tx.all(sql, params).await
+}
+
+/// Makes the rows of the outbox due that a process took: `params` are the process and the time.
+pub(crate) async fn give_back(tx: &mut SystemTx<'_>, params: &[Value]) -> Result<u64> {
+    let sql = if tx.is_postgres() { GIVE_BACK_POSTGRES } else { GIVE_BACK_SQLITE };
+    tx.exec(sql, params).await
+}
+
+/// Locks a run for the rest of the transaction. `false` when it is not there, or somebody else is writing to it: nobody is
+/// waited for, so that whoever locks several runs is in no circle of those who wait for each other.
+pub(crate) async fn lock_at_once(tx: &mut TenantTx<'_>, run: RunId) -> Result<bool> {
+    Ok(!tx.is_postgres() || tx.one(LOCK_POSTGRES, &[run.into()]).await?.is_some())
 }

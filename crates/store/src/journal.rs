@@ -16,6 +16,7 @@ use crate::blob;
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::dialect;
 use crate::error::{Error, Result};
+use crate::inbox::{self, NewInput};
 use crate::labels;
 use crate::loose;
 use crate::outbox::{self, NewOutbox};
@@ -203,6 +204,8 @@ const GIVE_UP: &str = "UPDATE runs SET status = 'failed', outcome = 'failed', sp
     error_code = $6, wake_at = NULL WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
     AND owner IS NULL AND (wake_at IS NULL OR wake_at > $5)
     AND EXISTS (SELECT 1 FROM inbox i WHERE i.tenant_id = $1 AND i.run_id = $2 AND i.key = $7)";
+const OPEN_CHILDREN: &str =
+    "SELECT id FROM runs WHERE tenant_id = $1 AND parent_run_id = $2 AND finished_at IS NULL";
 const DRAIN: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2 AND id = $3";
 const READ: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 AND first_seq + n > $3 ORDER BY first_seq LIMIT $4";
@@ -230,6 +233,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     GUARD,
     GUARD_AND_FINISH,
     GIVE_UP,
+    OPEN_CHILDREN,
     DRAIN,
     READ,
     FIRST,
@@ -399,10 +403,38 @@ pub async fn ends(db: &Db, scope: Scope, runs: Vec<RunId>) -> Result<Vec<Option<
 }
 
 /// Ends a run as failed in its row alone, with what it holds charged and what it still owed to other runs dropped; its
-/// journal stays as it is. `false`, and nothing written, unless a request to stop lies in its inbox although somebody
-/// looked at it since and let it go: then nobody can go on with it. What other runs must hear is the caller's business.
-pub async fn give_up(tx: &mut TenantTx<'_>, end: GiveUp) -> Result<bool> {
+/// journal stays as it is. `news` is what other runs must hear of it, its open children among them. `false`, and nothing
+/// written, unless a request to stop lies in its inbox although somebody looked at it since and let it go: then nobody can go
+/// on with it. `Unavailable`, and nothing written, when one of these runs is just being written to, or an open child would not
+/// hear of it: to be asked again, with what is known then.
+///
+/// What the run owes is locked before the run, as by who delivers it; and runs are locked at once or not at all. So nobody
+/// waits for this transaction who holds what it waits for.
+pub async fn give_up(db: &Db, scope: Scope, end: GiveUp, news: Vec<NewInput>) -> Result<bool> {
+    let given_up = db.write(scope, move |tx| Box::pin(given_up(tx, end, news))).await;
+    match given_up {
+        Err(Error::Conflict) => Ok(false),
+        given_up => given_up.map(|()| true),
+    }
+}
+
+async fn given_up(tx: &mut TenantTx<'_>, end: GiveUp, news: Vec<NewInput>) -> Result<()> {
     let run = end.run;
+    // Undone with the rest when the run is not to be given up. From here on none of its children can begin.
+    tx.exec(DELETE_OUTBOX, &[run.into()]).await?;
+    for child in tx.all(OPEN_CHILDREN, &[run.into()]).await? {
+        let child: RunId = child.id("id")?;
+        if news.iter().all(|new| new.run != child) {
+            return Err(Error::Unavailable("a child of the run has begun meanwhile".into()));
+        }
+    }
+    for other in news.iter().map(|new| new.run).chain([run]) {
+        if !dialect::lock_at_once(tx, other).await? && head_in(tx, other).await?.is_some() {
+            return Err(Error::Unavailable(
+                "the run, or one that must hear of it, is being written to".into(),
+            ));
+        }
+    }
     let params = [
         run.into(),
         end.epoch.into(),
@@ -412,12 +444,15 @@ pub async fn give_up(tx: &mut TenantTx<'_>, end: GiveUp) -> Result<bool> {
         end.asked.into(),
     ];
     if tx.exec(GIVE_UP, &params).await? == 0 {
-        return Ok(false);
+        return Err(Error::Conflict);
     }
-    tx.exec(DELETE_OUTBOX, &[run.into()]).await?;
     approvals::withdraw(tx, run, end.at).await?;
     tx.changed(run);
-    Ok(true)
+    for new in news {
+        // What a run owes is not held back by a full inbox.
+        inbox::put(tx, new, u32::MAX).await?;
+    }
+    Ok(())
 }
 
 /// The envelopes of the last `limit` appends of each of these runs, oldest first, in the order asked.

@@ -99,7 +99,7 @@ pub async fn look(db: &Db, process: ProcessId, now: At, limit: u32) -> Result<Wo
                 let dead: ProcessId = row.id("id")?;
                 // A beat that came in between keeps the row, and with it the runs.
                 if tx.exec(FORGET_EXPIRED, &[dead.into(), now.into()]).await? == 1 {
-                    tx.exec(ORPHAN, &[dead.into(), now.into()]).await?;
+                    orphan(tx, dead, now).await?;
                 }
             }
             let rows = dialect::claim(tx, &[process.into(), now.into(), limit.into()]).await?;
@@ -121,7 +121,9 @@ pub async fn expire_others(db: &Db, process: ProcessId, now: At) -> Result<()> {
     db.system_write(move |tx| {
         Box::pin(async move {
             for row in tx.all(OTHERS, &[process.into()]).await? {
-                orphan(tx, row.id("id")?, now).await?;
+                let dead: ProcessId = row.id("id")?;
+                tx.exec(FORGET, &[dead.into()]).await?;
+                orphan(tx, dead, now).await?;
             }
             Ok(())
         })
@@ -131,7 +133,13 @@ pub async fn expire_others(db: &Db, process: ProcessId, now: At) -> Result<()> {
 
 /// Gives up everything at shutdown: the process's runs are due at once, for whoever is there.
 pub async fn surrender(db: &Db, process: ProcessId, now: At) -> Result<()> {
-    db.system_write(move |tx| Box::pin(orphan(tx, process, now))).await?;
+    db.system_write(move |tx| {
+        Box::pin(async move {
+            tx.exec(FORGET, &[process.into()]).await?;
+            orphan(tx, process, now).await
+        })
+    })
+    .await?;
     db.hub().wake();
     Ok(())
 }
@@ -165,9 +173,11 @@ pub async fn release(db: &Db, scope: Scope, held: Held, wake_at: Option<At>) -> 
     .await
 }
 
+/// What a process had that is gone: its runs, and what it was to deliver, are due.
 async fn orphan(tx: &mut SystemTx<'_>, process: ProcessId, now: At) -> Result<()> {
-    tx.exec(FORGET, &[process.into()]).await?;
-    tx.exec(ORPHAN, &[process.into(), now.into()]).await.map(drop)
+    let params = [process.into(), now.into()];
+    tx.exec(ORPHAN, &params).await?;
+    dialect::give_back(tx, &params).await.map(drop)
 }
 
 fn claimed(row: &Row) -> Result<Claimed> {

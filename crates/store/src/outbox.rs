@@ -91,8 +91,9 @@ pub(crate) const WAITING: &str = "WITH RECURSIVE present (tenant_id) AS (
 const FIND: &str = "SELECT tenant_id, id, run_id, key, payload, attempts FROM outbox
     WHERE tenant_id = $1 AND run_id = $2 AND key = $3";
 const DONE: &str = "DELETE FROM outbox WHERE tenant_id = $1 AND id = $2";
+// Rows of earlier builds have keys that do not name the run that they start: one of them may start it.
 const OWES: &str = "SELECT 1 AS owes FROM outbox WHERE tenant_id = $1 AND run_id = $2
-    AND kind IN ('continue', 'start') LIMIT 1";
+    AND kind IN ('continue', 'start') AND (key = $3 OR key NOT LIKE 'start:%') LIMIT 1";
 
 /// Every statement of this file that runs for one tenant.
 #[cfg(feature = "testing")]
@@ -113,13 +114,22 @@ pub(crate) fn add(batch: &mut Batch, run: RunId, new: NewOutbox) {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Turns {
     after: Option<TenantId>,
+    /// The process that takes them: what it leaves behind when its lease is gone is due at once.
+    pub taker: Option<ProcessId>,
+}
+
+impl Turns {
+    /// Those of a process.
+    pub fn of(taker: ProcessId) -> Self {
+        Self { taker: Some(taker), ..Self::default() }
+    }
 }
 
 /// Takes at most `limit` due rows, as many of each tenant that has some, as far as they go round. Unless it is [`done`]
 /// before, a row is due again after `again_after`, and after so much more each time that it was taken, up to twenty
-/// times as much. No row is taken by two processes at once. On SQLite a power cut may undo this: they are still due then.
+/// times as much; or as soon as the taker's lease is gone. No row is taken by two processes at once. On SQLite a power cut may undo this: they are still due then.
 pub async fn take(db: &Db, turns: &mut Turns, now: At, again_after: Dur, limit: u32) -> Result<Vec<Due>> {
-    let after = turns.after;
+    let Turns { after, taker } = *turns;
     // A look first: the outbox is empty most of the time, and nobody who writes should wait for that to be seen.
     let tenants = db.system_read(move |tx| Box::pin(waiting(tx, after, now, limit))).await?;
     if tenants.is_empty() {
@@ -129,8 +139,9 @@ pub async fn take(db: &Db, turns: &mut Turns, now: At, again_after: Dur, limit: 
     // Whoever was not reached is next; when all were, another one is the first.
     let all = u32::try_from(tenants.len()).is_ok_and(|n| n < limit);
     let next = if all { tenants.first() } else { tenants.last() }.copied();
-    let taken =
-        db.system_write_lazy(move |tx| Box::pin(share_out(tx, tenants, now, again_after, limit))).await?;
+    let taken = db
+        .system_write_lazy(move |tx| Box::pin(share_out(tx, tenants, (taker, now, again_after), limit)))
+        .await?;
     turns.after = next;
     Ok(taken)
 }
@@ -163,8 +174,7 @@ async fn waiting(
 async fn share_out(
     tx: &mut SystemTx<'_>,
     mut tenants: Vec<TenantId>,
-    now: At,
-    again_after: Dur,
+    (taker, now, again_after): (Option<ProcessId>, At, Dur),
     limit: u32,
 ) -> Result<Vec<Due>> {
     let (mut taken, mut left) = (Vec::new(), limit);
@@ -177,8 +187,8 @@ async fn share_out(
                 if room == 0 {
                     break;
                 }
-                let params =
-                    [tenant.into(), kind.as_str().into(), now.into(), again_after.into(), room.into()];
+                let kind = kind.as_str().into();
+                let params = [tenant.into(), kind, now.into(), again_after.into(), room.into(), taker.into()];
                 let rows = dialect::take(tx, &params).await?;
                 let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
                 (room, left) = (room.saturating_sub(count), left.saturating_sub(count));
@@ -201,9 +211,15 @@ pub async fn find(db: &Db, scope: Scope, run: RunId, key: String) -> Result<Opti
     .await
 }
 
-/// Whether a run still owes the start of another one.
-pub async fn owes_start(db: &Db, scope: Scope, run: RunId) -> Result<bool> {
-    db.read(scope, move |tx| Box::pin(async move { Ok(tx.one(OWES, &[run.into()]).await?.is_some()) })).await
+/// Whether `starter` still owes the start of this run, as far as keys tell.
+pub async fn owes_start(db: &Db, scope: Scope, starter: RunId, run: RunId) -> Result<bool> {
+    let params = [starter.into(), start_key(run).into()];
+    db.read(scope, move |tx| Box::pin(async move { Ok(tx.one(OWES, &params).await?.is_some()) })).await
+}
+
+/// The key of the row that starts a run, so that whoever knows the run finds it.
+pub fn start_key(run: RunId) -> String {
+    format!("start:{run}")
 }
 
 /// Forgets a row whose delivery was absorbed.

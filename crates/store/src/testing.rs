@@ -265,10 +265,11 @@ pub async fn prepare_every_statement(db: &Db) {
     ];
     prepare_statements(db, tenant.concat()).await;
     let own = if schema::is_postgres(db).await {
-        prepare_statements(db, [dialect::APPEND_POSTGRES, dialect::APPEND_LAST_POSTGRES]).await;
-        [dialect::CLAIM_POSTGRES, dialect::TAKE_POSTGRES]
+        let appends = [dialect::APPEND_POSTGRES, dialect::APPEND_LAST_POSTGRES];
+        prepare_statements(db, appends.into_iter().chain([dialect::LOCK_POSTGRES])).await;
+        [dialect::CLAIM_POSTGRES, dialect::TAKE_POSTGRES, dialect::GIVE_BACK_POSTGRES]
     } else {
-        [dialect::CLAIM_SQLITE, dialect::TAKE_SQLITE]
+        [dialect::CLAIM_SQLITE, dialect::TAKE_SQLITE, dialect::GIVE_BACK_SQLITE]
     };
     let system = [lease::SYSTEM_STATEMENTS, loose::SYSTEM_STATEMENTS, outbox::SYSTEM_STATEMENTS, &own];
     for sql in system.concat().into_iter().chain(system::statements()) {
@@ -284,7 +285,7 @@ pub async fn outbox_plans(db: &Db, tenant: TenantId) -> Result<String> {
     let take = if postgres { dialect::TAKE_POSTGRES } else { dialect::TAKE_SQLITE };
     let now = Value::Int(5_000);
     let waiting = vec![Value::Bytes(Vec::new()), now.clone(), Value::Int(8)];
-    let taking = vec![tenant.into(), "start".into(), now, Value::Int(10), Value::Int(8)];
+    let taking = vec![tenant.into(), "start".into(), now, Value::Int(10), Value::Int(8), Value::Null];
     let mut lines = Vec::new();
     for (sql, params) in [(outbox::WAITING, waiting), (take, taking)] {
         let sql: &'static str = format!("{explain}{sql}").leak();

@@ -10,7 +10,7 @@ use lantern_net::Shutdown;
 use lantern_store::lease::{self, Claimed};
 use lantern_store::{Error, Result};
 use lantern_types::{Dur, ProcessId, RunId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{Deps, drive, outbox, sweep};
 
@@ -66,11 +66,14 @@ impl Driven {
 /// Works until the process stops, then lets everything go.
 pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
     let deps = Arc::new(deps);
-    let deliveries = outbox::deliver(deps.clone(), stopping.clone());
+    let (leased, taker) = watch::channel(None);
+    let deliveries = outbox::deliver(deps.clone(), taker, stopping.clone());
     let sweeps = sweep::sweep(deps.clone(), stopping.clone());
     let lives = async {
         while !stopping.is_requested() {
-            if let Err(error) = live(&deps, options, &stopping).await {
+            let lived = live(&deps, options, &leased, &stopping).await;
+            leased.send_replace(None);
+            if let Err(error) = lived {
                 tracing::warn!(%error, "the worker cannot reach the store; trying again");
                 deps.clock.sleep(options.poll).await;
             }
@@ -79,8 +82,13 @@ pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
     tokio::join!(deliveries, sweeps, lives);
 }
 
-/// One life: from registering a process id to losing it or stopping.
-async fn live(deps: &Arc<Deps>, options: Options, stopping: &Shutdown) -> Result<()> {
+/// One life: from registering a process id to losing it or stopping. `leased` is told the id.
+async fn live(
+    deps: &Arc<Deps>,
+    options: Options,
+    leased: &watch::Sender<Option<ProcessId>>,
+    stopping: &Shutdown,
+) -> Result<()> {
     let process = ProcessId::from_uuid(deps.ids.uuid());
     // Nobody else can be there: the lease ends with the data folder's lock, and a full disk does not end it.
     let options = if options.sole { Options { ttl: FOREVER, ..options } } else { options };
@@ -88,6 +96,7 @@ async fn live(deps: &Arc<Deps>, options: Options, stopping: &Shutdown) -> Result
     if options.sole {
         lease::expire_others(&deps.db, process, deps.clock.now()).await?;
     }
+    leased.send_replace(Some(process));
     let life = Life { deps, options, process, driven: Driven::default(), ended: stopping.child() };
     let lived = tokio::select! {
         biased;

@@ -116,6 +116,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0013_agent_lists.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 14,
+        name: "outbox_taker",
+        both: include_str!("../../../../migrations/0014_outbox_taker.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0014_outbox_taker.sql"),
+        sqlite: "",
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (

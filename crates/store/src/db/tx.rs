@@ -144,6 +144,11 @@ impl<'t> TenantTx<'t> {
         Ok(self.tx.all(&sql, Some(&self.tenant), &params).await?.into_iter().next())
     }
 
+    /// Whether statements may use what only PostgreSQL has; asked by `dialect.rs` alone.
+    pub(crate) const fn is_postgres(&self) -> bool {
+        matches!(self.tx.conn, Conn::Postgres(_))
+    }
+
     /// Announces, once this transaction has committed, that a run's journal has grown.
     pub fn changed(&mut self, run: RunId) {
         self.tx.hints.push(Hint::Changed(run));

@@ -218,7 +218,7 @@ db_test!(questions_go_with_their_run, async |db| {
         error_code: "run_unreadable",
         asked: "cancel",
     };
-    assert!(db.write(seeded.scope, move |tx| Box::pin(journal::give_up(tx, end))).await.unwrap());
+    assert!(journal::give_up(&db, seeded.scope, end, Vec::new()).await.unwrap());
     let row = approvals::find(&db, seeded.scope, id(1)).await.unwrap().unwrap();
     assert_eq!((row.status, row.closed_seq, row.closed_at), (Status::Withdrawn, None, Some(at(40))));
     // The other ends by an append that drops its question, which goes in the same transaction.

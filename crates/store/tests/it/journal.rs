@@ -1,10 +1,10 @@
 //! Appends: what is written, and what the guard refuses.
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use lantern_store::journal::{self, Created};
 use lantern_store::lease::{self, Held};
-use lantern_store::testing::seed;
-use lantern_store::{Error, db_test, inbox, outbox};
+use lantern_store::testing::{Seeded, seed};
+use lantern_store::{Db, Error, db_test, inbox, outbox};
 use lantern_types::*;
 use uuid::Uuid;
 
@@ -159,11 +159,7 @@ db_test!(a_run_is_given_up_only_when_it_was_asked_to_stop_and_nobody_could, asyn
         error_code: "run_unreadable",
         asked: "cancel",
     };
-    let give_up = async |end| {
-        db.write(seeded.scope, move |tx| Box::pin(async move { journal::give_up(tx, end).await }))
-            .await
-            .unwrap()
-    };
+    let give_up = async |end| journal::give_up(&db, seeded.scope, end, Vec::new()).await.unwrap();
     let park_until = async |wake_at| {
         let head = journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap();
         let held = Held { run: run(1), epoch: head.epoch, version: head.version, pokes: head.pokes };
@@ -202,6 +198,70 @@ db_test!(a_run_is_given_up_only_when_it_was_asked_to_stop_and_nobody_could, asyn
     let deleted =
         db.write(seeded.scope, |tx| Box::pin(async move { journal::delete(tx, run(1), at(91)).await })).await;
     assert!(deleted.unwrap().is_some(), "what it owed to others is dropped, so that it can be deleted");
+});
+
+/// A run that nobody can go on with, which was asked to stop and owes one start.
+async fn parked(db: &Db, seeded: Seeded, n: u128, parent: Option<RunId>) -> (journal::GiveUp, Uuid) {
+    let parent = parent.map(|parent| (parent, "sub".to_owned()));
+    create(db, seeded.scope, journal::NewRun { parent, ..new_run(seeded, run(n), at(10)) }).await.unwrap();
+    let claimed = claim_all(db, process(n), at(20)).await.remove(0);
+    let mut append = two_events(&claimed);
+    let row = Uuid::from_u128(n);
+    append.outbox = vec![outbox::NewOutbox {
+        id: row,
+        key: "3.0".to_owned(),
+        kind: outbox::Kind::Start,
+        payload: b"sealed".to_vec(),
+        due_at: at(30),
+    }];
+    journal::append(db, seeded.scope, append).await.unwrap();
+    put(db, seeded.scope, run(n), input(n), "cancel", at(60)).await;
+    let head = journal::head(db, seeded.scope, run(n)).await.unwrap().unwrap();
+    let held = Held { run: run(n), epoch: head.epoch, version: head.version, pokes: head.pokes };
+    assert!(lease::release(db, seeded.scope, held, None).await.unwrap());
+    let (epoch, version) = (head.epoch, head.version);
+    let end = journal::GiveUp { run: run(n), epoch, version, at: at(90), error_code: "x", asked: "cancel" };
+    (end, row)
+}
+
+/// What was refused, or could not be done at once; panics when it was ended because of a circle of waits.
+fn no_circle<T>(done: lantern_store::Result<T>) -> Option<T> {
+    done.map_err(|error| assert!(!format!("{error:?}").contains("deadlock"), "{error:?}")).ok()
+}
+
+db_test!(giving_up_and_refusing_a_start_never_wait_for_each_other, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    for n in 1..=40 {
+        let (end, row) = parked(&db, seeded, n, None).await;
+        let told = new_input(n, run(n), "told");
+        let refuse = db.write(seeded.scope, move |tx| {
+            Box::pin(async move {
+                if outbox::done_in(tx, row).await? {
+                    inbox::put(tx, told, 9).await?;
+                }
+                Ok(())
+            })
+        });
+        let (refused, given_up) = join(refuse, journal::give_up(&db, seeded.scope, end, Vec::new())).await;
+        assert!(no_circle(refused).is_some());
+        no_circle(given_up);
+    }
+});
+
+db_test!(a_parent_and_its_child_are_given_up_together, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    for n in 1..=20 {
+        let (parent, _) = parked(&db, seeded, 2 * n, None).await;
+        let (child, _) = parked(&db, seeded, 2 * n + 1, Some(parent.run)).await;
+        let unheard = journal::give_up(&db, seeded.scope, parent, Vec::new()).await;
+        assert!(unheard.is_err_and(|error| error.is_transient()), "its child would not hear of it");
+        let tell = |to: RunId, key: &str| vec![new_input(1_000 + n, to, key)];
+        let down = journal::give_up(&db, seeded.scope, parent, tell(child.run, "down"));
+        let up = journal::give_up(&db, seeded.scope, child, tell(parent.run, "up"));
+        let (down, up) = join(down, up).await;
+        no_circle(down);
+        no_circle(up);
+    }
 });
 
 db_test!(an_append_drains_its_inbox_and_fills_its_outbox, async |db| {

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use futures_util::future::join;
-use lantern_store::journal;
 use lantern_store::outbox::{self, Due, Kind, NewOutbox, Turns};
 use lantern_store::testing::{outbox_plans, seed};
 use lantern_store::{Db, db_test};
+use lantern_store::{journal, lease};
 use lantern_types::*;
 use uuid::Uuid;
 
@@ -116,13 +116,13 @@ db_test!(a_row_that_is_not_done_is_due_again_later_each_time, async |db| {
 db_test!(a_row_is_found_by_its_key_and_gone_once_it_is_done, async |db| {
     owing(&db, 1, &[Kind::Tell, Kind::Start]).await;
     let scope = lantern_policy::Scope::of_lease(tenant(1));
-    assert!(outbox::owes_start(&db, scope, run(1)).await.unwrap());
+    assert!(outbox::owes_start(&db, scope, run(1), run(2)).await.unwrap(), "as an earlier build named it");
     let taken = take(&db, &mut Turns::default(), 40, 9).await;
     let found = outbox::find(&db, scope, run(1), "start-1".to_owned()).await.unwrap().unwrap();
     assert_eq!((found.id, found.payload.as_slice(), found.attempts), (taken[1].id, &b"sealed"[..], 1));
     outbox::done(&db, scope, found.id).await.unwrap();
     assert_eq!(outbox::find(&db, scope, run(1), "start-1".to_owned()).await.unwrap(), None);
-    assert!(!outbox::owes_start(&db, scope, run(1)).await.unwrap(), "what is told starts nothing");
+    assert!(!outbox::owes_start(&db, scope, run(1), run(2)).await.unwrap(), "what is told starts nothing");
 });
 
 db_test!(rows_are_looked_for_along_an_index, async |db| {
@@ -132,4 +132,27 @@ db_test!(rows_are_looked_for_along_an_index, async |db| {
     for wrong in ["Seq Scan on outbox", "SCAN outbox", "SCAN o", "Sort", "B-TREE", "Filter: (kind"] {
         assert!(!plans.contains(wrong), "{wrong}: {plans}");
     }
+});
+
+db_test!(what_a_process_took_is_due_at_once_when_its_lease_is_gone, async |db| {
+    owing(&db, 1, &[Kind::Start; 2]).await;
+    let of = |n| Turns::of(process(n));
+    lease::register(&db, process(7), at(40), Dur::from_micros(100)).await.unwrap();
+    lease::register(&db, process(8), at(40), Dur::from_secs(10)).await.unwrap();
+    let took = take(&db, &mut of(7), 40, 1).await;
+    assert_eq!((took.len(), take(&db, &mut of(8), 40, 1).await.len()), (1, 1));
+    let again = async |now| outbox::take(&db, &mut of(9), at(now), Dur::from_secs(9), 9).await.unwrap();
+    assert!(again(45).await.is_empty(), "both are under way");
+
+    lease::look(&db, process(8), at(141), 9).await.unwrap();
+    let left_behind = outbox::take(&db, &mut of(8), at(141), Dur::from_secs(9), 9).await.unwrap();
+    assert_eq!(left_behind.len(), 2, "by then the other one was due by itself");
+    assert!(again(142).await.is_empty());
+    lease::surrender(&db, process(8), at(143)).await.unwrap();
+    let due = again(143).await;
+    assert_eq!((keys(&due), due[0].attempts), (vec!["start-0", "start-1"], 2));
+    lease::register(&db, process(10), at(144), Dur::from_secs(10)).await.unwrap();
+    lease::register(&db, process(9), at(144), Dur::from_secs(10)).await.unwrap();
+    lease::expire_others(&db, process(10), at(145)).await.unwrap();
+    assert_eq!(again(145).await.len(), 2, "whoever is alone knows that the others are gone");
 });

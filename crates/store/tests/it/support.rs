@@ -39,6 +39,10 @@ pub(crate) async fn create(db: &Db, scope: Scope, new: NewRun) -> Result<Created
     db.write(scope, move |tx| Box::pin(journal::create(tx, new))).await
 }
 
+pub(crate) fn new_input(id: u128, run: RunId, key: &str) -> inbox::NewInput {
+    inbox::NewInput { id: input(id << 32), run, key: key.to_owned(), input: b"sealed".to_vec(), at: at(70) }
+}
+
 pub(crate) async fn put(db: &Db, scope: Scope, run: RunId, id: InboxId, key: &str, now: At) -> inbox::Put {
     let new = inbox::NewInput { id, run, key: key.to_owned(), input: b"sealed".to_vec(), at: now };
     db.write(scope, move |tx| Box::pin(inbox::put(tx, new, 3))).await.unwrap()

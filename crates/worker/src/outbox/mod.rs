@@ -19,9 +19,10 @@ use lantern_store::inbox::{NewInput, Put};
 use lantern_store::outbox::{self, Due, Kind, NewOutbox, Turns};
 use lantern_store::seal::Place;
 use lantern_store::{Error, Result, inbox};
-use lantern_types::{Dur, InboxId, RunId};
+use lantern_types::{Dur, InboxId, ProcessId, RunId};
 use serde::{Deserialize, Serialize};
 use start::Wanted;
+use tokio::sync::watch;
 
 use crate::Deps;
 
@@ -53,11 +54,6 @@ impl Errand {
     }
 }
 
-/// The key of the row that starts a run, so that whoever knows the run finds it.
-fn start_key(run: RunId) -> String {
-    format!("start:{run}")
-}
-
 /// The rows that these events ask for.
 pub(crate) async fn rows(deps: &Deps, scope: Scope, run: &Run, events: &[Event]) -> Result<Vec<NewOutbox>> {
     let mut rows = Vec::new();
@@ -69,7 +65,7 @@ pub(crate) async fn rows(deps: &Deps, scope: Scope, run: &Run, events: &[Event])
             let place = Place { purpose: "outbox", row: id.as_bytes() };
             let payload = deps.vault.sealer().seal(scope, place, &plain).await?;
             let key = match &errand {
-                Errand::Start(wanted) => start_key(wanted.run),
+                Errand::Start(wanted) => outbox::start_key(wanted.run),
                 Errand::Tell { .. } => format!("{}.{n}", event.seq),
             };
             rows.push(NewOutbox { id, key, kind: errand.kind(), payload, due_at: deps.clock.now() });
@@ -106,13 +102,19 @@ fn errand(run: &Run, effect: Effect) -> Option<Errand> {
     }
 }
 
-/// Delivers rows until the process stops, and then those that are under way.
-pub(crate) async fn deliver(deps: Arc<Deps>, stopping: Shutdown) {
+/// Delivers rows until the process stops, and then those that are under way. `taker` is under which lease the process lives
+/// at the moment: without one it takes none, because nobody would know that they are to be taken again.
+pub(crate) async fn deliver(
+    deps: Arc<Deps>,
+    mut taker: watch::Receiver<Option<ProcessId>>,
+    stopping: Shutdown,
+) {
     let mut wakes = deps.db.hub().workers();
     let (mut turns, mut under_way, mut look) = (Turns::default(), FuturesUnordered::new(), true);
     while !stopping.is_requested() {
+        turns.taker = *taker.borrow_and_update();
         let room = AT_ONCE.saturating_sub(under_way.len());
-        if look && room >= ROOM_MIN {
+        if look && room >= ROOM_MIN && turns.taker.is_some() {
             let due = taken(&deps, &mut turns, room, &mut under_way).await;
             look = due.len() == room;
             under_way.extend(due.into_iter().map(|row| deliver_one(&deps, row)));
@@ -121,6 +123,7 @@ pub(crate) async fn deliver(deps: Arc<Deps>, stopping: Shutdown) {
             biased;
             () = stopping.requested() => {}
             Some(()) = under_way.next() => {}
+            Ok(()) = taker.changed() => look = true,
             () = wakes.next() => look = true,
             () = deps.clock.sleep(POLL) => look = true,
         }

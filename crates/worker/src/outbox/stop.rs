@@ -12,7 +12,7 @@ use lantern_store::{Error, Result};
 use lantern_types::RunId;
 
 use super::start::{self, Begun};
-use super::{Errand, put, read, start_key};
+use super::{Errand, put, read};
 use crate::Deps;
 
 /// Puts an order to stop in a run's inbox. It follows the run to the one that it went on as, and when it comes before the
@@ -22,9 +22,8 @@ pub(super) async fn stop(deps: &Deps, row: &Due, to: (RunId, String), order: Arr
     let (mut starter, (mut run, key)) = (row.run, to);
     while put(deps, scope, (run, key.clone()), &order).await? == Put::Closed {
         // Asked in this order: a start that is no longer owed has left a run, or will never leave one.
-        let start = outbox::find(&deps.db, scope, starter, start_key(run)).await?;
-        // Rows of earlier builds have other keys.
-        let owed = start.is_some() || outbox::owes_start(&deps.db, scope, starter).await?;
+        let start = outbox::find(&deps.db, scope, starter, outbox::start_key(run)).await?;
+        let owed = start.is_some() || outbox::owes_start(&deps.db, scope, starter, run).await?;
         let head = journal::head(&deps.db, scope, run).await?;
         match unheard(owed, head.map(|head| head.finished_at.is_some())) {
             Unheard::NotYet => {

@@ -236,6 +236,50 @@ async fn nothing_is_started_for_a_run_that_is_over_or_gone() {
     }
 }
 
+/// The process that took it is gone, and so is its lease.
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_process_took_is_delivered_at_once_by_the_next() {
+    let bench = Bench::new().await;
+    let parent = waiting(&bench).await;
+    bench.kill().await;
+    let (run, row) = start(parent, "s");
+    bench.owe(parent, "start", &format!("start:{run}"), row).await;
+    bench.slow(1_000);
+    bench.start_worker();
+    while bench.owed("start").await != (1, 1) {
+        bench.pass_millis(10).await;
+    }
+    bench.kill().await;
+    bench.slow(0);
+    assert!(!bench.began(run).await, "killed before it was delivered");
+    bench.start_worker();
+    bench.pass(2).await;
+    assert!(bench.began(run).await);
+    assert_eq!(bench.owed("start").await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_to_stop_what_was_refused_ends_though_its_parent_owes_other_starts() {
+    let bench = Bench::under(Limits { inbox_rows_max: 1, ..Limits::default() }).await;
+    waiting(&bench).await;
+    // Its full inbox holds what it owes back: nobody takes in what lies there.
+    let deaf = bench.start_run("waits", json!({})).await;
+    bench.newer(deaf).await;
+    bench.pass(10).await;
+    let signal = Arrival::Signal { name: "go".into(), value: json!(1), key: None };
+    assert_eq!(bench.send(deaf, "k", signal).await, Put::Stored);
+    bench.kill().await;
+    let (other, mut row) = start(deaf, "other");
+    row["agent"] = json!("nobody");
+    bench.owe(deaf, "start", &format!("start:{other}"), row).await;
+    let (refused, _) = start(deaf, "refused");
+    bench.owe(deaf, "stop", "stop", tell(refused, &cancel())).await;
+    bench.start_worker();
+    bench.pass(2).await;
+    assert_eq!(bench.owed("start").await, (1, 1), "it is owed as before");
+    assert_eq!(bench.owed("stop").await, (0, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_order_to_stop_ends_at_a_run_whose_end_nobody_can_read() {
     let bench = Bench::new().await;

@@ -7,9 +7,9 @@
 use lantern_edge::{Code, Result};
 use lantern_engine::{Arrival, Outcome, StepId};
 use lantern_policy::Scope;
-use lantern_store::inbox::{self, NewInput};
+use lantern_store::inbox::NewInput;
 use lantern_store::journal::{self, GiveUp, RunFilter, RunRow};
-use lantern_types::{MicroUsd, RunId};
+use lantern_types::{Dur, MicroUsd, RunId};
 use serde_json::json;
 
 use super::model::UNREADABLE;
@@ -26,11 +26,25 @@ pub(super) fn at_rest(app: &App, row: &RunRow) -> bool {
     row.finished_at.is_none() && row.owner.is_none() && !due
 }
 
+/// How often it is tried while somebody writes to a run that must hear of it, and how long it is waited for.
+const TRIES: u32 = 10;
+const AGAIN: Dur = Dur::from_millis(20);
+
 /// Gives the run up if a request to cancel it found nobody who could go on with it.
 pub(super) async fn if_parked(app: &App, scope: Scope, run: RunId) -> Result<()> {
+    for _ in 1..TRIES {
+        match once(app, scope, run).await? {
+            Err(error) if error.is_transient() => app.clock.sleep(AGAIN).await,
+            done => return Ok(done?),
+        }
+    }
+    Ok(once(app, scope, run).await??)
+}
+
+async fn once(app: &App, scope: Scope, run: RunId) -> Result<lantern_store::Result<()>> {
     let row = service::head(app, scope, run).await?;
     if !at_rest(app, &row) {
-        return Ok(());
+        return Ok(Ok(()));
     }
     let news = news(app, scope, &row).await?;
     let end = GiveUp {
@@ -41,23 +55,11 @@ pub(super) async fn if_parked(app: &App, scope: Scope, run: RunId) -> Result<()>
         error_code: Code::RunUnreadable.as_str(),
         asked: CANCEL,
     };
-    let given_up = app
-        .db
-        .write(scope, move |tx| {
-            Box::pin(async move {
-                let given_up = journal::give_up(tx, end).await?;
-                for new in news.into_iter().filter(|_| given_up) {
-                    // What a run owes is not held back by a full inbox.
-                    inbox::put(tx, new, u32::MAX).await?;
-                }
-                Ok(given_up)
-            })
-        })
-        .await?;
-    if given_up {
+    let given_up = journal::give_up(&app.db, scope, end, news).await;
+    if matches!(given_up, Ok(true)) {
         tracing::warn!(tenant = %scope.tenant(), %run, "a run that cannot be read was given up");
     }
-    Ok(())
+    Ok(given_up.map(drop))
 }
 
 /// What other runs must hear of this one's end.

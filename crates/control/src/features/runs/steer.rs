@@ -208,7 +208,7 @@ async fn begun(app: &App, scope: Scope, (before, run): (RunId, RunId)) -> Result
     let mut late = app.clock.sleep(WAIT_MAX);
     loop {
         // In this order: what is no longer owed when it is asked for is there when it is looked for.
-        let coming = outbox::owes_start(&app.db, scope, before).await?;
+        let coming = outbox::owes_start(&app.db, scope, before, run).await?;
         let row = journal::head(&app.db, scope, run).await?;
         if row.is_some() || !coming {
             return Ok(row);

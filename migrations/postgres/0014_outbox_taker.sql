@@ -1,0 +1,1 @@
+GRANT UPDATE (taker) ON outbox TO lantern_system;
