@@ -341,7 +341,7 @@ fn suggestion(message: &str) -> Option<String> {
     }
     let mut quoted = message.split('`').skip(1).step_by(2);
     let wrong = quoted.next()?;
-    let meant = nearest(wrong, quoted)?;
+    let meant = lantern_types::nearest(wrong, quoted)?;
     Some(format!("did you mean `{meant}`? {GUIDE}"))
 }
 

@@ -299,10 +299,7 @@ async fn a_child_that_is_given_steps_that_cannot_run_is_not_started_and_its_step
     for (step, words) in [
         (json!({"kind": "jump"}), "input.steps[0].kind"),
         (json!({"id": "sum", "kind": "tool", "tool": "clac"}), "input.steps[0].tool: there is no tool clac"),
-        (
-            json!({"kind": "llm", "prompt": "{{steps.sum}}"}),
-            "input.steps[0].prompt: the step \"sum\" is none",
-        ),
+        (json!({"kind": "sleep"}), "input.steps[0]: a sleep needs a `duration`"),
     ] {
         let child =
             json!({"id": "sub", "kind": "child", "data": {"agent": "any", "input": {"steps": [step]}}});
