@@ -1,6 +1,7 @@
 //! Manifests, templates and journals that nobody wrote with care: read or refused, and never a panic.
 
-use lantern_engine::{Manifest, event};
+use lantern_engine::{Manifest, Terms, event};
+use lantern_types::Limits;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -129,7 +130,8 @@ proptest! {
     fn any_steps_are_read_or_refused(steps in proptest::collection::vec(step(), 0..4), input in json_value()) {
         let value = json!({ "program": "steps", "steps": steps });
         if let Some(manifest) = same_when_read_again(&value)? {
-            drop(manifest.check_input(&input));
+            let limits = Limits::default();
+            drop(manifest.check_input(&input, Terms { tools: &[], limits: &limits }));
         }
     }
 
