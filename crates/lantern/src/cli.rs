@@ -4,6 +4,7 @@
 //! same machine and from across the world. Commands that are a server, or look after one (`dev`, `backup`, …), are
 //! variants of [`Command`] beside [`Command::Client`], and `main` runs them.
 
+mod about;
 mod agents;
 mod api;
 mod approvals;
@@ -18,6 +19,8 @@ mod keys;
 mod line;
 mod login;
 mod providers;
+#[cfg(test)]
+mod routes;
 mod runs;
 mod table;
 
@@ -151,6 +154,10 @@ pub(crate) enum Verb {
     /// Set, list and test the providers of models
     #[command(subcommand, visible_alias = "provider")]
     Providers(providers::Verb),
+    /// List the tools that agents may use
+    Tools,
+    /// Show how much of everything the server allows
+    Limits,
     /// Write runs to files: their events, their rows and their manifests
     Export(export::ExportArgs),
     /// Check that the server, the login and the model work
@@ -198,6 +205,8 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Export(args) => Box::pin(export::run(console, &Api::open(globals)?, &args)).await?,
         Verb::Whoami => login::whoami(console, &Api::open(globals)?).await?,
         Verb::Agents(verb) => Box::pin(agents::run(console, &Api::open(globals)?, verb)).await?,
+        Verb::Tools => about::tools(console, &Api::open(globals)?).await?,
+        Verb::Limits => about::limits(console, &Api::open(globals)?).await?,
         Verb::Keys(verb) => keys::run(console, &Api::open(globals)?, verb).await?,
         Verb::Providers(verb) => providers::run(console, &Api::open(globals)?, verb).await?,
         Verb::Runs(verb) => return Box::pin(runs::run(console, &Api::open(globals)?, verb)).await,

@@ -56,6 +56,8 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("providers-set", &["providers", "set"]),
     ("providers-test", &["providers", "test"]),
     ("providers-delete", &["providers", "delete"]),
+    ("tools", &["tools"]),
+    ("limits", &["limits"]),
     ("export", &["export"]),
     ("doctor", &["doctor"]),
     ("completions", &["completions"]),

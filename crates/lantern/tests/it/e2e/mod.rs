@@ -1,5 +1,6 @@
 //! The real binary with real peers: a provider that misbehaves, a database that dies, processes that are killed.
 
+mod about;
 mod agents;
 mod api;
 mod backup;

@@ -1,0 +1,159 @@
+//! Which command asks which route, and why some routes have none.
+//!
+//! Invariant: every route of `openapi.json` is in the table, and every command of a client is either here or in the list
+//! of those that ask no route of their own. Exists for its tests: a new route without a command fails them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use clap::{Command, CommandFactory as _};
+use serde_json::Value;
+
+use crate::cli::Cli;
+
+/// What somebody at a terminal does in place of the request.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    /// Any of these commands makes it.
+    Verb(&'static [&'static str]),
+    /// No command: it makes no sense on a command line, because.
+    None(&'static str),
+    /// Another spelling of that route, kept for clients that know it.
+    Same(&'static str),
+}
+
+use By::{None as Nobody, Same, Verb};
+
+const ROUTES: &[(&str, By)] = &[
+    ("GET /", Nobody("a page for a browser")),
+    ("GET /docs/api", Nobody("a page for a browser")),
+    ("GET /openapi.json", Nobody("for generators of clients, which fetch it themselves")),
+    ("GET /metrics", Nobody("for Prometheus, which asks without a login")),
+    ("GET /readyz", Nobody("for load balancers; `doctor` checks more")),
+    ("GET /healthz", Verb(&["doctor"])),
+    ("POST /auth/login", Verb(&["login"])),
+    ("POST /auth/signup", Verb(&["signup"])),
+    ("POST /auth/logout", Verb(&["logout"])),
+    ("POST /auth/refresh", Nobody("every command does it by itself when a login is over")),
+    ("GET /auth/me", Verb(&["whoami", "doctor"])),
+    ("POST /v1/auth/sse-ticket", Nobody("for web pages, which cannot send a header with an event stream")),
+    ("GET /v1/agents", Verb(&["agents list"])),
+    ("POST /v1/agents", Verb(&["agents create"])),
+    ("GET /v1/agents/{name}", Verb(&["agents get"])),
+    ("PATCH /v1/agents/{name}", Verb(&["agents create"])),
+    ("DELETE /v1/agents/{name}", Verb(&["agents archive"])),
+    ("POST /v1/agents/{name}/restore", Verb(&["agents restore"])),
+    ("GET /v1/agents/{name}/versions", Verb(&["agents versions"])),
+    ("GET /v1/agents/{name}/versions/{version}", Verb(&["agents get"])),
+    ("GET /v1/agents/{name}/versions/{version}/diff/{other}", Verb(&["agents diff"])),
+    ("POST /v1/agents/{name}/versions/{version}/promote", Verb(&["agents promote"])),
+    ("GET /v1/agents/{name}/runs", Same("GET /v1/runs")),
+    ("POST /v1/agents/{name}/runs", Same("POST /v1/runs")),
+    ("POST /v1/agents/{name}/trigger", Same("POST /v1/runs")),
+    ("GET /v1/runs", Verb(&["runs list", "export"])),
+    ("POST /v1/runs", Verb(&["runs create"])),
+    ("POST /v1/runs/batch", Verb(&["runs create"])),
+    ("GET /v1/runs/{id}", Verb(&["runs get", "export"])),
+    ("DELETE /v1/runs/{id}", Verb(&["runs delete"])),
+    ("GET /v1/runs/{id}/events", Verb(&["logs", "export"])),
+    ("GET /v1/runs/{id}/stream", Same("GET /v1/runs/{id}/events")),
+    ("POST /v1/runs/{id}/cancel", Verb(&["runs cancel"])),
+    ("POST /v1/runs/{id}/pause", Verb(&["runs pause"])),
+    ("POST /v1/runs/{id}/resume", Verb(&["runs resume"])),
+    ("POST /v1/runs/{id}/fork", Verb(&["runs fork"])),
+    ("POST /v1/runs/{id}/replay", Verb(&["runs replay"])),
+    ("GET /v1/runs/{id}/diff/{other}", Verb(&["runs diff"])),
+    ("POST /v1/runs/{id}/signals/{name}", Verb(&["runs signal"])),
+    ("POST /v1/runs/{id}/approvals/{stepId}", Verb(&["runs approve", "runs deny"])),
+    ("POST /v1/runs/{id}/steps/{stepId}/resolve", Verb(&["runs resolve"])),
+    ("GET /v1/approvals", Verb(&["approvals list"])),
+    ("GET /v1/approvals/{id}", Verb(&["approvals get"])),
+    ("POST /v1/approvals/{id}/grant", Verb(&["approvals grant"])),
+    ("POST /v1/approvals/{id}/deny", Verb(&["approvals deny"])),
+    ("POST /v1/approvals/{id}/answer", Nobody("grant and deny in one; a command says which")),
+    ("GET /v1/api-keys", Verb(&["keys list"])),
+    ("POST /v1/api-keys", Verb(&["keys create"])),
+    ("DELETE /v1/api-keys/{id}", Verb(&["keys revoke"])),
+    ("GET /v1/settings/api-keys", Same("GET /v1/api-keys")),
+    ("POST /v1/settings/api-keys", Same("POST /v1/api-keys")),
+    ("DELETE /v1/settings/api-keys/{id}", Same("DELETE /v1/api-keys/{id}")),
+    ("GET /v1/settings/llm-providers", Verb(&["providers list"])),
+    ("POST /v1/settings/llm-providers", Verb(&["providers set"])),
+    ("DELETE /v1/settings/llm-providers/{provider}", Verb(&["providers delete"])),
+    ("POST /v1/settings/llm-providers/{provider}/test", Verb(&["providers test"])),
+    ("GET /v1/tools", Verb(&["tools"])),
+    ("GET /v1/limits", Verb(&["limits", "doctor"])),
+];
+
+/// Commands that are a server, look after one, or only write files here.
+const LOCAL: &[&str] =
+    &["dev", "serve", "migrate", "backup", "restore", "config explain", "completions", "help"];
+
+/// Method and path of every route that is described.
+fn described() -> BTreeSet<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../openapi.json");
+    let api: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let methods = ["get", "post", "put", "patch", "delete"];
+    let mut routes = BTreeSet::new();
+    for (path, item) in api["paths"].as_object().unwrap() {
+        let item = item.as_object().unwrap();
+        let found = methods.iter().filter(|method| item.contains_key(**method));
+        routes.extend(found.map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    routes
+}
+
+/// Every command that does something, by its words.
+fn leaves(command: &Command, words: &str, found: &mut BTreeSet<String>) {
+    for sub in command.get_subcommands() {
+        let words = format!("{words} {}", sub.get_name()).trim().to_owned();
+        if sub.has_subcommands() {
+            leaves(sub, &words, found);
+        } else {
+            found.insert(words);
+        }
+    }
+}
+
+fn commands() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    leaves(&Cli::command(), "", &mut found);
+    found
+}
+
+#[test]
+fn every_route_has_a_command_or_a_reason() {
+    let described = described();
+    assert!(described.len() > 50, "the description was read");
+    let table: BTreeMap<&str, By> = ROUTES.iter().copied().collect();
+    assert_eq!(table.len(), ROUTES.len(), "a route is listed twice");
+    let missing: Vec<&String> =
+        described.iter().filter(|route| !table.contains_key(route.as_str())).collect();
+    assert!(missing.is_empty(), "give these routes a command, or say here why they have none: {missing:#?}");
+    let gone: Vec<&&str> = table.keys().filter(|route| !described.contains(**route)).collect();
+    assert!(gone.is_empty(), "no such routes any more: {gone:#?}");
+    for (route, by) in &table {
+        match by {
+            Nobody(why) => assert!(why.len() > 10, "{route}: say why"),
+            Same(other) => {
+                let real = matches!(table.get(other), Some(Verb(_)));
+                assert!(real, "{route}: {other} has no command either");
+            }
+            Verb(_) => {}
+        }
+    }
+}
+
+#[test]
+fn every_command_of_the_table_is_there_and_asks_for_something() {
+    let commands = commands();
+    let verbs = ROUTES.iter().filter_map(|(_, by)| if let Verb(verbs) = by { Some(*verbs) } else { None });
+    let used: BTreeSet<&str> = verbs.flatten().copied().collect();
+    let unknown: Vec<&&str> = used.iter().filter(|verb| !commands.contains(**verb)).collect();
+    assert!(unknown.is_empty(), "no such commands: {unknown:?}");
+    let idle: Vec<&String> = commands
+        .iter()
+        .filter(|verb| !used.contains(verb.as_str()) && !LOCAL.contains(&verb.as_str()))
+        .collect();
+    assert!(idle.is_empty(), "commands that no route is asked by: {idle:?}");
+}
