@@ -14,6 +14,7 @@ mod export;
 mod failure;
 mod follow;
 mod format;
+mod init;
 mod input;
 mod keys;
 mod line;
@@ -165,6 +166,8 @@ pub(crate) enum Verb {
         after_help = "The last check runs a small agent once, then removes the run and archives the agent."
     )]
     Doctor,
+    /// Make a folder with an agent that runs as it is
+    Init(init::InitArgs),
     /// Write a completion script for a shell
     #[command(after_help = "The answer is the script, with --output json too.")]
     Completions {
@@ -199,6 +202,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
     match verb {
         Verb::Completions { shell } => return completions(console, shell),
         Verb::Logout(args) => return login::logout(console, globals, args).await,
+        Verb::Init(args) => init::run(console, args)?,
         Verb::Login(args) => login::login(console, globals, args).await?,
         Verb::Signup(args) => login::signup(console, globals, args).await?,
         Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,

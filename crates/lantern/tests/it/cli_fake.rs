@@ -199,6 +199,11 @@ impl User {
         Done::of(self.command(args).stdin(Stdio::null()).output().unwrap())
     }
 
+    /// Runs a command with more environment.
+    pub(crate) fn run_with(&self, env: &[(&str, &str)], args: &[&str]) -> Done {
+        Done::of(self.command(args).envs(env.iter().copied()).stdin(Stdio::null()).output().unwrap())
+    }
+
     /// Runs a command that reads this from standard input.
     pub(crate) fn run_reading(&self, args: &[&str], input: &str) -> Done {
         let (reader, mut writer) = std::io::pipe().unwrap();
@@ -253,7 +258,7 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8(output.stdout).unwrap(),

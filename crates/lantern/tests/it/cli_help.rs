@@ -60,6 +60,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("limits", &["limits"]),
     ("export", &["export"]),
     ("doctor", &["doctor"]),
+    ("init", &["init"]),
     ("completions", &["completions"]),
 ];
 

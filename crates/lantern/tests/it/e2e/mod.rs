@@ -12,6 +12,7 @@ mod explain;
 mod export;
 mod faults;
 mod fork;
+mod init;
 mod login;
 mod operate;
 mod process;
