@@ -60,6 +60,10 @@ variables! {
         PROVIDER_KEY = "LANTERN_PROVIDER_KEY";
         /// The file that `lantern login` writes.
         CREDENTIALS = "LANTERN_CREDENTIALS" or "~/.lantern/credentials.json";
+        /// What `lantern agents edit` opens an agent in; flags may follow the name.
+        VISUAL = "VISUAL";
+        /// The same, when there is no `VISUAL`.
+        EDITOR = "EDITOR" or "vi";
         /// The user's own folder.
         HOME = "HOME";
     }

@@ -1,8 +1,9 @@
-//! `lantern agents`: create, get, list, archive and restore, and their versions.
+//! `lantern agents`: create, get, list, edit, archive and restore, and their versions.
 //!
 //! Invariant: what a manifest may say is the server's to decide; here it is only put together from a file and flags,
 //! and fields that the server does not know are named instead of lost.
 
+mod edit;
 mod versions;
 
 use std::path::Path;
@@ -45,6 +46,17 @@ pub(crate) enum Verb {
     },
     /// List agents, the newest first
     List(ListArgs),
+    /// Change an agent in an editor: $VISUAL, $EDITOR or vi
+    #[command(after_help = "\
+Shows the difference and saves it, unless somebody else changed the agent meanwhile. A text that cannot be saved can be \
+edited again, and is kept in a file that is named. To leave it as it was saves nothing.")]
+    Edit {
+        /// The agent's name
+        name: String,
+        /// Begin with this file, such as a text that was kept
+        #[arg(long, value_name = "FILE")]
+        from: Option<String>,
+    },
     /// Archive an agent; its runs stay
     #[command(visible_alias = "delete")]
     Archive {
@@ -138,6 +150,7 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), 
             console.answer(&agent, || describe(&agent))
         }
         Verb::List(args) => list(console, api, args).await,
+        Verb::Edit { name, from } => edit::edit(console, api, &name, from.as_deref()).await,
         Verb::Archive { name, force } => {
             confirmed(console, force, &format!("archive the agent {name}"))?;
             api.send(Call::delete(path(&name))).await?;
@@ -197,7 +210,7 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<(), F
 
 /// Changes the agent of that name, so that what is not said of it stays, or makes one. To make one is no way to change
 /// one: the API then removes a description and labels that are not said.
-async fn save(api: &Api, agent: Map<String, Value>) -> Result<Reply, Failure> {
+pub(crate) async fn save(api: &Api, agent: Map<String, Value>) -> Result<Reply, Failure> {
     let name = agent.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()).map(path);
     if let Some(path) = name {
         let mut changes = agent.clone();

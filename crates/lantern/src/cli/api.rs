@@ -84,6 +84,8 @@ pub(crate) struct Reply {
     pub(crate) cursor: Option<String>,
     /// Fields of the request that the server does not know.
     pub(crate) ignored: Vec<String>,
+    /// Names the state of the thing that was read or changed.
+    pub(crate) tag: Option<HeaderValue>,
 }
 
 impl Call {
@@ -170,11 +172,12 @@ impl Api {
         let bytes = call.body.as_ref().map(|body| body.to_string().len()).unwrap_or_default();
         let response = self.request(call, CALL).await.map_err(|failure| sized(failure, bytes))?;
         let cursor = response.header(&header::LINK).and_then(url::next_cursor);
+        let tag = response.header(&header::ETAG).and_then(|tag| HeaderValue::from_str(tag).ok());
         let ignored = response.header(&HeaderName::from_static("lantern-ignored")).unwrap_or_default();
         let ignored = ignored.split(',').map(str::trim).filter(|name| !name.is_empty());
         let ignored = ignored.map(str::to_owned).collect();
         let body = response.bytes(ANSWER_BYTES_MAX).await.map_err(|error| self.unreached(&error))?;
-        Ok(Reply { body: self.json(&body)?, cursor, ignored })
+        Ok(Reply { body: self.json(&body)?, cursor, ignored, tag })
     }
 
     /// The answer's body alone.

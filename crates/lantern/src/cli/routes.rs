@@ -40,7 +40,7 @@ const ROUTES: &[(&str, By)] = &[
     ("GET /v1/agents", Verb(&["agents list"])),
     ("POST /v1/agents", Verb(&["agents create"])),
     ("GET /v1/agents/{name}", Verb(&["agents get"])),
-    ("PATCH /v1/agents/{name}", Verb(&["agents create"])),
+    ("PATCH /v1/agents/{name}", Verb(&["agents create", "agents edit"])),
     ("DELETE /v1/agents/{name}", Verb(&["agents archive"])),
     ("POST /v1/agents/{name}/restore", Verb(&["agents restore"])),
     ("GET /v1/agents/{name}/versions", Verb(&["agents versions"])),

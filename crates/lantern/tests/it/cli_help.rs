@@ -21,6 +21,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("agents-create", &["agents", "create"]),
     ("agents-get", &["agents", "get"]),
     ("agents-list", &["agents", "list"]),
+    ("agents-edit", &["agents", "edit"]),
     ("agents-archive", &["agents", "archive"]),
     ("agents-restore", &["agents", "restore"]),
     ("agents-versions", &["agents", "versions"]),

@@ -8,6 +8,7 @@ mod bodies;
 mod children;
 mod cluster;
 mod digest;
+mod edit;
 mod explain;
 mod export;
 mod faults;
