@@ -8,6 +8,7 @@ mod about;
 mod agents;
 mod api;
 mod approvals;
+mod checks;
 mod console;
 mod doctor;
 mod export;
@@ -19,6 +20,7 @@ mod input;
 mod keys;
 mod line;
 mod login;
+mod onboard;
 mod providers;
 #[cfg(test)]
 mod routes;
@@ -130,6 +132,8 @@ pub(crate) enum Command {
 /// What is asked of a server.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Go from a server to the first answer of an agent
+    Onboard(onboard::OnboardArgs),
     /// Log in and remember it
     Login(login::LoginArgs),
     /// Show who you are to the server
@@ -205,6 +209,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Init(args) => init::run(console, args)?,
         Verb::Login(args) => login::login(console, globals, args).await?,
         Verb::Signup(args) => login::signup(console, globals, args).await?,
+        Verb::Onboard(args) => return Box::pin(onboard::run(console, globals, args)).await,
         Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,
         Verb::Export(args) => Box::pin(export::run(console, &Api::open(globals)?, &args)).await?,
         Verb::Whoami => login::whoami(console, &Api::open(globals)?).await?,

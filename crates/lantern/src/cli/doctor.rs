@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::cli::Globals;
 use crate::cli::api::{Api, Auth, Call, encode};
-use crate::cli::console::{Console, Style};
+use crate::cli::checks::Checks;
+use crate::cli::console::Console;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::follow::took;
 use crate::cli::format::{duration, line, text};
@@ -25,69 +26,45 @@ const POLL: Dur = Dur::from_millis(500);
 /// Characters of an input that does not fit into its row.
 const LARGE: usize = 70_000;
 
-/// One question and its answer.
-struct Check {
-    name: &'static str,
-    /// What was found, or why it does not work.
-    outcome: Result<String, Failure>,
-}
-
 /// Checks, tells, and answers with the exit code of the first failure.
 pub(crate) async fn run(console: &Console, globals: &Globals) -> Result<Exit, Failure> {
     let api = Api::open(globals)?;
-    let checks = examine(console, &api).await?;
+    let mut checks = Checks::new(console);
+    examine(console, &api, &mut checks).await?;
     if console.json() {
-        let ok = checks.iter().all(|check| check.outcome.is_ok());
-        let list: Vec<Value> = checks.iter().map(Check::json).collect();
+        let (ok, list) = (checks.exit() == Exit::Ok, checks.json());
         console.value(&json!({ "ok": ok, "server": api.base().as_str(), "checks": list }))?;
     }
-    let failed = checks.iter().find_map(|check| check.outcome.as_ref().err());
-    Ok(failed.map_or(Exit::Ok, |failure| failure.exit))
+    Ok(checks.exit())
 }
 
-async fn examine(console: &Console, api: &Api) -> Result<Vec<Check>, Failure> {
-    let mut checks = Vec::new();
+async fn examine(console: &Console, api: &Api, checks: &mut Checks<'_>) -> Result<(), Failure> {
     let health = api.fetch(Call::get("/healthz").public()).await;
     let mode = health.as_ref().map(|health| text(health, "llmMode").to_owned()).unwrap_or_default();
     let found = health.map(|_| format!("{} answers", api.base().as_str()));
-    if !told(console, &mut checks, "server", found)? {
-        return Ok(checks);
+    if !checks.told("server", found)? {
+        return Ok(());
     }
-    if !told(console, &mut checks, "login", login(api).await)? {
-        return Ok(checks);
+    if !checks.told("login", login(api).await)? {
+        return Ok(());
     }
-    told(console, &mut checks, "limits", limits(api).await)?;
+    checks.told("limits", limits(api).await)?;
     let clock = RealClock::new();
-    told(console, &mut checks, "bodies", bodies(api, &clock).await)?;
-    let model = told(console, &mut checks, "model", models(console, api, &mode).await)?;
+    checks.told("bodies", bodies(api, &clock).await)?;
+    let model = checks.told("model", models(console, api, &mode).await)?;
     if model {
         let (agent, input) = small();
         let outcome = probe(api, &clock, agent, input).await;
         let outcome = outcome.map(|run| {
             format!("a run of one turn succeeded in {}", took(&run).map(duration).unwrap_or_default())
         });
-        told(console, &mut checks, "run", outcome)?;
+        checks.told("run", outcome)?;
     }
-    Ok(checks)
+    Ok(())
 }
 
-/// Says how a check went as soon as it is known, and whether it went well.
-fn told(
-    console: &Console,
-    checks: &mut Vec<Check>,
-    name: &'static str,
-    outcome: Result<String, Failure>,
-) -> Result<bool, Failure> {
-    let check = Check { name, outcome };
-    if !console.json() {
-        console.say(&check.lines(console))?;
-    }
-    let well = check.outcome.is_ok();
-    checks.push(check);
-    Ok(well)
-}
-
-async fn login(api: &Api) -> Result<String, Failure> {
+/// Who the caller is to the server, and by what.
+pub(crate) async fn login(api: &Api) -> Result<String, Failure> {
     let me = api.fetch(Call::get("/auth/me")).await?;
     let who = match text(&me, "email") {
         "" => "an API key".to_owned(),
@@ -125,7 +102,7 @@ fn unusual(told: &Value) -> String {
 
 /// Asks every provider; one that can be used is enough. The offline model needs none, and a development server says
 /// that it is used.
-async fn models(console: &Console, api: &Api, mode: &str) -> Result<String, Failure> {
+pub(crate) async fn models(console: &Console, api: &Api, mode: &str) -> Result<String, Failure> {
     let list = providers::all(api).await?;
     let (mut words, mut usable, mut failed) = (Vec::new(), false, None);
     for provider in &list {
@@ -156,7 +133,7 @@ async fn models(console: &Console, api: &Api, mode: &str) -> Result<String, Fail
 }
 
 /// Asks one provider for its models. A credential that may not ask leaves it at the name.
-async fn asked(api: &Api, provider: &Value) -> Result<String, Failure> {
+pub(crate) async fn asked(api: &Api, provider: &Value) -> Result<String, Failure> {
     let name = line(text(provider, "provider"));
     let test = match providers::test(api, &name).await {
         Err(failure) if failure.exit == Exit::Forbidden => {
@@ -241,7 +218,7 @@ async fn attempt(
     let run = api.fetch(Call::post("/v1/runs", json!({ "agentName": PROBE, "input": input }))).await?;
     let id = text(&run, "id").to_owned();
     made.run = Some(id.clone());
-    let run = finished(api, clock, &id).await?;
+    let run = finished(api, clock, &id, PROBE_MAX).await?;
     match text(&run, "status") {
         "succeeded" => Ok(run),
         status => {
@@ -255,15 +232,17 @@ async fn attempt(
     }
 }
 
-async fn finished(api: &Api, clock: &RealClock, run: &str) -> Result<Value, Failure> {
+/// Waits until a run is over, at most so long.
+pub(crate) async fn finished(api: &Api, clock: &RealClock, run: &str, most: Dur) -> Result<Value, Failure> {
     let start = clock.now();
     loop {
         let run = api.fetch(Call::get(format!("/v1/runs/{}", encode(run)))).await?;
         if matches!(text(&run, "status"), "succeeded" | "failed" | "cancelled") {
             return Ok(run);
         }
-        if clock.now().since(start) > PROBE_MAX {
-            let message = format!("the probe is still {} after a minute", line(text(&run, "status")));
+        if clock.now().since(start) > most {
+            let (status, seconds) = (line(text(&run, "status")), most.millis() / 1_000);
+            let message = format!("the run is still {status} after {seconds} s");
             return Err(
                 Failure::new(Exit::Failed, message).hint("is a worker running? look at the server's log")
             );
@@ -279,7 +258,7 @@ impl Made {
             let path = format!("/v1/runs/{}", encode(run));
             // Over already, most of the time; then the refusal is what we want to hear.
             let _ = api.send(Call::post(format!("{path}/cancel"), json!({ "reason": "doctor" }))).await;
-            finished(api, clock, run).await?;
+            finished(api, clock, run, PROBE_MAX).await?;
             api.send(Call::delete(path)).await?;
         }
         if !self.agent {
@@ -288,29 +267,6 @@ impl Made {
         match api.send(Call::delete(format!("/v1/agents/{PROBE}"))).await {
             Err(failure) if failure.exit != Exit::NotFound => Err(failure),
             _ => Ok(()),
-        }
-    }
-}
-
-impl Check {
-    fn lines(&self, console: &Console) -> String {
-        let paint = console.paint;
-        match &self.outcome {
-            Ok(found) => format!("{} {:<7} {found}", paint.apply(Style::Good, "✔"), self.name),
-            Err(failure) => {
-                let mark = paint.apply(Style::Bad, "✘");
-                format!("{mark} {:<7} {}\n  {:<7} next: {}", self.name, failure.message, "", failure.next())
-            }
-        }
-    }
-
-    fn json(&self) -> Value {
-        match &self.outcome {
-            Ok(found) => json!({ "name": self.name, "ok": true, "detail": found }),
-            Err(failure) => {
-                json!({ "name": self.name, "ok": false, "detail": failure.message, "code": failure.code,
-                    "next": failure.next() })
-            }
         }
     }
 }

@@ -25,7 +25,7 @@ const DEV_LOGIN: (&str, &str) = ("admin@lantern.dev", "lantern");
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
 /// Flags of `lantern login`.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct LoginArgs {
     /// Your email address; asked for when left out
     #[arg(long)]
@@ -63,6 +63,20 @@ impl std::fmt::Debug for LoginArgs {
     }
 }
 
+impl LoginArgs {
+    /// Whether they name somebody.
+    pub(crate) const fn given(&self) -> bool {
+        self.email.is_some()
+    }
+}
+
+/// Logs in and saves the login, and says nothing of it.
+pub(crate) async fn sign_in(console: &Console, api: &Api, args: LoginArgs) -> Result<(), Failure> {
+    let (email, password) = ask(console, api, args, true).await?;
+    let reply = api.fetch(Call::login(&email, &password)).await?;
+    save(api, &reply).map(drop)
+}
+
 /// Logs in and saves the login.
 pub(crate) async fn login(console: &Console, globals: &Globals, args: LoginArgs) -> Result<(), Failure> {
     let api = Api::anonymous(globals)?;
@@ -79,8 +93,8 @@ pub(crate) async fn signup(console: &Console, globals: &Globals, args: SignupArg
     keep(console, &api, &reply, "signed up and logged in")
 }
 
-/// Saves what the server answered to a login, and says so.
-fn keep(console: &Console, api: &Api, reply: &Value, done: &str) -> Result<(), Failure> {
+/// Saves what the server answered to a login.
+fn save(api: &Api, reply: &Value) -> Result<Credentials, Failure> {
     let place = place()?;
     let user = reply.get("user").cloned().unwrap_or_default();
     let token = text(reply, "token");
@@ -104,6 +118,13 @@ fn keep(console: &Console, api: &Api, reply: &Value, done: &str) -> Result<(), F
         Failure::new(Exit::Failed, format!("cannot save the login in {}: {error}", place.file().display()))
             .hint(format!("name another file in {}", env::CREDENTIALS))
     })?;
+    Ok(credentials)
+}
+
+/// Saves what the server answered to a login, and says so.
+fn keep(console: &Console, api: &Api, reply: &Value, done: &str) -> Result<(), Failure> {
+    let credentials = save(api, reply)?;
+    let token = text(reply, "token");
     let until = Some(text(reply, "refreshExpiresAt")).and_then(|at| at.parse().ok()).or_else(|| until(token));
     let answer = json!({ "email": credentials.email, "expiresAt": until.map(|at| at.to_string()), "name": credentials.name,
         "tenantId": credentials.tenant_id, "apiUrl": credentials.api_url,

@@ -174,15 +174,7 @@ fn row(provider: &Value) -> Vec<String> {
 
 async fn set(console: &Console, api: &Api, args: SetArgs) -> Result<(), Failure> {
     let key = key(console, &args)?;
-    let mut body = Map::new();
-    body.insert("provider".to_owned(), args.name.into());
-    if let Some(url) = args.base_url {
-        body.insert("baseUrl".to_owned(), url.into());
-    }
-    if let Some(key) = key {
-        body.insert("apiKey".to_owned(), key.expose().as_str().into());
-    }
-    let saved = api.fetch(Call::post(PATH, body.into())).await?;
+    let saved = save(api, &args.name, args.base_url.as_deref(), key).await?;
     let name = line(text(&saved, "provider"));
     console.answer(&saved, || format!("saved the provider {name}"))?;
     // In JSON it stands in the answer.
@@ -193,6 +185,30 @@ async fn set(console: &Console, api: &Api, args: SetArgs) -> Result<(), Failure>
         console.note(&format!("try it: lantern providers test {name}"));
     }
     Ok(())
+}
+
+/// Saves a provider, and answers how it is known from then on.
+pub(crate) async fn save(
+    api: &Api,
+    name: &str,
+    base_url: Option<&str>,
+    key: Option<Secret<String>>,
+) -> Result<Value, Failure> {
+    let mut body = Map::new();
+    body.insert("provider".to_owned(), name.into());
+    if let Some(url) = base_url {
+        body.insert("baseUrl".to_owned(), url.into());
+    }
+    if let Some(key) = key {
+        body.insert("apiKey".to_owned(), key.expose().as_str().into());
+    }
+    api.fetch(Call::post(PATH, body.into())).await
+}
+
+/// Asks for a provider's key without showing it.
+pub(crate) fn asked_key(name: &str) -> Result<Secret<String>, Failure> {
+    let key = rpassword::prompt_password(format!("Key of {name}: "));
+    whole(&key.map_err(|error| Failure::usage(format!("cannot read the key: {error}")))?)
 }
 
 /// The provider's key, if there is one. Somebody's own server may do without.
@@ -213,10 +229,14 @@ fn key(console: &Console, args: &SetArgs) -> Result<Option<Secret<String>>, Fail
         }
     };
     let key = key.map_err(|error| Failure::usage(format!("cannot read the key: {error}")))?;
-    let key = Some(key.trim().to_owned()).filter(|key| !key.is_empty());
-    let key =
-        key.ok_or_else(|| Failure::usage("there was no key to read").hint("send it on standard input"))?;
-    Ok(Some(Secret::new(key)))
+    whole(&key).map(Some)
+}
+
+/// A key as it was read, which must be one.
+fn whole(key: &str) -> Result<Secret<String>, Failure> {
+    let key = Some(key.trim()).filter(|key| !key.is_empty());
+    let key = key.ok_or_else(|| Failure::usage("there was no key to read").hint("send it on standard input"));
+    key.map(|key| Secret::new(key.to_owned()))
 }
 
 fn piped(stdin: impl Read) -> io::Result<String> {

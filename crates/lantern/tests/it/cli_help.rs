@@ -13,6 +13,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("restore", &["restore"]),
     ("config", &["config"]),
     ("config-explain", &["config", "explain"]),
+    ("onboard", &["onboard"]),
     ("login", &["login"]),
     ("signup", &["signup"]),
     ("whoami", &["whoami"]),

@@ -15,6 +15,7 @@ mod faults;
 mod fork;
 mod init;
 mod login;
+mod onboard;
 mod operate;
 mod process;
 mod provider;
