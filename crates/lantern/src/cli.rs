@@ -26,6 +26,7 @@ mod providers;
 mod routes;
 mod runs;
 mod table;
+mod watch;
 
 use std::process::ExitCode;
 

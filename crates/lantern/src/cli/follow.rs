@@ -5,14 +5,14 @@
 //! the run waits for, and not shown again. Gives up only when the server stays away for five minutes, or ends the stream
 //! with an error, which is the command's. How events look is in [`view`].
 
-mod approvers;
-mod backoff;
-mod frame;
+pub(crate) mod approvers;
+pub(crate) mod backoff;
+pub(crate) mod frame;
 mod next;
 mod place;
 pub(crate) mod question;
 mod summary;
-mod tree;
+pub(crate) mod tree;
 pub(crate) mod view;
 pub(crate) mod waits;
 
@@ -41,7 +41,7 @@ use summary::{Status, continued};
 pub(crate) use summary::{result, summary, took};
 
 /// The longest frame that is read. A frame carries its payload twice.
-const FRAME_BYTES_MAX: usize = 32 << 20;
+pub(crate) const FRAME_BYTES_MAX: usize = 32 << 20;
 /// How often a run that is coming is asked for: for about a quarter of a minute.
 const COMING_MAX: u32 = 6;
 /// How often the live lines are drawn anew.

@@ -88,6 +88,33 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
     out
 }
 
+/// The lines of `text`, each in at most `columns` columns, broken between words where there are words.
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(1);
+    let mut lines = Vec::new();
+    for paragraph in text.split('\n') {
+        let (mut line, mut used) = (String::new(), 0);
+        for word in paragraph.split_inclusive(' ') {
+            let wide: usize = word.trim_end().chars().map(width).sum();
+            if used > 0 && used + wide > columns {
+                lines.push(std::mem::take(&mut line).trim_end().to_owned());
+                used = 0;
+            }
+            for c in word.chars() {
+                // A word that is longer than a line is broken anywhere; a space is not carried over.
+                if used + width(c) > columns && c != ' ' {
+                    lines.push(std::mem::take(&mut line).trim_end().to_owned());
+                    used = 0;
+                }
+                line.push(c);
+                used += width(c);
+            }
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    lines
+}
+
 /// The last `columns` columns of `text`, with `…` for what is before.
 pub(crate) fn tail(text: &str, columns: usize) -> String {
     let backwards: String = text.chars().rev().collect();
@@ -170,6 +197,21 @@ mod tests {
     fn nothing_from_outside_drives_the_terminal() {
         assert_eq!(line("a\u{1b}]0;title\u{7}b\r\nc"), "a ]0;title b  c");
         assert_eq!(block("a\r\nb\tc\u{1b}[31m\u{202e}"), "a\nb\tc\u{fffd}[31m\u{fffd}");
+    }
+
+    #[test]
+    fn text_is_wrapped_between_words() {
+        for (text, columns, want) in [
+            ("one two three", 7, vec!["one two", "three"]),
+            ("one\n\ntwo", 7, vec!["one", "", "two"]),
+            ("abcdefgh ij", 3, vec!["abc", "def", "gh", "ij"]),
+            ("  in four", 5, vec!["  in", "four"]),
+            ("日本語", 4, vec!["日本", "語"]),
+            ("", 5, vec![""]),
+            ("ab", 0, vec!["a", "b"]),
+        ] {
+            assert_eq!(wrap(text, columns), want, "{text:?} {columns}");
+        }
     }
 
     #[test]

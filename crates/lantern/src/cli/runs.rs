@@ -24,6 +24,7 @@ use crate::cli::follow::waits::Waits;
 use crate::cli::follow::{Follow, origin, result, summary, waits};
 use crate::cli::format::{cut, line, text, time};
 use crate::cli::input;
+use crate::cli::watch::{WatchArgs, watch};
 
 /// As much of a run's input as is shown.
 const INPUT_COLUMNS: usize = 120;
@@ -40,6 +41,8 @@ pub(crate) enum Verb {
     },
     /// List runs, the newest first
     List(list::ListArgs),
+    /// Watch runs live on the whole screen, and steer them
+    Watch(WatchArgs),
     /// Stop a run for good
     Cancel {
         /// The run's id
@@ -199,6 +202,7 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
         Verb::Fork(args) => return fork::fork(console, api, &args).await,
         Verb::Replay(args) => return fork::replay(console, api, &args).await,
         Verb::Diff { a, b } => fork::diff(console, api, (a, b)).await?,
+        Verb::Watch(args) => return Box::pin(watch(console, api, &args)).await,
         Verb::List(args) => list::list(console, api, args).await?,
         Verb::Cancel { run, reason } => {
             steer(console, api, run, "cancel", json!({ "reason": reason })).await?;

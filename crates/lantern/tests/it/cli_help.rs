@@ -32,6 +32,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("runs-create", &["runs", "create"]),
     ("runs-get", &["runs", "get"]),
     ("runs-list", &["runs", "list"]),
+    ("runs-watch", &["runs", "watch"]),
     ("runs-cancel", &["runs", "cancel"]),
     ("runs-fork", &["runs", "fork"]),
     ("runs-replay", &["runs", "replay"]),

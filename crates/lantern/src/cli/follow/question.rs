@@ -116,6 +116,12 @@ impl Question {
         question
     }
 
+    /// The step and what is decided on, when it is an approval that the caller may decide.
+    pub(crate) fn approval(&self) -> Option<(String, String)> {
+        let mine = self.need == Need::Approval && self.others.is_empty();
+        mine.then(|| (self.step.clone(), self.about.clone()))
+    }
+
     /// Whether there is more to say than the short words.
     pub(crate) const fn explained(&self) -> bool {
         !self.about.is_empty()

@@ -25,8 +25,14 @@ const PREVIEW_CHARS: usize = 400;
 pub(crate) struct Line(Vec<(Style, String)>);
 
 impl Line {
-    fn of(style: Style, text: impl Into<String>) -> Self {
+    /// One piece of text.
+    pub(crate) fn of(style: Style, text: impl Into<String>) -> Self {
         Self(vec![(style, text.into())])
+    }
+
+    /// The pieces of text, from left to right.
+    pub(crate) fn pieces(&self) -> &[(Style, String)] {
+        &self.0
     }
 
     fn push(&mut self, style: Style, text: impl Into<String>) {

@@ -127,7 +127,7 @@ impl Waits {
 }
 
 /// What a run has begun to wait for and still does.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Open {
     abouts: BTreeMap<String, String>,
     questions: BTreeMap<String, Question>,

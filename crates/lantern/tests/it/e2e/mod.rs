@@ -24,3 +24,4 @@ mod refusals;
 mod reset;
 mod spawn;
 mod start;
+mod watch;
