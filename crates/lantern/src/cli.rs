@@ -20,6 +20,7 @@ mod input;
 mod keys;
 mod line;
 mod login;
+mod man;
 mod onboard;
 mod providers;
 #[cfg(test)]
@@ -180,6 +181,8 @@ pub(crate) enum Verb {
         #[arg(value_enum)]
         shell: Shell,
     },
+    /// Show the manual page of a command, or write all of them
+    Man(man::ManArgs),
 }
 
 /// Does what was asked, and says on standard error why it could not.
@@ -207,6 +210,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
     match verb {
         Verb::Completions { shell } => return completions(console, shell),
         Verb::Logout(args) => return login::logout(console, globals, args).await,
+        Verb::Man(args) => man::run(console, Cli::command(), &args)?,
         Verb::Init(args) => init::run(console, args)?,
         Verb::Login(args) => login::login(console, globals, args).await?,
         Verb::Signup(args) => login::signup(console, globals, args).await?,

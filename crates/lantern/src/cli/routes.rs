@@ -87,7 +87,7 @@ const ROUTES: &[(&str, By)] = &[
 
 /// Commands that are a server, look after one, or only write files here.
 const LOCAL: &[&str] =
-    &["dev", "serve", "migrate", "backup", "restore", "config explain", "init", "completions", "help"];
+    &["dev", "serve", "migrate", "backup", "restore", "config explain", "init", "completions", "man", "help"];
 
 /// Method and path of every route that is described.
 fn described() -> BTreeSet<String> {

@@ -1,6 +1,7 @@
 //! The help texts, word for word. `UPDATE=1` records those of this build, when the change to them is meant.
 
 use std::path::Path;
+use std::process::Command;
 
 use super::cli_fake::User;
 
@@ -65,6 +66,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("doctor", &["doctor"]),
     ("init", &["init"]),
     ("completions", &["completions"]),
+    ("man", &["man"]),
 ];
 
 #[test]
@@ -93,5 +95,67 @@ fn completions_are_written_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let script = user.run(&["completions", shell]).ok();
         assert!(script.contains("lantern") && script.contains("whoami"), "{shell}");
+    }
+}
+
+/// What a shell that is there answers; `None` where there is none, as on a machine without it.
+fn shell(program: &str, args: &[&str], user: &User) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(args).env("HOME", &user.home).current_dir(&user.home);
+    let output = command.output().ok()?;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{program}: {words}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn completions_complete() {
+    let user = User::new();
+    for (name, program) in [("bash", "bash"), ("zsh", "zsh"), ("fish", "fish")] {
+        let script = user.run(&["completions", name]).ok();
+        user.file(&format!("lantern.{program}"), script);
+    }
+    let asked = "source lantern.bash; COMP_WORDS=(lantern runs w); COMP_CWORD=2; _lantern lantern w runs; \
+                 echo \"${COMPREPLY[@]}\"; COMP_WORDS=(lantern init --template ''); COMP_CWORD=3; \
+                 _lantern lantern '' --template; echo \"${COMPREPLY[@]}\"";
+    let bash = shell("bash", &["-c", asked], &user).expect("every machine that builds this has bash");
+    let lines: Vec<&str> = bash.lines().collect();
+    assert_eq!(lines[0], "watch", "{bash}");
+    assert!(lines[1].contains("basic") && lines[1].contains("approval"), "{bash}");
+    shell("zsh", &["-n", "lantern.zsh"], &user);
+    if let Some(fish) = shell("fish", &["-c", "source lantern.fish; complete -C 'lantern runs wa'"], &user) {
+        assert!(fish.starts_with("watch"), "{fish}");
+    }
+}
+
+#[test]
+fn manual_pages_are_made_of_the_command_line() {
+    let user = User::new();
+    let page = user.run(&["man", "runs", "watch"]).ok();
+    assert!(page.contains(".TH lantern-runs-watch 1"), "{page}");
+    assert!(page.contains("Watch runs live on the whole screen") && page.contains("\\-\\-agent"), "{page}");
+    assert!(user.run(&["man"]).ok().contains(".TH lantern 1"));
+    let refused = user.run(&["man", "runs", "wach"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.err.contains("there is no command runs wach"), "{refused:?}");
+
+    let answer = user.run(&["man", "--dir", "man1", "-o", "json"]).ok();
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let pages: Vec<&str> =
+        answer["pages"].as_array().unwrap().iter().map(|page| page.as_str().unwrap()).collect();
+    for (name, args) in TEXTS {
+        let page = [&["lantern"], *args].concat().join("-") + ".1";
+        assert!(pages.contains(&page.as_str()), "{name} has no page");
+        assert!(user.home.join("man1").join(page).exists());
+    }
+    // Where there is a formatter, it finds nothing odd.
+    let dir = user.home.join("man1");
+    for page in &pages {
+        let file = dir.join(page);
+        let mut command = Command::new("groff");
+        command.args(["-Kutf8", "-man", "-Tutf8", "-ww", "-z"]).arg(&file);
+        if let Ok(output) = command.output() {
+            assert!(output.status.success() && output.stderr.is_empty(), "{page}: {output:?}");
+        }
     }
 }
