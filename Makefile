@@ -22,7 +22,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## List the verbs
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 .PHONY: dev
 dev: claim ## Build and start everything in one process: make dev ARGS="--listen 127.0.0.1:9000"
@@ -50,6 +50,31 @@ check: claim ## Everything else that must hold: format, lints, structure, depend
 	cargo xtask tidy
 	cargo xtask deps
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --locked --quiet
+
+# What `check` looks at, by the name that others give it.
+.PHONY: lint
+lint: check ## The same as check
+
+# The licences, bans and duplicates are part of `check`; what is known to be vulnerable changes without a change here, so
+# it is asked for apart, where the list of it can be reached.
+.PHONY: audit
+audit: claim ## Licences, banned and doubled dependencies, and known vulnerabilities where their list can be reached
+	@.ci/install build
+	@CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)" .ci/audit
+
+.PHONY: ci-local
+ci-local: ## All that must hold before a change lands, as it runs elsewhere
+	@.ci/run
+
+.PHONY: test-db
+test-db: claim ## The tests of the store and of the API, on SQLite and on PostgreSQL
+	@.ci/install test
+	@cargo test --locked --no-fail-fast -p lantern-store -p lantern-control --lib --tests
+
+.PHONY: test-e2e
+test-e2e: claim ## The tests of the real program: servers, kills, terminals
+	@.ci/install test
+	@cargo test --locked --no-fail-fast -p lantern --test it e2e::
 
 # One seed again: make sim SEED=1234, or SEED=1234 TIER=--system for the real system.
 SEEDS ?= 2000
