@@ -24,4 +24,5 @@ mod refusals;
 mod reset;
 mod spawn;
 mod start;
+mod troubleshooting;
 mod watch;
