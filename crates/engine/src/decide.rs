@@ -81,10 +81,12 @@ pub fn start(run: Run, start: Start, context: &Context<'_>) -> Result<Decision, 
         None => Run::deadline_of(&run.manifest, context.at),
     };
     let (forks, reused) = start.forks.unzip();
-    let content = match (reused, start.carried) {
-        (Some(steps), carried) => Content::Forked { input: start.input, carried, steps },
-        (None, Some(carried)) => Content::Carried { input: start.input, carried },
-        (None, None) => Content::Input(start.input),
+    let (input, recalled) = (start.input, start.recall.as_ref().map(|recall| recall.counted()));
+    let content = match (start.recall, reused, start.carried) {
+        (Some(recall), steps, _) => Content::Recalled { input, recall, steps },
+        (None, Some(steps), carried) => Content::Forked { input, carried, steps },
+        (None, None, Some(carried)) => Content::Carried { input, carried },
+        (None, None, None) => Content::Input(input),
     };
     let fact = Fact::RunStarted {
         agent: start.agent,
@@ -95,6 +97,7 @@ pub fn start(run: Run, start: Start, context: &Context<'_>) -> Result<Decision, 
         depth: start.depth,
         continues: start.continues,
         forks,
+        recall: recalled,
         cap: start.cap,
         deadline,
         policy: start.policy,

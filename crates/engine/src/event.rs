@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::carried::Carried;
 use crate::fork::{Forks, Reusable, Reuse};
 use crate::manifest::ProgramKind;
+use crate::recall::{Recall, Recalled};
 use crate::run::Work;
 
 pub use stored::{Unreadable, decode, encode};
@@ -155,6 +156,9 @@ pub enum Fact {
         /// What it is a fork of. Its content is then [`Content::Forked`], which a build that knows no forks cannot read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         forks: Option<Forks>,
+        /// How much it recalls, when it is a message to an agent in a session. Its content is then [`Content::Recalled`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recall: Option<Recalled>,
         /// The most it may spend.
         cap: MicroUsd,
         /// When it must be over.
@@ -512,6 +516,17 @@ pub enum Content {
         /// The steps that had ended there.
         steps: Arc<[Reusable]>,
     },
+    /// The same for a message in a session and for the forks of one: with what was said before it. A build that knows no
+    /// sessions cannot read it.
+    Recalled {
+        /// What it was asked.
+        input: Arc<Value>,
+        /// What was said before.
+        recall: Arc<Recall>,
+        /// Of a fork: what it reuses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        steps: Option<Arc<[Reusable]>>,
+    },
     /// What a step is asked to do ([`Fact::StepRequested`]).
     Work(Work),
     /// What a step or the run gave ([`Fact::StepSettled`], [`Fact::StepReused`], [`Fact::RunEnding`], [`Fact::Finished`]).
@@ -530,6 +545,19 @@ pub enum Content {
     Signal(Arc<Value>),
     /// Why someone asked for something.
     Reason(String),
+}
+
+impl Content {
+    /// What a run was asked, where this is what it began with.
+    pub fn input(&self) -> Option<&Arc<Value>> {
+        match self {
+            Self::Input(input)
+            | Self::Carried { input, .. }
+            | Self::Forked { input, .. }
+            | Self::Recalled { input, .. } => Some(input),
+            _ => None,
+        }
+    }
 }
 
 impl Fact {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::carried::Carried;
 use crate::event::{Continues, Outcome, Parent, StepId};
 use crate::fork::{Forks, Reusable};
+use crate::recall::Recall;
 
 /// How a run begins.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Start {
     pub continues: Option<Continues>,
     /// What an agent carries on from it.
     pub carried: Option<Arc<Carried>>,
+    /// What is recalled in it of a session's earlier exchanges.
+    pub recall: Option<Arc<Recall>>,
     /// What it is a fork of, and the steps that it reuses.
     pub forks: Option<(Forks, Arc<[Reusable]>)>,
     /// The most it may spend.

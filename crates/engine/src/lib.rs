@@ -19,6 +19,7 @@ mod input;
 pub mod manifest;
 mod program;
 mod progress;
+mod recall;
 mod retry;
 mod run;
 mod step;
@@ -33,5 +34,6 @@ pub use fork::{Differs, End, Forks, NoSuchStep, Reusable, Reuse, compare, reusab
 pub use input::{Arrival, Done, Input, Start, taken_up};
 pub use manifest::{Manifest, ProgramKind, Terms};
 pub use program::{LlmAsk, llm_ask, timeout};
+pub use recall::{Recall, Recalled, exchange};
 pub use retry::Retry;
 pub use run::{Children, Phase, Run, Status, Step, StepState, Work, evolve};

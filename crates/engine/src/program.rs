@@ -103,6 +103,16 @@ pub fn llm_ask(run: &Run, step: &Step) -> Option<LlmAsk> {
     }
 }
 
+/// Everything said so far in an agent's run.
+pub(crate) fn conversation(run: &Run) -> Vec<Message> {
+    agent::so_far(run)
+}
+
+/// The person's words in a run's input.
+pub(crate) fn user_text(input: &Value) -> String {
+    agent::user_text(input)
+}
+
 /// The definition that a step of a `steps` program was made from.
 pub(crate) fn def_of<'a>(run: &'a Run, step: &Step) -> Option<&'a StepDef> {
     match run.program {

@@ -18,6 +18,7 @@ use crate::carried::Carried;
 use crate::event::{Content, Continues, Event, Outcome, Parent, StepId, StepKind};
 use crate::fork::{Forks, Shelf};
 use crate::manifest::{Manifest, ProgramKind, StepDef};
+use crate::recall::Recall;
 use crate::retry::Retry;
 
 pub use evolve::evolve;
@@ -346,6 +347,8 @@ pub struct Run {
     pub forks: Option<Forks>,
     /// What an agent carried on from the runs before it.
     pub carried: Option<Arc<Carried>>,
+    /// What it is told of a session's earlier exchanges.
+    pub recall: Option<Arc<Recall>>,
     /// Whether it went on as a new run, which then answers for it.
     pub continued: bool,
     /// The sequence number of the last event.
@@ -406,6 +409,7 @@ impl Run {
             continues: None,
             forks: None,
             carried: None,
+            recall: None,
             continued: false,
             seq: 0,
             cap: MicroUsd::ZERO,

@@ -152,13 +152,10 @@ fn payload(run: RunId, event: &Event) -> Value {
 }
 
 fn started(event: &Event) -> Value {
-    let Fact::RunStarted { program, depth, cap, parent, forks, .. } = &event.fact else { return Value::Null };
-    let input = match &event.content {
-        Some(Content::Input(input) | Content::Carried { input, .. } | Content::Forked { input, .. }) => {
-            cut(input)
-        }
-        _ => Value::Null,
+    let Fact::RunStarted { program, depth, cap, parent, forks, recall, .. } = &event.fact else {
+        return Value::Null;
     };
+    let input = event.content.as_ref().and_then(Content::input).map_or(Value::Null, |input| cut(input));
     let mut started = json!({
         "program": program, "depth": depth, "capUsd": cap.to_wire(),
         "parentRunId": parent.as_ref().map(|parent| parent.run), "input": input,
@@ -166,6 +163,9 @@ fn started(event: &Event) -> Value {
     if let (Some(forks), Some(members)) = (forks, started.as_object_mut()) {
         let from = json!({ "runId": forks.run, "stepId": forks.step, "replay": forks.replay });
         members.insert("forkedFrom".to_owned(), from);
+    }
+    if let (Some(recall), Some(members)) = (recall, started.as_object_mut()) {
+        members.insert("recalled".to_owned(), json!(recall));
     }
     started
 }

@@ -70,6 +70,14 @@ pub struct Limits {
     /// Runs of one tenant that are not over, waiting ones too. Starting another is refused; runs that others start, and
     /// continuations, are counted and not refused.
     pub concurrent_runs_per_tenant_max: u32,
+    /// What a run of a session is told of what was said before, in bytes of text. The oldest exchanges are left out.
+    pub recall_bytes_max: u64,
+    /// Pictures of earlier messages that a run of a session is shown, in bytes of base64. The oldest are left out.
+    pub recall_image_bytes_max: u64,
+    /// Attachments of one message.
+    pub attachments_per_message_max: u32,
+    /// One attachment, in bytes.
+    pub attachment_bytes_max: u64,
     /// Event-stream subscribers of one process.
     pub subscribers_max: u32,
     /// Runs one process drives at once.
@@ -102,6 +110,10 @@ impl Default for Limits {
             run_cost_max: MicroUsd::from_micros(100_000_000),
             continuations_max: 1_000,
             concurrent_runs_per_tenant_max: 10_000,
+            recall_bytes_max: 384 << 10,
+            recall_image_bytes_max: 4 << 20,
+            attachments_per_message_max: 16,
+            attachment_bytes_max: 2 << 20,
             subscribers_max: 10_000,
             runs_in_memory_max: 4_096,
         }

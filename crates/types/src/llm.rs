@@ -34,12 +34,35 @@ pub struct Message {
     /// For [`Role::Tool`]: which call this answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
+    /// Pictures that go with what a person says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Image>,
 }
+
+/// A picture for a model to look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// `image/png` and its like.
+    pub media_type: String,
+    /// Its bytes in base64.
+    pub data: String,
+}
+
+/// No vendor counts more tokens than this for one picture, whatever its size.
+pub const IMAGE_TOKENS_MAX: usize = 65_536;
 
 impl Message {
     /// A plain message.
     pub fn text(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
+        let (tool_calls, images) = (Vec::new(), Vec::new());
+        Self { role, content: content.into(), tool_calls, tool_call_id: None, images }
+    }
+
+    /// Bytes of its text, calls included.
+    pub fn text_bytes(&self) -> usize {
+        let call = |call: &ToolUse| call.id.len() + call.name.len() + call.arguments.len() + 32;
+        self.content.len() + self.tool_calls.iter().map(call).sum::<usize>() + 32
     }
 }
 

@@ -8,6 +8,7 @@ use lantern_policy::route::Choices;
 use lantern_policy::{
     LlmRequest, Scope, ToolRequest, admit_llm, admit_or_wait, admit_plain, admit_tool, route,
 };
+use lantern_types::llm::{IMAGE_TOKENS_MAX, Message};
 use lantern_types::{Denial, Failure, Grant, MicroUsd, ToolDef, ToolName};
 
 use crate::Deps;
@@ -113,15 +114,9 @@ pub(crate) fn max_tokens(deps: &Deps, ask: &LlmAsk) -> u32 {
 
 /// Bytes of everything a provider may count as prompt.
 fn request_bytes(ask: &LlmAsk, tools: &[ToolDef]) -> u64 {
-    let messages: usize = ask
-        .messages
-        .iter()
-        .map(|message| {
-            let calls: usize =
-                message.tool_calls.iter().map(|c| c.id.len() + c.name.len() + c.arguments.len() + 32).sum();
-            message.content.len() + calls + 32
-        })
-        .sum();
+    // A picture costs what its size in pixels says, and not its bytes.
+    let bytes = |message: &Message| message.text_bytes() + message.images.len() * IMAGE_TOKENS_MAX;
+    let messages: usize = ask.messages.iter().map(bytes).sum();
     let tools: usize = tools
         .iter()
         .map(|tool| {

@@ -15,6 +15,7 @@ use crate::carried::Carried;
 use crate::decide::Context;
 use crate::event::{StepId, StepKind};
 use crate::progress;
+use crate::recall;
 use crate::run::{Run, Step, StepState, Work};
 use crate::template::as_text;
 
@@ -225,11 +226,17 @@ pub(super) fn ask(run: &Run, turn: u32, offer_tools: bool) -> LlmAsk {
     }
 }
 
+/// Everything said so far, by the person, the model and the tools.
+pub(super) fn so_far(run: &Run) -> Vec<Message> {
+    conversation(run, last_turn(run).map_or(0, |turn| turn.saturating_add(1)))
+}
+
 /// Everything said before a turn, by the person, the model and the tools.
 fn conversation(run: &Run, turn: u32) -> Vec<Message> {
-    let mut messages = match &run.carried {
-        Some(carried) => carried.messages.clone(),
-        None => vec![Message::text(Role::User, user_text(&run.input))],
+    let mut messages: Vec<Message> = match (&run.carried, &run.recall) {
+        (Some(carried), _) => carried.messages.clone(),
+        (None, Some(recall)) => recall.messages().cloned().chain([recall::asked(&run.input)]).collect(),
+        (None, None) => vec![Message::text(Role::User, user_text(&run.input))],
     };
     for earlier in first_turn(run)..turn {
         if let Some(step) = run.step(&turn_id(earlier)) {
@@ -242,20 +249,12 @@ fn conversation(run: &Run, turn: u32) -> Vec<Message> {
 /// What a turn added to the conversation: the reply, the tools' results, the schema's complaints.
 fn said(run: &Run, step: &Step, messages: &mut Vec<Message>) {
     let StepState::Settled { reply: Some(reply), violations, .. } = &step.state else { return };
-    messages.push(Message {
-        role: Role::Assistant,
-        content: reply.content.clone(),
-        tool_calls: reply.tool_calls.clone(),
-        tool_call_id: None,
-    });
+    let tool_calls = reply.tool_calls.clone();
+    messages.push(Message { tool_calls, ..Message::text(Role::Assistant, reply.content.clone()) });
     for (n, call) in reply.tool_calls.iter().enumerate() {
         let content = tool_result(run, &tool_step_id(&step.id, n), call);
-        messages.push(Message {
-            role: Role::Tool,
-            content,
-            tool_calls: Vec::new(),
-            tool_call_id: Some(call.id.clone()),
-        });
+        let tool_call_id = Some(call.id.clone());
+        messages.push(Message { tool_call_id, ..Message::text(Role::Tool, content) });
     }
     if !violations.is_empty() {
         let complaint = format!(
@@ -279,7 +278,7 @@ fn tool_result(run: &Run, id: &StepId, call: &ToolUse) -> String {
 }
 
 /// The person's words: the text under one of the usual keys when that is all there is, else the whole input as JSON.
-fn user_text(input: &Value) -> String {
+pub(super) fn user_text(input: &Value) -> String {
     match input {
         Value::Null => "Run now.".to_owned(),
         Value::String(text) => text.clone(),

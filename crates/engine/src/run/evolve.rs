@@ -146,6 +146,11 @@ fn started(run: &mut Run, event: &Event) {
             run.carried.clone_from(carried);
             run.shelf = Shelf::of(steps);
         }
+        Some(Content::Recalled { input, recall, steps }) => {
+            run.input = input.clone();
+            run.recall = Some(recall.clone());
+            run.shelf = steps.as_deref().map(Shelf::of).unwrap_or_default();
+        }
         _ => {}
     }
     if run.program == ProgramKind::Steps && run.defs.is_empty() {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lantern_engine::{
-    Arrival, Context, Done, Effect, Event, Fact, Forks, Input, Manifest, Run, Start, Status, StepId, decide,
-    effects, event, reusable, start, wire,
+    Arrival, Context, Done, Effect, Event, Fact, Forks, Input, Manifest, Recall, Run, Start, Status, StepId,
+    decide, effects, event, reusable, start, wire,
 };
 use lantern_types::llm::{Finish, LlmReply, ToolUse, Usage};
 use lantern_types::{
@@ -54,12 +54,41 @@ impl Desk {
             depth: 0,
             continues: None,
             carried: None,
+            recall: None,
             forks: None,
             cap: MicroUsd::from_micros(1_000_000),
             policy: Digest::of(b"p"),
             catalogue: Digest::of(b"c"),
         };
         Self::begun(manifest, begin, RunId::from_uuid(uuid(9)), (At::from_micros(1_000_000_000), limits))
+    }
+
+    /// Starts a message in a session, in which this was said before, and takes it as far as it goes by itself.
+    pub(crate) fn recalling(manifest: Value, input: Value, recall: Recall, limits: Limits) -> Self {
+        let closed = Self::closed(manifest, input, limits);
+        let begin = Start {
+            agent: AgentId::from_uuid(uuid(7)),
+            version: VersionId::from_uuid(uuid(8)),
+            manifest: closed.manifest.digest(),
+            input: closed.run().input.clone(),
+            parent: None,
+            depth: 0,
+            continues: None,
+            carried: None,
+            recall: Some(Arc::new(recall)),
+            forks: None,
+            cap: MicroUsd::from_micros(1_000_000),
+            policy: Digest::of(b"p"),
+            catalogue: Digest::of(b"c"),
+        };
+        let mut desk = Self::begun(
+            closed.manifest.clone(),
+            begin,
+            RunId::from_uuid(uuid(9)),
+            (closed.now, closed.limits),
+        );
+        desk.give(Input::Wake);
+        desk
     }
 
     /// The run that this one went on as, at the same time and under the same limits.
@@ -75,6 +104,7 @@ impl Desk {
                     depth: 0,
                     continues: Some(*before),
                     carried: carried.clone(),
+                    recall: None,
                     forks: None,
                     cap: *cap,
                     policy: Digest::of(b"p"),
@@ -118,6 +148,7 @@ impl Desk {
             depth: 0,
             continues: None,
             carried: self.run().carried.clone(),
+            recall: self.run().recall.clone(),
             forks: Some((Forks { run: self.run().id, step: from, replay }, steps.into())),
             cap: MicroUsd::from_micros(1_000_000),
             policy: Digest::of(b"p"),

@@ -13,4 +13,6 @@ mod history;
 #[cfg(test)]
 mod outside;
 #[cfg(test)]
+mod recall;
+#[cfg(test)]
 mod steps;

@@ -41,10 +41,23 @@ fn message(message: &Message) -> wire::RequestMessage<'_> {
             Role::Assistant => "assistant",
             Role::Tool => "tool",
         },
-        content: (!silent).then_some(message.content.as_str()),
+        content: (!silent).then(|| content(message)),
         tool_calls: message.tool_calls.iter().map(tool_call).collect(),
         tool_call_id: message.tool_call_id.as_deref(),
     }
+}
+
+/// Text as text, because not every server that imitates this wire knows parts.
+fn content(message: &Message) -> wire::Content<'_> {
+    if message.images.is_empty() {
+        return wire::Content::Text(&message.content);
+    }
+    let text = (!message.content.is_empty()).then_some(wire::Part::Text { text: &message.content });
+    let images = message.images.iter().map(|image| {
+        let url = format!("data:{};base64,{}", image.media_type, image.data);
+        wire::Part::ImageUrl { image_url: wire::ImageUrl { url } }
+    });
+    wire::Content::Parts(text.into_iter().chain(images).collect())
 }
 
 fn tool_call(call: &ToolUse) -> wire::RequestCall<'_> {

@@ -35,11 +35,31 @@ pub(crate) struct StreamOptions {
 pub(crate) struct RequestMessage<'a> {
     pub(crate) role: &'static str,
     /// `null` is allowed only beside tool calls.
-    pub(crate) content: Option<&'a str>,
+    pub(crate) content: Option<Content<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tool_calls: Vec<RequestCall<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_call_id: Option<&'a str>,
+}
+
+/// What a message says: text, or parts when there are pictures.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Content<'a> {
+    Text(&'a str),
+    Parts(Vec<Part<'a>>),
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Part<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: ImageUrl },
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ImageUrl {
+    pub(crate) url: String,
 }
 
 #[derive(Debug, Serialize)]

@@ -70,6 +70,7 @@ fn replay(commit: &Commit<'_>) -> (Run, Vec<Event>) {
         depth: run.depth,
         continues: None,
         carried: run.carried.clone(),
+        recall: run.recall.clone(),
         forks: Some((Forks { run: run.id, step: None, replay: true }, steps.into())),
         cap: run.cap,
         policy: Digest::of(b""),

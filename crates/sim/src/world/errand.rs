@@ -136,6 +136,7 @@ impl World {
             depth: birth.depth,
             continues: birth.continues,
             carried: birth.carried,
+            recall: None,
             forks: None,
             cap: birth.cap,
             policy: lantern_policy::digest(),

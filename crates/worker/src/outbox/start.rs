@@ -189,6 +189,7 @@ async fn first(
         depth: wanted.depth,
         continues: wanted.continues,
         carried: wanted.carried,
+        recall: None,
         forks: None,
         cap,
         policy: lantern_policy::digest(),
