@@ -27,6 +27,7 @@ pub mod record;
 pub mod relay;
 mod runs;
 pub mod seal;
+pub mod sessions;
 pub mod sign_ins;
 pub mod system;
 #[cfg(feature = "testing")]

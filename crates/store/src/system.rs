@@ -121,6 +121,9 @@ const KEEP_SETTING: &str = "INSERT INTO settings (name, value) VALUES ($1, $2) O
 
 static PROGRESS: LazyLock<String> =
     LazyLock::new(|| any_of("SELECT tenant_id, id, version, finished_at FROM runs"));
+static SESSIONS: LazyLock<String> = LazyLock::new(|| {
+    any_of("SELECT tenant_id, id, exchanges AS version, stopped_at AS finished_at FROM sessions")
+});
 static KEYS: LazyLock<String> = LazyLock::new(|| {
     any_of("SELECT tenant_id, id, scopes, expires_at, revoked_at, last_used_at FROM api_keys")
 });
@@ -141,7 +144,10 @@ pub(crate) fn statements() -> Vec<&'static str> {
         SETTING,
         KEEP_SETTING,
     ];
-    fixed.into_iter().chain([PROGRESS.as_str(), KEYS.as_str(), SIGN_INS.as_str()]).collect()
+    fixed
+        .into_iter()
+        .chain([PROGRESS.as_str(), SESSIONS.as_str(), KEYS.as_str(), SIGN_INS.as_str()])
+        .collect()
 }
 
 /// A statement for rows of which tenant and id are known. Spelt out, because the databases have no list in common, and
@@ -215,9 +221,14 @@ pub async fn ticket_by_hash(db: &Db, hash: Digest) -> Result<Option<PresentedTic
     find.await
 }
 
-/// How far these runs have come, in no order; those that are gone are left out.
+/// How far these runs, and sessions that are watched as runs, have come, in no order; those that are gone are left out.
 pub(crate) async fn progress(db: &Db, runs: Vec<(TenantId, RunId)>) -> Result<Vec<(RunId, Progress)>> {
-    let rows = look_for(db, &PROGRESS, runs).await?;
+    let mut rows = look_for(db, &PROGRESS, runs.clone()).await?;
+    if rows.len() < runs.len() {
+        let found: Vec<RunId> = rows.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
+        let rest = runs.into_iter().filter(|(_, id)| !found.contains(id)).collect();
+        rows.extend(look_for(db, &SESSIONS, rest).await?);
+    }
     let read = |row: &Row| {
         Ok((
             row.id("id")?,

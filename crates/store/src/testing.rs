@@ -26,8 +26,8 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, dialect, inbox, journal, labels, lease, loose, outbox, runs, seal, sign_ins, system, tickets,
-    versions,
+    approvals, dialect, inbox, journal, labels, lease, loose, outbox, runs, seal, sessions, sign_ins, system,
+    tickets, versions,
 };
 
 pub use bucket::BucketServer;
@@ -259,6 +259,7 @@ pub async fn prepare_every_statement(db: &Db) {
         lease::STATEMENTS,
         loose::STATEMENTS,
         seal::STATEMENTS,
+        sessions::STATEMENTS,
         sign_ins::STATEMENTS,
         tickets::STATEMENTS,
         versions::STATEMENTS,

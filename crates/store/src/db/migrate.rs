@@ -123,6 +123,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0014_outbox_taker.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 15,
+        name: "sessions",
+        both: include_str!("../../../../migrations/0015_sessions.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0015_sessions.sql"),
+        sqlite: "",
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -17,6 +17,7 @@ mod lists;
 mod outbox;
 mod postgres;
 mod sealing;
+mod sessions;
 mod sign_ins;
 mod sqlite;
 mod support;

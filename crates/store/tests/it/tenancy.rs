@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 17] = [
+const TABLES: [&str; 19] = [
     "tenants",
     "users",
     "subject_keys",
@@ -72,6 +72,8 @@ const TABLES: [&str; 17] = [
     "sign_ins",
     "run_labels",
     "approvals",
+    "sessions",
+    "session_runs",
 ];
 
 fn on_cluster(test: impl AsyncFnOnce(Db)) {
