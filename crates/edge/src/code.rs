@@ -98,6 +98,7 @@ codes! {
         AgentVersionNotFound = "agent_version_not_found",
         RunNotFound = "run_not_found",
         StepNotFound = "step_not_found",
+        SessionNotFound = "session_not_found",
         ApprovalNotFound = "approval_not_found",
         ApiKeyNotFound = "api_key_not_found",
         ProviderNotFound = "provider_not_found",
@@ -118,6 +119,8 @@ codes! {
         RunEnding = "run_ending",
         RunNotFinished = "run_not_finished",
         RunUnreadable = "run_unreadable",
+        SessionStopped = "session_stopped",
+        SessionBusy = "session_busy",
         StepNotWaiting = "step_not_waiting",
         StepNotInDoubt = "step_not_in_doubt",
     }
@@ -126,6 +129,7 @@ codes! {
     }
     Unsupported {
         EncodingUnsupported = "encoding_unsupported",
+        AttachmentUnsupported = "attachment_unsupported",
     }
     TooLarge {
         BodyTooLarge = "body_too_large",

@@ -56,6 +56,7 @@ pub use pass::Pass;
 pub use permit::permit;
 pub use problem::{Error, FieldError, Result};
 pub use query::{Params, Path};
-pub use reply::{Created, CreatedAll, Either, Json, NoContent, NotReady};
+pub use reply::{Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady};
+pub use request::Heard;
 pub use route::Route;
 pub use serve::serve;

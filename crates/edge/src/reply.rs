@@ -11,6 +11,7 @@ use crate::problem::Error;
 /// The statuses of what follows, for the description of the API.
 pub(crate) const OK: u16 = StatusCode::OK.as_u16();
 pub(crate) const CREATED: u16 = StatusCode::CREATED.as_u16();
+pub(crate) const ACCEPTED: u16 = StatusCode::ACCEPTED.as_u16();
 pub(crate) const NO_CONTENT: u16 = StatusCode::NO_CONTENT.as_u16();
 pub(crate) const NOT_READY: u16 = StatusCode::SERVICE_UNAVAILABLE.as_u16();
 
@@ -26,6 +27,10 @@ pub struct Created<T> {
     /// Its path.
     pub location: String,
 }
+
+/// 202 with JSON: what was asked for is durable, and is done by and by.
+#[derive(Debug)]
+pub struct Accepted<T>(pub T);
 
 /// 201 with a JSON list, when several things were made.
 #[derive(Debug)]
@@ -75,6 +80,16 @@ impl<T: Serialize> IntoResponse for Created<T> {
             if let Ok(location) = HeaderValue::from_str(&self.location) {
                 response.headers_mut().insert(header::LOCATION, location);
             }
+        }
+        response
+    }
+}
+
+impl<T: Serialize> IntoResponse for Accepted<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.0).into_response();
+        if response.status() == StatusCode::OK {
+            *response.status_mut() = StatusCode::ACCEPTED;
         }
         response
     }

@@ -85,6 +85,31 @@ async fn wrong_method(method: Method, uri: Uri) -> Error {
     Error::new(Code::MethodNotAllowed, format!("{} does not take {method}", uri.path()))
 }
 
+/// The headers of a request, of which some may be named in the answer as ones that nobody obeys.
+pub struct Heard {
+    /// As they came.
+    pub headers: HeaderMap,
+    ignored: Ignored,
+}
+
+impl Heard {
+    /// Names this header in the answer, if it came.
+    pub fn ignores(&self, name: &'static str) {
+        if self.headers.contains_key(name) {
+            self.ignored.add(vec![name.to_owned()]);
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Heard {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let ignored = parts.extensions.get::<Ignored>().cloned().unwrap_or_default();
+        Ok(Self { headers: parts.headers.clone(), ignored })
+    }
+}
+
 /// The fields of a body that nobody read, to be named in the answer.
 #[derive(Clone, Default)]
 pub(crate) struct Ignored(Arc<Mutex<Vec<String>>>);

@@ -37,7 +37,7 @@ const UNBUFFERED: (HeaderName, HeaderValue) =
 pub struct Frame {
     /// What a client resumes after; frames that it may miss have none.
     pub id: Option<u64>,
-    /// Its kind.
+    /// Its kind; empty where the data says it, and then there is no `event:` line.
     pub event: Cow<'static, str>,
     /// Its data.
     pub data: String,
@@ -50,7 +50,9 @@ impl Frame {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "id: {id}");
         }
-        let _ = writeln!(text, "event: {}", self.event);
+        if !self.event.is_empty() {
+            let _ = writeln!(text, "event: {}", self.event);
+        }
         for line in self.data.split('\n') {
             let _ = writeln!(text, "data: {line}");
         }
@@ -98,6 +100,37 @@ impl Resume {
             return Err(wrong("from_seq", "expected an event's seq"));
         }
         Ok(Self { from_seq, live })
+    }
+}
+
+/// Where a client was in a stream whose ids are no numbers of events, and whether it should go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct After {
+    /// The id of the last frame that it has; 0 for none.
+    pub id: u64,
+    /// Whether to wait for more after the stored ones.
+    pub live: bool,
+}
+
+/// What such a stream takes in its query.
+pub const AFTER: [Param; 2] = [
+    Param { name: "after", about: "The id of the last frame that is known.", kind: Kind::From(0) },
+    PARAMS[1],
+];
+
+impl After {
+    /// `Last-Event-ID` wins over `?after=`, because a browser that reconnects sends the old query with it.
+    pub fn of(headers: &HeaderMap, params: &Params) -> Result<Self> {
+        let asked = params.parsed::<u64>("after", "a frame's id")?;
+        let Resume { from_seq, live } = Resume::of(headers, params)?;
+        let id = match headers.get(LAST_EVENT_ID) {
+            Some(_) => from_seq.saturating_sub(1),
+            None => asked.unwrap_or_else(|| from_seq.saturating_sub(1)),
+        };
+        if i64::try_from(id).is_err() {
+            return Err(wrong("after", "expected a frame's id"));
+        }
+        Ok(Self { id, live })
     }
 }
 
@@ -223,6 +256,33 @@ mod tests {
         let mut body = events(frames, until(None), Arc::new(RealClock::new()), Shutdown::new()).into_body();
         assert_eq!(next(&mut body).await.unwrap(), "event: end\ndata: a\ndata: b\n\n");
         assert_eq!(next(&mut body).await, None);
+    }
+
+    #[test]
+    fn a_client_goes_on_after_what_it_has() {
+        use axum::extract::FromRequestParts as _;
+        use futures_util::FutureExt as _;
+        for (uri, last, want) in [
+            ("/e", None, Some((0, true))),
+            ("/e?after=5&live=0", None, Some((5, false))),
+            ("/e?after=5", Some("9"), Some((9, true))),
+            ("/e?from_seq=5", None, Some((4, true))),
+            ("/e?after=x", None, None),
+            ("/e?after=18446744073709551615", None, None),
+        ] {
+            let (mut parts, ()) = http::Request::get(uri).body(()).unwrap().into_parts();
+            let params = Params::from_request_parts(&mut parts, &()).now_or_never().unwrap().unwrap();
+            let mut headers = HeaderMap::new();
+            headers.extend(last.map(|last| (LAST_EVENT_ID, HeaderValue::from_static(last))));
+            let got = After::of(&headers, &params).ok().map(|after| (after.id, after.live));
+            assert_eq!(got, want, "{uri} {last:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_whose_data_says_its_kind_has_no_other() {
+        let frame = Frame { id: Some(7), event: "".into(), data: "{}".into() };
+        assert_eq!(frame.encode(), "id: 7\ndata: {}\n\n");
     }
 
     #[test]

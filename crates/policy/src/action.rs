@@ -65,6 +65,12 @@ actions! {
     SteerRun = Write "runs.steer";
     SignalRun = Write "runs.signal";
     DeleteRun = Write "runs.delete";
+    ListSessions = Read "sessions.list";
+    ReadSession = Read "sessions.read";
+    CreateSession = Write "sessions.create";
+    SendMessage = Write "sessions.send";
+    StopSession = Write "sessions.stop";
+    DeleteSession = Write "sessions.delete";
     ListApprovals = Read "approvals.list";
     ReadApproval = Read "approvals.read";
     DecideApproval = Write "approvals.decide";

@@ -7,6 +7,7 @@ pub(crate) mod identity;
 pub(crate) mod limits;
 pub(crate) mod platform;
 pub(crate) mod runs;
+pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod tools;
 
@@ -26,6 +27,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         agents::routes::routes(),
         runs::routes::routes(),
         runs::approvals::routes(),
+        sessions::routes::routes(),
         settings::providers::routes(),
         tools::routes(),
         limits::routes(),

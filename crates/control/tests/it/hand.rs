@@ -6,12 +6,14 @@ use lantern_control::App;
 use lantern_policy::Scope;
 
 use crate::app::TestApp;
-use lantern_engine::{Arrival, Context, Done, Event, Input, Manifest, Run, StepId, approval, decide, event};
+use lantern_engine::{
+    Arrival, Context, Done, Event, Input, LlmAsk, Manifest, Run, StepId, approval, decide, event,
+};
 use lantern_store::journal::{self, Append, NewRun, Projection};
 use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
 use lantern_store::{inbox, lease, versions};
-use lantern_types::llm::{Finish, LlmReply, Usage};
+use lantern_types::llm::{Finish, LlmReply, ToolUse, Usage};
 use lantern_types::{
     AdmissionFacts, ChainHead, Digest, Dur, Failure, Grant, InboxId, MicroUsd, Price, PriceSource, ProcessId,
     Route, RunId,
@@ -106,6 +108,28 @@ impl Hand {
             model: "m".to_owned(),
         };
         self.performed(step, Ok(Done::Reply { reply, violations: Vec::new() })).await;
+    }
+
+    /// The model asks for tools in a step, and says this besides.
+    pub(crate) async fn asks(&mut self, step: &str, text: &str, calls: &[(&str, serde_json::Value)]) {
+        let call = |(n, (name, arguments)): (usize, &(&str, serde_json::Value))| ToolUse {
+            id: format!("call-{n}"),
+            name: (*name).to_owned(),
+            arguments: arguments.to_string(),
+        };
+        let reply = LlmReply {
+            content: text.to_owned(),
+            tool_calls: calls.iter().enumerate().map(call).collect(),
+            finish: Finish::ToolCalls,
+            usage: Some(Usage { tokens_in: 10, tokens_out: 5 }),
+            model: "m".to_owned(),
+        };
+        self.performed(step, Ok(Done::Reply { reply, violations: Vec::new() })).await;
+    }
+
+    /// What the model is asked in a step.
+    pub(crate) fn prompt(&self, step: &str) -> LlmAsk {
+        lantern_engine::llm_ask(self.run(), self.run().step_named(step).unwrap()).unwrap()
     }
 
     /// A tool answers a step.

@@ -42,6 +42,8 @@ mod runs;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod steer;
 #[cfg(test)]
 mod tickets;

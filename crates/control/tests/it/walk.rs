@@ -32,6 +32,8 @@ fn body(action: &str, path: &str) -> Option<Value> {
         "runs.cancel" | "runs.signal" => json!({}),
         "runs.steer" if path.ends_with("/resolve") => json!({"happened": true}),
         "runs.steer" => json!({}),
+        "sessions.create" => json!({"agentName": "mine"}),
+        "sessions.send" => json!({"content": "hi"}),
         "approvals.decide" => json!({"approved": true}),
         "api_keys.create" => json!({"name": "walked"}),
         "providers.save" => json!({"provider": "vendor", "apiKey": "sk-0123456789"}),
@@ -42,6 +44,7 @@ fn body(action: &str, path: &str) -> Option<Value> {
 /// Things of tenant `a`, to put into paths.
 struct Things {
     run: String,
+    session: String,
     key: String,
     approval: String,
 }
@@ -57,14 +60,21 @@ async fn things(test: &TestApp) -> Things {
     let key = test.post(&test.a.owner, "/v1/api-keys", json!({"name": "k"})).await.is(201);
     let lab = json!({"provider": "lab", "baseUrl": "http://127.0.0.1:1/v1"});
     test.post(&test.a.owner, "/v1/settings/llm-providers", lab).await.is(200);
+    let session = test.post(&test.a.owner, "/v1/sessions", json!({"agentName": "mine"})).await.is(201).json;
     let text = |id: &Value| id.as_str().unwrap().to_owned();
-    Things { run, key: text(&key.json["key"]["id"]), approval: text(&approval) }
+    Things {
+        run,
+        session: text(&session["id"]),
+        key: text(&key.json["key"]["id"]),
+        approval: text(&approval),
+    }
 }
 
 fn filled(path: &str, things: &Things) -> String {
     let id = match path {
         path if path.contains("/api-keys/") => &things.key,
         path if path.starts_with("/v1/approvals/") => &things.approval,
+        path if path.starts_with("/v1/sessions/") => &things.session,
         _ => &things.run,
     };
     let other = if path.starts_with("/v1/runs/") { things.run.as_str() } else { "1" };
@@ -129,7 +139,7 @@ async fn another_tenants_things_are_not_there() {
     for (method, path, action, _) in guarded() {
         let filled = filled(path, &things);
         let answer = test.send(request(method, &filled, Some(&test.b.owner), body(action, path))).await;
-        if path.contains('{') || action == "runs.create" {
+        if path.contains('{') || ["runs.create", "sessions.create"].contains(&action) {
             assert_eq!(answer.status, 404, "{method} {path} {}", answer.text);
             assert!(answer.json["code"].as_str().unwrap().ends_with("_not_found"), "{}", answer.text);
         } else if method == "GET" && path.starts_with("/v1/") && !common.contains(&action) {

@@ -17,8 +17,8 @@ use crate::etag::Versioned;
 use crate::page::Page;
 use crate::problem::{self, Error};
 use crate::query::{Params, Path};
-use crate::reply::{self, Created, CreatedAll, Either, Json, NoContent, NotReady};
-use crate::request::Peer;
+use crate::reply::{self, Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady};
+use crate::request::{Heard, Peer};
 
 /// One method of one path, as it describes itself.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +59,7 @@ impl<T> Argument for Extension<T> {}
 impl<T> Argument for Path<T> {}
 impl Argument for Params {}
 impl Argument for HeaderMap {}
+impl Argument for Heard {}
 impl Argument for Peer {}
 impl Argument for Request {}
 
@@ -133,6 +134,13 @@ impl<T: ToSchema> Answers for Created<T> {
             "Made. `Location` says where it is.",
             Some(("application/json", schema)),
         );
+    }
+}
+
+impl<T: ToSchema> Answers for Accepted<T> {
+    fn describe(operation: &mut Operation) {
+        let schema = operation.schema::<T>();
+        operation.answer(reply::ACCEPTED, "Accepted.", Some(("application/json", schema)));
     }
 }
 

@@ -33,16 +33,27 @@ pub(crate) async fn changed(
 ) -> Result<Version> {
     service::vet(app, &changes).await?;
     let manifest: Manifest = serde_json::from_str(&base.manifest).map_err(Error::internal)?;
+    let manifest = changes.manifest(manifest, Desk::of(app, actor).terms())?;
+    saying(app, scope, actor, base, &manifest).await
+}
+
+/// The version of the agent of `base` that says this: one that is there, else a new one, which is not made current.
+pub(crate) async fn saying(
+    app: &App,
+    scope: Scope,
+    actor: &Actor,
+    base: Version,
+    manifest: &Manifest,
+) -> Result<Version> {
     let desk = Desk::of(app, actor);
-    let manifest = changes.manifest(manifest, desk.terms())?;
     let (digest, text) = (manifest.digest(), manifest.canonical());
-    let agent = base.agent;
+    let (agent, said) = (base.agent, manifest.clone());
     let id = app.db.write(scope, move |tx| {
         Box::pin(async move {
             if let Some(there) = store::by_digest(tx, agent, digest).await? {
                 return Ok(there);
             }
-            let version = desk.new_version(service::next_number(tx, agent).await?, &manifest);
+            let version = desk.new_version(service::next_number(tx, agent).await?, &said);
             let id = version.id;
             store::insert_version(tx, agent, version).await?;
             Ok(id)

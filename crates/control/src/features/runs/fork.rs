@@ -227,6 +227,7 @@ async fn fork(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Ask) -> Re
         forks: Forks { run, step: from, replay: false },
         steps: steps.into(),
         carried: source.carried.clone(),
+        recall: source.recall.clone(),
         trigger: "fork",
     };
     let new = NewRun {
@@ -252,6 +253,7 @@ async fn replay(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Replay) 
         forks: Forks { run, step: None, replay: true },
         steps: steps.into(),
         carried: source.carried.clone(),
+        recall: source.recall.clone(),
         trigger: "replay",
     };
     let new = NewRun {

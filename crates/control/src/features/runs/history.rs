@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lantern_edge::{Code, Error, Result};
 use lantern_engine::event::{self, Unreadable};
-use lantern_engine::{Event, Fact, Manifest, Run};
+use lantern_engine::{Content, Event, Fact, Manifest, Recall, Run};
 use lantern_policy::Scope;
 use lantern_store::journal::{self, RunRow, Stored};
 use lantern_store::{record, versions};
@@ -28,13 +28,13 @@ const LISTED_MAX: u32 = 20;
 const CONTENT_MAX: usize = 32 << 10;
 
 /// The events of one append, with what was said.
-pub(super) async fn events(app: &App, scope: Scope, run: RunId, stored: &Stored) -> Result<Vec<Event>> {
+pub(crate) async fn events(app: &App, scope: Scope, run: RunId, stored: &Stored) -> Result<Vec<Event>> {
     let body = record::open(&app.vault, scope, run, stored).await?;
     event::decode(&stored.bytes, body.as_deref()).map_err(unreadable)
 }
 
 /// The next appends that hold the event `from_seq` or later ones, unopened; none when there are none yet.
-pub(super) async fn page(app: &App, scope: Scope, run: RunId, from_seq: u64) -> Result<Vec<Stored>> {
+pub(crate) async fn page(app: &App, scope: Scope, run: RunId, from_seq: u64) -> Result<Vec<Stored>> {
     let from = i64::try_from(from_seq).unwrap_or(i64::MAX);
     Ok(journal::read(&app.db, scope, run, from, PAGE).await?)
 }
@@ -69,6 +69,8 @@ pub(super) async fn logs(app: &App, scope: Scope, runs: &[RunId]) -> Result<Vec<
 pub(super) struct Opening {
     pub(super) input: Option<Value>,
     pub(super) cap: Option<MicroUsd>,
+    /// What was said before it, of a message in a session.
+    pub(super) recall: Option<Arc<Recall>>,
 }
 
 /// What a run began with, from its first event.
@@ -81,7 +83,11 @@ pub(super) async fn opening(app: &App, scope: Scope, run: RunId) -> Result<Openi
         Fact::RunStarted { cap, .. } => Some(cap),
         _ => None,
     });
-    Ok(Opening { input: events.first().and_then(model::asked), cap })
+    let recall = events.first().and_then(|event| match &event.content {
+        Some(Content::Recalled { recall, .. }) => Some(recall.clone()),
+        _ => None,
+    });
+    Ok(Opening { input: events.first().and_then(model::asked), cap, recall })
 }
 
 /// What a run was asked and what came of it.
@@ -94,7 +100,7 @@ pub(super) async fn said(app: &App, scope: Scope, run: RunId) -> Result<Said> {
 }
 
 /// The same for a page of runs, where what is long is named and left out.
-pub(super) async fn said_of_all(app: &App, scope: Scope, runs: &[RunId]) -> Result<Vec<Said>> {
+pub(crate) async fn said_of_all(app: &App, scope: Scope, runs: &[RunId]) -> Result<Vec<Said>> {
     let mut all = Vec::with_capacity(runs.len());
     for (run, ends) in runs.iter().zip(journal::ends(&app.db, scope, runs.to_vec()).await?) {
         let said = match ends {
@@ -107,7 +113,7 @@ pub(super) async fn said_of_all(app: &App, scope: Scope, runs: &[RunId]) -> Resu
 }
 
 /// The run that a run went on as, if it did. One that cannot be read is not known to have gone on.
-pub(super) async fn went_on_as(app: &App, scope: Scope, run: RunId) -> Result<Option<RunId>> {
+pub(crate) async fn went_on_as(app: &App, scope: Scope, run: RunId) -> Result<Option<RunId>> {
     let ends = journal::ends(&app.db, scope, vec![run]).await?;
     let Some((_, last)) = ends.into_iter().flatten().next() else { return Ok(None) };
     let events = readable(run, event::decode(&last.bytes, None).map_err(unreadable))?;
@@ -165,7 +171,7 @@ async fn told(app: &App, scope: Scope, run: RunId, (first, last): &(Stored, Stor
 
 /// What was read of a run, or `None` when its journal cannot be read, which is logged here. That the database is away
 /// stays an error.
-pub(super) fn readable<T>(run: RunId, read: Result<T>) -> Result<Option<T>> {
+pub(crate) fn readable<T>(run: RunId, read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(error) if is_spoilt(&error) => {
@@ -178,12 +184,12 @@ pub(super) fn readable<T>(run: RunId, read: Result<T>) -> Result<Option<T>> {
 }
 
 /// Whether an error of reading a journal means that it cannot be read, now or later.
-pub(super) fn is_spoilt(error: &Error) -> bool {
+pub(crate) fn is_spoilt(error: &Error) -> bool {
     matches!(error.code(), Code::Internal | Code::StorageDamaged)
 }
 
 /// The run, folded from its whole journal. `run_unreadable` when that cannot be read.
-pub(super) async fn fold(app: &App, scope: Scope, row: &RunRow) -> Result<Run> {
+pub(crate) async fn fold(app: &App, scope: Scope, row: &RunRow) -> Result<Run> {
     let spoilt = || Error::new(Code::RunUnreadable, model::UNREADABLE);
     readable(row.id, folded(app, scope, row).await)?.ok_or_else(spoilt)
 }

@@ -207,13 +207,13 @@ impl Ending {
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = RunContent)]
-pub(super) struct Said {
+pub(crate) struct Said {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) input: Option<Value>,
+    pub(crate) input: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) output: Option<Value>,
+    pub(crate) output: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) error: Option<RunError>,
+    pub(crate) error: Option<RunError>,
     /// The run that this one went on as.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
@@ -223,7 +223,7 @@ pub(super) struct Said {
     pub(super) forked_from: Option<ForkedFrom>,
     /// Fields that are there and too long for a list.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) omitted: Vec<&'static str>,
+    pub(crate) omitted: Vec<&'static str>,
 }
 
 impl Said {
@@ -249,7 +249,7 @@ impl Said {
 /// What a run is a fork of.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ForkedFrom {
+pub(crate) struct ForkedFrom {
     #[schema(value_type = String, format = "uuid")]
     run_id: RunId,
     /// The first step that was done anew.
@@ -269,9 +269,9 @@ pub(super) fn forked_from(event: &Event) -> Option<ForkedFrom> {
 /// Why a run failed.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RunError {
-    code: String,
-    message: String,
+pub(crate) struct RunError {
+    pub(crate) code: String,
+    pub(crate) message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     step_id: Option<String>,
 }
@@ -318,12 +318,7 @@ pub(super) fn shown(tenant: TenantId, row: RunRow, mut said: Said, log: Vec<Step
 
 /// What a run was asked, from its first event.
 pub(super) fn asked(event: &Event) -> Option<Value> {
-    match &event.content {
-        Some(Content::Input(input) | Content::Carried { input, .. } | Content::Forked { input, .. }) => {
-            Some((**input).clone())
-        }
-        _ => None,
-    }
+    event.content.as_ref().and_then(Content::input).map(|input| Value::clone(input))
 }
 
 /// What came of a run, from its last event: its output or its error.

@@ -4,11 +4,12 @@
 //! another agent or input it is refused. What the agent demands of its input is checked before anything is written.
 
 pub(super) mod batch;
+pub(crate) mod exchange;
 
 use std::sync::Arc;
 
 use lantern_edge::{Code, Error, Page, Paging, Params, Result};
-use lantern_engine::{Carried, Context, Forks, Manifest, Refused, Reusable, Start, event};
+use lantern_engine::{Carried, Context, Forks, Manifest, Recall, Refused, Reusable, Start, event};
 use lantern_policy::action::{CreateRun, DeleteRun};
 use lantern_policy::{Permit, Scope};
 use lantern_store::journal::{self, Created, RunRow};
@@ -34,10 +35,10 @@ const LOOKS_MAX: u32 = 2_000;
 const HITS_MAX: usize = 100;
 
 /// A run that a request asked for.
-pub(super) struct Started {
-    pub(super) run: RunId,
+pub(crate) struct Started {
+    pub(crate) run: RunId,
     /// Whether this request made it, rather than an earlier one with the same key.
-    pub(super) fresh: bool,
+    pub(crate) fresh: bool,
 }
 
 /// What a fork begins with.
@@ -45,8 +46,25 @@ pub(super) struct Forked {
     pub(super) forks: Forks,
     pub(super) steps: Arc<[Reusable]>,
     pub(super) carried: Option<Arc<Carried>>,
+    pub(super) recall: Option<Arc<Recall>>,
     /// What the row says started it.
     pub(super) trigger: &'static str,
+}
+
+/// What a run begins with beside what it is asked.
+#[derive(Default)]
+struct Beginning {
+    forks: Option<(Forks, Arc<[Reusable]>)>,
+    carried: Option<Arc<Carried>>,
+    recall: Option<Arc<Recall>>,
+    /// What the row says started it, when that was no plain request.
+    trigger: Option<&'static str>,
+}
+
+impl From<Forked> for Beginning {
+    fn from(Forked { forks, steps, carried, recall, trigger }: Forked) -> Self {
+        Self { forks: Some((forks, steps)), carried, recall, trigger: Some(trigger) }
+    }
 }
 
 /// Counts a fork of a run as this version, unless it may not be made. Before anything is written for it.
@@ -68,7 +86,7 @@ pub(super) async fn start_fork(
 ) -> Result<RunId> {
     let (scope, now) = (permit.scope(), app.clock.now());
     let run = RunId::from_uuid(app.ids.uuid());
-    let first = first_append(app, scope, (run, now), &version, new, Some(forked)).await?;
+    let first = first_append(app, scope, (run, now), &version, new, forked.into()).await?;
     match write(app, scope, first).await? {
         Created::New => {
             tracing::info!(tenant = %scope.tenant(), %run, agent = %version.agent_name, "a run was forked");
@@ -123,7 +141,7 @@ pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) ->
     let version = version(app, scope, &new.agent_name).await?;
     allow(app, scope, now)?;
     let run = RunId::from_uuid(app.ids.uuid());
-    let first = first_append(app, scope, (run, now), &version, new, None).await?;
+    let first = first_append(app, scope, (run, now), &version, new, Beginning::default()).await?;
     match write(app, scope, first).await? {
         Created::New => {
             tracing::info!(tenant = %scope.tenant(), %run, agent = %version.agent_name, "a run was asked for");
@@ -217,15 +235,11 @@ async fn first_append(
     (run, now): (RunId, At),
     version: &Version,
     new: NewRun,
-    forked: Option<Forked>,
+    beginning: Beginning,
 ) -> Result<journal::NewRun> {
     let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
     check_input(app, &manifest, &new).await?;
-    let trigger = forked.as_ref().map(|forked| forked.trigger);
-    let (carried, forks) = match forked {
-        Some(Forked { forks, steps, carried, .. }) => (carried, Some((forks, steps))),
-        None => (None, None),
-    };
+    let Beginning { forks, carried, recall, trigger } = beginning;
     let start = Start {
         agent: version.agent,
         version: version.id,
@@ -235,6 +249,7 @@ async fn first_append(
         depth: 0,
         continues: None,
         carried,
+        recall,
         forks,
         cap: model::cap(app, manifest.max_cost, new.max_cost),
         policy: lantern_policy::digest(),
@@ -333,7 +348,11 @@ async fn hits(app: &App, scope: Scope, text: String) -> Result<Vec<Hit>> {
 
 /// Deletes a run that is over, with its journal.
 pub(super) async fn delete(app: &App, permit: &Permit<DeleteRun>, run: RunId) -> Result<()> {
-    let scope = permit.scope();
+    remove(app, permit.scope(), run).await
+}
+
+/// The same, for whoever may delete what the run is part of.
+pub(crate) async fn remove(app: &App, scope: Scope, run: RunId) -> Result<()> {
     let row = head(app, scope, run).await?;
     let now = app.clock.now();
     let deleted =

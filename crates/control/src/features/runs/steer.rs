@@ -29,7 +29,7 @@ const NAME_BYTES_MAX: usize = 200;
 const PAUSED: &str = "paused";
 
 /// Who asks, as the journal records it.
-pub(super) fn by(actor: &Actor) -> String {
+pub(crate) fn by(actor: &Actor) -> String {
     match &actor.principal {
         Principal::User { email, .. } => email.clone(),
         Principal::Key { id, .. } => format!("api-key:{id}"),
@@ -38,7 +38,7 @@ pub(super) fn by(actor: &Actor) -> String {
 
 /// Asks a run to stop, and waits a moment for it to have done so, and longer while it only waits for its children. One that
 /// nobody can go on with is given up. Answers which run of its chain that was.
-pub(super) async fn cancel(
+pub(crate) async fn cancel(
     app: &App,
     scope: Scope,
     run: RunId,

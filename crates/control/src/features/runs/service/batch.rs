@@ -12,7 +12,7 @@ use lantern_store::journal::{self, Created};
 use lantern_store::versions::Version;
 use lantern_types::{At, Digest, RunId};
 
-use super::{Asked, FULL_WAIT, check_cost, discard, first_append, head, started_before, version};
+use super::{Asked, Beginning, FULL_WAIT, check_cost, discard, first_append, head, started_before, version};
 use crate::App;
 use crate::features::runs::model::{self, NewRun, Run, Said};
 use crate::features::runs::store;
@@ -157,7 +157,7 @@ async fn sealed(
     for (n, new) in runs.into_iter().enumerate() {
         let Some(version) = versions.get(&new.agent_name) else { continue };
         let run = RunId::from_uuid(app.ids.uuid());
-        match first_append(app, scope, (run, now), version, new, None).await {
+        match first_append(app, scope, (run, now), version, new, Beginning::default()).await {
             Ok(made) => first.push(made),
             Err(error) => {
                 dropped(app, scope, first.into_iter().filter_map(|new| new.body).collect()).await?;
