@@ -187,6 +187,7 @@ impl Place {
             depth: 0,
             continues: None,
             carried: None,
+            recall: None,
             forks: None,
             cap: MicroUsd::from_micros(1_000_000),
             policy: lantern_policy::digest(),

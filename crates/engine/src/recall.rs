@@ -6,6 +6,8 @@
 //!
 //! User content: it lies sealed beside the first event.
 
+use std::fmt::Write as _;
+
 use lantern_types::Limits;
 use lantern_types::llm::{Image, Message, Role};
 use serde::{Deserialize, Serialize};
@@ -117,7 +119,9 @@ pub fn exchange(run: &Run, before: usize) -> Vec<Message> {
     }
     if run.error.is_some() {
         // They may be why it failed, and the next message is not to fail with them.
-        said.iter_mut().for_each(|message| message.images.clear());
+        for message in &mut said {
+            message.images.clear();
+        }
     }
     for message in said.iter_mut().filter(|message| message.role == Role::Tool) {
         cut(&mut message.content);
@@ -145,7 +149,8 @@ fn cut(text: &mut String) {
     if text.len() > RESULT_BYTES_MAX {
         let whole = text.len();
         text.truncate(text.floor_char_boundary(RESULT_BYTES_MAX));
-        text.push_str(&format!("… [{whole} bytes, cut]"));
+        // Writing to a string cannot fail.
+        let _ = write!(text, "… [{whole} bytes, cut]");
     }
 }
 
@@ -178,11 +183,11 @@ pub(crate) fn asked(input: &Value) -> Message {
         let field = |name| attachment.get(name).and_then(Value::as_str);
         let (name, media) = (field("name").unwrap_or("attachment"), field("mediaType").unwrap_or_default());
         if let Some(data) = field("data") {
-            message.content.push_str(&format!("\n\n[picture: {name}]"));
+            let _ = write!(message.content, "\n\n[picture: {name}]");
             message.images.push(Image { media_type: media.to_owned(), data: data.to_owned() });
         } else {
             let text = field("text").unwrap_or_default();
-            message.content.push_str(&format!("\n\n[attachment: {name}]\n{text}\n[end of {name}]"));
+            let _ = write!(message.content, "\n\n[attachment: {name}]\n{text}\n[end of {name}]");
         }
     }
     message

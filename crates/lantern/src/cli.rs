@@ -8,6 +8,7 @@ mod about;
 mod agents;
 mod api;
 mod approvals;
+mod chat;
 mod checks;
 mod console;
 mod doctor;
@@ -26,6 +27,7 @@ mod providers;
 #[cfg(test)]
 mod routes;
 mod runs;
+mod sessions;
 mod table;
 mod watch;
 
@@ -51,9 +53,9 @@ Exit codes:
     1  the command failed; a followed run failed
     2  the command line or the input makes no sense
     3  not logged in, or not allowed
-    4  there is no such agent, run or step
+    4  there is no such agent, run, step or session
     5  the server cannot be reached
-    6  the run that was followed was cancelled
+    6  the run or the answer that was followed was cancelled
   130  interrupted (a run that was followed goes on)
 
 Environment:
@@ -150,6 +152,11 @@ pub(crate) enum Verb {
     /// Start runs, look at them and steer them
     #[command(subcommand, visible_alias = "run")]
     Runs(runs::Verb),
+    /// Begin conversations with agents, look at them and end them
+    #[command(subcommand, visible_alias = "session")]
+    Sessions(sessions::Verb),
+    /// Talk to an agent, line by line
+    Chat(chat::ChatArgs),
     /// Show what waits for a person, and decide it
     #[command(subcommand, visible_alias = "approval")]
     Approvals(approvals::Verb),
@@ -224,6 +231,8 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Keys(verb) => keys::run(console, &Api::open(globals)?, verb).await?,
         Verb::Providers(verb) => providers::run(console, &Api::open(globals)?, verb).await?,
         Verb::Runs(verb) => return Box::pin(runs::run(console, &Api::open(globals)?, verb)).await,
+        Verb::Sessions(verb) => return Box::pin(sessions::run(console, &Api::open(globals)?, verb)).await,
+        Verb::Chat(args) => return Box::pin(chat::run(console, &Api::open(globals)?, args)).await,
         Verb::Approvals(verb) => Box::pin(approvals::run(console, &Api::open(globals)?, verb)).await?,
         Verb::Logs(args) => return Box::pin(runs::logs(console, &Api::open(globals)?, &args)).await,
     }

@@ -15,7 +15,7 @@ use lantern_net::http::{
     Deadlines, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header,
 };
 use lantern_net::{Client, Reach};
-use lantern_types::{Dur, Limits, RunId, Secret};
+use lantern_types::{Dur, Limits, RunId, Secret, SessionId};
 use serde_json::{Value, json};
 
 use crate::cli::Globals;
@@ -227,8 +227,22 @@ impl Api {
 
     /// Opens the event stream of a run after the event `after`; with `live` it goes on until the run is over.
     pub(crate) async fn events(&self, run: RunId, after: u64, live: bool) -> Result<Response, Failure> {
+        self.stream(format!("/v1/runs/{run}/events"), after, live).await
+    }
+
+    /// Opens the event stream of a session after the frame `after`; with `live` it goes on until the session is stopped.
+    pub(crate) async fn conversation(
+        &self,
+        session: SessionId,
+        after: u64,
+        live: bool,
+    ) -> Result<Response, Failure> {
+        self.stream(format!("/v1/sessions/{session}/events"), after, live).await
+    }
+
+    async fn stream(&self, path: String, after: u64, live: bool) -> Result<Response, Failure> {
         let query = if live { "" } else { "?live=false" };
-        let mut call = Call::get(format!("/v1/runs/{run}/events{query}"));
+        let mut call = Call::get(format!("{path}{query}"));
         call.headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
         if after > 0 {
             call.headers.insert(HeaderName::from_static("last-event-id"), HeaderValue::from(after));

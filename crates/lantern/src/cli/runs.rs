@@ -326,10 +326,15 @@ fn labels(said: &[String]) -> Result<Option<Value>, Failure> {
     Ok(Some(labels).filter(|labels| !labels.is_empty()).map(Value::Object))
 }
 
-/// The key of this start: the user's, or a fresh one, so that a request that is repeated below us starts one run.
+/// The key of this start: the user's, or a fresh one.
 fn idempotency(args: &CreateArgs) -> Result<(HeaderName, HeaderValue), Failure> {
+    keyed(args.idempotency_key.as_deref())
+}
+
+/// The key of a request: this one, or a fresh one, so that a request that is repeated below us counts once.
+pub(crate) fn keyed(given: Option<&str>) -> Result<(HeaderName, HeaderValue), Failure> {
     let fresh = || RealIds::new(Arc::new(RealClock::new())).uuid().to_string();
-    let key = args.idempotency_key.clone().unwrap_or_else(fresh);
+    let key = given.map_or_else(fresh, str::to_owned);
     let wrong = || {
         Failure::usage("an idempotency key has only visible ASCII characters")
             .hint("choose one without spaces and accents, or leave --idempotency-key out")
@@ -453,7 +458,7 @@ fn input_of(run: &Value) -> String {
     cut(line(&whole).trim(), INPUT_COLUMNS)
 }
 
-fn price(text: &str) -> Result<MicroUsd, String> {
+pub(crate) fn price(text: &str) -> Result<MicroUsd, String> {
     MicroUsd::parse_usd(text).ok_or_else(|| "dollars with at most six decimals, as in 2.50".to_owned())
 }
 

@@ -377,6 +377,7 @@ impl Bench {
             depth: 0,
             continues: None,
             carried: None,
+            recall: None,
             forks: None,
             cap: manifest.max_cost.unwrap_or(MicroUsd::from_micros(1_000_000)),
             policy: lantern_policy::digest(),

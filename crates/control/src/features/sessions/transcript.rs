@@ -100,10 +100,9 @@ impl Script {
                 }
             }
             "session.status_idle" if told.text("status") != "succeeded" => {
-                let error =
-                    [told.text("code"), told.text("error")].into_iter().filter(|text| !text.is_empty());
-                let error = error.collect::<Vec<_>>().join(": ");
-                let error = Some(if error.is_empty() { told.text("status").to_owned() } else { error });
+                let code = [told.text("code"), told.text("status")].into_iter().find(|text| !text.is_empty());
+                let why = code.into_iter().chain([told.text("error")]).filter(|text| !text.is_empty());
+                let error = Some(why.collect::<Vec<_>>().join(": "));
                 self.messages.push(Message { error, ..Message::new("assistant", told.at, "") });
             }
             _ => {}

@@ -109,6 +109,10 @@ fn advice(status: StatusCode, code: &str, wait: Option<u64>, body: &Value, auth:
             Some("see what there is with `lantern agents versions`".to_owned())
         }
         "run_not_found" => Some("see what there is with `lantern runs list`".to_owned()),
+        "session_not_found" => Some("see what there is with `lantern sessions list`".to_owned()),
+        "session_stopped" => Some("begin another one with `lantern chat AGENT`".to_owned()),
+        "session_busy" => Some("wait for the answer, or cancel it with `lantern runs cancel RUN`".to_owned()),
+        "attachment_unsupported" => Some("turn it into text or a png first".to_owned()),
         "approval_not_found" => Some("see what waits with `lantern approvals list`".to_owned()),
         "agent_archived" => Some("bring it back with `lantern agents restore`, or make it anew with `lantern agents create`".to_owned()),
         "run_not_finished" | "run_ending" if body.get("ending").is_some() => {

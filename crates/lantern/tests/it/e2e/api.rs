@@ -126,6 +126,25 @@ impl Api {
         tokio::time::timeout(NEVER, listening).await.expect("it was never said")
     }
 
+    /// What a stream at this path says, up to what is `enough` or its end.
+    pub(crate) async fn heard(&self, path: &str, enough: impl Fn(&Event) -> bool) -> Vec<Event> {
+        let listening = async {
+            let mut response = self.send(Method::GET, path, None, None).await;
+            let (mut parser, mut heard) = (Parser::new(1 << 20), Vec::new());
+            while let Some(chunk) = response.chunk().await.unwrap() {
+                for event in parser.push(&chunk).unwrap() {
+                    let last = enough(&event);
+                    heard.push(event);
+                    if last {
+                        return heard;
+                    }
+                }
+            }
+            heard
+        };
+        tokio::time::timeout(NEVER, listening).await.expect("it was never said")
+    }
+
     /// Waits until `test` says yes of the run.
     pub(crate) async fn until(&self, run: &str, test: impl Fn(&Value) -> bool) -> Value {
         let look = async {

@@ -11,9 +11,9 @@ use super::api::Api;
 use super::process::{Server, lantern};
 use super::provider::{Answer, Provider};
 
-const LOGIN: (&str, &str) = ("ada@example.com", "correct horse battery");
+pub(super) const LOGIN: (&str, &str) = ("ada@example.com", "correct horse battery");
 
-fn serve(folder: &Folder, app: &str, system: &str, provider: &Provider) -> Server {
+pub(super) fn serve(folder: &Folder, app: &str, system: &str, provider: &Provider) -> Server {
     Server::start(serving(folder, app, system, provider))
 }
 

@@ -22,6 +22,7 @@ mod provider;
 mod recovery;
 mod refusals;
 mod reset;
+mod sessions;
 mod spawn;
 mod start;
 mod troubleshooting;

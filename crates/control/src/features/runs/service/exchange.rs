@@ -206,12 +206,10 @@ fn changes_nothing(app: &App, listed: &ToolRef) -> bool {
 
 /// What was said in a session so far. Exchanges whose runs are gone or cannot be read are counted among what was left out.
 async fn recall(app: &App, scope: Scope, session: &SessionRow) -> Result<Recall> {
-    let mut lost = 0;
     for (n, run) in sessions::exchanges(&app.db, scope, session.id, session.exchanges, LOOK_BACK).await? {
         if let Some(recall) = after(app, scope, (n, run)).await? {
-            return Ok(recall.without(lost));
+            return Ok(recall.without(session.exchanges.saturating_sub(n)));
         }
-        lost += 1;
     }
     Ok(Recall::default().without(session.exchanges))
 }
