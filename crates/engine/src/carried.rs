@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use lantern_types::llm::Message;
-use lantern_types::{At, ToolName};
+use lantern_types::{At, Dur, ToolName};
 use serde::{Deserialize, Serialize};
 
+use crate::manifest::Manifest;
 use crate::run::{Run, Work};
 
 /// The conversation so far, and what was used up in it.
@@ -44,6 +45,11 @@ impl Carried {
 }
 
 impl Run {
+    /// When `timeout` of the manifest ends a run asked for at `at`.
+    pub(crate) fn deadline_of(manifest: &Manifest, at: At) -> Option<At> {
+        manifest.timeout.filter(|timeout| *timeout > Dur::ZERO).map(|timeout| at + timeout)
+    }
+
     /// How often the runs before this one called a tool; 0 when it continues none.
     pub fn carried_calls(&self, tool: &ToolName) -> u32 {
         self.carried.as_ref().and_then(|carried| carried.calls.get(tool.as_str())).copied().unwrap_or(0)

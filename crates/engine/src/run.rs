@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lantern_types::llm::{LlmReply, Message, ToolUse};
-use lantern_types::{At, Dur, EffectClass, Grant, MicroUsd, RunId, ToolName, VersionId};
+use lantern_types::{At, EffectClass, Grant, MicroUsd, RunId, ToolName, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -585,11 +585,6 @@ impl Run {
     /// What it may have cost, once it is over: what was spent, and what vendors may have billed besides.
     pub(crate) fn cost(&self) -> MicroUsd {
         self.spent.plus(self.unconfirmed).unwrap_or(MicroUsd::from_micros(i64::MAX))
-    }
-
-    /// When `timeout` of the manifest ends a run asked for at `at`.
-    pub(crate) fn deadline_of(manifest: &Manifest, at: At) -> Option<At> {
-        manifest.timeout.filter(|timeout| *timeout > Dur::ZERO).map(|timeout| at + timeout)
     }
 }
 

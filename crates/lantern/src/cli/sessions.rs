@@ -149,10 +149,7 @@ async fn list(console: &Console, api: &Api, args: ListArgs) -> Result<(), Failur
     } else {
         console.table(COLUMNS, &listed.entries.iter().map(row).collect::<Vec<_>>())?;
     }
-    match listed.cursor {
-        Some(cursor) => console.goes_on(args.limit, &line(&cursor)),
-        None => console.more(listed.more, args.limit),
-    }
+    console.more_from(listed.more, args.limit, listed.cursor.as_deref());
     Ok(())
 }
 
