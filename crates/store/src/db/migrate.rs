@@ -124,10 +124,10 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
     },
     Migration {
-        number: 19,
+        number: 15,
         name: "sessions",
-        both: include_str!("../../../../migrations/0019_sessions.sql"),
-        postgres: include_str!("../../../../migrations/postgres/0019_sessions.sql"),
+        both: include_str!("../../../../migrations/0015_sessions.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0015_sessions.sql"),
         sqlite: "",
     },
 ];
