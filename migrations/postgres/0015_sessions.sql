@@ -1,4 +1,4 @@
--- Row-level security and grants of 0019. Sessions that are watched are looked at across tenants; only their tenant changes them.
+-- Row-level security and grants of 0015. Sessions that are watched are looked at across tenants; only their tenant changes them.
 
 ALTER TABLE sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE sessions FORCE ROW LEVEL SECURITY;

@@ -91,6 +91,7 @@ codes! {
         ScopeEscalation = "scope_escalation",
         NotAnApprover = "not_an_approver",
         SignupClosed = "signup_closed",
+        OperatorOnly = "operator_only",
     }
     NotFound {
         RouteNotFound = "route_not_found",
@@ -102,6 +103,7 @@ codes! {
         ApprovalNotFound = "approval_not_found",
         ApiKeyNotFound = "api_key_not_found",
         ProviderNotFound = "provider_not_found",
+        StopNotFound = "stop_not_found",
     }
     NotAllowed {
         MethodNotAllowed = "method_not_allowed",

@@ -11,6 +11,7 @@ use lantern_types::edge::{Clock, Tasks};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 const REQUESTS: &str = "http_requests_total";
+const STOPS: &str = "stops_holding";
 const DURATION: &str = "http_request_duration_seconds";
 /// From a cached read to a request that waits for a run.
 const BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
@@ -37,6 +38,7 @@ impl Metrics {
                 tracing::warn!("another recorder collects this process's metrics; /metrics stays empty");
             }
             metrics::describe_counter!(REQUESTS, "Answered requests.");
+            metrics::describe_gauge!(STOPS, "Emergency stops that hold.");
             metrics::describe_histogram!(DURATION, "Time from the request's head to the answer's head.");
             handle
         });
@@ -56,6 +58,14 @@ impl Metrics {
             }
         };
         tasks.spawn("metrics.upkeep", Box::pin(upkeep));
+    }
+
+    /// How many emergency stops hold, by what they halt.
+    #[expect(clippy::cast_precision_loss, reason = "nobody sets so many")]
+    pub fn stops(&self, holding: [(&'static str, u64); 3]) {
+        for (scope, count) in holding {
+            metrics::gauge!(STOPS, "scope" => scope).set(count as f64);
+        }
     }
 
     /// Everything, in Prometheus's text format.

@@ -194,6 +194,16 @@ impl<'a> Draft<'a> {
             Input::Recovered => self.recover(),
             Input::Admit { step, grant } => self.admit(step, *grant),
             Input::Deny { step, denial } => self.deny(step, denial),
+            Input::Halt { stop, scope, reason } => {
+                if self.run.halted != Some(stop) {
+                    self.emit(Fact::Halted { stop, scope }, Some(Content::Reason(reason)));
+                }
+            }
+            Input::StopLifted { stop } => {
+                if self.run.halted == Some(stop) {
+                    self.emit(Fact::StopLifted { stop }, None);
+                }
+            }
             Input::Performed { step, generation, result } => self.performed(&step, generation, result),
             Input::Found { step, generation, finding } => self.found(&step, generation, finding),
             Input::Arrived(arrival) => self.arrived(arrival),
@@ -235,7 +245,7 @@ impl<'a> Draft<'a> {
                     format!("the run has {} events, and cannot go on as a new one here", self.run.seq);
                 return self.fail_run("events_limit", message, None);
             }
-            if self.run.paused {
+            if self.run.held_back() {
                 return;
             }
             let wanted = program::next(&self.run, self.context);
@@ -255,7 +265,11 @@ impl<'a> Draft<'a> {
     /// and a paused one waits to go on; neither may grow to more than twice the limit meanwhile.
     fn events_max(&self) -> u64 {
         let max = u64::from(self.context.limits.events_per_run_max);
-        if self.run.program == ProgramKind::Steps && !self.run.paused { max } else { max.saturating_mul(2) }
+        if self.run.program == ProgramKind::Steps && !self.run.held_back() {
+            max
+        } else {
+            max.saturating_mul(2)
+        }
     }
 
     fn apply(&mut self, next: Next) {
@@ -398,8 +412,8 @@ impl<'a> Draft<'a> {
     fn fire(&mut self, id: &StepId) {
         let Some(step) = self.run.step(id) else { return };
         match (&step.state, step.kind) {
-            (StepState::Backoff { readmit: false, .. }, _) if !self.run.paused => self.reissue(id),
-            (StepState::Backoff { readmit: true, .. }, _) if !self.run.paused => self.readmit(id),
+            (StepState::Backoff { readmit: false, .. }, _) if !self.run.held_back() => self.reissue(id),
+            (StepState::Backoff { readmit: true, .. }, _) if !self.run.held_back() => self.readmit(id),
             (StepState::Waiting { .. }, StepKind::Sleep) => self.settle(id, &Arc::new(Value::Null)),
             (StepState::Waiting { .. }, StepKind::Signal) => {
                 self.fail_step(id, "signal_timeout", "no such signal came in time".to_owned(), Acted::No);

@@ -11,7 +11,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use lantern_types::llm::LlmReply;
-use lantern_types::{Acted, AgentId, At, Digest, EffectClass, Grant, MicroUsd, RunId, VersionId};
+use lantern_types::{
+    Acted, AgentId, At, Digest, EffectClass, Grant, MicroUsd, RunId, StopId, StopScope, VersionId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -446,6 +448,19 @@ pub enum Fact {
     Resumed {
         /// Who asked.
         by: String,
+    },
+    /// An emergency stop holds: the next step that costs money or acts on something was not admitted, and nothing new is
+    /// started until the stop is lifted.
+    Halted {
+        /// The stop.
+        stop: StopId,
+        /// What it halts.
+        scope: StopScope,
+    },
+    /// The stop that held the run was lifted.
+    StopLifted {
+        /// The stop.
+        stop: StopId,
     },
     /// The run goes round in circles; the next spend was blocked.
     ProgressBlocked {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use lantern_types::llm::LlmReply;
-use lantern_types::{AgentId, Denial, Digest, Failure, Finding, Grant, MicroUsd, VersionId};
+use lantern_types::{
+    AgentId, Denial, Digest, Failure, Finding, Grant, MicroUsd, StopId, StopScope, VersionId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -77,6 +79,20 @@ pub enum Input {
         step: StepId,
         /// The refusal.
         denial: Denial,
+    },
+    /// An emergency stop did not let a step be admitted.
+    Halt {
+        /// The stop.
+        stop: StopId,
+        /// What it halts.
+        scope: StopScope,
+        /// Why it was set.
+        reason: String,
+    },
+    /// A stop that held the run was lifted.
+    StopLifted {
+        /// The stop.
+        stop: StopId,
     },
     /// An attempt at a step came back.
     Performed {

@@ -5,12 +5,13 @@
 //! event changes a run is in [`evolve`]; which events there may be is in `decide`.
 
 mod evolve;
+mod halt;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lantern_types::llm::{LlmReply, Message, ToolUse};
-use lantern_types::{At, EffectClass, Grant, MicroUsd, RunId, ToolName, VersionId};
+use lantern_types::{At, EffectClass, Grant, MicroUsd, RunId, StopId, ToolName, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -331,6 +332,8 @@ pub struct Run {
     pub phase: Phase,
     /// Whether it was told to pause.
     pub paused: bool,
+    /// The emergency stop that holds it, if one does.
+    pub halted: Option<StopId>,
     /// How it will end, once nothing but what its children spent is open.
     pub ending: Option<Ending>,
     /// When a worker first did anything for it.
@@ -401,6 +404,7 @@ impl Run {
             version: None,
             phase: Phase::New,
             paused: false,
+            halted: None,
             ending: None,
             started_at: None,
             input: Arc::new(Value::Null),
@@ -469,14 +473,15 @@ impl Run {
     /// The same, where these were asked about and wait for money that others hold. Whatever else costs money waits behind
     /// them, so that nobody who came later takes what they wait for; the rest does not.
     pub fn awaiting_admission_beside(&self, waiting: &[StepId]) -> Option<&Step> {
-        if self.paused {
+        if self.held_back() {
             return None;
         }
         let costs = |step: &Step| matches!(step.kind, StepKind::Llm | StepKind::Child);
         let behind = |step: &Step| !waiting.is_empty() && costs(step);
         self.open_steps().find(|step| step.state == StepState::Requested && !behind(step))
     }
-    /// When time alone next moves the run on; `None` when it never does. A pause holds retries back, but no wait.
+    /// When time alone next moves the run on; `None` when it never does. A pause and a stop hold retries back,
+    /// but no wait.
     pub fn next_due(&self) -> Option<At> {
         if self.phase != Phase::Active {
             return None;
@@ -485,7 +490,7 @@ impl Run {
         if let Some(ending) = &self.ending {
             return owed.chain([ending.due]).min();
         }
-        let held_back = |step: &Step| self.paused && matches!(step.state, StepState::Backoff { .. });
+        let held_back = |step: &Step| self.held_back() && matches!(step.state, StepState::Backoff { .. });
         let steps = self.open_steps().filter(|step| !held_back(step)).filter_map(Step::due);
         steps.chain(owed).chain(self.deadline).min()
     }
@@ -500,7 +505,7 @@ impl Run {
             Phase::Over(Outcome::Succeeded) => Status::Succeeded,
             Phase::Over(Outcome::Failed) => Status::Failed,
             Phase::Over(Outcome::Cancelled) => Status::Cancelled,
-            Phase::Active if self.paused => Status::Paused,
+            Phase::Active if self.held_back() => Status::Paused,
             Phase::Active if self.started_at.is_none() => Status::Queued,
             Phase::Active if self.waits_for_a_person() => Status::Paused,
             Phase::Active => Status::Running,

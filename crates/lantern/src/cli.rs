@@ -28,6 +28,7 @@ mod providers;
 mod routes;
 mod runs;
 mod sessions;
+mod stops;
 mod table;
 mod watch;
 
@@ -43,6 +44,7 @@ pub(crate) use api::DEFAULT_URL;
 pub(crate) use console::Console;
 pub(crate) use failure::{Exit, Failure};
 pub(crate) use line::read;
+pub(crate) use stops::Asked as StopAsked;
 pub(crate) use table::Column;
 
 use crate::server;
@@ -125,6 +127,8 @@ pub(crate) enum Command {
     Backup(server::BackupArgs),
     /// Make a data folder of a backup, after checking all of it
     Restore(server::RestoreArgs),
+    /// Halt all spending at once: of an agent, of the tenant, or of the whole server
+    Stop(server::StopArgs),
     /// Show the configuration of a server
     #[command(subcommand)]
     Config(server::ConfigVerb),
@@ -160,6 +164,9 @@ pub(crate) enum Verb {
     /// Show what waits for a person, and decide it
     #[command(subcommand, visible_alias = "approval")]
     Approvals(approvals::Verb),
+    /// Show emergency stops, and lift one
+    #[command(subcommand)]
+    Stops(stops::Verb),
     /// Show what happened in a run
     Logs(runs::LogsArgs),
     /// Make, list and revoke API keys
@@ -195,7 +202,18 @@ pub(crate) enum Verb {
 /// Does what was asked, and says on standard error why it could not.
 pub(crate) fn run(globals: &Globals, verb: Verb) -> ExitCode {
     let console = globals.console();
-    match start(globals, &console, verb) {
+    ended(&console, start(perform(globals, &console, verb)))
+}
+
+/// Sets an emergency stop of an agent or of the tenant.
+pub(crate) fn stop(globals: &Globals, asked: StopAsked) -> ExitCode {
+    let console = globals.console();
+    let set = async { stops::set(&console, &Api::open(globals)?, asked).await.map(|()| Exit::Ok) };
+    ended(&console, start(set))
+}
+
+fn ended(console: &Console, done: Result<Exit, Failure>) -> ExitCode {
+    match done {
         Ok(exit) => exit.into(),
         Err(failure) => {
             console.fail(&failure);
@@ -205,12 +223,12 @@ pub(crate) fn run(globals: &Globals, verb: Verb) -> ExitCode {
 }
 
 /// One thread is enough for a client: it waits for one server.
-fn start(globals: &Globals, console: &Console, verb: Verb) -> Result<Exit, Failure> {
+fn start(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
-    runtime.block_on(perform(globals, console, verb))
+    runtime.block_on(work)
 }
 
 async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exit, Failure> {
@@ -234,6 +252,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Sessions(verb) => return Box::pin(sessions::run(console, &Api::open(globals)?, verb)).await,
         Verb::Chat(args) => return Box::pin(chat::run(console, &Api::open(globals)?, args)).await,
         Verb::Approvals(verb) => Box::pin(approvals::run(console, &Api::open(globals)?, verb)).await?,
+        Verb::Stops(verb) => stops::run(console, &Api::open(globals)?, verb).await?,
         Verb::Logs(args) => return Box::pin(runs::logs(console, &Api::open(globals)?, &args)).await,
     }
     Ok(Exit::Ok)

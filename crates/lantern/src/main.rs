@@ -29,6 +29,10 @@ fn main() -> ExitCode {
         Command::Migrate(args) => server::migrate(&args, &globals.console()),
         Command::Backup(args) => server::backup(&args, &globals.console()),
         Command::Restore(args) => server::restore(&args, &globals.console()),
+        Command::Stop(args) => match args.of_tenant() {
+            Some(asked) => cli::stop(&globals, asked),
+            None => server::stop(&args, &globals.console()),
+        },
         Command::Config(verb) => server::configuration(&verb, &globals.console()),
         Command::Client(verb) => cli::run(&globals, verb),
     }

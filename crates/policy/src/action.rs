@@ -82,6 +82,9 @@ actions! {
     DeleteProvider = Admin "providers.delete";
     ListTools = Read "tools.list";
     ReadLimits = Read "limits.read";
+    ListStops = Read "stops.list";
+    SetStop = Write "stops.set";
+    LiftStop = Admin "stops.lift";
 }
 
 /// Whether this actor may do `A`: the sole maker of a [`Permit`].

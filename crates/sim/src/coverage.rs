@@ -36,7 +36,7 @@ pub const FACTS: [&str; 24] = [
     "Finished",
 ];
 
-/// The variant's name. A new variant does not compile before it is named here and in [`FACTS`].
+/// The variant's name. A new variant does not compile before it is named here, and in [`FACTS`] if tier 1 makes it happen.
 const fn name(fact: &Fact) -> &'static str {
     match fact {
         Fact::RunStarted { .. } => "RunStarted",
@@ -60,6 +60,9 @@ const fn name(fact: &Fact) -> &'static str {
         Fact::CancelRequested { .. } => "CancelRequested",
         Fact::Paused { .. } => "Paused",
         Fact::Resumed { .. } => "Resumed",
+        // Only the worker of tier 2 meets stops.
+        Fact::Halted { .. } => "Halted",
+        Fact::StopLifted { .. } => "StopLifted",
         Fact::ProgressBlocked { .. } => "ProgressBlocked",
         Fact::ContinuedAsNew { .. } => "ContinuedAsNew",
         Fact::RunEnding { .. } => "RunEnding",

@@ -135,6 +135,15 @@ impl Db {
         Ok(Self::of(Engine::Files(files), hub))
     }
 
+    /// Opens the database of a data folder that a server may have in use, for a command that changes a row or two beside
+    /// it. Fails with `TooOld` or `TooNew` when its schema is not this build's: it migrates nothing.
+    pub async fn open_sqlite_beside(data_dir: &Path) -> Result<Self> {
+        let hub = Hub::new();
+        let (dir, writer_hub) = (data_dir.to_owned(), hub.clone());
+        let files = sqlite::blocking(move || sqlite::Files::open_beside(&dir, writer_hub)).await?;
+        Ok(Self::of(Engine::Files(files), hub))
+    }
+
     /// A database in memory whose transactions run on the caller's own thread, for simulation and tests.
     pub fn inline_sqlite() -> Result<Self> {
         Ok(Self::of(Engine::Inline(sqlite::Inline::open()?, None), Hub::new()))

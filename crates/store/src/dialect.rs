@@ -80,6 +80,56 @@ pub(crate) const APPEND_LAST_POSTGRES: &str =
     INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
     SELECT $1, $15, $16, $17, $18, $19, $20, $21, $22 FROM held";
 
+/// One statement, as each database is told it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Either {
+    pub(crate) sqlite: &'static str,
+    pub(crate) postgres: &'static str,
+}
+
+/// The guard of an append that admits what an emergency stop halts. On PostgreSQL a statement sees what was committed
+/// before it began; so it locks its way into the table of stops, whether there are any or not, until its transaction has
+/// ended, and who sets one waits for it ([`FENCE`]). Readers and dumps of that table wait for nobody.
+pub(crate) const GUARD_HEEDING: Either = Either {
+    sqlite: "UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
+        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14
+        WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM server_stops WHERE lifted_at IS NULL)
+        AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.tenant_id = $1 AND s.lifted_at IS NULL
+            AND (s.agent_name IS NULL OR s.agent_name = runs.agent_name))",
+    postgres: "UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
+        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14
+        WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM server_stops WHERE lifted_at IS NULL)
+        AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.tenant_id = $1 AND s.lifted_at IS NULL
+            AND (s.agent_name IS NULL OR s.agent_name = runs.agent_name) FOR KEY SHARE)",
+};
+
+/// The same with the append's row, as one statement.
+pub(crate) const APPEND_HEEDING_POSTGRES: &str =
+    "WITH held AS (UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
+        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14
+        WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM server_stops WHERE lifted_at IS NULL)
+        AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.tenant_id = $1 AND s.lifted_at IS NULL
+            AND (s.agent_name IS NULL OR s.agent_name = runs.agent_name) FOR KEY SHARE) RETURNING id)
+    INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
+    SELECT $1, $15, $16, $17, $18, $19, $20, $21, $22 FROM held";
+
+/// Notes which stop halts a run, while that one holds. On PostgreSQL it locks its way in too, so that who lifts the stop
+/// finds the run.
+pub(crate) const HALT: Either = Either {
+    sqlite: "UPDATE runs SET stop_id = $3 WHERE tenant_id = $1 AND id = $2
+        AND (EXISTS (SELECT 1 FROM server_stops WHERE id = $3 AND lifted_at IS NULL)
+        OR EXISTS (SELECT 1 FROM stops s WHERE s.tenant_id = $1 AND s.id = $3 AND s.lifted_at IS NULL))",
+    postgres: "UPDATE runs SET stop_id = $3 WHERE tenant_id = $1 AND id = $2
+        AND (EXISTS (SELECT 1 FROM server_stops WHERE id = $3 AND lifted_at IS NULL)
+        OR EXISTS (SELECT 1 FROM stops s WHERE s.tenant_id = $1 AND s.id = $3 AND s.lifted_at IS NULL FOR KEY SHARE))",
+};
+
+/// Waits for the appends that looked for stops, and keeps others from looking until the transaction has ended.
+pub(crate) const FENCE: &str = "LOCK TABLE stops IN EXCLUSIVE MODE";
+
 /// Brings the journal of a new run along with its claim, when that is one append: it was written a moment ago and lies
 /// in the writer's cache. PostgreSQL's system role sees no journal; there the driver reads it as its tenant.
 pub(crate) async fn journal_of_new(tx: &mut SystemTx<'_>, run: &Row) -> Result<Option<Stored>> {

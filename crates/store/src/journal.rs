@@ -20,6 +20,7 @@ use crate::inbox::{self, NewInput};
 use crate::labels;
 use crate::loose;
 use crate::outbox::{self, NewOutbox};
+use crate::stops::{self, Halt};
 use crate::value::{Row, Value};
 
 pub use crate::runs::{Found, RunFilter, RunRow, full, head, head_in, list, look};
@@ -121,6 +122,10 @@ pub struct Append {
     pub outbox: Vec<NewOutbox>,
     /// What these events ask people, or no longer ask.
     pub approvals: Vec<Change>,
+    /// Whether these events admit what an emergency stop halts: then nothing is written while one holds for the run.
+    pub heeds_stops: bool,
+    /// What these events say of the stop that halts the run.
+    pub halt: Option<Halt>,
 }
 
 /// An append as the statements it comes to, which can be submitted again as often as it takes. Cheap to clone.
@@ -291,8 +296,8 @@ pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
     Ok(Created::New)
 }
 
-/// Adds events to a run that its caller holds. `Conflict` when the lease or the version has moved on: then nothing was
-/// written, and the run is somebody else's.
+/// Adds events to a run that its caller holds. `Conflict` when the lease or the version has moved on, and the run is somebody
+/// else's, or when the append heeds stops and one holds: then nothing was written.
 pub async fn append(db: &Db, scope: Scope, append: impl Into<Prepared>) -> Result<Appended> {
     let Prepared { batch, version } = append.into();
     db.submit(scope, batch).await?;
@@ -309,7 +314,11 @@ fn batch(append: Append, version: i64) -> Batch {
     guard.extend(projected(append.projection));
     // The guard goes first: on PostgreSQL it takes the run's lock, and a stale holder fails before it writes.
     // A finished run has no driver: nothing may claim it again.
-    batch.add(if finished { GUARD_AND_FINISH } else { GUARD }, guard, Expect::Rows(1));
+    match (finished, append.heeds_stops) {
+        (true, _) => batch.add(GUARD_AND_FINISH, guard, Expect::Rows(1)),
+        (false, true) => batch.add_either(dialect::GUARD_HEEDING, guard, Expect::Rows(1)),
+        (false, false) => batch.add(GUARD, guard, Expect::Rows(1)),
+    }
     let added = Stored {
         first_seq,
         n: append.n,
@@ -322,6 +331,7 @@ fn batch(append: Append, version: i64) -> Batch {
     let plain = append.drained.is_empty()
         && append.outbox.is_empty()
         && append.approvals.is_empty()
+        && append.halt.is_none()
         && added.body.as_deref().and_then(blob::named).is_none();
     loose::name(&mut batch, added.body.as_deref());
     batch.add(INSERT, row(run, added), Expect::Rows(1));
@@ -331,7 +341,11 @@ fn batch(append: Append, version: i64) -> Batch {
     }
     // What is one statement may share a transaction: when its guard does not hold, nothing else is undone for it.
     if plain {
-        batch.as_one(if finished { dialect::APPEND_LAST_POSTGRES } else { dialect::APPEND_POSTGRES });
+        batch.as_one(match (finished, append.heeds_stops) {
+            (true, _) => dialect::APPEND_LAST_POSTGRES,
+            (false, true) => dialect::APPEND_HEEDING_POSTGRES,
+            (false, false) => dialect::APPEND_POSTGRES,
+        });
     }
     for id in append.drained {
         // A row that is gone was drained by an append whose answer was lost; its input is in the journal.
@@ -342,6 +356,9 @@ fn batch(append: Append, version: i64) -> Batch {
     }
     for change in append.approvals {
         approvals::add(&mut batch, (run, append.epoch), change);
+    }
+    if let Some(halt) = append.halt {
+        stops::add(&mut batch, run, halt);
     }
     batch.changed(run);
     batch
@@ -535,6 +552,8 @@ mod tests {
             drained: Vec::new(),
             outbox: Vec::new(),
             approvals,
+            heeds_stops: false,
+            halt: None,
         }
     }
 

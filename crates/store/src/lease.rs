@@ -7,7 +7,7 @@
 use lantern_policy::Scope;
 use lantern_types::*;
 
-use crate::db::{Db, SystemTx};
+use crate::db::{Db, SystemTx, TenantTx};
 use crate::dialect;
 use crate::error::Result;
 use crate::journal::Stored;
@@ -57,6 +57,15 @@ const OTHERS: &str = "SELECT id FROM processes WHERE id <> $1";
 const FORGET: &str = "DELETE FROM processes WHERE id = $1";
 const FORGET_EXPIRED: &str = "DELETE FROM processes WHERE id = $1 AND expires_at <= $2";
 const ORPHAN: &str = "UPDATE runs SET owner = NULL, wake_at = $2 WHERE owner = $1";
+// Of those that were halted by a stop that is lifted, each is due for whoever is there; who has one does not let it go
+// without looking.
+const WAKE_HALTED: &str =
+    "UPDATE runs SET pokes = pokes + 1, wake_at = CASE WHEN owner IS NULL THEN $3 ELSE wake_at END
+    WHERE tenant_id = $1 AND stop_id = $2 AND finished_at IS NULL";
+const WAKE_ALL_HALTED: &str =
+    "UPDATE runs SET pokes = pokes + 1, wake_at = CASE WHEN owner IS NULL THEN $2 ELSE wake_at END
+    WHERE stop_id = $1 AND finished_at IS NULL";
+pub(crate) const UNHALT: &str = "UPDATE runs SET stop_id = NULL WHERE tenant_id = $1 AND id = $2";
 // The inbox is empty most of the time: that is looked at first, and once.
 const POKED: &str = "SELECT DISTINCT r.id FROM inbox i
     JOIN runs r ON r.tenant_id = i.tenant_id AND r.id = i.run_id
@@ -67,10 +76,10 @@ const RELEASE: &str = "UPDATE runs SET owner = NULL, wake_at = $6
 /// Every statement of this file that runs across tenants.
 #[cfg(feature = "testing")]
 pub(crate) const SYSTEM_STATEMENTS: &[&str] =
-    &[REGISTER, BEAT, EXPIRED, OTHERS, FORGET, FORGET_EXPIRED, ORPHAN, POKED];
+    &[REGISTER, BEAT, EXPIRED, OTHERS, FORGET, FORGET_EXPIRED, ORPHAN, POKED, WAKE_ALL_HALTED];
 /// Every statement of this file that runs for one tenant.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[RELEASE];
+pub(crate) const STATEMENTS: &[&str] = &[RELEASE, WAKE_HALTED, UNHALT];
 
 /// Enters a process. Its id is minted anew at every start.
 pub async fn register(db: &Db, process: ProcessId, now: At, ttl: Dur) -> Result<ProcessLease> {
@@ -171,6 +180,16 @@ pub async fn release(db: &Db, scope: Scope, held: Held, wake_at: Option<At>) -> 
         })
     })
     .await
+}
+
+/// Makes the runs due that this stop of a tenant has halted.
+pub(crate) async fn wake_halted(tx: &mut TenantTx<'_>, stop: StopId, now: At) -> Result<()> {
+    tx.exec(WAKE_HALTED, &[stop.into(), now.into()]).await.map(drop)
+}
+
+/// Makes the runs due that this stop of the server has halted, of whichever tenant.
+pub(crate) async fn wake_all_halted(tx: &mut SystemTx<'_>, stop: StopId, now: At) -> Result<()> {
+    tx.exec(WAKE_ALL_HALTED, &[stop.into(), now.into()]).await.map(drop)
 }
 
 /// What a process had that is gone: its runs, and what it was to deliver, are due.

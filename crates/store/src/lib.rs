@@ -29,6 +29,7 @@ mod runs;
 pub mod seal;
 pub mod sessions;
 pub mod sign_ins;
+pub mod stops;
 pub mod system;
 #[cfg(feature = "testing")]
 pub mod testing;

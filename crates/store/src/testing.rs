@@ -26,8 +26,8 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, dialect, inbox, journal, labels, lease, loose, outbox, runs, seal, sessions, sign_ins, system,
-    tickets, versions,
+    approvals, dialect, inbox, journal, labels, lease, loose, outbox, runs, seal, sessions, sign_ins, stops,
+    system, tickets, versions,
 };
 
 pub use bucket::BucketServer;
@@ -261,6 +261,7 @@ pub async fn prepare_every_statement(db: &Db) {
         seal::STATEMENTS,
         sessions::STATEMENTS,
         sign_ins::STATEMENTS,
+        stops::STATEMENTS,
         tickets::STATEMENTS,
         versions::STATEMENTS,
     ];
@@ -268,11 +269,21 @@ pub async fn prepare_every_statement(db: &Db) {
     let own = if schema::is_postgres(db).await {
         let appends = [dialect::APPEND_POSTGRES, dialect::APPEND_LAST_POSTGRES];
         prepare_statements(db, appends.into_iter().chain([dialect::LOCK_POSTGRES])).await;
+        let heeding =
+            [dialect::APPEND_HEEDING_POSTGRES, dialect::GUARD_HEEDING.postgres, dialect::HALT.postgres];
+        prepare_statements(db, heeding).await;
         [dialect::CLAIM_POSTGRES, dialect::TAKE_POSTGRES, dialect::GIVE_BACK_POSTGRES]
     } else {
+        prepare_statements(db, [dialect::GUARD_HEEDING.sqlite, dialect::HALT.sqlite]).await;
         [dialect::CLAIM_SQLITE, dialect::TAKE_SQLITE, dialect::GIVE_BACK_SQLITE]
     };
-    let system = [lease::SYSTEM_STATEMENTS, loose::SYSTEM_STATEMENTS, outbox::SYSTEM_STATEMENTS, &own];
+    let system = [
+        lease::SYSTEM_STATEMENTS,
+        loose::SYSTEM_STATEMENTS,
+        outbox::SYSTEM_STATEMENTS,
+        stops::server::SYSTEM_STATEMENTS,
+        &own,
+    ];
     for sql in system.concat().into_iter().chain(system::statements()) {
         prepare(db, true, sql).await;
     }

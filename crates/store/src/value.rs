@@ -61,7 +61,7 @@ macro_rules! ids {
 
 ids!(
     TenantId, UserId, AgentId, VersionId, RunId, SessionId, SignInId, ApiKeyId, ProcessId, InboxId,
-    ApprovalId
+    ApprovalId, StopId
 );
 
 macro_rules! values {

@@ -86,6 +86,8 @@ id! {
     InboxId,
     /// One question of a run to a person.
     ApprovalId,
+    /// One emergency stop.
+    StopId,
 }
 
 /// The tenant that `lantern dev` seeds.

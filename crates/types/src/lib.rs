@@ -18,6 +18,7 @@ pub mod llm;
 pub mod money;
 pub mod nearest;
 pub mod secret;
+pub mod stop;
 pub mod time;
 pub mod tool;
 
@@ -30,5 +31,6 @@ pub use limits::Limits;
 pub use money::{MicroUsd, Overflow, Price, Tokens};
 pub use nearest::nearest;
 pub use secret::Secret;
+pub use stop::StopScope;
 pub use time::{At, Dur};
 pub use tool::{EffectClass, EffectKey, Finding, ToolDef, ToolName};

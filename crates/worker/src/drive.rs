@@ -2,7 +2,9 @@
 //!
 //! One loop: take what has come (results, inbox, time) → decide → admit what was requested → append everything as one
 //! append → perform. Dropping the future of an effect stops it, so cancelling really stops work. The folded run stays
-//! in memory; the journal is read only when a run is taken up.
+//! in memory; the journal is read only when a run is taken up, or an emergency stop has come between.
+
+mod halt;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +24,7 @@ use lantern_store::journal::{self, Append, Prepared, Projection};
 use lantern_store::lease::{self, Claimed, Held};
 use lantern_store::record::Record;
 use lantern_store::seal::Place;
+use lantern_store::stops::StopRow;
 use lantern_store::{Error, approvals, inbox};
 use lantern_types::edge::BoxFuture;
 use lantern_types::{At, ChainHead, Dur, InboxId};
@@ -37,6 +40,9 @@ const UNREAD: i64 = -1;
 const PARK_AFTER: Dur = Dur::from_secs(2);
 /// How long to wait before looking again at a store that could not answer.
 const STORE_RETRY: Dur = Dur::from_millis(500);
+/// How often a run that a stop halts is looked at, while something of it is outside still. One with nothing outside is let go,
+/// and woken by whoever lifts the stop.
+const LOOK_FOR_STOPS: Dur = Dur::from_secs(1);
 /// When a run that this build cannot read is due again: a process of another build may be there by then. Its own next
 /// time is not known, and a timer may be late by so much.
 const LOOK_AGAIN: Dur = Dur::from_secs(60);
@@ -48,6 +54,8 @@ enum Ended {
     Done,
     /// Another holder has it.
     Lost,
+    /// An emergency stop did not let what was decided be written.
+    Halted(Box<StopRow>),
     /// The store could not answer.
     Store(Error),
     /// This build cannot read it. Nothing was done to it.
@@ -82,7 +90,10 @@ pub(crate) async fn drive(deps: Arc<Deps>, mut claimed: Claimed, ear: Arc<Notify
         let driven = AssertUnwindSafe(take_up(&deps, &claimed, &ear, &stopping)).catch_unwind().await;
         match driven.unwrap_or_else(|_| Ended::Parked("driving this run panicked".to_owned())) {
             Ended::Done => return,
-            Ended::Lost => return tracing::debug!(run = %claimed.run, "another holder has the run"),
+            // A step takes this in itself.
+            Ended::Halted(_) | Ended::Lost => {
+                return tracing::debug!(run = %claimed.run, "another holder has the run");
+            }
             Ended::Unreadable(reason) => {
                 tracing::error!(run = %claimed.run, reason, "the run is parked: this build cannot read it");
                 return park(&deps, &claimed, Some(deps.clock.now() + LOOK_AGAIN)).await;
@@ -229,10 +240,20 @@ impl Driver<'_> {
         let (inbox, mut drained) =
             if self.pokes == UNREAD { self.drain().await? } else { (Vec::new(), Vec::new()) };
         let mut inputs = taken_up(first, inbox);
+        // Before anything else: a stop that holds now holds back what a crash would send again.
+        inputs.splice(0..0, self.stop_of_a_halted_run().await?);
         loop {
             let admit = !stopping.is_requested();
             self.step(std::mem::take(&mut inputs), std::mem::take(&mut drained), admit).await?;
-            if held(self.run.as_ref())?.phase != Phase::Active || self.let_go(stopping).await? {
+            if held(self.run.as_ref())?.phase != Phase::Active {
+                return Ok(());
+            }
+            // Also right after it was halted: a stop that was lifted in between wakes nobody any more.
+            if let Some(news) = self.stop_of_a_halted_run().await? {
+                inputs.push(news);
+                continue;
+            }
+            if self.let_go(stopping).await? {
                 return Ok(());
             }
             match self.wait(ear, stopping).await? {
@@ -243,8 +264,34 @@ impl Driver<'_> {
         }
     }
 
-    /// Decides on the inputs, admits what they led to, makes it all durable in one append, and performs it.
-    async fn step(&mut self, inputs: Vec<Input>, drained: Vec<InboxId>, admit: bool) -> Result<(), Ended> {
+    /// Decides on the inputs, admits what they led to, makes it all durable in one append, and performs it. When an emergency
+    /// stop does not let it be, nothing of it was written: the run is read again as it stands, and the same inputs are decided
+    /// on by a run that the stop holds back.
+    async fn step(
+        &mut self,
+        mut inputs: Vec<Input>,
+        drained: Vec<InboxId>,
+        admit: bool,
+    ) -> Result<(), Ended> {
+        loop {
+            // What is outside stays there: only what was decided is forgotten.
+            match self.try_step(inputs.clone(), drained.clone(), admit).await {
+                Err(Ended::Halted(stop)) => {
+                    self.read_again().await?;
+                    let StopRow { id, scope, reason, .. } = *stop;
+                    inputs.insert(0, Input::Halt { stop: id, scope, reason });
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_step(
+        &mut self,
+        inputs: Vec<Input>,
+        drained: Vec<InboxId>,
+        admit: bool,
+    ) -> Result<(), Ended> {
         let mut events = Vec::new();
         for input in inputs {
             self.decide(input, &mut events)?;
@@ -292,6 +339,7 @@ impl Driver<'_> {
             }
         };
         let (chain, sends) = (append.chain, !append.outbox.is_empty());
+        let (heeds, expected) = (append.heeds_stops, append.expected_version);
         let append = Prepared::from(append);
         let mut asked = false;
         loop {
@@ -299,6 +347,12 @@ impl Driver<'_> {
                 Ok(_) => break,
                 // The answer to an earlier try was lost, and it was yes.
                 Err(Error::Conflict) if asked && self.stands(chain).await? => break,
+                Err(Error::Conflict) if heeds => {
+                    if let Some(stop) = self.halted_by(expected).await? {
+                        return Err(Ended::Halted(Box::new(stop)));
+                    }
+                    // It was lifted in this moment.
+                }
                 Err(error) if error.is_transient() => {
                     wait_for_the_store(self.deps, self.stopping, error).await?;
                 }
@@ -344,6 +398,8 @@ impl Driver<'_> {
             drained: drained.to_vec(),
             outbox: outbox::rows(deps, self.scope, run, events).await?,
             approvals: approval::changes(run, events),
+            heeds_stops: events.iter().any(|event| halt::admits(run, event)),
+            halt: halt::told(events),
         })
     }
 
@@ -452,6 +508,12 @@ impl Driver<'_> {
         let now = self.deps.clock.now();
         let idle = self.outside.handles.is_empty();
         let due = run.next_due().map(|due| due.since(now));
+        // Whoever lifts a stop wakes runs that were let go; this one is not yet.
+        let due = match due {
+            due if idle || run.halted.is_none() => due,
+            Some(due) => Some(due.min(LOOK_FOR_STOPS)),
+            None => Some(LOOK_FOR_STOPS),
+        };
         // With nothing outside and nothing due soon the run was not let go because it was poked: look at once.
         if idle && (stopping.is_requested() || due.is_none_or(|due| due > PARK_AFTER)) {
             return Ok(Woken::Poked);

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use lantern_engine::{Event, FORMAT, Fact, Manifest, Run, approval, event};
 use lantern_policy::Scope;
+use lantern_store::journal::Stored;
 use lantern_store::lease::Claimed;
 use lantern_store::{journal, record, versions};
 use lantern_types::approval::Asked;
-use lantern_types::{ChainHead, VersionId};
+use lantern_types::{ChainHead, RunId, VersionId};
 
 use crate::Deps;
 
@@ -35,8 +36,20 @@ const PAGE: u32 = 256;
 
 /// Loads and folds a run.
 pub(crate) async fn load(deps: &Deps, claimed: &Claimed) -> Result<Loaded, Unloadable> {
-    let (scope, id) = (claimed.scope, claimed.run);
-    let (events, chain) = events(deps, claimed).await?;
+    whole(deps, (claimed.scope, claimed.run), claimed.journal.as_ref()).await
+}
+
+/// Loads and folds a run that is held already.
+pub(crate) async fn as_it_stands(deps: &Deps, scope: Scope, run: RunId) -> Result<Loaded, Unloadable> {
+    whole(deps, (scope, run), None).await
+}
+
+async fn whole(
+    deps: &Deps,
+    (scope, id): (Scope, RunId),
+    journal: Option<&Stored>,
+) -> Result<Loaded, Unloadable> {
+    let (events, chain) = events(deps, (scope, id), journal).await?;
     let version = match events.first().map(|event| &event.fact) {
         Some(Fact::RunStarted { version, .. }) => *version,
         _ => return Err(Unloadable::Unreadable("the journal does not begin with a start".to_owned())),
@@ -48,13 +61,16 @@ pub(crate) async fn load(deps: &Deps, claimed: &Claimed) -> Result<Loaded, Unloa
 }
 
 /// Every event of a run, and the chain after the last, which is checked on the way.
-async fn events(deps: &Deps, claimed: &Claimed) -> Result<(Vec<Event>, ChainHead), Unloadable> {
-    let (scope, id) = (claimed.scope, claimed.run);
+async fn events(
+    deps: &Deps,
+    (scope, id): (Scope, RunId),
+    journal: Option<&Stored>,
+) -> Result<(Vec<Event>, ChainHead), Unloadable> {
     let mut chain = ChainHead::genesis();
     let mut all = Vec::new();
     let mut next = 1;
     loop {
-        let page = match &claimed.journal {
+        let page = match journal {
             Some(whole) => vec![whole.clone()],
             None => journal::read(&deps.db, scope, id, next, PAGE).await?,
         };

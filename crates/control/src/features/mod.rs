@@ -9,6 +9,7 @@ pub(crate) mod platform;
 pub(crate) mod runs;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+pub(crate) mod stops;
 pub(crate) mod tools;
 
 use lantern_edge::Route;
@@ -31,6 +32,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         settings::providers::routes(),
         tools::routes(),
         limits::routes(),
+        stops::routes(),
     ]
     .into_iter()
     .flatten()

@@ -182,6 +182,8 @@ impl Hand {
             drained,
             outbox: Vec::new(),
             approvals: approval::changes(self.run(), events),
+            heeds_stops: false,
+            halt: None,
         };
         self.version = journal::append(&app.db, self.scope, append).await.unwrap().version;
     }

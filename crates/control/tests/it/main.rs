@@ -46,6 +46,8 @@ mod sessions;
 #[cfg(test)]
 mod steer;
 #[cfg(test)]
+mod stops;
+#[cfg(test)]
 mod tickets;
 #[cfg(test)]
 mod unreadable;

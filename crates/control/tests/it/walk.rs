@@ -36,6 +36,7 @@ fn body(action: &str, path: &str) -> Option<Value> {
         "sessions.send" => json!({"content": "hi"}),
         "approvals.decide" => json!({"approved": true}),
         "api_keys.create" => json!({"name": "walked"}),
+        "stops.set" => json!({"scope": "agent", "agentName": "mine", "reason": "walked"}),
         "providers.save" => json!({"provider": "vendor", "apiKey": "sk-0123456789"}),
         _ => return None,
     })
@@ -47,6 +48,7 @@ struct Things {
     session: String,
     key: String,
     approval: String,
+    stop: String,
 }
 
 async fn things(test: &TestApp) -> Things {
@@ -62,11 +64,14 @@ async fn things(test: &TestApp) -> Things {
     test.post(&test.a.owner, "/v1/settings/llm-providers", lab).await.is(200);
     let session = test.post(&test.a.owner, "/v1/sessions", json!({"agentName": "mine"})).await.is(201).json;
     let text = |id: &Value| id.as_str().unwrap().to_owned();
+    let asked = json!({"scope": "tenant", "reason": "mine"});
+    let stop = test.post(&test.a.owner, "/v1/stops", asked).await.is(201).json["id"].clone();
     Things {
         run,
         session: text(&session["id"]),
         key: text(&key.json["key"]["id"]),
         approval: text(&approval),
+        stop: text(&stop),
     }
 }
 
@@ -75,6 +80,7 @@ fn filled(path: &str, things: &Things) -> String {
         path if path.contains("/api-keys/") => &things.key,
         path if path.starts_with("/v1/approvals/") => &things.approval,
         path if path.starts_with("/v1/sessions/") => &things.session,
+        path if path.starts_with("/v1/stops/") => &things.stop,
         _ => &things.run,
     };
     let other = if path.starts_with("/v1/runs/") { things.run.as_str() } else { "1" };
@@ -139,7 +145,7 @@ async fn another_tenants_things_are_not_there() {
     for (method, path, action, _) in guarded() {
         let filled = filled(path, &things);
         let answer = test.send(request(method, &filled, Some(&test.b.owner), body(action, path))).await;
-        if path.contains('{') || ["runs.create", "sessions.create"].contains(&action) {
+        if path.contains('{') || ["runs.create", "sessions.create", "stops.set"].contains(&action) {
             assert_eq!(answer.status, 404, "{method} {path} {}", answer.text);
             assert!(answer.json["code"].as_str().unwrap().ends_with("_not_found"), "{}", answer.text);
         } else if method == "GET" && path.starts_with("/v1/") && !common.contains(&action) {

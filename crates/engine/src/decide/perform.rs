@@ -201,7 +201,7 @@ impl Draft<'_> {
         self.emit(fact, None);
     }
 
-    /// A crash cut the attempt short: it is made again, under the same key, once the run is not paused and, if it may have
+    /// A crash cut the attempt short: it is made again, under the same key, once the run is not held back and, if it may have
     /// been billed, another hold is granted.
     fn put_off(&mut self, id: &StepId) {
         let Some(step) = self.run.step(id) else { return };
@@ -232,7 +232,7 @@ impl Draft<'_> {
                     let message = format!("{} attempts ended without a result", step.attempt);
                     self.fail_step(&id, "attempts_exhausted", message, Acted::Unknown);
                 }
-                _ if self.run.paused || step::holds_money(step) => self.put_off(&id),
+                _ if self.run.held_back() || step::holds_money(step) => self.put_off(&id),
                 _ => self.reissue(&id),
             }
         }

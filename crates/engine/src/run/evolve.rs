@@ -108,6 +108,8 @@ pub fn evolve(run: &mut Run, event: &Event) {
         Fact::Paused { .. } => run.paused = true,
         Fact::Resumed { .. } => run.paused = false,
         Fact::RunEnding { .. } => ending(run, event),
+        Fact::Halted { stop, .. } => run.halted = Some(*stop),
+        Fact::StopLifted { .. } => run.halted = None,
         Fact::Finished { outcome, code, step, .. } => {
             finished(run, event, *outcome, code.as_deref(), step.as_ref());
         }
@@ -266,6 +268,7 @@ fn ending(run: &mut Run, event: &Event) {
     assert!(run.open.is_empty(), "a run that ends has no step open");
     let content = event.content.clone().unwrap_or_else(|| Content::Reason(String::new()));
     run.paused = false;
+    run.halted = None;
     run.ending =
         Some(Ending { outcome: *outcome, code: code.clone(), step: step.clone(), due: *due, content });
 }
@@ -275,6 +278,7 @@ fn finished(run: &mut Run, event: &Event, outcome: Outcome, code: Option<&str>, 
     assert!(run.open.is_empty(), "a run ends with no step open");
     run.phase = Phase::Over(outcome);
     run.paused = false;
+    run.halted = None;
     run.ending = None;
     run.finished_at = Some(event.at);
     match &event.content {

@@ -16,3 +16,4 @@ mod outside;
 mod recall;
 #[cfg(test)]
 mod steps;
+mod stops;

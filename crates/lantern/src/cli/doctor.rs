@@ -16,6 +16,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::follow::took;
 use crate::cli::format::{duration, line, text};
 use crate::cli::providers::{self, SET, remedy, unpriced, unusable};
+use crate::cli::stops::halted;
 
 /// How the operator's provider is set.
 const ENVIRONMENT: &str = "the provider's key and base URL in the server's environment";
@@ -49,10 +50,12 @@ async fn examine(console: &Console, api: &Api, checks: &mut Checks<'_>) -> Resul
         return Ok(());
     }
     checks.told("limits", limits(api).await)?;
+    let halted = !checks.told("stops", stops(api).await)?;
     let clock = RealClock::new();
     checks.told("bodies", bodies(api, &clock).await)?;
     let model = checks.told("model", models(console, api, &mode).await)?;
-    if model {
+    // A run would only wait.
+    if model && !halted {
         let (agent, input) = small();
         let outcome = probe(api, &clock, agent, input).await;
         let outcome = outcome.map(|run| {
@@ -85,6 +88,29 @@ async fn limits(api: &Api) -> Result<String, Failure> {
         Err(failure) if failure.exit == Exit::NotFound => Ok("not told by this server".to_owned()),
         Err(failure) => Err(failure),
     }
+}
+
+/// Whether an emergency stop holds: one of an agent is told, any other is why nothing works.
+async fn stops(api: &Api) -> Result<String, Failure> {
+    match api.list("/v1/stops?status=holding", 50).await {
+        Ok(listed) => holding(&listed.entries),
+        // An older server, which knows no stops.
+        Err(failure) if failure.exit == Exit::NotFound => Ok("not known to this server".to_owned()),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn holding(stops: &[Value]) -> Result<String, Failure> {
+    let told = |stop: &Value| {
+        let (id, reason) = (line(text(stop, "id")), line(text(stop, "reason")));
+        format!("{} is halted by {id}: {reason}", halted(stop))
+    };
+    let words: Vec<String> = stops.iter().map(told).collect();
+    let words = if words.is_empty() { "no emergency stop holds".to_owned() } else { words.join("; ") };
+    if stops.iter().all(|stop| text(stop, "scope") == "agent") {
+        return Ok(words);
+    }
+    Err(Failure::new(Exit::Failed, words).hint("lantern stops list --holding"))
 }
 
 fn unusual(told: &Value) -> String {

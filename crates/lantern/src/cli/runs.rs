@@ -417,7 +417,7 @@ fn path(run: RunId) -> String {
 fn describe(run: &Value, (id, open): (RunId, &Waits), paint: Paint, terminal: bool) -> String {
     let column = |name: &str| text(run, name).to_owned();
     let over = run.get("finishedAt").is_some_and(|at| !at.is_null());
-    let paused = open.paused.iter().flat_map(|pause| pause.told(id));
+    let paused = open.paused.iter().chain(&open.halted).flat_map(|pause| pause.told(id));
     let asked = open.questions.iter().flat_map(|asked| [("waits for", asked.wanted()), asked.answer(id)]);
     let coming = open.coming.iter().map(|coming| ("waits for", coming.wanted()));
     let waits = paused.chain(asked).chain(coming);
@@ -505,7 +505,12 @@ mod tests {
     #[test]
     fn a_run_that_waits_says_for_what() {
         let questions = vec![approval("ship", "153 lines changed. Ship it?")];
-        let open = Waits { questions, paused: None, coming: vec![timer("nap", "2026-09-21T14:13:20Z")] };
+        let open = Waits {
+            questions,
+            paused: None,
+            halted: None,
+            coming: vec![timer("nap", "2026-09-21T14:13:20Z")],
+        };
         let run = json!({ "id": "r", "status": "paused" });
         let want = "id           r\nstatus       paused\n\
                     waits for    approval of ship: 153 lines changed. Ship it?\n\

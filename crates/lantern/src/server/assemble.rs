@@ -10,7 +10,7 @@ use lantern_control::{App, Providers as Known, Rate, Setup, SharedProvider};
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
-use lantern_store::{Db, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault};
+use lantern_store::{Db, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault, stops};
 use lantern_types::Dur;
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
@@ -49,11 +49,19 @@ pub(crate) struct Ready {
     /// Which model answers who names none; `null` when nothing does.
     pub(crate) model: Option<String>,
     pub(crate) next: String,
+    /// Emergency stops that hold.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) stops: u64,
     data_dir: String,
     database: &'static str,
     bodies: &'static str,
     version: &'static str,
     pid: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The seeded login of `dev`.
@@ -108,11 +116,16 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     ground.db.relay(relay, &ground.tasks, ground.clock.clone(), &stopping);
     ground.db.follow(&ground.tasks, ground.clock.clone(), &stopping);
     let options = Options { sole: config.postgres.is_none(), ..Options::default() };
+    let db = ground.db.clone();
     let work = lantern_worker::run(deps, options, stopping.clone());
     ground.tasks.spawn("worker", Box::pin(work));
     let serving = lantern_edge::serve(listener, lantern_control::router(app), stopping);
     ground.tasks.spawn("api", Box::pin(serving));
-    announce(&ready(&config, accounts, address, model));
+    let stops = stops::server::count(&db).await.unwrap_or_default();
+    announce(&Ready {
+        stops: stops.agents + stops.tenants + stops.server,
+        ..ready(&config, accounts, address, model)
+    });
     let signal = signals.recv().await;
     tracing::info!(signal, "stopping: letting runs go and finishing what is under way");
     let cut = tokio::select! {
@@ -261,6 +274,7 @@ fn ready(config: &Config, accounts: Accounts, address: SocketAddr, model: Option
             Accounts::None => account::first(),
             Accounts::Some | Accounts::Dev(_) => log_in(&program(), &api),
         },
+        stops: 0,
         model,
         api,
         data_dir: config.data_dir.display().to_string(),

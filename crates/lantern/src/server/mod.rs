@@ -13,6 +13,7 @@ mod logging;
 mod migrate;
 mod models;
 mod port;
+mod stop;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub(crate) use config::ExplainArgs;
 #[cfg(test)]
 pub(crate) use config::default_of;
 pub(crate) use migrate::MigrateArgs;
+pub(crate) use stop::StopArgs;
 
 /// Flags of `lantern dev`.
 #[derive(Debug, Args)]
@@ -111,6 +113,18 @@ pub(crate) fn restore(args: &RestoreArgs, console: &Console) -> ExitCode {
     told(console, backup::restore(args, console))
 }
 
+/// Runs `lantern stop` for a stop of the whole server.
+pub(crate) fn stop(args: &StopArgs, console: &Console) -> ExitCode {
+    let run = || {
+        logging::start("warn", console.json())?;
+        block_on(stop::run(args))
+    };
+    match run() {
+        Ok((answer, words)) => told(console, console.answer(&answer, || words)),
+        Err(error) => exit(console, Err(error)),
+    }
+}
+
 /// What is asked about the configuration.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigVerb {
@@ -131,7 +145,7 @@ fn told(console: &Console, done: Result<(), Failure>) -> ExitCode {
     failure.exit.into()
 }
 
-fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(work)
@@ -156,7 +170,14 @@ fn announce(console: &Console, ready: &Ready) {
         let login = ready.login.as_ref().map(|login| format!("  login {} / {}", login.email, login.password));
         let login = login.unwrap_or_default();
         let model = models::shown(ready.model.as_deref());
-        console.say(&format!("Lantern is ready: {}{login}  model: {model}  next: {}", ready.api, ready.next))
+        let stops = match ready.stops {
+            0 => String::new(),
+            n => format!("  EMERGENCY STOPS that hold: {n}"),
+        };
+        console.say(&format!(
+            "Lantern is ready: {}{login}{stops}  model: {model}  next: {}",
+            ready.api, ready.next
+        ))
     };
     if written.is_err() {
         tracing::warn!(api = %ready.api, "ready, but nobody could be told: standard output cannot be written");

@@ -185,7 +185,7 @@ impl Book {
             Fact::CancelRequested { .. } => self.cancelling = true,
             Fact::Paused { .. } => self.paused = true,
             Fact::Resumed { .. } => self.paused = false,
-            Fact::ProgressBlocked { .. } => {}
+            Fact::ProgressBlocked { .. } | Fact::Halted { .. } | Fact::StopLifted { .. } => {}
             Fact::ContinuedAsNew { run } => self.next = Some(*run),
             Fact::RunEnding { outcome, due, .. } => {
                 self.ending = Some((*outcome, *due));

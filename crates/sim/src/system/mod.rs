@@ -10,6 +10,7 @@ mod check;
 mod edges;
 mod people;
 mod place;
+mod stops;
 
 use lantern_types::Dur;
 
@@ -62,12 +63,14 @@ const WEIGHTS: [(u64, Act); 5] =
 async fn story(seed: u64, report: &mut Report) -> Result<(), Violation> {
     let broken = |detail: String| Violation { rule: "setting", detail };
     let setting = generate::setting(&mut Rng::of(seed, "setting")).map_err(broken)?;
-    let mut rng = Rng::of(seed, "acts");
+    // Dice of their own, so that a story without a stop is the one that it was before there were any.
+    let (mut rng, mut stop) = (Rng::of(seed, "acts"), Rng::of(seed, "stops"));
     let mut place = Place::new(seed, setting).await.map_err(broken)?;
     place.disk.faulty(true);
     place.start_process(0);
     place.start_process(1);
     for _ in 0..ACTS {
+        stops::perhaps(&mut place, &mut stop).await?;
         match rng.weighted(&WEIGHTS, Act::Pass) {
             Act::Start => place.start_run(&mut rng).await.map_err(broken)?,
             Act::Pass => place.pass(Dur::from_millis(rng.within(1, 9_000))).await,
@@ -76,6 +79,7 @@ async fn story(seed: u64, report: &mut Report) -> Result<(), Violation> {
             Act::Steer => place.steer(&mut rng).await?,
         }
         check::while_running(&place).await?;
+        stops::kept(&place).await?;
     }
     let rested = calm(&mut place).await;
     report.trace = std::mem::take(&mut place.trace);
@@ -88,6 +92,7 @@ async fn story(seed: u64, report: &mut Report) -> Result<(), Violation> {
 async fn calm(place: &mut Place) -> Result<(), Violation> {
     place.edges.calm();
     place.disk.faulty(false);
+    stops::lift_all(place).await?;
     for n in 0..place.processes() {
         place.restart(n);
     }

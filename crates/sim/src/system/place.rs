@@ -130,6 +130,8 @@ pub(super) struct Place {
     pub(super) runs: Vec<Told>,
     pub(super) trace: Vec<String>,
     pub(super) kills: usize,
+    /// The emergency stop that holds, if somebody was told that one does.
+    pub(super) stop: Option<super::stops::Holding>,
     pub(super) setting: Setting,
     pub(super) disk: Arc<Disk>,
     pub(super) db: Db,
@@ -199,6 +201,7 @@ impl Place {
             runs: Vec::new(),
             trace: Vec::new(),
             kills: 0,
+            stop: None,
             setting,
             disk,
             db,

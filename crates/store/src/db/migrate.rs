@@ -130,6 +130,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0015_sessions.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 16,
+        name: "stops",
+        both: include_str!("../../../../migrations/0016_stops.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0016_stops.sql"),
+        sqlite: "",
+    },
 ];
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (

@@ -381,7 +381,7 @@ async fn in_order(answers: Vec<Answer<'_>>) -> Vec<Result<u64>> {
 async fn prepare_all(client: &Object, steps: &[Step]) -> Result<Vec<Statement>> {
     let mut statements = Vec::with_capacity(steps.len());
     for step in steps {
-        let sql = counting(step.sql, step.expect);
+        let sql = counting(step.postgres.unwrap_or(step.sql), step.expect);
         statements.push(client.prepare_cached(&sql).await.map_err(fault)?);
     }
     Ok(statements)

@@ -59,6 +59,25 @@ impl Files {
         })
     }
 
+    /// Opens the database of a folder that a server may have in use, for a short change: without its lock, and as it is.
+    pub(super) fn open_beside(dir: &Path, hub: Hub) -> Result<Self> {
+        let path = dir.join(DATABASE);
+        let writer = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(fault)?;
+        configure(&writer)?;
+        migrate::check_sqlite(&writer)?;
+        let (found, known) = (migrate::schema_of(&writer)?, migrate::known());
+        if found != known {
+            return Err(Error::TooOld { found, known });
+        }
+        writer.execute_batch("PRAGMA synchronous = FULL").map_err(fault)?;
+        let readers = vec![open_reader(&path)?];
+        Ok(Self {
+            permits: Arc::new(Semaphore::new(readers.len())),
+            readers: Arc::new(Mutex::new(readers)),
+            writer: Writer::start(writer, hub, ())?,
+        })
+    }
+
     pub(super) async fn write<T: Send + 'static>(&self, work: Work<T>) -> Result<T> {
         self.writer.write(work, Flush::Now).await
     }

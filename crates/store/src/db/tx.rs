@@ -11,6 +11,7 @@ use lantern_types::RunId;
 use lantern_types::edge::BoxFuture;
 
 use super::{postgres, sqlite};
+use crate::dialect::{self, Either};
 use crate::error::{Error, Result};
 use crate::notify::Hint;
 use crate::value::{Row, Value};
@@ -56,6 +57,17 @@ impl Tx {
         };
         self.failed |= count.is_err();
         count
+    }
+
+    /// Waits for every transaction that has looked for emergency stops, and keeps others from looking until this one has
+    /// ended. SQLite has one writer, who is alone anyway.
+    async fn fence(&mut self) -> Result<()> {
+        let fenced = match &mut self.conn {
+            Conn::Sqlite(_) => Ok(0),
+            Conn::Postgres(session) => session.execute(dialect::FENCE, None, &[]).await,
+        };
+        self.failed |= fenced.is_err();
+        fenced.map(drop)
     }
 
     #[cfg(feature = "testing")]
@@ -111,6 +123,11 @@ impl<'t> TenantTx<'t> {
     pub async fn exec(&mut self, sql: &'static str, params: &[Value]) -> Result<u64> {
         names_its_tenant(sql)?;
         self.tx.exec(sql, Some(&self.tenant), params).await
+    }
+
+    /// From here to the end of this transaction no append looks for emergency stops, and none that looked is under way.
+    pub(crate) async fn fence(&mut self) -> Result<()> {
+        self.tx.fence().await
     }
 
     /// At most `limit` rows of `base` (which ends in its `WHERE` and uses `$1` alone), narrowed by `filter`, in the
@@ -182,6 +199,11 @@ impl<'t> SystemTx<'t> {
         self.tx.exec(sql, None, params).await
     }
 
+    /// From here to the end of this transaction no append looks for emergency stops, and none that looked is under way.
+    pub(crate) async fn fence(&mut self) -> Result<()> {
+        self.tx.fence().await
+    }
+
     /// Whether statements may use what only PostgreSQL has; asked by `dialect.rs` alone.
     pub(crate) const fn is_postgres(&self) -> bool {
         matches!(self.tx.conn, Conn::Postgres(_))
@@ -208,6 +230,8 @@ pub struct Batch {
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) sql: &'static str,
+    /// How PostgreSQL is told the same, when it is told otherwise.
+    pub(super) postgres: Option<&'static str>,
     pub(super) params: Vec<Value>,
     pub(super) expect: Expect,
 }
@@ -220,7 +244,12 @@ impl Batch {
 
     /// Adds a statement. `$1` is the tenant; `params` start at `$2`. Put a guard first: what fails early costs least.
     pub fn add(&mut self, sql: &'static str, params: Vec<Value>, expect: Expect) {
-        self.steps.push(Step { sql, params, expect });
+        self.steps.push(Step { sql, postgres: None, params, expect });
+    }
+
+    /// The same for a statement that each database is told in its own way.
+    pub(crate) fn add_either(&mut self, says: Either, params: Vec<Value>, expect: Expect) {
+        self.steps.push(Step { sql: says.sqlite, postgres: Some(says.postgres), params, expect });
     }
 
     /// Names one statement that does what all of them do, for PostgreSQL, where a statement may change several tables.
@@ -248,7 +277,11 @@ impl Batch {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        self.steps.iter().map(|step| step.sql).chain(self.as_one).try_for_each(names_its_tenant)
+        let steps = self.steps.iter().map(|step| step.sql);
+        steps
+            .chain(self.steps.iter().filter_map(|step| step.postgres))
+            .chain(self.as_one)
+            .try_for_each(names_its_tenant)
     }
 }
 

@@ -20,6 +20,7 @@ mod sealing;
 mod sessions;
 mod sign_ins;
 mod sqlite;
+mod stops;
 mod support;
 mod sweep;
 mod tenancy;

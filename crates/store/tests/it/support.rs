@@ -83,5 +83,7 @@ pub(crate) fn two_events(claimed: &Claimed) -> Append {
         drained: vec![],
         outbox: vec![],
         approvals: vec![],
+        heeds_stops: false,
+        halt: None,
     }
 }

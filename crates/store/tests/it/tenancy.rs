@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 19] = [
+const TABLES: [&str; 20] = [
     "tenants",
     "users",
     "subject_keys",
@@ -74,6 +74,7 @@ const TABLES: [&str; 19] = [
     "approvals",
     "sessions",
     "session_runs",
+    "stops",
 ];
 
 fn on_cluster(test: impl AsyncFnOnce(Db)) {

@@ -11,4 +11,6 @@ mod money;
 #[cfg(test)]
 mod outbox;
 #[cfg(test)]
+mod stops;
+#[cfg(test)]
 mod tree;

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::Html;
 use lantern_edge::route::{public_any, public_get};
 use lantern_edge::{Either, Json, NotReady, Route};
+use lantern_store::stops::server::{self, Holding};
 use lantern_store::system;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -51,7 +52,10 @@ async fn ready(State(app): State<App>) -> Either<&'static str, NotReady> {
         return Either::B(NotReady("database damaged"));
     }
     match system::ping(&app.db).await {
-        Ok(()) => Either::A("ok"),
+        Ok(()) => Either::A(match server::count(&app.db).await {
+            Ok(holding) if holding.server > 0 => "ok, but an emergency stop of the whole server holds",
+            _ => "ok",
+        }),
         Err(error) => {
             tracing::warn!(%error, "the database is not ready");
             Either::B(NotReady("database not ready"))
@@ -60,5 +64,9 @@ async fn ready(State(app): State<App>) -> Either<&'static str, NotReady> {
 }
 
 async fn measurements(State(app): State<App>) -> String {
+    // Without the database the rest is still told, and how many hold is as it was.
+    if let Ok(Holding { agents, tenants, server }) = server::count(&app.db).await {
+        app.inner.metrics.stops([("agent", agents), ("tenant", tenants), ("server", server)]);
+    }
     app.inner.metrics.render()
 }

@@ -16,3 +16,5 @@ pub(crate) mod service;
 pub(crate) mod steer;
 pub(crate) mod store;
 pub(crate) mod wait;
+
+pub(crate) use steer::by;

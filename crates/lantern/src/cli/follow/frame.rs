@@ -7,7 +7,7 @@ use lantern_net::sse;
 use lantern_types::{At, RunId};
 use serde_json::Value;
 
-use crate::cli::follow::question::{Question, about, resume};
+use crate::cli::follow::question::{Question, about, lift, resume};
 use crate::cli::format::{count, cut, dollars, line, number, text, time, usd};
 
 /// A result is told in this many columns; the whole of it is in the run.
@@ -143,6 +143,9 @@ impl Frame {
                 vec![due_at(data, "expiresAt", "answer before "), self.command()]
             }
             "step_in_doubt" => vec![self.trouble(), self.command()],
+            "paused" if !text(data, "stopId").is_empty() => {
+                vec![pairs(data), lift(&line(text(data, "stopId")), text(data, "scope"))]
+            }
             "paused" => vec![pairs(data), self.run.map(resume).unwrap_or_default()],
             "progress_blocked" => {
                 vec![format!("the last {} steps repeat each other", number(data, "period"))]

@@ -137,6 +137,15 @@ pub(crate) fn resume(run: RunId) -> String {
     format!("lantern runs resume {run}")
 }
 
+/// The command that lifts an emergency stop.
+pub(crate) fn lift(stop: &str, scope: &str) -> String {
+    if scope == "server" {
+        format!("lantern stop --lift {stop}")
+    } else {
+        format!("lantern stops lift {stop}")
+    }
+}
+
 /// What a person decides on who approves the step that starts here; nothing for a step that needs no approval.
 pub(crate) fn about(frame: &Frame) -> String {
     let arguments = frame.data.get("arguments").unwrap_or(&Value::Null);

@@ -9,7 +9,7 @@ use lantern_types::RunId;
 use serde_json::Value;
 
 use crate::cli::follow::frame::Frame;
-use crate::cli::follow::question::{Question, about, object, resume};
+use crate::cli::follow::question::{Question, about, lift, object, resume};
 use crate::cli::format::{dollars, line, text, time};
 
 /// What comes without anybody's help.
@@ -82,28 +82,48 @@ impl Coming {
 /// Who let a run start nothing new, and when. It waits for somebody who resumes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pause {
+    /// Or why the stop was set that holds it.
     by: String,
     /// As the server wrote it.
     since: String,
+    /// The emergency stop that holds the run, if it was no person, and what it halts.
+    stop: Option<(String, String)>,
 }
 
 impl Pause {
     fn of(frame: &Frame) -> Self {
         let since = frame.at.map(|at| at.to_string()).unwrap_or_default();
-        Self { by: line(text(&frame.data, "by")), since }
+        let stop = stop_of(frame).map(|stop| (line(stop), line(text(&frame.data, "scope"))));
+        let by = line(text(&frame.data, if stop.is_some() { "reason" } else { "by" }));
+        Self { by, since, stop }
     }
 
     /// What the run waits for, and how it is answered, as pairs of name and value.
     pub(crate) fn told(&self, run: RunId) -> [(&'static str, String); 2] {
+        if let Some((stop, scope)) = &self.stop {
+            let wanted = format!("the emergency stop {stop} ({scope}) to be lifted: {}", self.by);
+            return [("waits for", wanted), ("answer with", lift(stop, scope))];
+        }
         let who = if self.by.is_empty() { "somebody" } else { &self.by };
         let wanted = format!("somebody who resumes it: {who} paused it at {}", time(&self.since));
         [("waits for", wanted), ("answer with", resume(run))]
     }
 
     fn json(&self, run: RunId) -> Value {
+        if let Some((stop, scope)) = &self.stop {
+            let command = lift(stop, scope);
+            let said =
+                [("stop", stop.as_str()), ("scope", scope), ("reason", &self.by), ("since", &self.since)];
+            return object("", "stop", &[said.as_slice(), &[("command", &command)]].concat());
+        }
         let command = resume(run);
         object("", "resume", &[("by", &self.by), ("since", &self.since), ("command", &command)])
     }
+}
+
+/// The emergency stop that a frame is about, if it is about one.
+fn stop_of(frame: &Frame) -> Option<&str> {
+    Some(text(&frame.data, "stopId")).filter(|stop| !stop.is_empty())
 }
 
 /// All that a run waits for.
@@ -111,6 +131,8 @@ impl Pause {
 pub(crate) struct Waits {
     /// The pause that holds it, if one does.
     pub(crate) paused: Option<Pause>,
+    /// The emergency stop that holds it, if one does.
+    pub(crate) halted: Option<Pause>,
     /// What somebody has to answer, by step.
     pub(crate) questions: Vec<Question>,
     /// What comes by itself, by step.
@@ -120,7 +142,7 @@ pub(crate) struct Waits {
 impl Waits {
     /// What programs read.
     pub(crate) fn json(&self, run: RunId) -> Value {
-        let paused = self.paused.iter().map(|pause| pause.json(run));
+        let paused = self.paused.iter().chain(&self.halted).map(|pause| pause.json(run));
         let questions = self.questions.iter().map(|question| question.json(run));
         paused.chain(questions).chain(self.coming.iter().map(Coming::json)).collect()
     }
@@ -139,6 +161,7 @@ pub(crate) struct Open {
     /// Steps that are not admitted yet.
     asking: BTreeMap<String, Coming>,
     paused: Option<Pause>,
+    halted: Option<Pause>,
 }
 
 impl Open {
@@ -185,11 +208,13 @@ impl Open {
 
     fn apply_to_run(&mut self, frame: &Frame) {
         match frame.kind.as_str() {
+            "paused" if stop_of(frame).is_some() => self.halted = Some(Pause::of(frame)),
+            "resumed" if stop_of(frame).is_some() => self.halted = None,
             "paused" => self.paused = Some(Pause::of(frame)),
             "resumed" => self.paused = None,
             "run_ending" => {
                 // It takes no orders any more.
-                self.paused = None;
+                (self.paused, self.halted) = (None, None);
                 let outcome = line(text(&frame.data, "outcome"));
                 let ending = Coming { step: String::new(), ..Coming::of(frame, Cause::Ending { outcome }) };
                 self.coming.insert(String::new(), ending);
@@ -211,13 +236,14 @@ impl Open {
     pub(crate) fn waits(mut self) -> Waits {
         // A step is admitted in the moment in which it is asked for, unless the run is paused or child runs hold what it
         // needs.
-        if self.paused.is_none() && !self.spending.is_empty() {
+        if self.paused.is_none() && self.halted.is_none() && !self.spending.is_empty() {
             let asking =
                 self.asking.into_iter().map(|(step, wait)| (step, Coming { until: String::new(), ..wait }));
             self.coming.extend(asking);
         }
         Waits {
             paused: self.paused,
+            halted: self.halted,
             questions: self.questions.into_values().collect(),
             coming: self.coming.into_values().collect(),
         }
@@ -305,7 +331,12 @@ mod tests {
             (("step_admitted", "sub", admitted(2.0)), vec!["child sub"]),
             (("step_started", "ask", json!({ "type": "llm" })), vec!["budget ask", "child sub"]),
             (("paused", "", json!({})), vec!["resume ", "child sub"]),
-            (("resumed", "", json!({})), vec!["budget ask", "child sub"]),
+            (
+                ("paused", "", json!({ "stopId": "s", "scope": "tenant" })),
+                vec!["resume ", "stop ", "child sub"],
+            ),
+            (("resumed", "", json!({})), vec!["stop ", "child sub"]),
+            (("resumed", "", json!({ "stopId": "s" })), vec!["budget ask", "child sub"]),
             (("step_abandoned", "sub", json!({ "code": "race_lost", "owing": true })), vec!["budget ask"]),
             (("step_charged", "sub", json!({})), vec![]),
             (("step_admitted", "ask", admitted(0.1)), vec![]),

@@ -44,6 +44,11 @@ impl Api {
         self.json(Method::GET, path, None).await
     }
 
+    /// Asks for something to be removed, and answers the status.
+    pub(crate) async fn delete(&self, path: &str) -> u16 {
+        self.send(Method::DELETE, path, None, None).await.status().as_u16()
+    }
+
     async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> (u16, Value) {
         let response = self.send(method, path, body, None).await;
         let status = response.status().as_u16();
@@ -102,7 +107,16 @@ impl Api {
 
     /// Every event until the stream closes.
     pub(crate) async fn events(&self, run: &str, after: Option<u64>) -> (StatusCode, Vec<Event>) {
-        let mut response = self.send(Method::GET, &format!("/v1/runs/{run}/events"), None, after).await;
+        self.stream(&format!("/v1/runs/{run}/events"), after).await
+    }
+
+    /// Every event of a stream that ends by itself.
+    pub(crate) async fn frames(&self, path: &str) -> Vec<Event> {
+        self.stream(path, None).await.1
+    }
+
+    async fn stream(&self, path: &str, after: Option<u64>) -> (StatusCode, Vec<Event>) {
+        let mut response = self.send(Method::GET, path, None, after).await;
         let mut parser = Parser::new(1 << 20);
         let mut events = Vec::new();
         while let Ok(Some(chunk)) = response.chunk().await {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use lantern_store::testing::{Cluster, Folder};
@@ -14,12 +15,17 @@ use super::provider::{Answer, Provider};
 pub(super) const LOGIN: (&str, &str) = ("ada@example.com", "correct horse battery");
 
 pub(super) fn serve(folder: &Folder, app: &str, system: &str, provider: &Provider) -> Server {
-    Server::start(serving(folder, app, system, provider))
+    Server::start(serving(folder.path(), app, system, provider))
 }
 
-fn serving(folder: &Folder, app: &str, system: &str, provider: &Provider) -> Command {
+/// Signs in as the one who was there first.
+pub(crate) async fn login(server: &Server) -> Api {
+    Api::login(server, LOGIN.0, LOGIN.1).await
+}
+
+pub(crate) fn serving(folder: &Path, app: &str, system: &str, provider: &Provider) -> Command {
     let mut command: Command = lantern();
-    command.args(["serve", "--output", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
+    command.args(["serve", "--output", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
     command.env("LANTERN_DATABASE_APP_URL", app).env("LANTERN_DATABASE_SYSTEM_URL", system);
     command.env("LANTERN_CREDENTIAL_KEY", "07".repeat(32)).env("LANTERN_SPAWN_RATE_PER_MIN", "0");
     command.env("LANTERN_ADMIN_EMAIL", LOGIN.0).env("LANTERN_ADMIN_PASSWORD", LOGIN.1);
@@ -64,7 +70,7 @@ fn a_ticket_of_one_process_opens_one_stream_of_another_and_is_in_no_log() {
         let folders = [Folder::new("asked"), Folder::new("opened")];
         let log = |folder: &Folder| folder.path().join("log");
         let [asked, opened] = folders.each_ref().map(|folder| {
-            let mut command = serving(folder, app, system, &provider);
+            let mut command = serving(folder.path(), app, system, &provider);
             command.env("LOG_LEVEL", "trace");
             Server::start_deaf(&mut command, File::create(log(folder)).unwrap().into())
         });

@@ -25,5 +25,6 @@ mod reset;
 mod sessions;
 mod spawn;
 mod start;
+mod stops;
 mod troubleshooting;
 mod watch;
