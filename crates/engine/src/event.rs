@@ -25,8 +25,9 @@ use crate::run::Work;
 
 pub use stored::{Unreadable, decode, encode};
 
-/// The event format that this build writes. A worker that claims a run of another format, or with an event that it does
-/// not know, lets it go as it is and looks again a minute later.
+/// The newest event format that this build knows. An append is stored with the lowest format that has all of its kinds,
+/// and a run with the highest of its appends: a build takes up all that it can read of what a newer neighbour wrote. The
+/// first new kind after a release makes this one more: see [`Fact::format`].
 pub const FORMAT: i64 = 1;
 
 /// A step's name within its run: `llm-1`, `llm-1.tool-2`, `fetch`, `each[3]`.
@@ -62,6 +63,11 @@ impl fmt::Debug for StepId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The format that a build must know to read these events.
+pub fn format(events: &[Event]) -> i64 {
+    events.iter().map(|event| event.fact.format()).max().unwrap_or(1)
 }
 
 /// One event of a run.
@@ -576,6 +582,37 @@ impl Content {
 }
 
 impl Fact {
+    /// The first format that has this kind. A kind that is not listed here does not compile: it belongs to the format after
+    /// that of the last release, and this becomes a `match`.
+    pub const fn format(&self) -> i64 {
+        let (Self::RunStarted { .. }
+        | Self::StepRequested { .. }
+        | Self::StepAdmitted { .. }
+        | Self::StepDenied { .. }
+        | Self::StepSettled { .. }
+        | Self::StepReused { .. }
+        | Self::StepFailed { .. }
+        | Self::StepRetrying { .. }
+        | Self::StepReadmitted { .. }
+        | Self::StepReissued { .. }
+        | Self::StepInDoubt { .. }
+        | Self::StepResolved { .. }
+        | Self::StepAbandoned { .. }
+        | Self::StepCharged { .. }
+        | Self::ApprovalAsked { .. }
+        | Self::ApprovalGranted { .. }
+        | Self::ApprovalDenied { .. }
+        | Self::SignalReceived { .. }
+        | Self::CancelRequested { .. }
+        | Self::Paused { .. }
+        | Self::Resumed { .. }
+        | Self::ProgressBlocked { .. }
+        | Self::ContinuedAsNew { .. }
+        | Self::RunEnding { .. }
+        | Self::Finished { .. }) = self;
+        1
+    }
+
     /// The step this is about, if it is about one.
     pub fn step(&self) -> Option<&StepId> {
         match self {

@@ -26,7 +26,8 @@ pub(crate) struct Variable {
 impl Variable {
     /// Whether its value is nobody's business.
     pub(crate) fn secret(&self) -> bool {
-        [CREDENTIAL_KEY, AWS_SESSION_TOKEN, OPENAI_API_KEY, ADMIN_PASSWORD].contains(&self.name)
+        [CREDENTIAL_KEY, AWS_SESSION_TOKEN, OPENAI_API_KEY, ADMIN_PASSWORD, DATABASE_OWNER_URL]
+            .contains(&self.name)
     }
 }
 
@@ -134,9 +135,12 @@ variables! {
         /// keeps its own.
         ADMIN_PASSWORD = "LANTERN_ADMIN_PASSWORD";
     }
-    "`migrate`" {
-        /// PostgreSQL as the owner of the tables.
+    "`serve`, `migrate`" {
+        /// PostgreSQL as the owner of the tables. `serve` uses it once, to bring the schema up to date when it starts; without
+        /// it, `migrate` is to be run first.
         DATABASE_OWNER_URL = "LANTERN_DATABASE_OWNER_URL";
+    }
+    "`migrate`" {
         /// The password that `--create-roles` gives the role that serves tenants.
         DATABASE_APP_PASSWORD = "LANTERN_DATABASE_APP_PASSWORD";
         /// The password that `--create-roles` gives the system role.

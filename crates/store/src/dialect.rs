@@ -18,14 +18,16 @@ pub(crate) fn migration(text: &str, postgres: bool) -> String {
 /// SQLite has one writer: whoever claims is alone.
 pub(crate) const CLAIM_SQLITE: &str = "UPDATE runs SET owner = $1, epoch = epoch + 1, wake_at = NULL
     WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM runs
-        WHERE owner IS NULL AND wake_at <= $2 ORDER BY wake_at LIMIT $3)
-    RETURNING tenant_id, id, epoch, version, chain, pokes";
+        WHERE owner IS NULL AND wake_at <= $2 AND format <= $4 AND (parked_by IS NULL OR parked_by <> $5)
+        ORDER BY wake_at LIMIT $3)
+    RETURNING tenant_id, id, epoch, version, chain, pokes, parked_reason";
 
 /// On PostgreSQL several processes claim at once; each takes what the others have not locked.
 pub(crate) const CLAIM_POSTGRES: &str = "UPDATE runs SET owner = $1, epoch = epoch + 1, wake_at = NULL
     WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM runs
-        WHERE owner IS NULL AND wake_at <= $2 ORDER BY wake_at LIMIT $3 FOR UPDATE SKIP LOCKED)
-    RETURNING tenant_id, id, epoch, version, chain, pokes";
+        WHERE owner IS NULL AND wake_at <= $2 AND format <= $4 AND (parked_by IS NULL OR parked_by <> $5)
+        ORDER BY wake_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+    RETURNING tenant_id, id, epoch, version, chain, pokes, parked_reason";
 
 /// Takes due rows of one tenant and kind. SQLite has one writer: whoever takes is alone.
 pub(crate) const TAKE_SQLITE: &str = "UPDATE outbox SET attempts = attempts + 1,
@@ -142,7 +144,7 @@ pub(crate) async fn journal_of_new(tx: &mut SystemTx<'_>, run: &Row) -> Result<O
     first.map(journal::stored).transpose()
 }
 
-/// Claims due runs: `params` are the process, the time and the most to take.
+/// Claims due runs: `params` are the process, the time, the most to take, and the format and name of the build.
 pub(crate) async fn claim(tx: &mut SystemTx<'_>, params: &[Value]) -> Result<Vec<Row>> {
     let sql = if tx.is_postgres() { CLAIM_POSTGRES } else { CLAIM_SQLITE };
     tx.all(sql, params).await

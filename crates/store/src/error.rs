@@ -42,8 +42,10 @@ pub enum Error {
     /// A backup cannot be made or restored like this: says why.
     #[error("{0}")]
     Backup(String),
-    /// The schema was migrated by a newer build than this one: run that build.
-    #[error("the database has schema {found}, and this build knows {known}")]
+    /// A build that is more than one release newer migrated the schema: run that one, or one between the two.
+    #[error(
+        "the database has schema {found}, and this build goes on with none that is so much newer than {known}"
+    )]
     TooNew {
         /// The number of the newest migration in the database.
         found: i64,

@@ -67,7 +67,8 @@ pub struct Waiting {
     pub at: At,
 }
 
-const POKE: &str = "UPDATE runs SET pokes = pokes + 1,
+// Whoever parked it looks again: there is something new.
+const POKE: &str = "UPDATE runs SET pokes = pokes + 1, parked_by = NULL,
     wake_at = CASE WHEN owner IS NULL AND (wake_at IS NULL OR wake_at > $3) THEN $3 ELSE wake_at END
     WHERE tenant_id = $1 AND id = $2 AND finished_at IS NULL";
 const COUNT: &str = "SELECT count(*) AS waiting FROM inbox WHERE tenant_id = $1 AND run_id = $2";

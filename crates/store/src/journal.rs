@@ -25,7 +25,7 @@ use crate::value::{Row, Value};
 
 pub use crate::runs::{Found, RunFilter, RunRow, full, head, head_in, list, look};
 
-/// The event format that is written.
+/// The event format that there was first, which every run has at least.
 pub const FORMAT: i64 = 1;
 
 /// A run and its first append.
@@ -53,6 +53,8 @@ pub struct NewRun {
     pub labels: String,
     /// A second run with this key is the first one.
     pub idempotency_key: Option<String>,
+    /// The event format that the first append needs.
+    pub format: i64,
     /// How many events the first append holds; they are numbered from 1.
     pub n: i64,
     /// The event envelopes, one JSON object a line.
@@ -104,6 +106,8 @@ pub struct Append {
     pub epoch: i64,
     /// The last seq before this append.
     pub expected_version: i64,
+    /// The event format that it needs.
+    pub format: i64,
     /// How many events.
     pub n: i64,
     /// When.
@@ -189,9 +193,9 @@ const BY_KEY: &str = "SELECT id FROM runs WHERE tenant_id = $1 AND idempotency_k
 const CREATE: &str =
     "INSERT INTO runs (tenant_id, id, agent_id, agent_name, agent_version_id, status, trigger_kind,
     version, chain, owner, epoch, pokes, wake_at, spent, held, tokens_in, tokens_out, created_at, started_at,
-    finished_at, parent_run_id, parent_step, session_id, depth, labels, error_code, idempotency_key)
+    finished_at, parent_run_id, parent_step, session_id, depth, labels, error_code, idempotency_key, format)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, 0, 0, $10, 0, 0, 0, 0, $10, NULL,
-    NULL, $11, $12, $13, $14, $15, NULL, $16)
+    NULL, $11, $12, $13, $14, $15, NULL, $16, $17)
     ON CONFLICT (tenant_id, idempotency_key) DO NOTHING";
 const INSERT: &str = "INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -203,6 +207,8 @@ const GUARD_AND_FINISH: &str = "UPDATE runs SET version = $5, chain = $6, status
     tokens_in = $10, tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14, outcome = $7,
     owner = NULL, wake_at = NULL
     WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL";
+// Whoever does not know the format takes the run up no more.
+const RAISE: &str = "UPDATE runs SET format = $3 WHERE tenant_id = $1 AND id = $2 AND format < $3";
 // At rest with a request in its inbox: whoever takes a run up takes its inbox in before letting it go, unless it cannot
 // be taken up at all.
 const GIVE_UP: &str = "UPDATE runs SET status = 'failed', outcome = 'failed', spent = spent + held, held = 0, finished_at = $5,
@@ -237,6 +243,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     INSERT,
     GUARD,
     GUARD_AND_FINISH,
+    RAISE,
     GIVE_UP,
     OPEN_CHILDREN,
     DRAIN,
@@ -260,7 +267,7 @@ pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
         first_seq: 1,
         n: run.n,
         at: run.at,
-        format: FORMAT,
+        format: run.format,
         bytes: run.bytes,
         body: run.body,
         chain: run.chain,
@@ -283,6 +290,7 @@ pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
         run.depth.into(),
         run.labels.into(),
         run.idempotency_key.clone().into(),
+        run.format.into(),
     ];
     if tx.exec(CREATE, &params).await? == 0 {
         let existing = tx.one(BY_KEY, &[run.idempotency_key.into()]).await?.ok_or(Error::Conflict)?;
@@ -323,7 +331,7 @@ fn batch(append: Append, version: i64) -> Batch {
         first_seq,
         n: append.n,
         at: append.at,
-        format: FORMAT,
+        format: append.format,
         bytes: append.bytes,
         body: append.body,
         chain: append.chain,
@@ -332,7 +340,11 @@ fn batch(append: Append, version: i64) -> Batch {
         && append.outbox.is_empty()
         && append.approvals.is_empty()
         && append.halt.is_none()
+        && append.format <= FORMAT
         && added.body.as_deref().and_then(blob::named).is_none();
+    if append.format > FORMAT {
+        batch.add(RAISE, vec![run.into(), append.format.into()], Expect::Any);
+    }
     loose::name(&mut batch, added.body.as_deref());
     batch.add(INSERT, row(run, added), Expect::Rows(1));
     if finished {
@@ -543,6 +555,7 @@ mod tests {
             run: RunId::from_uuid(DEV_USER.uuid()),
             epoch: 1,
             expected_version: 1,
+            format: FORMAT,
             n: 1,
             at: At::from_micros(1),
             bytes: Vec::new(),
@@ -561,6 +574,8 @@ mod tests {
     fn what_asks_nobody_writes_no_more_than_its_row() {
         let plain = batch(append(Vec::new()), 2);
         assert_eq!((plain.len(), plain.is_one()), (2, true));
+        let newer = batch(Append { format: FORMAT + 1, ..append(Vec::new()) }, 2);
+        assert_eq!((newer.len(), newer.is_one()), (3, false), "its run is raised to the format");
         let id = ApprovalId::from_uuid(DEV_USER.uuid());
         let closed = Closed { id, status: Status::Granted, seq: 2, at: At::from_micros(1) };
         let closing = batch(append(vec![Change::Closed(closed)]), 2);

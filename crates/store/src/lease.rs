@@ -2,7 +2,7 @@
 //!
 //! Invariant: a run is claimed by one process at a time, and every claim raises its epoch; appends of an earlier
 //! epoch fail. A process that misses its beats loses all its runs at once and must register anew under another id.
-//! Runs need no renewal of their own.
+//! Runs need no renewal of their own. A build takes only runs whose format it knows, and none that it parked already.
 
 use lantern_policy::Scope;
 use lantern_types::*;
@@ -22,6 +22,24 @@ pub struct ProcessLease {
     pub expires_at: At,
 }
 
+/// What a build can read: what it may claim depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// Its version and commit.
+    pub build: &'static str,
+    /// The newest event format that it knows.
+    pub format: i64,
+}
+
+/// Why a run is let go that nobody drove.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// The build that cannot read it and leaves it to others; `None` when others could not either.
+    pub by: Option<&'static str>,
+    /// For people. Has no user content.
+    pub reason: String,
+}
+
 /// A run that this process now drives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
@@ -37,6 +55,8 @@ pub struct Claimed {
     pub chain: ChainHead,
     /// The pokes so far.
     pub pokes: i64,
+    /// Whether the one who had it last could not go on with it.
+    pub parked: bool,
     /// Its whole journal, when that is one append and the claim could bring it along.
     pub journal: Option<Stored>,
 }
@@ -73,13 +93,18 @@ const POKED: &str = "SELECT DISTINCT r.id FROM inbox i
 const RELEASE: &str = "UPDATE runs SET owner = NULL, wake_at = $6
     WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND pokes = $5 AND owner IS NOT NULL";
 
+const PARK: &str = "UPDATE runs SET owner = NULL, wake_at = $6, parked_by = $7, parked_reason = $8
+    WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND pokes = $5 AND owner IS NOT NULL";
+const UNPARK: &str = "UPDATE runs SET parked_by = NULL, parked_reason = NULL
+    WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND owner IS NOT NULL";
+
 /// Every statement of this file that runs across tenants.
 #[cfg(feature = "testing")]
 pub(crate) const SYSTEM_STATEMENTS: &[&str] =
     &[REGISTER, BEAT, EXPIRED, OTHERS, FORGET, FORGET_EXPIRED, ORPHAN, POKED, WAKE_ALL_HALTED];
 /// Every statement of this file that runs for one tenant.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[RELEASE, WAKE_HALTED, UNHALT];
+pub(crate) const STATEMENTS: &[&str] = &[RELEASE, PARK, UNPARK, WAKE_HALTED, UNHALT];
 
 /// Enters a process. Its id is minted anew at every start.
 pub async fn register(db: &Db, process: ProcessId, now: At, ttl: Dur) -> Result<ProcessLease> {
@@ -98,10 +123,11 @@ pub async fn beat(db: &Db, process: ProcessId, now: At, ttl: Dur) -> Result<bool
     db.system_write(move |tx| Box::pin(async move { Ok(tx.exec(BEAT, &params).await? == 1) })).await
 }
 
-/// Takes at most `limit` due runs, longest due first, after setting free the runs of processes that missed their
+/// Takes at most `limit` due runs that `reader` can read, longest due first, after setting free the runs of processes that missed their
 /// beats; and looks which of the process's runs were poked. On SQLite the claims may be gone after a power cut, together
 /// with everything that was written after them: then nobody holds these runs, which is true.
-pub async fn look(db: &Db, process: ProcessId, now: At, limit: u32) -> Result<Work> {
+pub async fn look(db: &Db, process: ProcessId, reader: Reader, now: At, limit: u32) -> Result<Work> {
+    let claim = [process.into(), now.into(), limit.into(), reader.format.into(), reader.build.into()];
     db.system_write_lazy(move |tx| {
         Box::pin(async move {
             for row in tx.all(EXPIRED, &[now.into()]).await? {
@@ -111,7 +137,7 @@ pub async fn look(db: &Db, process: ProcessId, now: At, limit: u32) -> Result<Wo
                     orphan(tx, dead, now).await?;
                 }
             }
-            let rows = dialect::claim(tx, &[process.into(), now.into(), limit.into()]).await?;
+            let rows = dialect::claim(tx, &claim).await?;
             let mut claimed = Vec::with_capacity(rows.len());
             for row in &rows {
                 let journal = dialect::journal_of_new(tx, row).await?;
@@ -192,6 +218,20 @@ pub(crate) async fn wake_all_halted(tx: &mut SystemTx<'_>, stop: StopId, now: At
     tx.exec(WAKE_ALL_HALTED, &[stop.into(), now.into()]).await.map(drop)
 }
 
+/// The same for a run that this process cannot drive; says why, and changes nothing else of it.
+pub async fn park(db: &Db, scope: Scope, held: Held, wake_at: Option<At>, why: Parked) -> Result<bool> {
+    let Held { run, epoch, version, pokes } = held;
+    let held = [run.into(), epoch.into(), version.into(), pokes.into(), wake_at.into()];
+    let params = [&held[..], &[why.by.into(), why.reason.into()]].concat();
+    db.write(scope, move |tx| Box::pin(async move { Ok(tx.exec(PARK, &params).await? == 1) })).await
+}
+
+/// Forgets why a run was parked, by the holder who can drive it.
+pub async fn unpark(db: &Db, scope: Scope, run: RunId, epoch: i64) -> Result<()> {
+    let params = [run.into(), epoch.into()];
+    db.write(scope, move |tx| Box::pin(async move { tx.exec(UNPARK, &params).await.map(drop) })).await
+}
+
 /// What a process had that is gone: its runs, and what it was to deliver, are due.
 async fn orphan(tx: &mut SystemTx<'_>, process: ProcessId, now: At) -> Result<()> {
     let params = [process.into(), now.into()];
@@ -207,6 +247,7 @@ fn claimed(row: &Row) -> Result<Claimed> {
         version: row.int("version")?,
         chain: row.chain("chain")?,
         pokes: row.int("pokes")?,
+        parked: row.opt_text("parked_reason")?.is_some(),
         journal: None,
     })
 }

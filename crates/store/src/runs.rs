@@ -64,11 +64,15 @@ pub struct RunRow {
     pub labels: String,
     /// Why it failed.
     pub error_code: Option<String>,
+    /// The event format that a build must know to take it up.
+    pub format: i64,
+    /// Why nobody could go on with it who looked last.
+    pub parked_reason: Option<String>,
 }
 
 const HEAD: &str = "SELECT id, agent_id, agent_name, agent_version_id, status, trigger_kind, version, chain, owner,
     epoch, pokes, wake_at, spent, held, tokens_in, tokens_out, created_at, started_at, finished_at, parent_run_id,
-    parent_step, session_id, depth, labels, error_code FROM runs WHERE tenant_id = $1 AND id = $2";
+    parent_step, session_id, depth, labels, error_code, format, parked_reason FROM runs WHERE tenant_id = $1 AND id = $2";
 const OPEN: &str = "SELECT count(*) AS open FROM
     (SELECT 1 FROM runs WHERE tenant_id = $1 AND finished_at IS NULL LIMIT $2) AS unfinished";
 
@@ -113,6 +117,8 @@ fn read(row: &Row) -> Result<RunRow> {
         depth: row.int("depth")?,
         labels: row.text("labels")?,
         error_code: row.opt_text("error_code")?,
+        format: row.int("format")?,
+        parked_reason: row.opt_text("parked_reason")?,
     })
 }
 

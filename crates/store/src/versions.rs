@@ -7,7 +7,7 @@ use lantern_types::{AgentId, At, Digest, RunId, VersionId};
 
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
-use crate::journal::NewRun;
+use crate::journal::{self, NewRun};
 use crate::record::Record;
 use crate::value::Row;
 
@@ -44,6 +44,7 @@ impl Version {
             depth: 0,
             labels: "{}".to_owned(),
             idempotency_key: None,
+            format: journal::FORMAT,
             n: 1,
             bytes: first.bytes,
             body: first.body,

@@ -21,7 +21,7 @@ use lantern_engine::{
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
 use lantern_store::journal::{self, Append, Prepared, Projection};
-use lantern_store::lease::{self, Claimed, Held};
+use lantern_store::lease::{self, Claimed, Held, Parked};
 use lantern_store::record::Record;
 use lantern_store::seal::Place;
 use lantern_store::stops::StopRow;
@@ -43,8 +43,8 @@ const STORE_RETRY: Dur = Dur::from_millis(500);
 /// How often a run that a stop halts is looked at, while something of it is outside still. One with nothing outside is let go,
 /// and woken by whoever lifts the stop.
 const LOOK_FOR_STOPS: Dur = Dur::from_secs(1);
-/// When a run that this build cannot read is due again: a process of another build may be there by then. Its own next
-/// time is not known, and a timer may be late by so much.
+/// When a run that cannot be read is due again: the cause may be mended by then, or a process of another build be there. Its
+/// own next time is not known, and a timer may be late by so much.
 const LOOK_AGAIN: Dur = Dur::from_secs(60);
 
 /// Why driving ended.
@@ -58,8 +58,10 @@ enum Ended {
     Halted(Box<StopRow>),
     /// The store could not answer.
     Store(Error),
-    /// This build cannot read it. Nothing was done to it.
+    /// It cannot be read as it is. Nothing was done to it.
     Unreadable(String),
+    /// This build cannot read it, and another may. Nothing was done to it.
+    Unknown(String),
     /// This build's own rules broke. What was under way may be asked (and paid) for again, so that is up to a person.
     Parked(String),
 }
@@ -79,6 +81,7 @@ impl From<Unloadable> for Ended {
         match error {
             Unloadable::Store(error) => error.into(),
             Unloadable::Unreadable(reason) => Self::Unreadable(reason),
+            Unloadable::Unknown(reason) => Self::Unknown(reason),
         }
     }
 }
@@ -95,12 +98,18 @@ pub(crate) async fn drive(deps: Arc<Deps>, mut claimed: Claimed, ear: Arc<Notify
                 return tracing::debug!(run = %claimed.run, "another holder has the run");
             }
             Ended::Unreadable(reason) => {
-                tracing::error!(run = %claimed.run, reason, "the run is parked: this build cannot read it");
-                return park(&deps, &claimed, Some(deps.clock.now() + LOOK_AGAIN)).await;
+                tracing::error!(run = %claimed.run, reason, "the run is parked: it cannot be read");
+                let again = deps.clock.now() + LOOK_AGAIN;
+                return park(&deps, &claimed, Some(again), Parked { by: None, reason }).await;
+            }
+            Ended::Unknown(reason) => {
+                tracing::error!(run = %claimed.run, reason, "the run is parked for a build that can read it");
+                let (again, by) = (deps.clock.now() + LOOK_AGAIN, Some(deps.reader.build));
+                return park(&deps, &claimed, Some(again), Parked { by, reason }).await;
             }
             Ended::Parked(reason) => {
                 tracing::error!(run = %claimed.run, reason, "the run is parked: this build cannot go on with it");
-                return park(&deps, &claimed, None).await;
+                return park(&deps, &claimed, None, Parked { by: None, reason }).await;
             }
             Ended::Store(error) => {
                 tracing::warn!(run = %claimed.run, error = %chain(&error), "the store could not answer; trying again");
@@ -127,11 +136,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Lets a run that cannot be driven go, until then or until someone pokes it.
-async fn park(deps: &Deps, claimed: &Claimed, wake_at: Option<At>) {
+async fn park(deps: &Deps, claimed: &Claimed, wake_at: Option<At>, why: Parked) {
     let head = journal::head(&deps.db, claimed.scope, claimed.run).await;
     let Ok(Some(head)) = head else { return };
     let held = Held { run: claimed.run, epoch: claimed.epoch, version: head.version, pokes: head.pokes };
-    if let Err(error) = lease::release(&deps.db, claimed.scope, held, wake_at).await {
+    if let Err(error) = lease::park(&deps.db, claimed.scope, held, wake_at, why).await {
         tracing::warn!(run = %claimed.run, error = %chain(&error), "the parked run could not be let go");
     }
 }
@@ -140,8 +149,13 @@ async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &S
     let loaded = match AssertUnwindSafe(load::load(deps, claimed)).catch_unwind().await {
         Ok(Ok(loaded)) => loaded,
         Ok(Err(error)) => return error.into(),
-        Err(_) => return Ended::Unreadable("the fold of this run panicked".to_owned()),
+        Err(_) => return Ended::Unknown("the fold of this run panicked".to_owned()),
     };
+    if claimed.parked
+        && let Err(error) = lease::unpark(&deps.db, claimed.scope, claimed.run, claimed.epoch).await
+    {
+        return error.into();
+    }
     // Those that an earlier build asked have no rows yet.
     if !loaded.asked.is_empty() {
         let held = (claimed.run, claimed.epoch);
@@ -389,6 +403,7 @@ impl Driver<'_> {
             run: run.id,
             epoch: self.epoch,
             expected_version: version,
+            format: event::format(events),
             n,
             at: deps.clock.now(),
             bytes: record.bytes,
@@ -457,7 +472,12 @@ impl Driver<'_> {
             let plain = self.deps.vault.sealer().open(self.scope, place, &row.input).await?;
             match serde_json::from_slice::<Arrival>(&plain) {
                 Ok(arrival) => inputs.push(Input::Arrived(arrival)),
-                Err(error) => return Err(Ended::Unreadable(format!("unreadable inbox row: {error}"))),
+                // Where and not what, as for a body.
+                Err(error) => {
+                    let reason =
+                        format!("an inbox row of a form that is not known, at byte {}", error.column());
+                    return Err(Ended::Unknown(reason));
+                }
             }
             rows.push(row.id);
         }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use lantern_engine::Context;
 use lantern_policy::Catalogue;
+use lantern_store::lease::Reader;
 use lantern_store::{Db, Vault};
 use lantern_types::Limits;
 use lantern_types::edge::{Clock, IdGen, Tasks};
@@ -50,6 +51,8 @@ pub struct Deps {
     pub limits: Arc<Limits>,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
+    /// What this build can read.
+    pub reader: Reader,
     /// What is remembered; new and empty at first.
     pub memo: Memo,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lantern_engine::{Event, FORMAT, Fact, Manifest, Run, approval, event};
+use lantern_engine::{Event, Fact, Manifest, Run, approval, event};
 use lantern_policy::Scope;
 use lantern_store::journal::Stored;
 use lantern_store::lease::Claimed;
@@ -18,9 +18,12 @@ pub(crate) enum Unloadable {
     /// The store cannot answer now, or said something about the lease.
     #[error(transparent)]
     Store(#[from] lantern_store::Error),
-    /// This build cannot read the run: it is parked, never dropped.
+    /// Nobody can read the run as it is: it is parked, never dropped.
     #[error("{0}")]
     Unreadable(String),
+    /// Its rows are whole, and another build may know what they say: it is parked and left to that one.
+    #[error("{0}")]
+    Unknown(String),
 }
 
 /// A run with the head of its journal.
@@ -76,8 +79,8 @@ async fn events(
         };
         let full = page.len() == PAGE as usize;
         for stored in page {
-            if stored.format != FORMAT {
-                return Err(Unloadable::Unreadable(format!(
+            if stored.format > deps.reader.format {
+                return Err(Unloadable::Unknown(format!(
                     "event format {} is not known to this build",
                     stored.format
                 )));
@@ -85,7 +88,7 @@ async fn events(
             chain = record::verify(chain, &stored)?;
             let body = record::open(&deps.vault, scope, id, &stored).await?;
             let events = event::decode(&stored.bytes, body.as_deref());
-            all.extend(events.map_err(|error| Unloadable::Unreadable(error.to_string()))?);
+            all.extend(events.map_err(|error| Unloadable::Unknown(error.to_string()))?);
             next = stored.first_seq + stored.n;
         }
         if !full {
@@ -102,7 +105,7 @@ pub(crate) async fn manifest(deps: &Deps, scope: Scope, id: VersionId) -> Result
     let version = versions::by_id(&deps.db, scope, id).await?;
     let version = version.ok_or_else(|| Unloadable::Unreadable("the agent's version is gone".to_owned()))?;
     let manifest: Manifest = serde_json::from_str(&version.manifest)
-        .map_err(|error| Unloadable::Unreadable(format!("the version's manifest cannot be read: {error}")))?;
+        .map_err(|error| Unloadable::Unknown(format!("the version's manifest cannot be read: {error}")))?;
     let manifest = Arc::new(manifest);
     deps.memo.keep_manifest(scope, id, manifest.clone());
     Ok(manifest)

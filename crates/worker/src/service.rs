@@ -167,7 +167,9 @@ impl Life<'_> {
             let held = u32::try_from(self.driven.len()).unwrap_or(u32::MAX);
             let room = self.deps.limits.runs_in_memory_max.saturating_sub(held);
             let limit = if self.ended.is_requested() { 0 } else { room.min(CLAIM_MAX) };
-            let work = lease::look(&self.deps.db, self.process, self.deps.clock.now(), limit).await?;
+            let work =
+                lease::look(&self.deps.db, self.process, self.deps.reader, self.deps.clock.now(), limit)
+                    .await?;
             let more = limit > 0 && u32::try_from(work.claimed.len()).is_ok_and(|n| n == limit);
             for run in work.claimed {
                 self.start(run);

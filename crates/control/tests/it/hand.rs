@@ -19,6 +19,9 @@ use lantern_types::{
     Route, RunId,
 };
 
+/// A build that knows what this one does.
+pub(crate) const READER: lease::Reader = lease::Reader { build: "by hand", format: lantern_engine::FORMAT };
+
 pub(crate) struct Hand {
     app: App,
     scope: Scope,
@@ -40,7 +43,7 @@ impl Hand {
         let id = run.parse::<RunId>().unwrap();
         let process = ProcessId::from_uuid(app.ids.uuid());
         lease::register(&app.db, process, app.clock.now(), Dur::from_secs(86_400)).await.unwrap();
-        let claimed = lease::look(&app.db, process, app.clock.now(), 256).await.unwrap().claimed;
+        let claimed = lease::look(&app.db, process, READER, app.clock.now(), 256).await.unwrap().claimed;
         let claimed = claimed.into_iter().find(|claimed| claimed.run == id).expect("the run is due");
         let mut events = Vec::new();
         for stored in journal::read(&app.db, scope, id, 1, 1_000).await.unwrap() {
@@ -173,6 +176,7 @@ impl Hand {
             run: self.id,
             epoch: self.epoch,
             expected_version: self.version,
+            format: event::format(events),
             n: i64::try_from(events.len()).unwrap(),
             at: app.clock.now(),
             bytes: record.bytes,

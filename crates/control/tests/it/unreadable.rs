@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::app::{Answer, TestApp};
 use crate::events::Stream;
-use crate::hand::Hand;
+use crate::hand::{Hand, READER};
 
 const RUNS: &str = "/v1/runs";
 const SPOIL: &str = "UPDATE journal SET bytes = $3 WHERE tenant_id = $1 AND run_id = $2";
@@ -57,11 +57,42 @@ async fn park(test: &TestApp, run: &str) {
     let process = ProcessId::from_uuid(test.app.ids.uuid());
     lease::register(&test.app.db, process, test.app.clock.now(), Dur::from_secs(86_400)).await.unwrap();
     let id: RunId = run.parse().unwrap();
-    let claim = async || lease::look(&test.app.db, process, test.app.clock.now(), 256).await.unwrap().claimed;
+    let claim =
+        async || lease::look(&test.app.db, process, READER, test.app.clock.now(), 256).await.unwrap().claimed;
     while !claim().await.iter().any(|claimed| claimed.run == id) {
         tokio::task::yield_now().await;
     }
     let_go(test, run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_stands_still_says_why() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    let (run, newer) = (test.run(json!({"agentName": "a"})).await, test.run(json!({"agentName": "a"})).await);
+    let reason = async |run: &str| {
+        test.get(&test.a.owner, &format!("{RUNS}/{run}")).await.is(200).json["parkedReason"].clone()
+    };
+    let hand = Hand::take(&test, &run).await;
+    assert_eq!(reason(&run).await, json!(null));
+    let row = head(&test, &run).await;
+    let held = Held { run: row.id, epoch: row.epoch, version: row.version, pokes: row.pokes };
+    let why = lease::Parked { by: Some("by hand"), reason: "unreadable event: of tomorrow".to_owned() };
+    assert!(lease::park(&test.app.db, test.a.scope, held, Some(test.app.clock.now()), why).await.unwrap());
+    drop(hand);
+    assert_eq!(reason(&run).await, "unreadable event: of tomorrow");
+    let listed = test.get(&test.a.owner, RUNS).await.is(200).json;
+    assert_eq!(listed[1]["parkedReason"], "unreadable event: of tomorrow");
+
+    let_go(&test, &newer).await;
+    let sql = "UPDATE runs SET format = $3 WHERE tenant_id = $1 AND id = $2";
+    let params = [newer.parse::<RunId>().unwrap().into(), (lantern_engine::FORMAT + 1).into()];
+    test.app
+        .db
+        .write(test.a.scope, move |tx| Box::pin(async move { tx.exec(sql, &params).await }))
+        .await
+        .unwrap();
+    assert!(reason(&newer).await.as_str().unwrap().contains("a newer build goes on with it"));
 }
 
 /// Whoever has the run lets it go.

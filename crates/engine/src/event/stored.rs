@@ -46,7 +46,10 @@ pub fn encode(events: &[Event]) -> Result<(Vec<u8>, Option<Vec<u8>>), Unreadable
 /// Reads an append back. Without a body (dropped by retention, or not opened) events come without content.
 pub fn decode(lines: &[u8], body: Option<&[u8]>) -> Result<Vec<Event>, Unreadable> {
     let mut contents: Vec<(u64, Content)> = match body {
-        Some(body) => serde_json::from_slice(body)?,
+        // Where and not what: it is what somebody said, and the error is shown.
+        Some(body) => serde_json::from_slice(body).map_err(|error| {
+            Unreadable(format!("content of a form that is not known, at byte {}", error.column()))
+        })?,
         None => Vec::new(),
     };
     contents.reverse();
@@ -57,4 +60,16 @@ pub fn decode(lines: &[u8], body: Option<&[u8]>) -> Result<Vec<Event>, Unreadabl
         events.push(Event { seq: envelope.seq, at: envelope.at, fact: envelope.fact, content });
     }
     Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_in_no_error() {
+        let error = decode(b"", Some(br#"[[1, {"kind": "the eagle lands"}], "at noon"]"#)).unwrap_err();
+        assert!(!error.0.contains("eagle") && !error.0.contains("noon"), "{error}");
+        assert!(error.0.contains("at byte"), "{error}");
+    }
 }

@@ -78,6 +78,7 @@ fn what_is_written_today_is_what_format_1_says_and_folds_back() {
     }
     let kept: Value = serde_json::from_str(&std::fs::read_to_string(&golden).unwrap()).unwrap();
     assert_eq!(kept, told, "today's build writes what format 1 writes");
+    assert_eq!(event::format(&desk.events), 1);
     assert_eq!(summary(&folded(&kept)), kept["state"]);
 }
 

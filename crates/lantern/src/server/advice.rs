@@ -80,6 +80,10 @@ pub(crate) fn failure(error: &anyhow::Error) -> Failure {
 /// A database of the Lantern before this one. Nothing of it can be taken over.
 pub(crate) const EARLIER: &str = "database_earlier";
 
+/// What to do about a schema that a build has made which is newer by more than one release.
+pub(crate) const TOO_NEW: &str = "run the build that migrated it, or one that is a release older at the most: upgrade one \
+                                  release at a time while old processes run";
+
 /// What to do about it.
 pub(crate) fn earlier(other: &str) -> String {
     format!("leave it to the program that made it, nothing was written to it, and choose another {other}")
@@ -121,8 +125,11 @@ pub(crate) fn database(error: Error, dir: &Path, postgres: bool) -> anyhow::Erro
         Error::Corrupt(_) => (DAMAGED.0, DAMAGED.1.to_owned()),
         Error::Foreign => ("database_foreign", "choose another folder with --data-dir".to_owned()),
         Error::Earlier => (EARLIER, earlier(if postgres { "database" } else { "folder with --data-dir" })),
-        Error::TooNew { .. } => ("database_too_new", "run the newer build that made it".to_owned()),
-        Error::TooOld { .. } => ("database_too_old", "run `lantern migrate` first".to_owned()),
+        Error::TooNew { .. } => ("database_too_new", TOO_NEW.to_owned()),
+        Error::TooOld { .. } => {
+            let next = format!("run `lantern migrate` first, or give `serve` {}", env::DATABASE_OWNER_URL);
+            ("database_too_old", next)
+        }
         Error::Full => ("storage_full", "make space on the disk".to_owned()),
         Error::Misuse(_) if postgres => ("invalid_config", format!("check {urls}")),
         // A role that is not there is refused like a wrong password: what is missing may be the first migration.

@@ -10,10 +10,11 @@ use lantern_control::{App, Providers as Known, Rate, Setup, SharedProvider};
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
+use lantern_store::lease::Reader;
 use lantern_store::{Db, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault, stops};
-use lantern_types::Dur;
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
+use lantern_types::{Dur, Secret};
 use lantern_worker::providers::{Providers, Rules, Shared};
 use lantern_worker::tools::{self, Builtin};
 use lantern_worker::{Deps, Options};
@@ -24,7 +25,7 @@ use tokio::runtime::Handle;
 use super::account::Accounts;
 use super::advice::{self, Advice};
 use super::config::{Config, Spawn};
-use super::{account, bodies, key, models};
+use super::{account, bodies, key, migrate, models};
 use crate::cli::DEFAULT_URL;
 use crate::env;
 
@@ -152,6 +153,9 @@ async fn ground(config: &Config, mode: Mode) -> Result<Ground> {
     let fetcher = Client::opening(config.open_networks.clone())
         .context("cannot set up the HTTP client of the tools")?;
     let postgres = config.postgres.is_some();
+    if postgres && let Some(owner) = env::get(env::DATABASE_OWNER_URL).map(Secret::new) {
+        migrate::bring(&owner, clock.now()).await?;
+    }
     let db =
         open(config, mode, clock.as_ref()).await.map_err(|error| advice::database(error, dir, postgres))?;
     let keys = key::of(&db, dir, ids.as_ref()).await?;
@@ -200,6 +204,7 @@ fn deps(ground: &Ground, config: &Config, rules: Arc<Rules>) -> Deps {
         tools: Arc::new(Builtin::new(ground.fetcher.clone())),
         limits: Arc::new(config.limits.clone()),
         catalogue: ground.catalogue.clone(),
+        reader: Reader { build: env!("LANTERN_BUILD_VERSION"), format: lantern_engine::FORMAT },
         memo: lantern_worker::Memo::default(),
     }
 }

@@ -4,8 +4,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use lantern_net::RealClock;
 use lantern_store::{Error, create_roles, migrate_postgres};
-use lantern_types::Secret;
 use lantern_types::edge::Clock as _;
+use lantern_types::{At, Secret};
 
 use super::advice::{self, Advice};
 use crate::env;
@@ -38,7 +38,13 @@ pub(crate) async fn run(args: &MigrateArgs) -> Result<()> {
         let system = password(env::DATABASE_SYSTEM_PASSWORD)?;
         create_roles(&owner, &app, &system).await.map_err(|error| advice(error, "cannot make the roles"))?;
     }
-    migrate_postgres(&owner, RealClock::new().now()).await.map_err(|error| advice(error, "cannot migrate"))
+    bring(&owner, RealClock::new().now()).await
+}
+
+/// Brings the database to this build's schema, as its owner. Processes that start at once do it one after the other, and
+/// all but the first find nothing to do; a schema that a newer neighbour has made is left as it is.
+pub(crate) async fn bring(owner: &Secret<String>, now: At) -> Result<()> {
+    migrate_postgres(owner, now).await.map_err(|error| advice(error, "cannot migrate"))
 }
 
 fn advice(error: Error, what: &'static str) -> anyhow::Error {
@@ -51,7 +57,7 @@ fn advice(error: Error, what: &'static str) -> anyhow::Error {
             format!("check that the database runs and that {} is right", env::DATABASE_OWNER_URL),
         ),
         Error::Earlier => (advice::EARLIER, advice::earlier("database")),
-        Error::TooNew { .. } => ("database_too_new", "run the newer build that migrated it".to_owned()),
+        Error::TooNew { .. } => ("database_too_new", advice::TOO_NEW.to_owned()),
         _ => (
             "migrate_failed",
             format!(

@@ -187,6 +187,7 @@ impl Place {
             tools: edges.clone(),
             limits: Arc::new(setting.limits.clone()),
             catalogue: Arc::new(setting.catalogue.clone()),
+            reader: lantern_store::lease::Reader { build: "this one", format: lantern_engine::FORMAT },
             memo: lantern_worker::Memo::default(),
         };
         let app = App::new(setup(&deps, &keys, &setting)).map_err(told)?;

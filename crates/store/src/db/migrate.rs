@@ -1,7 +1,7 @@
 //! Brings a database to this build's schema, or says why it must not be touched.
 //!
 //! Invariant: a migration is applied once, whole, in order, under a lock, and its text never changes afterwards (its
-//! checksum is kept). A newer schema is refused. Roles are not migrations: an operator makes them once, by
+//! checksum is kept). A schema that is newer by more than one release is refused. Roles are not migrations: an operator makes them once, by
 //! [`create_roles`].
 
 use lantern_types::{At, Digest, Secret};
@@ -11,6 +11,7 @@ use tokio_postgres::Client;
 use super::{earlier, postgres, sqlite};
 use crate::dialect;
 use crate::error::{Error, Result};
+use crate::value::Row;
 
 /// Marks our files among all SQLite databases: "Lntn".
 const APPLICATION_ID: i64 = 0x4c6e_746e;
@@ -137,7 +138,20 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0016_stops.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 17,
+        name: "formats",
+        both: include_str!("../../../../migrations/0017_formats.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0017_formats.sql"),
+        sqlite: "",
+    },
 ];
+
+/// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside
+/// ours; what they no longer need is removed one release later. A release sets this to the schema of the one before it.
+const BEFORE: i64 = 12;
+/// The first migration that says which builds go on with what it made.
+const SAYS: i64 = 17;
 
 const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (
     number BIGINT NOT NULL PRIMARY KEY,
@@ -145,8 +159,10 @@ const HISTORY: &str = "CREATE TABLE IF NOT EXISTS migrations (
     checksum BYTES NOT NULL,
     applied_at BIGINT NOT NULL
 )";
-const APPLIED: &str = "SELECT number, checksum FROM migrations ORDER BY number";
+// Whatever columns there are: an older table has no `goes_on`.
+const APPLIED: &str = "SELECT * FROM migrations ORDER BY number";
 const RECORD: &str = "INSERT INTO migrations (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)";
+const SAY: &str = "UPDATE migrations SET goes_on = $2 WHERE number = $1";
 
 impl Migration {
     fn checksum(&self) -> Digest {
@@ -161,15 +177,27 @@ pub(super) fn known() -> i64 {
     MIGRATIONS.last().map_or(0, |m| m.number)
 }
 
-/// The migrations that are still to be applied, given those that were.
-fn pending(applied: &[(i64, Vec<u8>)]) -> Result<Vec<&'static Migration>> {
-    let found = applied.last().map_or(0, |(number, _)| *number);
-    if found > known() {
+/// A migration that a database has.
+#[derive(Clone, Debug)]
+struct Applied {
+    number: i64,
+    checksum: Vec<u8>,
+    /// The schema of the oldest build that goes on with it. Nobody said: its own.
+    goes_on: Option<i64>,
+}
+
+/// The migrations that are still to be applied, given those that were. A newer build may have applied more, as long as
+/// each of them says that this build goes on: builds one release apart do, others are `TooNew`.
+fn pending(applied: &[Applied]) -> Result<Vec<&'static Migration>> {
+    let found = applied.last().map_or(0, |last| last.number);
+    let newer = applied.iter().filter(|migration| migration.number > known());
+    let needs = newer.map(|migration| migration.goes_on.unwrap_or(migration.number)).max();
+    if needs.is_some_and(|needs| needs > known()) {
         return Err(Error::TooNew { found, known: known() });
     }
     for migration in MIGRATIONS {
-        let stored = applied.iter().find(|(number, _)| *number == migration.number);
-        if stored.is_some_and(|(_, checksum)| checksum != migration.checksum().bytes()) {
+        let stored = applied.iter().find(|stored| stored.number == migration.number);
+        if stored.is_some_and(|stored| stored.checksum != migration.checksum().bytes()) {
             return Err(Error::Misuse(format!("migration {} was edited after it ran", migration.number)));
         }
     }
@@ -184,12 +212,16 @@ pub(super) fn schema_of(conn: &Connection) -> Result<i64> {
     }
     let applied = applied_to(conn)?;
     pending(&applied)?;
-    Ok(applied.last().map_or(0, |(number, _)| *number))
+    Ok(applied.last().map_or(0, |last| last.number))
 }
 
-fn applied_to(conn: &Connection) -> Result<Vec<(i64, Vec<u8>)>> {
+fn applied_to(conn: &Connection) -> Result<Vec<Applied>> {
     let rows = sqlite::query(conn, APPLIED, None, &[])?;
-    rows.iter().map(|row| Ok((row.int("number")?, row.bytes("checksum")?))).collect()
+    let read = |row: &Row| {
+        let goes_on = row.int("goes_on").ok();
+        Ok(Applied { number: row.int("number")?, checksum: row.bytes("checksum")?, goes_on })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Whether a SQLite file is ours, or new. Asks before anything is written.
@@ -220,6 +252,9 @@ pub(super) fn sqlite_to(conn: &mut Connection, last: i64, now: At) -> Result<()>
         tx.execute_batch(migration.sqlite).map_err(fault)?;
         let row = [migration.number.into(), migration.name.into(), migration.checksum().into(), now.into()];
         sqlite::execute(&tx, RECORD, None, &row)?;
+        if migration.number >= SAYS {
+            sqlite::execute(&tx, SAY, None, &[migration.number.into(), BEFORE.into()])?;
+        }
     }
     tx.commit().map_err(fault)
 }
@@ -260,17 +295,25 @@ async fn apply(client: &Client, last: i64, now: At) -> Result<()> {
             .execute(RECORD, &[&migration.number, &migration.name, &checksum, &now.micros()])
             .await
             .map_err(fault)?;
+        if migration.number >= SAYS {
+            client.execute(SAY, &[&migration.number, &BEFORE]).await.map_err(fault)?;
+        }
     }
     client.batch_execute("COMMIT").await.map_err(fault)
 }
 
-async fn applied(client: &Client) -> Result<Vec<(i64, Vec<u8>)>> {
+async fn applied(client: &Client) -> Result<Vec<Applied>> {
     let fault = postgres::fault;
     let rows = client.query(APPLIED, &[]).await.map_err(fault)?;
-    rows.iter().map(|row| Ok((row.try_get(0).map_err(fault)?, row.try_get(1).map_err(fault)?))).collect()
+    let read = |row: &tokio_postgres::Row| {
+        let (number, checksum) =
+            (row.try_get("number").map_err(fault)?, row.try_get("checksum").map_err(fault)?);
+        Ok(Applied { number, checksum, goes_on: row.try_get("goes_on").ok().flatten() })
+    };
+    rows.iter().map(read).collect()
 }
 
-/// Whether a PostgreSQL database has exactly this build's schema.
+/// Whether this build may serve on a PostgreSQL database: its schema is ours, or a newer one that lets us go on.
 pub(super) async fn check_postgres(client: &Client) -> Result<()> {
     earlier::refuse_postgres(client).await?;
     let exists = "SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('migrations')";
@@ -322,12 +365,29 @@ mod tests {
 
     #[test]
     fn what_is_pending() {
-        let now: Vec<_> = MIGRATIONS.iter().map(|m| (m.number, m.checksum().bytes().to_vec())).collect();
+        let applied =
+            |number, checksum: &[u8], goes_on| Applied { number, checksum: checksum.to_vec(), goes_on };
+        let now: Vec<_> =
+            MIGRATIONS.iter().map(|m| applied(m.number, m.checksum().bytes(), Some(BEFORE))).collect();
         assert_eq!(pending(&[]).unwrap().len(), MIGRATIONS.len());
         assert!(pending(&now).unwrap().is_empty());
-        let newer = [now.clone(), vec![(known() + 1, vec![])]].concat();
-        assert!(matches!(pending(&newer), Err(Error::TooNew { .. })));
-        assert!(matches!(pending(&[(1, vec![0])]), Err(Error::Misuse(_))));
+        // What came after ours, each with what it lets go on.
+        for (newer, goes_on) in [
+            (vec![Some(known())], true),
+            (vec![Some(BEFORE), Some(known())], true),
+            (vec![Some(known()), Some(known() + 1)], false),
+            (vec![Some(known()), None], false),
+            (vec![None], false),
+        ] {
+            let later =
+                newer.iter().zip(known() + 1..).map(|(goes_on, number)| applied(number, &[], *goes_on));
+            let all: Vec<_> = now.iter().cloned().chain(later).collect();
+            match pending(&all) {
+                Ok(pending) => assert!(goes_on && pending.is_empty(), "{newer:?}"),
+                Err(error) => assert!(!goes_on && matches!(error, Error::TooNew { .. }), "{newer:?}"),
+            }
+        }
+        assert!(matches!(pending(&[applied(1, &[0], None)]), Err(Error::Misuse(_))));
     }
 
     /// A checksum that changes would turn every database away that there is.

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use futures_util::future::join;
 use lantern_policy::Scope;
 use lantern_store::inbox::{self, Put};
-use lantern_store::journal::{self, Append};
-use lantern_store::lease::{self, Held};
+use lantern_store::journal::{self, Append, NewRun};
+use lantern_store::lease::{self, Claimed, Held, Parked, Reader};
 use lantern_store::testing::{Seeded, seed};
 use lantern_store::{Db, Error, db_test};
 use lantern_types::*;
@@ -31,7 +31,7 @@ db_test!(two_processes_never_claim_the_same_run, async |db| {
     let claims = async |n: u128| {
         let mut mine = Vec::new();
         loop {
-            let claimed = lease::look(&db, process(n), at(20), 7).await.unwrap().claimed;
+            let claimed = lease::look(&db, process(n), READER, at(20), 7).await.unwrap().claimed;
             assert!(claimed.len() <= 7);
             if claimed.is_empty() {
                 return mine;
@@ -53,7 +53,7 @@ db_test!(only_what_is_due_is_claimed_and_longest_due_first, async |db| {
     }
     lease::register(&db, process(1), at(20), TTL).await.unwrap();
     let claimed = async |limit| {
-        let claimed = lease::look(&db, process(1), at(40), limit).await.unwrap().claimed;
+        let claimed = lease::look(&db, process(1), READER, at(40), limit).await.unwrap().claimed;
         claimed.iter().map(|claimed| claimed.run).collect::<HashSet<_>>()
     };
     assert_eq!(claimed(2).await, HashSet::from([run(2), run(3)]));
@@ -67,7 +67,7 @@ db_test!(a_process_that_misses_its_beats_loses_its_runs, async |db| {
     assert!(lease::beat(&db, process(1), at(30), TTL).await.unwrap());
     let late = at(30) + TTL;
     lease::register(&db, process(2), late, TTL).await.unwrap();
-    let new = lease::look(&db, process(2), late, 256).await.unwrap().claimed;
+    let new = lease::look(&db, process(2), READER, late, 256).await.unwrap().claimed;
     assert_eq!(new.len(), 2);
     assert_eq!(new[0].epoch, 2);
     assert!(!lease::beat(&db, process(1), late, TTL).await.unwrap(), "too late for a beat");
@@ -103,8 +103,8 @@ db_test!(a_poke_between_looking_and_letting_go_keeps_the_run, async |db| {
 
     let held = Held { run: run(0), epoch: claimed.epoch, version: claimed.version, pokes };
     assert!(!lease::release(&db, seeded.scope, held, None).await.unwrap());
-    assert_eq!(lease::look(&db, process(1), at(40), 0).await.unwrap().poked, [run(0)]);
-    assert!(lease::look(&db, process(2), at(40), 0).await.unwrap().poked.is_empty());
+    assert_eq!(lease::look(&db, process(1), READER, at(40), 0).await.unwrap().poked, [run(0)]);
+    assert!(lease::look(&db, process(2), READER, at(40), 0).await.unwrap().poked.is_empty());
 
     let (pokes, waiting) = inbox::list(&db, seeded.scope, run(0)).await.unwrap();
     let drained = waiting.iter().map(|waiting| waiting.id).collect();
@@ -118,8 +118,8 @@ db_test!(a_poke_between_looking_and_letting_go_keeps_the_run, async |db| {
     assert!(lease::release(&db, seeded.scope, held, Some(at(500))).await.unwrap());
     let head = journal::head(&db, seeded.scope, run(0)).await.unwrap().unwrap();
     assert_eq!((head.owner, head.wake_at), (None, Some(at(500))));
-    assert!(lease::look(&db, process(1), at(499), 9).await.unwrap().claimed.is_empty());
-    assert_eq!(lease::look(&db, process(1), at(500), 9).await.unwrap().claimed.len(), 1);
+    assert!(lease::look(&db, process(1), READER, at(499), 9).await.unwrap().claimed.is_empty());
+    assert_eq!(lease::look(&db, process(1), READER, at(500), 9).await.unwrap().claimed.len(), 1);
 });
 
 db_test!(a_poke_wakes_a_run_that_nobody_drives, async |db| {
@@ -128,9 +128,12 @@ db_test!(a_poke_wakes_a_run_that_nobody_drives, async |db| {
     let held = Held { run: run(0), epoch: claimed.epoch, version: claimed.version, pokes: 0 };
     assert!(lease::release(&db, seeded.scope, held, None).await.unwrap());
     assert!(!lease::release(&db, seeded.scope, held, None).await.unwrap(), "it is not held any more");
-    assert!(lease::look(&db, process(1), at(1_000), 9).await.unwrap().claimed.is_empty(), "nothing is due");
+    assert!(
+        lease::look(&db, process(1), READER, at(1_000), 9).await.unwrap().claimed.is_empty(),
+        "nothing is due"
+    );
     put(&db, seeded.scope, run(0), input(1), "signal", at(40)).await;
-    let woken = lease::look(&db, process(1), at(40), 9).await.unwrap().claimed;
+    let woken = lease::look(&db, process(1), READER, at(40), 9).await.unwrap().claimed;
     assert_eq!((woken.len(), woken[0].pokes, woken[0].epoch), (1, 1, 2));
 });
 
@@ -158,4 +161,53 @@ db_test!(commits_are_announced, async |db| {
     watch.changed().await;
     put(&db, seeded.scope, run(0), input(1), "a", at(25)).await;
     workers.next().await;
+});
+
+db_test!(a_build_takes_what_it_can_read_and_nothing_that_it_parked, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    let newer = NewRun { format: 2, ..new_run(seeded, run(0), at(10)) };
+    create(&db, seeded.scope, newer).await.unwrap();
+    create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
+    let next = Reader { build: "the next one", format: 2 };
+    let (old, new) = (process(1), process(2));
+    for process in [old, new] {
+        lease::register(&db, process, at(20), Dur::from_secs(100)).await.unwrap();
+    }
+    let take =
+        async |process, reader, now| lease::look(&db, process, reader, at(now), 9).await.unwrap().claimed;
+    let ids = |claimed: &[Claimed]| claimed.iter().map(|claimed| claimed.run).collect::<Vec<_>>();
+
+    let claimed = take(old, READER, 20).await;
+    assert_eq!(ids(&claimed), [run(1)], "of two that are due");
+    let held = |claimed: &Claimed| Held {
+        run: claimed.run,
+        epoch: claimed.epoch,
+        version: claimed.version,
+        pokes: claimed.pokes,
+    };
+    let why = || Parked { by: Some(READER.build), reason: "a kind of tomorrow".to_owned() };
+    assert!(lease::park(&db, seeded.scope, held(&claimed[0]), Some(at(30)), why()).await.unwrap());
+    assert!(
+        !lease::park(&db, seeded.scope, held(&claimed[0]), Some(at(30)), why()).await.unwrap(),
+        "it has let go"
+    );
+    let head = journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap();
+    assert_eq!((head.version, head.parked_reason.as_deref()), (1, Some("a kind of tomorrow")));
+    assert!(take(old, READER, 40).await.is_empty(), "it is due, and was parked by this build");
+    assert_eq!(put(&db, seeded.scope, run(1), input(1), "k", at(41)).await, Put::Stored);
+    let claimed = take(old, READER, 42).await;
+    assert_eq!((ids(&claimed), claimed[0].parked), (vec![run(1)], true), "something came for it");
+    assert!(lease::park(&db, seeded.scope, held(&claimed[0]), Some(at(50)), why()).await.unwrap());
+
+    let mut claimed = take(new, next, 60).await;
+    claimed.sort_by_key(|claimed| claimed.run);
+    assert_eq!(ids(&claimed), [run(0), run(1)]);
+    lease::unpark(&db, seeded.scope, run(1), claimed[1].epoch).await.unwrap();
+    let head = journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap();
+    assert_eq!((head.parked_reason, head.format), (None, 1));
+    journal::append(&db, seeded.scope, Append { format: 2, ..two_events(&claimed[1]) }).await.unwrap();
+    let head = journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap();
+    assert_eq!((head.version, head.format), (3, 2), "only the newer one goes on with it from here");
+    let stored = journal::read(&db, seeded.scope, run(1), 1, 9).await.unwrap();
+    assert_eq!(stored.iter().map(|stored| stored.format).collect::<Vec<_>>(), [1, 2]);
 });

@@ -8,7 +8,7 @@ use lantern_policy::Scope;
 use lantern_store::journal;
 use lantern_store::notify::{Delta, Heard};
 use lantern_store::testing::{Cluster, Folder, HeldTasks, SeededIds, SetClock, block_on, seed};
-use lantern_store::{Db, Error, Keys, PostgresOptions, Relay};
+use lantern_store::{Db, Error, Keys, PostgresOptions, Relay, migrate_postgres};
 use lantern_types::*;
 
 use crate::support::*;
@@ -133,4 +133,36 @@ fn a_missing_cluster_and_a_bad_address_say_so() {
     assert!(matches!(away, Some(Error::Unavailable(_))), "{away:?}");
     let bad = open("not an address".to_owned());
     assert!(matches!(bad, Some(Error::Misuse(_))), "{bad:?}");
+}
+
+#[test]
+fn two_that_migrate_at_once_do_it_once() {
+    block_on(async {
+        let database = Cluster::shared().empty_database().await;
+        let owner = database.migrator_url();
+        let (one, two) = join(migrate_postgres(&owner, at(1)), migrate_postgres(&owner, at(2))).await;
+        assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
+        let db = Db::open_postgres(&database.options()).await.unwrap();
+        seed(&db, tenant(1)).await.unwrap();
+        drop(db);
+        database.discard().await;
+    });
+}
+
+#[test]
+fn a_schema_of_the_next_release_is_served_and_one_of_the_release_after_it_is_not() {
+    block_on(async {
+        let database = Cluster::shared().empty_database().await;
+        migrate_postgres(&database.migrator_url(), at(1)).await.unwrap();
+        let next = "INSERT INTO migrations (number, name, checksum, applied_at, goes_on)
+            SELECT max(number) + 1, 'next', '\\x00', 1, max(number) FROM migrations";
+        database.run(next).await;
+        drop(Db::open_postgres(&database.options()).await.unwrap());
+        migrate_postgres(&database.migrator_url(), at(2)).await.unwrap();
+        database.run(next).await;
+        assert!(matches!(Db::open_postgres(&database.options()).await.err(), Some(Error::TooNew { .. })));
+        let refused = migrate_postgres(&database.migrator_url(), at(3)).await;
+        assert!(matches!(refused, Err(Error::TooNew { .. })), "{refused:?}");
+        database.discard().await;
+    });
 }

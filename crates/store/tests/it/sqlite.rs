@@ -187,6 +187,24 @@ fn a_newer_schema_is_left_alone() {
 }
 
 #[test]
+fn a_schema_of_the_next_release_is_gone_on_with_and_one_of_the_release_after_it_is_not() {
+    let folder = Folder::new("next");
+    block_on(async {
+        let db = open(&folder).await.unwrap();
+        let scope = seed(&db, tenant(1)).await.unwrap().scope;
+        let next = "INSERT INTO migrations (number, name, checksum, applied_at, goes_on)
+            SELECT (SELECT max(number) FROM migrations) + 1, 'next', tenant_id, 1, (SELECT max(number) FROM migrations)
+            FROM tenants WHERE tenant_id = $1";
+        db.write(scope, move |tx| Box::pin(async move { tx.exec(next, &[]).await })).await.unwrap();
+        drop(db);
+        let db = open(&folder).await.unwrap();
+        db.write(scope, move |tx| Box::pin(async move { tx.exec(next, &[]).await })).await.unwrap();
+        drop(db);
+        assert!(matches!(open(&folder).await.err(), Some(Error::TooNew { .. })));
+    });
+}
+
+#[test]
 fn a_panic_in_a_closure_is_an_error_and_the_writer_lives() {
     let folder = Folder::new("panic");
     block_on(async {

@@ -9,6 +9,9 @@ use lantern_store::{Db, Result, inbox};
 use lantern_types::*;
 use uuid::Uuid;
 
+/// A build that knows the first format.
+pub(crate) const READER: lease::Reader = lease::Reader { build: "this one", format: journal::FORMAT };
+
 pub(crate) fn tenant(n: u128) -> TenantId {
     TenantId::from_uuid(Uuid::from_u128(n))
 }
@@ -51,7 +54,7 @@ pub(crate) async fn put(db: &Db, scope: Scope, run: RunId, id: InboxId, key: &st
 /// Registers a process and claims everything that is due.
 pub(crate) async fn claim_all(db: &Db, process: ProcessId, now: At) -> Vec<Claimed> {
     lease::register(db, process, now, Dur::from_secs(10)).await.unwrap();
-    lease::look(db, process, now, 256).await.unwrap().claimed
+    lease::look(db, process, READER, now, 256).await.unwrap().claimed
 }
 
 pub(crate) fn running() -> Projection {
@@ -74,6 +77,7 @@ pub(crate) fn two_events(claimed: &Claimed) -> Append {
         run: claimed.run,
         epoch: claimed.epoch,
         expected_version: claimed.version,
+        format: journal::FORMAT,
         n: 2,
         at: at(30),
         chain: link(claimed.chain, &bytes, Digest::of(b"body")),

@@ -217,6 +217,7 @@ async fn first(
         session_id,
         depth: wanted.depth,
         labels,
+        format: event::format(&decision.events),
         ..version.queued_run(wanted.run, record, context.at)
     }))
 }

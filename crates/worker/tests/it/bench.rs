@@ -10,7 +10,8 @@ use lantern_net::{RealIds, TaskSet};
 use lantern_policy::route::{Choices, Provider};
 use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::inbox::{self, NewInput};
-use lantern_store::journal::{self, GiveUp, RunFilter, RunRow};
+use lantern_store::journal::{self, GiveUp, RunFilter, RunRow, Stored};
+use lantern_store::lease::Reader;
 use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
 use lantern_store::{Blobs, Db, Error, Keys, Sealer, SqliteOptions, Vault, versions};
@@ -195,6 +196,9 @@ const TENANT: &str =
 const AGENT: &str =
     "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
     VALUES ($1, $2, $3, '{}', 0, 0, 1, $4)";
+const TOMORROW: &str = "INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
+    VALUES ($1, $2, $3, 1, $4, 1, $5, NULL, $6)";
+const MOVED: &str = "UPDATE runs SET version = $3, chain = $4 WHERE tenant_id = $1 AND id = $2";
 const GARBLE: &str = "UPDATE journal SET bytes = $3 WHERE tenant_id = $1 AND run_id = $2";
 const END: &str = "UPDATE runs SET status = 'failed', finished_at = 1, owner = NULL, wake_at = NULL
     WHERE tenant_id = $1 AND id = $2";
@@ -282,6 +286,7 @@ impl Bench {
             tools: script.clone(),
             limits: Arc::new(limits),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
+            reader: Reader { build: "this one", format: lantern_engine::FORMAT },
             memo: lantern_worker::Memo::default(),
         };
         let tasks = Mutex::new(tasks);
@@ -301,9 +306,16 @@ impl Bench {
 
     /// Starts a worker process.
     pub(crate) fn start_worker(&self) {
+        let Reader { build, format } = self.deps.reader;
+        self.start_worker_of(build, format);
+    }
+
+    /// Starts a worker process of a build that knows this format.
+    pub(crate) fn start_worker_of(&self, build: &'static str, format: i64) {
         use lantern_types::edge::Tasks as _;
         let tasks = TaskSet::new(Handle::current());
-        let deps = Deps { tasks: Arc::new(tasks.clone()), ..self.deps.clone() };
+        let reader = Reader { build, format };
+        let deps = Deps { tasks: Arc::new(tasks.clone()), reader, ..self.deps.clone() };
         let options = Options { sole: self.sole, ..Options::default() };
         tasks.spawn("worker", Box::pin(lantern_worker::run(deps, options, tasks.stopping())));
         *self.tasks.lock().unwrap() = tasks;
@@ -459,6 +471,29 @@ impl Bench {
             .write(self.scope, move |tx| Box::pin(async move { tx.exec(FORMAT, &params).await }))
             .await
             .unwrap();
+    }
+
+    /// Gives the run an event of a kind that no build knows yet, in a journal that is whole.
+    pub(crate) async fn tomorrow(&self, run: RunId) {
+        let head = self.head(run).await;
+        let (seq, at) = (head.version + 1, self.clock.now());
+        let bytes =
+            format!("{{\"seq\":{seq},\"at\":{},\"type\":\"Teleported\"}}\n", at.micros()).into_bytes();
+        let chain = lantern_types::link(head.chain, &bytes, lantern_types::Digest::of(b""));
+        let row = [run.into(), seq.into(), at.into(), bytes.into(), chain.into()];
+        let moved = [run.into(), seq.into(), chain.into()];
+        let written = self.db.write(self.scope, move |tx| {
+            Box::pin(async move {
+                tx.exec(TOMORROW, &row).await?;
+                tx.exec(MOVED, &moved).await
+            })
+        });
+        assert_eq!(written.await.unwrap(), 1);
+    }
+
+    /// The run's journal as it is stored.
+    pub(crate) async fn appends(&self, run: RunId) -> Vec<Stored> {
+        journal::read(&self.db, self.scope, run, 1, 1_000).await.unwrap()
     }
 
     /// Makes the run's journal one that no build can read.

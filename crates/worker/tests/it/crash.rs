@@ -326,12 +326,33 @@ async fn a_run_that_one_build_cannot_read_goes_on_in_another_though_nobody_pokes
     let run = bench.start_run("s", json!({})).await;
     bench.until(run, "running").await;
     bench.newer(run).await;
-    // The older build takes it up when the hour is over, and then every minute.
+    // The older build looks at it once when the hour is over.
     bench.pass(3_600 + 300).await;
     let parked = bench.head(run).await;
-    assert_eq!((parked.status.as_str(), parked.owner), ("running", None));
-    assert!((5..=7).contains(&parked.epoch), "it was taken up {} times", parked.epoch);
-    bench.format(run, 1).await;
-    bench.pass(61).await;
-    assert_eq!(bench.head(run).await.status, "succeeded");
+    assert_eq!((parked.status.as_str(), parked.owner, parked.epoch), ("running", None, 2));
+    assert!(parked.parked_reason.is_some_and(|why| why.contains("format 2")));
+    bench.kill().await;
+    bench.start_worker_of("the next one", 2);
+    bench.until(run, "succeeded").await;
+    assert_eq!(bench.head(run).await.parked_reason, None);
+    bench.folded(run).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_an_unknown_kind_parks_a_run_once_for_each_build_and_drops_nothing() {
+    let bench = Bench::new().await;
+    bench.agent("a", json!({})).await;
+    let run = bench.start_run("a", json!("hi")).await;
+    bench.tomorrow(run).await;
+    let before = bench.appends(run).await;
+    for (epoch, build) in [(1, "this one"), (2, "another one"), (2, "another one")] {
+        bench.start_worker_of(build, lantern_engine::FORMAT);
+        bench.pass(600).await;
+        let parked = bench.head(run).await;
+        assert_eq!((parked.status.as_str(), parked.owner, parked.epoch), ("queued", None, epoch), "{build}");
+        assert!(parked.parked_reason.is_some_and(|why| why.contains("Teleported")), "{build}");
+        bench.kill().await;
+    }
+    assert_eq!(bench.appends(run).await, before, "as it was");
+    assert!(bench.script.calls().is_empty());
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lantern_edge::{Change, Code, Error, Fields, Model, idempotency};
-use lantern_engine::{Content, Event, Fact, Outcome};
+use lantern_engine::{Content, Event, FORMAT, Fact, Outcome};
 use lantern_store::journal::RunRow;
 use lantern_types::{AgentId, At, MicroUsd, RunId, SessionId, TenantId, VersionId};
 use serde::Serialize;
@@ -154,6 +154,9 @@ pub(super) struct Run {
     parent_run_id: Option<RunId>,
     trigger_kind: String,
     trigger_meta: Vec<StepLog>,
+    /// Why it stands still: no process that looked can go on with it. Another build may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parked_reason: Option<String>,
     /// Of a run that is decided and not over. Lists do not say it.
     #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<Ending>,
@@ -292,6 +295,7 @@ pub(super) fn shown(tenant: TenantId, row: RunRow, mut said: Said, log: Vec<Step
     if given_up && said.error.is_none() {
         said.error = Said::unreadable().error;
     }
+    let parked_reason = parked(&row);
     Run {
         id: row.id,
         tenant_id: tenant,
@@ -311,9 +315,24 @@ pub(super) fn shown(tenant: TenantId, row: RunRow, mut said: Said, log: Vec<Step
         parent_run_id: row.parent_run_id,
         trigger_kind: row.trigger_kind,
         trigger_meta: log,
+        parked_reason,
         ending: None,
         said,
     }
+}
+
+/// Why a run that is not over stands still, if nobody can go on with it.
+fn parked(row: &RunRow) -> Option<String> {
+    if row.finished_at.is_some() || row.owner.is_some() {
+        return None;
+    }
+    let newer = || {
+        let needs = row.format;
+        format!(
+            "its events have format {needs}, and this build knows {FORMAT}: a newer build goes on with it"
+        )
+    };
+    (row.format > FORMAT).then(newer).or_else(|| row.parked_reason.clone())
 }
 
 /// What a run was asked, from its first event.

@@ -274,6 +274,7 @@ async fn first_append(
         labels,
         idempotency_key: new.idempotency_key,
         trigger_kind: trigger.map_or(queued.trigger_kind, str::to_owned),
+        format: event::format(&decision.events),
         ..queued
     })
 }

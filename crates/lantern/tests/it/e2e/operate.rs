@@ -132,3 +132,39 @@ fn migrate_answers_programs_with_one_object() {
         database.discard().await;
     });
 }
+
+#[test]
+fn servers_that_start_at_once_migrate_once_and_one_that_is_too_old_says_so() {
+    block_on(async {
+        let database = Cluster::shared().empty_database().await;
+        let owner = database.migrator_url();
+        let options = database.options();
+        let folders = [Folder::new(), Folder::new()];
+        let serving = |folder: &Folder| {
+            let mut command = lantern();
+            command.args(["serve", "-o", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
+            command
+                .env("LANTERN_DATABASE_APP_URL", options.app_url.expose())
+                .env("LANTERN_DATABASE_SYSTEM_URL", options.system_url.expose())
+                .env("LANTERN_DATABASE_OWNER_URL", owner.expose())
+                .env("LANTERN_CREDENTIAL_KEY", "07".repeat(32));
+            command
+        };
+        let starting: Vec<_> =
+            folders.iter().map(serving).map(|c| std::thread::spawn(|| Server::start(c))).collect();
+        for server in starting {
+            assert_eq!(server.join().unwrap().ready["database"], "postgresql");
+        }
+        let later = "INSERT INTO migrations (number, name, checksum, applied_at, goes_on)
+            SELECT max(number) + 2, 'later', '\\x00', 1, max(number) + 1 FROM migrations";
+        database.run(later).await;
+        let output = serving(&folders[0]).output().unwrap();
+        let error: Value = serde_json::from_slice(
+            output.stderr.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty()).unwrap(),
+        )
+        .unwrap();
+        assert_eq!(error["code"], "database_too_new", "{error}");
+        assert!(error.to_string().contains("one release at a time"), "{error}");
+        database.discard().await;
+    });
+}

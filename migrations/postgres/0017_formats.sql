@@ -1,0 +1,1 @@
+-- Nothing: grants and policies of runs name no column that is new here, and whoever parks a run is the app role.
