@@ -99,6 +99,11 @@ fuzz: claim ## Send a real server what its description of the API allows, and wh
 	@.ci/install test
 	@CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)" .ci/fuzz-api
 
+.PHONY: test-upgrade
+test-upgrade: claim ## Run the version before this one and this one side by side on one PostgreSQL
+	@.ci/install test
+	@CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)" .ci/upgrade
+
 .PHONY: bench
 bench: claim ## Measure speed and memory, each figure beside its limit: make bench ONLY="durable alone"
 	@.ci/install test
