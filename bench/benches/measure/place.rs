@@ -237,6 +237,7 @@ fn deps(
         tools: tool.clone(),
         limits: Arc::new(Limits::default()),
         catalogue: Arc::new(Catalogue::builtin()?),
+        content_kept: None,
         reader: lantern_store::lease::Reader { build: "bench", format: journal::FORMAT },
         memo: lantern_worker::Memo::default(),
     })

@@ -15,6 +15,7 @@ use lantern_net::Shutdown;
 use lantern_policy::egress::Reach;
 use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
+use lantern_store::retention::Kept;
 use lantern_store::{Db, Keys, Vault, watched};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
@@ -64,6 +65,8 @@ pub struct Setup {
     pub stop: Shutdown,
     /// The origins of web pages that may call, such as `http://localhost:3001`.
     pub cors_origins: Vec<String>,
+    /// For how long the content of ended runs is kept, where their tenant does not say.
+    pub content_kept: Kept,
 }
 
 /// What the settings pages know of model providers.
@@ -129,6 +132,8 @@ pub struct App {
     pub catalogue: Arc<Catalogue>,
     /// The tools that workers of this build have.
     pub tools: Arc<[ToolDef]>,
+    /// For how long the content of ended runs is kept, where their tenant does not say.
+    pub content_kept: Kept,
     /// Ends event streams when the process stops.
     pub stop: Shutdown,
     pub(crate) inner: Arc<Inner>,
@@ -235,6 +240,7 @@ impl App {
             limits: setup.limits,
             catalogue: setup.catalogue,
             tools: setup.tools.into(),
+            content_kept: setup.content_kept,
             stop: setup.stop,
             inner: Arc::new(inner),
         })

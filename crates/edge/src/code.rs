@@ -123,6 +123,7 @@ codes! {
         RunUnreadable = "run_unreadable",
         SessionStopped = "session_stopped",
         SessionBusy = "session_busy",
+        ContentRemoved = "content_removed",
         StepNotWaiting = "step_not_waiting",
         StepNotInDoubt = "step_not_in_doubt",
     }

@@ -24,6 +24,7 @@ mod login;
 mod man;
 mod onboard;
 mod providers;
+mod retention;
 #[cfg(test)]
 mod routes;
 mod runs;
@@ -179,6 +180,8 @@ pub(crate) enum Verb {
     Tools,
     /// Show how much of everything the server allows
     Limits,
+    /// Show or set for how long what was said in runs is kept
+    Retention(retention::RetentionArgs),
     /// Write runs to files: their events, their rows and their manifests
     Export(export::ExportArgs),
     /// Check that the server, the login and the model work
@@ -248,6 +251,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Limits => about::limits(console, &Api::open(globals)?).await?,
         Verb::Keys(verb) => keys::run(console, &Api::open(globals)?, verb).await?,
         Verb::Providers(verb) => providers::run(console, &Api::open(globals)?, verb).await?,
+        Verb::Retention(args) => retention::run(console, &Api::open(globals)?, &args).await?,
         Verb::Runs(verb) => return Box::pin(runs::run(console, &Api::open(globals)?, verb)).await,
         Verb::Sessions(verb) => return Box::pin(sessions::run(console, &Api::open(globals)?, verb)).await,
         Verb::Chat(args) => return Box::pin(chat::run(console, &Api::open(globals)?, args)).await,

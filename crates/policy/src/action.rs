@@ -71,6 +71,7 @@ actions! {
     SendMessage = Write "sessions.send";
     StopSession = Write "sessions.stop";
     DeleteSession = Write "sessions.delete";
+    RedactRun = Write "runs.redact";
     ListApprovals = Read "approvals.list";
     ReadApproval = Read "approvals.read";
     DecideApproval = Write "approvals.decide";
@@ -85,6 +86,8 @@ actions! {
     ListStops = Read "stops.list";
     SetStop = Write "stops.set";
     LiftStop = Admin "stops.lift";
+    ReadRetention = Read "retention.read";
+    SaveRetention = Admin "retention.save";
 }
 
 /// Whether this actor may do `A`: the sole maker of a [`Permit`].

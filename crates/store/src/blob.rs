@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lantern_net::Client;
 use lantern_policy::Scope;
 use lantern_types::edge::Clock;
-use lantern_types::{Digest, TenantId};
+use lantern_types::{At, Digest, TenantId};
 
 use crate::error::{Error, Result};
 use bucket::Bucket;
@@ -26,9 +26,10 @@ pub use bucket::{BucketOptions, Credentials};
 /// Bodies up to this many bytes stay in their journal row.
 pub const INLINE_MAX: usize = 64 << 10;
 
-/// The first byte of a stored body: the body follows, or the name of its blob does.
+/// The first byte of a stored body: the body follows, or the name of its blob does, or the digest of what was removed and when.
 const INLINE: u8 = 0;
-const NAMED: u8 = 1;
+pub(crate) const NAMED: u8 = 1;
+pub(crate) const REMOVED: u8 = 2;
 
 /// A place for blobs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -101,7 +102,7 @@ impl Blobs {
         Ok([&[NAMED][..], digest.bytes()].concat())
     }
 
-    /// The sealed bytes that [`park`](Self::park) was given.
+    /// The sealed bytes that [`park`](Self::park) was given. `Corrupt` for what was removed.
     pub async fn fetch(&self, scope: Scope, stored: &[u8]) -> Result<Vec<u8>> {
         if let Some((&INLINE, sealed)) = stored.split_first() {
             return Ok(sealed.to_vec());
@@ -165,6 +166,38 @@ pub(crate) fn named(stored: &[u8]) -> Option<Digest> {
 pub fn digest_of(stored: &[u8]) -> Option<Digest> {
     match stored.split_first() {
         Some((&INLINE, sealed)) => Some(Digest::of(sealed)),
-        _ => named(stored),
+        _ => named(stored).or_else(|| removed(stored).map(|(digest, _)| digest)),
+    }
+}
+
+/// What is left of a stored body once its content is removed: what the chain links, and the time.
+pub(crate) fn remains(stored: &[u8], at: At) -> Option<Vec<u8>> {
+    let digest = digest_of(stored)?;
+    Some([&[REMOVED][..], digest.bytes(), &at.micros().to_be_bytes()].concat())
+}
+
+/// The digest of a body that was removed, and when it was.
+pub(crate) fn removed(stored: &[u8]) -> Option<(Digest, At)> {
+    let (&REMOVED, rest) = stored.split_first()? else { return None };
+    let (digest, at) = rest.split_last_chunk::<8>()?;
+    Some((Digest::from_bytes(digest)?, At::from_micros(i64::from_be_bytes(*at))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_remains_of_a_body_is_its_digest_and_the_time() {
+        let (digest, at) = (Digest::of(b"sealed"), At::from_micros(7));
+        for stored in [[&[INLINE][..], b"sealed"].concat(), [&[NAMED][..], digest.bytes()].concat()] {
+            let left = remains(&stored, at).unwrap();
+            assert_eq!(
+                (digest_of(&left), removed(&left), named(&left)),
+                (Some(digest), Some((digest, at)), None)
+            );
+            assert_eq!(removed(&stored), None);
+        }
+        assert_eq!((remains(b"", at), removed(&[REMOVED, 1])), (None, None));
     }
 }

@@ -217,6 +217,13 @@ const GIVE_UP: &str = "UPDATE runs SET status = 'failed', outcome = 'failed', sp
     AND EXISTS (SELECT 1 FROM inbox i WHERE i.tenant_id = $1 AND i.run_id = $2 AND i.key = $7)";
 const OPEN_CHILDREN: &str =
     "SELECT id FROM runs WHERE tenant_id = $1 AND parent_run_id = $2 AND finished_at IS NULL";
+// Of a run that is over, once its content is removed: see `retention`.
+pub(crate) const CONTENT_MARK: &str =
+    "UPDATE runs SET content_removed_at = $3, content_left = 1, parked_reason = NULL
+    WHERE tenant_id = $1 AND id = $2 AND finished_at IS NOT NULL AND content_removed_at IS NULL
+    AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.tenant_id = $1 AND o.run_id = $2)";
+pub(crate) const UNLABEL: &str = "UPDATE runs SET labels = '{}' WHERE tenant_id = $1 AND id = $2";
+pub(crate) const CONTENT_GONE: &str = "UPDATE runs SET content_left = NULL WHERE tenant_id = $1 AND id = $2";
 const DRAIN: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2 AND id = $3";
 const READ: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 AND first_seq + n > $3 ORDER BY first_seq LIMIT $4";
@@ -246,6 +253,9 @@ pub(crate) const STATEMENTS: &[&str] = &[
     RAISE,
     GIVE_UP,
     OPEN_CHILDREN,
+    CONTENT_MARK,
+    UNLABEL,
+    CONTENT_GONE,
     DRAIN,
     READ,
     FIRST,

@@ -25,6 +25,7 @@ pub mod outbox;
 mod partial;
 pub mod record;
 pub mod relay;
+pub mod retention;
 mod runs;
 pub mod seal;
 pub mod sessions;

@@ -4,8 +4,9 @@
 //! chain are computed in one way only.
 
 use lantern_policy::Scope;
-use lantern_types::{ChainHead, Digest, RunId, link};
+use lantern_types::{At, ChainHead, Digest, RunId, link};
 
+use crate::blob;
 use crate::error::{Error, Result};
 use crate::journal::Stored;
 use crate::seal::Place;
@@ -43,9 +44,15 @@ impl Record {
     }
 }
 
-/// The plaintext of a stored append's body; `None` when it has none.
+/// When the content of a stored append was removed, if it was.
+pub fn removed_at(stored: &Stored) -> Option<At> {
+    stored.body.as_deref().and_then(blob::removed).map(|(_, at)| at)
+}
+
+/// The plaintext of a stored append's body; `None` when it has none, or has it no more.
 pub async fn open(vault: &Vault, scope: Scope, run: RunId, stored: &Stored) -> Result<Option<Vec<u8>>> {
     match &stored.body {
+        Some(_) if removed_at(stored).is_some() => Ok(None),
         Some(body) => vault.open(scope, place(&row(run, stored.first_seq)), body).await.map(Some),
         None => Ok(None),
     }

@@ -66,13 +66,16 @@ pub struct RunRow {
     pub error_code: Option<String>,
     /// The event format that a build must know to take it up.
     pub format: i64,
+    /// Since when there is nothing left of what was said in it.
+    pub content_removed_at: Option<At>,
     /// Why nobody could go on with it who looked last.
     pub parked_reason: Option<String>,
 }
 
 const HEAD: &str = "SELECT id, agent_id, agent_name, agent_version_id, status, trigger_kind, version, chain, owner,
     epoch, pokes, wake_at, spent, held, tokens_in, tokens_out, created_at, started_at, finished_at, parent_run_id,
-    parent_step, session_id, depth, labels, error_code, format, parked_reason FROM runs WHERE tenant_id = $1 AND id = $2";
+    parent_step, session_id, depth, labels, error_code, format, parked_reason,
+    content_removed_at FROM runs WHERE tenant_id = $1 AND id = $2";
 const OPEN: &str = "SELECT count(*) AS open FROM
     (SELECT 1 FROM runs WHERE tenant_id = $1 AND finished_at IS NULL LIMIT $2) AS unfinished";
 
@@ -119,6 +122,7 @@ fn read(row: &Row) -> Result<RunRow> {
         error_code: row.opt_text("error_code")?,
         format: row.int("format")?,
         parked_reason: row.opt_text("parked_reason")?,
+        content_removed_at: row.opt_at("content_removed_at")?,
     })
 }
 

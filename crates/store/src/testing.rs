@@ -26,7 +26,8 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, dialect, inbox, journal, labels, lease, loose, outbox, runs, seal, sessions, sign_ins, stops,
+    approvals, dialect, inbox, journal, labels, lease, loose, outbox, retention, runs, seal, sessions, sign_ins,
+    stops,
     system, tickets, versions,
 };
 
@@ -258,6 +259,7 @@ pub async fn prepare_every_statement(db: &Db) {
         outbox::STATEMENTS,
         lease::STATEMENTS,
         loose::STATEMENTS,
+        retention::STATEMENTS,
         seal::STATEMENTS,
         sessions::STATEMENTS,
         sign_ins::STATEMENTS,
@@ -280,6 +282,7 @@ pub async fn prepare_every_statement(db: &Db) {
     let system = [
         lease::SYSTEM_STATEMENTS,
         loose::SYSTEM_STATEMENTS,
+        retention::SYSTEM_STATEMENTS,
         outbox::SYSTEM_STATEMENTS,
         stops::server::SYSTEM_STATEMENTS,
         &own,

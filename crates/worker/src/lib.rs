@@ -12,6 +12,7 @@ mod memo;
 mod outbox;
 mod perform;
 pub mod providers;
+mod retention;
 mod schema;
 mod service;
 mod sweep;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use lantern_engine::Context;
 use lantern_policy::Catalogue;
 use lantern_store::lease::Reader;
+use lantern_store::retention::Kept;
 use lantern_store::{Db, Vault};
 use lantern_types::Limits;
 use lantern_types::edge::{Clock, IdGen, Tasks};
@@ -51,6 +53,8 @@ pub struct Deps {
     pub limits: Arc<Limits>,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
+    /// For how long the content of ended runs is kept, where their tenant does not say.
+    pub content_kept: Kept,
     /// What this build can read.
     pub reader: Reader,
     /// What is remembered; new and empty at first.

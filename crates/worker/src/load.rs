@@ -86,6 +86,9 @@ async fn events(
                 )));
             }
             chain = record::verify(chain, &stored)?;
+            if record::removed_at(&stored).is_some() {
+                return Err(Unloadable::Unreadable("its content was removed".to_owned()));
+            }
             let body = record::open(&deps.vault, scope, id, &stored).await?;
             let events = event::decode(&stored.bytes, body.as_deref());
             all.extend(events.map_err(|error| Unloadable::Unknown(error.to_string()))?);

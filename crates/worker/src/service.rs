@@ -12,7 +12,7 @@ use lantern_store::{Error, Result};
 use lantern_types::{Dur, ProcessId, RunId};
 use tokio::sync::{Notify, watch};
 
-use crate::{Deps, drive, outbox, sweep};
+use crate::{Deps, drive, outbox, retention, sweep};
 
 /// How a worker behaves.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +69,7 @@ pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
     let (leased, taker) = watch::channel(None);
     let deliveries = outbox::deliver(deps.clone(), taker, stopping.clone());
     let sweeps = sweep::sweep(deps.clone(), stopping.clone());
+    let retains = retention::retain(deps.clone(), stopping.clone());
     let lives = async {
         while !stopping.is_requested() {
             let lived = live(&deps, options, &leased, &stopping).await;
@@ -79,7 +80,7 @@ pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
             }
         }
     };
-    tokio::join!(deliveries, sweeps, lives);
+    tokio::join!(deliveries, sweeps, retains, lives);
 }
 
 /// One life: from registering a process id to losing it or stopping. `leased` is told the id.

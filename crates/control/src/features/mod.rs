@@ -30,6 +30,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         runs::approvals::routes(),
         sessions::routes::routes(),
         settings::providers::routes(),
+        settings::retention::routes(),
         tools::routes(),
         limits::routes(),
         stops::routes(),

@@ -104,11 +104,18 @@ pub(crate) struct Wishes {
     pub(crate) spawn: Option<Rate>,
     pub(crate) reach: Reach,
     pub(crate) signup: bool,
+    pub(crate) content_kept: Option<Dur>,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { limits: Limits::default(), spawn: None, reach: Reach::Private, signup: true }
+        Self {
+            limits: Limits::default(),
+            spawn: None,
+            reach: Reach::Private,
+            signup: true,
+            content_kept: None,
+        }
     }
 }
 
@@ -140,6 +147,7 @@ impl TestApp {
             clock: clock.clone(),
             ids,
             tasks: Arc::new(TaskSet::new(Handle::current())),
+            content_kept: wishes.content_kept,
             limits: Arc::new(wishes.limits),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             tools: tools(),

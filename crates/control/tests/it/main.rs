@@ -38,6 +38,7 @@ mod prefer;
 #[cfg(test)]
 mod providers;
 #[cfg(test)]
+mod retention;
 mod runs;
 #[cfg(test)]
 mod session;

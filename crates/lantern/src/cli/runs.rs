@@ -99,6 +99,14 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "JSON|TEXT|@FILE")]
         result: Option<String>,
     },
+    /// Remove what was said in a run that is over, and keep what happened
+    Redact {
+        /// The run's id
+        run: RunId,
+        /// Do not ask
+        #[arg(long)]
+        force: bool,
+    },
     /// Remove a run that is over
     Delete {
         /// The run's id
@@ -231,6 +239,11 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
                 body = json!({ "happened": happened == Happened::Yes, "output": output });
             }
             tell(console, api, format!("{}/steps/{}/resolve", path(run), encode(&step)), body).await?;
+        }
+        Verb::Redact { run, force } => {
+            confirmed(console, force, &format!("remove what was said in the run {run}, for good"))?;
+            let redacted = api.fetch(Call::post(format!("{}/redact", path(run)), json!({}))).await?;
+            console.answer(&redacted, || format!("removed what was said in the run {run}"))?;
         }
         Verb::Delete { run, force } => {
             confirmed(console, force, &format!("remove the run {run} and its journal"))?;

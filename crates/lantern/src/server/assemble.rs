@@ -11,6 +11,7 @@ use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
 use lantern_store::lease::Reader;
+use lantern_store::retention::Kept;
 use lantern_store::{Db, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault, stops};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
@@ -90,6 +91,7 @@ struct Ground {
     // The door of the tools: its public reach includes what the operator opened.
     fetcher: Client,
     catalogue: Arc<Catalogue>,
+    content_kept: Kept,
 }
 
 /// Runs a server until a signal says stop; `announce` is called once, when requests are answered.
@@ -167,6 +169,7 @@ async fn ground(config: &Config, mode: Mode) -> Result<Ground> {
         client,
         fetcher,
         catalogue: Arc::new(Catalogue::builtin()?),
+        content_kept: config.content_kept,
         db,
         keys,
         clock,
@@ -204,6 +207,7 @@ fn deps(ground: &Ground, config: &Config, rules: Arc<Rules>) -> Deps {
         tools: Arc::new(Builtin::new(ground.fetcher.clone())),
         limits: Arc::new(config.limits.clone()),
         catalogue: ground.catalogue.clone(),
+        content_kept: ground.content_kept,
         reader: Reader { build: env!("LANTERN_BUILD_VERSION"), format: lantern_engine::FORMAT },
         memo: lantern_worker::Memo::default(),
     }
@@ -226,6 +230,7 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
         providers: known(ground.client.clone(), rules),
         stop: ground.tasks.stopping(),
         cors_origins: config.cors_origins.clone(),
+        content_kept: ground.content_kept,
     }
 }
 

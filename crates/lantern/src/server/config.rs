@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use lantern_net::Network;
-use lantern_store::BucketOptions;
-use lantern_types::{Limits, Secret};
+use lantern_store::{BucketOptions, retention};
+use lantern_types::{Dur, Limits, Secret};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -46,6 +46,8 @@ struct File {
     models: Models,
     /// The built-in tools.
     tools: Tools,
+    /// What is removed by itself.
+    retention: Retention,
     /// Sizes, counts, times in microseconds and money in millionths of a dollar.
     limits: Limits,
 }
@@ -120,6 +122,27 @@ struct Tools {
     private_addresses: Vec<Network>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(deny_unknown_fields, default)]
+struct Retention {
+    /// How long what was said in a run is kept after its end, where the tenant does not say: `"90d"`, `"12h"`. What happened is
+    /// kept: steps, times, costs. Without it: for ever.
+    #[serde(deserialize_with = "kept")]
+    content: Option<String>,
+}
+
+/// A time that content is kept for.
+fn kept<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Option<String>, D::Error> {
+    let said = Option::<String>::deserialize(file)?;
+    match &said {
+        Some(text) if retention::parse(text).is_none() => {
+            Err(serde::de::Error::custom(format!("{text:?} is no time: {}", retention::EXPECTED)))
+        }
+        _ => Ok(said),
+    }
+}
+
 /// A list of networks that says which: there is no word for all of them.
 fn networks<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Vec<Network>, D::Error> {
     let listed = Vec::<Network>::deserialize(file)?;
@@ -155,6 +178,8 @@ pub(crate) struct Config {
     pub(crate) open_networks: Arc<[Network]>,
     /// The origins of web pages that may call the API.
     pub(crate) cors_origins: Vec<String>,
+    /// For how long content is kept, where its tenant does not say; `None` for ever.
+    pub(crate) content_kept: Option<Dur>,
     /// The limits in force.
     pub(crate) limits: Limits,
 }
@@ -213,6 +238,7 @@ impl Config {
             bodies.path_style = bucket.map(|bucket| bucket.path_style),
             models.private_addresses = self.private_models,
             tools.private_addresses = listed(self.open_networks.iter()),
+            retention.content = self.content_kept.map(retention::text),
             limits = listed(changed(&self.limits).iter()),
             "the configuration in force; of the limits, those that are not the defaults"
         );
@@ -250,6 +276,7 @@ impl Config {
             "tools": {
                 "private_addresses": self.open_networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
             },
+            "retention": { "content": self.content_kept.map(retention::text) },
             "limits": self.limits,
         })
     }
@@ -278,6 +305,7 @@ impl Config {
             open_networks: file.tools.private_addresses.into(),
             signup: switch(env::SIGNUP)?.or(file.server.signup),
             cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins),
+            content_kept: file.retention.content.as_deref().and_then(retention::parse),
             limits: file.limits,
         })
     }

@@ -187,6 +187,7 @@ impl Place {
             tools: edges.clone(),
             limits: Arc::new(setting.limits.clone()),
             catalogue: Arc::new(setting.catalogue.clone()),
+            content_kept: None,
             reader: lantern_store::lease::Reader { build: "this one", format: lantern_engine::FORMAT },
             memo: lantern_worker::Memo::default(),
         };
@@ -365,6 +366,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
         ids: deps.ids.clone(),
         tasks: deps.tasks.clone(),
         limits: deps.limits.clone(),
+        content_kept: deps.content_kept,
         catalogue: deps.catalogue.clone(),
         tools: setting.tools.clone(),
         spawn: None,

@@ -145,6 +145,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0017_formats.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 18,
+        name: "retention",
+        both: include_str!("../../../../migrations/0018_retention.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0018_retention.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -51,7 +51,8 @@ const RUNS: &str = "SELECT r.id AS id, r.agent_id AS agent_id, r.agent_name AS a
     r.held AS held, r.tokens_in AS tokens_in, r.tokens_out AS tokens_out, r.created_at AS created_at,
     r.started_at AS started_at, r.finished_at AS finished_at, r.parent_run_id AS parent_run_id,
     r.parent_step AS parent_step, r.session_id AS session_id, r.depth AS depth, r.labels AS labels,
-    r.error_code AS error_code, r.format AS format, r.parked_reason AS parked_reason FROM runs r WHERE r.tenant_id = $1";
+    r.error_code AS error_code, r.format AS format, r.parked_reason AS parked_reason,
+    r.content_removed_at AS content_removed_at FROM runs r WHERE r.tenant_id = $1";
 // In SQLite the order of a CROSS JOIN is the order of the loops: without it, a planner that has no statistics may look at
 // every run for a label that few have.
 const LABELLED: &str = "SELECT r.id AS id, r.agent_id AS agent_id, r.agent_name AS agent_name,
@@ -60,7 +61,8 @@ const LABELLED: &str = "SELECT r.id AS id, r.agent_id AS agent_id, r.agent_name 
     r.held AS held, r.tokens_in AS tokens_in, r.tokens_out AS tokens_out, r.created_at AS created_at,
     r.started_at AS started_at, r.finished_at AS finished_at, r.parent_run_id AS parent_run_id,
     r.parent_step AS parent_step, r.session_id AS session_id, r.depth AS depth, r.labels AS labels,
-    r.error_code AS error_code, r.format AS format, r.parked_reason AS parked_reason FROM run_labels l CROSS JOIN runs r
+    r.error_code AS error_code, r.format AS format, r.parked_reason AS parked_reason,
+    r.content_removed_at AS content_removed_at FROM run_labels l CROSS JOIN runs r
     WHERE l.tenant_id = $1 AND r.tenant_id = $1 AND r.id = l.run_id";
 const HAS_LABEL: &str = "SELECT 1 FROM run_labels m WHERE m.tenant_id = $1 AND m.created_at = r.created_at
     AND m.run_id = r.id";

@@ -16,6 +16,7 @@ mod leases;
 mod lists;
 mod outbox;
 mod postgres;
+mod retention;
 mod sealing;
 mod sessions;
 mod sign_ins;

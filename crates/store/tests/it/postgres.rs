@@ -136,20 +136,6 @@ fn a_missing_cluster_and_a_bad_address_say_so() {
 }
 
 #[test]
-fn two_that_migrate_at_once_do_it_once() {
-    block_on(async {
-        let database = Cluster::shared().empty_database().await;
-        let owner = database.migrator_url();
-        let (one, two) = join(migrate_postgres(&owner, at(1)), migrate_postgres(&owner, at(2))).await;
-        assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
-        let db = Db::open_postgres(&database.options()).await.unwrap();
-        seed(&db, tenant(1)).await.unwrap();
-        drop(db);
-        database.discard().await;
-    });
-}
-
-#[test]
 fn a_schema_of_the_next_release_is_served_and_one_of_the_release_after_it_is_not() {
     block_on(async {
         let database = Cluster::shared().empty_database().await;

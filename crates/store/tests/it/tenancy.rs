@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 20] = [
+const TABLES: [&str; 21] = [
     "tenants",
     "users",
     "subject_keys",
@@ -75,6 +75,7 @@ const TABLES: [&str; 20] = [
     "sessions",
     "session_runs",
     "stops",
+    "tenant_settings",
 ];
 
 fn on_cluster(test: impl AsyncFnOnce(Db)) {

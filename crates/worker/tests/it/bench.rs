@@ -286,6 +286,7 @@ impl Bench {
             tools: script.clone(),
             limits: Arc::new(limits),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
+            content_kept: None,
             reader: Reader { build: "this one", format: lantern_engine::FORMAT },
             memo: lantern_worker::Memo::default(),
         };
@@ -297,6 +298,11 @@ impl Bench {
     /// From now on processes share the database with others.
     pub(crate) fn share(&mut self) {
         self.sole = false;
+    }
+
+    /// From now on content is kept so long.
+    pub(crate) fn keep_content(&mut self, kept: Option<Dur>) {
+        self.deps.content_kept = kept;
     }
 
     /// The process that was started last.

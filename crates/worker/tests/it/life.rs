@@ -391,3 +391,29 @@ async fn a_body_that_nothing_names_is_swept_and_those_of_runs_stay() {
     assert!(!bench.is_there(&stray).await);
     bench.folded(run).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_content_of_a_run_goes_when_it_was_kept_for_long_enough() {
+    let mut bench = Bench::new().await;
+    bench.keep_content(Some(Dur::from_secs(86_400)));
+    bench.agent("a", json!({})).await;
+    bench.script.on("llm-1", vec![Act::Say("a secret")]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!("tell me")).await;
+    bench.until(run, "succeeded").await;
+    bench.pass(86_000).await;
+    assert_eq!(bench.head(run).await.content_removed_at, None);
+    let before = bench.appends(run).await;
+    bench.pass(1_200).await;
+    let head = bench.head(run).await;
+    assert!(head.content_removed_at.is_some_and(|at| at <= bench.now()));
+    let mut chain = lantern_types::ChainHead::genesis();
+    for (was, is) in before.iter().zip(bench.appends(run).await) {
+        chain = lantern_store::record::verify(chain, &is).unwrap();
+        assert_eq!(
+            (&was.bytes, was.body.is_some()),
+            (&is.bytes, lantern_store::record::removed_at(&is).is_some())
+        );
+    }
+    assert_eq!(chain, head.chain);
+}

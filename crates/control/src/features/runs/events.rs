@@ -15,8 +15,10 @@ use lantern_engine::{Event, Fact, wire};
 use lantern_policy::Scope;
 use lantern_store::journal::{self, RunRow, Stored};
 use lantern_store::notify::{Delta, Heard, RunWatch};
-use lantern_types::{Dur, RunId};
+use lantern_store::record;
+use lantern_types::{At, Dur, RunId};
 use serde::Serialize;
+use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{history, model, service};
@@ -140,7 +142,7 @@ impl Tail {
                 self.settled.insert(step.as_str().to_owned());
             }
             self.next = event.seq.saturating_add(1);
-            self.ready.push_back(stored(self.run, &event));
+            self.ready.push_back(stored(self.run, &event, record::removed_at(append)));
         }
         Ok(())
     }
@@ -154,12 +156,12 @@ impl Tail {
     }
 }
 
-fn stored(run: RunId, event: &Event) -> Frame {
-    Frame {
-        id: Some(event.seq),
-        event: wire::kind(&event.fact).into(),
-        data: wire::frame(run, event).to_string(),
+fn stored(run: RunId, event: &Event, removed: Option<At>) -> Frame {
+    let mut data = wire::frame(run, event);
+    if let (Some(at), Some(fields)) = (removed, data.as_object_mut()) {
+        fields.insert("contentRemovedAt".to_owned(), json!(at.to_string()));
     }
+    Frame { id: Some(event.seq), event: wire::kind(&event.fact).into(), data: data.to_string() }
 }
 
 #[derive(Serialize)]

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::model::{self, Ending, Said, StepLog};
 use crate::App;
+use crate::features::settings::retention;
 
 /// Appends read at once.
 const PAGE: u32 = 64;
@@ -195,6 +196,9 @@ pub(crate) async fn fold(app: &App, scope: Scope, row: &RunRow) -> Result<Run> {
 }
 
 async fn folded(app: &App, scope: Scope, row: &RunRow) -> Result<Run> {
+    if let Some(at) = row.content_removed_at {
+        return Err(retention::removed(at));
+    }
     let version = versions::by_id(&app.db, scope, row.agent_version_id).await?;
     let version = version.ok_or_else(|| unreadable(Unreadable("its version is gone".to_owned())))?;
     let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
@@ -207,6 +211,9 @@ async fn folded(app: &App, scope: Scope, row: &RunRow) -> Result<Run> {
         }
         for stored in more {
             head = record::verify(head, &stored)?;
+            if let Some(at) = record::removed_at(&stored) {
+                return Err(retention::removed(at));
+            }
             all.extend(events(app, scope, row.id, &stored).await?);
         }
     }

@@ -154,6 +154,9 @@ pub(super) struct Run {
     parent_run_id: Option<RunId>,
     trigger_kind: String,
     trigger_meta: Vec<StepLog>,
+    /// Since when there is nothing left of what was said in it: neither input nor output, nor labels. What happened is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_removed_at: Option<String>,
     /// Why it stands still: no process that looked can go on with it. Another build may.
     #[serde(skip_serializing_if = "Option::is_none")]
     parked_reason: Option<String>,
@@ -315,6 +318,7 @@ pub(super) fn shown(tenant: TenantId, row: RunRow, mut said: Said, log: Vec<Step
         parent_run_id: row.parent_run_id,
         trigger_kind: row.trigger_kind,
         trigger_meta: log,
+        content_removed_at: row.content_removed_at.map(|at| at.to_string()),
         parked_reason,
         ending: None,
         said,

@@ -14,7 +14,7 @@ use lantern_edge::{
     Route,
 };
 use lantern_policy::action::{
-    CancelRun, CreateRun, DecideApproval, DeleteRun, ListRuns, ReadRun, SignalRun, SteerRun,
+    CancelRun, CreateRun, DecideApproval, DeleteRun, ListRuns, ReadRun, RedactRun, SignalRun, SteerRun,
 };
 use lantern_policy::{Permit, Scope};
 use lantern_types::RunId;
@@ -41,6 +41,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         post_route("/v1/runs/batch", "Start several runs, all or none", create_batch),
         get_route("/v1/runs/{id}", "Read a run", get).waits().answers::<Json<Run>>(),
         delete_route("/v1/runs/{id}", "Delete a run that is over", delete),
+        post_route("/v1/runs/{id}/redact", "Remove what was said in a run that is over, for good", redact),
         post_route("/v1/runs/{id}/cancel", "Cancel a run, or the one that it went on as", cancel),
         post_route("/v1/runs/{id}/fork", "Fork a run from a step", fork::post_fork).answers::<Created<Run>>(),
         post_route("/v1/runs/{id}/replay", "Replay a run for nothing", fork::post_replay)
@@ -190,6 +191,12 @@ async fn get(
     };
     let shown = shown(&app, scope, id).await?.into_response();
     Ok(waited.into_iter().fold(shown, prefer::applied))
+}
+
+async fn redact(permit: Permit<RedactRun>, State(app): State<App>, Path(id): Path<String>) -> Result<Shown> {
+    let id = run(&id)?;
+    service::redact(&app, &permit, id).await?;
+    shown(&app, permit.scope(), id).await
 }
 
 async fn delete(

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use lantern_edge::{Code, Error, Page, Paging, Params, Result};
 use lantern_engine::{Carried, Context, Forks, Manifest, Recall, Refused, Reusable, Start, event};
-use lantern_policy::action::{CreateRun, DeleteRun};
+use lantern_policy::action::{CreateRun, DeleteRun, RedactRun};
 use lantern_policy::{Permit, Scope};
 use lantern_store::journal::{self, Created, RunRow};
 use lantern_store::labels::{self, Hit};
 use lantern_store::record::Record;
+use lantern_store::retention;
 use lantern_store::versions::{self, Version};
 use lantern_types::{At, ChainHead, Dur, MicroUsd, RunId, SessionId};
 use serde_json::{Map, Value};
@@ -183,9 +184,9 @@ impl Asked {
     /// Whether the run of this row was asked for by the same request, as far as its row says.
     fn is_of(&self, row: &RunRow) -> bool {
         let labels: Option<Map<String, Value>> = serde_json::from_str(&row.labels).ok();
-        row.agent_name == self.agent
-            && row.session_id == self.session
-            && labels.as_ref() == Some(&self.labels)
+        // Nobody knows any more what they were.
+        let labelled = row.content_removed_at.is_some() || labels.as_ref() == Some(&self.labels);
+        row.agent_name == self.agent && row.session_id == self.session && labelled
     }
 }
 
@@ -347,6 +348,36 @@ async fn hits(app: &App, scope: Scope, text: String) -> Result<Vec<Hit>> {
     })
 }
 
+/// Removes what was said in a run that is over, at once. Done before is done.
+pub(super) async fn redact(app: &App, permit: &Permit<RedactRun>, run: RunId) -> Result<()> {
+    let scope = permit.scope();
+    let row = head(app, scope, run).await?;
+    let now = app.clock.now();
+    let mark = app.db.write(scope, move |tx| Box::pin(async move { retention::mark(tx, run, now).await }));
+    let since = match (mark.await?, row.content_removed_at) {
+        (true, _) => now,
+        (false, Some(at)) => at,
+        (false, None) => return Err(not_over(app, scope, &head(app, scope, run).await?).await),
+    };
+    let bodies = retention::finish(&app.db, &app.vault, scope, run, since).await?;
+    tracing::info!(tenant = %scope.tenant(), %run, bodies, "the content of a run was removed");
+    Ok(())
+}
+
+/// Why a run cannot be taken apart yet.
+async fn not_over(app: &App, scope: Scope, row: &RunRow) -> Error {
+    match history::ending(app, scope, row).await {
+        Ok(Some(ending)) => return ending.refusal(Code::RunNotFinished),
+        Ok(None) => {}
+        Err(error) => return error,
+    }
+    let words = match row.finished_at {
+        None => "the run is not over; cancel it first",
+        Some(_) => "the run is over, but something that it started is still on its way; try again",
+    };
+    Error::new(Code::RunNotFinished, words)
+}
+
 /// Deletes a run that is over, with its journal.
 pub(super) async fn delete(app: &App, permit: &Permit<DeleteRun>, run: RunId) -> Result<()> {
     remove(app, permit.scope(), run).await
@@ -359,14 +390,7 @@ pub(crate) async fn remove(app: &App, scope: Scope, run: RunId) -> Result<()> {
     let deleted =
         app.db.write(scope, move |tx| Box::pin(async move { journal::delete(tx, run, now).await })).await?;
     let Some(blobs) = deleted else {
-        if let Some(ending) = history::ending(app, scope, &row).await? {
-            return Err(ending.refusal(Code::RunNotFinished));
-        }
-        let words = match row.finished_at {
-            None => "the run is not over; cancel it first",
-            Some(_) => "the run is over, but something that it started is still on its way; try again",
-        };
-        return Err(Error::new(Code::RunNotFinished, words));
+        return Err(not_over(app, scope, &row).await);
     };
     if let Err(error) = app.vault.discard(scope, &blobs).await {
         let error: &dyn std::error::Error = &error;

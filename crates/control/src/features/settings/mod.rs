@@ -1,3 +1,4 @@
 //! What a tenant configures for all of its agents.
 
 pub(crate) mod providers;
+pub(crate) mod retention;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Database, File, Server};
+use super::{Database, File, Retention, Server};
 use crate::generated;
 use crate::server::bodies::Bodies;
 
@@ -40,6 +40,7 @@ fn sample() -> File {
             secret_access_key: said("KEY"),
             ..Bodies::default()
         },
+        retention: Retention { content: said("90d") },
         ..File::default()
     }
 }

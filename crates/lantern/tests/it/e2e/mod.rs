@@ -23,6 +23,7 @@ mod recovery;
 mod refusals;
 mod reset;
 mod sessions;
+mod retention;
 mod spawn;
 mod start;
 mod stops;

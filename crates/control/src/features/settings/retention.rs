@@ -1,0 +1,162 @@
+//! For how long what was said in runs is kept: the tenant's own time, or the server's.
+//!
+//! Invariant: a preview counts what the worker would remove, and changes nothing. What is removed, and how, is the store's
+//! business; when, the worker's.
+
+use axum::extract::State;
+use lantern_edge::route::{get_route, post_route};
+use lantern_edge::{Body, Code, Error, Fields, Json, Model, Result, Route};
+use lantern_policy::action::{ReadRetention, SaveRetention};
+use lantern_policy::{Permit, Scope};
+use lantern_store::retention::{self, Kept, Preview};
+use lantern_types::{At, Dur};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::App;
+
+const BYTES_MAX: usize = 32;
+/// The word for no time at all.
+const NEVER: &str = "never";
+
+pub(crate) fn routes() -> Vec<Route<App>> {
+    vec![
+        get_route("/v1/settings/retention", "Read for how long content is kept", read),
+        post_route("/v1/settings/retention", "Say for how long content is kept", save),
+        post_route("/v1/retention/preview", "Count what would be removed, and remove nothing", preview),
+    ]
+}
+
+// Model
+
+/// For how long; `None` where the request leaves it to somebody else.
+struct Wanted {
+    content: Option<Kept>,
+}
+
+impl Model for Wanted {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let content = fields.text("content", BYTES_MAX);
+        let read = content.as_deref().map(|text| (text != NEVER).then(|| retention::parse(text)));
+        let content = match read {
+            Some(Some(None)) => {
+                fields.issue("content", format!("{}; or \"{NEVER}\"", retention::EXPECTED));
+                return None;
+            }
+            Some(kept) => Some(kept.flatten()),
+            None => None,
+        };
+        Some(Self { content })
+    }
+}
+
+/// For how long content is kept after a run has ended.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Retention)]
+struct Shown {
+    /// A time such as `90d`; for ever without it.
+    content: Option<String>,
+    /// Who says so: `tenant` or `server`.
+    source: &'static str,
+    /// What it is where the tenant does not say.
+    server_content: Option<String>,
+}
+
+/// What is older than content is kept for.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = RetentionPreview)]
+struct Previewed {
+    /// The time that was counted with; nothing would be removed without it.
+    content: Option<String>,
+    /// Runs that would lose their content.
+    runs: i64,
+    /// When the first of them ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
+    /// When the last of them ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest: Option<String>,
+    /// Of how many of them, the oldest, the next three tell.
+    measured_runs: i64,
+    /// Pieces of content, one for each append that has any.
+    bodies: i64,
+    /// Bytes of these in the database.
+    bytes: i64,
+    /// How many of these are over 64 KiB and lie beside it; their bytes are not counted.
+    large_bodies: i64,
+}
+
+impl Previewed {
+    fn of(kept: Kept, found: Preview) -> Self {
+        Self {
+            content: kept.map(retention::text),
+            runs: found.runs,
+            oldest: found.oldest.map(|at| at.to_string()),
+            newest: found.newest.map(|at| at.to_string()),
+            measured_runs: found.measured,
+            bodies: found.bodies,
+            bytes: found.bytes,
+            large_bodies: found.large,
+        }
+    }
+}
+
+// Service
+
+async fn shown(app: &App, scope: Scope) -> Result<Shown> {
+    let (own, server) = (retention::own(&app.db, scope).await?, app.content_kept);
+    Ok(Shown {
+        content: own.unwrap_or(server).map(retention::text),
+        source: if own.is_some() { "tenant" } else { "server" },
+        server_content: server.map(retention::text),
+    })
+}
+
+/// What ended before this is older than `kept`.
+fn cutoff(now: At, kept: Dur) -> At {
+    At::from_micros(now.micros().saturating_sub(kept.micros()))
+}
+
+// Routes
+
+async fn read(permit: Permit<ReadRetention>, State(app): State<App>) -> Result<Json<Shown>> {
+    Ok(Json(shown(&app, permit.scope()).await?))
+}
+
+async fn save(
+    permit: Permit<SaveRetention>,
+    State(app): State<App>,
+    Body(wanted): Body<Wanted>,
+) -> Result<Json<Shown>> {
+    let (scope, now) = (permit.scope(), app.clock.now());
+    let kept = wanted.content;
+    app.db.write(scope, move |tx| Box::pin(async move { retention::set_own(tx, kept, now).await })).await?;
+    let shown = shown(&app, scope).await?;
+    tracing::info!(tenant = %scope.tenant(), content = shown.content, "said for how long content is kept");
+    Ok(Json(shown))
+}
+
+async fn preview(
+    permit: Permit<ReadRetention>,
+    State(app): State<App>,
+    Body(wanted): Body<Wanted>,
+) -> Result<Json<Previewed>> {
+    let scope = permit.scope();
+    let kept = match wanted.content {
+        Some(kept) => kept,
+        None => retention::own(&app.db, scope).await?.unwrap_or(app.content_kept),
+    };
+    let found = match kept {
+        Some(kept) => retention::preview(&app.db, scope, cutoff(app.clock.now(), kept)).await?,
+        None => Preview::default(),
+    };
+    Ok(Json(Previewed::of(kept, found)))
+}
+
+/// What was said in it is there no more.
+pub(crate) fn removed(at: At) -> Error {
+    let words = format!("what was said in this run was removed at {at}");
+    Error::new(Code::ContentRemoved, words).with_extra("contentRemovedAt", at.to_string())
+}
