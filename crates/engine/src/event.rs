@@ -582,8 +582,8 @@ impl Content {
 }
 
 impl Fact {
-    /// The first format that has this kind. A kind that is not listed here does not compile: it belongs to the format after
-    /// that of the last release, and this becomes a `match`.
+    /// The first format that has this kind. Nothing is released yet, so all are of the first. After that, a kind that is not
+    /// listed here, which does not compile, belongs to the format after that of the last release, and this becomes a `match`.
     pub const fn format(&self) -> i64 {
         let (Self::RunStarted { .. }
         | Self::StepRequested { .. }
@@ -606,6 +606,8 @@ impl Fact {
         | Self::CancelRequested { .. }
         | Self::Paused { .. }
         | Self::Resumed { .. }
+        | Self::Halted { .. }
+        | Self::StopLifted { .. }
         | Self::ProgressBlocked { .. }
         | Self::ContinuedAsNew { .. }
         | Self::RunEnding { .. }

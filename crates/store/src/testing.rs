@@ -26,9 +26,8 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, dialect, inbox, journal, labels, lease, loose, outbox, retention, runs, seal, sessions, sign_ins,
-    stops,
-    system, tickets, versions,
+    approvals, dialect, inbox, journal, labels, lease, loose, outbox, retention, runs, seal, sessions,
+    sign_ins, stops, system, tickets, versions,
 };
 
 pub use bucket::BucketServer;

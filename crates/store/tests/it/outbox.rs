@@ -144,7 +144,7 @@ db_test!(what_a_process_took_is_due_at_once_when_its_lease_is_gone, async |db| {
     let again = async |now| outbox::take(&db, &mut of(9), at(now), Dur::from_secs(9), 9).await.unwrap();
     assert!(again(45).await.is_empty(), "both are under way");
 
-    lease::look(&db, process(8), at(141), 9).await.unwrap();
+    lease::look(&db, process(8), READER, at(141), 9).await.unwrap();
     let left_behind = outbox::take(&db, &mut of(8), at(141), Dur::from_secs(9), 9).await.unwrap();
     assert_eq!(left_behind.len(), 2, "by then the other one was due by itself");
     assert!(again(142).await.is_empty());

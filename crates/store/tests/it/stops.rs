@@ -131,7 +131,7 @@ db_test!(lifting_wakes_what_was_halted, async |db| {
         assert!(lease::release(&db, seeded.scope, *held, None).await.unwrap());
     }
     let due = async || {
-        let work = lease::look(&db, process(1), at(500), 9).await.unwrap();
+        let work = lease::look(&db, process(1), READER, at(500), 9).await.unwrap();
         work.claimed.into_iter().map(|claimed| claimed.run).collect::<Vec<_>>()
     };
     assert_eq!(due().await, []);
