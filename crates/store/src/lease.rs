@@ -9,7 +9,7 @@ use lantern_types::*;
 
 use crate::db::{Db, SystemTx, TenantTx};
 use crate::dialect;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::Stored;
 use crate::value::Row;
 
@@ -72,6 +72,8 @@ pub struct Work {
 
 const REGISTER: &str = "INSERT INTO processes (id, started_at, expires_at) VALUES ($1, $2, $3)";
 const BEAT: &str = "UPDATE processes SET expires_at = $3 WHERE id = $1 AND expires_at > $2";
+// Changes nothing, and keeps the row until the transaction ends.
+const STANDS: &str = "UPDATE processes SET expires_at = expires_at WHERE id = $1";
 const EXPIRED: &str = "SELECT id FROM processes WHERE expires_at <= $1";
 const OTHERS: &str = "SELECT id FROM processes WHERE id <> $1";
 const FORGET: &str = "DELETE FROM processes WHERE id = $1";
@@ -101,7 +103,7 @@ const UNPARK: &str = "UPDATE runs SET parked_by = NULL, parked_reason = NULL
 /// Every statement of this file that runs across tenants.
 #[cfg(feature = "testing")]
 pub(crate) const SYSTEM_STATEMENTS: &[&str] =
-    &[REGISTER, BEAT, EXPIRED, OTHERS, FORGET, FORGET_EXPIRED, ORPHAN, POKED, WAKE_ALL_HALTED];
+    &[REGISTER, BEAT, STANDS, EXPIRED, OTHERS, FORGET, FORGET_EXPIRED, ORPHAN, POKED, WAKE_ALL_HALTED];
 /// Every statement of this file that runs for one tenant.
 #[cfg(feature = "testing")]
 pub(crate) const STATEMENTS: &[&str] = &[RELEASE, PARK, UNPARK, WAKE_HALTED, UNHALT];
@@ -123,8 +125,9 @@ pub async fn beat(db: &Db, process: ProcessId, now: At, ttl: Dur) -> Result<bool
     db.system_write(move |tx| Box::pin(async move { Ok(tx.exec(BEAT, &params).await? == 1) })).await
 }
 
-/// Takes at most `limit` due runs that `reader` can read, longest due first, after setting free the runs of processes that missed their
-/// beats; and looks which of the process's runs were poked. On SQLite the claims may be gone after a power cut, together
+/// Takes at most `limit` due runs that `reader` can read, longest due first, after setting free the runs of
+/// processes that missed their beats; and looks which of the process's runs were poked. A process that others have set aside takes none, and is told
+/// `Unavailable`: what it took would be nobody's, for good. On SQLite the claims may be gone after a power cut, together
 /// with everything that was written after them: then nobody holds these runs, which is true.
 pub async fn look(db: &Db, process: ProcessId, reader: Reader, now: At, limit: u32) -> Result<Work> {
     let claim = [process.into(), now.into(), limit.into(), reader.format.into(), reader.build.into()];
@@ -138,6 +141,10 @@ pub async fn look(db: &Db, process: ProcessId, reader: Reader, now: At, limit: u
                 }
             }
             let rows = dialect::claim(tx, &claim).await?;
+            // Only then, so that a look which finds nothing writes nothing.
+            if !rows.is_empty() && tx.exec(STANDS, &[process.into()]).await? != 1 {
+                return Err(Error::unavailable("the process lost its lease"));
+            }
             let mut claimed = Vec::with_capacity(rows.len());
             for row in &rows {
                 let journal = dialect::journal_of_new(tx, row).await?;

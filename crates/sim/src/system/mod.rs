@@ -39,10 +39,19 @@ const ROUNDS_MAX: u32 = 400;
 
 /// Runs one seed.
 pub fn run(seed: u64) -> Report {
+    tell(seed, false)
+}
+
+/// The same story on a machine whose clock is set by hours in between, on and back.
+pub fn run_with_jumps(seed: u64) -> Report {
+    tell(seed, true)
+}
+
+fn tell(seed: u64, jumps: bool) -> Report {
     let mut report = Report { seed, trace: Vec::new(), violation: None, counts: [0; 3] };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     report.violation = match runtime {
-        Ok(runtime) => runtime.block_on(story(seed, &mut report)).err(),
+        Ok(runtime) => runtime.block_on(story(seed, jumps, &mut report)).err(),
         Err(error) => Some(Violation { rule: "runtime", detail: error.to_string() }),
     };
     report
@@ -60,11 +69,12 @@ enum Act {
 const WEIGHTS: [(u64, Act); 5] =
     [(30, Act::Start), (35, Act::Pass), (10, Act::Kill), (4, Act::Stop), (21, Act::Steer)];
 
-async fn story(seed: u64, report: &mut Report) -> Result<(), Violation> {
+async fn story(seed: u64, jumps: bool, report: &mut Report) -> Result<(), Violation> {
     let broken = |detail: String| Violation { rule: "setting", detail };
     let setting = generate::setting(&mut Rng::of(seed, "setting")).map_err(broken)?;
     // Dice of their own, so that a story without a stop is the one that it was before there were any.
     let (mut rng, mut stop) = (Rng::of(seed, "acts"), Rng::of(seed, "stops"));
+    let mut hands = Rng::of(seed, "hands");
     let mut place = Place::new(seed, setting).await.map_err(broken)?;
     place.disk.faulty(true);
     place.start_process(0);
@@ -77,6 +87,9 @@ async fn story(seed: u64, report: &mut Report) -> Result<(), Violation> {
             Act::Kill => place.kill(&mut rng).await,
             Act::Stop => place.stop(&mut rng).await,
             Act::Steer => place.steer(&mut rng).await?,
+        }
+        if jumps && hands.chance(20) {
+            place.jump(&mut hands);
         }
         check::while_running(&place).await?;
         stops::kept(&place).await?;
@@ -96,7 +109,9 @@ async fn calm(place: &mut Place) -> Result<(), Violation> {
     for n in 0..place.processes() {
         place.restart(n);
     }
-    for _ in 0..ROUNDS_MAX {
+    // At half its pace a clock needs twice the rounds.
+    let rounds = if place.jumps { 2 * ROUNDS_MAX } else { ROUNDS_MAX };
+    for _ in 0..rounds {
         place.pass(Dur::from_secs(30)).await;
         if place.at_rest().await? {
             return Ok(());

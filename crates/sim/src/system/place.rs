@@ -1,8 +1,8 @@
 //! Where a tier-2 story happens: a database, two tenants, a router, worker processes, virtual time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
@@ -32,15 +32,41 @@ use crate::check::Violation;
 use crate::generate::{self, Setting};
 use crate::rng::Rng;
 
-/// The runtime's virtual time.
-struct VirtualClock {
+/// The runtime's virtual time, as the clock of a machine that somebody sets shows it: like the real clock's, no answer of it
+/// is earlier than an earlier one, and after it was set back it goes at half its pace.
+pub(super) struct VirtualClock {
     start: Instant,
+    hands: Mutex<Hands>,
+}
+
+struct Hands {
+    /// How far it was set.
+    set: i64,
+    last: At,
+    passed: Dur,
+}
+
+const START: At = At::from_micros(1_800_000_000_000_000);
+
+impl VirtualClock {
+    fn new(start: Instant) -> Self {
+        Self { start, hands: Mutex::new(Hands { set: 0, last: START, passed: Dur::ZERO }) }
+    }
+
+    /// Sets the machine's clock so far on, or back.
+    pub(super) fn set(&self, micros: i64) {
+        self.hands.lock().unwrap_or_else(PoisonError::into_inner).set += micros;
+    }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> At {
-        let passed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        At::from_micros(1_800_000_000_000_000) + Dur::from_millis(passed)
+        let passed = Dur::from_millis(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let mut hands = self.hands.lock().unwrap_or_else(PoisonError::into_inner);
+        let wall = At::from_micros((START + passed).micros().saturating_add(hands.set));
+        let half = Dur::from_micros((passed.micros() - hands.passed.micros()) / 2);
+        (hands.last, hands.passed) = (wall.max(hands.last + half), passed);
+        hands.last
     }
     fn sleep(&self, dur: Dur) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(dur.std()))
@@ -114,7 +140,7 @@ impl Disk {
 pub(super) struct Tenant {
     pub(super) id: TenantId,
     pub(super) scope: Scope,
-    pub(super) token: String,
+    person: Person,
 }
 
 /// One run of the story.
@@ -137,6 +163,10 @@ pub(super) struct Place {
     pub(super) db: Db,
     pub(super) vault: Vault,
     pub(super) clock: Arc<dyn Clock>,
+    /// The same clock, for whoever sets it; and whether somebody has.
+    pub(super) machine: Arc<VirtualClock>,
+    pub(super) jumps: bool,
+    tokens: Tokens,
     pub(super) ids: Arc<dyn IdGen>,
     router: Router,
     deps: Deps,
@@ -168,7 +198,8 @@ impl Place {
         // The first tick of the runtime's timer, so that what is left of a millisecond is the same in every story.
         drop(tokio::time::timeout(Dur::from_millis(1).std(), std::future::pending::<()>()).await);
         #[expect(clippy::disallowed_methods, reason = "the virtual clock is made of the runtime's")]
-        let clock: Arc<dyn Clock> = Arc::new(VirtualClock { start: Instant::now() });
+        let machine = Arc::new(VirtualClock::new(Instant::now()));
+        let clock: Arc<dyn Clock> = machine.clone();
         let ids: Arc<dyn IdGen> = Arc::new(SeededIds { seed, next: AtomicU64::new(0), clock: clock.clone() });
         let disk = Arc::new(Disk { seed, writes: AtomicU64::new(0), faulty: AtomicBool::new(false) });
         let db = Db::paced_sqlite(disk.clone().pace(clock.clone())).map_err(told)?;
@@ -195,7 +226,7 @@ impl Place {
         let tokens = Tokens::new(&keys).map_err(told)?;
         let mut tenants = Vec::new();
         for n in [1, 2] {
-            tenants.push(tenant(&deps, &tokens, &setting, n).await?);
+            tenants.push(tenant(&deps, &setting, n).await?);
         }
         Ok(Self {
             edges,
@@ -209,6 +240,9 @@ impl Place {
             db,
             vault,
             clock,
+            machine,
+            jumps: false,
+            tokens,
             ids,
             router: lantern_control::router(app),
             deps,
@@ -263,6 +297,15 @@ impl Place {
         self.start_process(n);
     }
 
+    /// Somebody sets the machine's clock by hours.
+    pub(super) fn jump(&mut self, rng: &mut Rng) {
+        let hours = i64::try_from(rng.within(1, 6)).unwrap_or(1);
+        let hours = if rng.chance(40) { -hours } else { hours };
+        self.jumps = true;
+        self.machine.set(hours * 3_600_000_000);
+        self.tell(format!("the clock is set by {hours} hours"));
+    }
+
     pub(super) async fn pass(&self, dur: Dur) {
         self.clock.sleep(dur).await;
     }
@@ -293,7 +336,9 @@ impl Place {
         path: &str,
         body: Option<Value>,
     ) -> Made<(u16, Value)> {
-        let token = self.tenants.get(who).map(|tenant| tenant.token.as_str()).unwrap_or_default();
+        // A new one each time: a token is good for an hour, and stories may take longer.
+        let person = self.tenants.get(who).map(|tenant| &tenant.person).ok_or("nobody asks")?;
+        let token = self.tokens.issue(person, self.clock.now()).map_err(told)?;
         let request =
             Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}"));
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
@@ -383,7 +428,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
     }
 }
 
-async fn tenant(deps: &Deps, tokens: &Tokens, setting: &Setting, n: u128) -> Made<Tenant> {
+async fn tenant(deps: &Deps, setting: &Setting, n: u128) -> Made<Tenant> {
     let id = TenantId::from_uuid(Uuid::from_u128(n));
     let scope = Scope::of_lease(id);
     let slug = format!("tenant-{n}");
@@ -424,5 +469,5 @@ async fn tenant(deps: &Deps, tokens: &Tokens, setting: &Setting, n: u128) -> Mad
         })
         .await
         .map_err(told)?;
-    Ok(Tenant { id, scope, token: tokens.issue(&person, at).map_err(|error| format!("{error:?}"))? })
+    Ok(Tenant { id, scope, person })
 }

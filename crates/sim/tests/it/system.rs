@@ -1,6 +1,6 @@
 //! Tier 2: some seeds of the whole system, and the proof that a seed is one story.
 
-use lantern_sim::system::run;
+use lantern_sim::system::{run, run_with_jumps};
 
 #[test]
 fn some_seeds_keep_every_promise() {
@@ -20,4 +20,16 @@ fn a_seed_is_one_story() {
     let (first, second) = (run(3), run(3));
     assert_eq!(first.trace, second.trace);
     assert_eq!(first.counts, second.counts);
+}
+
+#[test]
+fn clocks_that_are_set_by_hours_break_no_promise() {
+    let (mut jumps, mut calls) = (0, 0);
+    for seed in 1..=8 {
+        let report = run_with_jumps(seed);
+        assert_eq!(report.violation, None, "seed {seed} with jumps:\n{}", report.trace.join("\n"));
+        jumps += report.trace.iter().filter(|line| line.contains("the clock is set by")).count();
+        calls += report.counts[1];
+    }
+    assert!(jumps > 30 && calls > 60, "{jumps} jumps and {calls} calls prove little");
 }

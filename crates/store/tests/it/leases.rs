@@ -76,6 +76,19 @@ db_test!(a_process_that_misses_its_beats_loses_its_runs, async |db| {
     journal::append(&db, seeded.scope, two_events(&new[0])).await.unwrap();
 });
 
+db_test!(a_process_that_was_set_aside_takes_no_run_with_it, async |db| {
+    let seeded = with_runs(&db, 1).await;
+    lease::register(&db, process(1), at(10), Dur::from_secs(10)).await.unwrap();
+    // To another, whose clock is ahead, the lease of this one has run out.
+    let later = at(10) + Dur::from_secs(60);
+    assert_eq!(claim_all(&db, process(2), later).await.len(), 1);
+    create(&db, seeded.scope, new_run(seeded, run(7), at(20))).await.unwrap();
+    let taken = lease::look(&db, process(1), at(20), 256).await;
+    assert!(matches!(taken, Err(Error::Unavailable(_))), "{taken:?}");
+    let left = lease::look(&db, process(2), later, 256).await.unwrap().claimed;
+    assert_eq!(left.iter().map(|held| held.run).collect::<Vec<_>>(), [run(7)]);
+});
+
 db_test!(a_beating_process_keeps_its_runs, async |db| {
     with_runs(&db, 1).await;
     assert_eq!(claim_all(&db, process(1), at(20)).await.len(), 1);

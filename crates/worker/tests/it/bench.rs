@@ -42,6 +42,28 @@ impl Clock for VirtualClock {
     }
 }
 
+/// The clock of a machine that somebody sets.
+pub(crate) struct Ahead {
+    clock: Arc<dyn Clock>,
+    secs: AtomicU64,
+}
+
+impl Ahead {
+    /// From now on it shows so many seconds more than the others.
+    pub(crate) fn set(&self, secs: u64) {
+        self.secs.store(secs, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> At {
+        self.clock.now() + Dur::from_secs(self.secs.load(Ordering::Relaxed))
+    }
+    fn sleep(&self, dur: Dur) -> BoxFuture<'static, ()> {
+        self.clock.sleep(dur)
+    }
+}
+
 /// What a scripted model or tool does when it is called.
 pub(crate) enum Act {
     Say(&'static str),
@@ -305,6 +327,11 @@ impl Bench {
         self.deps.content_kept = kept;
     }
 
+    /// The clock of another machine.
+    pub(crate) fn machine(&self) -> Arc<Ahead> {
+        Arc::new(Ahead { clock: self.clock.clone(), secs: AtomicU64::new(0) })
+    }
+
     /// The process that was started last.
     pub(crate) fn process(&self) -> TaskSet {
         self.tasks.lock().unwrap().clone()
@@ -312,16 +339,23 @@ impl Bench {
 
     /// Starts a worker process.
     pub(crate) fn start_worker(&self) {
-        let Reader { build, format } = self.deps.reader;
-        self.start_worker_of(build, format);
+        self.start_worker_of(self.deps.reader.build, self.deps.reader.format);
     }
 
     /// Starts a worker process of a build that knows this format.
     pub(crate) fn start_worker_of(&self, build: &'static str, format: i64) {
+        self.start_worker_as(Reader { build, format }, self.clock.clone());
+    }
+
+    /// Starts a worker process with a clock of its own.
+    pub(crate) fn start_worker_by(&self, clock: Arc<dyn Clock>) {
+        self.start_worker_as(self.deps.reader, clock);
+    }
+
+    fn start_worker_as(&self, reader: Reader, clock: Arc<dyn Clock>) {
         use lantern_types::edge::Tasks as _;
         let tasks = TaskSet::new(Handle::current());
-        let reader = Reader { build, format };
-        let deps = Deps { tasks: Arc::new(tasks.clone()), reader, ..self.deps.clone() };
+        let deps = Deps { tasks: Arc::new(tasks.clone()), reader, clock, ..self.deps.clone() };
         let options = Options { sole: self.sole, ..Options::default() };
         tasks.spawn("worker", Box::pin(lantern_worker::run(deps, options, tasks.stopping())));
         *self.tasks.lock().unwrap() = tasks;
