@@ -141,4 +141,24 @@ mod tests {
         // A refusal costs nothing: whoever waits as told gets through, however often they tried.
         assert_eq!(buckets.take("a", at(1_000)), Ok(()));
     }
+
+    #[test]
+    fn a_clock_that_jumps_by_hours_lets_no_more_through_than_one_that_waits() {
+        const HOURS: Dur = Dur::from_secs(5 * 3_600);
+        let now = At::from_micros(1_800_000_000_000_000);
+        let rate = Rate { count: 10, per: Dur::from_secs(60), burst: 3 };
+        let (buckets, windows) = (Buckets::new(rate), Windows::new(rate));
+        let passed = |at: At| {
+            let times = 0..100;
+            (
+                times.clone().filter(|_| buckets.take("a", at).is_ok()).count(),
+                times.filter(|_| windows.take("a", at).is_ok()).count(),
+            )
+        };
+        assert_eq!(passed(now), (3, 10));
+        assert_eq!(passed(now + HOURS), (3, 10));
+        // What is asked at an earlier time is not let through a second time.
+        assert_eq!(passed(now), (0, 0));
+        assert_eq!(passed(now + HOURS), (0, 0));
+    }
 }
