@@ -155,6 +155,7 @@ codes! {
     Unavailable {
         Unavailable = "unavailable",
         StorageFull = "storage_full",
+        StorageReadOnly = "storage_read_only",
         StorageDamaged = "storage_damaged",
         TooManyStreams = "too_many_streams",
     }

@@ -215,6 +215,7 @@ impl From<lantern_store::Error> for Error {
             Store::Conflict => (Code::Conflict, "it was changed at the same time; read it again", None),
             Store::Unavailable(_) => (Code::Unavailable, "the database cannot answer now", Some(1)),
             Store::Full => (Code::StorageFull, "the database has no space left", Some(60)),
+            Store::ReadOnly => (Code::StorageReadOnly, "the database takes no writes now", Some(5)),
             Store::Corrupt(_) => (Code::StorageDamaged, "the database is damaged", None),
             _ => (Code::Internal, "internal error", None),
         };
@@ -345,6 +346,7 @@ mod tests {
             (Store::Conflict, 409, "conflict"),
             (Store::Unavailable("away".into()), 503, "unavailable"),
             (Store::Full, 503, "storage_full"),
+            (Store::ReadOnly, 503, "storage_read_only"),
             (Store::Corrupt("malformed".into()), 503, "storage_damaged"),
             (Store::Internal("odd".into()), 500, "internal"),
         ] {

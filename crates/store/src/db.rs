@@ -84,6 +84,8 @@ pub struct Db {
     hub: Hub,
     /// Set when anything met damage in it, which does not heal.
     damaged: Arc<AtomicBool>,
+    /// Whether the last write that was tried was refused because nothing may be written.
+    read_only: Arc<AtomicBool>,
 }
 
 enum Engine {
@@ -122,7 +124,7 @@ enum Mode {
 
 impl Db {
     fn of(engine: Engine, hub: Hub) -> Self {
-        Self { engine: Arc::new(engine), hub, damaged: Arc::default() }
+        Self { engine: Arc::new(engine), hub, damaged: Arc::default(), read_only: Arc::default() }
     }
 
     /// Opens (and on first use makes) the database of a data folder, and brings its schema up to date.
@@ -188,10 +190,21 @@ impl Db {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Remembers damage on its way to whoever asked.
-    fn noted<T>(&self, answer: Result<T>) -> Result<T> {
-        if matches!(answer, Err(Error::Corrupt(_))) {
-            self.damaged.store(true, Ordering::Relaxed);
+    /// Whether the last write that was tried, of a request or of work in the background, met a database that takes none.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
+    /// Remembers what an answer says of the database, on its way to whoever asked.
+    fn noted<T>(&self, mode: Mode, answer: Result<T>) -> Result<T> {
+        match &answer {
+            Err(Error::ReadOnly) if mode == Mode::Read => {
+                return Err(Error::Misuse("a read tried to write".to_owned()));
+            }
+            Err(Error::Corrupt(_)) => self.damaged.store(true, Ordering::Relaxed),
+            Err(Error::ReadOnly) => self.read_only.store(true, Ordering::Relaxed),
+            Ok(_) if mode == Mode::Write => self.read_only.store(false, Ordering::Relaxed),
+            _ => {}
         }
         answer
     }
@@ -222,7 +235,7 @@ impl Db {
     pub async fn submit(&self, scope: Scope, batch: impl Into<Arc<Batch>>) -> Result<Vec<u64>> {
         let batch = batch.into();
         batch.check()?;
-        self.noted(self.commit(scope.tenant(), batch).await)
+        self.noted(Mode::Write, self.commit(scope.tenant(), batch).await)
     }
 
     async fn commit(&self, tenant: TenantId, batch: Arc<Batch>) -> Result<Vec<u64>> {
@@ -265,13 +278,13 @@ impl Db {
         f: impl for<'a> FnOnce(&'a mut SystemTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
     ) -> Result<T> {
         match &*self.engine {
-            Engine::Files(files) => self.noted(files.write_lazy(system_work(f)).await),
+            Engine::Files(files) => self.noted(Mode::Write, files.write_lazy(system_work(f)).await),
             _ => self.system_write(f).await,
         }
     }
 
     async fn run<T: Send + 'static>(&self, role: Role, mode: Mode, work: Work<T>) -> Result<T> {
-        self.noted(self.transact(role, mode, work).await)
+        self.noted(mode, self.transact(role, mode, work).await)
     }
 
     async fn transact<T: Send + 'static>(&self, role: Role, mode: Mode, work: Work<T>) -> Result<T> {

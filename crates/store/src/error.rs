@@ -24,6 +24,10 @@ pub enum Error {
     /// The disk, or the space the database may take, is full. Nothing was written, and reads still work.
     #[error("there is no space left for the database")]
     Full,
+    /// The database takes no writes now: it is a standby, or somebody has made it read-only. Nothing was written, and
+    /// reads still work.
+    #[error("the database is read-only")]
+    ReadOnly,
     /// Another process has this data folder open.
     #[error("the data folder is in use by another process{}", holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     Locked {
@@ -109,6 +113,16 @@ impl Error {
     }
     /// Whether the same call may succeed later without anybody changing anything.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Full)
+        matches!(self, Self::Unavailable(_) | Self::Full | Self::ReadOnly)
+    }
+    /// The same error for one more caller, whose work was lost with that of others.
+    pub(crate) fn echo(&self) -> Self {
+        match self {
+            Self::Full => Self::Full,
+            Self::ReadOnly => Self::ReadOnly,
+            Self::Corrupt(source) => Self::Corrupt(source.to_string().into()),
+            Self::Unavailable(source) | Self::Internal(source) => Self::unavailable(source.to_string()),
+            other => Self::unavailable(other.to_string()),
+        }
     }
 }

@@ -231,4 +231,29 @@ mod tests {
         }
         assert_eq!(cut.iter().map(|piece| piece.text.as_str()).collect::<String>(), long);
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(128))]
+
+        /// What is not quite a payload says nothing, and so does anything else.
+        #[test]
+        fn any_payload_is_understood_or_dropped(
+            text in "[ -~é🐢]{0,40}",
+            at in proptest::prelude::any::<proptest::sample::Index>(),
+            with in "|[ -~]{1,2}",
+            noise in "[0-9a-f]{16}([0-9a-f]{32})?[0-9a-zA-Z+/=,é]{0,60}",
+        ) {
+            let (one, two) = (relay(1, 10), relay(1, 20));
+            let payload = one.seal(&said(0, &text)).unwrap();
+            proptest::prop_assert_eq!(two.open(&payload), Some(said(0, &text)));
+            // Behind the mark, which only says that it is not one's own.
+            let place = MARK + at.index(payload.len() - MARK);
+            let mut changed = payload.clone();
+            changed.replace_range(place..=place, &with);
+            let same = changed.eq_ignore_ascii_case(&payload) && place < MARK + RUN;
+            proptest::prop_assert!(changed == payload || same || two.open(&changed).is_none(), "{}", changed);
+            proptest::prop_assert_eq!(two.open(&noise), None);
+            proptest::prop_assert!(two.watched(&noise).len() <= noise.len() / RUN + 1);
+        }
+    }
 }

@@ -9,6 +9,7 @@
 mod bucket;
 mod cluster;
 mod lists;
+mod proxy;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use crate::{
 pub use bucket::BucketServer;
 pub use cluster::{Cluster, TestDatabase};
 pub use lists::{approval_plans, fill_runs, list_plans};
+pub use proxy::Proxy;
 pub use schema::schema;
 
 /// Makes `NAME::sqlite` and `NAME::postgres` of one test: `db_test!(name, async |db| { … })`.

@@ -131,6 +131,9 @@ pub(crate) fn database(error: Error, dir: &Path, postgres: bool) -> anyhow::Erro
             ("database_too_old", next)
         }
         Error::Full => ("storage_full", "make space on the disk".to_owned()),
+        Error::ReadOnly => {
+            ("storage_read_only", format!("let {urls} lead to the primary, or make the database writable"))
+        }
         Error::Misuse(_) if postgres => ("invalid_config", format!("check {urls}")),
         // A role that is not there is refused like a wrong password: what is missing may be the first migration.
         Error::Unavailable(_) => (

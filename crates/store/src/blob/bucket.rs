@@ -421,4 +421,25 @@ mod tests {
             assert_eq!(code(xml), want);
         }
     }
+
+    proptest::proptest! {
+        /// Of what a bucket answers only a word is taken, whatever it is.
+        #[test]
+        fn any_answer_gives_a_word_or_nothing(xml in "(<Code>|</Code>|<|>|[A-Za-z]{1,40}|\\PC|<Error>){0,10}") {
+            let word = code(&xml);
+            proptest::prop_assert!(word.len() <= 64 && word.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+            proptest::prop_assert!(word.is_empty() || xml.contains("<Code>"));
+        }
+
+        /// An endpoint that is read says the same when it is written and read once more.
+        #[test]
+        fn any_text_is_an_endpoint_or_refused(
+            text in "(https?://|ftp:|//)?([a-zA-Z0-9.-]{0,9}|\\[::1\\]|[a-z]:[a-z]@h)(:[0-9]{0,6})?(/[a-z./?#é -]{0,8})?|\\PC{0,20}",
+        ) {
+            if let Ok(Endpoint { scheme, authority, path }) = Endpoint::parse(&text) {
+                let again = Endpoint::parse(&format!("{scheme}://{authority}{path}"));
+                proptest::prop_assert_eq!(again.map(|again| (again.scheme, again.authority, again.path)), Ok((scheme, authority, path)));
+            }
+        }
+    }
 }

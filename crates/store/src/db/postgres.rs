@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use futures_util::FutureExt as _;
 use futures_util::future::{join, maybe_done};
 use lantern_types::{Secret, TenantId};
 use tokio_postgres::error::SqlState;
@@ -30,6 +31,9 @@ use crate::value::{Row, Value};
 
 /// How long a caller waits for a connection before it is told to come back.
 const WAIT: Duration = Duration::from_secs(10);
+/// How long a database may take to answer before its connection counts as lost: longer than the server itself lets a
+/// statement take.
+const ANSWER_MAX: Duration = Duration::from_secs(40);
 /// The most bytes that PostgreSQL takes in one field, rounded down.
 const FIELD_MAX: usize = 1_000_000_000;
 /// The role that serves tenants, and the one that finds runs and accounts.
@@ -109,21 +113,21 @@ impl Pools {
     /// Commits a batch and those that wait behind it, and tells them.
     async fn lead(&self, turn: Turn, tenant: TenantId, own: &Batch) -> Result<Told> {
         let client = self.app.get().await.map_err(pool_fault)?;
+        let mut session = Session::new(client, begin(Role::App(tenant), Mode::Write));
         // Not earlier: whoever came while there was no connection goes with it.
         let company = turn.company();
         let others = company.iter().map(|waiting| &*waiting.batch);
         let batches: Vec<&Batch> = once(own).chain(others).collect();
         let mut statements = Vec::with_capacity(batches.len());
         for sql in batches.iter().filter_map(|batch| batch.as_one) {
-            statements.push(client.prepare_cached(sql).await.map_err(fault)?);
+            statements.push(session.prepared(sql).await?);
         }
-        let session = Session::new(client, begin(Role::App(tenant), Mode::Write));
         let outcome = session.together(&tenant.into(), &statements, &batches).await;
         // Before the answers, so that the next group is under way while they are taken in.
         drop(turn);
         let tell = |index: usize| match &outcome {
             Ok(done) => Told::Committed(done.get(index).copied().unwrap_or_default()),
-            Err(error) if error.is_transient() => Told::Lost(Error::unavailable(error.to_string())),
+            Err(error) if error.is_transient() => Told::Lost(error.echo()),
             Err(_) => Told::Alone,
         };
         for (index, waiting) in company.into_iter().enumerate() {
@@ -137,8 +141,8 @@ impl Pools {
     /// is not as expected is made an error inside the database, so that the `COMMIT` already on its way undoes all.
     async fn alone(&self, tenant: TenantId, batch: &Batch) -> Result<Vec<u64>> {
         let client = self.app.get().await.map_err(pool_fault)?;
-        let statements = prepare_all(&client, &batch.steps).await?;
-        let session = Session::new(client, begin(Role::App(tenant), Mode::Write));
+        let mut session = Session::new(client, begin(Role::App(tenant), Mode::Write));
+        let statements = session.prepare_all(&batch.steps).await?;
         session.pipeline(&tenant.into(), &batch.steps, &statements).await
     }
 }
@@ -192,11 +196,13 @@ pub(super) struct Session {
     client: Option<Object>,
     begin: String,
     begun: bool,
+    /// It has said nothing in time, or that it takes no writes: whoever comes next gets another.
+    unfit: bool,
 }
 
 impl Session {
     const fn new(client: Object, begin: String) -> Self {
-        Self { client: Some(client), begin, begun: false }
+        Self { client: Some(client), begin, begun: false, unfit: false }
     }
 
     fn client(&self) -> Result<&Object> {
@@ -209,14 +215,34 @@ impl Session {
         request: impl AsyncFnOnce(&Object) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T> {
         let first = !std::mem::replace(&mut self.begun, true);
-        let client = self.client()?;
-        if first {
-            let (begun, answer) = join(client.batch_execute(&self.begin), request(client)).await;
-            begun.map_err(fault)?;
-            answer.map_err(fault)
+        let answer = if first {
+            let client = self.client()?;
+            let both = join(client.batch_execute(&self.begin), request(client));
+            answered(both.map(|(begun, answer)| begun.and(answer))).await
         } else {
-            request(client).await.map_err(fault)
+            answered(request(self.client()?)).await
+        };
+        self.judge(answer)
+    }
+
+    async fn prepared(&mut self, sql: &str) -> Result<Statement> {
+        let answer = answered(self.client()?.prepare_cached(sql)).await;
+        self.judge(answer)
+    }
+
+    /// Prepares the counting form of each statement; only a connection's first batch of a kind waits for this.
+    async fn prepare_all(&mut self, steps: &[Step]) -> Result<Vec<Statement>> {
+        let mut statements = Vec::with_capacity(steps.len());
+        for step in steps {
+            statements.push(self.prepared(&counting(step.postgres.unwrap_or(step.sql), step.expect)).await?);
         }
+        Ok(statements)
+    }
+
+    /// Remembers what an answer says about the connection.
+    fn judge<T>(&mut self, answer: Option<Result<T>>) -> Result<T> {
+        self.unfit |= matches!(answer, None | Some(Err(Error::ReadOnly)));
+        answer.unwrap_or_else(|| Err(silent()))
     }
 
     pub(super) async fn query(
@@ -225,7 +251,7 @@ impl Session {
         tenant: Option<&Value>,
         params: &[Value],
     ) -> Result<Vec<Row>> {
-        let statement = self.client()?.prepare_cached(sql).await.map_err(fault)?;
+        let statement = self.prepared(sql).await?;
         let params = bound(&statement, tenant.into_iter().chain(params))?;
         let rows = self.send(async |client| client.query(&statement, &params).await).await?;
         let names: Arc<[String]> = statement.columns().iter().map(|c| c.name().to_owned()).collect();
@@ -238,7 +264,7 @@ impl Session {
         tenant: Option<&Value>,
         params: &[Value],
     ) -> Result<u64> {
-        let statement = self.client()?.prepare_cached(sql).await.map_err(fault)?;
+        let statement = self.prepared(sql).await?;
         let params = bound(&statement, tenant.into_iter().chain(params))?;
         self.send(async |client| client.execute(&statement, &params).await).await
     }
@@ -249,9 +275,12 @@ impl Session {
     }
 
     async fn end(mut self, commit: bool) -> Result<()> {
+        if self.unfit {
+            return Ok(());
+        }
         if self.begun {
             let end = if commit { "COMMIT" } else { "ROLLBACK" };
-            self.client()?.batch_execute(end).await.map_err(fault)?;
+            answered(self.client()?.batch_execute(end)).await.unwrap_or_else(|| Err(silent()))?;
         }
         self.give_back();
         Ok(())
@@ -300,7 +329,7 @@ impl Session {
 
     /// What became of a transaction whose `COMMIT` was sent along.
     fn ended(mut self, (ended, counts): (bool, Result<Vec<u64>>)) -> Result<Vec<u64>> {
-        if ended {
+        if ended && !matches!(counts, Err(Error::ReadOnly)) {
             // Also after a failed statement: its `COMMIT` has ended the transaction by undoing it.
             self.give_back();
         }
@@ -313,15 +342,32 @@ impl Session {
     }
 }
 
-/// A transaction that was not ended leaves with its connection, which tells the server to undo it.
+/// A transaction that was not ended leaves with its connection, which tells the server to undo it; so does a connection
+/// that is good for nobody.
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.begun
+        if (self.begun || self.unfit)
             && let Some(client) = self.client.take()
         {
+            // So are those that were made beside it, and whoever has mended the database need not wait for each to fail.
+            if self.unfit
+                && let Some(pool) = Object::pool(&client)
+            {
+                pool.retain(|_, _| false);
+            }
             drop(Object::take(client));
         }
     }
+}
+
+/// What a database says to a request, if it says something in time.
+async fn answered<T>(request: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Option<Result<T>> {
+    let answer = tokio::time::timeout(ANSWER_MAX, request).await.ok()?;
+    Some(answer.map_err(fault))
+}
+
+fn silent() -> Error {
+    Error::unavailable("the database did not answer in time")
 }
 
 type Params<'a> = Vec<&'a (dyn ToSql + Sync)>;
@@ -350,7 +396,9 @@ async fn transaction(client: &Object, begin: &str, calls: Vec<Answer<'_>>) -> (b
     answers.push(Box::pin(control(client, begin)));
     answers.extend(calls);
     answers.push(Box::pin(control(client, "COMMIT")));
-    let answers = in_order(answers).await;
+    let Ok(answers) = tokio::time::timeout(ANSWER_MAX, in_order(answers)).await else {
+        return (false, Err(silent()));
+    };
     let ended = answers.last().is_some_and(Result::is_ok);
     // Without the answers to the first and the last, unless they are errors.
     let counts = answers.into_iter().collect::<Result<Vec<u64>>>();
@@ -375,16 +423,6 @@ async fn in_order(answers: Vec<Answer<'_>>) -> Vec<Result<u64>> {
         results.extend(Pin::new(&mut answer).take_output());
     }
     results
-}
-
-/// Prepares the counting form of each statement; only a connection's first batch of a kind waits for this.
-async fn prepare_all(client: &Object, steps: &[Step]) -> Result<Vec<Statement>> {
-    let mut statements = Vec::with_capacity(steps.len());
-    for step in steps {
-        let sql = counting(step.postgres.unwrap_or(step.sql), step.expect);
-        statements.push(client.prepare_cached(&sql).await.map_err(fault)?);
-    }
-    Ok(statements)
 }
 
 /// The statement wrapped so that it answers its row count, and fails when that is not the expected one. The divisor
@@ -526,6 +564,7 @@ pub(super) fn fault(error: tokio_postgres::Error) -> Error {
         "23505" | "23503" | "23001" => Error::Conflict,
         "23502" | "23514" => Error::Misuse(describe(&error)),
         "53100" => Error::Full,
+        "25006" => Error::ReadOnly,
         "XX001" | "XX002" => Error::Corrupt(error.into()),
         // Values that no column takes, statements that do not fit the schema, rows that the role may not touch.
         other if other.starts_with("22") || other.starts_with("42") => Error::Misuse(describe(&error)),

@@ -25,11 +25,19 @@ impl Parts {
 }
 
 pub(super) fn split(text: &str) -> Result<Parts, String> {
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        Ok(split_url(text))
-    } else {
-        split_words(text)
+    if is_url(text) {
+        return Ok(split_url(text));
     }
+    let parts = split_words(text)?;
+    // The driver would read it as the other spelling, with whatever stands in it.
+    if is_url(&parts.rest) {
+        return Err("the connection string is written in two ways at once".to_owned());
+    }
+    Ok(parts)
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("postgres://") || text.starts_with("postgresql://")
 }
 
 fn split_url(text: &str) -> Parts {
@@ -149,6 +157,54 @@ mod tests {
         for bad in ["not an address", "password='secret"] {
             let words = split(bad).unwrap_err();
             assert!(!words.contains("secret") && !words.contains("address"), "{words}");
+        }
+    }
+
+    use proptest::prelude::*;
+
+    /// Pieces of both spellings, in an order that makes sense or not.
+    fn strings() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("postgresql://"),
+            Just("postgres://"),
+            Just("user=u "),
+            Just("host=h"),
+            Just("sslmode="),
+            Just("?sslmode="),
+            Just("&sslrootcert="),
+            Just("sslrootcert='/no/such file'"),
+            Just("verify-full"),
+            Just("require"),
+            Just("@"),
+            Just("?"),
+            Just("&"),
+            Just("="),
+            Just("'"),
+            Just("\\\\"),
+            Just(" "),
+            Just("%2F"),
+            Just("%"),
+            Just("é"),
+            Just(":5432"),
+            Just("[::1]"),
+            Just("\\0"),
+            Just("port=99999"),
+            Just("options=-c%20x"),
+        ];
+        proptest::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        /// What is left has nothing of ours any more, and is left as it is; and the driver reads or refuses it.
+        #[test]
+        fn any_string_is_taken_apart_or_refused(text in prop_oneof![strings(), "\\PC{0,30}"]) {
+            if let Ok(parts) = split(&text) {
+                let again = split(&parts.rest).unwrap();
+                prop_assert_eq!((&again.mode, &again.root), (&None, &None), "{}", parts.rest);
+                prop_assert_eq!(again.rest, parts.rest);
+            }
+            let secret = lantern_types::Secret::new(text);
+            drop(super::super::tls::Way::parse(&secret));
         }
     }
 }

@@ -353,7 +353,7 @@ fn commit(desk: &mut Desk, mut batches: Vec<Box<dyn Job>>, closures: Vec<Box<dyn
     }
     for mut job in rest {
         if let Err(e) = &begun {
-            job.answer(Err(echo(e)));
+            job.answer(Err(e.echo()));
             continue;
         }
         let kept = run_in_savepoint(tx, job.as_mut());
@@ -415,20 +415,10 @@ fn control(tx: &Tx, sql: &'static str) -> Result<()> {
 fn answer_all(jobs: &mut Vec<Box<dyn Job>>, committed: &Result<()>, runtime: Option<&Handle>) {
     let told = match committed {
         Ok(()) => Committed(std::mem::take(jobs)),
-        Err(e) => return jobs.drain(..).for_each(|job| job.answer(Err(echo(e)))),
+        Err(e) => return jobs.drain(..).for_each(|job| job.answer(Err(e.echo()))),
     };
     if let Some(runtime) = runtime.filter(|_| told.0.len() > 1) {
         runtime.spawn(async move { drop(told) });
-    }
-}
-
-/// The same error for one more caller.
-fn echo(error: &Error) -> Error {
-    match error {
-        Error::Full => Error::Full,
-        Error::Corrupt(source) => Error::Corrupt(source.to_string().into()),
-        Error::Unavailable(source) | Error::Internal(source) => Error::unavailable(source.to_string()),
-        other => Error::unavailable(other.to_string()),
     }
 }
 

@@ -173,6 +173,11 @@ impl TestDatabase {
         PostgresOptions { app_url: url("lantern_app"), system_url: url("lantern_system"), connections: 8 }
     }
 
+    /// Where its cluster listens on the loopback interface.
+    pub(super) const fn port(&self) -> Option<u16> {
+        self.cluster.port
+    }
+
     /// How the owner connects by the name of a host.
     pub fn owner_url_at(&self, host: &str, more: &str) -> Secret<String> {
         self.cluster.url_at(host, "postgres", &self.name, more)
@@ -218,6 +223,14 @@ impl TestDatabase {
     pub async fn cut_connections(&self) {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname =";
         self.cluster.owner(format!("{sql} '{}'", self.name)).await;
+    }
+
+    /// Lets new connections write nothing, as a standby's, or everything again. Those that are there stay as they are.
+    pub async fn read_only(&self, read_only: bool) {
+        let on = if read_only { "on" } else { "off" };
+        self.cluster
+            .owner(format!("ALTER DATABASE {} SET default_transaction_read_only = {on}", self.name))
+            .await;
     }
 
     /// Drops the database, also under connections that are still closing.

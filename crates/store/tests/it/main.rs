@@ -15,6 +15,7 @@ mod journal;
 mod leases;
 mod lists;
 mod outbox;
+mod parsers;
 mod postgres;
 mod retention;
 mod sealing;

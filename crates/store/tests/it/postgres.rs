@@ -7,7 +7,9 @@ use futures_util::future::join;
 use lantern_policy::Scope;
 use lantern_store::journal;
 use lantern_store::notify::{Delta, Heard};
-use lantern_store::testing::{Cluster, Folder, HeldTasks, SeededIds, SetClock, block_on, seed};
+use lantern_store::testing::{
+    Cluster, Folder, HeldTasks, Proxy, Seeded, SeededIds, SetClock, TestDatabase, block_on, seed,
+};
 use lantern_store::{Db, Error, Keys, PostgresOptions, Relay, migrate_postgres};
 use lantern_types::*;
 
@@ -116,6 +118,121 @@ fn lost_connections_are_replaced() {
             }
         }
         assert_eq!(claim_all(&db, process(1), at(20)).await.len(), 3);
+        drop(db);
+        database.discard().await;
+    });
+}
+
+/// A database behind a proxy. Its cluster stops with the test binary.
+async fn behind_a_proxy() -> (TestDatabase, Proxy, Db, Seeded) {
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::on_loopback(None)));
+    let database = cluster.database().await;
+    let (proxy, options) = Proxy::before(&database);
+    let db = Db::open_postgres(&options).await.unwrap();
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    (database, proxy, db, seeded)
+}
+
+/// Tries until it is done; whatever keeps it from that passes.
+async fn at_last(db: &Db, seeded: Seeded, id: RunId) {
+    for _ in 0..20 {
+        match create(db, seeded.scope, new_run(seeded, id, at(10))).await {
+            // Made by a try that was not told so.
+            Ok(_) | Err(Error::Conflict) => return,
+            Err(error) => assert!(error.is_transient(), "{error:?}"),
+        }
+    }
+    panic!("the pool does not recover");
+}
+
+#[test]
+fn a_database_that_says_nothing_is_waited_for_so_long_and_no_longer() {
+    block_on(async {
+        let (database, proxy, db, seeded) = behind_a_proxy().await;
+        at_last(&db, seeded, run(1)).await;
+        proxy.silent(true);
+        // Nothing comes: what is waited for is the deadline, which is there at once.
+        tokio::time::pause();
+        for _ in 0..3 {
+            let read = journal::head(&db, seeded.scope, run(1)).await;
+            assert!(matches!(read, Err(Error::Unavailable(_))), "{read:?}");
+            let wrote = create(&db, seeded.scope, new_run(seeded, run(2), at(10))).await;
+            assert!(matches!(wrote, Err(Error::Unavailable(_))), "{wrote:?}");
+        }
+        tokio::time::resume();
+        proxy.silent(false);
+        at_last(&db, seeded, run(3)).await;
+        assert!(journal::head(&db, seeded.scope, run(1)).await.unwrap().is_some());
+        assert!(journal::head(&db, seeded.scope, run(2)).await.unwrap().is_none(), "it was never there");
+        drop(db);
+        database.discard().await;
+    });
+}
+
+#[test]
+fn transactions_that_are_cut_are_done_once_or_not_at_all() {
+    block_on(async {
+        let (database, proxy, db, seeded) = behind_a_proxy().await;
+        proxy.cut_every(3);
+        for n in 1..=12 {
+            at_last(&db, seeded, run(n)).await;
+        }
+        assert!(proxy.cuts() >= 4, "{}", proxy.cuts());
+        proxy.cut_every(0);
+        let mut claimed = claim_all(&db, process(1), at(20)).await;
+        assert_eq!(claimed.len(), 12);
+        proxy.cut_every(2);
+        for held in &claimed {
+            let append = two_events(held);
+            // Asked again like this until it stands, as the worker does.
+            loop {
+                match journal::append(&db, seeded.scope, append.clone()).await {
+                    Ok(_) => break,
+                    Err(Error::Conflict) => break,
+                    Err(error) => assert!(error.is_transient(), "{error:?}"),
+                }
+            }
+        }
+        proxy.cut_every(0);
+        claimed.sort_by_key(|held| held.run);
+        for held in claimed {
+            let head = journal::head(&db, seeded.scope, held.run).await.unwrap().unwrap();
+            assert_eq!(head.version, 3, "the two events are there once");
+            let rows = journal::read(&db, seeded.scope, held.run, 1, 100).await.unwrap();
+            assert_eq!(rows.len(), 2);
+        }
+        drop(db);
+        database.discard().await;
+    });
+}
+
+#[test]
+fn a_database_that_takes_no_writes_says_so_and_is_written_to_when_it_does_again() {
+    block_on(async {
+        let database = Cluster::shared().database().await;
+        let db = Db::open_postgres(&database.options()).await.unwrap();
+        let seeded = seed(&db, tenant(1)).await.unwrap();
+        create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
+        database.read_only(true).await;
+        database.cut_connections().await;
+        let mut refused = create(&db, seeded.scope, new_run(seeded, run(2), at(10))).await;
+        // Connections that were cut fail once each.
+        while let Err(Error::Unavailable(_)) = refused {
+            refused = create(&db, seeded.scope, new_run(seeded, run(2), at(10))).await;
+        }
+        assert!(matches!(refused, Err(Error::ReadOnly)), "{refused:?}");
+        assert!(db.is_read_only());
+        while let Err(error) = journal::head(&db, seeded.scope, run(1)).await {
+            assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+        }
+        database.read_only(false).await;
+        // Nobody cuts the connections that were told to write nothing. The first that says so takes the others along.
+        let mut made = create(&db, seeded.scope, new_run(seeded, run(2), at(10))).await;
+        if let Err(Error::ReadOnly) = made {
+            made = create(&db, seeded.scope, new_run(seeded, run(2), at(10))).await;
+        }
+        made.unwrap();
+        assert!(!db.is_read_only());
         drop(db);
         database.discard().await;
     });

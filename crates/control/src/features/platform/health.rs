@@ -51,6 +51,9 @@ async fn ready(State(app): State<App>) -> Either<&'static str, NotReady> {
     if app.db.is_damaged() {
         return Either::B(NotReady("database damaged"));
     }
+    if app.db.is_read_only() {
+        return Either::B(NotReady("database read-only"));
+    }
     match system::ping(&app.db).await {
         Ok(()) => Either::A(match server::count(&app.db).await {
             Ok(holding) if holding.server > 0 => "ok, but an emergency stop of the whole server holds",
