@@ -119,7 +119,11 @@ impl Params {
     pub(crate) fn with_cursor(&self, cursor: &str) -> String {
         let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));
         let mut pairs: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty()).collect();
-        pairs.retain(|pair| pair.split('=').next() != Some("cursor"));
+        // However its name is written: one that stayed would be the first, and count.
+        pairs.retain(|pair| {
+            let name = pair.split('=').next().unwrap_or_default();
+            percent_decode_str(name).decode_utf8_lossy() != "cursor"
+        });
         let cursor = format!("cursor={cursor}");
         pairs.push(&cursor);
         format!("{path}?{}", pairs.join("&"))

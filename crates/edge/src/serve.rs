@@ -320,6 +320,63 @@ mod tests {
         tokio::join!(serve(listener, router, stop.clone()), client);
     }
 
+    /// What was made of an answer, and whether it is still being made.
+    #[derive(Clone, Default)]
+    struct Made(Arc<std::sync::atomic::AtomicUsize>);
+
+    impl Made {
+        fn bytes(&self) -> usize {
+            self.0.load(std::sync::atomic::Ordering::Relaxed)
+        }
+        fn piece(&self) -> bytes::Bytes {
+            const PIECE: &[u8] = &[b'x'; 16 << 10];
+            self.0.fetch_add(PIECE.len(), std::sync::atomic::Ordering::Relaxed);
+            bytes::Bytes::from_static(PIECE)
+        }
+        /// Whether somebody makes more of it: the route itself has one, and the test.
+        fn goes_on(&self) -> bool {
+            Arc::strong_count(&self.0) > 2
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_a_byte_a_second_is_given_little_and_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let made = Made::default();
+        let giving = made.clone();
+        let endless = get(move || async move {
+            Body::from_stream(futures_util::stream::repeat_with(move || Ok::<_, Infallible>(giving.piece())))
+        });
+        let router = wrapped(Router::new().route("/endless", endless));
+        let stop = Shutdown::new();
+        let client = async {
+            for reads in [false, true] {
+                let before = made.bytes();
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+                while made.bytes() == before {
+                    tokio::task::yield_now().await;
+                }
+                let mut seconds = 0;
+                while made.goes_on() {
+                    if reads {
+                        stream.read_exact(&mut [0]).await.unwrap();
+                    }
+                    tokio::time::sleep(Dur::from_secs(1).std()).await;
+                    seconds += 1;
+                    assert!(seconds < 600, "it was never cut");
+                }
+                assert!(seconds >= 30, "cut after {seconds} s");
+                // The rest of it lies in the buffers of two sockets.
+                let given = made.bytes() - before;
+                assert!(given < 16 << 20, "{given} bytes were made for a client that took {seconds} of them");
+            }
+            stop.request();
+        };
+        tokio::join!(serve(listener, router, stop.clone()), client);
+    }
+
     #[tokio::test]
     async fn a_request_under_way_is_finished_after_stop() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

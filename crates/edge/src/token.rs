@@ -242,4 +242,25 @@ mod tests {
             assert_eq!(ours.read(&bad, NOW), None);
         }
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(128))]
+
+        /// A token with one letter changed, left out or put in, and any text at all, is nobody's.
+        #[test]
+        fn what_is_not_quite_a_token_is_none(
+            at in proptest::prelude::any::<proptest::sample::Index>(),
+            with in "|[A-Za-z0-9_.=-]{1,2}",
+            text in "\\PC{0,30}|([A-Za-z0-9_-]{0,20}\\.){2}[A-Za-z0-9_-]{0,20}",
+        ) {
+            let tokens = tokens(1);
+            let good = tokens.issue(&person(), NOW).unwrap();
+            proptest::prop_assert!(tokens.read(&good, NOW).is_some());
+            let place = at.index(good.len());
+            let mut changed = good.clone();
+            changed.replace_range(place..=place, &with);
+            proptest::prop_assert_eq!(tokens.read(&changed, NOW).is_some(), changed == good, "{}", changed);
+            proptest::prop_assert!(tokens.read(&text, NOW).is_none());
+        }
+    }
 }

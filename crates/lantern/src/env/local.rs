@@ -85,4 +85,22 @@ mod tests {
             assert!(!said.contains("secret"), "{said}");
         }
     }
+
+    proptest::proptest! {
+        /// A file is read or refused without a word of a value, and what was read is read again when it is written.
+        #[test]
+        fn any_text_is_settings_or_refused(
+            text in "((export )?[A-Z_]{0,4} ?=? ?['\"]?(sk-secret|[ -~é]{0,6})['\"]?\n|#[a-z]*\n|LANTERN_[A-Z]{1,6}=x\n|\\PC|[\u{0}-\u{1f}]){0,6}",
+        ) {
+            match parse(&text) {
+                Ok(found) => {
+                    let written: String = found.iter().map(|(name, value)| format!("{name}=\"{value}\"\n")).collect();
+                    proptest::prop_assert_eq!(parse(&written), Ok(found));
+                }
+                Err((what, next)) => {
+                    proptest::prop_assert!(!format!("{what}{next}").contains("sk-secret"), "{}", what);
+                }
+            }
+        }
+    }
 }

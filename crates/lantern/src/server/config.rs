@@ -505,4 +505,23 @@ mod tests {
         assert_eq!(of(Some(" https://a.example/, ,http://b:1")), ["https://a.example", "http://b:1"]);
         assert!(origins(None, Vec::new()).is_empty());
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(128))]
+
+        /// Any file is a configuration or is refused with what to do, and never takes the server down.
+        #[test]
+        fn any_text_is_a_configuration_or_refused(
+            text in "(\\[(server|database|bodies|models|tools|limits|[a-z]{0,4})\\]\n|(listen|data_dir|drain_secs|private_addresses|turnsPerRunMax|[a-zA-Z_]{0,5}) ?=? ?(\"[ -~é]{0,8}\"|-?[0-9]{1,20}|true|\\[\\]|\\{\\}|[ -~]{0,4})\n){0,5}",
+        ) {
+            match toml::from_str::<File>(&text) {
+                Ok(file) => {
+                    let written = toml::to_string(&file).unwrap();
+                    let again = toml::from_str::<File>(&written).map_err(|error| error.to_string());
+                    proptest::prop_assert_eq!(again.map(|again| toml::to_string(&again).unwrap()), Ok(written));
+                }
+                Err(error) => proptest::prop_assert!(!remedy(error.message()).is_empty()),
+            }
+        }
+    }
 }

@@ -262,4 +262,69 @@ mod tests {
             assert!(call(&json!({ "expression": text })).is_err(), "{}", &text[..text.len().min(20)]);
         }
     }
+
+    use proptest::prelude::*;
+
+    /// An expression, and its value as a fraction that nobody has shortened; nothing when something is divided by zero.
+    type Known = (String, Option<(i128, i128)>);
+
+    fn known() -> impl Strategy<Value = Known> {
+        let number = (0_i128..10).prop_map(|n| (n.to_string(), Some((n, 1))));
+        number.prop_recursive(3, 8, 2, |inner| {
+            (inner.clone(), proptest::sample::select(&['+', '-', '*', '/', '%'][..]), inner, any::<bool>())
+                .prop_map(|((left, a), sign, (right, b), negated)| {
+                    let value = a.zip(b).and_then(|(a, b)| work_out(a, sign, b));
+                    let text = format!("({left} {sign} {right})");
+                    if negated { (format!("-{text}"), value.map(|(n, d)| (-n, d))) } else { (text, value) }
+                })
+        })
+    }
+
+    fn work_out((a, b): (i128, i128), sign: char, (c, d): (i128, i128)) -> Option<(i128, i128)> {
+        match sign {
+            '+' => Some((a * d + c * b, b * d)),
+            '-' => Some((a * d - c * b, b * d)),
+            '*' => Some((a * c, b * d)),
+            _ if c == 0 => None,
+            '/' => Some((a * d, b * c)),
+            _ => {
+                let (over, under) = (a * d, b * c);
+                let (over, under) = if under < 0 { (-over, -under) } else { (over, under) };
+                let whole = over.div_euclid(under);
+                Some((a * d - whole * c * b, b * d))
+            }
+        }
+    }
+
+    proptest! {
+        /// What comes out is what another way of working it out gives.
+        #[test]
+        fn sums_are_right((text, want) in known()) {
+            let got = call(&json!({ "expression": text }));
+            let Some((over, under)) = want else {
+                prop_assert!(got.is_err(), "{} is divided by zero", text);
+                return Ok(());
+            };
+            let got = got.unwrap();
+            let shown = got["value"].as_str().map_or_else(|| got["value"].to_string(), str::to_owned);
+            let (whole, fraction) = shown.split_once('.').unwrap_or((&shown, ""));
+            let scale = 10_i128.pow(u32::try_from(fraction.len()).unwrap());
+            let digits: i128 = format!("{}{fraction}", whole.trim_start_matches('-')).parse().unwrap();
+            let digits = if shown.starts_with('-') { -digits } else { digits };
+            let off = (digits * under - over * scale).abs();
+            prop_assert_eq!(off == 0, got["exact"] == json!(true), "{} = {}", text, shown);
+            // Cut after the last decimal, and not rounded.
+            prop_assert!(off < under.abs(), "{} = {}, and is {}/{}", text, shown, over, under);
+        }
+
+        #[test]
+        fn any_text_is_worked_out_or_refused(text in "[-+*/%^(). 0-9_×÷−]{0,40}|\\PC{0,30}") {
+            if let Ok(answer) = call(&json!({ "expression": text })) {
+                let shown = answer["value"].as_str().map_or_else(|| answer["value"].to_string(), str::to_owned);
+                if answer["exact"] == json!(true) {
+                    prop_assert_eq!(call(&json!({ "expression": shown })), Ok(answer));
+                }
+            }
+        }
+    }
 }

@@ -112,6 +112,8 @@ mod tests {
     use std::sync::Arc;
 
     use lantern_net::Network;
+    use lantern_types::tool::EffectKey;
+    use lantern_types::{DEV_USER, RunId};
 
     async fn fetched(url: String) -> Failure {
         let here: Arc<[Network]> = Arc::new(["127.0.0.1".parse().unwrap()]);
@@ -146,5 +148,66 @@ mod tests {
         served.await.unwrap();
         assert_eq!(failure.code, "url_invalid");
         assert!(!failure.message.contains("s3cret"));
+    }
+
+    /// Ways to write an address of this machine or its network, in whichever clothes.
+    fn inside() -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::prelude::*;
+        let host = proptest::sample::select(
+            &[
+                "127.0.0.1",
+                "127.1",
+                "0x7f000001",
+                "2130706433",
+                "0177.0.0.1",
+                "[::1]",
+                "[::ffff:10.0.0.1]",
+                "10.0.0.1",
+                "192.168.1.1",
+                "169.254.169.254",
+                "[fd00::1]",
+                "[fe80::1]",
+                "0.0.0.0",
+                "[::]",
+                "localhost",
+                "LOCALHOST",
+                "127.0.0.1.",
+                "①②⑦.0.0.1",
+                "[64:ff9b::a00:1]",
+                "100.64.0.1",
+            ][..],
+        );
+        let scheme = proptest::sample::select(
+            &["http://", "https://", "HTTP:", "http:\\\\", "http:/", " http://", "http://\t"][..],
+        );
+        (scheme, host, "(:[0-9]{1,6})?", "(/[ -~é]{0,12})?")
+            .prop_map(|(scheme, host, port, path)| format!("{scheme}{host}{port}{path}"))
+    }
+
+    fn no_address() -> impl proptest::strategy::Strategy<Value = String> {
+        proptest::strategy::Strategy::prop_map("[ -~é]{0,24}", |text| text.replace(':', ""))
+    }
+
+    fn a_call(arguments: Value) -> ToolCall {
+        let key = EffectKey { run: RunId::from_uuid(DEV_USER.uuid()), step: "fetch".into(), generation: 1 };
+        ToolCall { name: ToolName::parse(NAME).unwrap(), arguments: Arc::new(arguments), config: None, key }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(96))]
+
+        /// Nothing that a model writes as an address leads inside, and nothing that is none leads anywhere.
+        #[test]
+        fn no_address_of_a_model_leads_inside(
+            url in proptest::prop_oneof![inside(), no_address()],
+            bytes in proptest::prelude::any::<i64>(),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let call = a_call(json!({"url": url, "maxBytes": bytes}));
+            let client = Client::new().unwrap();
+            let refused = runtime.block_on(super::call(&client, &call, Dur::from_secs(5))).unwrap_err();
+            proptest::prop_assert!(matches!(refused.code, "url_invalid" | "egress_denied"), "{}: {:?}", url, refused);
+            proptest::prop_assert!(!refused.retryable);
+        }
     }
 }

@@ -15,7 +15,11 @@ pub(crate) struct Base {
 impl Base {
     /// Reads `--api-url`; the error says what is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("the API URL {text:?} {why}");
+        // What has an @ in it may have a password before that.
+        let wrong = |why: &str| match text.contains('@') {
+            true => format!("the API URL {why}"),
+            false => format!("the API URL {text:?} {why}"),
+        };
         let uri: Uri = text.trim().parse().map_err(|_| wrong("is not a URL"))?;
         let Some(scheme @ ("http" | "https")) = uri.scheme_str() else {
             return Err(wrong("must begin with http:// or https://"));
@@ -142,6 +146,33 @@ mod tests {
             ("nonsense; rel=next", None),
         ] {
             assert_eq!(next_cursor(link).as_deref(), want, "{link}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_server_or_refused(
+            text in " ?([hH]ttps?://|ftp://|//)?([a-zA-Z0-9.-]{0,9}|\\[::1\\]|me:secret@h)(:[0-9]{0,5})?(/[a-z/?#%é -]{0,8})?|\\PC{0,20}",
+        ) {
+            match Base::parse(&text) {
+                Ok(base) => proptest::prop_assert_eq!(Base::parse(base.as_str()), Ok(base.clone())),
+                Err(why) => proptest::prop_assert!(!why.contains("secret"), "{}", why),
+            }
+        }
+
+        /// What is escaped is one part of a path or one value of a query, and comes back as it was.
+        #[test]
+        fn any_text_is_escaped_and_comes_back(text in "\\PC{0,20}|[\u{0}-\u{7f}]{0,20}|\\.{1,2}") {
+            let escaped = encode(&text);
+            proptest::prop_assert!(!escaped.contains(['/', '?', '#', '&', '=', '+', ',', ' ']) && escaped.is_ascii());
+            proptest::prop_assert!(escaped != "." && escaped != "..");
+            let link = format!("</v1/runs?a=b&cursor={escaped}>; rel=\"next\"");
+            proptest::prop_assert_eq!(next_cursor(&link), Some(text));
+        }
+
+        #[test]
+        fn any_link_is_read_or_passed_over(link in "(<|>|;|,|\\?|&|cursor=|rel=\"?next\"?|[a-z%é]{0,3}){0,12}") {
+            drop(next_cursor(&link));
         }
     }
 }

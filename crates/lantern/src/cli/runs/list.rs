@@ -180,4 +180,22 @@ mod tests {
         }
         assert_eq!(label("env="), Ok("env:".to_owned()));
     }
+
+    proptest::proptest! {
+        /// Any text on the command line is a time or how long ago, a label, or refused.
+        #[test]
+        fn any_text_is_a_filter_or_refused(text in "[0-9]{0,20}(ms|s|m|h|d|w)?|[0-9TZ:+.-]{0,30}|[a-z=:]{0,9}|\\PC{0,12}") {
+            if let Ok(moment) = moment(&text) {
+                let args = ListArgs { since: Some(moment), ..ListArgs::default() };
+                let now: At = "2026-11-29T12:00:00Z".parse().unwrap();
+                let shown = path(&args, now);
+                let said = shown.strip_prefix("/v1/runs?created%5Bgte%5D=").unwrap().trim_end_matches('&');
+                let said = said.replace("%3A", ":").replace("%2B", "+");
+                proptest::prop_assert!(said.parse::<At>().is_ok(), "{} is asked for as {}", text, said);
+            }
+            if let Ok(label) = label(&text) {
+                proptest::prop_assert!(!label.starts_with(':') && label.len() == text.len());
+            }
+        }
+    }
 }

@@ -1,0 +1,4 @@
+//! The edge over what clients write.
+
+#[cfg(test)]
+mod parsers;
