@@ -49,6 +49,8 @@ mod steer;
 #[cfg(test)]
 mod stops;
 #[cfg(test)]
+mod texts;
+#[cfg(test)]
 mod tickets;
 #[cfg(test)]
 mod unreadable;
