@@ -116,7 +116,8 @@ async fn names_of_labels_and_what_is_asked_for(test: &TestApp) {
         if answer.status == 201 {
             assert_eq!(answer.json["labels"][&text], "v");
         }
-        let escaped: String = text.bytes().take(2_000).map(|byte| format!("%{byte:02x}")).collect();
+        let escaped =
+            text.bytes().take(2_000).fold(String::new(), |text, byte| text + &format!("%{byte:02x}"));
         for asked in [
             "runs?agent=",
             "runs?q=",

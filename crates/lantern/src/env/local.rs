@@ -94,7 +94,8 @@ mod tests {
         ) {
             match parse(&text) {
                 Ok(found) => {
-                    let written: String = found.iter().map(|(name, value)| format!("{name}=\"{value}\"\n")).collect();
+                    let line = |(name, value): (&String, &String)| format!("{name}=\"{value}\"\n");
+                    let written = found.iter().map(line).collect::<Vec<_>>().concat();
                     proptest::prop_assert_eq!(parse(&written), Ok(found));
                 }
                 Err((what, next)) => {

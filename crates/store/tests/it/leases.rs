@@ -83,9 +83,9 @@ db_test!(a_process_that_was_set_aside_takes_no_run_with_it, async |db| {
     let later = at(10) + Dur::from_secs(60);
     assert_eq!(claim_all(&db, process(2), later).await.len(), 1);
     create(&db, seeded.scope, new_run(seeded, run(7), at(20))).await.unwrap();
-    let taken = lease::look(&db, process(1), at(20), 256).await;
+    let taken = lease::look(&db, process(1), READER, at(20), 256).await;
     assert!(matches!(taken, Err(Error::Unavailable(_))), "{taken:?}");
-    let left = lease::look(&db, process(2), later, 256).await.unwrap().claimed;
+    let left = lease::look(&db, process(2), READER, later, 256).await.unwrap().claimed;
     assert_eq!(left.iter().map(|held| held.run).collect::<Vec<_>>(), [run(7)]);
 });
 

@@ -16,9 +16,12 @@ impl Base {
     /// Reads `--api-url`; the error says what is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         // What has an @ in it may have a password before that.
-        let wrong = |why: &str| match text.contains('@') {
-            true => format!("the API URL {why}"),
-            false => format!("the API URL {text:?} {why}"),
+        let wrong = |why: &str| {
+            if text.contains('@') {
+                format!("the API URL {why}")
+            } else {
+                format!("the API URL {text:?} {why}")
+            }
         };
         let uri: Uri = text.trim().parse().map_err(|_| wrong("is not a URL"))?;
         let Some(scheme @ ("http" | "https")) = uri.scheme_str() else {
