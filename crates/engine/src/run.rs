@@ -466,20 +466,6 @@ impl Run {
     pub(crate) fn owing_steps(&self) -> impl Iterator<Item = &Step> {
         self.owing.iter().filter_map(|n| self.steps.get(*n))
     }
-    /// The first step that waits for its admission.
-    pub fn awaiting_admission(&self) -> Option<&Step> {
-        self.awaiting_admission_beside(&[])
-    }
-    /// The same, where these were asked about and wait for money that others hold. Whatever else costs money waits behind
-    /// them, so that nobody who came later takes what they wait for; the rest does not.
-    pub fn awaiting_admission_beside(&self, waiting: &[StepId]) -> Option<&Step> {
-        if self.held_back() {
-            return None;
-        }
-        let costs = |step: &Step| matches!(step.kind, StepKind::Llm | StepKind::Child);
-        let behind = |step: &Step| !waiting.is_empty() && costs(step);
-        self.open_steps().find(|step| step.state == StepState::Requested && !behind(step))
-    }
     /// When time alone next moves the run on; `None` when it never does. A pause and a stop hold retries back,
     /// but no wait.
     pub fn next_due(&self) -> Option<At> {

@@ -92,6 +92,10 @@ const ROUTES: &[(&str, By)] = &[
     ("POST /v1/settings/llm-providers", Verb(&["providers set", "onboard"])),
     ("DELETE /v1/settings/llm-providers/{provider}", Verb(&["providers delete"])),
     ("POST /v1/settings/llm-providers/{provider}/test", Verb(&["providers test", "onboard"])),
+    ("GET /v1/stops", Verb(&["stops list", "doctor"])),
+    ("POST /v1/stops", Verb(&["stop"])),
+    ("GET /v1/stops/{id}", Nobody("the list has all that there is to say of a stop")),
+    ("DELETE /v1/stops/{id}", Verb(&["stops lift"])),
     ("GET /v1/tools", Verb(&["tools"])),
     ("GET /v1/limits", Verb(&["limits", "doctor"])),
 ];

@@ -571,6 +571,11 @@ fn the_doctor_leaves_nothing_behind() {
         "GET /auth/me" => Answer::Json(200, json!({ "email": "", "role": "service", "tenantId": "t" })),
         "GET /v1/settings/llm-providers" => Answer::Json(200, json!([])),
         "GET /v1/limits" => Answer::Json(200, json!({ "limits": { "a": 2 }, "defaults": { "a": 1 } })),
+        "GET /v1/stops?status=holding&limit=50" => {
+            // One of an agent is told, and keeps nobody from anything.
+            let stop = json!({ "id": "s", "scope": "agent", "agentName": "vat", "reason": "it loops" });
+            Answer::Json(200, json!([stop]))
+        }
         "POST /v1/agents" => Answer::Json(201, json!({ "name": seen.body["name"] })),
         "POST /v1/runs" => Answer::Json(201, json!({ "id": RUN, "status": "queued" })),
         line if line.starts_with("GET /v1/runs/") => {
@@ -587,14 +592,15 @@ fn the_doctor_leaves_nothing_behind() {
     let user = User::of(&fake);
     let out = user.run(&["doctor"]).ok();
     let marks: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert_eq!(marks, ["server", "login", "limits", "bodies", "model", "run"], "{out}");
+    assert_eq!(marks, ["server", "login", "limits", "stops", "bodies", "model", "run"], "{out}");
+    assert!(out.contains("all spending of the agent vat is halted by s: it loops"), "{out}");
     assert!(out.contains("the built-in offline model") && out.contains("succeeded in 0.5s"), "{out}");
     let agent = fake.seen().iter().find(|seen| seen.line == "POST /v1/agents").unwrap().body["name"].clone();
     let lines = fake.lines();
     assert!(lines.contains(&format!("DELETE /v1/runs/{RUN}")), "{lines:?}");
     assert!(lines.contains(&format!("DELETE /v1/agents/{}", agent.as_str().unwrap())), "{lines:?}");
     let report: Value = serde_json::from_str(&user.run(&["doctor", "-o", "json"]).ok()).unwrap();
-    assert_eq!((&report["ok"], report["checks"].as_array().unwrap().len()), (&json!(true), 6));
+    assert_eq!((&report["ok"], report["checks"].as_array().unwrap().len()), (&json!(true), 7));
 }
 
 #[test]
@@ -655,6 +661,7 @@ fn the_doctor_says_what_is_wrong_with_a_provider() {
                 }
             }
             line if line.starts_with("DELETE ") => Answer::Json(204, Value::Null),
+            line if line.starts_with("GET /v1/stops") => Answer::Json(200, json!([])),
             _ => Answer::Json(
                 200,
                 json!({ "id": RUN, "status": "succeeded", "llmMode": "api", "input": { "text": "x".repeat(70_000) } }),
