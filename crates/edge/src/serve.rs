@@ -343,7 +343,7 @@ mod tests {
     async fn a_client_that_takes_a_byte_a_second_is_given_little_and_cut() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let made = Made::default();
+        let (made, clock) = (Made::default(), RealClock::new());
         let giving = made.clone();
         let endless = get(move || async move {
             Body::from_stream(futures_util::stream::repeat_with(move || Ok::<_, Infallible>(giving.piece())))
@@ -363,7 +363,7 @@ mod tests {
                     if reads {
                         stream.read_exact(&mut [0]).await.unwrap();
                     }
-                    tokio::time::sleep(Dur::from_secs(1).std()).await;
+                    clock.sleep(Dur::from_secs(1)).await;
                     seconds += 1;
                     assert!(seconds < 600, "it was never cut");
                 }

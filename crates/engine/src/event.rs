@@ -4,25 +4,23 @@
 //! there is any, a [`Content`] (prompts, arguments, results) that is stored sealed apart from it. An append is stored
 //! as one envelope a line and one body. Adding a variant is fine; editing one needs an ADR.
 
+mod content;
 mod stored;
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use lantern_types::llm::LlmReply;
 use lantern_types::{
     Acted, AgentId, At, Digest, EffectClass, Grant, MicroUsd, RunId, StopId, StopScope, VersionId,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::carried::Carried;
-use crate::fork::{Forks, Reusable, Reuse};
+use crate::fork::{Forks, Reuse};
 use crate::manifest::ProgramKind;
-use crate::recall::{Recall, Recalled};
-use crate::run::Work;
+use crate::recall::Recalled;
 
+pub use content::Content;
 pub use stored::{Unreadable, decode, encode};
 
 /// The newest event format that this build knows. An append is stored with the lowest format that has all of its kinds,
@@ -514,73 +512,6 @@ const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// What was said: sealed apart from the envelope.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Content {
-    /// What the run was asked ([`Fact::RunStarted`]), or the next one is ([`Fact::ContinuedAsNew`]).
-    Input(Arc<Value>),
-    /// The same, with what an agent carries on from the run before.
-    Carried {
-        /// What it was asked.
-        input: Arc<Value>,
-        /// What was said and used up before.
-        carried: Arc<Carried>,
-    },
-    /// The same for a fork, with what it reuses.
-    Forked {
-        /// What it was asked.
-        input: Arc<Value>,
-        /// What the run that it is of carried on from the one before.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        carried: Option<Arc<Carried>>,
-        /// The steps that had ended there.
-        steps: Arc<[Reusable]>,
-    },
-    /// The same for a message in a session and for the forks of one: with what was said before it. A build that knows no
-    /// sessions cannot read it.
-    Recalled {
-        /// What it was asked.
-        input: Arc<Value>,
-        /// What was said before.
-        recall: Arc<Recall>,
-        /// Of a fork: what it reuses.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        steps: Option<Arc<[Reusable]>>,
-    },
-    /// What a step is asked to do ([`Fact::StepRequested`]).
-    Work(Work),
-    /// What a step or the run gave ([`Fact::StepSettled`], [`Fact::StepReused`], [`Fact::RunEnding`], [`Fact::Finished`]).
-    Output(Arc<Value>),
-    /// What a model replied, and how it broke the schema it was given.
-    Reply {
-        /// The reply.
-        reply: LlmReply,
-        /// Violations of the output schema, worded for the model.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        violations: Vec<String>,
-    },
-    /// What went wrong, in words.
-    Error(String),
-    /// A signal's value.
-    Signal(Arc<Value>),
-    /// Why someone asked for something.
-    Reason(String),
-}
-
-impl Content {
-    /// What a run was asked, where this is what it began with.
-    pub fn input(&self) -> Option<&Arc<Value>> {
-        match self {
-            Self::Input(input)
-            | Self::Carried { input, .. }
-            | Self::Forked { input, .. }
-            | Self::Recalled { input, .. } => Some(input),
-            _ => None,
-        }
-    }
-}
-
 impl Fact {
     /// The first format that has this kind. Nothing is released yet, so all are of the first. After that, a kind that is not
     /// listed here, which does not compile, belongs to the format after that of the last release, and this becomes a `match`.
@@ -643,6 +574,7 @@ impl Fact {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     #[test]
     fn an_append_reads_back_with_and_without_its_body() {
