@@ -41,27 +41,13 @@ pub(crate) async fn measure(bench: &Bench, minutes: Option<i64>) -> Result<Vec<L
     };
     server.stop().await?;
     tasks.kill();
-    let rounds: u32 = done.into_iter().sum();
-    Ok(vec![
-        flat(
-            "resident memory",
-            "MiB",
-            &looks.iter().map(|(mib, _)| *mib).collect::<Vec<_>>(),
-            minutes,
-            rounds,
-        ),
-        flat(
-            "file descriptors",
-            "open",
-            &looks.iter().map(|(_, files)| *files).collect::<Vec<_>>(),
-            minutes,
-            rounds,
-        ),
-    ])
+    let how = (minutes, done.into_iter().sum());
+    let (memory, files): (Vec<f64>, Vec<f64>) = looks.into_iter().unzip();
+    Ok(vec![flat("resident memory", "MiB", &memory, how), flat("file descriptors", "open", &files, how)])
 }
 
 /// The last sixth beside the second: the first is for warming up.
-fn flat(what: &str, unit: &'static str, looks: &[f64], minutes: i64, rounds: u32) -> Line {
+fn flat(what: &str, unit: &'static str, looks: &[f64], (minutes, rounds): (i64, u32)) -> Line {
     let sixth = (looks.len() / 6).max(1);
     let early = looks.get(sixth..2 * sixth).unwrap_or(looks);
     let late = looks.get(looks.len().saturating_sub(sixth)..).unwrap_or(looks);

@@ -10,7 +10,7 @@ use axum::response::Response;
 use lantern_edge::idempotency::{Answers, Remembers};
 use lantern_edge::limit::{Buckets, Rate, Windows};
 use lantern_edge::prefer::{Held, Holds};
-use lantern_edge::{Cors, Gate, Metrics};
+use lantern_edge::{Code, Cors, Error, Gate, Metrics, Result};
 use lantern_net::Shutdown;
 use lantern_policy::egress::Reach;
 use lantern_policy::{Catalogue, Scope};
@@ -20,7 +20,7 @@ use lantern_store::{Db, Keys, Vault, watched};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
 use lantern_types::{At, Dur, Limits, Secret, TenantId, ToolDef};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::features;
@@ -165,13 +165,13 @@ impl Remembers for App {
         &self.inner.answers
     }
 
-    async fn show(&self, scope: Scope, about: Uuid) -> lantern_edge::Result<Response> {
+    async fn show(&self, scope: Scope, about: Uuid) -> Result<Response> {
         features::runs::routes::show(self, scope, about).await
     }
 }
 
 impl Holds for App {
-    async fn until_over(&self, about: Held, most: Dur) -> lantern_edge::Result<Option<(bool, Response)>> {
+    async fn until_over(&self, about: Held, most: Dur) -> Result<Option<(bool, Response)>> {
         features::runs::wait::held(self, about, most).await
     }
 }
@@ -243,6 +243,14 @@ impl App {
             content_kept: setup.content_kept,
             stop: setup.stop,
             inner: Arc::new(inner),
+        })
+    }
+
+    /// A place among the event streams of this process, kept as long as the stream is. `too_many_streams` when it has enough.
+    pub(crate) fn stream_place(&self) -> Result<OwnedSemaphorePermit> {
+        self.inner.streams.clone().try_acquire_owned().map_err(|_| {
+            Error::new(Code::TooManyStreams, "this server has as many event streams as it takes")
+                .retry_after(Dur::from_secs(5))
         })
     }
 }

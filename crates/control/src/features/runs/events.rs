@@ -1,9 +1,9 @@
 //! A run's event stream: its journal from some event on, then what is added, then the end.
 //!
 //! Invariant: every stored event is sent once and in order, whichever process drives the run: hints make it quick, and a
-//! look at the rows of all runs that are followed here makes it certain (the store's `watched.rs`). Text of a model call comes in between, best effort and without an
-//! id. A run that is over ends its stream with one `end` frame, whatever its status; a client that comes back after that
-//! frame gets no stream. What cannot be read is said in an `error` frame, and then no frame has the id of the end: whoever
+//! look at the rows of all runs that are followed here makes it certain (the store's `watched.rs`). Text of a model call
+//! comes in between, best effort and without an id. A run that is over ends its stream with one `end` frame, whatever its
+//! status; a client that comes back after that frame gets no stream. What cannot be read is said in an `error` frame, and then no frame has the id of the end: whoever
 //! comes back when the journal was restored gets what was missed.
 
 use std::collections::{HashSet, VecDeque};
@@ -16,7 +16,7 @@ use lantern_policy::Scope;
 use lantern_store::journal::{self, RunRow, Stored};
 use lantern_store::notify::{Delta, Heard, RunWatch};
 use lantern_store::record;
-use lantern_types::{At, Dur, RunId};
+use lantern_types::{At, RunId};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
@@ -36,10 +36,7 @@ pub(super) async fn follow(
     if row.finished_at.is_some() && resume.from_seq > end_id(&row) {
         return Ok(None);
     }
-    let place = app.inner.streams.clone().try_acquire_owned().map_err(|_| {
-        Error::new(Code::TooManyStreams, "this server has as many event streams as it takes")
-            .retry_after(Dur::from_secs(5))
-    })?;
+    let place = app.stream_place()?;
     let tail = Tail {
         watch: app.db.hub().subscribe(scope, run),
         app: app.clone(),

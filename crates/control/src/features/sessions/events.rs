@@ -9,13 +9,13 @@ use std::collections::{HashSet, VecDeque};
 
 use futures_util::{Stream, stream};
 use lantern_edge::sse::{After, Frame};
-use lantern_edge::{Code, Error, Result};
+use lantern_edge::{Code, Result};
 use lantern_engine::Fact;
 use lantern_policy::Scope;
 use lantern_store::journal::{self, RunRow, Stored};
 use lantern_store::notify::{Delta, Heard, RunWatch};
 use lantern_store::sessions;
-use lantern_types::{At, Dur, RunId, SessionId};
+use lantern_types::{At, RunId, SessionId};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::frames::{CONNECTED, Position, Teller, Told};
@@ -38,10 +38,7 @@ pub(super) async fn follow(
     if row.stopped_at.is_some() && after.id >= stopped_at(row.exchanges).id() {
         return Ok(None);
     }
-    let place = app.inner.streams.clone().try_acquire_owned().map_err(|_| {
-        Error::new(Code::TooManyStreams, "this server has as many event streams as it takes")
-            .retry_after(Dur::from_secs(5))
-    })?;
+    let place = app.stream_place()?;
     let connected = Told::new(CONNECTED, app.clock.now(), &[]);
     let tail = Tail {
         watch: app.db.hub().subscribe(scope, sessions::watched(session)),
