@@ -5,11 +5,14 @@
 //! which sign-in it belongs to, and `auth.rs` asks whether that lasts and who it is of: the names and the role in it are for
 //! clients to show, and are read here by nobody.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use lantern_policy::Role;
 use lantern_store::Keys;
-use lantern_types::{At, Dur, SignInId, TenantId, UserId};
+use lantern_types::{At, Digest, Dur, SignInId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Error;
@@ -21,6 +24,8 @@ const ACCESS: &str = "access";
 pub const LIFE: Dur = Dur::from_secs(60 * 60);
 /// By how much the clocks of two servers of one installation may differ.
 const LEEWAY: Dur = Dur::from_secs(60);
+/// Tokens remembered as read: those in use at one time, of which each takes some hundred bytes.
+const READ_MAX: usize = 4_096;
 /// A longer one was not issued here, and is not worth checking.
 const BYTES_MAX: usize = 4_096;
 /// An Ed25519 seed becomes a PKCS#8 v1 key by this prefix (RFC 8410).
@@ -58,6 +63,16 @@ pub struct Tokens {
     sign: EncodingKey,
     verify: DecodingKey,
     rules: Validation,
+    /// What good tokens say, by their digests: checking a signature takes more time than the rest of a small request. Whether
+    /// it is their time is asked each time. Sections under this lock are one look-up or insert.
+    read: Mutex<HashMap<Digest, Said>>,
+}
+
+/// What the signature of a token covers, and no time has passed over.
+#[derive(Clone, Copy)]
+struct Said {
+    access: Access,
+    issued: At,
 }
 
 #[derive(Serialize)]
@@ -102,6 +117,7 @@ impl Tokens {
             sign: EncodingKey::from_ed_der(&pkcs8),
             verify: DecodingKey::from_ed_der(pair.public_key().as_ref()),
             rules,
+            read: Mutex::default(),
         })
     }
 
@@ -128,16 +144,42 @@ impl Tokens {
         if token.len() > BYTES_MAX {
             return None;
         }
+        let digest = Digest::of(token.as_bytes());
+        let known = self.remembered().get(&digest).copied();
+        let said = match known {
+            Some(said) => said,
+            None => self.verified(token)?,
+        };
+        let Said { access, issued } = said;
+        if access.until.seconds() <= now.seconds() || now + LEEWAY < issued {
+            return None;
+        }
+        if known.is_none() {
+            let mut remembered = self.remembered();
+            if remembered.len() >= READ_MAX {
+                // Rare, and then each costs one more check: simpler than keeping track of age.
+                remembered.clear();
+            }
+            remembered.insert(digest, said);
+        }
+        Some(access)
+    }
+
+    /// What a token says whose signature, algorithm, type, issuer and audience are ours.
+    fn verified(&self, token: &str) -> Option<Said> {
         let claims = jsonwebtoken::decode::<Presented>(token, &self.verify, &self.rules).ok()?.claims;
-        let issued = At::from_micros(claims.iat.checked_mul(1_000_000)?);
-        let in_time = claims.exp > now.seconds() && issued <= now + LEEWAY;
         let access = Access {
             tenant: claims.tenant_id.parse().ok()?,
             user: claims.sub.parse().ok()?,
             sign_in: claims.sid.parse().ok()?,
             until: At::from_micros(claims.exp.checked_mul(1_000_000)?),
         };
-        (in_time && claims.typ == ACCESS).then_some(access)
+        let issued = At::from_micros(claims.iat.checked_mul(1_000_000)?);
+        (claims.typ == ACCESS).then_some(Said { access, issued })
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, HashMap<Digest, Said>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,7 @@
-//! The facade over both databases: three doors and no `begin`.
+//! The facade over both databases: a few doors and no `begin`.
 //!
-//! [`Db::read`] is a snapshot, [`Db::write`] a transaction, [`Db::submit`] a closed list of statements. Whatever a
-//! door answers has been committed durably. An interactive transaction would own SQLite's only writer across
+//! [`Db::read`] is a snapshot (and [`Db::glance`] one of a few rows), [`Db::write`] a transaction, [`Db::submit`] a closed
+//! list of statements. Whatever a door answers has been committed durably. An interactive transaction would own SQLite's only writer across
 //! awaits, and so forbid both group commit and pipelining; that is why there is none.
 //!
 //! Invariant: only the files under `db/` name a database driver, and a tenant's door binds `$1` to its tenant.
@@ -119,6 +119,8 @@ pub type Pace = Arc<dyn Fn(Moment) -> BoxFuture<'static, Result<()>> + Send + Sy
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Read,
+    /// A read that is over at once.
+    Glance,
     Write,
 }
 
@@ -198,7 +200,7 @@ impl Db {
     /// Remembers what an answer says of the database, on its way to whoever asked.
     fn noted<T>(&self, mode: Mode, answer: Result<T>) -> Result<T> {
         match &answer {
-            Err(Error::ReadOnly) if mode == Mode::Read => {
+            Err(Error::ReadOnly) if mode != Mode::Write => {
                 return Err(Error::Misuse("a read tried to write".to_owned()));
             }
             Err(Error::Corrupt(_)) => self.damaged.store(true, Ordering::Relaxed),
@@ -216,6 +218,17 @@ impl Db {
         f: impl for<'a> FnOnce(&'a mut TenantTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
     ) -> Result<T> {
         self.run(Role::App(scope.tenant()), Mode::Read, tenant_work(scope, f)).await
+    }
+
+    /// The same for a few rows that are found by their keys. On SQLite it runs on the caller's own thread, which such a look
+    /// keeps for some microseconds and handing it to another thread would cost several times that. Whatever may read many
+    /// rows, or long ones, is a [`read`](Self::read).
+    pub async fn glance<T: Send + 'static>(
+        &self,
+        scope: Scope,
+        f: impl for<'a> FnOnce(&'a mut TenantTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Role::App(scope.tenant()), Mode::Glance, tenant_work(scope, f)).await
     }
 
     /// Runs `f` in a transaction on one tenant's rows and answers once it is durable. An error from `f`, or from any
@@ -263,6 +276,14 @@ impl Db {
         self.run(Role::System, Mode::Read, system_work(f)).await
     }
 
+    /// The same as [`glance`](Self::glance) is to [`read`](Self::read).
+    pub(crate) async fn system_glance<T: Send + 'static>(
+        &self,
+        f: impl for<'a> FnOnce(&'a mut SystemTx<'_>) -> BoxFuture<'a, Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.run(Role::System, Mode::Glance, system_work(f)).await
+    }
+
     /// Runs `f` in a transaction across tenants. For this crate alone.
     pub(crate) async fn system_write<T: Send + 'static>(
         &self,
@@ -299,6 +320,7 @@ impl Db {
             }
             Engine::Files(files) => match mode {
                 Mode::Read => files.read(work).await?,
+                Mode::Glance => files.glance(work).await?,
                 // The writer announces by itself: the commit counts even if nobody waits for the answer any more.
                 Mode::Write => return files.write(work).await,
             },

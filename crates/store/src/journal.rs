@@ -424,6 +424,27 @@ pub async fn read(db: &Db, scope: Scope, run: RunId, from_seq: i64, limit: u32) 
     .await
 }
 
+/// A run's row, and its whole journal if it has at most `short` events.
+pub async fn glance(
+    db: &Db,
+    scope: Scope,
+    run: RunId,
+    short: u8,
+) -> Result<Option<(RunRow, Option<Vec<Stored>>)>> {
+    db.glance(scope, move |tx| {
+        Box::pin(async move {
+            let Some(row) = head_in(tx, run).await? else { return Ok(None) };
+            if row.version > i64::from(short) {
+                return Ok(Some((row, None)));
+            }
+            let params = [run.into(), 1_i64.into(), u32::from(short).into()];
+            let all = tx.all(READ, &params).await?.into_iter().map(stored).collect::<Result<_>>()?;
+            Ok(Some((row, Some(all))))
+        })
+    })
+    .await
+}
+
 /// The first and the last append of each of these runs, in the order asked: a run's input and its outcome. A run
 /// with one append has the same one twice; a run that is not there is `None`.
 pub async fn ends(db: &Db, scope: Scope, runs: Vec<RunId>) -> Result<Vec<Option<(Stored, Stored)>>> {

@@ -85,7 +85,7 @@ pub(crate) const STATEMENTS: &[&str] = &[HEAD, OPEN];
 
 /// A run's row, if the tenant has it.
 pub async fn head(db: &Db, scope: Scope, run: RunId) -> Result<Option<RunRow>> {
-    db.read(scope, move |tx| Box::pin(head_in(tx, run))).await
+    db.glance(scope, move |tx| Box::pin(head_in(tx, run))).await
 }
 
 /// A run's row inside a transaction.

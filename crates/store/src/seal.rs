@@ -108,7 +108,7 @@ impl Sealer {
         let found = self
             .inner
             .db
-            .read(scope, |tx| Box::pin(async move { tx.one(FIND, &[TENANT.into()]).await }))
+            .glance(scope, |tx| Box::pin(async move { tx.one(FIND, &[TENANT.into()]).await }))
             .await?;
         found.map(|row| self.unwrap_key(scope, &row.bytes("wrapped")?)).transpose()
     }

@@ -183,21 +183,22 @@ pub async fn any_user(db: &Db) -> Result<bool> {
 
 /// The key with this hash, expired and revoked ones too: the caller judges.
 pub async fn key_by_hash(db: &Db, hash: Digest) -> Result<Option<PresentedKey>> {
-    let found =
-        db.system_read(move |tx| Box::pin(async move { tx.one(KEY_BY_HASH, &[hash.into()]).await })).await?;
+    let found = db
+        .system_glance(move |tx| Box::pin(async move { tx.one(KEY_BY_HASH, &[hash.into()]).await }))
+        .await?;
     found.map(|row| key(&row)).transpose()
 }
 
 /// The sign-in of this id with its person, one that is over too: the caller judges.
 pub async fn sign_in(db: &Db, tenant: TenantId, id: SignInId) -> Result<Option<PresentedSignIn>> {
-    let find = db.system_read(move |tx| Box::pin(find_sign_in(tx, tenant, id)));
+    let find = db.system_glance(move |tx| Box::pin(find_sign_in(tx, tenant, id)));
     find.await
 }
 
 /// The ticket with this hash and whom it speaks for, those that are over or speak for a revoked key too: the caller
 /// judges. One whose key or sign-in is gone is as good as none. Used up by [`tickets::spend`](crate::tickets::spend).
 pub async fn ticket_by_hash(db: &Db, hash: Digest) -> Result<Option<PresentedTicket>> {
-    let find = db.system_read(move |tx| {
+    let find = db.system_glance(move |tx| {
         Box::pin(async move {
             let Some(row) = tx.one(TICKET_BY_HASH, &[hash.into()]).await? else { return Ok(None) };
             let tenant: TenantId = row.id("tenant_id")?;
@@ -275,7 +276,7 @@ pub async fn ping(db: &Db) -> Result<()> {
 
 /// The installation's setting of this name.
 pub async fn find_setting(db: &Db, name: &'static str) -> Result<Option<Vec<u8>>> {
-    let find = db.system_read(move |tx| Box::pin(async move { tx.one(SETTING, &[name.into()]).await }));
+    let find = db.system_glance(move |tx| Box::pin(async move { tx.one(SETTING, &[name.into()]).await }));
     find.await?.map(|row| row.bytes("value")).transpose()
 }
 

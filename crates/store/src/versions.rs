@@ -73,7 +73,7 @@ pub async fn current(tx: &mut TenantTx<'_>, agent_name: &str) -> Result<Option<V
 
 /// One version, archived agent or not: a run that has started goes on.
 pub async fn by_id(db: &Db, scope: Scope, id: VersionId) -> Result<Option<Version>> {
-    db.read(scope, move |tx| {
+    db.glance(scope, move |tx| {
         Box::pin(async move { tx.one(BY_ID, &[id.into()]).await?.map(read).transpose() })
     })
     .await

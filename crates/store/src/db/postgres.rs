@@ -182,12 +182,14 @@ async fn walled(client: &Client) -> Result<()> {
 /// The first message of a transaction. The tenant is 32 hex digits, so nothing in it needs quoting.
 fn begin(role: Role, mode: Mode) -> String {
     let begin = match mode {
-        Mode::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        Mode::Read | Mode::Glance => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         Mode::Write => "BEGIN",
     };
     match role {
         Role::App(tenant) => format!("{begin}; SET LOCAL app.tenant_id = '{}'", hex::encode(tenant.bytes())),
-        _ => begin.to_owned(),
+        Role::System => begin.to_owned(),
+        #[cfg(feature = "testing")]
+        Role::Nobody => begin.to_owned(),
     }
 }
 

@@ -14,7 +14,7 @@ use lantern_types::TenantId;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::tx::{Batch, Conn, Expect, Tx, Work};
 use super::writer::{Flush, Writer, poll_once};
@@ -90,20 +90,34 @@ impl Files {
         self.writer.submit(tenant, batch).await
     }
 
+    /// A read on the caller's thread, unless every reader is at work on other threads.
+    pub(super) async fn glance<T: Send + 'static>(&self, work: Work<T>) -> Result<(T, Vec<Hint>)> {
+        match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => with_reader(&self.readers, permit, work),
+            Err(_) => self.read(work).await,
+        }
+    }
+
     pub(super) async fn read<T: Send + 'static>(&self, work: Work<T>) -> Result<(T, Vec<Hint>)> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(Error::internal)?;
         let idle = Arc::clone(&self.readers);
-        blocking(move || {
-            let reader = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut tx = reader.ok_or_else(|| Error::internal("a reader is missing"))?;
-            let answer = snapshot(&mut tx, work);
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(tx);
-            // Here and not with the future, which may be dropped while its reader is still at work.
-            drop(permit);
-            answer
-        })
-        .await
+        // The permit goes along, for the future may be dropped while its reader is still at work.
+        blocking(move || with_reader(&idle, permit, work)).await
     }
+}
+
+/// Runs a read with one of the readers that are idle; its permit says that there is one.
+fn with_reader<T>(
+    idle: &Mutex<Vec<Tx>>,
+    permit: OwnedSemaphorePermit,
+    work: Work<T>,
+) -> Result<(T, Vec<Hint>)> {
+    let reader = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut tx = reader.ok_or_else(|| Error::internal("a reader is missing"))?;
+    let answer = snapshot(&mut tx, work);
+    idle.lock().unwrap_or_else(PoisonError::into_inner).push(tx);
+    drop(permit);
+    answer
 }
 
 /// Makes the database file of a folder with the schema of an earlier build, and runs SQL of a test's own making in it.
@@ -134,7 +148,7 @@ impl Inline {
     pub(super) fn run<T>(&self, mode: Mode, work: Work<T>) -> Result<(T, Vec<Hint>)> {
         let mut tx = self.tx.lock().unwrap_or_else(PoisonError::into_inner);
         match mode {
-            Mode::Read => snapshot(&mut tx, work),
+            Mode::Read | Mode::Glance => snapshot(&mut tx, work),
             Mode::Write => {
                 say(&tx, "BEGIN IMMEDIATE")?;
                 let answer = poll_once(&mut tx, work);
@@ -184,10 +198,18 @@ pub(super) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + 
 }
 
 fn snapshot<T>(tx: &mut Tx, work: Work<T>) -> Result<(T, Vec<Hint>)> {
-    say(tx, "BEGIN")?;
+    control(tx, "BEGIN")?;
     let answer = poll_once(tx, work);
-    say(tx, "ROLLBACK")?;
+    control(tx, "ROLLBACK")?;
     answer
+}
+
+/// Begins or ends a transaction; the statement is prepared once for each connection.
+pub(super) fn control(tx: &Tx, sql: &'static str) -> Result<()> {
+    match &tx.conn {
+        Conn::Sqlite(conn) => execute(conn, sql, None, &[]).map(drop),
+        Conn::Postgres(_) => Err(Error::internal("a foreign connection")),
+    }
 }
 
 /// Runs a text that answers nothing, as it stands.

@@ -21,7 +21,7 @@ use rusqlite::Connection;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
-use super::sqlite::{self, Refused, run_batch};
+use super::sqlite::{self, Refused, control, run_batch};
 use super::tx::{Batch, Conn, Tx, Work};
 use crate::error::{Error, Result};
 use crate::notify::{Hint, Hub};
@@ -401,13 +401,6 @@ fn roll_back(tx: &mut Tx) {
 
 fn is_open(tx: &Tx) -> bool {
     matches!(&tx.conn, Conn::Sqlite(conn) if !conn.is_autocommit())
-}
-
-fn control(tx: &Tx, sql: &'static str) -> Result<()> {
-    match &tx.conn {
-        Conn::Sqlite(conn) => sqlite::execute(conn, sql, None, &[]).map(drop),
-        Conn::Postgres(_) => Err(Error::internal("the writer thread holds a foreign connection")),
-    }
 }
 
 /// Tells every caller. Those of a crowd are told by a task: one thread of the runtime is woken, and wakes the others where

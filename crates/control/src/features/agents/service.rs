@@ -89,7 +89,8 @@ impl Desk {
 /// The agent of that name with its current version, archived or not. `agent_not_found` when there is none.
 pub(crate) async fn get(app: &App, scope: Scope, name: &str) -> Result<(Agent, Current)> {
     let wanted = named(name)?;
-    let found = app.db.read(scope, move |tx| Box::pin(async move { store::find(tx, &wanted).await })).await?;
+    let found =
+        app.db.glance(scope, move |tx| Box::pin(async move { store::find(tx, &wanted).await })).await?;
     found.ok_or_else(|| not_found(name))
 }
 

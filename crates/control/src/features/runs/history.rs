@@ -21,6 +21,8 @@ use crate::features::settings::retention;
 
 /// Appends read at once.
 const PAGE: u32 = 64;
+/// Events of a run whose journal is read along with its row.
+const SHORT: u8 = 64;
 /// Events from the end of a run that its step log is made of.
 const LOGGED_MAX: i64 = 300;
 /// Appends from the end of a run that its step log in a list is made of.
@@ -40,8 +42,48 @@ pub(crate) async fn page(app: &App, scope: Scope, run: RunId, from_seq: u64) -> 
     Ok(journal::read(&app.db, scope, run, from, PAGE).await?)
 }
 
+/// A run's row with what of its journal was read along.
+pub(super) struct Glanced {
+    pub(super) row: RunRow,
+    /// The whole journal, of a run that is short.
+    all: Option<Vec<Stored>>,
+}
+
+/// A run's row; of a short run the journal too, for all that is told of it is in there. `None` when there is no such run.
+pub(super) async fn glance(app: &App, scope: Scope, run: RunId) -> Result<Option<Glanced>> {
+    Ok(journal::glance(&app.db, scope, run, SHORT).await?.map(|(row, all)| Glanced { row, all }))
+}
+
+/// What a run was asked, what came of it, and what happened to its steps lately.
+pub(super) async fn whole(
+    app: &App,
+    scope: Scope,
+    Glanced { row, all }: &Glanced,
+) -> Result<(Said, Vec<StepLog>)> {
+    match all {
+        Some(all) => short(app, scope, row.id, all).await,
+        None => Ok((said(app, scope, row.id).await?, log(app, scope, row).await?)),
+    }
+}
+
+/// The same from a whole journal, each append of which is decoded once.
+async fn short(app: &App, scope: Scope, run: RunId, all: &[Stored]) -> Result<(Said, Vec<StepLog>)> {
+    let mut decoded = Vec::with_capacity(all.len());
+    for (n, stored) in all.iter().enumerate() {
+        decoded.push(if n == 0 || n + 1 == all.len() {
+            events(app, scope, run, stored).await?
+        } else {
+            event::decode(&stored.bytes, None).map_err(unreadable)?
+        });
+    }
+    let Some((opening, closing)) = decoded.first().zip(decoded.last()) else {
+        return Ok((Said::default(), Vec::new()));
+    };
+    Ok((told(opening, closing), decoded.iter().flatten().filter_map(model::logged).collect()))
+}
+
 /// What happened to a run's steps lately.
-pub(super) async fn log(app: &App, scope: Scope, row: &RunRow) -> Result<Vec<StepLog>> {
+async fn log(app: &App, scope: Scope, row: &RunRow) -> Result<Vec<StepLog>> {
     let from = row.version.saturating_sub(LOGGED_MAX).max(1);
     let limit = u32::try_from(LOGGED_MAX).unwrap_or(u32::MAX);
     let mut lines = Vec::new();
@@ -92,10 +134,10 @@ pub(super) async fn opening(app: &App, scope: Scope, run: RunId) -> Result<Openi
 }
 
 /// What a run was asked and what came of it.
-pub(super) async fn said(app: &App, scope: Scope, run: RunId) -> Result<Said> {
+async fn said(app: &App, scope: Scope, run: RunId) -> Result<Said> {
     let ends = journal::ends(&app.db, scope, vec![run]).await?;
     match ends.into_iter().next().flatten() {
-        Some(ends) => told(app, scope, run, &ends).await,
+        Some(ends) => said_by(app, scope, run, &ends).await,
         None => Ok(Said::default()),
     }
 }
@@ -105,7 +147,7 @@ pub(crate) async fn said_of_all(app: &App, scope: Scope, runs: &[RunId]) -> Resu
     let mut all = Vec::with_capacity(runs.len());
     for (run, ends) in runs.iter().zip(journal::ends(&app.db, scope, runs.to_vec()).await?) {
         let said = match ends {
-            Some(ends) => told(app, scope, *run, &ends).await,
+            Some(ends) => said_by(app, scope, *run, &ends).await,
             None => Ok(Said::default()),
         };
         all.push(readable(*run, said)?.unwrap_or_default().cut(CONTENT_MAX));
@@ -160,14 +202,25 @@ fn continuation(events: &[Event]) -> Option<RunId> {
     })
 }
 
-async fn told(app: &App, scope: Scope, run: RunId, (first, last): &(Stored, Stored)) -> Result<Said> {
+async fn said_by(app: &App, scope: Scope, run: RunId, (first, last): &(Stored, Stored)) -> Result<Said> {
     let opening = events(app, scope, run, first).await?;
-    let input = opening.first().and_then(model::asked);
-    let forked_from = opening.first().and_then(model::forked_from);
-    let closing =
-        if last.first_seq == first.first_seq { opening } else { events(app, scope, run, last).await? };
+    if last.first_seq == first.first_seq {
+        return Ok(told(&opening, &opening));
+    }
+    Ok(told(&opening, &events(app, scope, run, last).await?))
+}
+
+/// What the first and the last append of a run tell of it.
+fn told(opening: &[Event], closing: &[Event]) -> Said {
     let (output, error) = closing.last().map(model::outcome).unwrap_or_default();
-    Ok(Said { input, output, error, continued_as: continuation(&closing), forked_from, omitted: Vec::new() })
+    Said {
+        input: opening.first().and_then(model::asked),
+        output,
+        error,
+        continued_as: continuation(closing),
+        forked_from: opening.first().and_then(model::forked_from),
+        omitted: Vec::new(),
+    }
 }
 
 /// What was read of a run, or `None` when its journal cannot be read, which is logged here. That the database is away

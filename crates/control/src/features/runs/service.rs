@@ -225,7 +225,7 @@ async fn version(app: &App, scope: Scope, name: &str) -> Result<Version> {
     }
     let wanted = agent.name;
     let found =
-        app.db.read(scope, move |tx| Box::pin(async move { versions::current(tx, &wanted).await })).await?;
+        app.db.glance(scope, move |tx| Box::pin(async move { versions::current(tx, &wanted).await })).await?;
     found.ok_or_else(|| agents::service::not_found(name))
 }
 
@@ -307,15 +307,11 @@ pub(super) async fn head(app: &App, scope: Scope, run: RunId) -> Result<RunRow> 
 
 /// A run with its input, its outcome and its step log; with `run_unreadable` in their place when they are spoilt.
 pub(super) async fn get(app: &App, scope: Scope, run: RunId) -> Result<Run> {
-    let row = head(app, scope, run).await?;
-    let said = history::readable(run, history::said(app, scope, run).await)?;
-    let log = match &said {
-        Some(_) => history::readable(run, history::log(app, scope, &row).await)?,
-        None => None,
-    };
-    let (said, log) = said.zip(log).unwrap_or_else(|| (Said::unreadable(), Vec::new()));
-    let ending = history::ending(app, scope, &row).await?;
-    Ok(model::shown(scope.tenant(), row, said, log).with_ending(ending))
+    let glanced = history::glance(app, scope, run).await?.ok_or_else(model::not_found)?;
+    let told = history::readable(run, history::whole(app, scope, &glanced).await)?;
+    let (said, log) = told.unwrap_or_else(|| (Said::unreadable(), Vec::new()));
+    let ending = history::ending(app, scope, &glanced.row).await?;
+    Ok(model::shown(scope.tenant(), glanced.row, said, log).with_ending(ending))
 }
 
 /// A page of the runs that are wanted, newest first. Where filters are combined that no index answers together, it is made of

@@ -11,6 +11,6 @@ pub(crate) const STATEMENTS: &[&str] = &[BY_KEY];
 
 /// The run that was started under this key.
 pub(super) async fn by_key(db: &Db, scope: Scope, key: String) -> Result<Option<RunId>> {
-    let found = db.read(scope, |tx| Box::pin(async move { tx.one(BY_KEY, &[key.into()]).await })).await?;
+    let found = db.glance(scope, |tx| Box::pin(async move { tx.one(BY_KEY, &[key.into()]).await })).await?;
     found.map(|row| row.id("id")).transpose()
 }
