@@ -41,6 +41,8 @@ const LISTS: &[&str] = &[
     "/v1/agents",
     "/v1/agents/agent/runs",
     "/v1/approvals",
+    "/v1/sessions?limit=2",
+    "/v1/stops",
     "/v1/runs?agent=agent-7&status=failed",
     "/v1/runs?label=customer:ada&label=env:prod",
     "/v1/runs?label=env:prod&label=customer:ada",

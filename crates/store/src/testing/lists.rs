@@ -27,6 +27,13 @@ const LABELS: &str = "INSERT INTO run_labels (tenant_id, value, key, created_at,
     SELECT $1, CASE WHEN i % 1000 = 0 THEN CAST($3 AS BYTES) ELSE CAST($2 AS BYTES) END,
         CASE WHEN i % 1000 = 0 THEN 'customer' ELSE 'env' END, i * 10, ID
     FROM n WHERE i % 2 = 0 AND i <= CAST($4 AS BIGINT)";
+/// Of every five hundred runs one is the last of a session of its own.
+const SESSIONS: &str = "INSERT INTO sessions (tenant_id, id, agent_id, agent_name, created_by, exchanges, last_run_id,
+    created_at, updated_at)
+    WITH RECURSIVE n(i) AS (SELECT CAST($3 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < $4)
+    SELECT $1, ID, $2, 'agent-' || (i % 50), $2, 1, ID
+    , i * 10, i * 10
+    FROM n WHERE i % 500 = 9";
 
 /// So many runs are made by one statement.
 const SOME: u32 = 50_000;
@@ -39,7 +46,7 @@ pub async fn fill_runs(db: &Db, seeded: Seeded, count: u32) -> Result<()> {
     } else {
         ("unhex(printf('%032x', i))", "BLOB")
     };
-    let [runs, labels] = [RUNS, LABELS].map(|sql| -> &'static str {
+    let [runs, labels, sessions] = [RUNS, LABELS, SESSIONS].map(|sql| -> &'static str {
         sql.replace("ID,", &format!("{id},"))
             .replace(", ID\n", &format!(", {id}\n"))
             .replace("BYTES", bytes)
@@ -59,9 +66,11 @@ pub async fn fill_runs(db: &Db, seeded: Seeded, count: u32) -> Result<()> {
         ];
         let words =
             [b"prod".as_slice().into(), b"ada".as_slice().into(), count.into(), first.into(), last.into()];
+        let spoken = [seeded.agent.into(), first.into(), last.into()];
         let filled = db.write(seeded.scope, move |tx| {
             Box::pin(async move {
                 tx.exec(runs, &hung).await?;
+                tx.exec(sessions, &spoken).await?;
                 tx.exec(labels, &words).await.map(drop)
             })
         });

@@ -31,7 +31,7 @@ const FULL_WAIT: Dur = Dur::from_secs(5);
 
 /// The most runs that one page of a list is made from, where filters are combined that no index answers together. With a
 /// thousand stored runs it is all of them, and a list is to take no longer with a million.
-const LOOKS_MAX: u32 = 2_000;
+const LOOKS_MAX: u32 = 1_000;
 /// The most agents and labels that one search may find.
 const HITS_MAX: usize = 100;
 
