@@ -1,4 +1,4 @@
-//! What the two databases do differently: one type, how work is claimed, what a claim brings along, how rows of the outbox
+//! What the two databases do differently: one type, how work is claimed and counted, what a claim brings along, how rows of the outbox
 //! are taken and given back, what is locked at once, and how an append is said.
 //!
 //! Everything else is one text. A new difference needs a reason beside it.
@@ -28,6 +28,27 @@ pub(crate) const CLAIM_POSTGRES: &str = "UPDATE runs SET owner = $1, epoch = epo
         WHERE owner IS NULL AND wake_at <= $2 AND format <= $4 AND (parked_by IS NULL OR parked_by <> $5)
         ORDER BY wake_at LIMIT $3 FOR UPDATE SKIP LOCKED)
     RETURNING tenant_id, id, epoch, version, chain, pokes, parked_reason";
+
+/// The same for the runs of one tenant and priority.
+pub(crate) const CLAIM_OF_SQLITE: &str = "UPDATE runs SET owner = $1, epoch = epoch + 1, wake_at = NULL
+    WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM runs
+        WHERE owner IS NULL AND tenant_id = $6 AND priority = $7 AND wake_at <= $2 AND format <= $4
+        AND (parked_by IS NULL OR parked_by <> $5)
+        ORDER BY wake_at LIMIT $3)
+    RETURNING tenant_id, id, epoch, version, chain, pokes, parked_reason";
+
+/// The same on PostgreSQL.
+pub(crate) const CLAIM_OF_POSTGRES: &str = "UPDATE runs SET owner = $1, epoch = epoch + 1, wake_at = NULL
+    WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM runs
+        WHERE owner IS NULL AND tenant_id = $6 AND priority = $7 AND wake_at <= $2 AND format <= $4
+        AND (parked_by IS NULL OR parked_by <> $5)
+        ORDER BY wake_at LIMIT $3 FOR UPDATE SKIP LOCKED)
+    RETURNING tenant_id, id, epoch, version, chain, pokes, parked_reason";
+
+/// Whether this process is the one that claims by count, until its transaction has ended. Two that count at once would both
+/// find room for the same run. Nobody waits.
+pub(crate) const ALONE_POSTGRES: &str =
+    "SELECT CAST(CASE WHEN pg_try_advisory_xact_lock(1282307183) THEN 1 ELSE 0 END AS BIGINT) AS alone";
 
 /// Takes due rows of one tenant and kind. SQLite has one writer: whoever takes is alone.
 pub(crate) const TAKE_SQLITE: &str = "UPDATE outbox SET attempts = attempts + 1,
@@ -148,6 +169,20 @@ pub(crate) async fn journal_of_new(tx: &mut SystemTx<'_>, run: &Row) -> Result<O
 pub(crate) async fn claim(tx: &mut SystemTx<'_>, params: &[Value]) -> Result<Vec<Row>> {
     let sql = if tx.is_postgres() { CLAIM_POSTGRES } else { CLAIM_SQLITE };
     tx.all(sql, params).await
+}
+
+/// Claims due runs of one tenant and priority, which follow the other parameters.
+pub(crate) async fn claim_of(tx: &mut SystemTx<'_>, params: &[Value]) -> Result<Vec<Row>> {
+    let sql = if tx.is_postgres() { CLAIM_OF_POSTGRES } else { CLAIM_OF_SQLITE };
+    tx.all(sql, params).await
+}
+
+/// Whether nobody else claims by count now. SQLite has one writer.
+pub(crate) async fn alone(tx: &mut SystemTx<'_>) -> Result<bool> {
+    if !tx.is_postgres() {
+        return Ok(true);
+    }
+    Ok(tx.one(ALONE_POSTGRES, &[]).await?.map_or(Ok(0), |row| row.int("alone"))? == 1)
 }
 
 /// Takes due rows of the outbox: `params` are the tenant, the kind, the time, after how long each is due again for each

@@ -49,6 +49,8 @@ pub struct NewRun {
     pub session_id: Option<SessionId>,
     /// How many ancestors it has.
     pub depth: u32,
+    /// Before which others of its tenant it goes.
+    pub priority: Priority,
     /// JSON.
     pub labels: String,
     /// A second run with this key is the first one.
@@ -193,9 +195,9 @@ const BY_KEY: &str = "SELECT id FROM runs WHERE tenant_id = $1 AND idempotency_k
 const CREATE: &str =
     "INSERT INTO runs (tenant_id, id, agent_id, agent_name, agent_version_id, status, trigger_kind,
     version, chain, owner, epoch, pokes, wake_at, spent, held, tokens_in, tokens_out, created_at, started_at,
-    finished_at, parent_run_id, parent_step, session_id, depth, labels, error_code, idempotency_key, format)
+    finished_at, parent_run_id, parent_step, session_id, depth, labels, error_code, idempotency_key, format, priority)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, 0, 0, $10, 0, 0, 0, 0, $10, NULL,
-    NULL, $11, $12, $13, $14, $15, NULL, $16, $17)
+    NULL, $11, $12, $13, $14, $15, NULL, $16, $17, $18)
     ON CONFLICT (tenant_id, idempotency_key) DO NOTHING";
 const INSERT: &str = "INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -301,6 +303,7 @@ pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
         run.labels.into(),
         run.idempotency_key.clone().into(),
         run.format.into(),
+        run.priority.into(),
     ];
     if tx.exec(CREATE, &params).await? == 0 {
         let existing = tx.one(BY_KEY, &[run.idempotency_key.into()]).await?.ok_or(Error::Conflict)?;

@@ -11,6 +11,7 @@ use crate::db::{Db, SystemTx, TenantTx};
 use crate::dialect;
 use crate::error::{Error, Result};
 use crate::journal::Stored;
+use crate::share::{self, By, Room};
 use crate::value::Row;
 
 /// A process that may claim runs, until it misses its beats.
@@ -68,6 +69,10 @@ pub struct Work {
     pub claimed: Vec<Claimed>,
     /// The runs that it drives and in whose inbox something lies.
     pub poked: Vec<RunId>,
+    /// Whether more is due than was claimed.
+    pub left: bool,
+    /// The tenant that had the last turn, for the next look.
+    pub after: Option<TenantId>,
 }
 
 const REGISTER: &str = "INSERT INTO processes (id, started_at, expires_at) VALUES ($1, $2, $3)";
@@ -125,12 +130,18 @@ pub async fn beat(db: &Db, process: ProcessId, now: At, ttl: Dur) -> Result<bool
     db.system_write(move |tx| Box::pin(async move { Ok(tx.exec(BEAT, &params).await? == 1) })).await
 }
 
-/// Takes at most `limit` due runs that `reader` can read, longest due first, after setting free the runs of
-/// processes that missed their beats; and looks which of the process's runs were poked. A process that others have set aside takes none, and is told
+/// Takes the due runs that `reader` can read, as far as there is room: see [`share`]; after setting free the runs of
+/// processes that missed their beats. And looks which of the process's runs were poked. A process that others have set aside takes none, and is told
 /// `Unavailable`: what it took would be nobody's, for good. On SQLite the claims may be gone after a power cut, together
 /// with everything that was written after them: then nobody holds these runs, which is true.
-pub async fn look(db: &Db, process: ProcessId, reader: Reader, now: At, limit: u32) -> Result<Work> {
-    let claim = [process.into(), now.into(), limit.into(), reader.format.into(), reader.build.into()];
+pub async fn look(
+    db: &Db,
+    process: ProcessId,
+    reader: Reader,
+    now: At,
+    room: impl Into<Room>,
+) -> Result<Work> {
+    let (by, room) = (By { process, reader, now }, room.into());
     db.system_write_lazy(move |tx| {
         Box::pin(async move {
             for row in tx.all(EXPIRED, &[now.into()]).await? {
@@ -140,7 +151,7 @@ pub async fn look(db: &Db, process: ProcessId, reader: Reader, now: At, limit: u
                     orphan(tx, dead, now).await?;
                 }
             }
-            let rows = dialect::claim(tx, &claim).await?;
+            let share::Taken { rows, left, after } = share::take(tx, by, &room).await?;
             // Only then, so that a look which finds nothing writes nothing.
             if !rows.is_empty() && tx.exec(STANDS, &[process.into()]).await? != 1 {
                 return Err(Error::unavailable("the process lost its lease"));
@@ -152,7 +163,7 @@ pub async fn look(db: &Db, process: ProcessId, reader: Reader, now: At, limit: u
             }
             let poked = tx.all(POKED, &[process.into()]).await?;
             let poked = poked.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
-            Ok(Work { claimed, poked })
+            Ok(Work { claimed, poked, left, after })
         })
     })
     .await

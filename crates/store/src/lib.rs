@@ -29,6 +29,7 @@ pub mod retention;
 mod runs;
 pub mod seal;
 pub mod sessions;
+pub mod share;
 pub mod sign_ins;
 pub mod stops;
 pub mod system;

@@ -60,6 +60,8 @@ pub struct RunRow {
     pub session_id: Option<SessionId>,
     /// How many ancestors it has.
     pub depth: i64,
+    /// Before which others of its tenant it goes.
+    pub priority: Priority,
     /// JSON.
     pub labels: String,
     /// Why it failed.
@@ -75,7 +77,7 @@ pub struct RunRow {
 const HEAD: &str = "SELECT id, agent_id, agent_name, agent_version_id, status, trigger_kind, version, chain, owner,
     epoch, pokes, wake_at, spent, held, tokens_in, tokens_out, created_at, started_at, finished_at, parent_run_id,
     parent_step, session_id, depth, labels, error_code, format, parked_reason,
-    content_removed_at FROM runs WHERE tenant_id = $1 AND id = $2";
+    content_removed_at, priority FROM runs WHERE tenant_id = $1 AND id = $2";
 const OPEN: &str = "SELECT count(*) AS open FROM
     (SELECT 1 FROM runs WHERE tenant_id = $1 AND finished_at IS NULL LIMIT $2) AS unfinished";
 
@@ -118,6 +120,7 @@ fn read(row: &Row) -> Result<RunRow> {
         parent_step: row.opt_text("parent_step")?,
         session_id: row.opt_id("session_id")?,
         depth: row.int("depth")?,
+        priority: Priority::stored(row.int("priority")?),
         labels: row.text("labels")?,
         error_code: row.opt_text("error_code")?,
         format: row.int("format")?,

@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, dialect, inbox, journal, labels, lease, loose, outbox, retention, runs, seal, sessions,
+    approvals, dialect, inbox, journal, labels, lease, loose, outbox, retention, runs, seal, sessions, share,
     sign_ins, stops, system, tickets, versions,
 };
 
@@ -275,15 +275,22 @@ pub async fn prepare_every_statement(db: &Db) {
         let heeding =
             [dialect::APPEND_HEEDING_POSTGRES, dialect::GUARD_HEEDING.postgres, dialect::HALT.postgres];
         prepare_statements(db, heeding).await;
-        [dialect::CLAIM_POSTGRES, dialect::TAKE_POSTGRES, dialect::GIVE_BACK_POSTGRES]
+        vec![
+            dialect::CLAIM_POSTGRES,
+            dialect::CLAIM_OF_POSTGRES,
+            dialect::ALONE_POSTGRES,
+            dialect::TAKE_POSTGRES,
+            dialect::GIVE_BACK_POSTGRES,
+        ]
     } else {
         prepare_statements(db, [dialect::GUARD_HEEDING.sqlite, dialect::HALT.sqlite]).await;
-        [dialect::CLAIM_SQLITE, dialect::TAKE_SQLITE, dialect::GIVE_BACK_SQLITE]
+        vec![dialect::CLAIM_SQLITE, dialect::CLAIM_OF_SQLITE, dialect::TAKE_SQLITE, dialect::GIVE_BACK_SQLITE]
     };
     let system = [
         lease::SYSTEM_STATEMENTS,
         loose::SYSTEM_STATEMENTS,
         retention::SYSTEM_STATEMENTS,
+        share::SYSTEM_STATEMENTS,
         outbox::SYSTEM_STATEMENTS,
         stops::server::SYSTEM_STATEMENTS,
         &own,
@@ -291,6 +298,36 @@ pub async fn prepare_every_statement(db: &Db) {
     for sql in system.concat().into_iter().chain(system::statements()) {
         prepare(db, true, sql).await;
     }
+}
+
+/// How the database would find out what is due, go from tenant to tenant, count the runs of one that are at work, and claim.
+pub async fn claim_plans(db: &Db, tenant: TenantId) -> Result<Vec<String>> {
+    let postgres = schema::is_postgres(db).await;
+    let (explain, column) =
+        if postgres { ("EXPLAIN ", "QUERY PLAN") } else { ("EXPLAIN QUERY PLAN ", "detail") };
+    let (claim, claim_of) = if postgres {
+        (dialect::CLAIM_POSTGRES, dialect::CLAIM_OF_POSTGRES)
+    } else {
+        (dialect::CLAIM_SQLITE, dialect::CLAIM_OF_SQLITE)
+    };
+    let (now, some) = (Value::Int(5_000_000), Value::Int(257));
+    let process: Value = tenant.into();
+    let all = vec![process, now.clone(), some.clone(), Value::Int(1), "this".into()];
+    let of = [all.clone(), vec![tenant.into(), Value::Int(0)]].concat();
+    let mut plans = Vec::new();
+    for (sql, params) in [
+        (share::NEXT, vec![now.clone(), some.clone()]),
+        (share::WALK, vec![tenant.into(), now, some.clone(), Value::Int(32)]),
+        (share::AT_WORK, vec![tenant.into(), some]),
+        (claim, all),
+        (claim_of, of),
+    ] {
+        let sql: &'static str = format!("{explain}{sql}").leak();
+        let rows = db.system_read(move |tx| Box::pin(async move { tx.all(sql, &params).await })).await?;
+        let lines = rows.iter().map(|row| row.text(column)).collect::<Result<Vec<_>>>()?;
+        plans.push(lines.join("\n"));
+    }
+    Ok(plans)
 }
 
 /// How the database would look for rows of the outbox, and take some of a tenant's.

@@ -77,6 +77,7 @@ macro_rules! values {
 values! {
     i64, int => Self::Int(int);
     u32, int => Self::Int(i64::from(int));
+    Priority, priority => Self::Int(priority.get());
     At, at => Self::Int(at.micros());
     Dur, dur => Self::Int(dur.micros());
     MicroUsd, amount => Self::Int(amount.micros());

@@ -3,7 +3,7 @@
 //! Reads only. How versions come about is the control plane's business.
 
 use lantern_policy::Scope;
-use lantern_types::{AgentId, At, Digest, RunId, VersionId};
+use lantern_types::{AgentId, At, Digest, Priority, RunId, VersionId};
 
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
@@ -42,6 +42,7 @@ impl Version {
             parent: None,
             session_id: None,
             depth: 0,
+            priority: Priority::default(),
             labels: "{}".to_owned(),
             idempotency_key: None,
             format: journal::FORMAT,

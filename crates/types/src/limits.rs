@@ -70,6 +70,9 @@ pub struct Limits {
     /// Runs of one tenant that are not over, waiting ones too. Starting another is refused; runs that others start, and
     /// continuations, are counted and not refused.
     pub concurrent_runs_per_tenant_max: u32,
+    /// Runs of one tenant that are at work, in all processes together: taken up, and not waiting for time, people or other
+    /// runs. Further ones wait for their turn. As long as no fewer than may be open are allowed, nobody counts.
+    pub runs_at_work_per_tenant_max: u32,
     /// What a run of a session is told of what was said before, in bytes of text. The oldest exchanges are left out.
     pub recall_bytes_max: u64,
     /// Pictures of earlier messages that a run of a session is shown, in bytes of base64. The oldest are left out.
@@ -110,6 +113,7 @@ impl Default for Limits {
             run_cost_max: MicroUsd::from_micros(100_000_000),
             continuations_max: 1_000,
             concurrent_runs_per_tenant_max: 10_000,
+            runs_at_work_per_tenant_max: 10_000,
             recall_bytes_max: 384 << 10,
             recall_image_bytes_max: 4 << 20,
             attachments_per_message_max: 16,
@@ -121,6 +125,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How many runs of a tenant may be at work, where that is fewer than may be open.
+    pub fn at_work_max(&self) -> Option<u32> {
+        let most = self.runs_at_work_per_tenant_max;
+        (most < self.concurrent_runs_per_tenant_max).then_some(most)
+    }
+
     /// Names this set of limits.
     pub fn digest(&self) -> Digest {
         let text = serde_json::to_string(self).unwrap_or_default();

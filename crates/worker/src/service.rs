@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lantern_net::Shutdown;
 use lantern_store::lease::{self, Claimed};
+use lantern_store::share::{Bounds, Room};
 use lantern_store::{Error, Result};
-use lantern_types::{Dur, ProcessId, RunId};
+use lantern_types::{Dur, ProcessId, RunId, TenantId};
 use tokio::sync::{Notify, watch};
 
 use crate::{Deps, drive, outbox, retention, sweep};
@@ -41,6 +42,17 @@ const CLAIM_MAX: u32 = 256;
 struct Driven {
     // Sections under this lock are one look-up, insert or removal.
     runs: Arc<Mutex<HashMap<RunId, Arc<Notify>>>>,
+    /// Told whenever one was let go: there is room for another, or for another of its tenant.
+    let_go: Arc<Notify>,
+}
+
+/// Where the looks of one life stand.
+#[derive(Debug, Default)]
+struct Looks {
+    /// The tenant that had the last turn.
+    after: Option<TenantId>,
+    /// Whether more was due than was taken.
+    left: bool,
 }
 
 impl Driven {
@@ -147,8 +159,9 @@ impl Life<'_> {
     /// because what the drivers hold in memory would be lost with it.
     async fn claim_and_poke(&self) -> Result<()> {
         let mut wakes = self.deps.db.hub().workers();
+        let mut looks = Looks::default();
         loop {
-            match self.look().await {
+            match self.look(&mut looks).await {
                 Err(error) if !error.is_transient() => return Err(error),
                 Err(error) => tracing::warn!(%error, "the store cannot be asked for work; trying again"),
                 Ok(()) => {}
@@ -157,21 +170,25 @@ impl Life<'_> {
                 biased;
                 () = self.ended.requested() => return Ok(()),
                 () = wakes.next() => {}
+                () = self.driven.let_go.notified(), if looks.left => {}
                 () = self.deps.clock.sleep(self.options.poll) => {}
             }
         }
     }
 
     /// Claims what is due and starts a driver for each, and wakes the drivers in whose inbox something lies.
-    async fn look(&self) -> Result<()> {
+    async fn look(&self, looks: &mut Looks) -> Result<()> {
         loop {
             let held = u32::try_from(self.driven.len()).unwrap_or(u32::MAX);
             let room = self.deps.limits.runs_in_memory_max.saturating_sub(held);
             let limit = if self.ended.is_requested() { 0 } else { room.min(CLAIM_MAX) };
+            let bounds = Bounds { each: self.deps.limits.at_work_max(), ..Bounds::default() };
+            let room = Room { limit, after: looks.after, bounds };
             let work =
-                lease::look(&self.deps.db, self.process, self.deps.reader, self.deps.clock.now(), limit)
+                lease::look(&self.deps.db, self.process, self.deps.reader, self.deps.clock.now(), room)
                     .await?;
-            let more = limit > 0 && u32::try_from(work.claimed.len()).is_ok_and(|n| n == limit);
+            *looks = Looks { after: work.after, left: work.left };
+            let more = work.left && !work.claimed.is_empty();
             for run in work.claimed {
                 self.start(run);
             }
@@ -196,6 +213,7 @@ impl Life<'_> {
                     runs.remove(&run);
                 }
             });
+            driven.let_go.notify_one();
         };
         self.deps.tasks.spawn("run", Box::pin(work));
     }

@@ -152,6 +152,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0018_retention.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 19,
+        name: "shares",
+        both: include_str!("../../../../migrations/0019_shares.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0019_shares.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -52,7 +52,7 @@ const RUNS: &str = "SELECT r.id AS id, r.agent_id AS agent_id, r.agent_name AS a
     r.started_at AS started_at, r.finished_at AS finished_at, r.parent_run_id AS parent_run_id,
     r.parent_step AS parent_step, r.session_id AS session_id, r.depth AS depth, r.labels AS labels,
     r.error_code AS error_code, r.format AS format, r.parked_reason AS parked_reason,
-    r.content_removed_at AS content_removed_at FROM runs r WHERE r.tenant_id = $1";
+    r.content_removed_at AS content_removed_at, r.priority AS priority FROM runs r WHERE r.tenant_id = $1";
 // A label's row repeats the run's time. Saying so lets PostgreSQL begin with whichever of two labels is rarer and find the
 // other's row at once; else it reads all that are looked at for each.
 // In SQLite the order of a CROSS JOIN is the order of the loops: without it, a planner that has no statistics may look at
@@ -64,7 +64,7 @@ const LABELLED: &str = "SELECT r.id AS id, r.agent_id AS agent_id, r.agent_name 
     r.started_at AS started_at, r.finished_at AS finished_at, r.parent_run_id AS parent_run_id,
     r.parent_step AS parent_step, r.session_id AS session_id, r.depth AS depth, r.labels AS labels,
     r.error_code AS error_code, r.format AS format, r.parked_reason AS parked_reason,
-    r.content_removed_at AS content_removed_at FROM run_labels l CROSS JOIN runs r
+    r.content_removed_at AS content_removed_at, r.priority AS priority FROM run_labels l CROSS JOIN runs r
     WHERE l.tenant_id = $1 AND r.tenant_id = $1 AND r.id = l.run_id AND r.created_at = l.created_at";
 const HAS_LABEL: &str = "SELECT 1 FROM run_labels m WHERE m.tenant_id = $1 AND m.created_at = r.created_at
     AND m.run_id = r.id";

@@ -20,6 +20,7 @@ mod postgres;
 mod retention;
 mod sealing;
 mod sessions;
+mod shares;
 mod sign_ins;
 mod sqlite;
 mod stops;

@@ -16,7 +16,7 @@ use lantern_store::outbox::{self, Due};
 use lantern_store::record::Record;
 use lantern_store::versions::{self, Version};
 use lantern_store::{Error, Result, TenantTx};
-use lantern_types::{ChainHead, MicroUsd, RunId, VersionId};
+use lantern_types::{ChainHead, MicroUsd, Priority, RunId, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -102,14 +102,20 @@ async fn settle(tx: &mut TenantTx<'_>, plan: Plan) -> Result<Begun> {
     if journal::head_in(tx, plan.run).await?.is_some() {
         return Ok(Begun::There);
     }
-    if let Some(parent) = plan.waits
-        && journal::head_in(tx, parent).await?.is_none_or(|parent| parent.finished_at.is_some())
-    {
-        return Ok(Begun::Never);
+    let mut priority = None;
+    if let Some(parent) = plan.waits {
+        match journal::head_in(tx, parent).await?.filter(|parent| parent.finished_at.is_none()) {
+            Some(parent) => priority = Some(parent.priority),
+            None => return Ok(Begun::Never),
+        }
     }
     let refusal = match (plan.new, plan.bound) {
         (Ok(_), Some((most, full))) if journal::full(tx, most).await? => Some(full),
-        (Ok(new), _) => return journal::create(tx, new).await.map(|_| Begun::There),
+        // What a run starts is as urgent as that run.
+        (Ok(new), _) => {
+            let new = NewRun { priority: priority.unwrap_or(new.priority), ..new };
+            return journal::create(tx, new).await.map(|_| Begun::There);
+        }
         (Err(refusal), _) => refusal,
     };
     match refusal {
@@ -201,13 +207,15 @@ async fn first(
     };
     let encoded = event::encode(&decision.events).map_err(|error| Error::Internal(error.into()))?;
     let record = Record::seal(&deps.vault, scope, (wanted.run, 1), ChainHead::genesis(), encoded).await?;
-    // A continuation is its predecessor under another name: it keeps labels and conversation.
+    // A continuation is its predecessor under another name: it keeps labels, priority and conversation.
     let before = match wanted.continues {
         Some(before) => journal::head(&deps.db, scope, before.run).await?,
         None => None,
     };
-    let (session_id, labels) =
-        before.map_or_else(|| (None, "{}".to_owned()), |before| (before.session_id, before.labels));
+    let (session_id, labels, priority) = before.map_or_else(
+        || (None, "{}".to_owned(), Priority::default()),
+        |before| (before.session_id, before.labels, before.priority),
+    );
     Ok(Ok(NewRun {
         trigger_kind: if wanted.step.is_some() { "subagent" } else { "continue" }.to_owned(),
         parent: Some((
@@ -217,6 +225,7 @@ async fn first(
         session_id,
         depth: wanted.depth,
         labels,
+        priority,
         format: event::format(&decision.events),
         ..version.queued_run(wanted.run, record, context.at)
     }))

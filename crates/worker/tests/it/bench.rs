@@ -224,6 +224,7 @@ const MOVED: &str = "UPDATE runs SET version = $3, chain = $4 WHERE tenant_id = 
 const GARBLE: &str = "UPDATE journal SET bytes = $3 WHERE tenant_id = $1 AND run_id = $2";
 const END: &str = "UPDATE runs SET status = 'failed', finished_at = 1, owner = NULL, wake_at = NULL
     WHERE tenant_id = $1 AND id = $2";
+const PRIORITY: &str = "UPDATE runs SET priority = $3 WHERE tenant_id = $1 AND id = $2";
 const FORMAT: &str = "UPDATE journal SET format = $3 WHERE tenant_id = $1 AND run_id = $2";
 const OWE: &str = "INSERT INTO outbox (tenant_id, id, run_id, key, kind, payload, due_at, attempts)
     VALUES ($1, $2, $3, $4, $5, $6, $7, 0)";
@@ -502,6 +503,14 @@ impl Bench {
     /// Makes the run's journal one of a newer build.
     pub(crate) async fn newer(&self, run: RunId) {
         self.format(run, 2).await;
+    }
+
+    /// Gives the run this priority, as whoever asks for it may.
+    pub(crate) async fn urgent(&self, run: RunId, priority: i64) {
+        let params = [run.into(), priority.into()];
+        let set =
+            self.db.write(self.scope, move |tx| Box::pin(async move { tx.exec(PRIORITY, &params).await }));
+        assert_eq!(set.await.unwrap(), 1);
     }
 
     /// Makes the run's journal one of a build that writes this format.

@@ -13,6 +13,8 @@ mod money;
 #[cfg(test)]
 mod outbox;
 #[cfg(test)]
+mod shares;
+#[cfg(test)]
 mod stops;
 #[cfg(test)]
 mod tree;

@@ -1,0 +1,1 @@
+-- Nothing: the grants on runs are for all its columns where they must be, and who claims does not change a priority.
