@@ -183,6 +183,21 @@ impl<'a> Fields<'a> {
         )
     }
 
+    /// A whole number that may be below zero.
+    pub fn signed(&mut self, name: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+        self.describe(
+            name,
+            || json!({ "type": ["integer", "null"], "minimum": range.start(), "maximum": range.end() }),
+        );
+        let value = self.value(name)?;
+        let (from, to) = (range.start(), range.end());
+        let read = value.as_i64().filter(|n| range.contains(n));
+        self.checked(
+            name,
+            read.ok_or_else(|| expected(&format!("a whole number from {from} to {to}"), value)),
+        )
+    }
+
     /// Text that `T` reads, such as an id or a time.
     pub fn parsed<T: FromStr>(&mut self, name: &str, want: &str) -> Option<T> {
         self.describe(

@@ -12,6 +12,7 @@ on_both! {
     a_batch_is_started_whole_and_in_order: whole;
     what_is_wrong_with_one_starts_none: none;
     a_key_starts_one_batch: keyed;
+    a_run_has_its_priority_and_so_has_what_is_made_of_it: priorities;
 }
 
 const BATCH: &str = "/v1/runs/batch";
@@ -55,6 +56,35 @@ async fn whole(test: &TestApp) {
     let labelled = test.get(&test.a.owner, "/v1/runs?label=env:prod").await.is(200).json;
     assert_eq!(labelled[0]["id"], json!(ids[0]));
     assert_eq!(count(test).await, 3);
+}
+
+async fn priorities(test: &TestApp) {
+    agents(test).await;
+    let post_run = async |body: Value| test.post(&test.a.owner, "/v1/runs", body).await;
+    let first = post_run(json!({"agentName": "a", "priority": 5, "idempotencyKey": "k"})).await.is(201);
+    assert_eq!(first.json["priority"], 5);
+    let again = post_run(json!({"agentName": "a", "priority": 5, "idempotencyKey": "k"})).await.is(201);
+    assert_eq!(again.json["id"], first.json["id"]);
+    let other = json!({"agentName": "a", "priority": 4, "idempotencyKey": "k"});
+    post_run(other).await.refused(409, "idempotency_mismatch");
+    for wrong in [json!(6), json!(-6), json!(0.5), json!("high")] {
+        let refused =
+            post_run(json!({"agentName": "a", "priority": wrong})).await.refused(400, "invalid_body");
+        assert_eq!(refused.json["fields"][0]["path"], "priority", "{wrong}");
+    }
+    let runs =
+        json!([{"agentName": "a", "priority": -5}, {"agentName": "a"}, {"agentName": "a", "priority": null}]);
+    let batch = post(test, runs).await.is(201);
+    let shown: Vec<&Value> = batch.json.as_array().unwrap().iter().map(|run| &run["priority"]).collect();
+    assert_eq!(shown, [&json!(-5), &json!(0), &json!(0)]);
+    let wrong = post(test, json!([{"agentName": "a"}, {"agentName": "a", "priority": 9}])).await;
+    let wrong = wrong.refused(400, "invalid_body");
+    assert_eq!(wrong.json["fields"][0]["path"], "runs[1].priority");
+    let replay = format!("/v1/runs/{}/replay", ids(&batch)[0]);
+    let replay = test.post(&test.a.owner, &replay, json!({})).await.is(201).json;
+    assert_eq!(replay["priority"], -5, "it stands in for that run");
+    let listed = test.get(&test.a.owner, "/v1/runs?limit=1").await.is(200).json;
+    assert_eq!((&listed[0]["id"], &listed[0]["priority"]), (&replay["id"], &json!(-5)));
 }
 
 async fn none(test: &TestApp) {

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use lantern_net::http::{HeaderName, HeaderValue};
 use lantern_net::{RealClock, RealIds};
 use lantern_types::edge::IdGen as _;
-use lantern_types::{MicroUsd, RunId};
+use lantern_types::{MicroUsd, Priority, RunId};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -144,6 +144,9 @@ pub(crate) struct CreateArgs {
     /// The most the run may cost, in dollars
     #[arg(long, value_name = "USD", value_parser = price, allow_negative_numbers = true)]
     max_cost_usd: Option<MicroUsd>,
+    /// Before which others of the tenant it goes when there is no room for all: from -5 to 5, and 0 without it
+    #[arg(long, value_name = "N", value_parser = priority, allow_negative_numbers = true)]
+    priority: Option<Priority>,
     /// A label; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<String>,
@@ -291,7 +294,8 @@ pub(crate) fn confirmed(console: &Console, force: bool, what: &str) -> Result<()
 
 async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<Exit, Failure> {
     if let Some(file) = &args.batch {
-        return batch::create(console, api, (file, args.agent.as_deref()), idempotency(args)?).await;
+        let unsaid = batch::Unsaid { agent: args.agent.as_deref(), priority: args.priority };
+        return batch::create(console, api, (file, unsaid), idempotency(args)?).await;
     }
     let mut body = Map::new();
     body.insert("agentName".into(), args.agent.as_deref().into());
@@ -302,6 +306,9 @@ async fn create(console: &Console, api: &Api, args: &CreateArgs) -> Result<Exit,
     }
     if let Some(max) = args.max_cost_usd {
         body.insert("maxCostUsd".into(), max.to_wire().into());
+    }
+    if let Some(priority) = args.priority {
+        body.insert("priority".into(), priority.get().into());
     }
     if let Some(labels) = labels(&args.labels)? {
         body.insert("labels".into(), labels);
@@ -440,7 +447,8 @@ fn describe(run: &Value, (id, open): (RunId, &Waits), paint: Paint, terminal: bo
         ("version", column("agentVersionId")),
         ("status", column("status")),
     ];
-    pairs.extend([("origin", origin(run)), ("labels", labels_of(run)), ("input", input_of(run))]);
+    pairs.extend([("origin", origin(run)), ("priority", priority_of(run))]);
+    pairs.extend([("labels", labels_of(run)), ("input", input_of(run))]);
     pairs.extend(waits);
     pairs.extend([
         ("created", time(text(run, "createdAt"))),
@@ -469,6 +477,17 @@ fn input_of(run: &Value) -> String {
         other => other.to_string(),
     };
     cut(line(&whole).trim(), INPUT_COLUMNS)
+}
+
+fn priority(text: &str) -> Result<Priority, String> {
+    let read = text.parse().ok().and_then(Priority::of);
+    read.ok_or_else(|| format!("a whole number from {} to {}", Priority::MIN, Priority::MAX))
+}
+
+/// Where a run stands among its tenant's, unless it stands where all do.
+fn priority_of(run: &Value) -> String {
+    let said = run.get("priority").and_then(Value::as_i64).filter(|priority| *priority != 0);
+    said.map(|priority| priority.to_string()).unwrap_or_default()
 }
 
 pub(crate) fn price(text: &str) -> Result<MicroUsd, String> {
@@ -511,6 +530,9 @@ mod tests {
             "forkedFrom": { "runId": "q", "replay": true } });
         assert_eq!(shown(&run), "id      r\norigin  a replay of q\ninput   {\"n\":1,\"text\":\"x\"}");
         assert_eq!(shown(&json!({ "id": "r", "input": {} })), "id  r");
+        let first = json!({ "id": "r", "priority": -5, "labels": {}, "input": {} });
+        assert_eq!(shown(&first), "id        r\npriority  -5");
+        assert_eq!(shown(&json!({ "id": "r", "priority": 0 })), "id  r");
         let long = shown(&json!({ "id": "r", "input": "x".repeat(500) }));
         assert!(long.ends_with("x…") && long.chars().count() < 200, "{long}");
     }
@@ -554,5 +576,13 @@ mod tests {
     fn prices_are_exact() {
         assert_eq!(price("0.25").map(MicroUsd::micros), Ok(250_000));
         assert!(price("cheap").is_err() && price("-1").is_err());
+    }
+
+    #[test]
+    fn priorities_have_their_range() {
+        assert_eq!(["-5", "0", "5"].map(|text| priority(text).map(Priority::get)), [Ok(-5), Ok(0), Ok(5)]);
+        for text in ["6", "-6", "1.0", "high", ""] {
+            assert!(priority(text).is_err(), "{text}");
+        }
     }
 }

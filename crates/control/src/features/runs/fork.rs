@@ -237,6 +237,7 @@ async fn fork(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Ask) -> Re
         labels: ask.labels,
         idempotency_key: None,
         max_cost: ask.max_cost,
+        priority: row.priority,
         stream: false,
     };
     service::start_fork(app, permit, version, new, forked).await
@@ -263,6 +264,7 @@ async fn replay(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Replay) 
         labels: ask.labels,
         idempotency_key: None,
         max_cost: None,
+        priority: row.priority,
         stream: false,
     };
     service::start_fork(app, permit, version, new, forked).await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lantern_edge::{Change, Code, Error, Fields, Model, idempotency};
 use lantern_engine::{Content, Event, FORMAT, Fact, Outcome};
 use lantern_store::journal::RunRow;
-use lantern_types::{AgentId, At, MicroUsd, RunId, SessionId, TenantId, VersionId};
+use lantern_types::{AgentId, At, MicroUsd, Priority, RunId, SessionId, TenantId, VersionId};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -27,6 +27,7 @@ pub(super) struct NewRun {
     pub(super) labels: Map<String, Value>,
     pub(super) idempotency_key: Option<String>,
     pub(super) max_cost: Option<MicroUsd>,
+    pub(super) priority: Priority,
     pub(super) stream: bool,
 }
 
@@ -61,9 +62,11 @@ impl NewRun {
         };
         let idempotency_key = fields.text("idempotencyKey", idempotency::KEY_BYTES_MAX);
         let max_cost = fields.dollars("maxCostUsd");
+        let priority = fields.signed("priority", Priority::MIN..=Priority::MAX).and_then(Priority::of);
+        let priority = priority.unwrap_or_default();
         let stream = fields.boolean("stream").unwrap_or(false);
         let input = Arc::new(input);
-        Self { agent_name, input, session, labels, idempotency_key, max_cost, stream }
+        Self { agent_name, input, session, labels, idempotency_key, max_cost, priority, stream }
     }
 }
 
@@ -146,6 +149,9 @@ pub(super) struct Run {
     #[serde(skip_serializing_if = "Option::is_none")]
     finished_at: Option<String>,
     labels: Value,
+    /// Before which runs of its tenant it is taken up, when more is due than there is room for: from -5, the last, to 5.
+    #[schema(value_type = i64)]
+    priority: Priority,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
     session_id: Option<SessionId>,
@@ -314,6 +320,7 @@ pub(super) fn shown(tenant: TenantId, row: RunRow, mut said: Said, log: Vec<Step
         started_at: row.started_at.map(|at| at.to_string()),
         finished_at: row.finished_at.map(|at| at.to_string()),
         labels: serde_json::from_str(&row.labels).unwrap_or_default(),
+        priority: row.priority,
         session_id: row.session_id,
         parent_run_id: row.parent_run_id,
         trigger_kind: row.trigger_kind,

@@ -17,7 +17,7 @@ use lantern_store::labels::{self, Hit};
 use lantern_store::record::Record;
 use lantern_store::retention;
 use lantern_store::versions::{self, Version};
-use lantern_types::{At, ChainHead, Dur, MicroUsd, RunId, SessionId};
+use lantern_types::{At, ChainHead, Dur, MicroUsd, Priority, RunId, SessionId};
 use serde_json::{Map, Value};
 
 use super::filter::{self, Wanted};
@@ -168,6 +168,7 @@ struct Asked {
     labels: Map<String, Value>,
     session: Option<SessionId>,
     max_cost: Option<MicroUsd>,
+    priority: Priority,
 }
 
 impl Asked {
@@ -178,6 +179,7 @@ impl Asked {
             labels: new.labels.clone(),
             session: new.session,
             max_cost: new.max_cost,
+            priority: new.priority,
         }
     }
 
@@ -186,7 +188,10 @@ impl Asked {
         let labels: Option<Map<String, Value>> = serde_json::from_str(&row.labels).ok();
         // Nobody knows any more what they were.
         let labelled = row.content_removed_at.is_some() || labels.as_ref() == Some(&self.labels);
-        row.agent_name == self.agent && row.session_id == self.session && labelled
+        row.agent_name == self.agent
+            && row.session_id == self.session
+            && row.priority == self.priority
+            && labelled
     }
 }
 
@@ -273,6 +278,7 @@ async fn first_append(
     Ok(journal::NewRun {
         session_id: new.session,
         labels,
+        priority: new.priority,
         idempotency_key: new.idempotency_key,
         trigger_kind: trigger.map_or(queued.trigger_kind, str::to_owned),
         format: event::format(&decision.events),

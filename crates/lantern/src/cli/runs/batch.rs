@@ -5,6 +5,7 @@
 
 use lantern_edge::json;
 use lantern_net::http::{HeaderName, HeaderValue};
+use lantern_types::Priority;
 use serde_json::{Map, Value, json};
 
 use crate::cli::api::{Api, Call};
@@ -12,18 +13,25 @@ use crate::cli::console::Console;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::input;
 
-/// Starts the runs of a file. `agent` is the agent of those that name none.
+/// What holds for the runs that do not say it themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unsaid<'a> {
+    pub(super) agent: Option<&'a str>,
+    pub(super) priority: Option<Priority>,
+}
+
+/// Starts the runs of a file.
 pub(super) async fn create(
     console: &Console,
     api: &Api,
-    (file, agent): (&str, Option<&str>),
+    (file, unsaid): (&str, Unsaid<'_>),
     key: (HeaderName, HeaderValue),
 ) -> Result<Exit, Failure> {
     // Runs stand in a file: there is nothing else that the name could be.
     let named = if file.starts_with('@') { file.to_owned() } else { format!("@{file}") };
     let read = input::read(&named, std::io::stdin())?;
     read.note.iter().for_each(|note| console.warn(note));
-    let runs = lines(&read.text, agent)?;
+    let runs = lines(&read.text, unsaid)?;
     let reply = api.send(Call::post("/v1/runs/batch", json!({ "runs": runs })).header(key)).await?;
     if !reply.ignored.is_empty() {
         console.warn(&format!("the server does not know {}", reply.ignored.join(", ")));
@@ -39,7 +47,7 @@ pub(super) async fn create(
 }
 
 /// The objects of a text with one a line; empty lines are none.
-fn lines(text: &str, agent: Option<&str>) -> Result<Vec<Map<String, Value>>, Failure> {
+fn lines(text: &str, unsaid: Unsaid<'_>) -> Result<Vec<Map<String, Value>>, Failure> {
     let mut runs = Vec::new();
     for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let wrong = |what: String| {
@@ -53,12 +61,15 @@ fn lines(text: &str, agent: Option<&str>) -> Result<Vec<Map<String, Value>>, Fai
             Err(fault) => return Err(wrong(format!("not a JSON object: {fault}"))),
         };
         let named = ["agentName", "agent_name"].iter().any(|name| run.contains_key(*name));
-        match agent {
+        match unsaid.agent {
             _ if named => {}
             Some(agent) => {
                 run.insert("agentName".to_owned(), agent.into());
             }
             None => return Err(wrong("names no agent".to_owned())),
+        }
+        if let Some(priority) = unsaid.priority {
+            run.entry("priority").or_insert_with(|| priority.get().into());
         }
         runs.push(run);
     }
@@ -75,9 +86,14 @@ mod tests {
 
     #[test]
     fn each_line_is_a_run() {
+        let of = |agent| Unsaid { agent, priority: None };
         let text = "{\"input\": 1}\n\n  {\"agentName\": \"b\", \"labels\": {\"k\": \"v\"}}\r\n";
         let want = json!([{"agentName": "a", "input": 1}, {"agentName": "b", "labels": {"k": "v"}}]);
-        assert_eq!(json!(lines(text, Some("a")).unwrap()), want);
+        assert_eq!(json!(lines(text, of(Some("a"))).unwrap()), want);
+        let text = "{}\n{\"priority\": 0}";
+        let unsaid = Unsaid { agent: Some("a"), priority: Priority::of(-1) };
+        let want = json!([{"agentName": "a", "priority": -1}, {"agentName": "a", "priority": 0}]);
+        assert_eq!(json!(lines(text, unsaid).unwrap()), want, "what a line says stands");
         for (text, agent, said) in [
             ("{}\n\nno", Some("a"), "line 3: not a JSON object"),
             ("[1]", Some("a"), "line 1: not a JSON object"),
@@ -86,7 +102,7 @@ mod tests {
             ("{\"input\": 1}", None, "line 1: names no agent"),
             (" \n", Some("a"), "no run"),
         ] {
-            let message = lines(text, agent).unwrap_err().message;
+            let message = lines(text, of(agent)).unwrap_err().message;
             assert!(message.contains(said), "{text}: {message}");
         }
     }

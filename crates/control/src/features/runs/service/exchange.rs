@@ -12,7 +12,7 @@ use lantern_policy::{Actor, Scope};
 use lantern_store::journal::{self, Created};
 use lantern_store::sessions::{self, Claim, SessionRow};
 use lantern_store::versions::Version;
-use lantern_types::{Digest, Dur, EffectClass, MicroUsd, RunId, SessionId};
+use lantern_types::{Digest, Dur, EffectClass, MicroUsd, Priority, RunId, SessionId};
 use serde_json::{Map, Value};
 
 use super::{Asked, Beginning, FULL_WAIT, Started, allow, check_cost, discard, first_append, started_before};
@@ -74,6 +74,7 @@ pub(crate) async fn start_exchange(
         labels,
         idempotency_key: key.clone(),
         max_cost,
+        priority: Priority::default(),
         stream: false,
     };
     let asked = Asked::of(&new);
