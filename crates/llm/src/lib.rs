@@ -3,36 +3,67 @@
 //! Invariant: a reply that broke off is a failure, never a success with part of the text; and a failure says whether
 //! the provider may have acted on the request. Nothing here retries, routes, prices or stores: the caller holds an
 //! [`Admitted`] call, so all of that was decided before.
+//!
+//! # The wires
+//!
+//! Conversations are spoken on five wires, the [`Family`]s. [`neutral`] is the form between them, and [`wire`] has the
+//! pure functions from each to it and back:
+//!
+//! | | a front door (we answer) | upstream (we ask) |
+//! |---|---|---|
+//! | request | [`wire::read_request`] | [`wire::write_request`], in the server's [`vendor::Dialect`] |
+//! | whole reply | [`wire::write_reply`] | [`wire::read_reply`] |
+//! | stream | [`wire::Encoder`]: a [`neutral::Delta`] in, frames out | [`wire::Decoder`]: bytes in, deltas out |
+//! | error | [`wire::Problem::told`], [`wire::Encoder::fail`] | [`wire::refusal`] |
+//!
+//! A reply from one family to a client of another is a `Decoder` feeding an `Encoder`; [`neutral::Assembly`] puts the
+//! same deltas together to a whole [`neutral::Reply`]. When both sides speak one family, bytes may pass as they are and
+//! none of this is needed. What one family says and another cannot is in [`wire::Written::ignored`]. To stop a stream
+//! on the way, give the encoder `Close` for the parts that are open, `Finish` and `End`: its client sees a clean end.
+//!
+//! [`vendor`] is the table of who speaks which wire, where, and with which differences.
 
 #![warn(missing_docs)]
 
 mod convert;
 mod failure;
+mod family;
+mod frames;
+pub mod neutral;
 mod offline;
-mod stream;
+mod reader;
 mod transport;
 mod types;
-mod vendor;
+pub mod vendor;
+pub mod wire;
 
 use lantern_net::Client;
 use lantern_policy::Admitted;
 use lantern_policy::egress::Reach;
 use lantern_types::llm::{LlmCall, LlmReply, Unlisted};
-use lantern_types::{Dur, Failure, Secret};
+use lantern_types::{At, Dur, Failure, Secret};
 
+pub use family::Family;
 pub use offline::{BANNER as OFFLINE_BANNER, OfflinePace};
 
 /// Where a provider answers.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// Its configured name, for messages.
+    /// Its configured name, for messages. It also tells who it is: see [`vendor::of_provider`].
     pub provider: String,
-    /// The URL that `/chat/completions` and `/models` are appended to, usually ending in `/v1`.
+    /// The URL that the paths of its wire are appended to, usually ending in `/v1`.
     pub base_url: String,
     /// Sent as a bearer token; `None` for servers that want none.
     pub api_key: Option<Secret<String>>,
     /// Which addresses the URL may lead to.
     pub reach: Reach,
+}
+
+impl Endpoint {
+    /// Who answers there, as far as its name and address tell.
+    pub fn vendor(&self) -> vendor::Vendor {
+        vendor::of_provider(&self.provider, &self.base_url)
+    }
 }
 
 /// Who answers a call.
@@ -47,7 +78,7 @@ pub enum Target {
 /// Receives text as it arrives: best effort, possibly of a reply that fails later, never stored.
 pub type Deltas<'a> = &'a mut (dyn FnMut(&str) + Send);
 
-/// Makes the call and waits for the whole reply, at most `timeout`.
+/// Makes the call at `now` and waits for the whole reply, at most `timeout`. The time goes into signatures only.
 ///
 /// Fails with one of the stable codes `provider_rate_limited`, `provider_unavailable`, `provider_refused`,
 /// `provider_auth`, `provider_invalid_response`, `provider_interrupted`, `provider_timeout`, `provider_unreachable`
@@ -56,11 +87,12 @@ pub async fn call(
     client: &Client,
     target: &Target,
     call: &Admitted<LlmCall>,
+    now: At,
     timeout: Dur,
     deltas: Deltas<'_>,
 ) -> Result<LlmReply, Failure> {
     match target {
-        Target::Endpoint(endpoint) => transport::call(client, endpoint, call.work(), timeout, deltas)
+        Target::Endpoint(endpoint) => transport::call(client, endpoint, call.work(), now, timeout, deltas)
             .await
             .map_err(|failure| failure::presentable(failure, endpoint)),
         Target::Offline(pace) => {

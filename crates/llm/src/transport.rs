@@ -6,11 +6,14 @@
 use lantern_net::Client;
 use lantern_net::http::{Deadlines, HeaderMap, Method, Request, Response, header};
 use lantern_types::llm::{Cause, LlmCall, LlmReply, Unlisted};
-use lantern_types::{Dur, Failure};
+use lantern_types::{At, Dur, Failure};
 
 use crate::failure::{INVALID_RESPONSE, cause, of_connection};
-use crate::stream::{Reader, whole};
-use crate::{Deltas, Endpoint, convert, types, vendor};
+use crate::neutral::Request as Asked;
+use crate::reader::{Reader, whole};
+use crate::vendor::{errors, request};
+use crate::wire::write_request;
+use crate::{Deltas, Endpoint, Family, types};
 
 /// A stream that is silent for longer has hung. Models that think without a word need this long.
 const IDLE_MAX: Dur = Dur::from_secs(120);
@@ -21,30 +24,29 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 const ERROR_BYTES_MAX: usize = 64 << 10;
 const LIST_BYTES_MAX: usize = 4 << 20;
 
-/// Makes one model call.
+/// Makes one model call, at `now`.
 pub(crate) async fn call(
     client: &Client,
     endpoint: &Endpoint,
     call: &LlmCall,
+    now: At,
     timeout: Dur,
     deltas: Deltas<'_>,
 ) -> Result<LlmReply, Failure> {
-    let body = convert::wire::request(call, vendor::wire::quirks(&call.model));
-    let body = serde_json::to_vec(&body)
-        .map_err(|error| Failure::refused(crate::failure::REFUSED, format!("unsendable: {error}")))?;
-    let request = Request {
-        method: Method::POST,
-        url: url(endpoint, vendor::wire::CALL_PATH),
-        headers: vendor::wire::call_headers(endpoint, call)?,
-        body: body.into(),
-    };
+    let vendor = endpoint.vendor();
+    let family = vendor.dialect.family;
+    let body = write_request(&Asked::from(call), &vendor.dialect).body;
+    let url = request::call_url(endpoint, &vendor, &call.model, true);
+    let mut headers = request::call_headers(endpoint, &vendor, &call.key.header())?;
+    request::signed(endpoint, &vendor, &url, &body, now, &mut headers)?;
+    let request = Request { method: Method::POST, url, headers, body: body.into() };
     let deadlines = Deadlines { first_byte: timeout, idle: timeout.min(IDLE_MAX), total: timeout };
     let response = accepted(client, endpoint, request, deadlines).await?;
     if is_stream(&response) {
-        return streamed(response, &call.model, deltas).await;
+        return streamed(response, family, &call.model, deltas).await;
     }
     let body = response.bytes(BODY_BYTES_MAX).await.map_err(of_connection)?;
-    let reply = whole(&body, &call.model)?;
+    let reply = whole(family, &body, &call.model)?;
     if !reply.content.is_empty() {
         deltas(&reply.content);
     }
@@ -59,9 +61,12 @@ pub(crate) async fn list_models(
 ) -> Result<Vec<String>, Unlisted> {
     let broke =
         |error: lantern_net::Error| Unlisted { cause: cause(&error), code: of_connection(error).code };
+    let vendor = endpoint.vendor();
+    let none = Unlisted { code: INVALID_RESPONSE, cause: Some(Cause::Form) };
+    let url = request::models_url(endpoint, &vendor).ok_or(none)?;
     let headers: HeaderMap =
-        vendor::wire::headers(endpoint).map_err(|Failure { code, .. }| Unlisted { code, cause: None })?;
-    let request = Request { headers, ..Request::get(url(endpoint, vendor::wire::MODELS_PATH)) };
+        request::headers(endpoint, &vendor).map_err(|Failure { code, .. }| Unlisted { code, cause: None })?;
+    let request = Request { headers, ..Request::get(url) };
     let deadlines = Deadlines::total(timeout);
     let response = client.send(endpoint.reach, request, deadlines).await.map_err(broke)?;
     let status = response.status();
@@ -70,13 +75,13 @@ pub(crate) async fn list_models(
         return Err(Unlisted { code, cause: Some(Cause::Status(status.as_u16())) });
     }
     let body = response.bytes(LIST_BYTES_MAX).await.map_err(broke)?;
-    let list: types::wire::ModelList = serde_json::from_slice(&body)
-        .map_err(|_| Unlisted { code: INVALID_RESPONSE, cause: Some(Cause::Form) })?;
-    Ok(list.data.into_iter().map(|model| model.id).collect())
-}
-
-fn url(endpoint: &Endpoint, path: &str) -> String {
-    format!("{}/{path}", endpoint.base_url.trim_end_matches('/'))
+    let list: types::chat::ModelList = serde_json::from_slice(&body).map_err(|_| none)?;
+    let listed = list.data.or(list.models).ok_or(none)?;
+    // Some lists name a model by its place: `models/NAME`.
+    let name = |model: types::chat::ListedModel| {
+        model.id.or_else(|| model.name.map(|name| name.trim_start_matches("models/").to_owned()))
+    };
+    listed.into_iter().map(|model| name(model).ok_or(none)).collect()
 }
 
 /// A response with a 2xx status; every other is a failure.
@@ -94,15 +99,22 @@ async fn accepted(
 async fn refused(mut response: Response) -> Failure {
     // The status alone says what to do; a body that breaks off only costs the provider's words.
     let body = response.up_to(ERROR_BYTES_MAX).await.map(|(body, _)| body).unwrap_or_default();
-    vendor::wire::refusal(response.status(), response.headers(), &body)
+    errors::refusal(response.status(), response.headers(), &body)
 }
 
 fn is_stream(response: &Response) -> bool {
-    response.header(&header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/event-stream"))
+    response.header(&header::CONTENT_TYPE).is_some_and(|kind| {
+        kind.starts_with("text/event-stream") || kind.starts_with("application/vnd.amazon.eventstream")
+    })
 }
 
-async fn streamed(mut response: Response, asked: &str, deltas: Deltas<'_>) -> Result<LlmReply, Failure> {
-    let mut reader = Reader::new();
+async fn streamed(
+    mut response: Response,
+    family: Family,
+    asked: &str,
+    deltas: Deltas<'_>,
+) -> Result<LlmReply, Failure> {
+    let mut reader = Reader::new(family);
     while let Some(bytes) = response.chunk().await.map_err(of_connection)? {
         if reader.push(&bytes, deltas)? {
             // A connection is used again only when its body was read to the end. Nothing else depends on it.

@@ -61,7 +61,10 @@ impl Message {
 
     /// Bytes of its text, calls included.
     pub fn text_bytes(&self) -> usize {
-        let call = |call: &ToolUse| call.id.len() + call.name.len() + call.arguments.len() + 32;
+        let call = |call: &ToolUse| {
+            let proof = call.proof.as_ref().map_or(0, String::len);
+            call.id.len() + call.name.len() + call.arguments.len() + proof + 32
+        };
         self.content.len() + self.tool_calls.iter().map(call).sum::<usize>() + 32
     }
 }
@@ -75,6 +78,9 @@ pub struct ToolUse {
     pub name: String,
     /// The arguments exactly as the model wrote them: JSON text, possibly malformed.
     pub arguments: String,
+    /// The provider's opaque proof of the call, to be sent back with it. Some refuse a conversation without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
 }
 
 /// One request to a model.

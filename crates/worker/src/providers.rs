@@ -9,7 +9,7 @@ use lantern_policy::route::{Choices, OFFLINE, Provider, conversing, unnamed};
 use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::seal::Place;
 use lantern_store::{Db, Value, Vault};
-use lantern_types::edge::BoxFuture;
+use lantern_types::edge::{BoxFuture, Clock};
 use lantern_types::llm::{LlmCall, LlmReply, Unlisted};
 use lantern_types::{At, Dur, Failure, Route, Secret};
 
@@ -67,6 +67,7 @@ pub struct Providers {
     client: Client,
     rules: Arc<Rules>,
     catalogue: Arc<Catalogue>,
+    clock: Arc<dyn Clock>,
 }
 
 /// How long a server may take to list its models before one of them is called.
@@ -107,8 +108,15 @@ impl Configured {
 
 impl Providers {
     /// Models over `client`, by these rules.
-    pub fn new(db: Db, vault: Vault, client: Client, rules: Arc<Rules>, catalogue: Arc<Catalogue>) -> Self {
-        Self { db, vault, client, rules, catalogue }
+    pub fn new(
+        db: Db,
+        vault: Vault,
+        client: Client,
+        rules: Arc<Rules>,
+        catalogue: Arc<Catalogue>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { db, vault, client, rules, catalogue, clock }
     }
 
     /// The tenant's providers first, then the operator's of other names.
@@ -261,7 +269,7 @@ impl Llm for Providers {
                 };
                 (Target::Endpoint(provider.endpoint()), call)
             };
-            lantern_llm::call(&self.client, &target, &call, timeout, &mut *say).await
+            lantern_llm::call(&self.client, &target, &call, self.clock.now(), timeout, &mut *say).await
         })
     }
 }

@@ -119,6 +119,7 @@ impl Hand {
             id: format!("call-{n}"),
             name: (*name).to_owned(),
             arguments: arguments.to_string(),
+            proof: None,
         };
         let reply = LlmReply {
             content: text.to_owned(),

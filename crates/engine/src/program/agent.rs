@@ -316,6 +316,7 @@ mod tests {
             id: "c".into(),
             name: name.into(),
             arguments: arguments.into(),
+            proof: None,
         };
         assert_eq!(read_call(&call("http__fetch", "")).unwrap().1, json!({}));
         assert!(read_call(&call("http__fetch", "{")).unwrap_err().contains("not valid JSON"));

@@ -307,6 +307,7 @@ pub(crate) fn said(text: &str, calls: &[(&str, Value)]) -> LlmReply {
             id: format!("call-{n}"),
             name: (*name).into(),
             arguments: arguments.to_string(),
+            proof: None,
         })
         .collect();
     LlmReply {

@@ -1,4 +1,5 @@
-//! Golden cases of the wire conversions, in `tests/golden/`. `UPDATE=1` rewrites what is expected.
+//! Golden cases of model calls as the worker makes them over the chat wire, in `tests/golden/openai/`. `UPDATE=1`
+//! rewrites what is expected. The conversions themselves have theirs in `cases.rs`.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +7,11 @@ use lantern_types::llm::{LlmCall, LlmReply, Message};
 use lantern_types::{EffectKey, Failure, RunId, ToolDef};
 use serde_json::{Value, json};
 
-use crate::stream::{Reader, whole};
-use crate::{convert, vendor};
+use crate::Family;
+use crate::neutral::Request;
+use crate::reader::{Reader, whole};
+use crate::vendor::vendor;
+use crate::wire::write_request;
 
 /// A call as the golden files write it.
 #[derive(serde::Deserialize)]
@@ -35,8 +39,10 @@ fn requests() {
             output_schema: call.output_schema,
             key: EffectKey { run: RunId::from_bytes(&[0; 16]).unwrap(), step: String::new(), generation: 0 },
         };
-        let request = convert::wire::request(&call, vendor::wire::quirks(&call.model));
-        expect(&path, ".call.json", &serde_json::to_value(&request).unwrap());
+        let written = write_request(&Request::from(&call), &vendor("openai").unwrap().dialect);
+        // Models that think first take no other temperature than their own.
+        assert!(written.ignored.iter().all(|name| name == "temperature"), "{}", path.display());
+        expect(&path, ".call.json", &serde_json::from_slice(&written.body).unwrap());
     }
 }
 
@@ -56,14 +62,14 @@ fn streams() {
 fn replies() {
     for path in inputs("reply", ".body.json") {
         let body = std::fs::read(&path).unwrap();
-        expect(&path, ".body.json", &outcome(whole(&body, "asked")));
+        expect(&path, ".body.json", &outcome(whole(Family::Chat, &body, "asked")));
     }
 }
 
 fn read_stream(pieces: &[&[u8]]) -> Value {
     let mut deltas: Vec<String> = Vec::new();
     let mut push = |text: &str| deltas.push(text.to_owned());
-    let mut reader = Reader::new();
+    let mut reader = Reader::new(Family::Chat);
     let pushed = pieces.iter().try_for_each(|piece| reader.push(piece, &mut push).map(|_| ()));
     let got = pushed.and_then(|()| reader.finish("asked"));
     json!({ "deltas": deltas, "outcome": outcome(got) })

@@ -47,7 +47,7 @@ pub(crate) fn reply(call: &LlmCall) -> LlmReply {
     match plan(&transcript) {
         Plan::Ask { tool, arguments } => {
             let id = format!("{NAME}_{}", transcript.calls_made() + 1);
-            let asked = ToolUse { id, name: tool.to_owned(), arguments: arguments.to_string() };
+            let asked = ToolUse { id, name: tool.to_owned(), arguments: arguments.to_string(), proof: None };
             finished(call, String::new(), vec![asked], Finish::ToolCalls)
         }
         Plan::Say(text) => {

@@ -1,6 +1,10 @@
-//! What each vendor does in its own way: headers, errors, waiting times, models that want other fields.
+//! What each vendor does in its own way: addresses, headers, errors, and the dialect of the wire that it speaks.
 
-pub(crate) mod openai;
+mod dialect;
+pub(crate) mod errors;
+pub(crate) mod request;
+mod sign;
+mod table;
 
-/// The wire that every endpoint speaks today.
-pub(crate) use openai as wire;
+pub use dialect::{CHAT, Dialect, EffortField, LimitField, Schemas, ThoughtField};
+pub use table::{Auth, Paths, VENDORS, Vendor, of_provider, vendor};

@@ -11,7 +11,9 @@ use lantern_net::Client;
 use lantern_policy::Admitted;
 use lantern_policy::egress::Reach;
 use lantern_types::llm::{Cause, Finish, LlmCall, LlmReply, Message, Role, Unlisted, Usage};
-use lantern_types::{Acted, AdmissionFacts, Digest, Dur, EffectKey, Failure, Grant, MicroUsd, RunId, Secret};
+use lantern_types::{
+    Acted, AdmissionFacts, At, Digest, Dur, EffectKey, Failure, Grant, MicroUsd, RunId, Secret,
+};
 use serde_json::{Value, json};
 
 use crate::server::{Then, closed_port, misbehave, serve};
@@ -52,7 +54,7 @@ async fn ask(endpoint: Endpoint, timeout: Dur) -> (String, Result<LlmReply, Fail
     let mut push = |delta: &str| text.push_str(delta);
     let client = Client::new().unwrap();
     let target = Target::Endpoint(endpoint);
-    let got = sendable(call(&client, &target, &question(), timeout, &mut push)).await;
+    let got = sendable(call(&client, &target, &question(), At::from_micros(0), timeout, &mut push)).await;
     (text, got)
 }
 
@@ -282,10 +284,12 @@ async fn the_offline_model_answers_and_keeps_to_the_timeout() {
     let mut text = String::new();
     let mut push = |delta: &str| text.push_str(delta);
     let instant = Target::Offline(OfflinePace::default());
-    let reply = call(&client, &instant, &question(), PATIENT, &mut push).await.unwrap();
+    let reply = call(&client, &instant, &question(), At::from_micros(0), PATIENT, &mut push).await.unwrap();
     assert_eq!(reply.content, format!("{OFFLINE_BANNER}\n\nYou said: hello"));
     assert_eq!(text, reply.content);
     let slow = Target::Offline(OfflinePace { tokens_per_sec: Some(1) });
-    let failure = call(&client, &slow, &question(), Dur::from_secs(3), &mut |_| ()).await.unwrap_err();
+    let failure = call(&client, &slow, &question(), At::from_micros(0), Dur::from_secs(3), &mut |_| ())
+        .await
+        .unwrap_err();
     assert_eq!(failure.code, "provider_timeout");
 }

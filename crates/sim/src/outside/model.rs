@@ -60,5 +60,5 @@ fn calls(rng: &mut Rng, offered: &[String]) -> Vec<ToolUse> {
 }
 
 fn call(n: u64, name: &str, arguments: &str) -> ToolUse {
-    ToolUse { id: format!("call-{n}"), name: name.to_owned(), arguments: arguments.to_owned() }
+    ToolUse { id: format!("call-{n}"), name: name.to_owned(), arguments: arguments.to_owned(), proof: None }
 }

@@ -148,8 +148,12 @@ impl Llm for Script {
             };
             match perform(act, self.clock.clone()).await? {
                 Act::Ask(name, arguments) => {
-                    let call =
-                        ToolUse { id: "c1".into(), name: name.into(), arguments: arguments.to_string() };
+                    let call = ToolUse {
+                        id: "c1".into(),
+                        name: name.into(),
+                        arguments: arguments.to_string(),
+                        proof: None,
+                    };
                     Ok(reply("", vec![call], Finish::ToolCalls))
                 }
                 Act::Say(text) => {

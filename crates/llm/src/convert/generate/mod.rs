@@ -1,0 +1,7 @@
+//! generateContent (Google Gemini).
+
+mod parts;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod stream_in;
+pub(crate) mod stream_out;

@@ -1,0 +1,7 @@
+//! Responses (OpenAI).
+
+mod items;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod stream_in;
+pub(crate) mod stream_out;
