@@ -26,8 +26,16 @@ pub(crate) struct Variable {
 impl Variable {
     /// Whether its value is nobody's business.
     pub(crate) fn secret(&self) -> bool {
-        [CREDENTIAL_KEY, AWS_SESSION_TOKEN, OPENAI_API_KEY, ADMIN_PASSWORD, DATABASE_OWNER_URL]
-            .contains(&self.name)
+        [
+            CREDENTIAL_KEY,
+            AWS_SESSION_TOKEN,
+            OPENAI_API_KEY,
+            ANTHROPIC_API_KEY,
+            GEMINI_API_KEY,
+            ADMIN_PASSWORD,
+            DATABASE_OWNER_URL,
+        ]
+        .contains(&self.name)
     }
 }
 
@@ -114,6 +122,15 @@ variables! {
         OPENAI_API_KEY = "OPENAI_API_KEY";
         /// The operator's base URL for an OpenAI-compatible provider. Without it, the vendor's own when there is a key.
         OPENAI_BASE_URL = "OPENAI_BASE_URL";
+        /// The operator's key for Anthropic.
+        ANTHROPIC_API_KEY = "ANTHROPIC_API_KEY";
+        /// The operator's base URL for a provider that speaks Anthropic's wire. Without it, the vendor's own when there is a
+        /// key.
+        ANTHROPIC_BASE_URL = "ANTHROPIC_BASE_URL";
+        /// The operator's key for Gemini.
+        GEMINI_API_KEY = "GEMINI_API_KEY";
+        /// The operator's base URL for a provider that speaks Gemini's wire. Without it, the vendor's own when there is a key.
+        GEMINI_BASE_URL = "GEMINI_BASE_URL";
         /// How many tokens a second the built-in offline model speaks; 0 for at once.
         OFFLINE_TOKENS_PER_SEC = "LANTERN_OFFLINE_TOKENS_PER_SEC" or "40";
         /// Where the shell looks for programs: the ready line then names this one as it can be called.

@@ -116,7 +116,7 @@ mod tests {
             ("\"2.50\"", "\"free\""),
             ("\"2.50\"", "2.5"),
             ("\"format\": 1", "\"format\": 2"),
-            ("[\"gpt-4o\"]", "[\"gpt-9\"]"),
+            ("[\"gpt-4o\"", "[\"gpt-9\""),
         ] {
             assert!(Catalogue::parse(&text.replacen(from, to, 1)).is_err(), "{from} -> {to}");
         }

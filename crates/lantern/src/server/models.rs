@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lantern_llm::vendor::{VENDORS, vendor};
 use lantern_llm::{Endpoint, OfflinePace, list_models};
 use lantern_net::{Client, Reach};
 use lantern_policy::Catalogue;
@@ -11,8 +12,14 @@ use lantern_worker::providers::{Rules, Shared};
 
 use crate::env;
 
-/// The vendor's own base URL, by provider name.
-const VENDORS: &[(&str, &str)] = &[("openai", "https://api.openai.com/v1")];
+type Named = (&'static str, &'static str, &'static str);
+
+/// The providers that the environment may name, each with the variables of its key and its base URL.
+const NAMED: &[Named] = &[
+    ("openai", env::OPENAI_API_KEY, env::OPENAI_BASE_URL),
+    ("anthropic", env::ANTHROPIC_API_KEY, env::ANTHROPIC_BASE_URL),
+    ("gemini", env::GEMINI_API_KEY, env::GEMINI_BASE_URL),
+];
 /// What a local model server is called.
 pub(super) const LOCAL: &str = "ollama";
 /// The port that it usually listens on.
@@ -23,14 +30,11 @@ const NAMED_WAIT: Dur = Dur::from_secs(2);
 /// A readable pace, so that a newcomer sees a run happen.
 const DEV_PACE: u32 = 40;
 
-/// The rules of a `serve` process: the environment's provider, and no stand-in.
+/// The rules of a `serve` process: the environment's providers, and no stand-in.
 pub(crate) fn serve(private: bool) -> Rules {
     Rules {
-        shared: from_environment().into_iter().collect(),
-        vendor_urls: VENDORS
-            .iter()
-            .map(|(name, url)| ((*name).to_owned(), (*url).to_owned()))
-            .collect::<BTreeMap<_, _>>(),
+        shared: NAMED.iter().filter_map(|named| from_environment(*named)).collect(),
+        vendor_urls: vendor_urls(),
         private,
         offline_stands_in: false,
         pace: pace(),
@@ -63,19 +67,25 @@ pub(crate) fn shown(model: Option<&str>) -> String {
     }
 }
 
-fn from_environment() -> Option<Shared> {
-    let (name, vendor_url) = *VENDORS.first()?;
-    let api_key = env::get(env::OPENAI_API_KEY).map(Secret::new);
-    let own = env::get(env::OPENAI_BASE_URL);
+/// The vendors' own base URLs, by provider name. One that answers on this machine is nobody's vendor.
+fn vendor_urls() -> BTreeMap<String, String> {
+    let own = |url: &&str| url.starts_with("https://");
+    let urls = VENDORS.iter().filter_map(|vendor| Some((vendor.name, vendor.base_url.filter(own)?)));
+    urls.map(|(name, url)| (name.to_owned(), url.to_owned())).collect()
+}
+
+fn from_environment((name, key, base_url): Named) -> Option<Shared> {
+    let vendor_url = vendor(name)?.base_url?;
+    let api_key = env::get(key).map(Secret::new);
+    let own = env::get(base_url);
     if api_key.is_none() && own.is_none() {
         return None;
     }
     let vendor = own.as_deref().is_none_or(|url| url.trim_end_matches('/') == vendor_url);
     if !vendor {
         tracing::warn!(
-            "models that the catalogue has no price for count as free at {}: if somebody charges for them, no budget \
-             of a run bounds what they cost",
-            env::OPENAI_BASE_URL
+            "models that the catalogue has no price for count as free at {base_url}: if somebody charges for them, no \
+             budget of a run bounds what they cost"
         );
     }
     Some(Shared {

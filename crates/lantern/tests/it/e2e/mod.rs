@@ -31,3 +31,4 @@ mod start;
 mod stops;
 mod troubleshooting;
 mod watch;
+mod wires;
