@@ -94,7 +94,8 @@ pub(super) fn body(family: Family, problem: &Problem) -> Value {
     match family {
         Family::Chat | Family::Responses => {
             let (name, usual) = plain(*kind);
-            let code = code.as_deref().filter(|_| *kind != ProblemKind::OverBudget).or(usual);
+            // The code that its clients look for comes before one of ours.
+            let code = usual.or(code.as_deref());
             json!({"error": {"message": message, "type": name, "param": param, "code": code}})
         }
         Family::Messages => {
