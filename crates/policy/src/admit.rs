@@ -1,9 +1,11 @@
 //! Admission: whether one effect may happen now, and how much money is reserved for it first.
 //!
 //! Invariant: `spent + held + hold <= cap` for every grant, where the hold covers the dearest reply the call could
-//! have. [`Admitted`] is the only way to the functions that act outside, and only a [`Grant`] makes one.
+//! have. [`Admitted`] is the only way to the functions that act outside, and only a [`Grant`], or money that is [`Granted`]
+//! from escrow, makes one.
 
 use crate::Catalogue;
+use crate::escrow::Granted;
 use lantern_types::{AdmissionFacts, Denial, Digest, Grant, Limits, MicroUsd, Route, Tokens, money};
 
 /// Work that was admitted: what the crates that act outside take.
@@ -17,6 +19,10 @@ impl<T> Admitted<T> {
     /// Pairs work with the grant it was given, fresh or read back from the journal after a crash.
     pub fn by(grant: &Grant, work: T) -> Self {
         Self { work, hold: grant.hold }
+    }
+    /// The same for a call that is held from escrow.
+    pub const fn held(granted: &Granted, work: T) -> Self {
+        Self { work, hold: granted.hold() }
     }
     /// The work.
     pub const fn work(&self) -> &T {

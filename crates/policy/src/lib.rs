@@ -8,6 +8,7 @@ pub mod actor;
 pub mod admit;
 pub mod catalogue;
 pub mod egress;
+pub mod escrow;
 pub mod network;
 pub mod route;
 

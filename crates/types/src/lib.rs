@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod approval;
+pub mod call;
 pub mod chain;
 pub mod digest;
 pub mod edge;
