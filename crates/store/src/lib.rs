@@ -14,6 +14,7 @@ pub mod blob;
 pub mod db;
 mod dialect;
 pub mod error;
+pub mod escrow;
 pub mod inbox;
 pub mod journal;
 pub mod keys;

@@ -27,8 +27,8 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, dialect, inbox, journal, labels, lease, loose, outbox, retention, runs, seal, sessions, share,
-    sign_ins, stops, system, tickets, versions,
+    approvals, dialect, escrow, inbox, journal, labels, lease, loose, outbox, retention, runs, seal,
+    sessions, share, sign_ins, stops, system, tickets, versions,
 };
 
 pub use bucket::BucketServer;
@@ -256,6 +256,7 @@ pub async fn prepare_every_statement(db: &Db) {
         runs::list::STATEMENTS,
         labels::STATEMENTS,
         approvals::STATEMENTS,
+        escrow::STATEMENTS,
         inbox::STATEMENTS,
         outbox::STATEMENTS,
         lease::STATEMENTS,
@@ -287,6 +288,7 @@ pub async fn prepare_every_statement(db: &Db) {
         vec![dialect::CLAIM_SQLITE, dialect::CLAIM_OF_SQLITE, dialect::TAKE_SQLITE, dialect::GIVE_BACK_SQLITE]
     };
     let system = [
+        escrow::SYSTEM_STATEMENTS,
         lease::SYSTEM_STATEMENTS,
         loose::SYSTEM_STATEMENTS,
         retention::SYSTEM_STATEMENTS,

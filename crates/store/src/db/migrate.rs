@@ -159,6 +159,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0019_shares.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 20,
+        name: "escrow",
+        both: include_str!("../../../../migrations/0020_escrow.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0020_escrow.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

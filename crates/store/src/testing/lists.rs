@@ -28,7 +28,8 @@ const LABELS: &str = "INSERT INTO run_labels (tenant_id, value, key, created_at,
         CASE WHEN i % 1000 = 0 THEN 'customer' ELSE 'env' END, i * 10, ID
     FROM n WHERE i % 2 = 0 AND i <= CAST($4 AS BIGINT)";
 /// Of every five hundred runs one is the last of a session of its own.
-const SESSIONS: &str = "INSERT INTO sessions (tenant_id, id, agent_id, agent_name, created_by, exchanges, last_run_id,
+const SESSIONS: &str =
+    "INSERT INTO sessions (tenant_id, id, agent_id, agent_name, created_by, exchanges, last_run_id,
     created_at, updated_at)
     WITH RECURSIVE n(i) AS (SELECT CAST($3 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < $4)
     SELECT $1, ID, $2, 'agent-' || (i % 50), $2, 1, ID

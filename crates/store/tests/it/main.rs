@@ -10,6 +10,7 @@
 mod approvals;
 mod backup;
 mod bucket;
+mod escrow;
 mod fake_bucket;
 mod journal;
 mod leases;

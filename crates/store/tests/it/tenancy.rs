@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 21] = [
+const TABLES: [&str; 25] = [
     "tenants",
     "users",
     "subject_keys",
@@ -76,6 +76,10 @@ const TABLES: [&str; 21] = [
     "session_runs",
     "stops",
     "tenant_settings",
+    "caps",
+    "accounts",
+    "slices",
+    "calls",
 ];
 
 fn on_cluster(test: impl AsyncFnOnce(Db)) {

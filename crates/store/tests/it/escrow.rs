@@ -1,0 +1,150 @@
+//! The ledger of proxied calls: slices taken at once by several processes, settled, given back, and charged after a crash.
+
+use futures_util::future::join_all;
+use lantern_policy::Scope;
+use lantern_store::escrow::{self, Ask, NewCalls, Prepared, Spent, Taken};
+use lantern_store::testing::seed;
+use lantern_store::{Db, Error, db_test};
+use lantern_types::call::{AccountId, Owner, Period};
+use lantern_types::*;
+
+use crate::support::*;
+
+const fn usd(micros: i64) -> MicroUsd {
+    MicroUsd::from_micros(micros)
+}
+
+const NOON: At = At::from_micros(43_200_000_000);
+
+fn day() -> AccountId {
+    AccountId::at(Owner::Tenant, Period::Day, NOON)
+}
+
+async fn cap(db: &Db, scope: Scope, micros: Option<i64>) {
+    let set = db.write(scope, move |tx| {
+        Box::pin(escrow::set_cap(tx, (Owner::Tenant, Period::Day), micros.map(usd), NOON))
+    });
+    set.await.unwrap();
+}
+
+fn ask(by: ProcessId, n: i64, more: bool, need: i64) -> Ask {
+    let expires_at = NOON + Dur::from_secs(10);
+    Ask { account: day(), process: by, n, more, worst: usd(need), need: usd(need), expires_at }
+}
+
+/// What is spent and held of the day.
+async fn stands(db: &Db, scope: Scope) -> (i64, i64) {
+    let accounts = escrow::accounts(db, scope, day().began_at).await.unwrap();
+    assert_eq!(accounts.len(), 1, "{accounts:?}");
+    (accounts[0].1.micros(), accounts[0].2.micros())
+}
+
+fn calls(by: ProcessId, first_seq: i64, spent: Vec<Spent>) -> Prepared {
+    let bytes = format!("{{\"seq\":{first_seq}}}\n").into_bytes();
+    let chain = link(ChainHead::genesis(), &bytes, Digest::of(&[]));
+    NewCalls { process: by, first_seq, n: 1, at: NOON, bytes, chain, spent }.into()
+}
+
+fn spent(cost: i64, from: Option<(i64, i64)>) -> Vec<Spent> {
+    vec![Spent { account: day(), cost: usd(cost), from: from.map(|(n, drawn)| (n, usd(drawn))) }]
+}
+
+db_test!(a_slice_is_taken_drawn_on_and_given_back, async |db| {
+    let scope = seed(&db, tenant(1)).await.unwrap().scope;
+    let one = process(1);
+    assert_eq!(escrow::take(&db, scope, ask(one, 1, false, 10)).await.unwrap(), Taken::Uncapped);
+    cap(&db, scope, Some(1_000)).await;
+    assert_eq!(escrow::take(&db, scope, ask(one, 1, false, 10)).await.unwrap(), Taken::Amount(usd(80)));
+    assert_eq!(escrow::take(&db, scope, ask(one, 1, true, 20)).await.unwrap(), Taken::Amount(usd(160)));
+    assert_eq!(stands(&db, scope).await, (0, 240));
+    assert_eq!(escrow::take(&db, scope, ask(one, 9, true, 20)).await.unwrap(), Taken::Lost);
+    assert_eq!(stands(&db, scope).await, (0, 240), "what could not be added is not held");
+    let Taken::Short(account) = escrow::take(&db, scope, ask(one, 1, true, 761)).await.unwrap() else {
+        panic!("there is not so much")
+    };
+    assert_eq!(account.left(), usd(760));
+
+    let written = calls(one, 1, spent(70, Some((1, 70))));
+    assert!(escrow::write(&db, scope, &written).await.unwrap());
+    assert!(escrow::write(&db, scope, &written).await.unwrap(), "written already");
+    assert_eq!(stands(&db, scope).await, (70, 170), "once");
+    let too_much = calls(one, 2, spent(171, Some((1, 171))));
+    assert!(!escrow::write(&db, scope, &too_much).await.unwrap());
+    assert!(escrow::write(&db, scope, &calls(one, 2, spent(5, None))).await.unwrap(), "nobody held it");
+    assert_eq!(stands(&db, scope).await, (75, 170));
+
+    escrow::release(&db, scope, one, &[1]).await.unwrap();
+    escrow::release(&db, scope, one, &[1]).await.unwrap();
+    assert_eq!(stands(&db, scope).await, (75, 0));
+    let seqs: Vec<_> =
+        escrow::recent(&db, scope, NOON, 10).await.unwrap().into_iter().map(|w| w.first_seq).collect();
+    assert_eq!(seqs.len(), 2);
+    cap(&db, scope, None).await;
+    assert!(escrow::caps(&db, scope).await.unwrap().is_empty());
+});
+
+db_test!(a_dead_process_is_charged_once_and_nothing_stays_held, async |db| {
+    let scope = seed(&db, tenant(1)).await.unwrap().scope;
+    let (one, two) = (process(1), process(2));
+    cap(&db, scope, Some(1_000)).await;
+    escrow::take(&db, scope, ask(one, 1, false, 10)).await.unwrap();
+    escrow::take(&db, scope, ask(two, 1, false, 10)).await.unwrap();
+    assert!(escrow::write(&db, scope, &calls(one, 1, spent(30, Some((1, 30))))).await.unwrap());
+    let (soon, late) = (NOON + Dur::from_secs(5), NOON + Dur::from_secs(11));
+    assert!(escrow::stale(&db, two, soon, false).await.unwrap().is_empty());
+    assert_eq!(escrow::beat(&db, two, soon, NOON + Dur::from_secs(20)).await.unwrap(), 1);
+    assert_eq!(escrow::stale(&db, two, late, false).await.unwrap(), [(scope, one)]);
+    assert_eq!(escrow::stale(&db, two, soon, true).await.unwrap(), [(scope, one)], "nobody else can live");
+    assert_eq!(escrow::beat(&db, one, late, NOON + Dur::from_secs(30)).await.unwrap(), 0, "it ran out");
+
+    let left = escrow::left(&db, scope, one).await.unwrap();
+    assert_eq!((left.next_seq, left.slices.len(), left.slices[0].held), (2, 1, usd(50)));
+    let bytes = b"{\"seq\":2}\n".to_vec();
+    let chain = link(left.chain, &bytes, Digest::of(&[]));
+    let record = NewCalls { process: one, first_seq: 2, n: 1, at: late, bytes, chain, spent: vec![] };
+    escrow::charge(&db, scope, left.slices.clone(), record.clone()).await.unwrap();
+    assert_eq!(stands(&db, scope).await, (80, 80));
+    let again = escrow::charge(&db, scope, left.slices, NewCalls { first_seq: 3, ..record }).await;
+    assert!(matches!(again, Err(Error::Conflict)), "{again:?}");
+    let settled_late = escrow::write(&db, scope, &calls(one, 4, spent(20, Some((1, 20))))).await;
+    assert!(!settled_late.unwrap(), "the slice is not there any more");
+    assert_eq!(stands(&db, scope).await, (80, 80), "only the living hold");
+});
+
+db_test!(processes_that_take_at_once_never_take_more_than_there_is, async |db| {
+    let scope = seed(&db, tenant(1)).await.unwrap().scope;
+    cap(&db, scope, Some(10_000)).await;
+    let processes = (0..3_i64).map(|p| {
+        let db = &db;
+        async move {
+            let by = process(u128::from(p.unsigned_abs()) + 1);
+            let mut taken = 0;
+            for round in 0..60 {
+                match escrow::take(db, scope, ask(by, 1, round > 0, 37)).await.unwrap() {
+                    Taken::Amount(amount) => taken += amount.micros(),
+                    Taken::Short(account) => assert!(account.left() < usd(37)),
+                    other => panic!("{other:?}"),
+                }
+            }
+            taken
+        }
+    });
+    let taken: i64 = join_all(processes).await.into_iter().sum();
+    let (spent, held) = stands(&db, scope).await;
+    assert_eq!((spent, held), (0, taken));
+    assert!(10_000 - taken < 37 && taken <= 10_000, "{taken}");
+});
+
+db_test!(another_tenants_money_is_not_there, async |db| {
+    let one = seed(&db, tenant(1)).await.unwrap().scope;
+    let two = seed(&db, tenant(2)).await.unwrap().scope;
+    cap(&db, one, Some(1_000)).await;
+    escrow::take(&db, one, ask(process(1), 1, false, 10)).await.unwrap();
+    assert!(escrow::write(&db, one, &calls(process(1), 1, spent(1, Some((1, 1))))).await.unwrap());
+    assert!(escrow::caps(&db, two).await.unwrap().is_empty());
+    assert!(escrow::accounts(&db, two, At::from_micros(0)).await.unwrap().is_empty());
+    assert!(escrow::recent(&db, two, NOON, 10).await.unwrap().is_empty());
+    escrow::release(&db, two, process(1), &[1]).await.unwrap();
+    assert_eq!(stands(&db, one).await, (1, 79));
+    assert!(!escrow::write(&db, two, &calls(process(1), 1, spent(1, Some((1, 1))))).await.unwrap());
+});
