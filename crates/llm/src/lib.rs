@@ -31,6 +31,8 @@ mod family;
 mod frames;
 pub mod neutral;
 mod offline;
+pub mod pass;
+pub mod peek;
 mod reader;
 mod transport;
 mod types;
@@ -45,6 +47,7 @@ use lantern_types::{At, Dur, Failure, Secret};
 
 pub use family::Family;
 pub use offline::{BANNER as OFFLINE_BANNER, OfflinePace};
+pub use peek::Door;
 
 /// Where a provider answers.
 #[derive(Clone, Debug)]
@@ -64,6 +67,22 @@ impl Endpoint {
     pub fn vendor(&self) -> vendor::Vendor {
         vendor::of_provider(&self.provider, &self.base_url)
     }
+}
+
+/// A provider that a tenant can use.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Where it answers.
+    pub endpoint: Endpoint,
+    /// Whether that is the tenant's or operator's own address rather than the vendor's.
+    pub self_hosted: bool,
+    /// The models it is known to serve; empty when unknown.
+    pub models: Vec<String>,
+}
+
+/// Whether a model may think without showing it, as far as its name says.
+pub fn hides_thoughts(model: &str) -> bool {
+    vendor::thinks(model)
 }
 
 /// Who answers a call.

@@ -129,3 +129,11 @@ pub const CHAT: Dialect = Dialect {
 pub(super) const fn only(family: Family) -> Dialect {
     Dialect { family, idempotency_key: false, ..CHAT }
 }
+
+/// Models of the vendor itself that think first take `max_completion_tokens` instead of `max_tokens` and refuse a
+/// temperature: `o1`, `o3-mini`, `o4-mini`, `gpt-5…`, with or without a `vendor/` in front.
+pub(crate) fn thinks(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let o_series = name.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    o_series || name.starts_with("gpt-5")
+}

@@ -53,7 +53,7 @@ pub(crate) fn models_url(endpoint: &Endpoint, vendor: &Vendor) -> Option<String>
 }
 
 /// Base URLs of the newer kind end in `/v1` and are like everybody's.
-fn deployments(endpoint: &Endpoint, vendor: &Vendor) -> bool {
+pub(crate) fn deployments(endpoint: &Endpoint, vendor: &Vendor) -> bool {
     vendor.paths == Paths::Deployments && !endpoint.base_url.trim_end_matches('/').ends_with("/v1")
 }
 

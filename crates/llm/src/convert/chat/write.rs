@@ -19,7 +19,7 @@ use crate::vendor::{Dialect, EffortField, LimitField, Schemas, ThoughtField};
 /// Writes a request for a server of this dialect.
 pub(crate) fn write(request: &Request, dialect: &Dialect) -> (wire::Request, Vec<String>) {
     let mut lost = Lost::new(Family::Chat, request.from);
-    let thinker = dialect.limit == LimitField::ByModel && thinks(&request.model);
+    let thinker = dialect.limit == LimitField::ByModel && crate::vendor::thinks(&request.model);
     let (tools, choice) = if dialect.allowed_tools {
         (request.tools.clone(), request.choice.clone())
     } else {
@@ -74,14 +74,6 @@ pub(crate) fn write(request: &Request, dialect: &Dialect) -> (wire::Request, Vec
         rest,
     };
     (wire, lost.names())
-}
-
-/// Models of the vendor itself that think first take `max_completion_tokens` instead of `max_tokens` and refuse a
-/// temperature: `o1`, `o3-mini`, `o4-mini`, `gpt-5…`, with or without a `vendor/` in front.
-fn thinks(model: &str) -> bool {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    let o_series = name.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    o_series || name.starts_with("gpt-5")
 }
 
 fn write_message(message: &Message, dialect: &Dialect, lost: &mut Lost) -> Vec<wire::Message> {
