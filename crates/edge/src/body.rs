@@ -52,6 +52,18 @@ impl<S: Send + Sync, T: Model> FromRequest<S> for Body<T> {
     }
 }
 
+/// A request's body as it came.
+#[derive(Debug)]
+pub struct Raw(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        bytes(request).await.map(Self)
+    }
+}
+
 /// A request's body as it came, within its time and size.
 pub(crate) async fn bytes(request: Request) -> Result<Bytes> {
     plain(request.headers())?;

@@ -32,10 +32,16 @@ pub enum Kind {
     HeadTooLarge,
     /// Send it later.
     RateLimited,
+    /// Raise the cap, or wait for the next period.
+    OverBudget,
     /// Try again.
     Unavailable,
     /// A fault of ours.
     Internal,
+    /// Ask for something that this server can do.
+    NotSupported,
+    /// Somebody further on did not do their part.
+    BadGateway,
 }
 
 macro_rules! codes {
@@ -76,6 +82,8 @@ codes! {
         InvalidManifest = "invalid_manifest",
         InvalidInput = "invalid_input",
         InputSchemaViolated = "input_schema_violated",
+        PriceUnknown = "price_unknown",
+        CallUnbounded = "call_unbounded",
     }
     Unauthenticated {
         Unauthorized = "unauthorized",
@@ -92,6 +100,7 @@ codes! {
         NotAnApprover = "not_an_approver",
         SignupClosed = "signup_closed",
         OperatorOnly = "operator_only",
+        StopHolds = "stop_holds",
     }
     NotFound {
         RouteNotFound = "route_not_found",
@@ -104,6 +113,7 @@ codes! {
         ApiKeyNotFound = "api_key_not_found",
         ProviderNotFound = "provider_not_found",
         StopNotFound = "stop_not_found",
+        ModelNotFound = "model_not_found",
     }
     NotAllowed {
         MethodNotAllowed = "method_not_allowed",
@@ -152,15 +162,31 @@ codes! {
         TooManyRuns = "too_many_runs",
         InboxFull = "inbox_full",
     }
+    OverBudget {
+        BudgetExceeded = "budget_exceeded",
+    }
     Unavailable {
         Unavailable = "unavailable",
         StorageFull = "storage_full",
         StorageReadOnly = "storage_read_only",
         StorageDamaged = "storage_damaged",
         TooManyStreams = "too_many_streams",
+        ModelNotConfigured = "model_not_configured",
     }
     Internal {
         Internal = "internal",
+    }
+    NotSupported {
+        WireUnsupported = "wire_unsupported",
+    }
+    BadGateway {
+        EgressDenied = "egress_denied",
+        ProviderAuth = "provider_auth",
+        ProviderInterrupted = "provider_interrupted",
+        ProviderInvalidResponse = "provider_invalid_response",
+        ProviderRefused = "provider_refused",
+        ProviderTimeout = "provider_timeout",
+        ProviderUnreachable = "provider_unreachable",
     }
 }
 

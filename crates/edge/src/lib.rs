@@ -46,7 +46,7 @@ pub mod token;
 mod unread;
 
 pub use auth::Gate;
-pub use body::{Body, Model};
+pub use body::{Body, Model, Raw};
 pub use code::Code;
 pub use cors::Cors;
 pub use fields::{Change, Fields};
@@ -54,7 +54,7 @@ pub use metrics::Metrics;
 pub use page::{Page, Paging};
 pub use pass::Pass;
 pub use permit::permit;
-pub use problem::{Error, FieldError, Result};
+pub use problem::{Error, FieldError, Result, Shape, Told};
 pub use query::{Params, Path};
 pub use reply::{Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady};
 pub use request::Heard;

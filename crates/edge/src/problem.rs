@@ -11,15 +11,39 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use lantern_types::{Dur, RequestId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::code::{Code, Kind};
 
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
 /// What the edge's functions answer with.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// How a front door words an error, in place of our own way: as the official clients of its wire expect it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// The body.
+    pub body: fn(&Told<'_>) -> Value,
+    /// Clients of this wire know being out of money as a rate limit, and no status of its own for it.
+    pub quota_is_a_rate: bool,
+}
+
+/// What an error says.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'a> {
+    /// Its code.
+    pub code: Code,
+    /// Its words.
+    pub words: &'a str,
+    /// Its status.
+    pub status: u16,
+    /// The request.
+    pub request: RequestId,
+}
 
 /// One thing that is wrong with a request, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -133,6 +157,17 @@ impl Error {
         &self.fields
     }
 
+    /// The whole response in a front door's own words.
+    pub(crate) fn render_shaped(&self, request: RequestId, shape: Shape) -> Response {
+        let kind = match self.code.kind() {
+            Kind::OverBudget if shape.quota_is_a_rate => Kind::RateLimited,
+            kind => kind,
+        };
+        let status = status(kind);
+        let told = Told { code: self.code, words: &self.public, status: status.as_u16(), request };
+        self.response(status, (shape.body)(&told).to_string().into_bytes(), "application/json")
+    }
+
     /// The whole response. `instance` is the request's path.
     pub(crate) fn render(&self, request: RequestId, instance: &str, asked: &HeaderMap) -> Response {
         let status = status(self.code.kind());
@@ -149,16 +184,24 @@ impl Error {
             extras: &self.extras,
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
+        self.response(status, body, content_type(asked))
+    }
+
+    fn response(&self, status: StatusCode, body: Vec<u8>, media: &'static str) -> Response {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(asked)));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
         if let Some(wait) = self.retry_after {
             let seconds = wait.micros().unsigned_abs().div_ceil(1_000_000).max(1);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.code.kind() == Kind::Unauthenticated {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // Official clients try again by themselves what would be refused again.
+        if matches!(self.code.kind(), Kind::OverBudget | Kind::NotSupported) {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         response
     }
@@ -172,7 +215,9 @@ impl Error {
                 tracing::error!(%request, code, %at, %cause, "the database is damaged: restore it from a backup");
             }
             Kind::Internal => tracing::error!(%request, code, %at, %cause, "a request failed by our fault"),
-            Kind::Unavailable => tracing::warn!(%request, code, %at, %cause, "a request could not be served"),
+            Kind::Unavailable | Kind::BadGateway => {
+                tracing::warn!(%request, code, %at, %cause, "a request could not be served");
+            }
             _ => tracing::debug!(%request, code, %at, %cause, error = %self.public, "a request was refused"),
         }
     }
@@ -271,6 +316,9 @@ pub(crate) const fn status(kind: Kind) -> StatusCode {
         Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Kind::OverBudget => StatusCode::PAYMENT_REQUIRED,
+        Kind::NotSupported => StatusCode::NOT_IMPLEMENTED,
+        Kind::BadGateway => StatusCode::BAD_GATEWAY,
     }
 }
 

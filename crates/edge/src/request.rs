@@ -25,7 +25,7 @@ use crate::code::Code;
 use crate::cors::{self, Cors};
 use crate::leftover::Leftover;
 use crate::metrics;
-use crate::problem::Error;
+use crate::problem::{Error, Shape};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IGNORED: HeaderName = HeaderName::from_static("lantern-ignored");
@@ -164,7 +164,10 @@ async fn around_each(State(around): State<Around>, request: Request, next: Next)
     if let Some(error) = response.extensions_mut().remove::<Error>() {
         error.log(id);
         let allow = response.headers_mut().remove(header::ALLOW);
-        response = error.render(id, &path, &asked);
+        response = match response.extensions_mut().remove::<Shape>() {
+            Some(shape) => error.render_shaped(id, shape),
+            None => error.render(id, &path, &asked),
+        };
         if let Some(allow) = allow {
             response.headers_mut().insert(header::ALLOW, allow);
         }

@@ -8,12 +8,15 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 use lantern_policy::{Access, Act, Permit};
 
 use crate::idempotency::{self, Remembers};
 use crate::openapi::{Answers, Call, Operation, Param};
 use crate::prefer::{self, Holds};
+use crate::problem::Shape;
 use crate::ticket;
 
 /// Argument lists that begin with a permit, for handlers of one to five arguments. Sealed.
@@ -91,6 +94,18 @@ impl<S> Route<S> {
     /// The same, answering with a `T`, which its handler's type does not say.
     pub fn answers<T: Answers>(mut self) -> Self {
         self.operation.also::<T>();
+        self
+    }
+
+    /// The same, wording its errors in this shape.
+    pub fn shaped(mut self, shape: Shape) -> Self
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        self.handler = self.handler.layer(map_response(move |mut response: Response| async move {
+            response.extensions_mut().insert(shape);
+            response
+        }));
         self
     }
 

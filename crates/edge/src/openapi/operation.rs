@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::{Kind, Param, sketch};
-use crate::body::{Body, Model};
+use crate::body::{Body, Model, Raw};
 use crate::code;
 use crate::etag::Versioned;
 use crate::page::Page;
@@ -62,6 +62,7 @@ impl Argument for HeaderMap {}
 impl Argument for Heard {}
 impl Argument for Peer {}
 impl Argument for Request {}
+impl Argument for Raw {}
 
 impl<T: Model> Argument for Body<T> {
     fn describe(operation: &mut Operation) {
