@@ -246,6 +246,11 @@ impl App {
         })
     }
 
+    /// What tells who is asking, for doors beside these.
+    pub fn gate(&self) -> Gate {
+        self.inner.gate.clone()
+    }
+
     /// A place among the event streams of this process, kept as long as the stream is. `too_many_streams` when it has enough.
     pub(crate) fn stream_place(&self) -> Result<OwnedSemaphorePermit> {
         self.inner.streams.clone().try_acquire_owned().map_err(|_| {

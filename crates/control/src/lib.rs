@@ -23,8 +23,13 @@ pub use seed::{nobody_yet, seed_dev, seed_first};
 
 /// Everything this crate serves, ready for [`lantern_edge::serve()`].
 pub fn router(app: App) -> Router {
+    router_beside(app, Router::new())
+}
+
+/// The same with other routes beside it, which brought their own state.
+pub fn router_beside(app: App, others: Router<App>) -> Router {
     let around = Around { ids: app.ids.clone(), clock: app.clock.clone(), cors: app.inner.cors.clone() };
-    request::wrap(route::mount(routes()), around, &app.limits).with_state(app)
+    request::wrap(route::mount(routes()).merge(others), around, &app.limits).with_state(app)
 }
 
 /// Every route: method, path and action.

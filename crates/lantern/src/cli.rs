@@ -29,6 +29,7 @@ mod retention;
 mod routes;
 mod runs;
 mod sessions;
+mod spending;
 mod stops;
 mod table;
 mod watch;
@@ -182,6 +183,10 @@ pub(crate) enum Verb {
     Limits,
     /// Show or set for how long what was said in runs is kept
     Retention(retention::RetentionArgs),
+    /// List calls that came through the front doors for models, the newest first
+    Calls(spending::CallsArgs),
+    /// Show or set what may be spent through the front doors for models
+    Caps(spending::CapsArgs),
     /// Write runs to files: their events, their rows and their manifests
     Export(export::ExportArgs),
     /// Check that the server, the login and the model work
@@ -252,6 +257,8 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Keys(verb) => keys::run(console, &Api::open(globals)?, verb).await?,
         Verb::Providers(verb) => providers::run(console, &Api::open(globals)?, verb).await?,
         Verb::Retention(args) => retention::run(console, &Api::open(globals)?, &args).await?,
+        Verb::Calls(args) => spending::calls(console, &Api::open(globals)?, &args).await?,
+        Verb::Caps(args) => spending::caps(console, &Api::open(globals)?, &args).await?,
         Verb::Runs(verb) => return Box::pin(runs::run(console, &Api::open(globals)?, verb)).await,
         Verb::Sessions(verb) => return Box::pin(sessions::run(console, &Api::open(globals)?, verb)).await,
         Verb::Chat(args) => return Box::pin(chat::run(console, &Api::open(globals)?, args)).await,

@@ -88,6 +88,11 @@ actions! {
     LiftStop = Admin "stops.lift";
     ReadRetention = Read "retention.read";
     SaveRetention = Admin "retention.save";
+    ListModels = Read "models.list";
+    CallModel = Write "models.call";
+    ListCalls = Read "calls.list";
+    ReadCaps = Read "caps.read";
+    SaveCap = Admin "caps.save";
 }
 
 /// Whether this actor may do `A`: the sole maker of a [`Permit`].

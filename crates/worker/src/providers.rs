@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lantern_llm::{Endpoint, OfflinePace, Target};
+use lantern_llm::{Endpoint, Offer, OfflinePace, Target};
 use lantern_net::{Client, Reach};
 use lantern_policy::route::{Choices, OFFLINE, Provider, conversing, unnamed};
 use lantern_policy::{Admitted, Catalogue, Scope};
@@ -160,6 +160,16 @@ impl Providers {
             .collect();
         found.extend(shared);
         Ok(found)
+    }
+
+    /// Everything that the tenant can use, for those who pass calls on.
+    pub async fn offers(&self, scope: Scope) -> Result<Vec<Offer>, Failure> {
+        let offer = |found: Configured| Offer {
+            endpoint: found.endpoint(),
+            self_hosted: !found.vendor,
+            models: found.models,
+        };
+        Ok(self.configured(scope).await?.into_iter().map(offer).collect())
     }
 
     async fn open_key(

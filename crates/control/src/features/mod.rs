@@ -5,6 +5,7 @@
 pub(crate) mod agents;
 pub(crate) mod identity;
 pub(crate) mod limits;
+pub(crate) mod money;
 pub(crate) mod platform;
 pub(crate) mod runs;
 pub(crate) mod sessions;
@@ -34,6 +35,8 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         tools::routes(),
         limits::routes(),
         stops::routes(),
+        money::calls::routes(),
+        money::caps::routes(),
     ]
     .into_iter()
     .flatten()
@@ -52,6 +55,7 @@ pub(crate) fn statements() -> Vec<&'static str> {
         agents::store::STATEMENTS,
         runs::store::STATEMENTS,
         settings::providers::STATEMENTS,
+        money::caps::STATEMENTS,
     ]
     .concat()
 }

@@ -96,6 +96,9 @@ const ROUTES: &[(&str, By)] = &[
     ("POST /v1/stops", Verb(&["stop"])),
     ("GET /v1/stops/{id}", Nobody("the list has all that there is to say of a stop")),
     ("DELETE /v1/stops/{id}", Verb(&["stops lift"])),
+    ("GET /v1/calls", Verb(&["calls"])),
+    ("GET /v1/settings/caps", Verb(&["caps"])),
+    ("POST /v1/settings/caps", Verb(&["caps"])),
     ("GET /v1/tools", Verb(&["tools"])),
     ("GET /v1/limits", Verb(&["limits", "doctor"])),
 ];

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use lantern_control::{App, Providers as Known, Rate, Setup, SharedProvider};
+use lantern_gateway::Doors;
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
@@ -107,7 +108,9 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     });
     let app = App::new(setup(&ground, &config, &rules)).context("cannot set up the API")?;
     let accounts = account::seed(&app, mode, address).await?;
-    let deps = deps(&ground, &config, rules.clone());
+    let providers = Arc::new(providers(&ground, rules.clone()));
+    let offers = providers.clone();
+    let deps = deps(&ground, &config, providers);
     let choices = match accounts {
         // Its tenant may have saved a provider of its own, which comes first.
         Accounts::Dev(scope) => deps.llm.choices(scope).await.unwrap_or_else(|_| rules.choices()),
@@ -122,7 +125,9 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     let db = ground.db.clone();
     let work = lantern_worker::run(deps, options, stopping.clone());
     ground.tasks.spawn("worker", Box::pin(work));
-    let serving = lantern_edge::serve(listener, lantern_control::router(app), stopping);
+    let doors = Doors::open(doors(&ground, &config, &app, offers));
+    let router = lantern_control::router_beside(app, lantern_gateway::router(doors));
+    let serving = lantern_edge::serve(listener, router, stopping);
     ground.tasks.spawn("api", Box::pin(serving));
     let stops = stops::server::count(&db).await.unwrap_or_default();
     announce(&Ready {
@@ -195,22 +200,38 @@ async fn open(config: &Config, mode: Mode, clock: &dyn Clock) -> lantern_store::
     }
 }
 
-fn deps(ground: &Ground, config: &Config, rules: Arc<Rules>) -> Deps {
+fn providers(ground: &Ground, rules: Arc<Rules>) -> Providers {
     let (db, vault, client) = (ground.db.clone(), ground.vault.clone(), ground.client.clone());
-    Deps {
-        db: db.clone(),
-        vault: vault.clone(),
+    Providers::new(db, vault, client, rules, ground.catalogue.clone(), ground.clock.clone())
+}
+
+fn doors(ground: &Ground, config: &Config, app: &App, providers: Arc<Providers>) -> lantern_gateway::Setup {
+    lantern_gateway::Setup {
+        db: ground.db.clone(),
         clock: ground.clock.clone(),
         ids: ground.ids.clone(),
         tasks: Arc::new(ground.tasks.clone()),
-        llm: Arc::new(Providers::new(
-            db,
-            vault,
-            client,
-            rules,
-            ground.catalogue.clone(),
-            ground.clock.clone(),
-        )),
+        limits: Arc::new(config.limits.clone()),
+        catalogue: ground.catalogue.clone(),
+        client: ground.client.clone(),
+        gate: app.gate(),
+        directory: Arc::new(move |scope| {
+            let providers = providers.clone();
+            Box::pin(async move { providers.offers(scope).await })
+        }),
+        stop: ground.tasks.stopping(),
+        sole: config.postgres.is_none(),
+    }
+}
+
+fn deps(ground: &Ground, config: &Config, providers: Arc<Providers>) -> Deps {
+    Deps {
+        db: ground.db.clone(),
+        vault: ground.vault.clone(),
+        clock: ground.clock.clone(),
+        ids: ground.ids.clone(),
+        tasks: Arc::new(ground.tasks.clone()),
+        llm: providers,
         tools: Arc::new(Builtin::new(ground.fetcher.clone())),
         limits: Arc::new(config.limits.clone()),
         catalogue: ground.catalogue.clone(),

@@ -77,6 +77,8 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("tools", &["tools"]),
     ("limits", &["limits"]),
     ("retention", &["retention"]),
+    ("calls", &["calls"]),
+    ("caps", &["caps"]),
     ("export", &["export"]),
     ("doctor", &["doctor"]),
     ("init", &["init"]),

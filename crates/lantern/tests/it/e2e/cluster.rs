@@ -12,7 +12,7 @@ use super::api::Api;
 use super::process::{Server, lantern};
 use super::provider::{Answer, Provider};
 
-pub(super) const LOGIN: (&str, &str) = ("ada@example.com", "correct horse battery");
+pub(crate) const LOGIN: (&str, &str) = ("ada@example.com", "correct horse battery");
 
 pub(super) fn serve(folder: &Folder, app: &str, system: &str, provider: &Provider) -> Server {
     Server::start(serving(folder.path(), app, system, provider))
@@ -24,12 +24,17 @@ pub(crate) async fn login(server: &Server) -> Api {
 }
 
 pub(crate) fn serving(folder: &Path, app: &str, system: &str, provider: &Provider) -> Command {
+    served_by(folder, app, system, &provider.env())
+}
+
+/// The same with this environment in place of a provider's.
+pub(crate) fn served_by(folder: &Path, app: &str, system: &str, models: &[(&str, &str)]) -> Command {
     let mut command: Command = lantern();
     command.args(["serve", "--output", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
     command.env("LANTERN_DATABASE_APP_URL", app).env("LANTERN_DATABASE_SYSTEM_URL", system);
     command.env("LANTERN_CREDENTIAL_KEY", "07".repeat(32)).env("LANTERN_SPAWN_RATE_PER_MIN", "0");
     command.env("LANTERN_ADMIN_EMAIL", LOGIN.0).env("LANTERN_ADMIN_PASSWORD", LOGIN.1);
-    command.envs(provider.env()).env("LOG_LEVEL", "error");
+    command.envs(models.iter().copied()).env("LOG_LEVEL", "error");
     command
 }
 

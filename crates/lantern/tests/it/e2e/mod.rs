@@ -9,6 +9,7 @@ mod children;
 mod cluster;
 mod database;
 mod digest;
+mod doors;
 mod edit;
 mod explain;
 mod export;

@@ -1,0 +1,4 @@
+//! What calls through the front doors may cost, and what they did.
+
+pub(crate) mod calls;
+pub(crate) mod caps;

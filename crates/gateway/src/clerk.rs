@@ -1,0 +1,252 @@
+//! Writes down what calls cost, keeps this process's slices alive, and charges those of dead processes.
+//!
+//! Invariant: a call that is over is written within some milliseconds, together with what ended meanwhile; none is written twice.
+//! When the process stops, what nobody holds is given back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use lantern_net::Shutdown;
+use lantern_policy::Scope;
+use lantern_store::escrow::{self, NewCalls, Spent};
+use lantern_store::{Db, Error};
+use lantern_types::call::{CallEvent, Charged, CrashCharge};
+use lantern_types::edge::Clock;
+use lantern_types::{At, ChainHead, Digest, Dur, MicroUsd, ProcessId, TenantId, link};
+
+use crate::purse::{Done, Purse, TTL};
+
+/// How long a call that is over waits for others to be written with.
+const GATHER: Dur = Dur::from_millis(3);
+/// How often slices are prolonged, and dead processes looked for: three times before they run out.
+const BEAT: Dur = Dur::from_secs(3);
+/// How often unused slices are given back.
+const TIDY: Dur = Dur::from_secs(1);
+/// Records of one commit.
+const RECORDS_MAX: usize = 1_000;
+/// How long a stop waits for calls that are under way.
+const END_MAX: Dur = Dur::from_secs(15);
+const PAUSE: Dur = Dur::from_millis(20);
+
+pub(crate) struct Clerk {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    purse: Arc<Purse>,
+    sole: bool,
+    /// The next place and the chain of this process's stream in each tenant.
+    streams: HashMap<(TenantId, ProcessId), (i64, ChainHead)>,
+    /// Slices that could not be given back yet.
+    strays: Vec<(Scope, ProcessId, i64)>,
+}
+
+impl Clerk {
+    pub(crate) fn new(db: Db, clock: Arc<dyn Clock>, purse: Arc<Purse>, sole: bool) -> Self {
+        Self { db, clock, purse, sole, streams: HashMap::new(), strays: Vec::new() }
+    }
+
+    pub(crate) async fn run(mut self, stop: Shutdown) {
+        // Whoever had this database before is dead, when nobody else can have it.
+        self.bury(self.sole).await;
+        let (mut beat_at, mut tidy_at) = (self.clock.now() + BEAT, self.clock.now() + TIDY);
+        while !stop.is_requested() {
+            let wait = tidy_at.min(beat_at).since(self.clock.now());
+            tokio::select! {
+                biased;
+                () = stop.requested() => break,
+                () = self.purse.rung() => {
+                    self.clock.sleep(GATHER).await;
+                    self.write().await;
+                }
+                () = self.clock.sleep(wait) => {}
+            }
+            let now = self.clock.now();
+            if now >= tidy_at {
+                self.give_back(false).await;
+                tidy_at = now + TIDY;
+            }
+            if now >= beat_at {
+                self.beat().await;
+                self.bury(false).await;
+                beat_at = now + BEAT;
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Waits for the calls that are under way, and leaves nothing held.
+    async fn finish(&mut self) {
+        let until = self.clock.now() + END_MAX;
+        while self.purse.is_busy() && self.clock.now() < until {
+            self.beat().await;
+            self.write().await;
+            self.clock.sleep(PAUSE).await;
+        }
+        self.write().await;
+        self.give_back(true).await;
+    }
+
+    async fn beat(&self) {
+        let (process, now) = (self.purse.process(), self.clock.now());
+        if !self.purse.has_slices() {
+            return self.purse.prolonged(process, now);
+        }
+        match escrow::beat(&self.db, process, now, now + TTL).await {
+            Ok(_) => self.purse.prolonged(process, now),
+            Err(error) => tracing::warn!(%error, "slices could not be prolonged"),
+        }
+    }
+
+    async fn give_back(&mut self, all: bool) {
+        let mut idle = std::mem::take(&mut self.strays);
+        idle.extend(self.purse.idle(all));
+        let mut by: HashMap<(TenantId, ProcessId), (Scope, Vec<i64>)> = HashMap::new();
+        for (scope, process, n) in idle {
+            by.entry((scope.tenant(), process)).or_insert_with(|| (scope, Vec::new())).1.push(n);
+        }
+        for ((_, process), (scope, numbers)) in by {
+            if let Err(error) = escrow::release(&self.db, scope, process, &numbers).await {
+                tracing::debug!(%error, "slices were not given back yet");
+                self.strays.extend(numbers.into_iter().map(|n| (scope, process, n)));
+            }
+        }
+    }
+
+    /// Charges what dead processes left unsettled.
+    async fn bury(&self, sole: bool) {
+        let (process, now) = (self.purse.process(), self.clock.now());
+        let stale = escrow::stale(&self.db, process, now, sole).await;
+        for (scope, dead) in stale.unwrap_or_default() {
+            match self.charge(scope, dead, now).await {
+                Ok(()) | Err(Error::Conflict) => {}
+                Err(error) => tracing::warn!(%error, "a dead process is not charged yet"),
+            }
+        }
+    }
+
+    async fn charge(&self, scope: Scope, dead: ProcessId, now: At) -> Result<(), Error> {
+        let left = escrow::left(&self.db, scope, dead).await?;
+        let charged = left.slices.iter().map(|slice| Charged {
+            owner: slice.account.owner.to_string(),
+            period: slice.account.period,
+            slice: slice.n,
+            amount: slice.held,
+        });
+        let charges: Vec<Charged> = charged.filter(|charged| charged.amount > MicroUsd::ZERO).collect();
+        if charges.is_empty() {
+            let numbers: Vec<i64> = left.slices.iter().map(|slice| slice.n).collect();
+            return escrow::release(&self.db, scope, dead, &numbers).await;
+        }
+        tracing::warn!(tenant = %scope.tenant(), process = %dead, ?charges, "the unsettled part of a dead process is charged");
+        let bytes = line(&CallEvent::CrashCharge(CrashCharge { seq: left.next_seq, at: now, charges }));
+        let chain = link(left.chain, &bytes, Digest::of(&[]));
+        let (first_seq, spent) = (left.next_seq, Vec::new());
+        let record = NewCalls { process: dead, first_seq, n: 1, at: now, bytes, chain, spent };
+        escrow::charge(&self.db, scope, left.slices, record).await
+    }
+
+    /// Writes what is over, each tenant's in a commit of its own.
+    async fn write(&mut self) {
+        let (process, done) = self.purse.unwritten();
+        if done.is_empty() {
+            return;
+        }
+        let mut by: BTreeMap<TenantId, Vec<Done>> = BTreeMap::new();
+        for done in done {
+            by.entry(done.scope.tenant()).or_default().push(done);
+        }
+        let mut work = Vec::with_capacity(by.len());
+        for (tenant, mut done) in by {
+            let stream = self.streams.get(&(tenant, process)).copied();
+            let stream = stream.unwrap_or_else(|| (1, ChainHead::genesis()));
+            let this = &*self;
+            work.push(async move {
+                let mut stream = (process, stream);
+                while !done.is_empty() {
+                    let rest = done.split_off(done.len().min(RECORDS_MAX));
+                    stream = this.write_of(stream, done).await;
+                    done = rest;
+                }
+                (tenant, stream)
+            });
+        }
+        let written = join_all(work).await;
+        self.streams.extend(written.into_iter().map(|(tenant, (of, stream))| ((tenant, of), stream)));
+        // Whoever this process was before writes nothing more.
+        let process = self.purse.process();
+        self.streams.retain(|(_, of), _| *of == process);
+    }
+
+    /// Writes some records of one tenant, as often as it takes. Answers where its stream goes on, and whose that is.
+    async fn write_of(
+        &self,
+        (mut process, (mut first_seq, mut head)): (ProcessId, (i64, ChainHead)),
+        mut done: Vec<Done>,
+    ) -> (ProcessId, (i64, ChainHead)) {
+        let Some(scope) = done.first().map(|done| done.scope) else { return (process, (first_seq, head)) };
+        let mut pause = PAUSE;
+        loop {
+            let mut bytes = Vec::new();
+            for (seq, Done { record, .. }) in (first_seq..).zip(&mut done) {
+                record.seq = seq;
+                bytes.extend(line(&CallEvent::Call(Box::new(record.clone()))));
+            }
+            let chain = link(head, &bytes, Digest::of(&[]));
+            let n = i64::try_from(done.len()).unwrap_or(i64::MAX);
+            let spent = summed(&done);
+            let new =
+                NewCalls { process, first_seq, n, at: self.clock.now(), bytes, chain, spent: spent.clone() };
+            match escrow::write(&self.db, scope, &new.into()).await {
+                Ok(true) => {
+                    self.purse.written(scope, process, &spent);
+                    return (process, (first_seq.saturating_add(n), chain));
+                }
+                Ok(false) => {
+                    // Somebody took this process for dead and charged its slices: what these calls cost is in that.
+                    process = self.purse.lost(process);
+                    (first_seq, head) = (1, ChainHead::genesis());
+                    if let Ok(left) = escrow::left(&self.db, scope, process).await {
+                        (first_seq, head) = (left.next_seq, left.chain);
+                    }
+                    for Done { record, spent, .. } in &mut done {
+                        record.late |= spent.iter().any(|spent| spent.from.is_some());
+                        spent.retain(|spent| spent.from.is_none());
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "records of calls are not written yet");
+                    self.clock.sleep(pause).await;
+                    pause = pause.times(2).min(TIDY);
+                }
+            }
+        }
+    }
+}
+
+/// What was spent of each account, from each slice.
+fn summed(done: &[Done]) -> Vec<Spent> {
+    let mut sums: Vec<Spent> = Vec::new();
+    for spent in done.iter().flat_map(|done| &done.spent) {
+        let n = spent.from.map(|(n, _)| n);
+        let same = sums.iter_mut().find(|sum| sum.account == spent.account && sum.from.map(|(n, _)| n) == n);
+        match same {
+            Some(sum) => {
+                sum.cost = sum.cost.plus(spent.cost).unwrap_or(sum.cost);
+                if let (Some((_, drawn)), Some((_, more))) = (&mut sum.from, spent.from) {
+                    *drawn = drawn.plus(more).unwrap_or(*drawn);
+                }
+            }
+            None => sums.push(*spent),
+        }
+    }
+    sums
+}
+
+fn line(event: &CallEvent) -> Vec<u8> {
+    let mut line = serde_json::to_vec(event).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! The front doors for models: an existing agent calls its model through them by changing its base URL.
+//!
+//! ```text
+//! routes.rs   the doors, and who may use them          shape.rs   errors in the words of each wire
+//! ask.rs      what a request asks for, and the few bytes that are changed in it
+//! resolve.rs  which provider and model are meant        facts.rs   what a tenant has: providers, caps, stops
+//! purse.rs    money for calls, granted in memory        clerk.rs   what is written of it, and what dead processes left
+//! call.rs     one call from end to end                  answer.rs  its answer, as it passes
+//! ```
+//!
+//! Invariant: no call is made before what it could cost was held, where a cap bounds it; and every call that was made is settled
+//! once, however it ends. Bytes pass as they came, both ways, but for what a cap or the count of tokens needs. Knows no run.
+
+#![warn(missing_docs)]
+
+mod answer;
+mod ask;
+mod call;
+mod clerk;
+mod facts;
+mod models;
+mod permit;
+mod purse;
+mod resolve;
+mod routes;
+mod shape;
+
+use std::sync::Arc;
+
+use axum::Router;
+use lantern_edge::{Gate, Route, route};
+use lantern_llm::Offer;
+use lantern_net::{Client, Shutdown};
+use lantern_policy::{Catalogue, Scope};
+use lantern_store::Db;
+use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
+use lantern_types::{Failure, Limits};
+
+use clerk::Clerk;
+use facts::Facts;
+use purse::Purse;
+
+pub use routes::routes;
+
+/// Says which providers a tenant has: its own first, then the operator's.
+pub type Directory = Arc<dyn Fn(Scope) -> BoxFuture<'static, Result<Vec<Offer>, Failure>> + Send + Sync>;
+
+/// What the process brings.
+pub struct Setup {
+    /// The database.
+    pub db: Db,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn IdGen>,
+    /// Where background work runs.
+    pub tasks: Arc<dyn Tasks>,
+    /// The limits in force.
+    pub limits: Arc<Limits>,
+    /// The model catalogue in force.
+    pub catalogue: Arc<Catalogue>,
+    /// The way out.
+    pub client: Client,
+    /// Tells who is asking.
+    pub gate: Gate,
+    /// Which providers a tenant has.
+    pub directory: Directory,
+    /// Told when the process stops.
+    pub stop: Shutdown,
+    /// Nobody else can have this database open: whatever another process left behind is that of a dead one.
+    pub sole: bool,
+}
+
+/// The state of the front doors. Cheap to clone.
+#[derive(Clone)]
+pub struct Doors {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdGen>,
+    limits: Arc<Limits>,
+    catalogue: Arc<Catalogue>,
+    client: Client,
+    gate: Gate,
+    facts: Facts,
+    purse: Arc<Purse>,
+}
+
+impl Doors {
+    /// Opens the doors, and starts what settles the calls that come through them.
+    pub fn open(setup: Setup) -> Self {
+        let Setup { db, clock, ids, tasks, limits, catalogue, client, gate, directory, stop, sole } = setup;
+        let purse = Arc::new(Purse::new(db.clone(), clock.clone(), ids.clone()));
+        let clerk = Clerk::new(db.clone(), clock.clone(), purse.clone(), sole);
+        tasks.spawn("clerk", Box::pin(clerk.run(stop)));
+        let facts = Facts::new(db, clock.clone(), directory);
+        Self { inner: Arc::new(Inner { clock, ids, limits, catalogue, client, gate, facts, purse }) }
+    }
+}
+
+/// Everything this crate serves, to be merged into a router that is wrapped by [`lantern_edge::request::wrap`].
+pub fn router<S: Clone + Send + Sync + 'static>(doors: Doors) -> Router<S> {
+    route::mount::<Doors>(routes()).with_state(doors)
+}
+
+/// Method, path and action of every route, for the list of them.
+pub fn table() -> String {
+    let routes: Vec<Route<Doors>> = routes();
+    route::table(&routes)
+}

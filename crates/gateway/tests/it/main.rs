@@ -1,0 +1,3 @@
+//! The front doors from the inside.
+
+mod routes;

@@ -1,0 +1,6 @@
+//! The front doors of the real program: official clients, caps, streams that are stopped, clients that go away.
+
+mod caps;
+mod clients;
+mod cluster;
+mod upstream;
