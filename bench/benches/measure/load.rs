@@ -27,6 +27,11 @@ impl Shot {
         Self::new("POST", path, bearer, body, 201)
     }
 
+    /// A call that is answered with 200, whole or as a stream.
+    pub(crate) fn call(path: &str, bearer: &str, body: &str) -> Self {
+        Self::new("POST", path, bearer, body, 200)
+    }
+
     fn new(method: &str, path: &str, bearer: &str, body: &str, want: u16) -> Self {
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\nauthorization: {bearer}\r\n");
@@ -60,11 +65,24 @@ impl Connection {
         let head = self.until_head(shot.want).await?;
         let text = String::from_utf8_lossy(self.read.get(..head).unwrap_or_default()).to_ascii_lowercase();
         let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
+        if length.is_none() && text.contains("transfer-encoding: chunked") {
+            return self.until_last_chunk(head).await;
+        }
         let length: usize = length.context("an answer without a length")?.trim().parse()?;
         while self.read.len() < head + length {
             self.more().await?;
         }
         self.read.drain(..head + length);
+        Ok(length)
+    }
+
+    /// Reads an answer in chunks to its end, which nothing in the answers that are measured looks like.
+    async fn until_last_chunk(&mut self, head: usize) -> Result<usize> {
+        while !self.read.ends_with(b"\r\n0\r\n\r\n") {
+            self.more().await?;
+        }
+        let length = self.read.len() - head;
+        self.read.clear();
         Ok(length)
     }
 

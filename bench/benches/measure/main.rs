@@ -9,6 +9,7 @@
 
 mod disk;
 mod durable;
+mod gateway;
 mod lists;
 mod load;
 mod machine;
@@ -79,6 +80,7 @@ const NAMES: &[&str] = &[
     "streams",
     "latency",
     "recovery-many",
+    "gateway",
 ];
 /// Made only when asked for by name: nothing but our own steps, for a profiler to look at; and half an hour of everything,
 /// or `soak=5` minutes.
@@ -89,6 +91,8 @@ fn main() -> ExitCode {
     let names: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
     let done = match names.as_slice() {
         [word, bytes] if word == peer::PEER => block_on(peer::serve(bytes)),
+        [word, _] if word == gateway::PROVIDER => block_on(gateway::provide()),
+        [word, provider] if word == gateway::PROXY => block_on(gateway::proxy(provider)),
         names => run(names),
     };
     match done {
@@ -151,6 +155,7 @@ async fn one(bench: &Bench, name: &str) -> Result<Vec<Line>> {
         "streams" => watchers::idle(bench).await,
         "latency" => watchers::latency(bench).await,
         "recovery-many" => recovery::many(bench).await,
+        "gateway" => gateway::measure(bench).await,
         "steps" => durable::steps(bench).await,
         "recovery" => recovery::measure(bench).await,
         soak => soak::measure(bench, minutes(soak)).await,
