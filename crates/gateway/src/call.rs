@@ -114,7 +114,7 @@ pub(crate) async fn call(
     let held = inner.purse.admit(scope, payers, &mut worst, least).await?;
     let each = worst.output / asked.answers;
     let bounded = capped && door != Door::Embeddings && asked.most != Some(each);
-    let lowered = asked.most.is_some_and(|most| each < most).then_some(each);
+    let lowered = (bounded && asked.most.is_some_and(|most| each < most)).then_some(each);
     let id = inner.ids.uuid();
     let granted = held.granted;
     let draft = draft(id, door, &route, key, asked.stream, &held);

@@ -1,14 +1,17 @@
 //! What official clients see who change their base URL and nothing else.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::caps::Raw;
+use super::caps::{Raw, seen};
 use super::upstream::{KEY, Upstream};
 use crate::e2e::api::Api;
 use crate::e2e::process::{Folder, Server};
 
+const JAVASCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/e2e/doors/clients.mjs");
+const INSTALL: &str = "the official clients are needed for this test: `.ci/install test` installs them";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/e2e/doors/clients.py");
 
 /// A key that may call models.
@@ -30,16 +33,19 @@ async fn checks(client: &str, server: &Server, key: &str, group: &str) -> Vec<St
         .await
 }
 
-/// What a program says that has the official clients at hand.
+/// What a program says that has the official Python clients at hand.
 async fn python(arguments: Vec<String>) -> Vec<String> {
-    // The target folder is three above a test binary: `target/debug/deps/it-…`.
-    let binary = std::env::current_exe().unwrap();
-    let python = binary.ancestors().nth(3).unwrap().join("clients/bin/python");
-    assert!(
-        python.exists(),
-        "the official clients are needed for this test: `.ci/install test` installs them"
-    );
-    let mut command = Command::new(python);
+    let python = target().join("clients/bin/python");
+    assert!(python.exists(), "{INSTALL}");
+    said(Command::new(python), arguments).await
+}
+
+/// The target folder is three above a test binary: `target/debug/deps/it-…`.
+fn target() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned()
+}
+
+async fn said(mut command: Command, arguments: Vec<String>) -> Vec<String> {
     command.args(arguments).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let (said, words) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -70,12 +76,12 @@ async fn the_openai_client_works_by_its_base_url_alone() {
     assert!(!Value::from(calls).to_string().contains("Hello"), "a record holds no word of what was said");
 
     cap(&api, 0.000_001).await;
-    crate::e2e::doors::caps::seen(&api).await;
+    seen(&api).await;
     let before = upstream.asked().len();
     assert_eq!(checks("openai", &server, &key, "quota").await.len(), 1);
     assert_eq!(upstream.asked().len(), before, "nothing went out");
     cap(&api, 5.0).await;
-    crate::e2e::doors::caps::seen(&api).await;
+    seen(&api).await;
     assert_eq!(checks("openai", &server, &key, "stopped").await.len(), 1);
     assert!(server.stop().success());
 }
@@ -102,12 +108,37 @@ async fn the_anthropic_client_works_by_its_base_url_alone() {
     assert_eq!((&first["costUsd"], &first["door"]), (&json!(0.000_465), &json!("messages")), "{first}");
 
     cap(&api, 0.000_001).await;
-    crate::e2e::doors::caps::seen(&api).await;
+    seen(&api).await;
     assert_eq!(checks("anthropic", &server, &key, "quota").await.len(), 1);
     cap(&api, 5.0).await;
-    crate::e2e::doors::caps::seen(&api).await;
+    seen(&api).await;
     assert_eq!(checks("anthropic", &server, &key, "stopped").await.len(), 1);
     assert!(server.stop().success());
+}
+
+/// Both vendors' JavaScript clients, one after the other on one server.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_javascript_clients_work_by_their_base_url_alone() {
+    let (folder, upstream) = (Folder::new(), Upstream::start().await);
+    let server = Server::dev_with(folder.path(), &upstream.env());
+    let api = Api::of(&server).await;
+    let key = key(&api).await;
+    assert_eq!(javascript("openai", &server, &key, "basics").await.len(), 6);
+    assert_eq!(javascript("anthropic", &server, &key, "basics").await.len(), 5);
+    cap(&api, 0.000_001).await;
+    seen(&api).await;
+    let before = upstream.asked().len();
+    for client in ["openai", "anthropic"] {
+        assert_eq!(javascript(client, &server, &key, "quota").await.len(), 1);
+    }
+    assert_eq!(upstream.asked().len(), before, "nothing went out");
+}
+
+async fn javascript(client: &str, server: &Server, key: &str, group: &str) -> Vec<String> {
+    let folder = target().join("clients-js");
+    assert!(folder.join("installed").exists(), "{INSTALL}");
+    let words = [JAVASCRIPT, folder.to_str().unwrap(), client, &server.api, key, group];
+    said(Command::new("node"), words.map(str::to_owned).to_vec()).await
 }
 
 /// The snippets of the guide, as they stand there but for the address and the key.
