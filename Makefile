@@ -115,7 +115,7 @@ bench: claim ## Measure speed and memory, each figure beside its limit: make ben
 .PHONY: gen
 gen: claim ## Write anew what is generated: goldens, help texts, config.example.toml, docs/environment.md; look at the diff
 	@.ci/install test
-	@UPDATE=1 cargo test --quiet --locked -p lantern-engine -p lantern-llm -p lantern-store -p lantern-control
+	@UPDATE=1 cargo test --quiet --locked -p lantern-engine -p lantern-llm -p lantern-store -p lantern-control -p lantern-gateway
 	@UPDATE=1 cargo test --quiet --locked -p lantern --bin lantern
 	@UPDATE=1 cargo test --quiet --locked -p lantern --test it cli_help
 
