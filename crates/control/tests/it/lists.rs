@@ -158,7 +158,7 @@ async fn short(test: &TestApp) {
         agent: id("id").parse().unwrap(),
         version: id("currentVersionId").parse().unwrap(),
     };
-    fill_runs(&test.app.db, seeded, 5_000).await.unwrap();
+    fill_runs(&test.app.db, seeded, 2_500).await.unwrap();
 
     let (mut at, mut pages) = ("/v1/runs?label=env:prod&status=failed".to_owned(), Vec::new());
     loop {
