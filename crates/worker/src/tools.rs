@@ -16,12 +16,14 @@ use crate::edge::Tools;
 pub struct Builtin {
     client: Client,
     defs: Vec<ToolDef>,
+    output_bytes_max: u64,
 }
 
 impl Builtin {
-    /// The built-in tools. `http.fetch` goes where the client's public reach does.
-    pub fn new(client: Client) -> Self {
-        Self { client, defs: definitions() }
+    /// The built-in tools. `http.fetch` goes where the client's public reach does, and cuts what it brings back so that it
+    /// has at most `output_bytes_max` bytes of JSON.
+    pub fn new(client: Client, output_bytes_max: u64) -> Self {
+        Self { client, defs: definitions(), output_bytes_max }
     }
 }
 
@@ -45,7 +47,9 @@ impl Tools for Builtin {
             let work = call.into_work();
             match work.name.as_str() {
                 calc::NAME => calc::call(&work.arguments),
-                http_fetch::NAME => http_fetch::call(&self.client, &work, timeout).await,
+                http_fetch::NAME => {
+                    http_fetch::call(&self.client, &work, (timeout, self.output_bytes_max)).await
+                }
                 other => Err(Failure::refused("tool_unknown", format!("there is no tool {other}"))),
             }
         })

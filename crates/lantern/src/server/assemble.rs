@@ -232,7 +232,7 @@ fn deps(ground: &Ground, config: &Config, providers: Arc<Providers>) -> Deps {
         ids: ground.ids.clone(),
         tasks: Arc::new(ground.tasks.clone()),
         llm: providers,
-        tools: Arc::new(Builtin::new(ground.fetcher.clone())),
+        tools: Arc::new(Builtin::new(ground.fetcher.clone(), config.limits.output_bytes_max)),
         limits: Arc::new(config.limits.clone()),
         catalogue: ground.catalogue.clone(),
         content_kept: ground.content_kept,

@@ -43,7 +43,12 @@ pub(super) fn def() -> Option<ToolDef> {
     })
 }
 
-pub(super) async fn call(client: &Client, call: &ToolCall, timeout: Dur) -> Result<Value, Failure> {
+/// Fetches. What comes back has at most `output_bytes_max` bytes of JSON.
+pub(super) async fn call(
+    client: &Client,
+    call: &ToolCall,
+    (timeout, output_bytes_max): (Dur, u64),
+) -> Result<Value, Failure> {
     let url = call.arguments.get("url").and_then(Value::as_str).unwrap_or_default();
     let asked = call.arguments.get("maxBytes").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
     let bytes_max = asked.unwrap_or(BYTES_DEFAULT).min(BYTES_MAX);
@@ -58,13 +63,35 @@ pub(super) async fn call(client: &Client, call: &ToolCall, timeout: Dur) -> Resu
     }
     let content_type = response.header(&header::CONTENT_TYPE).unwrap_or_default().to_owned();
     let (body, truncated) = response.up_to(bytes_max).await.map_err(|error| failure(&error))?;
-    Ok(json!({
-        "status": status.as_u16(),
-        "url": url,
-        "contentType": content_type,
-        "body": String::from_utf8_lossy(&body),
-        "truncated": truncated,
-    }))
+    let output = |body: &str, truncated: bool| {
+        json!({
+            "status": status.as_u16(),
+            "url": url,
+            "contentType": content_type,
+            "body": body,
+            "truncated": truncated,
+        })
+    };
+    let room = output_bytes_max.saturating_sub(output("", truncated).to_string().len() as u64);
+    let text = String::from_utf8_lossy(&body);
+    let kept = beginning(&text, room);
+    Ok(output(kept, truncated || kept.len() < text.len()))
+}
+
+/// As much of a text as comes to at most `room` bytes inside a JSON string: what is no text, or not to be printed, takes
+/// several for each of its own.
+fn beginning(text: &str, room: u64) -> &str {
+    let written = |char: char| match char {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        '\0'..='\u{1f}' => 6,
+        other => other.len_utf8() as u64,
+    };
+    let mut bytes = 0;
+    let cut = text.char_indices().find(|(_, char)| {
+        bytes += written(*char);
+        bytes > room
+    });
+    text.get(..cut.map_or(text.len(), |(at, _)| at)).unwrap_or_default()
 }
 
 async fn follow(client: &Client, mut url: String, timeout: Dur) -> Result<(String, Response), Failure> {
@@ -150,6 +177,39 @@ mod tests {
         assert!(!failure.message.contains("s3cret"));
     }
 
+    #[test]
+    fn a_text_is_cut_by_what_it_takes_as_json() {
+        for text in ["plain", "a\"b\\c\n\t\r\u{8}\u{c}", "\0\u{1}\u{1f}\u{7f}", "é\u{2028}\u{fffd}"] {
+            let whole = Value::from(text).to_string().len() as u64 - 2;
+            assert_eq!(beginning(text, whole), text);
+            for room in 0..whole {
+                let kept = beginning(text, room);
+                assert!(text.starts_with(kept) && kept.len() < text.len(), "{text:?} {room}");
+                assert!(Value::from(kept).to_string().len() as u64 - 2 <= room, "{text:?} {room}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_no_text_is_cut_and_says_so() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let served = tokio::task::spawn_blocking(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 4_096]).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 524288\r\n\r\n").unwrap();
+            stream.write_all(&[0xff, 0x00].repeat(262_144)).unwrap();
+        });
+        let here: Arc<[Network]> = Arc::new(["127.0.0.1".parse().unwrap()]);
+        let (client, call) =
+            (Client::opening(here).unwrap(), a_call(json!({"url": url, "maxBytes": BYTES_MAX})));
+        let output = super::call(&client, &call, (Dur::from_secs(20), 1 << 20)).await.unwrap();
+        served.await.unwrap();
+        assert_eq!(output["truncated"], json!(true));
+        let bytes = output.to_string().len();
+        assert!(bytes <= 1 << 20 && bytes > (1 << 20) - 16, "{bytes}");
+    }
+
     /// Ways to write an address of this machine or its network, in whichever clothes.
     fn inside() -> impl proptest::strategy::Strategy<Value = String> {
         use proptest::prelude::*;
@@ -205,7 +265,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let call = a_call(json!({"url": url, "maxBytes": bytes}));
             let client = Client::new().unwrap();
-            let refused = runtime.block_on(super::call(&client, &call, Dur::from_secs(5))).unwrap_err();
+            let refused = runtime.block_on(super::call(&client, &call, (Dur::from_secs(5), 1 << 20))).unwrap_err();
             proptest::prop_assert!(matches!(refused.code, "url_invalid" | "egress_denied"), "{}: {:?}", url, refused);
             proptest::prop_assert!(!refused.retryable);
         }
