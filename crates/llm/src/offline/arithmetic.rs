@@ -21,7 +21,7 @@ pub(super) fn plan(transcript: &Transcript<'_>) -> Option<Plan> {
     let expression = find(&transcript.question)?;
     let arguments = json!({ "expression": expression });
     let Some(result) = transcript.result(CALC, &arguments) else {
-        return Some(Plan::Ask { tool: CALC, arguments });
+        return Some(Plan::Ask { tool: CALC, calls: vec![arguments] });
     };
     Some(Plan::Say(match number(result) {
         Some(value) => format!("{expression} = {value}"),

@@ -1,8 +1,9 @@
-//! A repository's recent history becomes a stand-up digest: one sum per changed area, then the text.
+//! A repository's recent history becomes a stand-up digest: one sum per changed area, several in a turn, then the text.
 //!
-//! Invariant: every figure of churn in the digest is what `calc` answered, or its answer quoted; none is made up here.
+//! Invariant: no two areas share a sum, and every figure of churn in the digest is what `calc` answered, or its answer quoted; none is made up here.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -12,7 +13,10 @@ use super::patch::{Area, File, History};
 use super::transcript::{Transcript, number, quoted};
 
 const CALC: &str = "calc";
-const AREAS_MAX: usize = 12;
+/// Of a history with more areas the digest shows the biggest, and says how many it left out.
+const AREAS_MAX: usize = 64;
+/// So many turns ask for sums, each for as many at once as it takes: an agent that does not say has twelve.
+const TURNS_MAX: usize = 10;
 /// Keeps an expression short however many files an area has: the smaller ones share the last term.
 const TERMS_MAX: usize = 40;
 const SUBJECTS_MAX: usize = 3;
@@ -26,8 +30,8 @@ pub(super) fn plan(transcript: &Transcript<'_>) -> Option<Plan> {
     }
     let history = History::read(&transcript.question)?;
     let areas = biggest(&history.areas);
-    let sums: Vec<Value> = areas.iter().map(|area| json!({ "expression": expression(area) })).collect();
-    match transcript.results(CALC, &sums) {
+    let sums: Vec<Value> = expressions(&areas).into_iter().map(|sum| json!({ "expression": sum })).collect();
+    match transcript.results(CALC, &sums, areas.len().div_ceil(TURNS_MAX)) {
         Ok(results) => Some(Plan::Say(digest(&history, &areas, &results))),
         Err(ask) => Some(ask),
     }
@@ -39,6 +43,19 @@ fn biggest(areas: &[Area]) -> Vec<&Area> {
     chosen.sort_by_key(|area| Reverse(area.churn()));
     chosen.truncate(AREAS_MAX);
     chosen
+}
+
+/// The sum of each area. One that reads like an earlier one is spelt otherwise, with a `+0` more: the same question again
+/// would look like a loop.
+fn expressions(areas: &[&Area]) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let mut distinct = |mut sum: String| {
+        while !taken.insert(sum.clone()) {
+            sum.push_str("+0");
+        }
+        sum
+    };
+    areas.iter().map(|area| distinct(expression(area))).collect()
 }
 
 /// Lines added and removed, file by file: `(120+33)+(4+0)`.
@@ -132,10 +149,17 @@ mod tests {
     }
 
     #[test]
+    fn areas_whose_sums_are_equal_have_one_each() {
+        let areas = [area(1), area(1), area(2), area(1)];
+        let areas: Vec<&Area> = areas.iter().collect();
+        assert_eq!(expressions(&areas), ["(2+1)", "(2+1)+0", "(2+1)+(2+1)", "(2+1)+0+0"]);
+    }
+
+    #[test]
     fn areas_come_by_size_and_too_many_are_cut() {
-        let areas: Vec<Area> = (1..=20).map(area).collect();
+        let areas: Vec<Area> = (1..=70).map(area).collect();
         let sizes = |areas: &[Area]| biggest(areas).iter().map(|area| area.files.len()).collect::<Vec<_>>();
-        assert_eq!(sizes(&areas), (9..=20).rev().collect::<Vec<_>>());
+        assert_eq!(sizes(&areas), (7..=70).rev().collect::<Vec<_>>());
         assert_eq!(sizes(&areas[..3]), [3, 2, 1], "few areas, too, begin with the biggest");
     }
 }

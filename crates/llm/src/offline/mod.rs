@@ -2,7 +2,7 @@
 //! does sums, reads pages and summarises, through the tools that it is offered.
 //!
 //! Invariant: the same call gives the same reply, and every final text says what it is. All state is in the
-//! transcript: each strategy lists the tool calls it needs and asks for the first whose result is not there yet.
+//! transcript: each strategy lists the tool calls it needs and asks for the first ones whose results are not there yet.
 
 mod arithmetic;
 mod history;
@@ -35,8 +35,8 @@ pub struct OfflinePace {
 
 /// What the model does next.
 enum Plan {
-    /// Call this tool with these arguments.
-    Ask { tool: &'static str, arguments: Value },
+    /// Call this tool, once with each of these arguments.
+    Ask { tool: &'static str, calls: Vec<Value> },
     /// Say this and stop.
     Say(String),
 }
@@ -45,10 +45,14 @@ enum Plan {
 pub(crate) fn reply(call: &LlmCall) -> LlmReply {
     let transcript = Transcript::read(call);
     match plan(&transcript) {
-        Plan::Ask { tool, arguments } => {
-            let id = format!("{NAME}_{}", transcript.calls_made() + 1);
-            let asked = ToolUse { id, name: tool.to_owned(), arguments: arguments.to_string(), proof: None };
-            finished(call, String::new(), vec![asked], Finish::ToolCalls)
+        Plan::Ask { tool, calls } => {
+            let asked = (transcript.calls_made() + 1..).zip(calls).map(|(n, arguments)| ToolUse {
+                id: format!("{NAME}_{n}"),
+                name: tool.to_owned(),
+                arguments: arguments.to_string(),
+                proof: None,
+            });
+            finished(call, String::new(), asked.collect(), Finish::ToolCalls)
         }
         Plan::Say(text) => {
             let (content, finish) = bounded(worded(call, text), call.max_tokens);

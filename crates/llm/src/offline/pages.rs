@@ -19,7 +19,7 @@ pub(super) fn plan(transcript: &Transcript<'_>) -> Option<Plan> {
         return None;
     }
     let calls: Vec<Value> = urls.iter().map(|url| json!({ "url": url })).collect();
-    match transcript.results(FETCH, &calls) {
+    match transcript.results(FETCH, &calls, 1) {
         Ok(results) => Some(Plan::Say(report(&urls, &results))),
         Err(ask) => Some(ask),
     }

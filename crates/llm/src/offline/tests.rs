@@ -29,17 +29,21 @@ fn play(mut call: LlmCall, answer: impl Fn(&str, &Value) -> String) -> (Vec<Stri
     let mut asked = Vec::new();
     loop {
         let said = reply(&call);
-        let [tool] = said.tool_calls.as_slice() else { return (asked, said) };
+        if said.tool_calls.is_empty() {
+            return (asked, said);
+        }
         assert_eq!((said.finish, said.content.as_str()), (Finish::ToolCalls, ""));
-        assert!(asked.len() < 20, "never ends");
-        let arguments: Value = serde_json::from_str(&tool.arguments).unwrap();
-        let result = Message {
-            tool_call_id: Some(tool.id.clone()),
-            ..Message::text(Role::Tool, answer(&tool.name, &arguments))
-        };
-        asked.push(format!("{} {}", tool.name, tool.arguments));
+        assert!(call.messages.iter().filter(|m| m.role == Role::Assistant).count() < 12, "never ends");
         let turn = Message { tool_calls: said.tool_calls.clone(), ..Message::text(Role::Assistant, "") };
-        call.messages.extend([turn, result]);
+        call.messages.push(turn);
+        for tool in &said.tool_calls {
+            let arguments: Value = serde_json::from_str(&tool.arguments).unwrap();
+            call.messages.push(Message {
+                tool_call_id: Some(tool.id.clone()),
+                ..Message::text(Role::Tool, answer(&tool.name, &arguments))
+            });
+            asked.push(format!("{} {}", tool.name, tool.arguments));
+        }
     }
 }
 
@@ -68,11 +72,20 @@ fn a_history_takes_one_sum_per_area_and_becomes_a_digest() {
 }
 
 #[test]
-fn equal_sums_are_asked_for_once() {
-    let twice = LOG.replace("@@ -0,0 +1,2 @@\n+one\n+two\n", "@@ -1 +1 @@\n-one\n+two\n");
-    let (asked, said) = play(call(&twice, &["calc"]), |_, _| "2".to_owned());
-    assert_eq!(asked.len(), 1);
-    assert_eq!(said.content.matches("2 lines changed").count(), 2);
+fn every_area_has_a_sum_of_its_own_however_many_there_are() {
+    for (areas, shown) in [(2, 2), (18, 18), (64, 64), (70, 64)] {
+        let patch = |n: usize| {
+            format!(
+                "diff --git a/crates/c{n}/x b/crates/c{n}/x\n--- a/crates/c{n}/x\n+++ b/crates/c{n}/x\n@@ -1 +1 @@\n-one\n+two\n"
+            )
+        };
+        let log = (0..areas).map(patch).collect::<String>();
+        let (asked, said) = play(call(&log, &["calc"]), |_, _| "2".to_owned());
+        assert_eq!(asked.len(), shown);
+        assert_eq!(asked.iter().collect::<std::collections::BTreeSet<_>>().len(), shown, "no two alike");
+        assert_eq!(said.content.matches(": 2 lines changed").count(), shown);
+        assert_eq!(said.content.contains("6 areas with fewer changes not shown"), areas > shown);
+    }
 }
 
 #[test]

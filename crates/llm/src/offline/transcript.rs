@@ -46,13 +46,22 @@ impl<'a> Transcript<'a> {
         self.call.messages.iter().find(answers).map(|message| message.content.as_str())
     }
 
-    /// The results of several calls of one tool, or the plan to get the first that is missing.
-    pub(super) fn results(&self, tool: &'static str, calls: &[Value]) -> Result<Vec<&'a str>, Plan> {
-        let result = |arguments: &Value| {
-            let missing = || Plan::Ask { tool, arguments: arguments.clone() };
-            self.result(tool, arguments).ok_or_else(missing)
-        };
-        calls.iter().map(result).collect()
+    /// The results of several calls of one tool, or the plan to get the first of those that are missing, `at_once` of them.
+    pub(super) fn results(
+        &self,
+        tool: &'static str,
+        calls: &[Value],
+        at_once: usize,
+    ) -> Result<Vec<&'a str>, Plan> {
+        let (mut results, mut missing) = (Vec::with_capacity(calls.len()), Vec::new());
+        for arguments in calls {
+            match self.result(tool, arguments) {
+                Some(result) => results.push(result),
+                None if missing.len() < at_once => missing.push(arguments.clone()),
+                None => break,
+            }
+        }
+        if missing.is_empty() { Ok(results) } else { Err(Plan::Ask { tool, calls: missing }) }
     }
 }
 

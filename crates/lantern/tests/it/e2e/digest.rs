@@ -40,7 +40,9 @@ fn root() -> &'static Path {
 }
 
 /// So many areas the offline model digests, the biggest first.
-const AREAS_MAX: usize = 12;
+const AREAS_MAX: usize = 64;
+/// In so many turns at most.
+const TURNS_MAX: usize = 10;
 
 /// The changed lines of each area of a history, as Git itself counts them in it.
 fn areas(history: &[u8]) -> BTreeMap<String, u64> {
@@ -69,7 +71,7 @@ fn areas(history: &[u8]) -> BTreeMap<String, u64> {
     areas
 }
 
-/// The newest commits, as many of at most eight as change no more areas than are digested; of one that is too long or
+/// The newest commits, as many of at most twenty as change no more areas than are digested; of one that is too long or
 /// changes more, its beginning.
 fn history() -> Vec<u8> {
     let newest = |n: usize| {
@@ -80,7 +82,7 @@ fn history() -> Vec<u8> {
         output.stdout
     };
     let fits = |text: &Vec<u8>| text.len() <= 1 << 20 && areas(text).len() <= AREAS_MAX;
-    (1..=8).rev().map(newest).find(fits).unwrap_or_else(|| {
+    (1..=20).rev().map(newest).find(fits).unwrap_or_else(|| {
         let mut text = newest(1);
         text.truncate(1 << 20);
         // Whole files.
@@ -121,13 +123,13 @@ async fn the_digest_of_this_repositorys_own_history() {
     let answers: Vec<u64> =
         done("name", "calc").map(|frame| frame["data"]["output"]["value"].as_u64().unwrap()).collect();
     let mut lines: Vec<u64> = wanted.iter().map(|(_, lines)| *lines).collect();
-    let (calls, mut sums) = (answers.len(), answers);
-    assert!(calls <= lines.len(), "{calls} calls for {wanted:?}");
-    // Areas whose sums are spelt alike share the call: the same question again would be a loop.
-    lines.dedup();
-    sums.dedup();
+    let mut sums = answers;
+    // What is asked at once is answered in any order.
+    lines.sort_unstable();
+    sums.sort_unstable();
     assert_eq!(sums, lines, "a tool call for each changed area, and none besides: {wanted:?}");
-    assert_eq!(done("type", "llm").count(), calls + 1, "a model turn for each, and one that writes");
+    let turns = lines.len().div_ceil(lines.len().div_ceil(TURNS_MAX));
+    assert_eq!(done("type", "llm").count(), turns + 1, "turns that ask, and one that writes");
     let run: Value = serde_json::from_str(&shell.ok(&["runs", "get", id, "-o", "json"])).unwrap();
     let digest = run["output"]["result"].as_str().unwrap();
     for (area, lines) in &wanted {
