@@ -16,6 +16,7 @@ usage: lantern-sim [--seeds N] [--from S]   run N seeds (300) from seed S (1), a
        lantern-sim --seed S                 run one seed and show its story
        lantern-sim ... --twice              run each seed twice and compare
        lantern-sim --system [...]           the same with the real worker, control plane and store (tier 2)
+       lantern-sim --system --jumps [...]   ... on a machine whose clock is set by hours meanwhile
        lantern-sim --bug NAME|all           prove that a planted bug is found (see bugs/)
 ";
 
@@ -31,6 +32,7 @@ struct Args {
     seed: Option<u64>,
     twice: bool,
     system: bool,
+    jumps: bool,
     bug: Option<String>,
 }
 
@@ -57,11 +59,13 @@ fn main() -> io::Result<ExitCode> {
 }
 
 fn read(mut words: impl Iterator<Item = String>) -> Option<Args> {
-    let mut args = Args { seeds: 300, from: 1, seed: None, twice: false, system: false, bug: None };
+    let mut args =
+        Args { seeds: 300, from: 1, seed: None, twice: false, system: false, jumps: false, bug: None };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--twice" => args.twice = true,
             "--system" => args.system = true,
+            "--jumps" => args.jumps = true,
             "--seeds" => args.seeds = words.next()?.parse().ok()?,
             "--from" => args.from = words.next()?.parse().ok()?,
             "--seed" => args.seed = Some(words.next()?.parse().ok()?),
@@ -69,7 +73,8 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Args> {
             _ => return None,
         }
     }
-    Some(args)
+    // Tier 1 has no clock that could be set.
+    (args.system || !args.jumps).then_some(args)
 }
 
 fn one(out: &mut impl Write, seed: u64, twice: bool) -> io::Result<ExitCode> {
@@ -87,7 +92,8 @@ fn one(out: &mut impl Write, seed: u64, twice: bool) -> io::Result<ExitCode> {
 /// Tier 2: the same promises of the real parts.
 #[cfg(feature = "system")]
 fn system(out: &mut impl Write, args: &Args) -> io::Result<ExitCode> {
-    use lantern_sim::system::run;
+    use lantern_sim::system::{again, run, run_with_jumps};
+    let run = if args.jumps { run_with_jumps } else { run };
     let seeds = args
         .seed
         .map_or_else(|| args.from..args.from.saturating_add(args.seeds), |seed| seed..seed.saturating_add(1));
@@ -108,7 +114,7 @@ fn system(out: &mut impl Write, args: &Args) -> io::Result<ExitCode> {
         }
         if let Some(violation) = violation {
             writeln!(out, "seed {seed} broke a promise\n{}: {}", violation.rule, violation.detail)?;
-            writeln!(out, "again: cargo run -p lantern-sim --release -- --system --seed {seed}")?;
+            writeln!(out, "{}", again(seed, args.jumps))?;
             return Ok(ExitCode::FAILURE);
         }
         for (sum, n) in counts.iter_mut().zip(report.counts) {

@@ -42,6 +42,12 @@ pub fn run(seed: u64) -> Report {
     tell(seed, false)
 }
 
+/// The command that tells the story of a seed again, with those jumps of the clock or without.
+pub fn again(seed: u64, jumps: bool) -> String {
+    let jumps = if jumps { " --jumps" } else { "" };
+    format!("again: cargo run -p lantern-sim --release -- --system{jumps} --seed {seed}")
+}
+
 /// The same story on a machine whose clock is set by hours in between, on and back.
 pub fn run_with_jumps(seed: u64) -> Report {
     tell(seed, true)

@@ -1,14 +1,13 @@
 //! Tier 2: some seeds of the whole system, and the proof that a seed is one story.
 
-use lantern_sim::system::{run, run_with_jumps};
+use lantern_sim::system::{again, run, run_with_jumps};
 
 #[test]
 fn some_seeds_keep_every_promise() {
     let (mut runs, mut calls, mut kills) = (0, 0, 0);
     for seed in 1..=12 {
         let report = run(seed);
-        let again = format!("again: cargo run -p lantern-sim --release -- --system --seed {seed}");
-        assert_eq!(report.violation, None, "{}\n{again}", report.trace.join("\n"));
+        assert_eq!(report.violation, None, "{}\n{}", report.trace.join("\n"), again(seed, false));
         let [r, c, k] = report.counts;
         (runs, calls, kills) = (runs + r, calls + c, kills + k);
     }
@@ -27,7 +26,7 @@ fn clocks_that_are_set_by_hours_break_no_promise() {
     let (mut jumps, mut calls) = (0, 0);
     for seed in 1..=8 {
         let report = run_with_jumps(seed);
-        assert_eq!(report.violation, None, "seed {seed} with jumps:\n{}", report.trace.join("\n"));
+        assert_eq!(report.violation, None, "{}\n{}", report.trace.join("\n"), again(seed, true));
         jumps += report.trace.iter().filter(|line| line.contains("the clock is set by")).count();
         calls += report.counts[1];
     }
