@@ -159,6 +159,15 @@ impl Manifest {
         issues
     }
 
+    /// What is wrong with this manifest's own retry policy under these limits.
+    pub fn check_retry(&self, terms: Terms<'_>) -> Vec<Issue> {
+        let mut issues = Vec::new();
+        if let Some(retry) = &self.retry {
+            check::retries_fit(retry, "retry", terms.limits.wait_max, &mut issues);
+        }
+        issues
+    }
+
     /// The stored form: these bytes are what the digest names.
     pub fn canonical(&self) -> String {
         let text = serde_json::to_string(self).unwrap_or_default();

@@ -36,6 +36,19 @@ impl Default for Retry {
     }
 }
 
+/// What bears on the wait for the next attempt besides the policy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait<'a> {
+    /// When the last one failed.
+    pub(crate) at: At,
+    /// What the other side asked for.
+    pub(crate) asked: Option<Dur>,
+    /// No wait is longer, unless the other side asks for it: policies that were saved before there was a limit are still there.
+    pub(crate) longest: Dur,
+    /// Tells steps apart.
+    pub(crate) salt: &'a str,
+}
+
 /// The most that a `Retry-After` from outside can make us wait.
 const RETRY_AFTER_MAX: Dur = Dur::from_secs(3_600);
 
@@ -47,12 +60,19 @@ impl Retry {
 
     /// When to try again after attempt number `attempt` failed at `at`; `None` when there are no attempts left. Attempts
     /// that a crash cut short are not counted.
-    pub(crate) fn due(&self, attempt: u32, at: At, asked: Option<Dur>, salt: &str) -> Option<At> {
+    pub(crate) fn due(&self, attempt: u32, wait: &Wait<'_>) -> Option<At> {
         if attempt >= self.max_attempts {
             return None;
         }
-        let wait = self.interval(attempt).max(asked.unwrap_or(Dur::ZERO).min(RETRY_AFTER_MAX));
-        Some(at + wait + jitter(wait, attempt, salt))
+        let asked = wait.asked.unwrap_or(Dur::ZERO).min(RETRY_AFTER_MAX);
+        let first = self.interval(attempt).min(wait.longest).max(asked);
+        Some(wait.at + (first + jitter(first, attempt, wait.salt)).min(wait.longest.max(asked)))
+    }
+
+    /// The longest wait that is written, in milliseconds, with the name that it is written under.
+    pub(crate) fn longest(&self) -> (&'static str, u64) {
+        let (first, most) = (self.initial_interval_ms, self.max_interval_ms);
+        if first > most { ("initialInterval", first) } else { ("maxInterval", most) }
     }
 
     /// The wait after attempt number `attempt`, before jitter.
@@ -90,12 +110,24 @@ mod tests {
     fn attempts_end_and_retry_after_is_honoured_within_reason() {
         let retry = Retry::default();
         let at = At::from_micros(0);
-        assert_eq!(retry.due(3, at, None, "s"), None);
-        assert_eq!(Retry::never().due(1, at, None, "s"), None);
-        let asked = retry.due(1, at, Some(Dur::from_secs(30)), "s").unwrap();
-        assert!(asked >= at + Dur::from_secs(30) && asked <= at + Dur::from_secs(33));
-        let absurd = retry.due(1, at, Some(Dur::from_secs(1 << 40)), "s").unwrap();
+        let wait = Wait { at, asked: None, longest: Dur::from_secs(366 * 86_400), salt: "s" };
+        let asked = |secs| Wait { asked: Some(Dur::from_secs(secs)), ..wait };
+        assert_eq!(retry.due(3, &wait), None);
+        assert_eq!(Retry::never().due(1, &wait), None);
+        let soon = retry.due(1, &asked(30)).unwrap();
+        assert!(soon >= at + Dur::from_secs(30) && soon <= at + Dur::from_secs(33));
+        let absurd = retry.due(1, &asked(1 << 40)).unwrap();
         assert!(absurd <= at + Dur::from_secs(3_960));
-        assert_eq!(retry.due(1, at, None, "s"), retry.due(1, at, None, "s"));
+        assert_eq!(retry.due(1, &wait), retry.due(1, &wait));
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_a_wait_may_be() {
+        let longest = Dur::from_secs(366 * 86_400);
+        let wait = Wait { at: At::from_micros(7), asked: None, longest, salt: "s" };
+        for millis in [18_000 * 86_400_000, u64::MAX] {
+            let retry = Retry { initial_interval_ms: millis, max_interval_ms: millis, ..Retry::default() };
+            assert_eq!(retry.due(1, &wait), Some(wait.at + longest), "{millis}");
+        }
     }
 }

@@ -333,3 +333,20 @@ async fn an_update_may_name_the_revision_it_is_about() {
     patch("nonsense", "two").await.refused(400, "invalid_header");
     patch(&second, "two").await.is(200);
 }
+
+#[tokio::test]
+async fn a_wait_between_attempts_is_bounded_like_any_other() {
+    let test = TestApp::new().await;
+    let save = async |retry: Value| {
+        let agent = json!({"name": "patient", "retry": retry});
+        test.post(&test.a.owner, "/v1/agents", agent).await
+    };
+    for (retry, path) in [
+        (json!({"initialInterval": "18000d"}), "retry.initialInterval"),
+        (json!({"maxInterval": "367d"}), "retry.maxInterval"),
+    ] {
+        let refused = save(retry).await.refused(400, "invalid_manifest");
+        assert_eq!(refused.json["fields"][0]["path"], path, "{}", refused.json);
+    }
+    save(json!({"maxInterval": "366d"})).await.is(201);
+}

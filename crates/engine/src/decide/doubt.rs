@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Draft;
 use super::perform::GivenUp;
 use crate::event::{Content, Fact, StepId, StepKind};
+use crate::retry::Wait;
 use crate::run::{self, Step, StepState};
 use crate::step::{self, Bill};
 
@@ -72,7 +73,9 @@ impl Draft<'_> {
         if retry.non_retryable.iter().any(|never| never == code) {
             return None;
         }
-        retry.due(step.failures + 1, self.context.at, None, &format!("{}|{}", self.run.id, step.id))
+        let salt = format!("{}|{}", self.run.id, step.id);
+        let (at, longest) = (self.context.at, self.context.limits.wait_max);
+        retry.due(step.failures + 1, &Wait { at, asked: None, longest, salt: &salt })
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Draft, performing};
 use crate::event::{Content, Fact, StepId};
 use crate::input::Done;
 use crate::program;
+use crate::retry::Wait;
 use crate::run::{self, StepState, Work};
 use crate::step::{self, Bill};
 
@@ -141,9 +142,13 @@ impl Draft<'_> {
         let allowed = failure.retryable && !retry.non_retryable.iter().any(|code| code == failure.code);
         let left = step.attempt < self.context.limits.attempts_per_step_max;
         let salt = format!("{}|{id}", self.run.id);
-        let due = (allowed && left)
-            .then(|| retry.due(step.failures + 1, self.context.at, failure.retry_after, &salt))
-            .flatten();
+        let wait = Wait {
+            at: self.context.at,
+            asked: failure.retry_after,
+            longest: self.context.limits.wait_max,
+            salt: &salt,
+        };
+        let due = (allowed && left).then(|| retry.due(step.failures + 1, &wait)).flatten();
         // A refusal speaks for its own send only: one before it, under the same key, may have acted all the same. What
         // that one may have cost is held already.
         let acted = match failure.acted {

@@ -14,6 +14,7 @@ use super::read::{FOUND_MAX, Issue, duration, issue, whole};
 use super::steps::{AGENT_NAMES, DATA, INNER, SIGNAL_NAMES, TOOL_NAMES};
 use super::{Manifest, StepDef};
 use crate::event::StepKind;
+use crate::retry::Retry;
 use crate::template;
 
 /// What a server has and allows: what steps may rely on there.
@@ -62,6 +63,9 @@ pub(super) fn on_terms(
                 _ => {}
             }
             waits_fit(&found, &said, terms.limits.wait_max, issues);
+            if let Some(retry) = &found.def.retry {
+                retries_fit(retry, &format!("{}.retry", found.path), terms.limits.wait_max, issues);
+            }
             if let Some(known) = &inputs {
                 inputs_are_known(&found, known, issues);
             }
@@ -363,6 +367,16 @@ fn waits_fit(found: &Found<'_>, said: &Literals<'_>, max: Dur, issues: &mut Vec<
     }
 }
 
+/// Whether no wait between two attempts is longer than a wait may be.
+pub(super) fn retries_fit(retry: &Retry, path: &str, max: Dur, issues: &mut Vec<Issue>) {
+    let (name, millis) = retry.longest();
+    if Dur::from_millis(millis) > max {
+        let (secs, most) = (millis / 1_000, max.millis() / 1_000);
+        let message = format!("waits for {secs} s; the limit (waitMax) is {most} s");
+        issue(issues, &format!("{path}.{name}"), message);
+    }
+}
+
 /// The fields that a run's input may have, where its schema allows no others.
 fn closed_inputs(manifest: &Manifest) -> Option<Vec<&str>> {
     let schema = manifest.input_schema.as_ref()?;
@@ -510,6 +524,16 @@ mod tests {
             (json!({"kind": "signal", "name": "go", "timeout": century}), "steps[0].timeout", "waits for"),
             (json!({"kind": "child", "agent": "a", "timeout": century}), "steps[0].timeout", "waits for"),
             (
+                json!({"kind": "tool", "tool": "calc", "retry": {"initialInterval": "18000d"}}),
+                "steps[0].retry.initialInterval",
+                "waits for 1555200000 s; the limit (waitMax) is 31622400 s",
+            ),
+            (
+                json!({"kind": "map", "items": [1], "step": {"kind": "llm", "prompt": "x", "retry": {"maxInterval": "367d"}}}),
+                "steps[0].step.retry.maxInterval",
+                "waits for",
+            ),
+            (
                 json!({"kind": "approval", "data": {"timeoutSec": century}}),
                 "steps[0].data.timeoutSec",
                 "waits for",
@@ -538,6 +562,7 @@ mod tests {
             json!({"steps": [{"kind": "tool", "tool": "http.fetch"}]}),
             json!({"steps": [{"kind": "approval", "timeout": century, "expiresAt": "2026-11-25T10:30:00Z"}]}),
             json!({"steps": [{"kind": "llm", "prompt": "x", "timeout": century}]}),
+            json!({"steps": [{"kind": "llm", "prompt": "x", "retry": {"maxInterval": "366d"}}]}),
             json!({"inputSchema": {"type": "object", "properties": {"topic": {}}},
                 "steps": [{"kind": "llm", "prompt": "{{input.topik}}"}]}),
         ] {

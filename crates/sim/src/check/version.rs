@@ -41,7 +41,10 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input, terms: &Terms<'_>
             let said = || format!("{step} attempt {attempt} failed with {code}; {retry:?}");
             demand(attempt < retry.max_attempts, "attempts-as-declared", said)?;
             demand(!retry.non_retryable.contains(code), "attempts-as-declared", said)?;
-            demand(due.since(event.at) >= wait(&retry, attempt), "waits-as-declared", said)
+            let (waits, longest) = (due.since(event.at), terms.limits.wait_max);
+            demand(waits >= wait(&retry, attempt).min(longest), "waits-as-declared", said)?;
+            // Or as long as the other side may ask for.
+            demand(waits <= longest.max(Dur::from_secs(3_600)), "waits-are-limited", said)
         }
         Fact::StepFailed { step, .. } if book.program == ProgramKind::Agent => match book.step(step) {
             Some(entry) => given_up(entry, cause, terms),
@@ -201,6 +204,8 @@ mod tests {
         };
         assert_eq!(found(policy(2), &open, again("x", 2_000)), None);
         assert_eq!(found(policy(2), &open, again("x", 5)), Some("waits-as-declared"));
+        let years = 367 * 86_400 * 1_000_000;
+        assert_eq!(found(policy(2), &open, again("x", years)), Some("waits-are-limited"));
         assert_eq!(found(policy(2), &open, again("busy", 2_000)), Some("attempts-as-declared"));
         assert_eq!(found(policy(1), &open, again("x", 2_000)), Some("attempts-as-declared"));
     }

@@ -230,10 +230,15 @@ impl Changes {
             let message = format!("{steps} steps; the limit (programStepsMax) is {steps_max}");
             issues.push(FieldError { path: "steps".to_owned(), message });
         }
-        if let Some(list) = self.said_of("steps") {
-            let wrong = manifest.check_steps(list, terms).into_iter();
-            issues.extend(wrong.map(|issue| FieldError { path: issue.path, message: issue.message }));
+        let mut wrong = Vec::new();
+        if self.said_of("retry").is_some() {
+            wrong.extend(manifest.check_retry(terms));
         }
+        if let Some(list) = self.said_of("steps") {
+            wrong.extend(manifest.check_steps(list, terms));
+        }
+        let wrong = wrong.into_iter();
+        issues.extend(wrong.map(|issue| FieldError { path: issue.path, message: issue.message }));
         if issues.is_empty() { Ok(manifest) } else { Err(refused(issues)) }
     }
 
