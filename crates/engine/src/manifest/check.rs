@@ -227,6 +227,7 @@ const SECONDS: [&str; 4] = ["duration_sec", "durationSec", "duration", "seconds"
 const MILLIS: [&str; 2] = ["durationMs", "duration_ms"];
 const PATIENCE_SECONDS: [&str; 3] = ["timeout_sec", "timeoutSec", "timeout"];
 const PATIENCE_MILLIS: [&str; 2] = ["timeoutMs", "timeout_ms"];
+const MAX_TOKENS: [&str; 2] = ["max_tokens", "maxTokens"];
 const EXPIRES: [&str; 2] = ["expiresAt", "expires_at"];
 
 fn literals(kind: Option<StepKind>, data: &Map<String, Value>, path: &str, issues: &mut Vec<Issue>) {
@@ -268,7 +269,12 @@ fn literals(kind: Option<StepKind>, data: &Map<String, Value>, path: &str, issue
         Some(StepKind::Child) => said.needs(&AGENT_NAMES, "a child run needs the name of an `agent`", issues),
         Some(StepKind::Llm) => {
             said.needs(&["prompt", "messages"], "a model call needs a `prompt` or `messages`", issues);
-            said.counts(&["max_tokens", "maxTokens"], issues);
+            said.counts(&MAX_TOKENS, issues);
+            if let Some((name, value)) = said.literal(&MAX_TOKENS)
+                && whole(value) == Some(0)
+            {
+                said.wrong(name, "expected at least 1", issues);
+            }
             if let Some((name, value)) = said.literal(&["messages"])
                 && serde_json::from_value::<Vec<Message>>(value.clone()).is_err()
             {
@@ -459,6 +465,8 @@ mod tests {
             ),
             (json!({"kind": "llm", "prompt": "x", "maxTokens": -1}), "steps[0].maxTokens"),
             (json!({"kind": "llm", "prompt": "x", "max_tokens": 1.5}), "steps[0].max_tokens"),
+            (json!({"kind": "llm", "prompt": "x", "maxTokens": 0}), "steps[0].maxTokens"),
+            (json!({"kind": "llm", "data": {"prompt": "x", "max_tokens": "0"}}), "steps[0].data.max_tokens"),
             (json!({"kind": "llm", "messages": [{"content": "x"}]}), "steps[0].messages"),
             (json!({"kind": "tool", "tool": "calc", "args": [1]}), "steps[0].args"),
             (

@@ -155,10 +155,14 @@ fn llm(data: &Value, run: &Run) -> Result<Work, String> {
     if !messages.iter().any(|message| message.role == Role::User) {
         return Err("a model call needs a prompt or messages".to_owned());
     }
+    let max_tokens = count(data, &["max_tokens", "maxTokens"])?;
+    if max_tokens == Some(0) {
+        return Err("maxTokens must be at least 1".to_owned());
+    }
     Ok(Work::Llm {
         model: text(data, &["model", "capability"]).unwrap_or_else(|| manifest.model.clone()),
         messages,
-        max_tokens: count(data, &["max_tokens", "maxTokens"])?.or(manifest.max_tokens),
+        max_tokens: max_tokens.or(manifest.max_tokens),
         temperature: temperature(data)?.or_else(|| manifest.temperature.clone()),
         output_schema: ["output_schema", "outputSchema"].iter().find_map(|name| data.get(name)).cloned(),
     })

@@ -576,3 +576,10 @@ fn what_many_steps_give_together_is_bounded() {
     }
     assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "output_too_large"));
 }
+#[test]
+fn a_model_call_of_no_tokens_is_not_made() {
+    let ask = json!([{"id": "ask", "kind": "llm", "data": {"prompt": "hi", "maxTokens": "{{input.n}}"}}]);
+    let desk = Desk::open(json!({"program": "steps", "steps": ask}), json!({"n": 0}));
+    assert_eq!((desk.error_code(), desk.performed().len()), ("step_data_invalid", 0));
+}
+
