@@ -73,9 +73,9 @@ fn one(entry: &Value, path: &str, default_id: &str, depth: usize, issues: &mut V
     if timeout == Some(Dur::ZERO) {
         issue(issues, &fields.path("timeout"), NO_TIME);
     }
-    if timeout.is_some() && kind == Some(StepKind::Sleep) {
-        issue(issues, &fields.path("timeout"), "a sleep takes as long as its duration says");
-    }
+    // A sleep takes as long as it says. Whatever kind of step it is may have a timeout, so one here is no mistake; it bounds
+    // nothing, and what is kept does not have it.
+    let timeout = timeout.filter(|_| kind != Some(StepKind::Sleep));
     let in_data = data.clone().unwrap_or_else(|| Value::Object(Map::new()));
     let inner = inner(kind, &in_data, &mut fields, depth, issues);
     // A step may be written flat: without `data`, what is left of it is the data.
@@ -388,6 +388,18 @@ mod tests {
     }
 
     #[test]
+    fn a_sleep_takes_as_long_as_it_says_whatever_its_timeout() {
+        let bare = list(&json!([{"id": "a", "kind": "sleep", "data": {"duration_sec": 60}}])).unwrap();
+        for timeout in [json!({"timeout": 30}), json!({"timeoutMs": "5s"})] {
+            let mut step = json!({"id": "a", "kind": "sleep", "data": {"duration_sec": 60}});
+            step.as_object_mut().unwrap().extend(timeout.as_object().unwrap().clone());
+            assert_eq!(list(&json!([step])).unwrap(), bare, "{step}");
+            let flat = json!([{"id": "a", "kind": "sleep", "duration": 60, "timeout": 30}]);
+            assert_eq!(list(&flat).unwrap()[0].data, json!({"duration": 60}));
+        }
+    }
+
+    #[test]
     fn a_signals_name_may_stand_in_the_step_itself() {
         for (step, id, data) in [
             (json!({"name": "paid"}), "paid", json!({"name": "paid"})),
@@ -445,7 +457,8 @@ mod tests {
             json!([{"id": "a", "kind": "sleep", "retry": {"maxAttempts": 0}}]),
             json!([{"id": "a", "kind": "sleep", "data": {}, "colour": "red"}]),
             json!([{"id": "a", "kind": "sleep", "data": {"colour": "red"}}]),
-            json!([{"id": "a", "kind": "sleep", "duration": "1s", "timeout": "5s"}]),
+            json!([{"id": "a", "kind": "sleep", "duration": "1s", "timeout": "soon"}]),
+            json!([{"id": "a", "kind": "sleep", "duration": "1s", "timeout": 0}]),
             json!([{"id": "a", "kind": "tool", "tool": "calc", "timeout": 0}]),
             json!([{"id": "a", "kind": "llm", "data": {"prompt": "x", "temperature": "hot"}}]),
             json!([{"id": "a", "kind": "llm", "data": {"prompt": "x", "temperature": 99}}]),
