@@ -198,8 +198,7 @@ impl Manifest {
     }
 }
 
+/// A list of nothing is one: there is nothing to do, and nothing to ask a model.
 fn looks_like_steps(value: &Value) -> bool {
-    value
-        .as_array()
-        .is_some_and(|steps| !steps.is_empty() && steps.iter().all(|step| step.get("kind").is_some()))
+    value.as_array().is_some_and(|steps| steps.iter().all(|step| step.get("kind").is_some()))
 }

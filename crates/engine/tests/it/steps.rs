@@ -576,6 +576,16 @@ fn what_many_steps_give_together_is_bounded() {
     }
     assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "output_too_large"));
 }
+
+#[test]
+fn a_list_of_no_steps_succeeds_at_once() {
+    let mut desk = Desk::open(json!({"model": "gpt-4o"}), json!({"steps": []}));
+    assert_eq!((desk.status(), desk.performed().len()), (Status::Succeeded, 0), "no model was asked");
+    assert_eq!(desk.output(), json!({"result": "", "stepsRan": 0, "steps": {}}));
+    desk = Desk::open(json!({"program": "agent"}), json!({"steps": []}));
+    assert_eq!(desk.performed(), ["llm-1"], "an agent that says it is one takes it for its input");
+}
+
 #[test]
 fn a_model_call_of_no_tokens_is_not_made() {
     let ask = json!([{"id": "ask", "kind": "llm", "data": {"prompt": "hi", "maxTokens": "{{input.n}}"}}]);
