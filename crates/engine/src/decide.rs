@@ -281,7 +281,7 @@ impl<'a> Draft<'a> {
             Next::Block { period, rounds } => {
                 self.emit(Fact::ProgressBlocked { period, rounds }, None);
                 let message = format!(
-                    "the last {rounds} rounds of {period} tool call(s) were identical and changed nothing; \
+                    "the last {rounds} rounds of {period} tool call(s) were the same and changed nothing; \
                      the run was stopped before it spent again"
                 );
                 self.fail_run("loop_detected", message, None);

@@ -78,6 +78,9 @@ fn after_reply(
     if !violations.is_empty() {
         return repair(run, context, turn, step, violations);
     }
+    if turn >= turns_max(run, context) && !reply.tool_calls.is_empty() && reply.content.trim().is_empty() {
+        return vec![no_answer(turn)];
+    }
     vec![Next::Succeed(Arc::new(output(run, reply)))]
 }
 
@@ -152,8 +155,7 @@ fn next_turn(run: &Run, context: &Context<'_>, turn: u32) -> Next {
 
 fn request_turn(run: &Run, context: &Context<'_>, turn: u32) -> Next {
     if turn > turns_max(run, context) {
-        let message = format!("no answer after {} turns", turn - 1);
-        return Next::FailRun { code: "max_turns".to_owned(), message, step: Some(turn_id(turn - 1)) };
+        return no_answer(turn - 1);
     }
     Next::Request(NewStep {
         id: turn_id(turn),
@@ -163,6 +165,12 @@ fn request_turn(run: &Run, context: &Context<'_>, turn: u32) -> Next {
         wait: None,
         until: None,
     })
+}
+
+/// The last turn is over, and its model has said nothing.
+fn no_answer(turn: u32) -> Next {
+    let message = format!("no answer after {turn} turns");
+    Next::FailRun { code: "max_turns".to_owned(), message, step: Some(turn_id(turn)) }
 }
 
 fn tool_step_id(turn: &StepId, n: usize) -> StepId {

@@ -316,14 +316,80 @@ fn going_in_circles_is_stopped_before_the_next_spend() {
     }
 }
 
+/// A reply that asks for `calc` so often, in words that nobody can read.
+fn garbled(text: &str, calls: usize) -> Done {
+    let mut reply = said(text, &vec![("calc", json!({})); calls]);
+    for call in &mut reply.tool_calls {
+        call.arguments = format!("{{\"n\":{text}");
+    }
+    Done::Reply { reply, violations: vec![] }
+}
+
+#[test]
+fn calls_that_nobody_can_read_are_no_progress() {
+    let mut desk = Desk::open(json!({"tools": ["calc"], "maxTurns": 40}), json!("loop"));
+    for turn in 1..=3 {
+        assert_eq!(desk.status(), Status::Running);
+        desk.done(&format!("llm-{turn}"), garbled(&turn.to_string(), turn));
+    }
+    assert_eq!((desk.status(), desk.error_code()), (Status::Failed, "loop_detected"));
+    assert_eq!(desk.performed().len(), 3, "no further model call was made");
+
+    let mut desk = Desk::open(json!({"tools": ["calc"], "maxTurns": 40}), json!("loop"));
+    desk.done("llm-1", garbled("x", 1));
+    desk.done("llm-2", garbled("x", 1));
+    desk.asks("llm-3", &[("calc", json!({"n": 1}))]);
+    desk.returns("llm-3.tool-1", json!(1));
+    desk.done("llm-4", garbled("x", 1));
+    assert_eq!(desk.reply("llm-5", "done"), ["step_completed", "run_succeeded"], "it got through in between");
+}
+
+/// Several turns, each with so many equal calls of its own.
+#[test]
+fn rounds_are_counted_by_turns() {
+    for (turns, code) in [
+        (vec![3, 3], ""),
+        (vec![5], ""),
+        (vec![3, 3, 3], "loop_detected"),
+        (vec![1, 2, 3], "loop_detected"),
+        (vec![1, 1], ""),
+    ] {
+        let mut desk = Desk::open(json!({"tools": ["calc"], "maxTurns": 40}), json!("loop"));
+        for (turn, calls) in (1..).zip(&turns) {
+            desk.asks(&format!("llm-{turn}"), &vec![("calc", json!({"n": 1})); *calls]);
+            for call in 1..=*calls {
+                desk.returns(&format!("llm-{turn}.tool-{call}"), json!(1));
+            }
+        }
+        assert_eq!(desk.error_code(), code, "{turns:?}");
+        if code.is_empty() {
+            let asked = desk.run().step_named(&format!("llm-{}", turns.len() + 1)).is_some();
+            assert!(asked, "{turns:?}: the next turn is asked for");
+        }
+    }
+}
+
 #[test]
 fn the_last_turn_must_answer() {
-    let mut desk = Desk::open(json!({"tools": ["calc"], "maxTurns": 2}), json!("x"));
-    desk.asks("llm-1", &[("calc", json!({"n": 1}))]);
-    desk.returns("llm-1.tool-1", json!(1));
-    assert!(!llm_ask(desk.run(), desk.run().step_named("llm-2").unwrap()).unwrap().offer_tools);
-    desk.asks("llm-2", &[("calc", json!({"n": 2}))]);
-    assert_eq!(desk.status(), Status::Succeeded, "calls that were not on offer are not made");
+    for (text, status) in [("so it is 1", Status::Succeeded), (" ", Status::Failed)] {
+        let mut desk = Desk::open(json!({"tools": ["calc"], "maxTurns": 2}), json!("x"));
+        desk.asks("llm-1", &[("calc", json!({"n": 1}))]);
+        desk.returns("llm-1.tool-1", json!(1));
+        assert!(!llm_ask(desk.run(), desk.run().step_named("llm-2").unwrap()).unwrap().offer_tools);
+        let reply = said(text, &[("calc", json!({"n": 2}))]);
+        desk.done("llm-2", Done::Reply { reply, violations: vec![] });
+        assert_eq!(desk.status(), status, "calls that were not on offer are not made: {text:?}");
+        assert_eq!(desk.error_code(), if status == Status::Failed { "max_turns" } else { "" });
+    }
+}
+
+#[test]
+fn a_schema_holds_for_a_reply_whose_calls_were_not_on_offer() {
+    let mut desk =
+        Desk::open(json!({"outputSchema": {"type": "object"}, "tools": ["calc"], "maxTurns": 1}), json!("x"));
+    let reply = said("nope", &[("calc", json!({}))]);
+    desk.done("llm-1", Done::Reply { reply, violations: vec!["not an object".into()] });
+    assert_eq!(desk.error_code(), "output_schema_violated");
 }
 
 #[test]

@@ -71,6 +71,9 @@ pub(crate) struct Entry {
     pub(crate) doubtful: MicroUsd,
     pub(crate) output: Option<Digest>,
     pub(crate) value: Option<Arc<Value>>,
+    /// How many tool calls its reply made, and whether it broke its schema.
+    pub(crate) calls: usize,
+    pub(crate) breaks_schema: bool,
     /// By when its child has to tell what it spent.
     pub(crate) tells_by: Option<At>,
     /// The event that ended it.
@@ -251,6 +254,8 @@ impl Book {
             doubtful: MicroUsd::ZERO,
             output: None,
             value: None,
+            calls: 0,
+            breaks_schema: false,
             tells_by: None,
             ended: None,
         });
@@ -304,6 +309,10 @@ fn advance(entry: &mut Entry, event: &Event) {
                 Some(Content::Output(value)) => Some(value.clone()),
                 _ => None,
             };
+            if let Some(Content::Reply { reply, violations }) = &event.content {
+                entry.calls = reply.tool_calls.len();
+                entry.breaks_schema = !violations.is_empty();
+            }
             end(entry, Mark::Settled, event.seq, false);
         }
         Fact::StepDenied { .. } => end(entry, Mark::Failed, event.seq, false),

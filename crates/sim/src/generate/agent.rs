@@ -8,13 +8,21 @@ use crate::rng::Rng;
 /// What a manifest's instructions say when its model shall call the same tool for ever.
 pub(crate) const STUCK: &str = "stuck";
 
+/// The same, and the call shall be one that nobody can read.
+pub(crate) const GARBLED: &str = "garbled";
+
 pub(super) fn manifest(rng: &mut Rng) -> Value {
     let stuck = rng.chance(20);
+    let words = match stuck {
+        true if rng.chance(30) => GARBLED,
+        true => STUCK,
+        false => "help",
+    };
     let mut fields = Map::new();
     let mut set = |key: &str, value: Value| fields.insert(key.to_owned(), value);
     set("program", json!("agent"));
     set("model", json!(model(rng)));
-    set("systemPrompt", json!(if stuck { STUCK } else { "help" }));
+    set("systemPrompt", json!(words));
     set("maxTurns", json!(if stuck { 30 } else { rng.within(1, 12) }));
     set("tools", tools(rng, stuck));
     if rng.chance(60) {

@@ -4,18 +4,19 @@ use lantern_engine::{Done, LlmAsk};
 use lantern_types::AdmissionFacts;
 use lantern_types::llm::{Finish, LlmReply, Role, ToolUse, Usage};
 
-use crate::generate::agent::STUCK;
+use crate::generate::agent::{GARBLED, STUCK};
 use crate::rng::Rng;
 
 /// What the wire may add to a request on top of one token a byte.
 const FRAMING_TOKENS: u64 = 256;
 
 pub(super) fn reply(rng: &mut Rng, ask: &LlmAsk, offered: &[String], facts: &AdmissionFacts) -> Done {
-    let stuck = ask.messages.iter().any(|message| message.role == Role::System && message.content == STUCK);
-    let tool_calls = match (stuck, ask.offer_tools) {
-        (true, true) => vec![call(0, "calc", "{\"n\":1}")],
+    let told = |words| ask.messages.iter().any(|said| said.role == Role::System && said.content == words);
+    let tool_calls = match ask.offer_tools {
+        true if told(STUCK) => vec![call(0, "calc", "{\"n\":1}")],
+        true if told(GARBLED) => vec![call(0, "calc", "{\"n\":")],
         // A model may ask for tools that were not on offer.
-        (_, offer) if rng.chance(if offer { 65 } else { 4 }) => calls(rng, offered),
+        offer if rng.chance(if offer { 65 } else { 10 }) => calls(rng, offered),
         _ => Vec::new(),
     };
     let usage = Usage {
@@ -28,9 +29,17 @@ pub(super) fn reply(rng: &mut Rng, ask: &LlmAsk, offered: &[String], facts: &Adm
         1..4 => Finish::Length,
         _ => Finish::Stop,
     };
-    let broken = ask.output_schema.is_some() && tool_calls.is_empty() && rng.chance(40);
+    // It asks for tools, and none were on offer: then what it says is all there is.
+    let is_final = tool_calls.is_empty() || !ask.offer_tools;
+    let broken = ask.output_schema.is_some() && is_final && rng.chance(40);
+    let silent = !tool_calls.is_empty() && (!is_final || ask.output_schema.is_none()) && rng.chance(30);
+    let words = match (broken, silent) {
+        (true, _) => "no",
+        (false, true) => "",
+        (false, false) => "{\"a\":1}",
+    };
     let reply = LlmReply {
-        content: if broken { "no".to_owned() } else { "{\"a\":1}".to_owned() },
+        content: words.to_owned(),
         tool_calls,
         finish,
         usage: rng.chance(90).then_some(usage),
