@@ -121,7 +121,7 @@ fn llm(deps: &Arc<Deps>, scope: Scope, asked: Asked<'_>, limit: Dur) -> Working 
     };
     let max_tokens = admission::max_tokens(deps, &ask);
     let say = say(deps, &key);
-    let output_schema = ask.output_schema.clone();
+    let (offers, output_schema) = (ask.offer_tools, ask.output_schema.clone());
     let call = LlmCall {
         model: route.model.clone(),
         messages: ask.messages,
@@ -141,18 +141,21 @@ fn llm(deps: &Arc<Deps>, scope: Scope, asked: Asked<'_>, limit: Dur) -> Working 
         }
         let reply = deps.llm.call(scope, route, call, limit, say).await?;
         let violations = match &output_schema {
-            Some(schema) => broken(&deps, schema, &reply).await,
-            None => Vec::new(),
+            Some(schema) if is_final(offers, &reply) => broken(&deps, schema, &reply).await,
+            _ => Vec::new(),
         };
         Ok(Done::Reply { reply, violations })
     })
 }
 
-/// How a final reply breaks the schema it was given; a reply that asks for tools is not final.
+/// Whether a reply is what the model has to say. One that asks for tools is not, unless none were on offer: then no call is
+/// made, and nothing more is said.
+const fn is_final(offers: bool, reply: &LlmReply) -> bool {
+    !offers || reply.tool_calls.is_empty()
+}
+
+/// How a final reply breaks the schema it was given.
 async fn broken(deps: &Deps, schema: &Value, reply: &LlmReply) -> Vec<String> {
-    if !reply.tool_calls.is_empty() {
-        return Vec::new();
-    }
     match serde_json::from_str(&reply.content) {
         Ok(value) => schema::violations(deps.memo.schemas(), schema, &value).await,
         Err(error) => vec![format!("the reply is not JSON: {error}")],

@@ -47,7 +47,9 @@ fn after_reply(
     reply: &Arc<LlmReply>,
     violations: &[String],
 ) -> Vec<Next> {
-    if !reply.tool_calls.is_empty() && offers_tools(run, context, turn) {
+    // What the turn was told, whatever the limits are by now: whoever asked the model went by it, too.
+    let offered = matches!(step.work, Some(Work::Turn { offer_tools: true, .. }));
+    if !reply.tool_calls.is_empty() && offered {
         let wanted: Vec<Next> = reply
             .tool_calls
             .iter()

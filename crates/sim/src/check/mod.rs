@@ -17,6 +17,7 @@ mod people;
 mod replay;
 mod rest;
 mod rounds;
+mod schemas;
 #[cfg(test)]
 mod testing;
 mod version;
@@ -180,6 +181,7 @@ fn before(book: &Book, event: &Event, cause: &Input, terms: &Terms<'_>) -> Check
     money::check(book, event, cause)?;
     people::check(book, event)?;
     rounds::check(book, event, terms.limits)?;
+    schemas::check(book, event)?;
     version::check(book, event, cause, terms)?;
     order::check(book, event, terms.limits)
 }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use lantern_engine::{Event, Fact, Outcome, Run};
+use lantern_engine::{Event, Fact, Outcome, ProgramKind, Run};
 use lantern_store::approvals::{self, ApprovalFilter};
 use lantern_store::journal::RunRow;
 use lantern_store::outbox::{self, Turns};
 use lantern_types::approval::Status;
 use lantern_types::{Dur, EffectClass, MicroUsd, RunId, TenantId};
+use serde_json::Value;
 
 use super::edges::Call;
 use super::place::{Place, Told, unread};
@@ -40,6 +41,7 @@ pub(super) async fn at_rest(place: &Place) -> Checked {
             format!("{}", told.id)
         })?;
         journal(&run, &events)?;
+        schema(&run)?;
         let sent = calls.remove(&told.id).unwrap_or_default();
         let tenant = place.tenants.get(told.tenant).map(|tenant| tenant.id);
         outside(&run, &events, &sent, tenant)?;
@@ -137,6 +139,16 @@ fn journal(run: &Run, events: &[Event]) -> Checked {
         })?;
     }
     Ok(())
+}
+
+/// The schemas of this world ask for an object.
+fn schema(run: &Run) -> Checked {
+    let succeeded = run.phase == lantern_engine::Phase::Over(Outcome::Succeeded) && !run.continued;
+    if !succeeded || run.program != ProgramKind::Agent || run.manifest.output_schema.is_none() {
+        return Ok(());
+    }
+    let said = run.output.as_ref().and_then(|output| output.get("structured"));
+    demand(said.is_some_and(Value::is_object), "schemas-are-kept", || format!("{}: {said:?}", run.id))
 }
 
 /// What was sent, against what was durable when it was sent.

@@ -68,6 +68,8 @@ impl Clock for Ahead {
 pub(crate) enum Act {
     Say(&'static str),
     Ask(&'static str, Value),
+    /// Says something, and asks for a tool all the same.
+    SayAndAsk(&'static str, &'static str),
     Return(Value),
     /// Says that it did not happen, when it is asked about.
     Deny,
@@ -155,6 +157,10 @@ impl Llm for Script {
                         proof: None,
                     };
                     Ok(reply("", vec![call], Finish::ToolCalls))
+                }
+                Act::SayAndAsk(text, name) => {
+                    let call = ToolUse { id: "c1".into(), name: name.into(), arguments: "{}".into() };
+                    Ok(reply(text, vec![call], Finish::ToolCalls))
                 }
                 Act::Say(text) => {
                     say(text);

@@ -417,3 +417,25 @@ async fn the_content_of_a_run_goes_when_it_was_kept_for_long_enough() {
     }
     assert_eq!(chain, head.chain);
 }
+
+/// A model may ask for a tool whatever is on offer, and that makes nothing of what it says right.
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_asks_for_what_is_not_on_offer_must_hold_its_schema_too() {
+    let schema = json!({"type": "object", "required": ["n"]});
+    let ask = json!({"id": "ask", "kind": "llm", "prompt": "hi", "outputSchema": schema, "retry": 1});
+    let last = json!({"outputSchema": schema, "tools": ["calc"], "maxTurns": 1});
+    for (name, manifest, step) in [
+        ("none", json!({"outputSchema": schema, "maxTurns": 1}), "llm-1"),
+        ("last", last, "llm-1"),
+        ("list", json!({"program": "steps", "steps": [ask]}), "ask"),
+    ] {
+        let bench = Bench::new().await;
+        bench.agent(name, manifest).await;
+        bench.script.on(step, vec![Act::SayAndAsk("nope", "calc"), Act::SayAndAsk("{\"n\": 1}", "calc")]);
+        bench.start_worker();
+        let run = bench.start_run(name, json!("hi")).await;
+        bench.until(run, "failed").await;
+        let (folded, _) = bench.folded(run).await;
+        assert_eq!(folded.error.unwrap().0, "output_schema_violated", "{name}");
+    }
+}
