@@ -23,6 +23,7 @@ use crate::program::{self, APPROVAL_WAIT, NewStep, Next};
 use crate::run::{Phase, Run, Step, StepState, Work, evolve};
 use crate::step::{self, Bill};
 
+pub use arrive::signal_key;
 pub(crate) use doubt::is_asked;
 
 /// What is made of the outputs of several steps, such as a map's output or a run's, may be so many times what one may give.

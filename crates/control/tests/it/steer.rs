@@ -247,6 +247,25 @@ async fn an_inbox_takes_so_much_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_signal_is_no_other_because_its_name_and_key_read_alike_together() {
+    let test = TestApp::new().await;
+    let wait = |id: &str, name: &str| json!({"id": id, "kind": "signal", "data": {"name": name}});
+    let run = steps(&test, json!([wait("v", "a:b"), wait("w", "a")])).await;
+    let sender = test.key(&["write"]).await;
+    for (name, key, n) in [("a:b", "c", 1), ("a", "b:c", 2)] {
+        let path = format!("/v1/runs/{run}/signals/{name}");
+        let mut request = request("POST", &path, Some(&sender), Some(json!({"value": n})));
+        request.headers_mut().insert("idempotency-key", key.parse().unwrap());
+        test.send(request).await.is(200);
+    }
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    assert_eq!(hand.drain().await, 2, "what was accepted is there");
+    let shown = test.get(&sender, &format!("/v1/runs/{run}")).await.json;
+    assert_eq!(shown["output"]["steps"], json!({"v": 1, "w": 2}));
+}
+
+#[tokio::test]
 async fn an_approval_is_decided_by_those_who_may() {
     let test = TestApp::new().await;
     let ask = |id: &str, approvers: Value| json!({"id": id, "kind": "approval", "data": {"reason": "sure?", "approvers": approvers}});

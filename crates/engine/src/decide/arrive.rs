@@ -136,8 +136,9 @@ impl Draft<'_> {
     }
 }
 
-/// Names a sender's key. The run is part of it, so that journals do not tell who sent to several runs.
-fn signal_key(run: RunId, name: &str, key: &str) -> Digest {
+/// Names a sender's key for signals of this name. The run is part of it, so that journals do not tell who sent to several
+/// runs.
+pub fn signal_key(run: RunId, name: &str, key: &str) -> Digest {
     Digest::of_parts(&[run.to_string().as_bytes(), name.as_bytes(), key.as_bytes()])
 }
 

@@ -5,7 +5,7 @@
 //! and resume mean a chain of continuations and follow it to its open end; everything else means one run and its steps.
 
 use lantern_edge::{Code, Error, Result};
-use lantern_engine::{Arrival, StepId, StepKind, StepState, Work};
+use lantern_engine::{Arrival, StepId, StepKind, StepState, Work, signal_key};
 use lantern_policy::{Actor, Principal, Scope};
 use lantern_store::inbox::{self, NewInput, Put};
 use lantern_store::journal::{self, RunRow};
@@ -124,7 +124,8 @@ pub(super) async fn signal(
     }
     // The inbox drops a repeat while the first lies there, and the run knows it for one ever after.
     let row = match &key {
-        Some(key) => format!("signal:{name}:{key}"),
+        // Earlier builds wrote `signal:` and the two as they are, which names `a:b` and `c` as it does `a` and `b:c`.
+        Some(key) => format!("signal-{}", signal_key(run, &name, key)),
         None => unique(app, "signal"),
     };
     put(app, scope, run, row, &Arrival::Signal { name, value, key }).await.map(drop)
