@@ -56,6 +56,11 @@ pub fn child_run(run: RunId, step: &StepId, generation: u32) -> RunId {
     RunId::from_uuid(uuid8(Digest::of(format!("child|{run}|{step}|{generation}").as_bytes())))
 }
 
+/// The id of the run that a run goes on as, if it does: the same after any crash.
+pub fn continuation(run: RunId) -> RunId {
+    child_run(run, &StepId::new("continue"), 1)
+}
+
 /// What must be done because of `event`; `run` is the run after it.
 pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
     match &event.fact {

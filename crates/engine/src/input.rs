@@ -186,14 +186,29 @@ pub enum Arrival {
 }
 
 /// The order in which whoever takes a run up gives it what it learns: `first`, which says whether a crash is to be mended
-/// and lets time pass, and then what lay in the inbox. An order to pause that nobody has heard yet goes before: it holds
-/// back what a crash would have sent again.
+/// and lets time pass, and then what lay in the inbox.
+///
+/// An order to stop goes before all: a run that lives for a moment would otherwise be over whenever it heard of one. So does
+/// an order to pause that nobody has heard yet: it holds back what a crash would have sent again. When it is the last word, the
+/// orders before it are void.
 pub fn taken_up(first: Input, mut inbox: Vec<Input>) -> Vec<Input> {
     let is_pause = |input: &Input| matches!(input, Input::Arrived(Arrival::Pause { .. }));
     let steers = |input: &Input| is_pause(input) || matches!(input, Input::Arrived(Arrival::Resume { .. }));
-    let earliest = inbox.iter().position(steers).filter(|n| inbox.get(*n).is_some_and(is_pause));
-    let pause = earliest.map(|n| inbox.remove(n));
-    pause.into_iter().chain([first]).chain(inbox).collect()
+    let cancel = inbox.iter().position(|input| matches!(input, Input::Arrived(Arrival::Cancel { .. })));
+    let cancel = cancel.map(|n| inbox.remove(n));
+    let pause = match inbox.iter().rposition(steers) {
+        Some(last) if inbox.get(last).is_some_and(is_pause) => {
+            let pause = inbox.remove(last);
+            inbox.retain(|input| !steers(input));
+            Some(pause)
+        }
+        Some(_) => {
+            let earliest = inbox.iter().position(steers);
+            earliest.filter(|n| inbox.get(*n).is_some_and(is_pause)).map(|n| inbox.remove(n))
+        }
+        None => None,
+    };
+    cancel.into_iter().chain(pause).chain([first]).chain(inbox).collect()
 }
 
 #[cfg(test)]
@@ -201,16 +216,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_pause_that_nothing_took_back_goes_before_the_crash() {
+    fn an_order_to_stop_or_a_pause_that_is_the_last_word_goes_before_the_crash() {
         let named = |input: &Input| match input {
             Input::Recovered => 'c',
             Input::Arrived(Arrival::Pause { .. }) => 'p',
             Input::Arrived(Arrival::Resume { .. }) => 'r',
+            Input::Arrived(Arrival::Cancel { .. }) => 'x',
             _ => 's',
         };
         let letter = |name: char| match name {
             'p' => Input::Arrived(Arrival::Pause { by: String::new() }),
             'r' => Input::Arrived(Arrival::Resume { by: String::new() }),
+            'x' => Input::Arrived(Arrival::Cancel { by: String::new(), reason: None }),
             _ => Input::Arrived(Arrival::Signal { name: String::new(), value: Value::Null, key: None }),
         };
         for (inbox, want) in [
@@ -218,9 +235,12 @@ mod tests {
             ("s", "cs"),
             ("p", "pc"),
             ("spr", "pcsr"),
-            ("rp", "crp"),
+            ("rp", "pc"),
             ("rs", "crs"),
-            ("pps", "pcps"),
+            ("pps", "pcs"),
+            ("srpsx", "xpcss"),
+            ("prx", "xpcr"),
+            ("x", "xc"),
         ] {
             let order = taken_up(Input::Recovered, inbox.chars().map(letter).collect());
             assert_eq!(order.iter().map(named).collect::<String>(), want, "{inbox}");

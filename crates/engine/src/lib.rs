@@ -28,7 +28,7 @@ pub mod wire;
 
 pub use carried::Carried;
 pub use decide::{Context, Decision, Refused, decide, offered_tools, signal_key, start};
-pub use effect::{Effect, child_run, effects, questions};
+pub use effect::{Effect, child_run, continuation, effects, questions};
 pub use event::{Content, Continues, Event, FORMAT, Fact, Outcome, Parent, StepId, StepKind};
 pub use fork::{Differs, End, Forks, NoSuchStep, Reusable, Reuse, compare, reusable};
 pub use input::{Arrival, Done, Input, Start, taken_up};

@@ -3,12 +3,17 @@
 //! Invariant: a row and its poke are one transaction, and the poke takes the run's lock first; so a holder that lets
 //! the run go either sees the row or fails to let go. A key is stored once. Rows are deleted only by the append that
 //! took them in.
+//!
+//! An order (to stop, to pause, to go on) means a chain of runs, and its key says so: one that a run did not take in before it
+//! went on as a new one lies there still, and the start of the new one takes it along.
 
 use lantern_policy::Scope;
 use lantern_types::*;
 
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
+use crate::outbox;
+use crate::runs;
 use crate::seal::{Place, Sealer};
 use crate::value::Row;
 
@@ -50,8 +55,6 @@ pub enum Put {
     Duplicate,
     /// The run has as many undelivered inputs as it may.
     Full,
-    /// The run has ended, or there is no such run.
-    Closed,
 }
 
 /// An input that nobody has taken in yet.
@@ -71,6 +74,18 @@ pub struct Waiting {
 const POKE: &str = "UPDATE runs SET pokes = pokes + 1, parked_by = NULL,
     wake_at = CASE WHEN owner IS NULL AND (wake_at IS NULL OR wake_at > $3) THEN $3 ELSE wake_at END
     WHERE tenant_id = $1 AND id = $2 AND finished_at IS NULL";
+// Over, and locked: what its continuation takes along and what is put here do not miss each other.
+const LOCK_OVER: &str =
+    "UPDATE runs SET pokes = pokes + 1 WHERE tenant_id = $1 AND id = $2 AND finished_at IS NOT NULL";
+/// What an append leaves that ends a run which goes on as a new one: the orders.
+pub(crate) const ALL_BUT_ORDERS: &str =
+    "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2 AND key <> 'cancel'
+    AND key NOT LIKE 'pause:%' AND key NOT LIKE 'resume:%' AND key NOT LIKE 'stop:%'";
+const PASS_ON: &str = "UPDATE inbox SET run_id = $3 WHERE tenant_id = $1 AND run_id = $2
+    AND (key = 'cancel' OR key LIKE 'pause:%' OR key LIKE 'resume:%' OR key LIKE 'stop:%')
+    AND NOT EXISTS (SELECT 1 FROM inbox there
+        WHERE there.tenant_id = $1 AND there.run_id = $3 AND there.key = inbox.key)";
+const EMPTY: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2";
 const COUNT: &str = "SELECT count(*) AS waiting FROM inbox WHERE tenant_id = $1 AND run_id = $2";
 const PUT: &str = "INSERT INTO inbox (tenant_id, id, run_id, key, input, at) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (tenant_id, run_id, key) DO NOTHING";
@@ -83,14 +98,78 @@ const DISCARD: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2 AN
 
 /// Every statement of this file.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[POKE, COUNT, PUT, PLACE, LIST, POKES, DISCARD];
+pub(crate) const STATEMENTS: &[&str] = &[
+    POKE,
+    LOCK_OVER,
+    ALL_BUT_ORDERS,
+    PASS_ON,
+    EMPTY,
+    COUNT,
+    PUT,
+    PLACE,
+    LIST,
+    POKES,
+    DISCARD,
+];
 
 /// Puts an input where the run's driver will find it, and wakes one up. `rows_max` bounds the run's undelivered inputs.
 pub async fn put(tx: &mut TenantTx<'_>, new: NewInput, rows_max: u32) -> Result<Put> {
-    let run = new.run;
-    if tx.exec(POKE, &[run.into(), new.at.into()]).await? == 0 {
+    if tx.exec(POKE, &[new.run.into(), new.at.into()]).await? == 0 {
         return Ok(Put::Closed);
     }
+    let run = new.run;
+    let put = add(tx, new, rows_max).await?;
+    if put == Put::Stored {
+        tx.wake(run);
+    }
+    Ok(put)
+}
+
+/// Puts an order where whoever drives the chain of runs will find it: into the inbox of the run at its open end, or, while that
+/// one has yet to begin, of the run before it. Answers in whose; it is `Closed` when that run is the last of the chain. `next`
+/// names the run that a run goes on as.
+pub async fn order(
+    tx: &mut TenantTx<'_>,
+    mut new: NewInput,
+    rows_max: u32,
+    next: fn(RunId) -> RunId,
+) -> Result<(RunId, Put)> {
+    loop {
+        let run = new.run;
+        let done = put(tx, new.clone(), rows_max).await?;
+        if done != Put::Closed || tx.exec(LOCK_OVER, &[run.into()]).await? == 0 {
+            return Ok((run, done));
+        }
+        // A chain has an end, and each turn is one run nearer to it.
+        let follower = runs::head_in(tx, next(run)).await?.filter(|run| run.trigger_kind == CONTINUES);
+        match follower {
+            Some(follower) => {
+                pass_on(tx, (run, follower.id), new.at).await?;
+                new.run = follower.id;
+            }
+            None if outbox::goes_on(tx, run).await? => return Ok((run, add(tx, new, rows_max).await?)),
+            None => return Ok((run, Put::Closed)),
+        }
+    }
+}
+
+/// What is said of a run that another one went on as.
+pub const CONTINUES: &str = "continue";
+
+/// Hands the orders that a run did not take in to the run that it went on as, and forgets what else lies there. Part of the
+/// transaction that makes the new run.
+pub async fn pass_on(tx: &mut TenantTx<'_>, (from, to): (RunId, RunId), at: At) -> Result<()> {
+    tx.exec(LOCK_OVER, &[from.into()]).await?;
+    let passed = tx.exec(PASS_ON, &[from.into(), to.into()]).await?;
+    tx.exec(EMPTY, &[from.into()]).await?;
+    if passed > 0 && tx.exec(POKE, &[to.into(), at.into()]).await? > 0 {
+        tx.wake(to);
+    }
+    Ok(())
+}
+
+async fn add(tx: &mut TenantTx<'_>, new: NewInput, rows_max: u32) -> Result<Put> {
+    let run = new.run;
     if tx.one(PLACE, &[run.into(), new.key.as_str().into()]).await?.is_some() {
         return Ok(Put::Duplicate);
     }
@@ -99,11 +178,8 @@ pub async fn put(tx: &mut TenantTx<'_>, new: NewInput, rows_max: u32) -> Result<
         return Ok(Put::Full);
     }
     let params = [new.id.into(), run.into(), new.key.into(), new.input.into(), new.at.into()];
-    if tx.exec(PUT, &params).await? == 0 {
-        return Ok(Put::Duplicate);
-    }
-    tx.wake(run);
-    Ok(Put::Stored)
+    let added = tx.exec(PUT, &params).await?;
+    Ok(if added == 0 { Put::Duplicate } else { Put::Stored })
 }
 
 /// How often the run was poked so far, and what lies in its inbox, oldest first. One snapshot.

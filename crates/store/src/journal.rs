@@ -360,9 +360,13 @@ fn batch(append: Append, version: i64) -> Batch {
     }
     loose::name(&mut batch, added.body.as_deref());
     batch.add(INSERT, row(run, added), Expect::Rows(1));
-    if finished {
+    let goes_on = append.outbox.iter().any(|new| new.kind == outbox::Kind::Continue);
+    match (finished, goes_on) {
+        // What is an order lies there still, also when this append took it in: it means the new run, too.
+        (true, true) => batch.add(inbox::ALL_BUT_ORDERS, vec![run.into()], Expect::Any),
         // Nobody reads it any more. Whoever comes later finds the run finished, and puts nothing there.
-        batch.add(DELETE_INBOX, vec![run.into()], Expect::Any);
+        (true, false) => batch.add(DELETE_INBOX, vec![run.into()], Expect::Any),
+        (false, _) => {}
     }
     // What is one statement may share a transaction: when its guard does not hold, nothing else is undone for it.
     if plain {
@@ -372,7 +376,7 @@ fn batch(append: Append, version: i64) -> Batch {
             (false, false) => dialect::APPEND_POSTGRES,
         });
     }
-    for id in append.drained {
+    for id in append.drained.into_iter().filter(|_| !finished) {
         // A row that is gone was drained by an append whose answer was lost; its input is in the journal.
         batch.add(DRAIN, vec![run.into(), id.into()], Expect::Any);
     }

@@ -95,9 +95,12 @@ const DONE: &str = "DELETE FROM outbox WHERE tenant_id = $1 AND id = $2";
 const OWES: &str = "SELECT 1 AS owes FROM outbox WHERE tenant_id = $1 AND run_id = $2
     AND kind IN ('continue', 'start') AND (key = $3 OR key NOT LIKE 'start:%') LIMIT 1";
 
+const GOES_ON: &str =
+    "SELECT 1 AS owes FROM outbox WHERE tenant_id = $1 AND run_id = $2 AND kind = 'continue' LIMIT 1";
+
 /// Every statement of this file that runs for one tenant.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[ADD, FIND, DONE, OWES];
+pub(crate) const STATEMENTS: &[&str] = &[ADD, FIND, DONE, OWES, GOES_ON];
 /// Every statement of this file that runs across tenants.
 #[cfg(feature = "testing")]
 pub(crate) const SYSTEM_STATEMENTS: &[&str] = &[WAITING];
@@ -215,6 +218,11 @@ pub async fn find(db: &Db, scope: Scope, run: RunId, key: String) -> Result<Opti
 pub async fn owes_start(db: &Db, scope: Scope, starter: RunId, run: RunId) -> Result<bool> {
     let params = [starter.into(), start_key(run).into()];
     db.read(scope, move |tx| Box::pin(async move { Ok(tx.one(OWES, &params).await?.is_some()) })).await
+}
+
+/// Whether a run has yet to go on as a new one.
+pub(crate) async fn goes_on(tx: &mut TenantTx<'_>, run: RunId) -> Result<bool> {
+    Ok(tx.one(GOES_ON, &[run.into()]).await?.is_some())
 }
 
 /// The key of the row that starts a run, so that whoever knows the run finds it.

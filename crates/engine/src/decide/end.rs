@@ -131,7 +131,7 @@ impl Draft<'_> {
             let message = format!("the run went on as a new one {count} times");
             return self.fail_run("continuations_limit", message, None);
         }
-        let next = crate::effect::child_run(self.run.id, &StepId::new("continue"), 1);
+        let next = crate::effect::continuation(self.run.id);
         self.emit(Fact::ContinuedAsNew { run: next }, Some(content));
         let output = Arc::new(serde_json::json!({ "continuedAs": next.to_string() }));
         self.finish(Outcome::Succeeded, None, None, Content::Output(output));

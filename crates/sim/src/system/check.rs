@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use lantern_engine::{Event, Fact, Outcome, ProgramKind, Run};
+use lantern_engine::{Event, Fact, Outcome, ProgramKind, Run, continuation};
 use lantern_store::approvals::{self, ApprovalFilter};
+use lantern_store::inbox::CONTINUES;
 use lantern_store::journal::RunRow;
 use lantern_store::outbox::{self, Turns};
 use lantern_types::approval::Status;
@@ -52,10 +53,32 @@ pub(super) async fn at_rest(place: &Place) -> Checked {
         }
         people(place, &told, &events).await?;
     }
+    heeded(place).await?;
     demand(calls.is_empty(), "strays", || format!("calls of runs that nobody knows: {:?}", calls.keys()))?;
     let due = outbox::take(&place.db, &mut Turns::default(), far(place), Dur::from_secs(1), 1_000).await;
     let due = due.map_err(unread)?;
     demand(due.is_empty(), "outbox", || format!("{} rows were never delivered", due.len()))
+}
+
+/// Who was told that a chain of runs is asked to stop was told the truth: at most one run follows that had yet to begin, and it
+/// does nothing.
+async fn heeded(place: &Place) -> Checked {
+    let rows: BTreeMap<RunId, RunRow> =
+        place.everything().await?.into_iter().map(|(_, row)| (row.id, row)).collect();
+    for (told, at) in &place.cancelled {
+        let follows = |run: &&RunRow| {
+            let next = rows.get(&continuation(run.id));
+            next.filter(|next| next.trigger_kind == CONTINUES)
+        };
+        let chain = std::iter::successors(rows.get(&told.id), follows);
+        let later: Vec<&RunRow> = chain.filter(|run| run.created_at > *at).collect();
+        let stopped = later.iter().all(|run| run.status == "cancelled");
+        demand(later.len() <= 1 && stopped, "orders-stay-with-their-chain", || {
+            let later: Vec<_> = later.iter().map(|run| (run.id, &run.status)).collect();
+            format!("{} was to stop at {at}, and then there were {later:?}", told.id)
+        })?;
+    }
+    Ok(())
 }
 
 fn far(place: &Place) -> lantern_types::At {

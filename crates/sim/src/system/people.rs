@@ -35,6 +35,9 @@ impl Place {
         let asked = self.ask(who, "POST", &path, Some(body)).await;
         let (status, answer) = asked.map_err(|detail| Violation { rule: "answers", detail })?;
         self.tell(format!("tenant {who}: {verb} of {}: {status}", told.id));
+        if verb == "cancel" && status == 200 && !stranger {
+            self.cancelled.push((told.clone(), self.clock.now()));
+        }
         if (status >= 500 && status != 503) || (stranger && ![404, 503].contains(&status)) {
             let detail = format!("{verb} by tenant {who}: {status} {answer}");
             return Err(Violation { rule: if stranger { "strangers" } else { "answers" }, detail });

@@ -154,6 +154,8 @@ pub(super) struct Place {
     pub(super) edges: Arc<Edges>,
     pub(super) tenants: Vec<Tenant>,
     pub(super) runs: Vec<Told>,
+    /// The runs that somebody asked to stop, and when they were told that it was heard.
+    pub(super) cancelled: Vec<(Told, At)>,
     pub(super) trace: Vec<String>,
     pub(super) kills: usize,
     /// The emergency stop that holds, if somebody was told that one does.
@@ -232,6 +234,7 @@ impl Place {
             edges,
             tenants,
             runs: Vec::new(),
+            cancelled: Vec::new(),
             trace: Vec::new(),
             kills: 0,
             stop: None,

@@ -2,7 +2,7 @@
 
 use futures_util::future::{join, join_all};
 use lantern_store::journal::{self, Created};
-use lantern_store::lease::{self, Held};
+use lantern_store::lease::{self, Claimed, Held};
 use lantern_store::testing::{Seeded, seed};
 use lantern_store::{Db, Error, db_test, inbox, outbox};
 use lantern_types::*;
@@ -347,4 +347,110 @@ db_test!(a_finished_run_is_deleted_whole, async |db| {
     assert_eq!(delete().await, None);
     assert!(journal::head(&db, seeded.scope, run(1)).await.unwrap().is_none());
     assert!(journal::read(&db, seeded.scope, run(1), 1, 10).await.unwrap().is_empty());
+});
+
+/// In this test a run goes on as the one that is numbered after it.
+fn next(run: RunId) -> RunId {
+    RunId::from_uuid(Uuid::from_u128(run.uuid().as_u128() + 1))
+}
+
+async fn order(db: &Db, seeded: Seeded, to: u128, n: u128, key: &str) -> (RunId, inbox::Put) {
+    let new = new_input(n, run(to), key);
+    db.write(seeded.scope, move |tx| Box::pin(inbox::order(tx, new, 9, next))).await.unwrap()
+}
+
+async fn keys(db: &Db, seeded: Seeded, n: u128) -> Vec<String> {
+    let (_, rows) = inbox::list(db, seeded.scope, run(n)).await.unwrap();
+    rows.into_iter().map(|row| row.key).collect()
+}
+
+/// Ends a run that goes on as a new one, which has yet to begin. This append took those rows in.
+async fn goes_on(db: &Db, seeded: Seeded, claimed: &Claimed, drained: Vec<InboxId>) -> Uuid {
+    let mut last = two_events(claimed);
+    let id = Uuid::from_u128(claimed.run.uuid().as_u128());
+    last.projection.finished_at = Some(at(30));
+    last.drained = drained;
+    last.outbox = vec![outbox::NewOutbox {
+        id,
+        key: outbox::start_key(next(claimed.run)),
+        kind: outbox::Kind::Continue,
+        payload: b"sealed".to_vec(),
+        due_at: at(30),
+    }];
+    journal::append(db, seeded.scope, last).await.unwrap();
+    id
+}
+
+/// Begins the run that another one goes on as, as the worker does.
+async fn goes_on_as(db: &Db, seeded: Seeded, row: Uuid, n: u128) {
+    let trigger_kind = inbox::CONTINUES.to_owned();
+    let new = journal::NewRun { trigger_kind, ..new_run(seeded, run(n), at(40)) };
+    let begin = db.write(seeded.scope, move |tx| {
+        Box::pin(async move {
+            assert!(outbox::done_in(tx, row).await?);
+            journal::create(tx, new).await?;
+            inbox::pass_on(tx, (run(n - 1), run(n)), at(40)).await
+        })
+    });
+    begin.await.unwrap();
+}
+
+db_test!(an_order_stays_with_a_chain_whenever_it_comes, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
+    let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
+    // While it runs, and it does not take them in; or does, when it is over already.
+    assert_eq!(order(&db, seeded, 1, 1, "cancel").await, (run(1), inbox::Put::Stored));
+    assert_eq!(order(&db, seeded, 1, 1, "cancel").await, (run(1), inbox::Put::Duplicate));
+    assert_eq!(order(&db, seeded, 1, 2, "resume:2").await, (run(1), inbox::Put::Stored));
+    for (n, key) in [(3, "signal-x"), (4, "approval:pause:"), (5, "stop:a|2.0"), (6, "signal:a:cancel")] {
+        put(&db, seeded.scope, run(1), input(n << 40), key, at(24)).await;
+    }
+    let row = goes_on(&db, seeded, &claimed, vec![input(2 << 32)]).await;
+    assert_eq!(keys(&db, seeded, 1).await, ["cancel", "resume:2"], "what means that run alone is gone");
+    // Between the two.
+    assert_eq!(order(&db, seeded, 1, 7, "pause:7").await, (run(1), inbox::Put::Stored));
+    assert_eq!(put(&db, seeded.scope, run(1), input(8), "signal-y", at(35)).await, inbox::Put::Closed);
+    goes_on_as(&db, seeded, row, 2).await;
+    assert_eq!(keys(&db, seeded, 1).await, [""; 0]);
+    assert_eq!(keys(&db, seeded, 2).await, ["cancel", "resume:2", "pause:7"]);
+    let claimed = claim_all(&db, process(2), at(50)).await.remove(0);
+    assert_eq!((claimed.run, claimed.pokes > 0), (run(2), true), "whoever takes it up looks there");
+    // To one that is over, when the next has begun.
+    assert_eq!(order(&db, seeded, 1, 9, "pause:9").await, (run(2), inbox::Put::Stored));
+    let row = goes_on(&db, seeded, &claimed, Vec::new()).await;
+    goes_on_as(&db, seeded, row, 3).await;
+    assert_eq!(order(&db, seeded, 1, 10, "cancel").await, (run(3), inbox::Put::Duplicate));
+    assert_eq!(keys(&db, seeded, 3).await.len(), 4);
+    let mut last = two_events(&claim_all(&db, process(3), at(60)).await.remove(0));
+    last.projection.finished_at = Some(at(70));
+    journal::append(&db, seeded.scope, last).await.unwrap();
+    assert_eq!(order(&db, seeded, 1, 11, "cancel").await, (run(3), inbox::Put::Closed), "the chain is over");
+    assert_eq!(order(&db, seeded, 8, 12, "cancel").await, (run(8), inbox::Put::Closed), "nobody knows it");
+});
+
+db_test!(an_order_is_not_given_to_a_child_that_has_the_number_of_a_continuation, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    for n in [1, 2] {
+        create(&db, seeded.scope, new_run(seeded, run(n), at(10))).await.unwrap();
+    }
+    let claimed = claim_all(&db, process(1), at(20)).await;
+    let mut last = two_events(claimed.iter().find(|claimed| claimed.run == run(1)).unwrap());
+    last.projection.finished_at = Some(at(30));
+    journal::append(&db, seeded.scope, last).await.unwrap();
+    assert_eq!(order(&db, seeded, 1, 1, "cancel").await, (run(1), inbox::Put::Closed));
+    assert_eq!(keys(&db, seeded, 2).await, [""; 0]);
+});
+
+db_test!(orders_and_starts_that_meet_miss_each_other_never, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    for n in (10..90).step_by(10) {
+        create(&db, seeded.scope, new_run(seeded, run(n), at(10))).await.unwrap();
+        let claimed = claim_all(&db, process(n), at(20)).await.remove(0);
+        let row = goes_on(&db, seeded, &claimed, Vec::new()).await;
+        let order = order(&db, seeded, n, n, "cancel");
+        let ((_, done), ()) = futures_util::join!(order, goes_on_as(&db, seeded, row, n + 1));
+        assert_eq!(done, inbox::Put::Stored);
+        assert_eq!(keys(&db, seeded, n + 1).await, ["cancel"], "{n}");
+    }
 });

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use lantern_engine::{Arrival, Effect, Event, Run, effects};
+use lantern_engine::{Arrival, Effect, Event, Run, continuation, effects};
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
 use lantern_store::inbox::{NewInput, Put};
@@ -169,7 +169,9 @@ async fn perform(deps: &Deps, row: &Due) -> Result<()> {
         Errand::Tell { run, arrival } => {
             let key = format!("{}|{}", row.run, row.key);
             match arrival {
-                Arrival::Cancel { .. } => stop::stop(deps, row, (run, key), arrival).await?,
+                Arrival::Cancel { .. } => {
+                    stop::stop(deps, row, (run, format!("stop:{key}")), arrival).await?;
+                }
                 _ => drop(put(deps, row.scope, (run, key), &arrival).await?),
             }
         }
@@ -183,14 +185,23 @@ async fn read(deps: &Deps, row: &Due) -> Result<Errand> {
     serde_json::from_slice(&plain).map_err(|error| Error::Corrupt(error.into()))
 }
 
-/// Puts something in a run's inbox. A run that is over needs to hear nothing. An order to stop finds room in a full one.
+/// Puts something in a run's inbox. A run that is over needs to hear nothing.
 async fn put(deps: &Deps, scope: Scope, to: (RunId, String), arrival: &Arrival) -> Result<Put> {
     let new = sealed(deps, scope, to, arrival).await?;
-    let more = u32::from(matches!(arrival, Arrival::Cancel { .. }));
-    let rows_max = deps.limits.inbox_rows_max.saturating_add(more);
+    let rows_max = deps.limits.inbox_rows_max;
     match deps.db.write(scope, move |tx| Box::pin(inbox::put(tx, new, rows_max))).await? {
         Put::Full => Err(full_inbox()),
         put => Ok(put),
+    }
+}
+
+/// Puts an order to stop in the inbox of a chain's open end, where it finds room in a full one. Answers which run that was.
+async fn order(deps: &Deps, scope: Scope, to: (RunId, String), stop: &Arrival) -> Result<(RunId, Put)> {
+    let new = sealed(deps, scope, to, stop).await?;
+    let rows_max = deps.limits.inbox_rows_max.saturating_add(1);
+    match deps.db.write(scope, move |tx| Box::pin(inbox::order(tx, new, rows_max, continuation))).await? {
+        (_, Put::Full) => Err(full_inbox()),
+        reached => Ok(reached),
     }
 }
 

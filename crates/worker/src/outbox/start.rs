@@ -60,6 +60,8 @@ type Refusal = (&'static str, String);
 struct Plan {
     row: Uuid,
     run: RunId,
+    /// The run that it continues, whose orders it takes along.
+    before: Option<RunId>,
     /// The run whose step waits for it.
     waits: Option<RunId>,
     /// The run; or what its parent is told instead, if it has one.
@@ -72,6 +74,7 @@ struct Plan {
 /// Delivers the row of a start: makes the run, or tells the parent why it cannot be started.
 pub(super) async fn begin(deps: &Deps, row: &Due, wanted: Wanted) -> Result<Begun> {
     let (run, is_child, parent) = (wanted.run, wanted.step.is_some(), wanted.parent.clone());
+    let before = wanted.continues.map(|before| before.run);
     let told =
         Told { deps, row, parent, spent: wanted.continues.map_or(MicroUsd::ZERO, |before| before.spent) };
     let new = match plan(deps, row.scope, wanted).await? {
@@ -85,6 +88,7 @@ pub(super) async fn begin(deps: &Deps, row: &Due, wanted: Wanted) -> Result<Begu
     let plan = Plan {
         row: row.id,
         run,
+        before,
         waits: told.parent.step.is_some().then_some(told.parent.run),
         new,
         bound: full.map(|full| (most, full)),
@@ -114,7 +118,12 @@ async fn settle(tx: &mut TenantTx<'_>, plan: Plan) -> Result<Begun> {
         // What a run starts is as urgent as that run.
         (Ok(new), _) => {
             let new = NewRun { priority: priority.unwrap_or(new.priority), ..new };
-            return journal::create(tx, new).await.map(|_| Begun::There);
+            let (run, at) = (new.id, new.at);
+            journal::create(tx, new).await?;
+            if let Some(before) = plan.before {
+                inbox::pass_on(tx, (before, run), at).await?;
+            }
+            return Ok(Begun::There);
         }
         (Err(refusal), _) => refusal,
     };
@@ -217,7 +226,7 @@ async fn first(
         |before| (before.session_id, before.labels, before.priority),
     );
     Ok(Ok(NewRun {
-        trigger_kind: if wanted.step.is_some() { "subagent" } else { "continue" }.to_owned(),
+        trigger_kind: if wanted.step.is_some() { "subagent" } else { inbox::CONTINUES }.to_owned(),
         parent: Some((
             wanted.parent.run,
             wanted.parent.step.map(|step| step.to_string()).unwrap_or_default(),

@@ -12,7 +12,7 @@ use lantern_store::{Error, Result};
 use lantern_types::RunId;
 
 use super::start::{self, Begun};
-use super::{Errand, put, read};
+use super::{Errand, read};
 use crate::Deps;
 
 /// Puts an order to stop in a run's inbox. It follows the run to the one that it went on as, and when it comes before the
@@ -20,7 +20,14 @@ use crate::Deps;
 pub(super) async fn stop(deps: &Deps, row: &Due, to: (RunId, String), order: Arrival) -> Result<()> {
     let scope = row.scope;
     let (mut starter, (mut run, key)) = (row.run, to);
-    while put(deps, scope, (run, key.clone()), &order).await? == Put::Closed {
+    loop {
+        let (reached, put) = super::order(deps, scope, (run, key.clone()), &order).await?;
+        if put != Put::Closed {
+            return Ok(());
+        }
+        if reached != run {
+            (starter, run) = (run, reached);
+        }
         // Asked in this order: a start that is no longer owed has left a run, or will never leave one.
         let start = outbox::find(&deps.db, scope, starter, outbox::start_key(run)).await?;
         let owed = start.is_some() || outbox::owes_start(&deps.db, scope, starter, run).await?;
@@ -40,7 +47,6 @@ pub(super) async fn stop(deps: &Deps, row: &Due, to: (RunId, String), order: Arr
             }
         }
     }
-    Ok(())
 }
 
 /// Delivers the row of a start out of its turn. Somebody may be delivering it, too.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use lantern_engine::{Arrival, Context, Event, Manifest, Run, Start, event, start};
+use lantern_engine::{Arrival, Context, Event, Manifest, Run, Start, continuation, event, start};
 use lantern_net::{RealIds, TaskSet};
 use lantern_policy::route::{Choices, Provider};
 use lantern_policy::{Admitted, Catalogue, Scope};
@@ -473,6 +473,14 @@ impl Bench {
             .write(self.scope, move |tx| Box::pin(async move { inbox::put(tx, new, 100).await }))
             .await
             .unwrap()
+    }
+
+    /// Gives an order to a chain of runs.
+    pub(crate) async fn order(&self, run: RunId, key: &str, order: Arrival) -> (RunId, inbox::Put) {
+        let minted = (InboxId::from_uuid(self.ids.uuid()), self.clock.now());
+        let (to, plain) = ((run, key.to_owned()), serde_json::to_vec(&order).unwrap());
+        let new = NewInput::seal(self.deps.vault.sealer(), self.scope, minted, to, &plain).await.unwrap();
+        self.db.write(self.scope, move |tx| Box::pin(inbox::order(tx, new, 100, continuation))).await.unwrap()
     }
 
     pub(crate) async fn head(&self, run: RunId) -> RunRow {

@@ -1,6 +1,6 @@
 //! What runs owe to others: in which order it goes out, and what happens to what cannot.
 
-use lantern_engine::{Arrival, StepId, child_run};
+use lantern_engine::{Arrival, StepId, child_run, continuation};
 use lantern_store::inbox::Put;
 use lantern_types::{Limits, RunId};
 use serde_json::{Value, json};
@@ -291,4 +291,32 @@ async fn an_order_to_stop_ends_at_a_run_whose_end_nobody_can_read() {
     bench.owe(parent, "stop", "stop", tell(over, &cancel())).await;
     bench.pass(60).await;
     assert_eq!(bench.owed("stop").await, (0, 0));
+}
+
+/// A chain of runs each of which is over as soon as it is taken up: it does nothing that takes time.
+#[tokio::test(start_paused = true)]
+async fn an_order_reaches_a_chain_whose_runs_live_for_a_moment() {
+    for (key, order, status) in [
+        ("cancel", cancel(), "cancelled"),
+        ("pause:1", Arrival::Pause { by: "ada".into() }, "paused"),
+        ("stop:parent|2.0", cancel(), "cancelled"),
+    ] {
+        let limits = Limits { continuations_max: 1_000_000, ..Limits::default() };
+        let bench = Bench::under(limits).await;
+        bench.slow(5);
+        let nothing =
+            json!({"id": "m", "kind": "map", "items": [], "step": {"kind": "tool", "tool": "calc"}});
+        let again = json!({"id": "again", "kind": "continue"});
+        bench.agent("quick", json!({"program": "steps", "steps": [nothing, again]})).await;
+        let first = bench.start_run("quick", json!({})).await;
+        bench.start_worker();
+        bench.until_there(continuation(continuation(first))).await;
+        let (at, put) = bench.order(first, key, order).await;
+        assert_eq!(put, Put::Stored);
+        let next = continuation(at);
+        bench.pass(30).await;
+        let last = if bench.began(next).await { next } else { at };
+        assert_eq!(bench.head(last).await.status, status, "{key}");
+        assert!(!bench.began(continuation(last)).await, "{key}: it goes on no more");
+    }
 }

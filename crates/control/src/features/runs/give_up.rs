@@ -79,7 +79,11 @@ async fn news(app: &App, scope: Scope, row: &RunRow) -> Result<Vec<NewInput>> {
     for child in journal::list(&app.db, scope, children).await? {
         if child.finished_at.is_none() {
             let (by, reason) = (format!("run {}", row.id), Some("the parent run was given up".to_owned()));
-            news.push(sealed(app, scope, (row.id, child.id), &Arrival::Cancel { by, reason }).await?);
+            let order = Arrival::Cancel { by, reason };
+            // An order, which a child that goes on as a new run leaves to it.
+            news.push(
+                steer::sealed(app, scope, (child.id, format!("stop:{}|given-up", row.id)), &order).await?,
+            );
         }
     }
     Ok(news)

@@ -2,10 +2,11 @@
 //!
 //! Invariant: everything goes through the run's inbox, sealed. "Accepted" means that it lies there durably; whether it
 //! still means anything is decided by whoever takes it in, and by the checks here as far as they can see. Cancel, pause
-//! and resume mean a chain of continuations and follow it to its open end; everything else means one run and its steps.
+//! and resume mean a chain of continuations, follow it to its open end and stay with it; everything else means one run and its
+//! steps.
 
 use lantern_edge::{Code, Error, Result};
-use lantern_engine::{Arrival, StepId, StepKind, StepState, Work, signal_key};
+use lantern_engine::{Arrival, StepId, StepKind, StepState, Work, continuation, signal_key};
 use lantern_policy::{Actor, Principal, Scope};
 use lantern_store::inbox::{self, NewInput, Put};
 use lantern_store::journal::{self, RunRow};
@@ -23,8 +24,6 @@ const WAIT_MAX: Dur = Dur::from_secs(2);
 const SETTLING_WAIT_MAX: Dur = Dur::from_secs(10);
 /// How often it looks without being told.
 const POLL: Dur = Dur::from_millis(250);
-/// How many runs of one chain a request tries while they end under its hands.
-const CHASES_MAX: usize = 8;
 const NAME_BYTES_MAX: usize = 200;
 const PAUSED: &str = "paused";
 
@@ -74,36 +73,38 @@ pub(super) async fn resume(app: &App, scope: Scope, run: RunId, by: String) -> R
     ask(app, scope, run, order, reached).await
 }
 
-/// Puts an order into the inbox of the open run of a chain and waits for it. A run that went on as a new one before it
-/// took the order in passes it on.
+/// Puts an order into the inbox of the open run of a chain and waits for it, a moment in all. A run that goes on as a new one
+/// before it took the order in leaves it to that one: an order that was put is never lost, however quickly they follow each
+/// other.
 async fn ask(
     app: &App,
     scope: Scope,
-    mut run: RunId,
+    run: RunId,
     (key, order): (String, Arrival),
     reached: impl Fn(&RunRow, &RunRow) -> bool + Send + Sync,
 ) -> Result<RunId> {
-    for _ in 0..CHASES_MAX {
-        let was = open_end(app, scope, run).await?;
-        run = was.id;
+    let late = app.clock.now() + WAIT_MAX;
+    let mut was = open_end(app, scope, run).await?;
+    loop {
         if let Some(ending) = history::ending(app, scope, &was).await? {
             // It takes no orders any more, and one to stop has nothing left to do.
             let stops = matches!(order, Arrival::Cancel { .. });
-            return if stops { Ok(run) } else { Err(ending.refusal(Code::RunEnding)) };
+            return if stops { Ok(was.id) } else { Err(ending.refusal(Code::RunEnding)) };
         }
-        match put(app, scope, run, key.clone(), &order).await {
-            Ok(_) => {
-                let now = until(app, scope, run, WAIT_MAX, |now| reached(&was, now)).await?;
-                if now.finished_at.is_none() || history::went_on_as(app, scope, run).await?.is_none() {
-                    return Ok(run);
-                }
-            }
-            // It has ended since. How, says the next round.
-            Err(error) if error.code() == Code::RunFinished => {}
-            Err(error) => return Err(error),
+        // The same again for each run on the way: where it lies already it is a repeat.
+        let run = put_order(app, scope, was.id, key.clone(), &order).await?;
+        let wait = late.since(app.clock.now());
+        let now = until(app, scope, run, wait, |now| run == was.id && reached(&was, now)).await?;
+        if now.finished_at.is_none() || app.clock.now() >= late {
+            return Ok(run);
         }
+        let Some(next) = history::went_on_as(app, scope, run).await? else { return Ok(run) };
+        let Some(begun) = begun(app, scope, (run, next)).await? else { return Ok(run) };
+        if begun.finished_at.is_none() && reached(&begun, &begun) {
+            return Ok(begun.id);
+        }
+        was = begun;
     }
-    Err(Error::new(Code::Conflict, "the run goes on as new ones faster than they can be told; try again"))
 }
 
 /// Sends a run a named value. Of several with the same `key` the run receives the first.
@@ -248,11 +249,24 @@ async fn put_first(
 
 async fn put(app: &App, scope: Scope, run: RunId, key: String, arrival: &Arrival) -> Result<Put> {
     let new = sealed(app, scope, (run, key), arrival).await?;
-    // An order to stop finds room in a full inbox.
-    let more = u32::from(matches!(arrival, Arrival::Cancel { .. }));
-    let rows_max = app.limits.inbox_rows_max.saturating_add(more);
+    let rows_max = app.limits.inbox_rows_max;
     let put =
         app.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await?;
+    taken(app, scope, (run, put)).await
+}
+
+/// Puts an order where the chain of a run will find it. Answers in which run's inbox it lies.
+async fn put_order(app: &App, scope: Scope, run: RunId, key: String, order: &Arrival) -> Result<RunId> {
+    let new = sealed(app, scope, (run, key), order).await?;
+    // An order to stop finds room in a full inbox.
+    let more = u32::from(matches!(order, Arrival::Cancel { .. }));
+    let rows_max = app.limits.inbox_rows_max.saturating_add(more);
+    let (run, put) =
+        app.db.write(scope, move |tx| Box::pin(inbox::order(tx, new, rows_max, continuation))).await?;
+    taken(app, scope, (run, put)).await.map(|_| run)
+}
+
+async fn taken(app: &App, scope: Scope, (run, put): (RunId, Put)) -> Result<Put> {
     match put {
         Put::Stored | Put::Duplicate => Ok(put),
         Put::Full => {
