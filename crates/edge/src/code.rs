@@ -147,6 +147,7 @@ codes! {
     TooLarge {
         BodyTooLarge = "body_too_large",
         InputTooLarge = "input_too_large",
+        SignalTooLarge = "signal_too_large",
     }
     AddressTooLong {
         AddressTooLong = "address_too_long",
@@ -161,6 +162,7 @@ codes! {
         RunRateLimited = "run_rate_limited",
         TooManyRuns = "too_many_runs",
         InboxFull = "inbox_full",
+        SignalsFull = "signals_full",
     }
     OverBudget {
         BudgetExceeded = "budget_exceeded",

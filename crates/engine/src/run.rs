@@ -381,6 +381,8 @@ pub struct Run {
     pub error: Option<(String, String, Option<StepId>)>,
     /// Signals that nothing waits for yet, oldest first.
     pub signals: Vec<(String, Arc<Value>)>,
+    /// What their values have together, in bytes of JSON.
+    pub signal_bytes: u64,
     /// The keys of all signals that were received, so that a repeat is known for one: as many as events at most.
     pub(crate) signal_keys: BTreeSet<lantern_types::Digest>,
     pub(crate) steps: Vec<Step>,
@@ -428,6 +430,7 @@ impl Run {
             output: None,
             error: None,
             signals: Vec::new(),
+            signal_bytes: 0,
             signal_keys: BTreeSet::new(),
             steps: Vec::new(),
             shelf: Shelf::default(),

@@ -82,6 +82,11 @@ pub(crate) fn may_have_acted(step: &Step) -> Acted {
     }
 }
 
+/// What a value has as JSON.
+pub(crate) fn json_bytes(value: &Value) -> u64 {
+    value.to_string().len() as u64
+}
+
 /// What a step names: its tool, signal or agent.
 pub(crate) fn name_of(work: Option<&Work>) -> Option<String> {
     match work? {

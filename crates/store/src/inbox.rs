@@ -10,7 +10,7 @@
 use lantern_policy::Scope;
 use lantern_types::*;
 
-use crate::db::{Db, TenantTx};
+use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::error::Result;
 use crate::outbox;
 use crate::runs;
@@ -55,6 +55,19 @@ pub enum Put {
     Duplicate,
     /// The run has as many undelivered inputs as it may.
     Full,
+    /// The run keeps as many signals as it may, with those that are on their way to it.
+    Enough,
+    /// The run has ended, or there is no such run.
+    Closed,
+}
+
+/// Signals that a run keeps until something waits for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// How many.
+    pub count: u64,
+    /// What their values have together, in bytes of JSON.
+    pub bytes: u64,
 }
 
 /// An input that nobody has taken in yet.
@@ -90,6 +103,12 @@ const COUNT: &str = "SELECT count(*) AS waiting FROM inbox WHERE tenant_id = $1 
 const PUT: &str = "INSERT INTO inbox (tenant_id, id, run_id, key, input, at) VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (tenant_id, run_id, key) DO NOTHING";
 const PLACE: &str = "SELECT 1 AS taken FROM inbox WHERE tenant_id = $1 AND run_id = $2 AND key = $3";
+const NOTE: &str = "UPDATE runs SET signals = $3, signal_bytes = $4 WHERE tenant_id = $1 AND id = $2";
+const KEPT: &str = "SELECT signals, signal_bytes FROM runs WHERE tenant_id = $1 AND id = $2";
+// Sealed, so a little longer than what is counted once they are taken in.
+const ON_THEIR_WAY: &str =
+    "SELECT count(*) AS signals, COALESCE(sum(length(input)), 0) AS signal_bytes FROM inbox
+    WHERE tenant_id = $1 AND run_id = $2 AND key LIKE 'signal%'";
 const LIST: &str =
     "SELECT id, key, input, at FROM inbox WHERE tenant_id = $1 AND run_id = $2 ORDER BY at, id";
 const POKES: &str = "SELECT pokes FROM runs WHERE tenant_id = $1 AND id = $2";
@@ -107,6 +126,9 @@ pub(crate) const STATEMENTS: &[&str] = &[
     COUNT,
     PUT,
     PLACE,
+    NOTE,
+    KEPT,
+    ON_THEIR_WAY,
     LIST,
     POKES,
     DISCARD,
@@ -123,6 +145,33 @@ pub async fn put(tx: &mut TenantTx<'_>, new: NewInput, rows_max: u32) -> Result<
         tx.wake(run);
     }
     Ok(put)
+}
+
+/// Puts a signal, unless the run keeps so many already that it could not keep this one as well, if nothing waits for it.
+pub async fn put_signal(tx: &mut TenantTx<'_>, new: NewInput, rows_max: u32, most: Kept) -> Result<Put> {
+    let (run, at, bytes) = (new.run, new.at, new.input.len() as u64);
+    // Locked before it is asked what it keeps: an append that takes some in is before this or after it.
+    if tx.exec(POKE, &[run.into(), at.into()]).await? == 0 {
+        return Ok(Put::Closed);
+    }
+    let (mut count, mut sum) = (1, bytes);
+    for sql in [KEPT, ON_THEIR_WAY] {
+        let Some(row) = tx.one(sql, &[run.into()]).await? else { continue };
+        count += u64::try_from(row.int("signals")?).unwrap_or(0);
+        sum += u64::try_from(row.int("signal_bytes")?).unwrap_or(0);
+    }
+    let is_there = tx.one(PLACE, &[run.into(), new.key.as_str().into()]).await?.is_some();
+    if !is_there && (count > most.count || sum > most.bytes) {
+        return Ok(Put::Enough);
+    }
+    put(tx, new, rows_max).await
+}
+
+/// Says what a run keeps, with the append that changes it.
+pub(crate) fn note(batch: &mut Batch, run: RunId, kept: Kept) {
+    let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let params = vec![run.into(), int(kept.count).into(), int(kept.bytes).into()];
+    batch.add(NOTE, params, Expect::Any);
 }
 
 /// Puts an order where whoever drives the chain of runs will find it: into the inbox of the run at its open end, or, while that

@@ -16,7 +16,7 @@ use crate::blob;
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::dialect;
 use crate::error::{Error, Result};
-use crate::inbox::{self, NewInput};
+use crate::inbox::{self, Kept, NewInput};
 use crate::labels;
 use crate::loose;
 use crate::outbox::{self, NewOutbox};
@@ -132,6 +132,8 @@ pub struct Append {
     pub heeds_stops: bool,
     /// What these events say of the stop that halts the run.
     pub halt: Option<Halt>,
+    /// What the run keeps of signals after these events, when they change it.
+    pub kept: Option<Kept>,
 }
 
 /// An append as the statements it comes to, which can be submitted again as often as it takes. Cheap to clone.
@@ -353,6 +355,7 @@ fn batch(append: Append, version: i64) -> Batch {
         && append.outbox.is_empty()
         && append.approvals.is_empty()
         && append.halt.is_none()
+        && append.kept.is_none()
         && append.format <= FORMAT
         && added.body.as_deref().and_then(blob::named).is_none();
     if append.format > FORMAT {
@@ -388,6 +391,9 @@ fn batch(append: Append, version: i64) -> Batch {
     }
     if let Some(halt) = append.halt {
         stops::add(&mut batch, run, halt);
+    }
+    if let Some(kept) = append.kept {
+        inbox::note(&mut batch, run, kept);
     }
     batch.changed(run);
     batch
@@ -605,6 +611,7 @@ mod tests {
             approvals,
             heeds_stops: false,
             halt: None,
+            kept: None,
         }
     }
 

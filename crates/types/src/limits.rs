@@ -51,6 +51,12 @@ pub struct Limits {
     pub prompt_bytes_max: u64,
     /// Undelivered inbox rows of one run.
     pub inbox_rows_max: u32,
+    /// One signal's value, in bytes of JSON.
+    pub signal_bytes_max: u64,
+    /// Signals that one run keeps until something waits for them.
+    pub signals_per_run_max: u32,
+    /// What those have together, in bytes of JSON.
+    pub signal_bytes_per_run_max: u64,
     /// Completion tokens of one call when the agent names no number.
     pub completion_tokens_default: u32,
     /// Completion tokens of one call, whatever the agent asks.
@@ -104,6 +110,9 @@ impl Default for Limits {
             output_bytes_max: 1 << 20,
             prompt_bytes_max: 8 << 20,
             inbox_rows_max: 1_000,
+            signal_bytes_max: 1 << 20,
+            signals_per_run_max: 1_000,
+            signal_bytes_per_run_max: 8 << 20,
             completion_tokens_default: 4_096,
             completion_tokens_max: 128_000,
             step_timeout_default: Dur::from_secs(120),

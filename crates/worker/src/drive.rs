@@ -15,11 +15,12 @@ use futures_util::StreamExt;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use lantern_engine::{
-    Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepId, approval, decide, effects, event,
-    questions, taken_up,
+    Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepId, StepKind, approval, decide, effects,
+    event, questions, taken_up,
 };
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
+use lantern_store::inbox::Kept;
 use lantern_store::journal::{self, Append, Prepared, Projection};
 use lantern_store::lease::{self, Claimed, Held, Parked};
 use lantern_store::record::Record;
@@ -415,6 +416,7 @@ impl Driver<'_> {
             approvals: approval::changes(run, events),
             heeds_stops: events.iter().any(|event| halt::admits(run, event)),
             halt: halt::told(events),
+            kept: kept(run, events),
         })
     }
 
@@ -568,6 +570,14 @@ async fn wait_for_the_store(deps: &Deps, stopping: &Shutdown, error: Error) -> R
 /// Borrows the field alone: effects under way may move between threads, but not be shared by them.
 fn held(run: Option<&Run>) -> Result<&Run, Ended> {
     run.ok_or_else(|| Ended::Parked("a decision was cut short".to_owned()))
+}
+
+/// What a run keeps of signals, when these events change it.
+fn kept(run: &Run, events: &[Event]) -> Option<Kept> {
+    let changes = events.iter().any(|event| {
+        matches!(event.fact, Fact::SignalReceived { .. } | Fact::StepSettled { kind: StepKind::Signal, .. })
+    });
+    changes.then_some(Kept { count: run.signals.len() as u64, bytes: run.signal_bytes })
 }
 
 fn projection(run: &Run) -> Projection {

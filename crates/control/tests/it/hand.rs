@@ -9,6 +9,7 @@ use crate::app::TestApp;
 use lantern_engine::{
     Arrival, Context, Done, Event, Input, LlmAsk, Manifest, Run, StepId, approval, decide, event,
 };
+use lantern_store::inbox::Kept;
 use lantern_store::journal::{self, Append, NewRun, Projection};
 use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
@@ -189,6 +190,7 @@ impl Hand {
             approvals: approval::changes(self.run(), events),
             heeds_stops: false,
             halt: None,
+            kept: Some(Kept { count: self.run().signals.len() as u64, bytes: self.run().signal_bytes }),
         };
         self.version = journal::append(&app.db, self.scope, append).await.unwrap().version;
     }

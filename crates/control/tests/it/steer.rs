@@ -266,6 +266,39 @@ async fn a_signal_is_no_other_because_its_name_and_key_read_alike_together() {
 }
 
 #[tokio::test]
+async fn a_run_keeps_so_many_signals_and_no_more() {
+    let limits = Limits {
+        signal_bytes_max: 1_000,
+        signals_per_run_max: 3,
+        signal_bytes_per_run_max: 2_500,
+        ..Limits::default()
+    };
+    let test = TestApp::with(Wishes { limits, ..Wishes::default() }).await;
+    let wait = |id: &str, name: &str| json!({"id": id, "kind": "signal", "data": {"name": name}});
+    let run = steps(&test, json!([wait("u", "x"), wait("v", "early"), wait("w", "early")])).await;
+    let send = async |name: &str, bytes: usize| {
+        post(&test, &run, &format!("signals/{name}"), json!({"value": "x".repeat(bytes)})).await
+    };
+    send("early", 999).await.refused(413, "signal_too_large");
+    send("early", 900).await.is(200);
+    send("early", 900).await.is(200);
+    let full = send("early", 900).await.refused(429, "signals_full");
+    assert_eq!(full.header("retry-after"), "1");
+    // Taken in they lie in the run itself, and count as before.
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    assert_eq!(hand.drain().await, 2);
+    send("early", 900).await.refused(429, "signals_full");
+    send("early", 1).await.is(200);
+    send("early", 1).await.refused(429, "signals_full");
+    assert_eq!(hand.drain().await, 1);
+    assert_eq!((hand.run().signals.len(), hand.run().signal_bytes), (3, 902 + 902 + 3));
+    hand.give(Input::Arrived(Arrival::Signal { name: "x".to_owned(), value: json!(1), key: None })).await;
+    let shown = test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.json;
+    assert_eq!(shown["status"], "succeeded", "what was kept was not lost");
+}
+
+#[tokio::test]
 async fn an_approval_is_decided_by_those_who_may() {
     let test = TestApp::new().await;
     let ask = |id: &str, approvers: Value| json!({"id": id, "kind": "approval", "data": {"reason": "sure?", "approvers": approvers}});

@@ -10,6 +10,7 @@ use super::Draft;
 use crate::event::{Content, Fact, Outcome, StepId, StepKind};
 use crate::input::Arrival;
 use crate::run::{StepState, Work};
+use crate::step::json_bytes;
 
 impl Draft<'_> {
     pub(super) fn arrived(&mut self, arrival: Arrival) {
@@ -51,11 +52,24 @@ impl Draft<'_> {
                 && matches!(&step.work, Some(Work::Signal { name: wanted }) if *wanted == name)
         });
         let waiting = waiting.map(|step| step.id.clone());
+        if !self.has_room(&value, waiting.is_some()) {
+            return;
+        }
         let value = Arc::new(value);
         self.emit(Fact::SignalReceived { name, key }, Some(Content::Signal(value.clone())));
         if let Some(id) = waiting {
             self.settle(&id, &value);
         }
+    }
+
+    /// Whether a signal is small enough to be received, and few enough are kept for another one. Whoever puts signals into
+    /// inboxes refuses others; this is for those that a build with other limits let in.
+    fn has_room(&self, value: &Value, is_waited_for: bool) -> bool {
+        let (run, limits) = (&self.run, self.context.limits);
+        let (bytes, count) = (json_bytes(value), run.signals.len() as u64);
+        let room = count < u64::from(limits.signals_per_run_max)
+            && run.signal_bytes.saturating_add(bytes) <= limits.signal_bytes_per_run_max;
+        bytes <= limits.signal_bytes_max && (is_waited_for || room)
     }
 
     fn approved(&mut self, id: &StepId, granted: bool, by: String, note: Option<Value>) {

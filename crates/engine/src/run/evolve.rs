@@ -12,6 +12,7 @@ use super::{Children, Closing, Ending, Phase, Run, Step, StepState, Work};
 use crate::event::{Content, Event, Fact, Outcome, StepId, StepKind};
 use crate::fork::{Reuse, Shelf};
 use crate::manifest::{Manifest, ProgramKind};
+use crate::step::json_bytes;
 
 /// Moves the run on by one event. Total: there is no event it refuses.
 pub fn evolve(run: &mut Run, event: &Event) {
@@ -103,6 +104,7 @@ pub fn evolve(run: &mut Run, event: &Event) {
                 _ => Arc::new(Value::Null),
             };
             run.signal_keys.extend(*key);
+            run.signal_bytes = run.signal_bytes.saturating_add(json_bytes(&value));
             run.signals.push((name.clone(), value));
         }
         Fact::Paused { .. } => run.paused = true,
@@ -207,7 +209,8 @@ fn settled(run: &mut Run, event: &Event) {
     if let Some(name) = consumes
         && let Some(n) = run.signals.iter().position(|(waiting, _)| *waiting == name)
     {
-        run.signals.remove(n);
+        let (_, value) = run.signals.remove(n);
+        run.signal_bytes = run.signal_bytes.saturating_sub(json_bytes(&value));
     }
     let state = match &event.content {
         Some(Content::Reply { reply, violations }) => StepState::Settled {

@@ -593,3 +593,31 @@ fn a_model_call_of_no_tokens_is_not_made() {
     assert_eq!((desk.error_code(), desk.performed().len()), ("step_data_invalid", 0));
 }
 
+#[test]
+fn signals_that_nothing_waits_for_are_kept_up_to_a_limit() {
+    let limits = Limits {
+        signal_bytes_max: 20,
+        signals_per_run_max: 3,
+        signal_bytes_per_run_max: 24,
+        ..Limits::default()
+    };
+    let list =
+        json!([{"id": "w", "kind": "signal", "name": "go"}, {"id": "v", "kind": "signal", "name": "late"}]);
+    let mut desk = Desk::closed(steps(list), json!({}), limits);
+    desk.give(Input::Wake);
+    let mut send = |name: &str, text: &str| {
+        let value = json!(text);
+        let kinds = desk.arrives(Arrival::Signal { name: name.to_owned(), value, key: None });
+        (kinds.len(), desk.run().signals.len(), desk.run().signal_bytes)
+    };
+    assert_eq!(send("late", "1234567890123456789"), (0, 0, 0), "21 bytes with its quotes");
+    assert_eq!(send("late", "123456789012345678"), (1, 1, 20));
+    assert_eq!(send("late", "123"), (0, 1, 20), "25 bytes together");
+    assert_eq!(send("late", ""), (1, 2, 22));
+    assert_eq!(send("late", ""), (1, 3, 24));
+    assert_eq!(send("late", ""), (0, 3, 24), "a fourth");
+    let (kinds, ..) = send("go", "something waits for it");
+    assert_eq!(kinds, 0, "and is as long as none may be");
+    assert_eq!(send("go", "now").1, 2, "it takes no room, and the next step takes the first of the others");
+    assert_eq!((desk.status(), desk.run().signal_bytes), (Status::Succeeded, 4));
+}

@@ -166,6 +166,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0020_escrow.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 21,
+        name: "kept_signals",
+        both: include_str!("../../../../migrations/0021_kept_signals.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0021_kept_signals.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -454,3 +454,26 @@ db_test!(orders_and_starts_that_meet_miss_each_other_never, async |db| {
         assert_eq!(keys(&db, seeded, n + 1).await, ["cancel"], "{n}");
     }
 });
+
+db_test!(a_run_says_how_many_signals_it_keeps, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
+    let most = inbox::Kept { count: 3, bytes: 30 };
+    let signal = async |n: u128, bytes: usize| {
+        let new = inbox::NewInput { input: vec![0; bytes], ..new_input(n, run(1), &format!("signal-{n}")) };
+        db.write(seeded.scope, move |tx| Box::pin(inbox::put_signal(tx, new, 9, most))).await.unwrap()
+    };
+    assert_eq!(signal(1, 31).await, inbox::Put::Enough);
+    assert_eq!(signal(2, 10).await, inbox::Put::Stored);
+    put(&db, seeded.scope, run(1), input(7), "approval:s", at(24)).await;
+    assert_eq!(signal(3, 21).await, inbox::Put::Enough, "with the one that is there");
+    assert_eq!(signal(2, 10).await, inbox::Put::Duplicate, "a repeat is no other");
+    let claimed = claim_all(&db, process(1), at(80)).await.remove(0);
+    let mut taken = two_events(&claimed);
+    taken.drained = vec![input(2 << 32)];
+    taken.kept = Some(inbox::Kept { count: 2, bytes: 25 });
+    journal::append(&db, seeded.scope, taken).await.unwrap();
+    assert_eq!(signal(4, 6).await, inbox::Put::Enough, "with those that the run keeps");
+    assert_eq!(signal(5, 5).await, inbox::Put::Stored);
+    assert_eq!(signal(6, 0).await, inbox::Put::Enough, "the fourth");
+});

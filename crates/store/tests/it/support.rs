@@ -89,5 +89,6 @@ pub(crate) fn two_events(claimed: &Claimed) -> Append {
         approvals: vec![],
         heeds_stops: false,
         halt: None,
+        kept: None,
     }
 }

@@ -8,7 +8,7 @@
 use lantern_edge::{Code, Error, Result};
 use lantern_engine::{Arrival, StepId, StepKind, StepState, Work, continuation, signal_key};
 use lantern_policy::{Actor, Principal, Scope};
-use lantern_store::inbox::{self, NewInput, Put};
+use lantern_store::inbox::{self, Kept, NewInput, Put};
 use lantern_store::journal::{self, RunRow};
 use lantern_store::outbox;
 use lantern_types::{Dur, InboxId, RunId};
@@ -129,7 +129,17 @@ pub(super) async fn signal(
         Some(key) => format!("signal-{}", signal_key(run, &name, key)),
         None => unique(app, "signal"),
     };
-    put(app, scope, run, row, &Arrival::Signal { name, value, key }).await.map(drop)
+    let (bytes, max) = (value.to_string().len() as u64, app.limits.signal_bytes_max);
+    if bytes > max {
+        let words = format!("the value has {bytes} bytes; the limit is {max}");
+        return Err(Error::new(Code::SignalTooLarge, words));
+    }
+    let new = sealed(app, scope, (run, row), &Arrival::Signal { name, value, key }).await?;
+    let most =
+        Kept { count: app.limits.signals_per_run_max.into(), bytes: app.limits.signal_bytes_per_run_max };
+    let rows_max = app.limits.inbox_rows_max;
+    let put = app.db.write(scope, move |tx| Box::pin(inbox::put_signal(tx, new, rows_max, most))).await?;
+    taken(app, scope, (run, put)).await.map(drop)
 }
 
 /// Decides an approval that a step waits for.
@@ -272,6 +282,10 @@ async fn taken(app: &App, scope: Scope, (run, put): (RunId, Put)) -> Result<Put>
         Put::Full => {
             let words = "the run has too many undelivered inputs";
             Err(Error::new(Code::InboxFull, words).retry_after(Dur::from_secs(1)))
+        }
+        Put::Enough => {
+            let words = "the run keeps as many signals as it may, and nothing in it has waited for them yet";
+            Err(Error::new(Code::SignalsFull, words).retry_after(Dur::from_secs(1)))
         }
         // It was there a moment ago, so it has ended since.
         Put::Closed => Err(finished(&service::head(app, scope, run).await?.status)),

@@ -1,0 +1,1 @@
+-- Nothing: the app role reads and writes every column of runs.
