@@ -76,7 +76,7 @@ mod tests {
         next(begun(), None);
         for (n, (calls, read)) in turns.iter().enumerate() {
             let turn = format!("llm-{n}");
-            let call = ToolUse { id: "c".into(), name: "t".into(), arguments: "{".into() };
+            let call = ToolUse { id: "c".into(), name: "t".into(), arguments: "{".into(), proof: None };
             let reply = LlmReply {
                 content: String::new(),
                 tool_calls: vec![call; *calls],

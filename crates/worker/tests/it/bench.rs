@@ -159,7 +159,8 @@ impl Llm for Script {
                     Ok(reply("", vec![call], Finish::ToolCalls))
                 }
                 Act::SayAndAsk(text, name) => {
-                    let call = ToolUse { id: "c1".into(), name: name.into(), arguments: "{}".into() };
+                    let call =
+                        ToolUse { id: "c1".into(), name: name.into(), arguments: "{}".into(), proof: None };
                     Ok(reply(text, vec![call], Finish::ToolCalls))
                 }
                 Act::Say(text) => {

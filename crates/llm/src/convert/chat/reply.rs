@@ -121,3 +121,29 @@ pub(super) fn write_usage(usage: Usage) -> Value {
         "completion_tokens_details": {"reasoning_tokens": usage.thoughts},
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_a_whole_reply_stay_apart_whatever_their_ids() {
+        let call = |id: &str, n: u64| {
+            let function = json!({"name": "calc", "arguments": format!("{{\"n\":{n}}}")});
+            json!({"id": id, "type": "function", "function": function})
+        };
+        for (ids, want) in
+            [(["a", "b"], ["a", "b"]), (["a", "a"], ["a", "a_1"]), (["", ""], ["call_0", "call_1"])]
+        {
+            let message = json!({"role": "assistant", "tool_calls": [call(ids[0], 1), call(ids[1], 2)]});
+            let whole = json!({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]});
+            let reply = read(&serde_json::to_vec(&whole).unwrap(), "m").unwrap();
+            let calls = reply.parts.iter().filter_map(|part| match &part.content {
+                Content::Call(Call { id, arguments, .. }) => Some((id.as_str(), arguments.as_str())),
+                _ => None,
+            });
+            let calls: Vec<_> = calls.collect();
+            assert_eq!(calls, [(want[0], "{\"n\":1}"), (want[1], "{\"n\":2}")]);
+        }
+    }
+}

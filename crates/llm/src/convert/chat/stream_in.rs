@@ -64,12 +64,14 @@ impl Decoder {
             if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
                 self.finish = Some(reason);
             }
-            self.said(choice.delta.or(choice.message).unwrap_or_default(), &mut out)?;
+            // A reply that comes whole has whole calls.
+            let whole = choice.delta.is_none();
+            self.said(choice.delta.or(choice.message).unwrap_or_default(), whole, &mut out)?;
         }
         Ok(out)
     }
 
-    fn said(&mut self, said: wire::Message, out: &mut Vec<Delta>) -> Result<(), Failure> {
+    fn said(&mut self, said: wire::Message, whole: bool, out: &mut Vec<Delta>) -> Result<(), Failure> {
         for part in read_thoughts(said.reasoning_details, said.reasoning_content.or(said.reasoning)) {
             self.thought(part, out);
         }
@@ -83,7 +85,7 @@ impl Decoder {
             out.push(Delta::Add { part, text });
         }
         for part in said.tool_calls.unwrap_or_default() {
-            self.call(part, out)?;
+            self.call(part, whole, out)?;
         }
         Ok(())
     }
@@ -153,14 +155,16 @@ impl Decoder {
         }
     }
 
-    fn call(&mut self, part: wire::Call, out: &mut Vec<Delta>) -> Result<(), Failure> {
+    fn call(&mut self, part: wire::Call, whole: bool, out: &mut Vec<Delta>) -> Result<(), Failure> {
         let id = part.id.unwrap_or_default();
         let function = part.function.unwrap_or_default();
-        let starts = part.index.is_none() && id.is_empty() && function.name.is_some();
+        let starts = whole || part.index.is_none() && id.is_empty() && function.name.is_some();
         let place = self.call_for(part.index, &id, starts)?;
+        let taken = self.calls.iter().take(place).any(|other| other.id == id);
         let Some(call) = self.calls.get_mut(place) else { return Ok(()) };
         if call.id.is_empty() {
-            call.id = id;
+            // Results are matched to calls by id: of those with the same, all but the first get another.
+            call.id = if taken && !id.is_empty() { format!("{id}_{place}") } else { id };
         }
         // The name comes whole; some servers repeat it with every part.
         if call.name.is_empty() {
