@@ -8,9 +8,9 @@ use lantern_sim::seed::{remembered, run};
 use lantern_sim::shrink::shrink;
 
 #[test]
-fn three_hundred_seeds_keep_every_promise() {
+fn six_hundred_seeds_keep_every_promise() {
     let mut met = Coverage::default();
-    for seed in remembered().chain(1..=300) {
+    for seed in remembered().chain(1..=600) {
         let report = run(seed);
         met.add(&report.coverage);
         if report.violation.is_some() {
