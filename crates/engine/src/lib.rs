@@ -33,7 +33,7 @@ pub use event::{Content, Continues, Event, FORMAT, Fact, Outcome, Parent, StepId
 pub use fork::{Differs, End, Forks, NoSuchStep, Reusable, Reuse, compare, reusable};
 pub use input::{Arrival, Done, Input, Start, taken_up};
 pub use manifest::{Manifest, ProgramKind, Terms};
-pub use program::{LlmAsk, llm_ask, timeout};
+pub use program::{LlmAsk, llm_ask, timeout, user_text};
 pub use recall::{Recall, Recalled, exchange};
 pub use retry::Retry;
 pub use run::{Children, Phase, Run, Status, Step, StepState, Work, evolve};

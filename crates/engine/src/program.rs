@@ -109,7 +109,7 @@ pub(crate) fn conversation(run: &Run) -> Vec<Message> {
 }
 
 /// The person's words in a run's input.
-pub(crate) fn user_text(input: &Value) -> String {
+pub fn user_text(input: &Value) -> String {
     agent::user_text(input)
 }
 

@@ -210,6 +210,12 @@ impl TestApp {
         self.post(&self.a.owner, "/v1/agents", body).await.is(201).json
     }
 
+    /// A session of tenant `a` with this agent.
+    pub(crate) async fn session(&self, agent: &str) -> String {
+        let made = self.post(&self.a.owner, "/v1/sessions", json!({"agentName": agent})).await.is(201).json;
+        made["id"].as_str().unwrap().to_owned()
+    }
+
     /// A run of tenant `a`.
     pub(crate) async fn run(&self, body: Value) -> String {
         let made = self.post(&self.a.owner, "/v1/runs", body).await.is(201).json;

@@ -18,15 +18,17 @@ on_both! {
     what_is_no_filter_is_refused: refused;
 }
 
-/// Six runs of tenant `a`, oldest first: 0 failed, 1 succeeded, the others are queued. One of tenant `b` beside them.
-async fn six(test: &TestApp) -> Vec<Value> {
+/// Six runs of tenant `a`, oldest first, and the session of one: 0 failed, 1 succeeded, the others are queued. One run of tenant
+/// `b` beside them.
+async fn six(test: &TestApp) -> (Vec<Value>, String) {
     for name in ["report", "reply", "digest"] {
         test.agent(json!({"name": name, "retry": {"maxAttempts": 1}})).await;
     }
+    let session = test.session("report").await;
     let bodies = [
         json!({"agentName": "report", "labels": {"env": "prod", "customer": "ada"}}),
         json!({"agentName": "reply", "labels": {"env": "prod"}}),
-        json!({"agentName": "report", "labels": {"env": "production"}, "sessionId": SESSION}),
+        json!({"agentName": "report", "labels": {"env": "production"}, "sessionId": session}),
         json!({"agentName": "reply"}),
         json!({"agentName": "digest", "labels": {"env": "prod", "note": "re: a & b", "app:tier": "web:1"}}),
         json!({"agentName": "digest"}),
@@ -47,10 +49,10 @@ async fn six(test: &TestApp) -> Vec<Value> {
     test.post(&test.b.owner, "/v1/agents", json!({"name": "report"})).await.is(201);
     let theirs = json!({"agentName": "report", "labels": {"env": "prod"}});
     test.post(&test.b.owner, RUNS, theirs).await.is(201);
-    runs
+    (runs, session)
 }
 
-const SESSION: &str = "018f0000-0000-7000-8000-000000000001";
+const RUN: &str = "018f0000-0000-7000-8000-000000000001";
 
 /// The places of the runs that a list shows.
 fn places(runs: &[Value], answer: &Answer) -> Vec<usize> {
@@ -59,7 +61,7 @@ fn places(runs: &[Value], answer: &Answer) -> Vec<usize> {
 }
 
 async fn filtered(test: &TestApp) {
-    let runs = six(test).await;
+    let (runs, session) = six(test).await;
     let list = async |query: &str| {
         let answer = test.get(&test.a.owner, &format!("{RUNS}?{query}")).await.is(200);
         places(&runs, &answer)
@@ -76,8 +78,8 @@ async fn filtered(test: &TestApp) {
         ("status=failed,succeeded".to_owned(), &[1, 0]),
         ("status=failed&status=queued".to_owned(), &[5, 4, 3, 2, 0]),
         ("status=canceled".to_owned(), &[]),
-        (format!("sessionId={SESSION}"), &[2]),
-        (format!("session_id={SESSION}&status=queued"), &[2]),
+        (format!("sessionId={session}"), &[2]),
+        (format!("session_id={session}&status=queued"), &[2]),
         (format!("created[gte]={}", at(4)), &[5, 4]),
         (format!("created[gt]={}", at(4)), &[5]),
         (format!("created[lt]={}", at(1)), &[0]),
@@ -115,7 +117,7 @@ async fn filtered(test: &TestApp) {
 }
 
 async fn paged(test: &TestApp) {
-    let runs = six(test).await;
+    let (runs, _) = six(test).await;
     for query in ["status=queued,failed&limit=1", "label=env:prod&limit=1", "q=re&limit=1", "limit=2"] {
         let whole =
             test.get(&test.a.owner, &format!("{RUNS}?{}", query.split("&limit").next().unwrap())).await;
@@ -174,7 +176,7 @@ async fn short(test: &TestApp) {
 }
 
 async fn searched(test: &TestApp) {
-    let runs = six(test).await;
+    let (runs, _) = six(test).await;
     let id = |n: usize| runs[n]["id"].as_str().unwrap();
     for (query, want) in [
         ("q=re", &[4, 3, 2, 1, 0][..]),
@@ -231,7 +233,7 @@ async fn refused(test: &TestApp) {
         ("label=:prod", "label"),
         (r"label=app\:tier", "label"),
         ("agent=a&agent=b", "agent"),
-        (&format!("parent={SESSION}&parentRunId=018f0000-0000-7000-8000-000000000002"), "parentRunId"),
+        (&format!("parent={RUN}&parentRunId=018f0000-0000-7000-8000-000000000002"), "parentRunId"),
         (&long, "q"),
         (&labels, "label"),
         ("Agent=a", "Agent"),

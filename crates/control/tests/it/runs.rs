@@ -8,16 +8,13 @@ use serde_json::{Value, json};
 use crate::app::{TestApp, Wishes, request};
 use crate::hand::Hand;
 
-const SESSION: &str = "01a2125a-1f9a-7cf0-b819-17c2effe2073";
 const RUNS: &str = "/v1/runs";
 
 #[tokio::test]
 async fn a_run_is_queued_driven_and_read_back() {
     let test = TestApp::new().await;
     let agent = test.agent(json!({"name": "a"})).await;
-    let session = "0190b8a0-0000-7000-8000-000000000001";
-    let body =
-        json!({"agent_name": "a", "input": {"q": "hi"}, "sessionId": session, "labels": {"k": "v"}, "x": 1});
+    let body = json!({"agent_name": "a", "input": {"q": "hi"}, "labels": {"k": "v"}, "x": 1});
     let made = test.post(&test.a.owner, RUNS, body).await.is(201);
     assert_eq!(made.header("lantern-ignored"), "x");
     let id = made.json["id"].as_str().unwrap().to_owned();
@@ -30,7 +27,6 @@ async fn a_run_is_queued_driven_and_read_back() {
         ("tenantId", json!(test.a.id)),
         ("input", json!({"q": "hi"})),
         ("labels", json!({"k": "v"})),
-        ("sessionId", json!(session)),
         ("triggerKind", json!("api")),
         ("triggerMeta", json!([])),
         ("tokensIn", json!(0)),
@@ -130,9 +126,10 @@ async fn a_key_stands_for_one_request() {
     for name in ["a", "b"] {
         test.agent(json!({"name": name})).await;
     }
+    let session = test.session("a").await;
     let post = async |body: Value| test.post(&test.a.owner, RUNS, body).await;
     let body = json!({"agentName": "a", "input": {"n": 1.50, "m": [1]}, "labels": {"a": "b"}, "idempotencyKey": "k",
-        "maxCostUsd": 1, "sessionId": SESSION});
+        "maxCostUsd": 1, "sessionId": session});
     let first = post(body.clone()).await.is(201).json;
     assert_eq!(post(body.clone()).await.is(201).json["id"], first["id"]);
     for (field, value) in [

@@ -563,3 +563,104 @@ async fn a_stream_ends_with_what_opened_it_and_with_its_session() {
     assert_eq!(stream.next().await, None);
     test.get(&test.a.owner, &path).await.refused(404, "session_not_found");
 }
+
+db_test!(a_session_goes_on_when_what_was_said_in_it_is_removed, async |db| {
+    let test = TestApp::over(db, Wishes::default()).await;
+    let session = begun(&test, json!({"name": "a"})).await;
+    let mut runs = Vec::new();
+    for (text, answer) in [("one", "first"), ("two", "second")] {
+        let (run, mut hand) = says(&test, &session, json!({"content": text})).await;
+        hand.replies("llm-1", answer).await;
+        runs.push(run);
+    }
+    let redact = async |run: &str| {
+        test.post(&test.a.owner, &format!("/v1/runs/{run}/redact"), json!({})).await.is(200);
+    };
+    redact(&runs[1]).await;
+    assert_eq!(get(&test, &session).await["status"], "active");
+    // What an exchange before it left is recalled still.
+    let (run, mut hand) = says(&test, &session, json!({"content": "three"})).await;
+    assert_eq!(words(&hand, "llm-1"), ["one", "first", "three"]);
+    hand.replies("llm-1", "third").await;
+    redact(&runs[0]).await;
+    redact(&run).await;
+    let (_, mut hand) = says(&test, &session, json!({"content": "four"})).await;
+    assert_eq!(words(&hand, "llm-1"), ["four"]);
+    hand.replies("llm-1", "fourth").await;
+    assert_eq!(get(&test, &session).await["exchanges"], 4);
+});
+
+db_test!(a_run_that_names_a_session_is_an_exchange_of_it, async |db| {
+    let test = TestApp::over(db, Wishes::default()).await;
+    let session = begun(&test, json!({"name": "a"})).await;
+    let id = session.rsplit('/').next().unwrap();
+    let (_, mut hand) = says(&test, &session, json!({"content": "my name is Ada"})).await;
+    hand.replies("llm-1", "hello Ada").await;
+    let body = json!({"agentName": "a", "sessionId": id, "input": {"prompt": "who am I?"}, "priority": 2,
+        "idempotencyKey": "k"});
+    let made = test.post(&test.a.owner, "/v1/runs", body.clone()).await.is(201).json;
+    assert_eq!((&made["sessionId"], &made["priority"]), (&json!(id), &json!(2)));
+    let run = made["id"].as_str().unwrap().to_owned();
+    let again = test.post(&test.a.owner, "/v1/runs", body.clone()).await.is(201);
+    assert_eq!((&again.json["id"], again.header("idempotent-replayed")), (&json!(run), "true"));
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    assert_eq!(words(&hand, "llm-1"), ["my name is Ada", "hello Ada", "who am I?"]);
+    // One at a time, in whichever way they come.
+    post(&test, &session, json!({"content": "x"})).await.refused(409, "session_busy");
+    let plain = json!({"agentName": "a", "sessionId": id});
+    test.post(&test.a.owner, "/v1/runs", plain.clone()).await.refused(409, "session_busy");
+    hand.replies("llm-1", "Ada").await;
+    let shown = get(&test, &session).await;
+    assert_eq!((&shown["exchanges"], &shown["lastRunId"]), (&json!(2), &json!(run)));
+    let said: Vec<&Value> =
+        shown["messages"].as_array().unwrap().iter().map(|message| &message["content"]).collect();
+    assert_eq!(said, ["my name is Ada", "hello Ada", "who am I?", "Ada"]);
+    let (_, mut hand) = says(&test, &session, json!({"content": "and?"})).await;
+    assert_eq!(words(&hand, "llm-1")[2..], ["who am I?", "Ada", "and?"]);
+    hand.replies("llm-1", "still Ada").await;
+
+    // Its session's end is its own.
+    let last = test.run(plain.clone()).await;
+    let mut hand = Hand::take(&test, &last).await;
+    hand.give(Input::Wake).await;
+    let stop = format!("{session}/stop");
+    let stop = test.post(&test.a.owner, &stop, json!({}));
+    let (stopped, ()) = tokio::join!(stop, async {
+        while hand.drain().await == 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    stopped.is(200);
+    assert_eq!(get(&test, &format!("/v1/runs/{last}")).await["status"], "cancelled");
+    test.post(&test.a.owner, "/v1/runs", plain.clone()).await.refused(409, "session_stopped");
+    test.delete(&test.a.owner, &session).await.is(204);
+    for run in [run, last] {
+        test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.refused(404, "run_not_found");
+    }
+    test.post(&test.a.owner, "/v1/runs", plain).await.refused(404, "session_not_found");
+});
+
+#[tokio::test]
+async fn a_run_names_a_session_of_its_tenant_and_agent() {
+    let test = TestApp::new().await;
+    let session = begun(&test, json!({"name": "a"})).await;
+    let id = session.rsplit('/').next().unwrap();
+    test.agent(json!({"name": "other"})).await;
+    test.post(&test.b.owner, "/v1/agents", json!({"name": "a"})).await.is(201);
+    let body = json!({"agentName": "a", "sessionId": id});
+    test.post(&test.b.owner, "/v1/runs", body.clone()).await.refused(404, "session_not_found");
+    test.post(&test.b.owner, "/v1/agents/a/runs", body.clone()).await.refused(404, "session_not_found");
+    let nobodys = json!({"agentName": "a", "sessionId": "018f0000-0000-7000-8000-000000000001"});
+    test.post(&test.a.owner, "/v1/runs", nobodys).await.refused(404, "session_not_found");
+    let others = json!({"agentName": "other", "sessionId": id});
+    let refused = test.post(&test.a.owner, "/v1/runs", others).await.refused(400, "invalid_body");
+    assert_eq!(refused.paths(), ["agentName"]);
+    let batch = json!({"runs": [body]});
+    let refused = test.post(&test.a.owner, "/v1/runs/batch", batch).await.refused(400, "invalid_body");
+    assert_eq!(refused.paths(), ["runs[0].sessionId"]);
+    let attached = json!({"content": "x", "attachments": ["data:application/pdf;base64,AAE="]});
+    let refused = post(&test, &session, attached).await.refused(415, "attachment_unsupported");
+    let words = "attachments[0]: application/pdf is neither text nor one of image/png, image/jpeg, image/gif, image/webp";
+    assert_eq!((&refused.json["error"], refused.paths()), (&json!(words), vec!["attachments[0]"]));
+}

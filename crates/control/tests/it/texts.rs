@@ -29,7 +29,7 @@ fn texts() -> Vec<String> {
 fn fields() -> Vec<(&'static str, Value, &'static [&'static str])> {
     let agent = json!({"name": "n", "description": "d", "avatarUrl": "https://example.com/a.png", "labels": {"k": "v"},
         "systemPrompt": "s", "stylePrompt": "s", "model": "auto", "timeout": "1m", "tools": ["calc"]});
-    let run = json!({"agentName": "there", "idempotencyKey": "k", "sessionId": "018f0000-0000-7000-8000-000000000001",
+    let run = json!({"agentName": "there", "idempotencyKey": "k",
         "input": {"prompt": "p"}, "labels": {"k": "v"}, "maxCostUsd": "0.1"});
     let key = json!({"name": "n", "scopes": ["runs:read"], "expiresIn": "1d"});
     let provider =
@@ -50,11 +50,8 @@ fn fields() -> Vec<(&'static str, Value, &'static [&'static str])> {
                 "/tools/0",
             ],
         ),
-        (
-            "/v1/runs",
-            run,
-            &["/agentName", "/idempotencyKey", "/sessionId", "/input/prompt", "/labels/k", "/maxCostUsd"],
-        ),
+        ("/v1/runs", run, &["/agentName", "/idempotencyKey", "/input/prompt", "/labels/k", "/maxCostUsd"]),
+        ("/v1/runs", json!({"agentName": "there", "sessionId": "s"}), &["/sessionId"]),
         ("/v1/api-keys", key, &["/name", "/scopes/0", "/expiresIn"]),
         ("/v1/settings/llm-providers", provider, &["/provider", "/baseUrl", "/apiKey"]),
         (

@@ -130,6 +130,9 @@ async fn write(app: &App, scope: Scope, first: journal::NewRun) -> Result<Create
 
 /// Starts a run, or finds the one that its key started.
 pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) -> Result<Started> {
+    if let Some(session) = new.session {
+        return exchange::start_within(app, permit, session, new).await;
+    }
     let scope = permit.scope();
     check_cost(app, new.max_cost)?;
     let asked = Asked::of(&new);

@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lantern_edge::{Code, Error, FieldError, Fields, Result};
+use lantern_edge::{Code, Error, Fields, Result};
 use lantern_types::Limits;
 use serde_json::{Map, Value, json};
 
@@ -126,7 +126,7 @@ pub(super) fn shown(attachments: Vec<Attachment>, limits: &Limits) -> Result<Vec
 fn show(n: usize, attachment: Attachment, bytes_max: usize) -> Result<Value> {
     let refused = |code: Code, words: String| {
         let path = format!("attachments[{n}]");
-        Error::about(code, &format!("{path}: {words}"), vec![FieldError { path, message: words }])
+        Error::new(code, format!("{path}: {words}")).with_field(path, words)
     };
     let Attachment { name, media, content } = attachment;
     let name = name.unwrap_or_else(|| format!("attachment-{}", n + 1));

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use lantern_engine::template::as_text;
-use lantern_engine::{Content, Event, Fact, Outcome, ProgramKind, Reuse, StepKind, Work};
+use lantern_engine::{Content, Event, Fact, Outcome, ProgramKind, Reuse, StepKind, Work, user_text};
 use lantern_types::{At, RunId, SessionId};
 use serde_json::{Map, Value, json};
 
@@ -182,7 +182,7 @@ impl Teller {
     fn asked(&self, event: &Event) -> Option<Told> {
         let input = event.content.as_ref().and_then(Content::input)?;
         let content =
-            input.get("message").and_then(Value::as_str).map_or_else(|| as_text(input), str::to_owned);
+            input.get("message").and_then(Value::as_str).map_or_else(|| user_text(input), str::to_owned);
         let (at, run) = (event.at.to_string(), self.run.to_string());
         let said = [("content", content.as_str()), ("timestamp", at.as_str()), ("runId", run.as_str())];
         let said = Told::new("user.message", event.at, &said);

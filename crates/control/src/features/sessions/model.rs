@@ -1,6 +1,7 @@
 //! What a request may say about a session, and what a session looks like from outside. Pure.
 
 use lantern_edge::{Change, Fields, Model};
+use lantern_engine::user_text;
 use lantern_store::sessions::SessionRow;
 use lantern_types::{MicroUsd, RunId, SessionId, TenantId};
 use serde::Serialize;
@@ -127,7 +128,10 @@ pub(super) fn last_exchange(row: &SessionRow, said: &Said) -> Vec<Message> {
     };
     let mut messages = Vec::new();
     let Some(asked_at) = row.asked_at else { return messages };
-    let asked = said.input.as_ref().map_or_else(String::new, |input| text(input, "message"));
+    let asked = said.input.as_ref().map_or_else(String::new, |input| match input.get("message") {
+        Some(Value::String(message)) => message.clone(),
+        _ => user_text(input),
+    });
     messages.push(Message { omitted: omitted("input"), ..Message::new("user", asked_at, asked) });
     if let Some(at) = row.answered_at {
         let answered = said.output.as_ref().map_or_else(String::new, |output| text(output, "result"));

@@ -36,6 +36,9 @@ impl Model for Entry {
         if new.stream {
             fields.issue("stream", "the runs of a batch are followed one by one");
         }
+        if new.session.is_some() {
+            fields.issue("sessionId", "the runs of a session are started one by one");
+        }
         if new.idempotency_key.is_some() {
             fields.issue("idempotencyKey", "a batch has one key, in the header Idempotency-Key");
         }

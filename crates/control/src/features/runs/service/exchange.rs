@@ -8,7 +8,8 @@ use std::sync::Arc;
 use lantern_edge::{Code, Error, Result};
 use lantern_engine::manifest::ToolRef;
 use lantern_engine::{Manifest, ProgramKind, Recall, exchange};
-use lantern_policy::{Actor, Scope};
+use lantern_policy::action::CreateRun;
+use lantern_policy::{Actor, Permit, Scope};
 use lantern_store::journal::{self, Created};
 use lantern_store::sessions::{self, Claim, SessionRow};
 use lantern_store::versions::Version;
@@ -64,20 +65,47 @@ pub(crate) async fn start_exchange(
     session: SessionRow,
     message: Message,
 ) -> Result<Started> {
-    check_cost(app, message.max_cost)?;
     let Message { input, labels, max_cost, key, system, tools } = message;
-    let key = key.map(|key| named(session.id, &key));
     let new = NewRun {
         agent_name: session.agent_name.clone(),
         input: Arc::new(input),
         session: Some(session.id),
         labels,
-        idempotency_key: key.clone(),
+        idempotency_key: key.map(|key| named(session.id, &key)),
         max_cost,
         priority: Priority::default(),
         stream: false,
     };
-    let asked = Asked::of(&new);
+    start(app, (scope, actor), session, new, (system, tools)).await
+}
+
+/// Starts a run that names a session, or finds the one that its key started. It is an exchange like any other: it waits for
+/// its turn, is told what was said before it, and ends with its session. `session_not_found` when there is no such session, or it
+/// is another tenant's.
+pub(super) async fn start_within(
+    app: &App,
+    permit: &Permit<CreateRun>,
+    session: SessionId,
+    new: NewRun,
+) -> Result<Started> {
+    let session = sessions::find(&app.db, permit.scope(), session).await?.ok_or_else(not_found)?;
+    if session.agent_name != new.agent_name {
+        let words = format!("the session is one with {}", session.agent_name);
+        let error = Error::new(Code::InvalidBody, format!("agentName: {words}"));
+        return Err(error.with_field("agentName", words));
+    }
+    start(app, (permit.scope(), permit.actor()), session, new, (None, Tools::All)).await
+}
+
+async fn start(
+    app: &App,
+    (scope, actor): (Scope, &Actor),
+    session: SessionRow,
+    new: NewRun,
+    narrower: (Option<String>, Tools),
+) -> Result<Started> {
+    check_cost(app, new.max_cost)?;
+    let (asked, key) = (Asked::of(&new), new.idempotency_key.clone());
     if let Some(found) = by_key(app, scope, key.clone()).await? {
         return started_before(app, scope, found, &asked).await;
     }
@@ -85,7 +113,7 @@ pub(crate) async fn start_exchange(
     let now = app.clock.now();
     let version = super::version(app, scope, &session.agent_name).await?;
     allow(app, scope, now)?;
-    let version = narrowed(app, (scope, actor), version, (system, tools)).await?;
+    let version = narrowed(app, (scope, actor), version, narrower).await?;
     let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
     let recall = match manifest.program_for(&new.input) {
         ProgramKind::Agent => Some(Arc::new(recall(app, scope, &session).await?)),
@@ -205,7 +233,8 @@ fn changes_nothing(app: &App, listed: &ToolRef) -> bool {
     listed.effect.or(own) == Some(EffectClass::Pure)
 }
 
-/// What was said in a session so far. Exchanges whose runs are gone or cannot be read are counted among what was left out.
+/// What was said in a session so far. Exchanges whose runs are gone, have lost their content or cannot be read are counted
+/// among what was left out.
 async fn recall(app: &App, scope: Scope, session: &SessionRow) -> Result<Recall> {
     for (n, run) in sessions::exchanges(&app.db, scope, session.id, session.exchanges, LOOK_BACK).await? {
         if let Some(recall) = after(app, scope, (n, run)).await? {
@@ -234,7 +263,8 @@ async fn after(app: &App, scope: Scope, (n, run): (u32, RunId)) -> Result<Option
             let said = exchange(&folded, before.messages().count());
             Ok(Some(before.and(said, &app.limits)))
         }
-        Err(error) if error.code() == Code::RunUnreadable => Ok(None),
+        // It cannot be read, or nothing is left of what was said in it.
+        Err(error) if matches!(error.code(), Code::RunUnreadable | Code::ContentRemoved) => Ok(None),
         Err(error) => Err(error),
     }
 }
