@@ -222,23 +222,25 @@ fn read(mut row: Row) -> Result<(i64, Vec<u8>)> {
 /// Removes the content of at most `limit` runs that are over for longer than it is kept, after those that somebody began
 /// with and did not finish. Several processes may do so at once.
 pub async fn round(db: &Db, vault: &Vault, usual: Kept, now: At, limit: u32) -> Result<Round> {
-    let mut round = Round::default();
+    let (mut round, mut found) = (Round::default(), 0);
     for (scope, run, at) in left(db, limit).await? {
         round.bodies += finish(db, vault, scope, run, at).await?;
     }
     for (scope, cutoff) in tenants(db, usual, now).await? {
-        let room = limit.saturating_sub(round.runs);
+        let room = limit.saturating_sub(found);
         if room == 0 {
             break;
         }
         for run in due(db, scope, cutoff, room).await? {
+            found += 1;
             if db.write(scope, move |tx| Box::pin(mark(tx, run, now))).await? {
                 round.bodies += finish(db, vault, scope, run, now).await?;
                 round.runs += 1;
             }
         }
     }
-    round.more = round.runs >= limit;
+    // Other processes may have taken some of what was found, so what this one removed says nothing of what is left.
+    round.more = found >= limit;
     Ok(round)
 }
 

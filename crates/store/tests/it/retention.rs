@@ -257,3 +257,19 @@ fn a_body_becomes_its_digest_and_nothing_else() {
         assert_eq!(done.await.unwrap(), 0, "another tenant's");
     });
 }
+
+db_test!(two_who_meet_over_the_same_runs_both_know_of_more, async |db| {
+    let stand = Stand::new(&db, 1).await;
+    for n in 1..=8 {
+        stand.ended(run(n), START + HOUR, &[1, 1]).await;
+    }
+    let now = START + HOUR.times(9);
+    let round = || retention::round(&db, &stand.vault, Some(HOUR), now, 4);
+    let (one, other) = tokio::join!(round(), round());
+    let (one, other) = (one.unwrap(), other.unwrap());
+    // Each found as many as it may take, whoever took them.
+    assert!(one.more && other.more, "{one:?} {other:?}");
+    assert!((4..=8).contains(&(one.runs + other.runs)), "{one:?} {other:?}");
+    while round().await.unwrap().more {}
+    assert_eq!(retention::preview(&db, stand.seeded.scope, now - HOUR).await.unwrap().runs, 0);
+});
