@@ -29,27 +29,56 @@ impl<T: IntoResponse> IntoResponse for Versioned<T> {
     }
 }
 
-/// The revision that `If-Match` names; `None` without the header or with `*`.
-pub fn if_match(headers: &HeaderMap) -> Result<Option<i64>> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(None);
+/// Which revisions an update is about, as `If-Match` lists them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IfMatch(Option<Vec<String>>);
+
+impl IfMatch {
+    /// Reads the header, in all its lines. Without it, or with `*`, any revision will do. A weak tag is a tag, and is none of
+    /// ours: it matches nothing.
+    pub fn of(headers: &HeaderMap) -> Result<Self> {
+        let lines: Vec<&str> =
+            headers.get_all(header::IF_MATCH).iter().map(|line| line.to_str().unwrap_or("?")).collect();
+        let text = lines.join(",");
+        if lines.is_empty() || text.trim() == "*" {
+            return Ok(Self(None));
+        }
+        let words = "If-Match: expected ETags of this resource in quotes, with commas between them, or *";
+        tags(&text).map(|tags| Self(Some(tags))).ok_or_else(|| Error::new(Code::InvalidHeader, words))
     }
-    let number = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).and_then(|n| n.parse().ok());
-    number
-        .map(Some)
-        .ok_or_else(|| Error::new(Code::InvalidHeader, "If-Match: expected an ETag of this resource"))
+
+    /// Refuses an update of a revision that is not asked for.
+    pub fn check(&self, revision: i64) -> Result<()> {
+        let own = format!("\"{revision}\"");
+        match &self.0 {
+            Some(asked) if !asked.contains(&own) => {
+                let asked = asked.join(", ");
+                let words = format!("the revision (its ETag) is {own}, not {asked}; read it again");
+                Err(Error::new(Code::VersionMismatch, words))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
-/// Refuses an update of another revision than the one asked for.
-pub fn check(asked: Option<i64>, revision: i64) -> Result<()> {
-    match asked {
-        Some(asked) if asked != revision => {
-            let words = format!("the revision (its ETag) is \"{revision}\", not \"{asked}\"; read it again");
-            Err(Error::new(Code::VersionMismatch, words))
+/// The tags of a list, each as it stands; at least one. Empty places are no fault.
+fn tags(mut text: &str) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    loop {
+        text = text.trim_start_matches([' ', '\t', ',']);
+        if text.is_empty() {
+            return Some(found).filter(|found| !found.is_empty());
         }
-        _ => Ok(()),
+        let (weak, rest) = text.strip_prefix("W/").map_or(("", text), |rest| ("W/", rest));
+        let (tag, rest) = rest.strip_prefix('"')?.split_once('"')?;
+        if !tag.bytes().all(|byte| byte == 0x21 || byte > 0x22 && byte != 0x7f) {
+            return None;
+        }
+        found.push(format!("{weak}\"{tag}\""));
+        text = rest.trim_start_matches([' ', '\t']);
+        if !text.is_empty() && !text.starts_with(',') {
+            return None;
+        }
     }
 }
 
@@ -59,15 +88,35 @@ mod tests {
 
     #[test]
     fn a_revision_is_matched_or_refused() {
-        let read = |text: &'static str| {
+        let none = IfMatch::of(&HeaderMap::new()).unwrap();
+        assert!(none.check(7).is_ok());
+        for (lines, want) in [
+            (&["*"][..], Some(true)),
+            (&["\"7\""], Some(true)),
+            (&[" \"7\" "], Some(true)),
+            (&["\"6\", \"7\""], Some(true)),
+            (&["\"6\"", "\"7\""], Some(true)),
+            (&[",\"6\" ,, \"7\","], Some(true)),
+            (&["\"6\""], Some(false)),
+            (&["\"abc\""], Some(false)),
+            (&["\"07\""], Some(false)),
+            (&["\"\""], Some(false)),
+            (&["\"a,7\""], Some(false)),
+            (&["W/\"7\""], Some(false)),
+            (&["7"], None),
+            (&["\"7"], None),
+            (&["\"6\" \"7\""], None),
+            (&["*, \"7\""], None),
+            (&["\"a b\""], None),
+            (&[""], None),
+            (&[","], None),
+        ] {
             let mut headers = HeaderMap::new();
-            headers.insert(header::IF_MATCH, HeaderValue::from_static(text));
-            if_match(&headers)
-        };
-        assert_eq!(if_match(&HeaderMap::new()).unwrap(), None);
-        assert_eq!(read("*").unwrap(), None);
-        assert_eq!(read("\"7\"").unwrap(), Some(7));
-        assert!(read("7").is_err() && read("W/\"7\"").is_err() && read("\"x\"").is_err());
-        assert!(check(Some(7), 7).is_ok() && check(None, 7).is_ok() && check(Some(6), 7).is_err());
+            for line in lines {
+                headers.append(header::IF_MATCH, HeaderValue::from_static(line));
+            }
+            let read = IfMatch::of(&headers).ok().map(|asked| asked.check(7).is_ok());
+            assert_eq!(read, want, "{lines:?}");
+        }
     }
 }

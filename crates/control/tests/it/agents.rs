@@ -213,6 +213,9 @@ async fn an_archived_agent_does_nothing_until_it_is_made_again() {
         assert_eq!(again.get(gone), None, "{gone}");
     }
     assert_eq!(again["labels"], json!({}));
+    let mut again = again;
+    let warned = again.as_object_mut().unwrap().remove("warnings").unwrap();
+    assert!(warned[0].as_str().unwrap().starts_with("an archived agent had this name"), "{warned}");
     assert_eq!(test.get(&test.a.owner, "/v1/agents/old").await.is(200).json, again);
     test.run(json!({"agentName": "old"})).await;
 
@@ -310,6 +313,13 @@ async fn lists_are_paged_and_unknown_fields_are_named() {
         let page = test.get(&test.a.owner, &format!("{AGENTS}?{query}")).await.is(200);
         assert_eq!(page.json.as_array().unwrap().len(), 5, "{query}");
     }
+    // A cursor leads on in the list that it is of.
+    let page = test.get(&test.a.owner, &format!("{AGENTS}?limit=2")).await.is(200);
+    let cursor = page.header("x-next-cursor");
+    test.get(&test.a.owner, &format!("{AGENTS}?cursor={cursor}")).await.is(200);
+    for list in ["/v1/runs", "/v1/sessions", "/v1/agents/a0/versions"] {
+        test.get(&test.a.owner, &format!("{list}?cursor={cursor}")).await.refused(400, "invalid_query");
+    }
     for query in ["limit=0", "limit=-1", "limit=x", "cursor=zzz", "cursor=AAAA"] {
         test.get(&test.a.owner, &format!("{AGENTS}?{query}")).await.refused(400, "invalid_query");
     }
@@ -330,8 +340,11 @@ async fn an_update_may_name_the_revision_it_is_about() {
     let outdated = patch(&tag, "two").await.refused(412, "version_mismatch");
     let words = format!("the revision (its ETag) is {second}, not {tag}; read it again");
     assert_eq!(outdated.json["error"], words);
+    for other in ["\"abc\"".to_owned(), format!("W/{second}"), format!("{tag}, \"x\"")] {
+        patch(&other, "two").await.refused(412, "version_mismatch");
+    }
     patch("nonsense", "two").await.refused(400, "invalid_header");
-    patch(&second, "two").await.is(200);
+    patch(&format!("{tag}, {second}"), "two").await.is(200);
 }
 
 #[tokio::test]

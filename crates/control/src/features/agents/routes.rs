@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use http::HeaderMap;
-use lantern_edge::etag::{self, Versioned};
+use lantern_edge::etag::{IfMatch, Versioned};
 use lantern_edge::openapi::{Kind, PAGING, Param};
 use lantern_edge::route::{delete_route, get_route, patch_route, post_route};
 use lantern_edge::{Body, Created, Json, NoContent, Page, Paging, Params, Path, Result, Route};
@@ -52,13 +52,18 @@ async fn list(permit: Permit<ListAgents>, State(app): State<App>, params: Params
     Ok(page.map(|agent| show::listed(permit.scope().tenant(), agent)))
 }
 
+/// What is said of an agent whose name an archived one had.
+const RENEWED: &str = "an archived agent had this name: it is back, with its id, its runs and its versions, and with nothing of \
+                       what it said";
+
 async fn create(
     permit: Permit<CreateAgent>,
     State(app): State<App>,
     Body(new): Body<NewAgent>,
 ) -> Result<Versioned<Created<Detail>>> {
-    let changed = service::create(&app, &permit, new).await?;
-    let warnings = service::warnings(&app, permit.scope(), &changed.current.manifest).await?;
+    let (changed, renewed) = service::create(&app, &permit, new).await?;
+    let mut warnings = service::warnings(&app, permit.scope(), &changed.current.manifest).await?;
+    warnings.extend(renewed.then(|| RENEWED.to_owned()));
     let (revision, location) = (changed.agent.revision, format!("/v1/agents/{}", changed.agent.name));
     let body = show::detail(permit.scope().tenant(), changed.agent, &changed.current);
     let body = body.with_warnings(warnings);
@@ -82,7 +87,7 @@ async fn update(
     headers: HeaderMap,
     Body(changes): Body<Changes>,
 ) -> Result<Versioned<Json<Patched>>> {
-    let changed = service::update(&app, &permit, name, changes, etag::if_match(&headers)?).await?;
+    let changed = service::update(&app, &permit, name, changes, IfMatch::of(&headers)?).await?;
     let warnings = service::warnings(&app, permit.scope(), &changed.current.manifest).await?;
     let revision = changed.agent.revision;
     let body = Json(Patched {
@@ -102,7 +107,7 @@ async fn archive(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<NoContent> {
-    service::archive(&app, &permit, &name, etag::if_match(&headers)?).await?;
+    service::archive(&app, &permit, &name, IfMatch::of(&headers)?).await?;
     Ok(NoContent)
 }
 
@@ -112,7 +117,7 @@ async fn restore(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Versioned<Json<Detail>>> {
-    let changed = service::restore(&app, &permit, &name, etag::if_match(&headers)?).await?;
+    let changed = service::restore(&app, &permit, &name, IfMatch::of(&headers)?).await?;
     Ok(shown(permit.scope(), changed))
 }
 
@@ -122,7 +127,7 @@ async fn promote(
     Path((name, version)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Versioned<Json<Detail>>> {
-    let changed = versions::promote(&app, &permit, (&name, &version), etag::if_match(&headers)?).await?;
+    let changed = versions::promote(&app, &permit, (&name, &version), IfMatch::of(&headers)?).await?;
     Ok(shown(permit.scope(), changed))
 }
 

@@ -4,7 +4,8 @@
 //! transaction that makes it current; so "current" always exists. Everything that can be said of an agent is in the
 //! manifest; the columns beside it are for lists.
 
-use lantern_edge::{Code, Error, Result, etag};
+use lantern_edge::etag::IfMatch;
+use lantern_edge::{Code, Error, Result};
 use lantern_engine::{Manifest, Terms};
 use lantern_policy::action::{CreateAgent, DeleteAgent, RestoreAgent, UpdateAgent};
 use lantern_policy::{Actor, Permit, Principal, Scope};
@@ -94,21 +95,29 @@ pub(crate) async fn get(app: &App, scope: Scope, name: &str) -> Result<(Agent, C
     found.ok_or_else(|| not_found(name))
 }
 
-/// Makes an agent, or changes the one of that name; an archived one is made afresh.
-pub(super) async fn create(app: &App, permit: &Permit<CreateAgent>, new: NewAgent) -> Result<Changed> {
+/// Makes an agent, or changes the one of that name; an archived one is made afresh, and whether it was is answered too.
+pub(super) async fn create(
+    app: &App,
+    permit: &Permit<CreateAgent>,
+    new: NewAgent,
+) -> Result<(Changed, bool)> {
     vet(app, &new.changes).await?;
     let desk = Desk::of(app, permit.actor());
-    app.db
+    let (answer, renewed) = app
+        .db
         .write(permit.scope(), move |tx| {
             Box::pin(async move {
-                match store::find(tx, &new.name).await? {
-                    Some(found) if found.0.archived_at.is_some() => renew(tx, &desk, found, new).await,
-                    Some(found) => change(tx, &desk, found, new.changes).await,
-                    None => insert(tx, &desk, new).await,
-                }
+                Ok(match store::find(tx, &new.name).await? {
+                    Some(found) if found.0.archived_at.is_some() => {
+                        (renew(tx, &desk, found, new).await?, true)
+                    }
+                    Some(found) => (change(tx, &desk, found, new.changes).await?, false),
+                    None => (insert(tx, &desk, new).await?, false),
+                })
             })
         })
-        .await?
+        .await?;
+    answer.map(|changed| (changed, renewed))
 }
 
 /// Changes an agent, if it is still at the revision that the caller names.
@@ -117,7 +126,7 @@ pub(super) async fn update(
     permit: &Permit<UpdateAgent>,
     name: String,
     changes: Changes,
-    revision: Option<i64>,
+    asked: IfMatch,
 ) -> Result<Changed> {
     let (name, desk) = (named(&name)?, Desk::of(app, permit.actor()));
     vet(app, &changes).await?;
@@ -125,7 +134,7 @@ pub(super) async fn update(
         .write(permit.scope(), move |tx| {
             Box::pin(async move {
                 let Some(found) = store::find(tx, &name).await? else { return Ok(Err(not_found(&name))) };
-                if let Err(outdated) = etag::check(revision, found.0.revision) {
+                if let Err(outdated) = asked.check(found.0.revision) {
                     return Ok(Err(outdated));
                 }
                 change(tx, &desk, found, changes).await
@@ -168,14 +177,14 @@ pub(super) async fn archive(
     app: &App,
     permit: &Permit<DeleteAgent>,
     name: &str,
-    revision: Option<i64>,
+    asked: IfMatch,
 ) -> Result<()> {
     let (name, now) = (named(name)?, app.clock.now());
     let put_away = move |agent: Agent| match agent.archived_at {
         Some(_) => Err(not_found(&agent.name)),
         None => Ok(Agent { archived_at: Some(now), updated_at: now, ..agent }),
     };
-    set_aside(app, permit.scope(), (name, revision), put_away).await.map(drop)
+    set_aside(app, permit.scope(), (name, asked), put_away).await.map(drop)
 }
 
 /// Brings an archived agent back as it was, if it is still at the revision that the caller names. One that is not archived
@@ -184,21 +193,21 @@ pub(super) async fn restore(
     app: &App,
     permit: &Permit<RestoreAgent>,
     name: &str,
-    revision: Option<i64>,
+    asked: IfMatch,
 ) -> Result<Changed> {
     let (name, now) = (named(name)?, app.clock.now());
     let bring_back = move |agent: Agent| match agent.archived_at {
         Some(_) => Ok(Agent { archived_at: None, updated_at: now, ..agent }),
         None => Ok(agent),
     };
-    set_aside(app, permit.scope(), (name, revision), bring_back).await
+    set_aside(app, permit.scope(), (name, asked), bring_back).await
 }
 
 /// Writes whether an agent is archived, as `decide` says.
 async fn set_aside(
     app: &App,
     scope: Scope,
-    (name, revision): (String, Option<i64>),
+    (name, asked): (String, IfMatch),
     decide: impl FnOnce(Agent) -> Result<Agent> + Send + 'static,
 ) -> Result<Changed> {
     app.db
@@ -207,7 +216,7 @@ async fn set_aside(
                 let Some((old, current)) = store::find(tx, &name).await? else {
                     return Ok(Err(not_found(&name)));
                 };
-                if let Err(outdated) = etag::check(revision, old.revision) {
+                if let Err(outdated) = asked.check(old.revision) {
                     return Ok(Err(outdated));
                 }
                 let was = old.archived_at;

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a version never changes. Whichever is current, the next one has the next number.
 
-use lantern_edge::{Code, Error, Page, Paging, Params, Result, etag};
+use lantern_edge::etag::IfMatch;
+use lantern_edge::{Code, Error, Page, Paging, Params, Result};
 use lantern_engine::Manifest;
 use lantern_policy::action::PromoteAgent;
 use lantern_policy::{Permit, Scope};
@@ -68,7 +69,7 @@ pub(super) async fn promote(
     app: &App,
     permit: &Permit<PromoteAgent>,
     (name, wanted): (&str, &str),
-    revision: Option<i64>,
+    asked: IfMatch,
 ) -> Result<Changed> {
     let (name, wanted, now) = (service::named(name)?, named(wanted)?, app.clock.now());
     app.db
@@ -77,7 +78,7 @@ pub(super) async fn promote(
                 let Some((agent, current)) = store::find(tx, &name).await? else {
                     return Ok(Err(service::not_found(&name)));
                 };
-                if let Err(outdated) = etag::check(revision, agent.revision) {
+                if let Err(outdated) = asked.check(agent.revision) {
                     return Ok(Err(outdated));
                 }
                 make_current(tx, (agent, current), wanted, now).await
