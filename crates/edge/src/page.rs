@@ -2,13 +2,15 @@
 //! `X-Next-Cursor`.
 //!
 //! Invariant: a cursor names the last row of a page by time and id, so that rows which come or go in between neither
-//! repeat nor hide others. To clients it is opaque; a cursor that this server did not write is refused.
+//! repeat nor hide others. To clients it is opaque; a cursor that this server did not write, or wrote for another list, is
+//! refused. A list is what a path names: its filters may change from page to page.
 
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderName, header};
-use lantern_types::At;
+use lantern_types::{At, Digest};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -30,13 +32,17 @@ pub struct Paging {
     pub before: Option<(At, Uuid)>,
 }
 
+/// What a cursor says of the list that it is of.
+const MARK_BYTES: usize = 8;
+
 impl Paging {
     /// Reads `limit` and `cursor`. A limit beyond the largest page asks for the largest page.
     pub fn of(params: &Params) -> Result<Self> {
         let limit = params.at_most("limit", LIMIT_MAX)?.unwrap_or(LIMIT_MAX);
         let before = match params.text("cursor") {
             Some(text) => {
-                Some(decode(text).ok_or_else(|| wrong("cursor", "expected a cursor from a Link header"))?)
+                let words = "expected a cursor from a Link header of this list";
+                Some(decode(text, params.path()).ok_or_else(|| wrong("cursor", words))?)
             }
             None => None,
         };
@@ -81,7 +87,7 @@ impl<T> Page<T> {
         let limit = usize::try_from(paging.limit).unwrap_or(usize::MAX);
         let more = items.len() > limit;
         items.truncate(limit);
-        let last = items.last().filter(|_| more).map(key).or(seen).map(encode);
+        let last = items.last().filter(|_| more).map(key).or(seen).map(|key| encode(key, params.path()));
         Self { items, next: last.map(|cursor| Next { link: params.with_cursor(&cursor), cursor }) }
     }
 
@@ -120,18 +126,24 @@ impl<T: Serialize> IntoResponse for Page<T> {
     }
 }
 
-fn encode((at, id): (At, Uuid)) -> String {
-    let mut bytes = [0_u8; 24];
-    let (front, back) = bytes.split_at_mut(8);
-    front.copy_from_slice(&at.micros().to_be_bytes());
-    back.copy_from_slice(id.as_bytes());
-    URL_SAFE_NO_PAD.encode(bytes)
+fn encode((at, id): (At, Uuid), list: &str) -> String {
+    let parts = [&at.micros().to_be_bytes()[..], id.as_bytes(), &mark(list)];
+    URL_SAFE_NO_PAD.encode(parts.concat())
 }
 
-fn decode(text: &str) -> Option<(At, Uuid)> {
+fn decode(text: &str, list: &str) -> Option<(At, Uuid)> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (at, id) = bytes.split_first_chunk::<8>()?;
-    Some((At::from_micros(i64::from_be_bytes(*at)), Uuid::from_slice(id).ok()?))
+    let (at, rest) = bytes.split_first_chunk::<8>()?;
+    let (id, of) = rest.split_first_chunk::<16>()?;
+    let found = (At::from_micros(i64::from_be_bytes(*at)), Uuid::from_bytes(*id));
+    (of == mark(list)).then_some(found)
+}
+
+/// Tells the list of one path from others, however the path is written.
+fn mark(list: &str) -> [u8; MARK_BYTES] {
+    let path: Vec<u8> = percent_decode_str(list).collect();
+    let digest = Digest::of_parts(&[b"list", &path]);
+    digest.bytes().first_chunk().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -141,9 +153,18 @@ mod tests {
     #[test]
     fn cursors_round_trip_and_foreign_ones_are_refused() {
         let key = (At::from_micros(1_700_000_000_000_000), Uuid::from_u128(7));
-        assert_eq!(decode(&encode(key)), Some(key));
-        for bad in ["", "x", "AAAA", "MTcwMDAwMDAwMA==", &encode(key)[1..]] {
-            assert_eq!(decode(bad), None, "{bad}");
+        let cursor = encode(key, "/v1/agents/a b/runs");
+        for (list, want) in [
+            ("/v1/agents/a b/runs", Some(key)),
+            ("/v1/agents/a%20b/runs", Some(key)),
+            ("/v1/agents/b/runs", None),
+            ("/v1/runs", None),
+        ] {
+            assert_eq!(decode(&cursor, list), want, "{list}");
+        }
+        let unmarked = URL_SAFE_NO_PAD.encode([0; 24]);
+        for bad in ["", "x", "AAAA", "MTcwMDAwMDAwMA==", &unmarked, &cursor[1..], &format!("{cursor}AAAA")] {
+            assert_eq!(decode(bad, "/v1/agents/a b/runs"), None, "{bad}");
         }
     }
 }

@@ -115,6 +115,11 @@ impl Params {
         }
     }
 
+    /// The request's path.
+    pub(crate) fn path(&self) -> &str {
+        self.path_and_query.split('?').next().unwrap_or_default()
+    }
+
     /// The request's path and query with another `cursor`.
     pub(crate) fn with_cursor(&self, cursor: &str) -> String {
         let (path, query) = self.path_and_query.split_once('?').unwrap_or((&self.path_and_query, ""));

@@ -33,6 +33,7 @@ async fn a_preflight_is_answered_everywhere_and_asks_for_nobody() {
             "x-api-key",
             "idempotency-key",
             "last-event-id",
+            "x-lantern-turn-hint",
         ];
         for name in wanted {
             assert!(allowed.split(", ").any(|header| header == name), "{name}");
