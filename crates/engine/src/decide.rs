@@ -23,7 +23,7 @@ use crate::program::{self, APPROVAL_WAIT, NewStep, Next};
 use crate::run::{Phase, Run, Step, StepState, Work, evolve};
 use crate::step::{self, Bill};
 
-pub use arrive::signal_key;
+pub use arrive::{may_decide, signal_key};
 pub(crate) use doubt::is_asked;
 
 /// What is made of the outputs of several steps, such as a map's output or a run's, may be so many times what one may give.
@@ -326,7 +326,7 @@ impl<'a> Draft<'a> {
         let step = new.id.clone();
         let request = step::request_digest(&new.work);
         let name = step::name_of(Some(&new.work));
-        let reused = self.run.shelf.find((&step, new.kind), request, self.replays()).cloned();
+        let reused = self.run.shelf.find((&step, new.kind), request, self.run.forks.as_ref()).cloned();
         let kind = new.kind;
         let asks = approval || new.kind == StepKind::Approval;
         self.emit(

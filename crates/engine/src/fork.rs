@@ -3,7 +3,8 @@
 //! A fork asks for the same steps as the run that it is of. One that ended there ends here in the same way, at once, without being
 //! admitted: nothing is sent and nothing is spent. That goes on up to the first step that was not asked for there in the same
 //! words; from then on nothing is reused, because what follows may mean something else. A step that had not ended there is done
-//! here, and nothing that was asked for there can have depended on it. What a person decided there is asked again.
+//! here, and nothing that was asked for there can have depended on it. What a person decided there is asked again, unless whoever
+//! forks could decide it and changes nothing.
 //!
 //! A replay is a fork that does nothing anew: where there is nothing to reuse, it ends.
 
@@ -29,6 +30,9 @@ pub struct Forks {
     /// Whether it is a replay.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replay: bool,
+    /// Whether what people decided before that step holds here too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub decided: bool,
 }
 
 /// A step of the other run. User content.
@@ -163,17 +167,18 @@ impl Shelf {
     }
 
     /// How a step ended that is asked for, if it was asked for in the same words and had ended. What was not admitted counts in
-    /// a replay alone, and so does what a person decided: a fork asks again, because it may be about something else.
+    /// a replay alone, and what a person decided where the fork says so: it may be about something else.
     pub(crate) fn find(
         &self,
         (step, kind): (&StepId, StepKind),
         request: Digest,
-        replay: bool,
+        forks: Option<&Forks>,
     ) -> Option<&End> {
+        let (replay, decided) = forks.map_or((false, false), |forks| (forks.replay, forks.decided));
         let reused = |end: &&End| match end {
             End::Open => false,
             End::Denied { .. } => replay,
-            End::Settled { .. } | End::Failed { .. } => replay || kind != StepKind::Approval,
+            End::Settled { .. } | End::Failed { .. } => replay || decided || kind != StepKind::Approval,
         };
         self.there(step, request).map(|found| &found.end).filter(reused)
     }

@@ -141,6 +141,9 @@ pub enum Arrival {
         /// What they said besides.
         #[serde(default)]
         note: Option<Value>,
+        /// What they answered: what the step gives. `None`: their note.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer: Option<Value>,
     },
     /// Someone found out whether a step in doubt happened.
     Resolution {

@@ -27,7 +27,7 @@ pub mod template;
 pub mod wire;
 
 pub use carried::Carried;
-pub use decide::{Context, Decision, Refused, decide, offered_tools, signal_key, start};
+pub use decide::{Context, Decision, Refused, decide, may_decide, offered_tools, signal_key, start};
 pub use effect::{Effect, child_run, continuation, effects, questions};
 pub use event::{Content, Continues, Event, FORMAT, Fact, Outcome, Parent, StepId, StepKind};
 pub use fork::{Differs, End, Forks, NoSuchStep, Reusable, Reuse, compare, reusable};

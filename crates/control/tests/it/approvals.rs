@@ -13,6 +13,7 @@ on_both! {
     a_list_is_narrowed_and_comes_in_pages: narrowed;
     what_is_no_filter_is_refused: refused;
     a_decision_is_taken_once_and_shown: decided;
+    an_answer_is_what_the_step_gives: answered;
     a_decision_is_for_those_who_may: permitted;
     a_question_lapses_or_is_withdrawn: closed;
     what_is_long_is_left_out_of_lists: long;
@@ -204,6 +205,48 @@ async fn decided(test: &TestApp) {
     test.post(&test.a.owner, &older, json!({"approved": true})).await.refused(409, "step_not_waiting");
     assert_eq!(hand.drain().await, 1);
     assert_eq!(get(test, &id).await["status"], "denied");
+}
+
+async fn answered(test: &TestApp) {
+    let answer = json!({"tag": "v1", "count": 2});
+    let tenant = test.a.id;
+    for what in ["answer".to_owned(), "grant".to_owned(), "older".to_owned()] {
+        let (run, mut hand) = asks(test, "a", ask("which?")).await;
+        let id = only(test).await;
+        let path = match what.as_str() {
+            "older" => format!("/v1/tenants/{tenant}/approvals/{id}/resolve"),
+            what => format!("{APPROVALS}/{id}/{what}"),
+        };
+        let body = json!({"approved": true, "answer": answer, "note": "as said"});
+        let request = request("POST", &path, Some(&test.a.owner), Some(body));
+        let shown = taken_in(test, &mut hand, request).await.is(200).json;
+        assert_eq!(
+            (&shown["answer"], &shown["note"], &shown["status"]),
+            (&answer, &json!("as said"), &json!("granted"))
+        );
+        assert_eq!(get(test, &id).await, shown);
+        let over = test.get(&test.a.owner, &format!("/v1/runs/{run}")).await.is(200).json;
+        let gave = json!({"approved": true, "by": "owner@example.com", "answer": answer});
+        assert_eq!(over["output"]["steps"]["ok"], gave);
+    }
+    // What nobody would get is refused.
+    let (_, _hand) = asks(test, "a", ask("which?")).await;
+    let id = only(test).await;
+    let refused = post(test, &id, "answer", json!({"approved": false, "answer": 1})).await;
+    assert_eq!(refused.refused(400, "invalid_body").paths(), ["answer"]);
+    let long = json!({"approved": true, "answer": "x".repeat(2 << 20)});
+    assert_eq!(post(test, &id, "answer", long).await.refused(413, "input_too_large").paths(), ["answer"]);
+    let (other, path) = (test.b.id, format!("approvals/{id}/resolve"));
+    let yes = json!({"approved": true});
+    for (token, tenant) in [(&test.a.owner, other), (&test.b.owner, other), (&test.b.owner, tenant)] {
+        let path = format!("/v1/tenants/{tenant}/{path}");
+        test.post(token, &path, yes.clone()).await.refused(404, "approval_not_found");
+    }
+    let pay = json!([{"id": "p", "kind": "tool", "data": {"tool": "pay", "arguments": {"cents": 5}}}]);
+    let (run, _hand) = asks(test, "pays", pay).await;
+    let path = format!("/v1/runs/{run}/approvals/p");
+    let refused = test.post(&test.a.owner, &path, json!({"approved": true, "answer": 1})).await;
+    assert_eq!(refused.refused(400, "invalid_body").paths(), ["answer"]);
 }
 
 async fn permitted(test: &TestApp) {

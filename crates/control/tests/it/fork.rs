@@ -4,7 +4,7 @@ use lantern_engine::Input;
 use lantern_store::db_test;
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, Wishes};
+use crate::app::{TestApp, Wishes, request};
 use crate::hand::Hand;
 
 /// An agent of three steps, and a run of it that is over.
@@ -161,5 +161,75 @@ async fn another_tenants_runs_are_not_there() {
         test.post(&test.b.owner, &format!("/v1/runs/{run}/{verb}"), json!({}))
             .await
             .refused(404, "run_not_found");
+    }
+}
+
+db_test!(what_was_decided_holds_for_who_could_decide_it_again, async |db| {
+    let test = TestApp::over(db, Wishes::default()).await;
+    let steps = json!([
+        {"id": "ok", "kind": "approval", "data": {"reason": "sure?", "approvers": ["owner@example.com"]}},
+        {"id": "sum", "kind": "tool", "data": {"tool": "calc", "arguments": {}}}]);
+    test.agent(json!({"name": "a", "program": "steps", "steps": steps})).await;
+    let run = test.run(json!({"agentName": "a"})).await;
+    let mut hand = Hand::take(&test, &run).await;
+    hand.give(Input::Wake).await;
+    let path = format!("/v1/runs/{run}");
+    test.post(&test.a.owner, &format!("{path}/approvals/ok"), json!({"approved": true, "answer": "yes"}))
+        .await
+        .is(200);
+    hand.drain().await;
+    hand.returns("sum", json!(1)).await;
+    let key = test.key(&["write"]).await;
+    for (token, body, status) in [
+        (&test.a.owner, json!({"fromStep": "sum"}), "running"),
+        (&test.a.owner, json!({"fromStep": "ok"}), "paused"),
+        // Nobody has said yes to this, and a key is nobody whom the step names.
+        (&test.a.owner, json!({"fromStep": "sum", "input": {"n": 2}}), "paused"),
+        (&key, json!({"fromStep": "sum"}), "paused"),
+    ] {
+        for verb in ["fork", "replay"] {
+            let body = match verb {
+                "replay" => {
+                    serde_json::from_str(&body.to_string().replace("input", "modifiedInput")).unwrap()
+                }
+                _ => body.clone(),
+            };
+            let fork = test.post(token, &format!("{path}/{verb}"), body.clone()).await.is(201).json;
+            let forked = json!({"runId": run, "stepId": body["fromStep"], "replay": false});
+            assert_eq!(fork["forkedFrom"], forked, "{verb}");
+            let mut hand = Hand::take(&test, &id(&fork)).await;
+            hand.give(Input::Wake).await;
+            let now = get(&test, &id(&fork)).await;
+            assert_eq!(now["status"], status, "{verb} {body}: {now}");
+            if status == "running" {
+                hand.returns("sum", json!(2)).await;
+                let over = get(&test, &id(&fork)).await;
+                assert_eq!(
+                    (&over["output"]["steps"]["sum"], &over["output"]["steps"]["ok"]["answer"]),
+                    (&json!(2), &json!("yes"))
+                );
+            }
+        }
+    }
+    let refused = test.post(&test.a.owner, &format!("{path}/replay"), json!({"modifiedInput": 1})).await;
+    assert_eq!(refused.refused(400, "invalid_body").paths(), ["modifiedInput"]);
+    let nowhere = json!({"fromStep": "none"});
+    test.post(&test.a.owner, &format!("{path}/replay"), nowhere).await.refused(404, "step_not_found");
+});
+
+#[tokio::test(start_paused = true)]
+async fn who_forks_may_wait_for_the_end() {
+    let test = TestApp::new().await;
+    let run = ran(&test).await;
+    for (verb, body) in [("fork", json!({"fromStep": "two"})), ("replay", json!({}))] {
+        let path = format!("/v1/runs/{run}/{verb}");
+        let mut request = request("POST", &path, Some(&test.a.owner), Some(body));
+        request.headers_mut().insert("prefer", "wait=2".parse().unwrap());
+        let made = test.send(request).await.is(201);
+        assert_eq!(
+            (made.header("preference-applied"), &made.json["status"]),
+            ("wait=2", &json!("queued")),
+            "{verb}"
+        );
     }
 }

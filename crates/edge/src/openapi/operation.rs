@@ -337,8 +337,8 @@ impl Operation {
         let version = self.matches(method).then(|| {
             json!({
                 "name": "If-Match", "in": "header",
-                "schema": { "type": "string", "pattern": "^(\\*|\"[0-9]+\")$" },
-                "description": "The `ETag` that the change is about: of another revision nothing is changed.",
+                "schema": { "type": "string", "pattern": "^(\\*|\"[0-9]+\"( *, *\"[0-9]+\")*)$" },
+                "description": "The `ETag` that the change is about, or several: of another revision nothing is changed.",
             })
         });
         let wait = self.waits.then(|| {

@@ -16,7 +16,9 @@ impl Draft<'_> {
     pub(super) fn arrived(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Signal { name, value, key } => self.signalled(name, value, key.as_deref()),
-            Arrival::Approval { step, granted, by, note } => self.approved(&step, granted, by, note),
+            Arrival::Approval { step, granted, by, note, answer } => {
+                self.approved(&step, granted, by, (note, answer));
+            }
             Arrival::Resolution { step, happened, output, by } => self.resolved(&step, happened, output, by),
             Arrival::ChildFinished { step, outcome, spent, output } => {
                 self.child_finished(&step, outcome, spent, output);
@@ -72,7 +74,13 @@ impl Draft<'_> {
         bytes <= limits.signal_bytes_max && (is_waited_for || room)
     }
 
-    fn approved(&mut self, id: &StepId, granted: bool, by: String, note: Option<Value>) {
+    fn approved(
+        &mut self,
+        id: &StepId,
+        granted: bool,
+        by: String,
+        (note, answer): (Option<Value>, Option<Value>),
+    ) {
         let Some(step) = self.run.step(id) else { return };
         let asks = match step.state {
             StepState::AwaitingApproval { .. } => true,
@@ -94,7 +102,14 @@ impl Draft<'_> {
         }
         self.emit(Fact::ApprovalGranted { step: id.clone(), by: by.clone() }, note_content);
         if is_step {
-            let output = json!({ "approved": true, "by": by, "answer": note });
+            let output = json!({ "approved": true, "by": by, "answer": answer.or(note) });
+            if !within_depth(&output, JSON_DEPTH_MAX) {
+                let message = "the answer nests too deeply".to_owned();
+                return self.fail_step(id, "output_too_deep", message, Acted::No);
+            }
+            if let Some(message) = self.too_large(&output) {
+                return self.fail_step(id, "output_too_large", message, Acted::No);
+            }
             self.settle(id, &Arc::new(output));
         }
     }
@@ -156,8 +171,8 @@ pub fn signal_key(run: RunId, name: &str, key: &str) -> Digest {
     Digest::of_parts(&[run.to_string().as_bytes(), name.as_bytes(), key.as_bytes()])
 }
 
-/// Whether `by` is among the approvers, when the step names any.
-fn may_decide(work: Option<&Work>, by: &str) -> bool {
+/// Whether `by` is among the approvers of what a step asks for, when it names any.
+pub fn may_decide(work: Option<&Work>, by: &str) -> bool {
     match work {
         Some(Work::Approval { approvers, .. }) if !approvers.is_empty() => {
             approvers.iter().any(|approver| approver.eq_ignore_ascii_case(by))

@@ -285,13 +285,19 @@ fn a_tool_that_needs_approval_waits_for_a_person() {
         granted,
         by: "ada".into(),
         note: None,
+        answer: None,
     };
     assert_eq!(desk.arrives(decide(true)), ["approval_granted", "step_admitted"]);
     assert_eq!(desk.arrives(decide(false)), [""; 0], "decided once");
     desk.returns("llm-1.tool-1", json!("sent"));
     desk.asks("llm-2", &[("mail", json!({"n": 2}))]);
-    let again =
-        Arrival::Approval { step: StepId::new("llm-2.tool-1"), granted: false, by: "ada".into(), note: None };
+    let again = Arrival::Approval {
+        step: StepId::new("llm-2.tool-1"),
+        granted: false,
+        by: "ada".into(),
+        note: None,
+        answer: None,
+    };
     assert_eq!(desk.arrives(again), ["approval_denied", "step_failed", "step_started", "step_admitted"]);
     let ask = llm_ask(desk.run(), desk.run().step_named("llm-3").unwrap()).unwrap();
     assert!(ask.messages.last().unwrap().content.contains("denied by ada"), "the model is told");

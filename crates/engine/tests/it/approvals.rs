@@ -37,7 +37,7 @@ fn open(desk: &Desk) -> Vec<String> {
 }
 
 fn decides(step: &str, granted: bool) -> Arrival {
-    Arrival::Approval { step: StepId::new(step), granted, by: "ada".into(), note: None }
+    Arrival::Approval { step: StepId::new(step), granted, by: "ada".into(), note: None, answer: None }
 }
 
 #[test]

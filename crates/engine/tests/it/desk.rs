@@ -120,12 +120,17 @@ impl Desk {
 
     /// A fork of this run from a step, taken as far as it goes by itself, perhaps by another version or asked something else.
     pub(crate) fn fork(&self, from: Option<&str>, manifest: Option<Value>, input: Option<Value>) -> Self {
-        self.forked(from, manifest, input, false)
+        self.forked(from, manifest, input, (false, false))
+    }
+
+    /// A fork of this run from a step, in which what people decided before it holds.
+    pub(crate) fn fork_as_decided(&self, from: &str) -> Self {
+        self.forked(Some(from), None, None, (false, true))
     }
 
     /// A replay of this run.
     pub(crate) fn replay(&self) -> Self {
-        self.forked(None, None, None, true)
+        self.forked(None, None, None, (true, false))
     }
 
     fn forked(
@@ -133,7 +138,7 @@ impl Desk {
         from: Option<&str>,
         manifest: Option<Value>,
         input: Option<Value>,
-        replay: bool,
+        (replay, decided): (bool, bool),
     ) -> Self {
         let manifest = manifest
             .map_or_else(|| self.manifest.clone(), |manifest| Arc::new(Manifest::parse(&manifest).unwrap()));
@@ -149,7 +154,7 @@ impl Desk {
             continues: None,
             carried: self.run().carried.clone(),
             recall: self.run().recall.clone(),
-            forks: Some((Forks { run: self.run().id, step: from, replay }, steps.into())),
+            forks: Some((Forks { run: self.run().id, step: from, replay, decided }, steps.into())),
             cap: MicroUsd::from_micros(1_000_000),
             policy: Digest::of(b"p"),
             catalogue: Digest::of(b"c"),

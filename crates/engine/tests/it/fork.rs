@@ -112,7 +112,7 @@ fn every_kind_of_step_is_replayed_without_waiting() {
     run.later(60);
     run.arrives(Arrival::Signal { name: "go".into(), value: json!("now"), key: None });
     let step = StepId::new("ok");
-    run.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note: None });
+    run.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note: None, answer: None });
     run.arrives(Arrival::ChildFinished {
         step: StepId::new("sub"),
         outcome: lantern_engine::Outcome::Succeeded,
@@ -134,7 +134,7 @@ fn every_kind_of_step_is_replayed_without_waiting() {
     // From inside a map: what is around the step is asked for again, what is beside it is not done again.
     let mut fork = run.fork(Some("each[2]"), None, None);
     let step = StepId::new("ok");
-    fork.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note: None });
+    fork.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note: None, answer: None });
     assert_eq!(fork.performed(), ["each[2]", "each[3]"]);
     fork.returns("each[2]", json!(31));
     fork.returns("each[3]", json!(40));
@@ -228,7 +228,7 @@ fn what_a_person_decided_is_asked_again_in_a_fork() {
     ]);
     let mut run = Desk::open(steps(list), json!({"usd": 1}));
     let step = StepId::new("ok");
-    run.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note: None });
+    run.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note: None, answer: None });
     run.returns("pay", json!("paid"));
     for input in [None, Some(json!({"usd": 1_000_000}))] {
         let fork = run.fork(Some("pay"), None, input);
@@ -239,6 +239,38 @@ fn what_a_person_decided_is_asked_again_in_a_fork() {
         );
     }
     assert_eq!(run.replay().status(), Status::Succeeded);
+    let fork = run.fork_as_decided("pay");
+    assert_eq!((fork.status(), fork.performed()), (Status::Running, vec!["pay".to_owned()]), "it was said");
+    assert_eq!(fork.run().step_named("ok").unwrap().output(), run.run().step_named("ok").unwrap().output());
+    assert_eq!(run.fork_as_decided("ok").status(), Status::Paused, "it is done anew");
+}
+
+#[test]
+fn what_a_person_answers_is_what_the_step_gives() {
+    let list = json!([{"id": "ok", "kind": "approval", "data": {"reason": "which?"}}]);
+    let nested = (0..200).fold(json!(1), |inner, _| json!([inner]));
+    for (note, answer, want) in [
+        (None, Some(json!({"tag": "v1"})), json!({"tag": "v1"})),
+        (Some(json!("fine")), Some(json!(false)), json!(false)),
+        (Some(json!("fine")), None, json!("fine")),
+        (None, None, json!(null)),
+    ] {
+        let mut run = Desk::open(steps(list.clone()), json!({}));
+        let step = StepId::new("ok");
+        run.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note, answer });
+        let want = json!({"approved": true, "by": "ada", "answer": want});
+        assert_eq!(run.run().step_named("ok").unwrap().output().unwrap().as_ref(), &want);
+    }
+    let mut run = Desk::open(steps(list), json!({}));
+    let step = StepId::new("ok");
+    run.arrives(Arrival::Approval {
+        step,
+        granted: true,
+        by: "ada".into(),
+        note: None,
+        answer: Some(nested),
+    });
+    assert_eq!(run.run().error.as_ref().unwrap().0, "output_too_deep");
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn story() -> (Value, Desk) {
     desk.later(60);
     desk.asks("llm-1", &[("calc", json!({"expression": "1+1"})), ("mail", json!({"to": "ada"}))]);
     let step = lantern_engine::StepId::new("llm-1.tool-2");
-    desk.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note: None });
+    desk.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note: None, answer: None });
     desk.arrives(Arrival::Signal { name: "extra".into(), value: json!(true), key: None });
     desk.returns("llm-1.tool-1", json!({"value": "2"}));
     desk.returns("llm-1.tool-2", json!("sent"));

@@ -130,6 +130,7 @@ fn approvals_pause_the_run_and_name_who_may_decide() {
         granted,
         by: by.into(),
         note: Some(json!("fine")),
+        answer: None,
     };
     assert_eq!(desk.arrives(decide("bob@x.y", true)), [""; 0]);
     assert_eq!(

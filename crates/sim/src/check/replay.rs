@@ -71,7 +71,7 @@ fn replay(commit: &Commit<'_>) -> (Run, Vec<Event>) {
         continues: None,
         carried: run.carried.clone(),
         recall: run.recall.clone(),
-        forks: Some((Forks { run: run.id, step: None, replay: true }, steps.into())),
+        forks: Some((Forks { run: run.id, step: None, replay: true, decided: false }, steps.into())),
         cap: run.cap,
         policy: Digest::of(b""),
         catalogue: Digest::of(b""),

@@ -82,7 +82,13 @@ pub(super) async fn help(place: &Place) -> Result<(), Violation> {
                     arrivals.push(Arrival::Resolution { step: id, happened: true, output: Value::Null, by });
                 }
                 (StepState::AwaitingApproval { .. }, _) | (_, Some(Work::Approval { .. })) => {
-                    arrivals.push(Arrival::Approval { step: id, granted: true, by, note: None });
+                    arrivals.push(Arrival::Approval {
+                        step: id,
+                        granted: true,
+                        by,
+                        note: None,
+                        answer: None,
+                    });
                 }
                 (_, Some(Work::Signal { name })) => {
                     arrivals.push(Arrival::Signal { name: name.clone(), value: Value::Null, key: None });

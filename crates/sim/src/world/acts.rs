@@ -253,8 +253,13 @@ impl World {
             None => return false,
         };
         let by = rng.one_of(&["ada", "ada", "ada", "bob"], "ada").to_owned();
-        let decision =
-            |granted| Arrival::Approval { step: step.clone(), granted, by: by.clone(), note: None };
+        let decision = |granted| Arrival::Approval {
+            step: step.clone(),
+            granted,
+            by: by.clone(),
+            note: None,
+            answer: None,
+        };
         let granted = rng.chance(75);
         self.name(n, &format!("is sent {granted} on {step} by {by}"));
         self.put(n, decision(granted));

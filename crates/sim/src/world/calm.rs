@@ -80,7 +80,10 @@ impl World {
             }
         }
         for (n, step) in self.steps(asks) {
-            self.put(n, Arrival::Approval { step, granted: true, by: "ada".to_owned(), note: None });
+            self.put(
+                n,
+                Arrival::Approval { step, granted: true, by: "ada".to_owned(), note: None, answer: None },
+            );
             acted = true;
         }
         for (n, step) in self.steps(|run, step| run.step(step).is_some_and(|s| s.state == StepState::InDoubt))

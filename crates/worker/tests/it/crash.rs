@@ -210,7 +210,13 @@ async fn a_decision_that_comes_too_late_is_late_though_nobody_ran() {
     bench.until(run, "paused").await;
     bench.kill().await;
     bench.pass(3_600).await;
-    let yes = Arrival::Approval { step: StepId::new("ok"), granted: true, by: "ada".into(), note: None };
+    let yes = Arrival::Approval {
+        step: StepId::new("ok"),
+        granted: true,
+        by: "ada".into(),
+        note: None,
+        answer: None,
+    };
     bench.send(run, "k", yes).await;
     bench.start_worker();
     assert_eq!(bench.until(run, "failed").await.error_code.as_deref(), Some("approval_expired"));

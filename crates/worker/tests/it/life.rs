@@ -47,7 +47,13 @@ async fn a_long_wait_is_let_go_and_taken_up_again() {
     let go = || Arrival::Signal { name: "go".into(), value: json!(1), key: None };
     assert_eq!(bench.send(run, "k1", go()).await, Put::Stored);
     bench.until(run, "paused").await;
-    let yes = Arrival::Approval { step: StepId::new("ok"), granted: true, by: "ada".into(), note: None };
+    let yes = Arrival::Approval {
+        step: StepId::new("ok"),
+        granted: true,
+        by: "ada".into(),
+        note: None,
+        answer: None,
+    };
     assert_eq!(bench.send(run, "k2", yes).await, Put::Stored);
     bench.until(run, "succeeded").await;
     assert_eq!(bench.send(run, "k3", go()).await, Put::Closed);

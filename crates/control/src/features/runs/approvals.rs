@@ -46,6 +46,8 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         post_route("/v1/approvals/{id}/grant", "Grant an approval", grant),
         post_route("/v1/approvals/{id}/deny", "Deny an approval", deny),
         post_route("/v1/approvals/{id}/answer", "Decide an approval", answer),
+        // Where the gateways of older surfaces send what a person said there.
+        post_route("/v1/tenants/{tenant}/approvals/{id}/resolve", "Decide an approval", resolve),
     ]
 }
 
@@ -81,18 +83,18 @@ async fn grant(
     permit: Permit<DecideApproval>,
     State(app): State<App>,
     Path(id): Path<String>,
-    Body(Note { note }): Body<Note>,
+    Body(Note { note, answer }): Body<Note>,
 ) -> Result<Shown> {
-    decide(&app, &permit, named(&id)?, Decision { approved: true, note }).await
+    decide(&app, &permit, named(&id)?, Decision { approved: true, note, answer }).await
 }
 
 async fn deny(
     permit: Permit<DecideApproval>,
     State(app): State<App>,
     Path(id): Path<String>,
-    Body(Note { note }): Body<Note>,
+    Body(Note { note, answer }): Body<Note>,
 ) -> Result<Shown> {
-    decide(&app, &permit, named(&id)?, Decision { approved: false, note }).await
+    decide(&app, &permit, named(&id)?, Decision { approved: false, note, answer }).await
 }
 
 async fn answer(
@@ -101,6 +103,19 @@ async fn answer(
     Path(id): Path<String>,
     Body(decision): Body<Decision>,
 ) -> Result<Shown> {
+    decide(&app, &permit, named(&id)?, decision).await
+}
+
+/// The same by a path that names the tenant: the caller's own, or there is no such approval.
+async fn resolve(
+    permit: Permit<DecideApproval>,
+    State(app): State<App>,
+    Path((tenant, id)): Path<(String, String)>,
+    Body(decision): Body<Decision>,
+) -> Result<Shown> {
+    if tenant.parse().ok() != Some(permit.scope().tenant()) {
+        return Err(model::not_found());
+    }
     decide(&app, &permit, named(&id)?, decision).await
 }
 

@@ -5,12 +5,16 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
+use lantern_edge::prefer::Held;
 use lantern_edge::{Body, Code, Created, Error, Fields, Json, Model, Path, Result};
-use lantern_engine::{Differs, Forks, Reusable, Step, StepId, StepState, compare, reusable};
-use lantern_policy::action::{CreateRun, ReadRun};
-use lantern_policy::{Permit, Scope};
+use lantern_engine::{
+    Differs, Forks, Reusable, Step, StepId, StepKind, StepState, compare, may_decide, reusable,
+};
+use lantern_policy::action::{CreateRun, DecideApproval, ReadRun, allows};
+use lantern_policy::{Act as _, Actor, Permit, Scope};
 use lantern_store::journal::RunRow;
 use lantern_store::versions;
 use lantern_types::{MicroUsd, RunId, VersionId};
@@ -20,7 +24,7 @@ use utoipa::ToSchema;
 
 use super::model::{self, NewRun};
 use super::service::Forked;
-use super::{history, routes, service};
+use super::{history, routes, service, steer};
 use crate::App;
 use crate::features::agents::model::Changes;
 use crate::features::agents::overrides;
@@ -109,10 +113,12 @@ impl Ask {
     }
 }
 
-/// How a replay is to be made.
+/// How a replay is to be made: of all that was done, or from a step on, which is done anew.
 #[derive(Debug)]
 pub(super) struct Replay {
     labels: Map<String, Value>,
+    from_step: Option<StepId>,
+    input: Option<Arc<Value>>,
 }
 
 impl Model for Replay {
@@ -121,7 +127,19 @@ impl Model for Replay {
             lantern_edge::Change::Set(labels) => labels,
             lantern_edge::Change::Keep | lantern_edge::Change::Clear => Map::new(),
         };
-        Some(Self { labels })
+        fields.describe("fromStep", || {
+            let about = "The step from which on it is done anew, and paid for, as a fork does. Without it nothing is.";
+            json!({ "type": ["string", "null"], "maxLength": STEP_BYTES_MAX, "description": about })
+        });
+        let from_step = fields.text("fromStep", STEP_BYTES_MAX).map(StepId::new);
+        fields.describe("modifiedInput", || {
+            json!({ "description": "With `fromStep`: what the run is asked in place of what it was asked." })
+        });
+        let input = fields.value("modifiedInput").cloned().map(Arc::new);
+        if input.is_some() && from_step.is_none() {
+            fields.issue("modifiedInput", "name the step in fromStep from which it is done anew");
+        }
+        Some(Self { labels, from_step, input })
     }
 }
 
@@ -223,8 +241,9 @@ async fn fork(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Ask) -> Re
     if let Some(changes) = ask.overrides {
         version = overrides::changed(app, scope, permit.actor(), version, changes).await?;
     }
+    let decided = !differs && may_decide_all(&source, &steps, permit.actor());
     let forked = Forked {
-        forks: Forks { run, step: from, replay: false },
+        forks: Forks { run, step: from, replay: false, decided },
         steps: steps.into(),
         carried: source.carried.clone(),
         recall: source.recall.clone(),
@@ -245,13 +264,18 @@ async fn fork(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Ask) -> Re
 
 async fn replay(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Replay) -> Result<RunId> {
     let scope = permit.scope();
+    if ask.from_step.is_some() {
+        let Replay { labels, from_step, input } = ask;
+        let ask = Ask { from_step, input, version: None, overrides: None, labels, max_cost: None };
+        return fork(app, permit, run, ask).await;
+    }
     let (row, source) = read(app, scope, run).await?;
     let version = version_of(app, scope, &row).await?;
     let steps = reusable(&source, None).unwrap_or_default();
     service::may_fork(app, scope, &version, None)?;
     fits(&steps)?;
     let forked = Forked {
-        forks: Forks { run, step: None, replay: true },
+        forks: Forks { run, step: None, replay: true, decided: false },
         steps: steps.into(),
         carried: source.carried.clone(),
         recall: source.recall.clone(),
@@ -268,6 +292,15 @@ async fn replay(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Replay) 
         stream: false,
     };
     service::start_fork(app, permit, version, new, forked).await
+}
+
+/// Whether this is somebody who could decide again all that was decided in these steps: nobody gets a yes for a second time
+/// who may not say it.
+fn may_decide_all(source: &lantern_engine::Run, steps: &[Reusable], actor: &Actor) -> bool {
+    let by = steer::by(actor);
+    let found = steps.iter().filter_map(|reused| source.step(&reused.step));
+    let mut asked = found.filter(|step| step.kind == StepKind::Approval);
+    allows(&actor.principal, DecideApproval::ACCESS) && asked.all(|step| may_decide(step.work.as_ref(), &by))
 }
 
 /// Whether so much may be kept beside the first event of a run.
@@ -302,7 +335,7 @@ async fn compared(app: &App, scope: Scope, (a, b): (RunId, RunId)) -> Result<Com
         b: b.step(id).map(side_of_step),
     });
     let shared_steps = first.unwrap_or(all.len());
-    let step = |(id, kind, differs): &(&StepId, lantern_engine::StepKind, Differs)| ComparedStep {
+    let step = |(id, kind, differs): &(&StepId, StepKind, Differs)| ComparedStep {
         step_id: id.to_string(),
         kind: json!(kind).as_str().unwrap_or_default().to_owned(),
         differs: *differs,
@@ -380,7 +413,8 @@ pub(super) async fn post_replay(
 
 async fn made(app: &App, scope: Scope, run: RunId) -> Result<Response> {
     let (about, Json(body)) = routes::shown(app, scope, run).await?;
-    Ok((about, Created { body, location: format!("/v1/runs/{run}") }).into_response())
+    let held = Extension(Held(scope, run.uuid()));
+    Ok((held, about, Created { body, location: format!("/v1/runs/{run}") }).into_response())
 }
 
 pub(super) async fn get_diff(

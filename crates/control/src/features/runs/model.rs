@@ -54,7 +54,10 @@ impl NewRun {
     fn of(agent_name: String, fields: &mut Fields<'_>) -> Self {
         fields.describe("input", || json!({ "description": "What the run is asked: usually an object." }));
         let input = fields.value("input").cloned().unwrap_or_else(|| Value::Object(Map::new()));
-        fields.describe("sessionId", || json!({ "type": ["string", "null"], "format": "uuid" }));
+        fields.describe("sessionId", || {
+            let about = "The session whose next message the run answers; it has the session's agent.";
+            json!({ "type": ["string", "null"], "format": "uuid", "description": about })
+        });
         let session = fields.parsed_if_any("sessionId");
         let labels = match fields.labels("labels") {
             Change::Set(labels) => labels,
@@ -99,14 +102,25 @@ impl Model for Signal {
 pub(super) struct Decision {
     pub(super) approved: bool,
     pub(super) note: Option<Value>,
+    /// What the step gives, when it is a yes.
+    pub(super) answer: Option<Value>,
 }
 
 impl Model for Decision {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let approved = fields.required_boolean("approved");
         let note = fields.value("note").cloned();
-        Some(Self { approved: approved?, note })
+        let answer = answer(fields);
+        Some(Self { approved: approved?, note, answer })
     }
+}
+
+/// What a person answers beside a yes.
+pub(super) fn answer(fields: &mut Fields<'_>) -> Option<Value> {
+    fields.describe("answer", || {
+        json!({ "description": "What the approval step gives as its `answer`, with a yes. Without it, that is the note." })
+    });
+    fields.value("answer").cloned()
 }
 
 /// What somebody found out about a step in doubt.

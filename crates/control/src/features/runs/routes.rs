@@ -43,9 +43,16 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         delete_route("/v1/runs/{id}", "Delete a run that is over", delete),
         post_route("/v1/runs/{id}/redact", "Remove what was said in a run that is over, for good", redact),
         post_route("/v1/runs/{id}/cancel", "Cancel a run, or the one that it went on as", cancel),
-        post_route("/v1/runs/{id}/fork", "Fork a run from a step", fork::post_fork).answers::<Created<Run>>(),
-        post_route("/v1/runs/{id}/replay", "Replay a run for nothing", fork::post_replay)
-            .answers::<Created<Run>>(),
+        held_post_route("/v1/runs/{id}/fork", "Fork a run from a step", fork::post_fork)
+            .answers::<Created<Run>>()
+            .answers::<Json<Run>>(),
+        held_post_route(
+            "/v1/runs/{id}/replay",
+            "Replay a run for nothing, or from a step on",
+            fork::post_replay,
+        )
+        .answers::<Created<Run>>()
+        .answers::<Json<Run>>(),
         get_route("/v1/runs/{id}/diff/{other}", "Compare two runs", fork::get_diff),
         post_route("/v1/runs/{id}/pause", "Pause a run, or the one that it went on as", pause),
         post_route("/v1/runs/{id}/resume", "Let a paused run go on, or the one that it went on as", resume),

@@ -6,7 +6,7 @@
 //! steps.
 
 use lantern_edge::{Code, Error, Result};
-use lantern_engine::{Arrival, StepId, StepKind, StepState, Work, continuation, signal_key};
+use lantern_engine::{Arrival, StepId, StepKind, StepState, continuation, may_decide, signal_key};
 use lantern_policy::{Actor, Principal, Scope};
 use lantern_store::inbox::{self, Kept, NewInput, Put};
 use lantern_store::journal::{self, RunRow};
@@ -151,9 +151,11 @@ pub(super) async fn decide(
     decision: Decision,
 ) -> Result<()> {
     let row = unfinished(app, scope, run).await?;
-    waits_for_approval(app, scope, &row, &step, &by).await?;
+    let kind = waits_for_approval(app, scope, &row, &step, &by).await?;
+    answerable(app, &decision, kind)?;
     let (key, step) = (format!("approval:{step}"), StepId::new(step));
-    let arrival = Arrival::Approval { step, granted: decision.approved, by, note: decision.note };
+    let Decision { approved: granted, note, answer } = decision;
+    let arrival = Arrival::Approval { step, granted, by, note, answer };
     let second = (Code::StepNotWaiting, "a decision on this step is on its way already");
     put_first(app, scope, run, key, &arrival, second).await
 }
@@ -178,7 +180,24 @@ pub(super) async fn resolve(
     put_first(app, scope, run, key, &arrival, second).await
 }
 
-async fn waits_for_approval(app: &App, scope: Scope, row: &RunRow, step: &str, by: &str) -> Result<()> {
+/// Refuses an answer that nobody would get.
+fn answerable(app: &App, decision: &Decision, kind: StepKind) -> Result<()> {
+    let Some(answer) = &decision.answer else { return Ok(()) };
+    let (bytes, most) = (answer.to_string().len() as u64, app.limits.output_bytes_max);
+    let (code, words) = if !decision.approved {
+        (Code::InvalidBody, "only a yes has an answer; `note` says why it is a no".to_owned())
+    } else if kind != StepKind::Approval {
+        (Code::InvalidBody, "the step gives what its tool returns, and takes no answer".to_owned())
+    } else if bytes > most {
+        (Code::InputTooLarge, format!("has {bytes} bytes; the limit (outputBytesMax) is {most}"))
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(code, format!("answer: {words}")).with_field("answer", words))
+}
+
+/// Of which kind the step is that waits for a decision.
+async fn waits_for_approval(app: &App, scope: Scope, row: &RunRow, step: &str, by: &str) -> Result<StepKind> {
     let folded = history::fold(app, scope, row).await?;
     let found = folded.step_named(step).ok_or_else(|| no_step(step))?;
     let waits = match found.state {
@@ -189,15 +208,10 @@ async fn waits_for_approval(app: &App, scope: Scope, row: &RunRow, step: &str, b
     if !waits {
         return Err(Error::new(Code::StepNotWaiting, format!("step {step} does not wait for a decision")));
     }
-    match &found.work {
-        Some(Work::Approval { approvers, .. })
-            if !approvers.is_empty()
-                && !approvers.iter().any(|approver| approver.eq_ignore_ascii_case(by)) =>
-        {
-            Err(Error::new(Code::NotAnApprover, format!("step {step} names other approvers than {by}")))
-        }
-        _ => Ok(()),
+    if !may_decide(found.work.as_ref(), by) {
+        return Err(Error::new(Code::NotAnApprover, format!("step {step} names other approvers than {by}")));
     }
+    Ok(found.kind)
 }
 
 /// The run itself, or the one at the end of the chain that it went on as. `run_finished` when that one is over.

@@ -11,6 +11,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::features::runs::filter::{UNREAD, wrong};
+use crate::features::runs::model::answer;
 
 const STATUSES: [&str; 5] = ["pending", "granted", "denied", "expired", "withdrawn"];
 
@@ -67,6 +68,9 @@ pub(super) struct Said {
     decided_by: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    /// What the step gives for a yes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<Value>,
     /// Fields that are there and too long for a list.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     omitted: Vec<&'static str>,
@@ -101,6 +105,13 @@ impl Said {
                 _ => None,
             };
         }
+        let settled = |event: &&Event| matches!(&event.fact, Fact::StepSettled { step, .. } if step.as_str() == row.step);
+        let gave = events.iter().find(settled).and_then(|event| match &event.content {
+            // What a tool gave once it was approved is no answer of a person's.
+            Some(Content::Output(output)) if self.tool.is_none() => output.get("answer"),
+            _ => None,
+        });
+        self.answer = gave.filter(|answer| !answer.is_null()).cloned();
     }
 
     /// The same without what is longer than `bytes_max`, which is named instead.
@@ -113,6 +124,10 @@ impl Said {
         if self.arguments.as_ref().is_some_and(|value| value.to_string().len() > bytes_max) {
             self.arguments = None;
             self.omitted.push("arguments");
+        }
+        if self.answer.as_ref().is_some_and(|value| value.to_string().len() > bytes_max) {
+            self.answer = None;
+            self.omitted.push("answer");
         }
         if long(&self.note) {
             self.note = None;
@@ -141,11 +156,12 @@ pub(super) fn shown(row: ApprovalRow, said: Said) -> Approval {
 #[derive(Debug)]
 pub(super) struct Note {
     pub(super) note: Option<Value>,
+    pub(super) answer: Option<Value>,
 }
 
 impl Model for Note {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self { note: fields.value("note").cloned() })
+        Some(Self { note: fields.value("note").cloned(), answer: answer(fields) })
     }
 }
 
