@@ -63,6 +63,8 @@ variables! {
         API_URL = "LANTERN_API_URL" or crate::cli::DEFAULT_URL;
         /// An API key (`hlx_live_…`). `--api-key` wins over it.
         API_KEY = "LANTERN_API_KEY";
+        /// The tenant in which all that is asked must happen; a login or key of another is refused. `--tenant-id` wins over it.
+        TENANT_ID = "LANTERN_TENANT_ID";
         /// A session token, for when there is no API key.
         API_TOKEN = "LANTERN_API_TOKEN";
         /// The key of a model provider, for `lantern providers set`.
@@ -189,6 +191,51 @@ pub(crate) fn read_local() -> Result<bool, (String, String)> {
     Ok(found.is_some_and(|found| LOCAL.set(found).is_ok()))
 }
 
+/// Names like ours that other programs read, in whose surroundings a server may be started.
+const OTHERS: &[&str] = &[
+    "LANTERN_BRIDGE_TOKEN",
+    "LANTERN_BUILD_COMMIT",
+    "LANTERN_BUILD_VERSION",
+    "LANTERN_GRPC_ENDPOINT",
+    "LANTERN_IMESSAGE_BRIDGE_TOKEN",
+    "LANTERN_JOURNAL_PATH",
+    "LANTERN_MANAGER_ADDR",
+    "LANTERN_RUNTIME",
+    "LANTERN_RUN_ID",
+    "LANTERN_SIDECAR_ADDR",
+    "LANTERN_USE_REST",
+];
+
+/// Refuses a variable of the environment that looks like ours and that nobody reads: what it says, and what to do.
+pub(crate) fn refuse_strays() -> Result<(), (String, String)> {
+    let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    let mut strays: Vec<String> = names.filter(|name| strays(name)).collect();
+    strays.sort();
+    strays.first().map_or(Ok(()), |name| Err(stray(name, "the environment")))
+}
+
+fn strays(name: &str) -> bool {
+    name.starts_with("LANTERN_") && !ours(name) && !OTHERS.contains(&name) && !is_told_by_kubernetes(name)
+}
+
+/// Whether a cluster sets this by itself, for a service that is called like us: `LANTERN_SERVICE_HOST`,
+/// `LANTERN_API_PORT_8080_TCP_ADDR`, …
+fn is_told_by_kubernetes(name: &str) -> bool {
+    let numbered = |(_, rest): (&str, &str)| rest.starts_with(|c: char| c.is_ascii_digit());
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT")
+        || name.split_once("_PORT_").is_some_and(numbered)
+}
+
+/// What is said of such a name, and what to do.
+fn stray(name: &str, place: &str) -> (String, String) {
+    let every = "docs/environment.md has every variable";
+    let next = nearest(name)
+        .map_or_else(|| format!("take it out; {every}"), |meant| format!("did you mean {meant}? {every}"));
+    (format!("nothing reads {name}, which {place} sets"), next)
+}
+
 /// The value of a variable, or `None` when it is not set or empty. Bytes that are not UTF-8 are replaced.
 pub(crate) fn get(name: &'static str) -> Option<String> {
     find(name).map(|(value, _)| value)
@@ -246,6 +293,31 @@ Written by `make gen` from [env.rs](../crates/lantern/src/env.rs).
 | variable | read by | in the file | default | meaning |
 |---|---|---|---|---|
 ";
+
+    #[test]
+    fn a_name_that_nobody_reads_is_a_stray() {
+        for (name, want) in [
+            ("LANTERN_DATABSE_APP_URL", true),
+            ("LANTERN_LISTN", true),
+            ("LANTERN_", true),
+            ("LANTERN_RLS_ENFORCE", true),
+            ("LANTERN_PORT_", true),
+            ("LANTERN_LISTEN", false),
+            ("LANTERN_TENANT_ID", false),
+            ("LANTERN_USE_REST", false),
+            ("LANTERN_SERVICE_HOST", false),
+            ("LANTERN_API_SERVICE_PORT_HTTP", false),
+            ("LANTERN_PORT", false),
+            ("LANTERN_PORT_8080_TCP_ADDR", false),
+            ("LANTERNS", false),
+            ("PATH", false),
+        ] {
+            assert_eq!(strays(name), want, "{name}");
+        }
+        let (what, next) = stray("LANTERN_DATABSE_APP_URL", "the environment");
+        assert_eq!(what, "nothing reads LANTERN_DATABSE_APP_URL, which the environment sets");
+        assert!(next.starts_with("did you mean LANTERN_DATABASE_APP_URL?"), "{next}");
+    }
 
     #[test]
     fn the_page_has_every_variable() {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::{nearest, ours};
+use super::{stray, strays};
 
 /// The file's name.
 pub(crate) const FILE: &str = ".env.local";
@@ -34,12 +34,8 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, (String, String)> {
             return Err((what, "write each as NAME=value".to_owned()));
         };
         let name = name.trim();
-        if name.starts_with("LANTERN_") && !ours(name) {
-            let next = nearest(name).map_or_else(
-                || "docs/environment.md has every variable".to_owned(),
-                |meant| format!("did you mean {meant}? docs/environment.md has every variable"),
-            );
-            return Err((format!("nothing reads {name}, which {FILE} sets"), next));
+        if strays(name) {
+            return Err(stray(name, FILE));
         }
         found.insert(name.to_owned(), unquoted(value.trim()).to_owned());
     }

@@ -67,6 +67,7 @@ pub(crate) struct ServeArgs {
 pub(crate) fn dev(args: &DevArgs, console: &Console) -> ExitCode {
     let run = || {
         let local = env::read_local().map_err(|(what, next)| Advice::config(what, next))?;
+        env::refuse_strays().map_err(|(what, next)| Advice::config(what, next))?;
         logging::start("warn", console.json())?;
         tracing::info!(local, "whether {} is part of the configuration", env::LOCAL_FILE);
         let config = Config::dev(args.listen, args.data_dir.clone())?;
@@ -78,6 +79,7 @@ pub(crate) fn dev(args: &DevArgs, console: &Console) -> ExitCode {
 /// Runs `lantern serve` until it is told to stop.
 pub(crate) fn serve(args: &ServeArgs, console: &Console) -> ExitCode {
     let run = || {
+        env::refuse_strays().map_err(|(what, next)| Advice::config(what, next))?;
         logging::start("info", true)?;
         let config = Config::serve(args.config.as_deref(), args.listen, args.data_dir.clone())?;
         config.log();

@@ -351,3 +351,23 @@ fn of_two_new_servers_on_a_new_database_one_makes_the_key() {
         database.discard().await;
     });
 }
+
+#[test]
+fn a_misspelt_variable_is_refused_before_anything_is_made() {
+    for command in ["dev", "serve"] {
+        let folder = Folder::new();
+        let data = folder.path().join("data");
+        let mut lantern = lantern();
+        lantern.args([command, "--output", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data);
+        lantern.env("LANTERN_DATABSE_APP_URL", "postgres://secret").env("LANTERN_USE_REST", "1");
+        let output = lantern.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{said}");
+        assert!(said.contains("nothing reads LANTERN_DATABSE_APP_URL, which the environment sets"), "{said}");
+        assert!(
+            said.contains("did you mean LANTERN_DATABASE_APP_URL?") && !said.contains("secret"),
+            "{said}"
+        );
+        assert!(!data.exists(), "{said}");
+    }
+}
