@@ -49,7 +49,7 @@ pub(crate) use line::read;
 pub(crate) use stops::Asked as StopAsked;
 pub(crate) use table::Column;
 
-use crate::server;
+use crate::{env, server};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -66,6 +66,7 @@ Environment:
   LANTERN_API_URL      the server, like --api-url
   LANTERN_API_KEY      an API key, like --api-key
   LANTERN_API_TOKEN    a session token; an API key wins over it
+  LANTERN_TENANT_ID    the tenant that the login or key must be of, like --tenant-id
   LANTERN_CREDENTIALS  the file that `login` writes [default: ~/.lantern/credentials.json]
   NO_COLOR             set to anything: no colour
 
@@ -92,6 +93,9 @@ pub(crate) struct Globals {
     /// An API key, in place of a login [env: LANTERN_API_KEY]
     #[arg(long, global = true, value_name = "KEY", help_heading = "Global options")]
     pub(crate) api_key: Option<String>,
+    /// The tenant in which all is to happen; a login or key of another is refused [env: LANTERN_TENANT_ID]
+    #[arg(long, global = true, value_name = "TENANT", help_heading = "Global options")]
+    pub(crate) tenant_id: Option<String>,
     /// An answer for people or for programs
     #[arg(
         short,
@@ -216,7 +220,7 @@ pub(crate) fn run(globals: &Globals, verb: Verb) -> ExitCode {
 /// Sets an emergency stop of an agent or of the tenant.
 pub(crate) fn stop(globals: &Globals, asked: StopAsked) -> ExitCode {
     let console = globals.console();
-    let set = async { stops::set(&console, &Api::open(globals)?, asked).await.map(|()| Exit::Ok) };
+    let set = async { stops::set(&console, &opened(globals).await?, asked).await.map(|()| Exit::Ok) };
     ended(&console, start(set))
 }
 
@@ -249,24 +253,40 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Signup(args) => login::signup(console, globals, args).await?,
         Verb::Onboard(args) => return Box::pin(onboard::run(console, globals, args)).await,
         Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,
-        Verb::Export(args) => Box::pin(export::run(console, &Api::open(globals)?, &args)).await?,
+        Verb::Export(args) => Box::pin(export::run(console, &opened(globals).await?, &args)).await?,
         Verb::Whoami => login::whoami(console, &Api::open(globals)?).await?,
-        Verb::Agents(verb) => Box::pin(agents::run(console, &Api::open(globals)?, verb)).await?,
-        Verb::Tools => about::tools(console, &Api::open(globals)?).await?,
-        Verb::Limits => about::limits(console, &Api::open(globals)?).await?,
-        Verb::Keys(verb) => keys::run(console, &Api::open(globals)?, verb).await?,
-        Verb::Providers(verb) => providers::run(console, &Api::open(globals)?, verb).await?,
-        Verb::Retention(args) => retention::run(console, &Api::open(globals)?, &args).await?,
-        Verb::Calls(args) => spending::calls(console, &Api::open(globals)?, &args).await?,
-        Verb::Caps(args) => spending::caps(console, &Api::open(globals)?, &args).await?,
-        Verb::Runs(verb) => return Box::pin(runs::run(console, &Api::open(globals)?, verb)).await,
-        Verb::Sessions(verb) => return Box::pin(sessions::run(console, &Api::open(globals)?, verb)).await,
-        Verb::Chat(args) => return Box::pin(chat::run(console, &Api::open(globals)?, args)).await,
-        Verb::Approvals(verb) => Box::pin(approvals::run(console, &Api::open(globals)?, verb)).await?,
-        Verb::Stops(verb) => stops::run(console, &Api::open(globals)?, verb).await?,
-        Verb::Logs(args) => return Box::pin(runs::logs(console, &Api::open(globals)?, &args)).await,
+        Verb::Agents(verb) => Box::pin(agents::run(console, &opened(globals).await?, verb)).await?,
+        Verb::Tools => about::tools(console, &opened(globals).await?).await?,
+        Verb::Limits => about::limits(console, &opened(globals).await?).await?,
+        Verb::Keys(verb) => keys::run(console, &opened(globals).await?, verb).await?,
+        Verb::Providers(verb) => providers::run(console, &opened(globals).await?, verb).await?,
+        Verb::Retention(args) => retention::run(console, &opened(globals).await?, &args).await?,
+        Verb::Calls(args) => spending::calls(console, &opened(globals).await?, &args).await?,
+        Verb::Caps(args) => spending::caps(console, &opened(globals).await?, &args).await?,
+        Verb::Runs(verb) => return Box::pin(runs::run(console, &opened(globals).await?, verb)).await,
+        Verb::Sessions(verb) => return Box::pin(sessions::run(console, &opened(globals).await?, verb)).await,
+        Verb::Chat(args) => return Box::pin(chat::run(console, &opened(globals).await?, args)).await,
+        Verb::Approvals(verb) => Box::pin(approvals::run(console, &opened(globals).await?, verb)).await?,
+        Verb::Stops(verb) => stops::run(console, &opened(globals).await?, verb).await?,
+        Verb::Logs(args) => return Box::pin(runs::logs(console, &opened(globals).await?, &args)).await,
     }
     Ok(Exit::Ok)
+}
+
+/// The server, as somebody of the tenant that was named, if one was.
+async fn opened(globals: &Globals) -> Result<Api, Failure> {
+    let api = Api::open(globals)?;
+    let wanted = globals.tenant_id.clone().or_else(|| env::get(env::TENANT_ID));
+    let Some(wanted) = wanted else { return Ok(api) };
+    let me = api.fetch(api::Call::get("/auth/me")).await?;
+    let own = format::text(&me, "tenantId");
+    if own.eq_ignore_ascii_case(&wanted) {
+        return Ok(api);
+    }
+    let message =
+        format!("the login or key is one of the tenant {}, not {}", format::line(own), format::line(&wanted));
+    let hint = "log in to that tenant, or take --tenant-id and LANTERN_TENANT_ID out";
+    Err(Failure::new(Exit::Forbidden, message).code("other_tenant").hint(hint))
 }
 
 fn completions(console: &Console, shell: Shell) -> Result<Exit, Failure> {

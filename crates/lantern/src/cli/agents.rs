@@ -133,7 +133,13 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     archived: bool,
     /// At most this many
-    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        visible_alias = "page-size",
+        default_value_t = 50,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     limit: u32,
     /// Go on where an earlier list was cut
     #[arg(long, value_name = "CURSOR")]

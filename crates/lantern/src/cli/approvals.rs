@@ -10,6 +10,7 @@ use crate::cli::api::{Api, Call, encode};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::Failure;
 use crate::cli::format::{block, line, text, time};
+use crate::cli::input;
 use crate::cli::table::Column;
 
 /// What a list says of an approval.
@@ -37,6 +38,17 @@ pub(crate) enum Verb {
     Grant(DecisionArgs),
     /// Forbid a step that waits
     Deny(DecisionArgs),
+    /// Let an approval step go on, and say what it gives to the steps after it
+    Answer {
+        /// The approval's id
+        approval: ApprovalId,
+        /// The answer: JSON, text, @file, or @- for standard input
+        #[arg(value_name = "JSON|TEXT|@FILE")]
+        answer: String,
+        /// Why, for the journal
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+    },
 }
 
 /// Flags of `lantern approvals list`.
@@ -79,6 +91,13 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), 
         }
         Verb::Grant(args) => decide(console, api, args, "grant").await,
         Verb::Deny(args) => decide(console, api, args, "deny").await,
+        Verb::Answer { approval, answer, note } => {
+            let read = input::read(&answer, std::io::stdin())?;
+            read.note.iter().for_each(|note| console.warn(note));
+            let body = json!({ "approved": true, "answer": input::as_value(read)?, "note": note });
+            let answer = api.fetch(Call::post(format!("{}/answer", path(approval)), body)).await?;
+            console.answer(&answer, || decided(&answer))
+        }
     }
 }
 
@@ -179,8 +198,9 @@ fn described(approval: &Value) -> String {
         ("by", column("decidedBy")),
         ("note", column("note")),
     ]);
-    let arguments = approval.get("arguments").map(|arguments| block(&format!("{arguments:#}")));
-    let parts = [head, arguments.unwrap_or_default(), commands];
+    let content =
+        |name: &str| approval.get(name).map(|value| block(&format!("{value:#}"))).unwrap_or_default();
+    let parts = [head, content("arguments"), content("answer"), commands];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
 }
 

@@ -81,6 +81,8 @@ pub(crate) async fn run(console: &Console, api: &Api, args: &ExportArgs) -> Resu
 
 /// Every run of an agent, page by page: a run that starts meanwhile may be missed, and none is met twice.
 async fn all(api: &Api, agent: &str, to: &Path, done: &mut Done) -> Result<(), Failure> {
+    // One that was never there has no runs either, and nobody means that.
+    api.fetch(Call::get(format!("/v1/agents/{}", encode(agent)))).await?;
     let path = format!("/v1/runs?agent={}", encode(agent));
     let mut cursor = None;
     loop {

@@ -148,9 +148,24 @@ fn keep(console: &Console, api: &Api, reply: &Value, done: &str) -> Result<(), F
 
 /// Shows who the server takes us for.
 pub(crate) async fn whoami(console: &Console, api: &Api) -> Result<(), Failure> {
-    let me = api.fetch(Call::get("/auth/me")).await?;
     let renews = matches!(api.auth(), Auth::Login(_));
+    let me = match api.fetch(Call::get("/auth/me")).await {
+        Err(failure) if renews && failure.exit == Exit::Unreachable => {
+            console.warn(&format!("{}; this is the saved login, which may be over", failure.message));
+            remembered()?
+        }
+        me => me?,
+    };
     console.answer(&me, || describe(&me, api.base().as_str(), renews))
+}
+
+/// Who logged in, as far as the saved login says.
+fn remembered() -> Result<Value, Failure> {
+    let saved = place()?.load().ok().flatten().ok_or_else(|| {
+        Failure::new(Exit::Forbidden, "not logged in").code("not_logged_in").hint("run `lantern login`")
+    })?;
+    let Credentials { email, name, tenant_id, user_id, .. } = saved;
+    Ok(json!({ "id": user_id, "email": email, "name": name, "tenantId": tenant_id, "offline": true }))
 }
 
 /// Ends the saved login and forgets it. It is forgotten all the same when the server cannot be told. With a key or a token,

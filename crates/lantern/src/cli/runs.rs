@@ -11,8 +11,8 @@ mod wait;
 use clap::{Args, Subcommand, ValueEnum};
 use lantern_net::http::{HeaderName, HeaderValue};
 use lantern_net::{RealClock, RealIds};
-use lantern_types::edge::IdGen as _;
-use lantern_types::{MicroUsd, Priority, RunId};
+use lantern_types::edge::{Clock as _, IdGen as _};
+use lantern_types::{Dur, MicroUsd, Priority, RunId};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ use crate::cli::format::{cut, line, text, time};
 use crate::cli::input;
 use crate::cli::watch::{WatchArgs, watch};
 
+/// How soon a decision is tried again that came before its question.
+const AGAIN: Dur = Dur::from_millis(250);
 /// As much of a run's input as is shown.
 const INPUT_COLUMNS: usize = 120;
 
@@ -63,7 +65,7 @@ pub(crate) enum Verb {
     },
     /// Start a run that goes on from a step of this one, perhaps otherwise
     Fork(fork::ForkArgs),
-    /// Start a run that does what this one did, for nothing
+    /// Start a run that does what this one did, for nothing, or from a step on anew
     Replay(fork::ReplayArgs),
     /// Show where two runs part
     Diff {
@@ -162,6 +164,9 @@ pub(crate) struct DecisionArgs {
     /// Why, for the journal
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    /// Wait at most so long for the run to come to the step
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u32>,
 }
 
 /// Whether a step in doubt happened.
@@ -420,7 +425,22 @@ async fn tell(console: &Console, api: &Api, path: String, body: Value) -> Result
 
 async fn decide(console: &Console, api: &Api, args: &DecisionArgs, approved: bool) -> Result<(), Failure> {
     let body = json!({ "approved": approved, "note": args.note });
-    tell(console, api, format!("{}/approvals/{}", path(args.run), encode(&args.step)), body).await
+    let path = format!("{}/approvals/{}", path(args.run), encode(&args.step));
+    let clock = RealClock::new();
+    let end = clock.now() + Dur::from_secs(args.wait.unwrap_or_default().into());
+    loop {
+        match tell(console, api, path.clone(), body.clone()).await {
+            Err(failure) if early(&failure) && clock.now() < end => {
+                clock.sleep(AGAIN.min(end.since(clock.now()))).await;
+            }
+            told => return told,
+        }
+    }
+}
+
+/// Whether a decision was refused because nobody is asked for it yet.
+fn early(failure: &Failure) -> bool {
+    matches!(failure.code.as_deref(), Some("step_not_found" | "step_not_waiting"))
 }
 
 fn value_of(console: &Console, argument: Option<&str>) -> Result<Option<Value>, Failure> {
@@ -454,10 +474,19 @@ fn describe(run: &Value, (id, open): (RunId, &Waits), paint: Paint, terminal: bo
         ("created", time(text(run, "createdAt"))),
         ("started", time(text(run, "startedAt"))),
         ("finished", time(text(run, "finishedAt"))),
+        ("content", removed(run)),
     ]);
     let head = fields(&pairs);
     let parts = [Some(head), over.then(|| summary(run, paint)), result(run, terminal)];
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+}
+
+/// Why a run shows neither input nor output.
+fn removed(run: &Value) -> String {
+    match time(text(run, "contentRemovedAt")) {
+        at if at.is_empty() => at,
+        at => format!("removed {at}: what happened is kept, and what was said is not"),
+    }
 }
 
 /// `env=prod, team=x`.
@@ -530,6 +559,9 @@ mod tests {
             "forkedFrom": { "runId": "q", "replay": true } });
         assert_eq!(shown(&run), "id      r\norigin  a replay of q\ninput   {\"n\":1,\"text\":\"x\"}");
         assert_eq!(shown(&json!({ "id": "r", "input": {} })), "id  r");
+        let run = json!({ "id": "r", "contentRemovedAt": "2026-09-21T14:13:20Z" });
+        let want = "id       r\ncontent  removed 2026-09-21 14:13:20Z: what happened is kept, and what was said is not";
+        assert_eq!(shown(&run), want);
         let first = json!({ "id": "r", "priority": -5, "labels": {}, "input": {} });
         assert_eq!(shown(&first), "id        r\npriority  -5");
         assert_eq!(shown(&json!({ "id": "r", "priority": 0 })), "id  r");

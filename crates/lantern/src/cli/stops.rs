@@ -7,7 +7,7 @@ use lantern_types::StopId;
 use serde_json::{Value, json};
 
 use crate::cli::api::{Api, Call};
-use crate::cli::console::Console;
+use crate::cli::console::{Console, fields};
 use crate::cli::failure::Failure;
 use crate::cli::format::{line, text, time};
 use crate::cli::table::Column;
@@ -38,6 +38,11 @@ pub(crate) enum Verb {
         #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
+    /// Show one emergency stop
+    Get {
+        /// The stop's id
+        stop: StopId,
+    },
     /// Lift an emergency stop: the runs that it halted go on
     Lift {
         /// The stop's id
@@ -58,6 +63,10 @@ pub(crate) struct Asked {
 pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::List { holding, limit } => list(console, api, holding, limit).await,
+        Verb::Get { stop } => {
+            let stop = api.fetch(Call::get(format!("{PATH}/{stop}"))).await?;
+            console.answer(&stop, || described(&stop))
+        }
         Verb::Lift { stop } => {
             api.send(Call::delete(format!("{PATH}/{stop}"))).await?;
             console.answer(&json!({ "id": stop, "lifted": true }), || {
@@ -100,6 +109,12 @@ async fn list(console: &Console, api: &Api, holding: bool, limit: u32) -> Result
     }
     console.more(listed.more, limit);
     Ok(())
+}
+
+fn described(stop: &Value) -> String {
+    let names = ["id", "scope", "agent", "status", "reason", "by", "set", "lifted"];
+    let pairs: Vec<(&str, String)> = names.into_iter().zip(row(stop)).collect();
+    fields(&pairs)
 }
 
 fn row(stop: &Value) -> Vec<String> {

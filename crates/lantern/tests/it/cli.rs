@@ -177,6 +177,56 @@ fn the_nearest_credential_wins() {
 }
 
 #[test]
+fn who_is_logged_in_is_known_without_the_server() {
+    let fake = Fake::start(login);
+    let user = User::new().with("LANTERN_API_URL", &fake.url());
+    user.run(&["login", "--email", "ada@example.com", "--password", "pw"]).ok();
+    drop(fake);
+    let done = user.run(&["whoami", "-o", "json"]);
+    assert!(done.err.contains("this is the saved login, which may be over"), "{done:?}");
+    let want =
+        json!({ "id": "u", "email": "ada@example.com", "name": "Ada", "tenantId": "t", "offline": true });
+    assert_eq!(serde_json::from_str::<Value>(&done.ok()).unwrap(), want);
+    assert!(user.run(&["whoami"]).ok().contains("ada@example.com"));
+    let key = user.run(&["whoami", "--api-key", "hlx_live_x"]);
+    assert_eq!(key.code, 5, "a key says nothing of who it is: {key:?}");
+}
+
+#[test]
+fn a_tenant_that_is_named_is_the_one() {
+    let fake = Fake::start(|seen| match seen.line.as_str() {
+        "GET /auth/me" => Answer::Json(200, json!({ "tenantId": "t" })),
+        _ => Answer::Json(200, json!([])),
+    });
+    let user = User::of(&fake);
+    user.run(&["agents", "list"]).ok();
+    assert_eq!(fake.lines(), ["GET /v1/agents?limit=50"], "nobody asked who we are");
+    user.run(&["agents", "list", "--tenant-id", "t"]).ok();
+    let user = user.with("LANTERN_TENANT_ID", "other");
+    let done = user.run(&["agents", "list"]);
+    assert_eq!(done.code, 3, "{done:?}");
+    assert!(done.err.contains("is one of the tenant t, not other (other_tenant)"), "{done:?}");
+    assert_eq!(fake.lines().pop().unwrap(), "GET /auth/me", "and nothing was asked of it");
+    user.run(&["agents", "list", "--tenant-id", "T"]).ok();
+}
+
+#[test]
+fn a_decision_may_wait_for_its_question() {
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let fake = Fake::start(move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0 => refusal(404, "step_not_found", "the run has no step \"s\""),
+        1 => refusal(409, "step_not_waiting", "step s does not wait for a decision"),
+        2 => Answer::Json(200, json!({ "status": "accepted" })),
+        _ => refusal(404, "step_not_found", "the run has no step \"s\""),
+    });
+    let user = User::of(&fake);
+    assert_eq!(user.run(&["runs", "approve", RUN, "s", "--wait", "60"]).ok(), "accepted\n");
+    assert_eq!(fake.seen().len(), 3);
+    assert_eq!(user.run(&["runs", "deny", RUN, "s"]).code, 4, "without it, nothing waits");
+    assert_eq!(fake.seen().len(), 4);
+}
+
+#[test]
 fn refusals_become_exit_codes() {
     let fake = Fake::start(|seen| match seen.line.rsplit('/').next().unwrap() {
         "unauthorized" => refusal(401, "unauthorized", "unauthorized"),
@@ -410,6 +460,10 @@ fn lists_are_read_page_by_page() {
     ];
     user.run(&[&["runs", "list"], &some[..]].concat()).ok();
     let last = fake.lines().pop().unwrap();
+    user.run(&["runs", "list", "--session", RUN, "--limit", "2"]).ok();
+    assert_eq!(fake.lines().pop().unwrap(), format!("GET /v1/runs?sessionId={RUN}&limit=2"));
+    user.run(&["agents", "list", "--page-size", "2"]).ok();
+    assert_eq!(fake.lines().pop().unwrap(), "GET /v1/agents?limit=2");
     assert_eq!(
         last,
         format!("GET /v1/runs?status=failed%2Cqueued&parent={RUN}&q=re&label=env%3Aprod&limit=2")
@@ -509,6 +563,14 @@ fn each_verb_asks_for_its_route() {
             format!("POST /v1/approvals/{RUN}/deny"),
             json!({ "note": "too dear" }),
         ),
+        (
+            &["approvals", "answer", RUN, "{\"tag\":\"v1\"}"],
+            format!("POST /v1/approvals/{RUN}/answer"),
+            json!({ "approved": true, "answer": { "tag": "v1" }, "note": null }),
+        ),
+        (&["stops", "get", RUN], format!("GET /v1/stops/{RUN}"), Value::Null),
+        (&["runs", "replay", RUN], format!("POST {run}/replay"), json!({})),
+        (&["runs", "replay", RUN, "--from", "s"], format!("POST {run}/replay"), json!({ "fromStep": "s" })),
     ] {
         user.run(args).ok();
         let seen = fake.seen().pop().unwrap();

@@ -57,11 +57,15 @@ pub(crate) struct ForkArgs {
 /// Flags of `lantern runs replay`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A replay reuses all that the run did. It sends nothing and costs nothing, whatever happens."
+    after_help = "A replay reuses all that the run did. It sends nothing and costs nothing, whatever happens. With --from it is a \
+                  fork: from that step on it is done and paid for anew."
 )]
 pub(crate) struct ReplayArgs {
     /// The run's id
     run: RunId,
+    /// The first step that is done anew; without it, none is
+    #[arg(long, value_name = "STEP")]
+    from: Option<String>,
     /// Show the replay live until it is over
     #[arg(short, long)]
     follow: bool,
@@ -87,7 +91,8 @@ pub(super) async fn fork(console: &Console, api: &Api, args: &ForkArgs) -> Resul
 
 /// Replays a run.
 pub(super) async fn replay(console: &Console, api: &Api, args: &ReplayArgs) -> Result<Exit, Failure> {
-    begin(console, api, args.run, ("replay", json!({})), args.follow).await
+    let body = args.from.as_ref().map_or_else(|| json!({}), |step| json!({ "fromStep": step }));
+    begin(console, api, args.run, ("replay", body), args.follow).await
 }
 
 async fn begin(

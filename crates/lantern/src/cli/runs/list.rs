@@ -5,7 +5,7 @@
 use clap::Args;
 use lantern_net::RealClock;
 use lantern_types::edge::Clock as _;
-use lantern_types::{At, Dur, RunId};
+use lantern_types::{At, Dur, RunId, SessionId};
 use serde_json::Value;
 
 use crate::cli::api::{Api, encode};
@@ -39,6 +39,9 @@ pub(crate) struct ListArgs {
     /// Only runs in one of these states: queued, running, paused, succeeded, failed, cancelled
     #[arg(long, value_name = "STATUS", value_delimiter = ',')]
     status: Vec<String>,
+    /// Only runs of this session
+    #[arg(long, value_name = "SESSION")]
+    session: Option<SessionId>,
     /// Only runs that this run started
     #[arg(long, value_name = "RUN")]
     parent: Option<RunId>,
@@ -103,6 +106,7 @@ fn path(args: &ListArgs, now: At) -> String {
     let filters = [
         said("agent", args.agent.clone()),
         said("status", status),
+        said("sessionId", args.session.map(|session| session.to_string())),
         said("parent", args.parent.map(|run| run.to_string())),
         said("created[gte]", when(args.since)),
         said("created[lt]", when(args.until)),

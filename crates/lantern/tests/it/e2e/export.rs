@@ -110,4 +110,7 @@ async fn all_runs_of_an_agent_are_exported_over_several_pages() {
     std::fs::remove_dir_all(to.join(&runs[7])).unwrap();
     let made = answer(&export(&server, &api.token, &["--agent", "many"], &to));
     assert_eq!((&made["runs"], &made["kept"]), (&json!(1), &json!(102)));
+    let nobodys = export(&server, &api.token, &["--agent", "nope"], &folder.path().join("nope"));
+    assert_eq!(nobodys.status.code(), Some(4), "an agent that is not there");
+    assert!(String::from_utf8_lossy(&nobodys.stderr).contains("agent_not_found"));
 }
