@@ -3,7 +3,7 @@
 //! Invariant: what a family says and this form has no word for is kept aside with the family's name ([`Request::from`],
 //! `extra`, [`Content::Other`]). It goes back out when the same family is written; another family's writer leaves it
 //! out and names it in [`Written::ignored`](crate::wire::Written). Nothing here is stored: what journals hold is
-//! `lantern_types::llm`, and [`bridge`] is the way between the two.
+//! `lantern_types::llm`, and `bridge.rs` is the way between the two.
 
 mod assembly;
 mod bridge;
