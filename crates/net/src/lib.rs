@@ -12,6 +12,7 @@ mod error;
 pub mod http;
 mod ids;
 mod signal;
+pub mod sigv4;
 pub mod sse;
 mod tasks;
 

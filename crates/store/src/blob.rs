@@ -6,7 +6,6 @@
 
 mod bucket;
 mod folder;
-mod sign;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -220,9 +220,9 @@ impl Db {
         self.run(Role::App(scope.tenant()), Mode::Read, tenant_work(scope, f)).await
     }
 
-    /// The same for a few rows that are found by their keys. On SQLite it runs on the caller's own thread, which such a look
-    /// keeps for some microseconds and handing it to another thread would cost several times that. Whatever may read many
-    /// rows, or long ones, is a [`read`](Self::read).
+    /// The same for a few rows that are found by their keys. On SQLite it runs on the caller's own thread and keeps that for
+    /// some microseconds; handing it to another thread and back costs several times as much. Whatever may read many rows, or
+    /// long ones, is a [`read`](Self::read).
     pub async fn glance<T: Send + 'static>(
         &self,
         scope: Scope,

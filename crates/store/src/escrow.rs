@@ -92,6 +92,23 @@ pub struct NewCalls {
     pub spent: Vec<Spent>,
 }
 
+impl NewCalls {
+    /// What [`WRITE`] writes, and what is spent.
+    fn apart(self) -> (Vec<Value>, Vec<Spent>) {
+        let Self { process, first_seq, n, at, bytes, chain, spent } = self;
+        let row = vec![
+            process.into(),
+            first_seq.into(),
+            n.into(),
+            at.into(),
+            FORMAT.into(),
+            bytes.into(),
+            chain.into(),
+        ];
+        (row, spent)
+    }
+}
+
 /// A slice as its row stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SliceRow {
@@ -278,17 +295,9 @@ pub struct Prepared {
 
 impl From<NewCalls> for Prepared {
     fn from(new: NewCalls) -> Self {
-        let NewCalls { process, first_seq, n, at, bytes, chain, mut spent } = new;
+        let NewCalls { process, first_seq, chain, .. } = new;
+        let (row, mut spent) = new.apart();
         let mut batch = Batch::new();
-        let row = vec![
-            process.into(),
-            first_seq.into(),
-            n.into(),
-            at.into(),
-            FORMAT.into(),
-            bytes.into(),
-            chain.into(),
-        ];
         batch.add(WRITE, row, Expect::Rows(1));
         spent.sort_by_key(|spent| key_order(spent.account));
         for Spent { account, cost, from } in &spent {
@@ -364,17 +373,8 @@ pub async fn left(db: &Db, scope: Scope, process: ProcessId) -> Result<Left> {
 /// it was seen: somebody else did it, or the process lives.
 pub async fn charge(db: &Db, scope: Scope, dead: Vec<SliceRow>, record: NewCalls) -> Result<()> {
     let mut batch = Batch::new();
-    let NewCalls { process, first_seq, n, at, bytes, chain, .. } = record;
-    let row = vec![
-        process.into(),
-        first_seq.into(),
-        n.into(),
-        at.into(),
-        FORMAT.into(),
-        bytes.into(),
-        chain.into(),
-    ];
-    batch.add(WRITE, row, Expect::Rows(1));
+    let process = record.process;
+    batch.add(WRITE, record.apart().0, Expect::Rows(1));
     end(&mut batch, process, &dead, |slice| slice.held);
     db.submit(scope, batch).await.map(drop)
 }

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Map, Value, json};
 
+use super::golden::expect;
 use super::{
     Decoder, Encoder, Problem, ProblemKind, Stamp, Written, read_reply, read_request, write_reply,
     write_request,
@@ -417,16 +418,4 @@ fn inputs(kind: &str, suffix: &str) -> Vec<(Family, PathBuf)> {
     found.sort_by(|a, b| a.1.cmp(&b.1));
     assert!(!found.is_empty());
     found
-}
-
-/// Compares with the file beside `input` whose name ends in `.want.json`.
-#[expect(clippy::disallowed_methods, reason = "a test's switch, not the product's configuration")]
-fn expect(input: &Path, suffix: &str, got: &Value) {
-    let file = PathBuf::from(input.to_str().unwrap().replace(suffix, ".want.json"));
-    let got = serde_json::to_string_pretty(got).unwrap() + "\n";
-    if std::env::var("UPDATE").is_ok() {
-        std::fs::write(&file, &got).unwrap();
-    }
-    let want = std::fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(got, want, "{} differs; UPDATE=1 rewrites it", file.display());
 }

@@ -96,7 +96,7 @@ fn inputs(kind: &str, suffix: &str) -> Vec<PathBuf> {
 
 /// Compares with the file beside `input` whose name ends in `.want.json`.
 #[expect(clippy::disallowed_methods, reason = "a test's switch, not the product's configuration")]
-fn expect(input: &Path, suffix: &str, got: &Value) {
+pub(super) fn expect(input: &Path, suffix: &str, got: &Value) {
     let file = PathBuf::from(input.to_str().unwrap().replace(suffix, ".want.json"));
     let got = serde_json::to_string_pretty(got).unwrap() + "\n";
     if std::env::var("UPDATE").is_ok() {

@@ -4,7 +4,6 @@ mod dialect;
 pub(crate) mod door;
 pub(crate) mod errors;
 pub(crate) mod request;
-mod sign;
 mod table;
 
 pub(crate) use dialect::thinks;

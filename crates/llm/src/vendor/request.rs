@@ -3,9 +3,9 @@
 //! Invariant: a key stands in a header that is marked as sensitive, or signs, and nowhere else.
 
 use lantern_net::http::{HeaderMap, HeaderName, HeaderValue, header};
+use lantern_net::sigv4::{Signed, Signer, authorization, stamp};
 use lantern_types::{At, Digest, Failure, Secret};
 
-use super::sign::{self, Signed, Signer};
 use super::table::{Auth, Paths, Vendor};
 use crate::failure::{AUTH, REFUSED};
 use crate::{Endpoint, Family};
@@ -136,7 +136,7 @@ pub(crate) fn signed(
             "the base URL names no region, as https://bedrock-runtime.REGION.amazonaws.com does",
         )
     })?;
-    let stamp = sign::stamp(now);
+    let stamp = stamp(now);
     let mut lines =
         vec![("content-type", "application/json"), ("host", host), ("x-amz-date", stamp.as_str())];
     if let Some(token) = &access.token {
@@ -153,7 +153,7 @@ pub(crate) fn signed(
         headers: &lines,
         payload: Digest::of(body),
     };
-    headers.insert(header::AUTHORIZATION, sensitive(sign::authorization(signer, request, now))?);
+    headers.insert(header::AUTHORIZATION, sensitive(authorization(signer, request, now))?);
     headers.insert(HeaderName::from_static("x-amz-date"), sensitive(stamp.clone())?);
     if let Some(token) = access.token {
         headers.insert(HeaderName::from_static("x-amz-security-token"), sensitive(token)?);

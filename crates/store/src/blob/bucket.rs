@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lantern_net::http::{Deadlines, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+use lantern_net::sigv4::{Signed, Signer, authorization, stamp};
 use lantern_net::{Client, Error as NetError, Reach};
 use lantern_types::edge::Clock;
 use lantern_types::{At, Digest, Dur, Secret, TenantId};
 
 use super::name;
-use super::sign::{Signed, Signer, authorization, stamp};
 use crate::error::{Error, Result};
 
 /// The largest object: far above the largest body that the limits let in.
@@ -256,6 +256,7 @@ impl Bucket {
             access_key_id: &credentials.access_key_id,
             secret_access_key: &credentials.secret_access_key,
             region: &self.options.region,
+            service: "s3",
         };
         let request =
             Signed { method: ask.method.as_str(), path, query: "", headers: &signed, payload: ask.payload };
