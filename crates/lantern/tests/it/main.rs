@@ -3,11 +3,15 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cli_doctor;
+#[cfg(test)]
 mod cli_fake;
 #[cfg(test)]
 mod cli_follow;
 #[cfg(test)]
 mod cli_help;
+#[cfg(test)]
+mod cli_login;
 #[cfg(test)]
 mod cli_settings;
 #[cfg(test)]
