@@ -115,8 +115,11 @@ impl Clerk {
     /// Charges what dead processes left unsettled.
     async fn bury(&self, sole: bool) {
         let (process, now) = (self.purse.process(), self.clock.now());
-        let stale = escrow::stale(&self.db, process, now, sole).await;
-        for (scope, dead) in stale.unwrap_or_default() {
+        let stale = match escrow::stale(&self.db, process, now, sole).await {
+            Ok(stale) => stale,
+            Err(error) => return tracing::warn!(%error, "dead processes could not be looked for yet"),
+        };
+        for (scope, dead) in stale {
             match self.charge(scope, dead, now).await {
                 Ok(()) | Err(Error::Conflict) => {}
                 Err(error) => tracing::warn!(%error, "a dead process is not charged yet"),

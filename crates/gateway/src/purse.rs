@@ -155,16 +155,12 @@ impl Purse {
         let mut granted = escrow::grant(&mut [], hold);
         for account in capped {
             let Some(book) = books.get_mut(&(scope.tenant(), *account)) else { continue };
-            let HeldFrom { owner, period, slice, free } = HeldFrom {
-                owner: account.owner.to_string(),
-                period: account.period,
-                slice: book.n,
-                free: book.slice.free(),
-            };
+            let free = book.slice.free();
             granted = escrow::grant(&mut [&mut book.slice], hold);
             book.used_at = now;
             slices.push((*account, book.n));
-            from.push(HeldFrom { owner, period, slice, free });
+            let owner = account.owner.to_string();
+            from.push(HeldFrom { owner, period: account.period, slice: book.n, free });
         }
         let Some(granted) = granted else { return Err(Error::new(Code::Internal, "internal error")) };
         *in_flight += 1;

@@ -139,12 +139,7 @@ pub async fn put(tx: &mut TenantTx<'_>, new: NewInput, rows_max: u32) -> Result<
     if tx.exec(POKE, &[new.run.into(), new.at.into()]).await? == 0 {
         return Ok(Put::Closed);
     }
-    let run = new.run;
-    let put = add(tx, new, rows_max).await?;
-    if put == Put::Stored {
-        tx.wake(run);
-    }
-    Ok(put)
+    add_and_wake(tx, new, rows_max).await
 }
 
 /// Puts a signal, unless the run keeps so many already that it could not keep this one as well, if nothing waits for it.
@@ -164,7 +159,17 @@ pub async fn put_signal(tx: &mut TenantTx<'_>, new: NewInput, rows_max: u32, mos
     if !is_there && (count > most.count || sum > most.bytes) {
         return Ok(Put::Enough);
     }
-    put(tx, new, rows_max).await
+    add_and_wake(tx, new, rows_max).await
+}
+
+/// For a run that was poked.
+async fn add_and_wake(tx: &mut TenantTx<'_>, new: NewInput, rows_max: u32) -> Result<Put> {
+    let run = new.run;
+    let put = add(tx, new, rows_max).await?;
+    if put == Put::Stored {
+        tx.wake(run);
+    }
+    Ok(put)
 }
 
 /// Says what a run keeps, with the append that changes it.
