@@ -5,12 +5,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{Content, Event, Fact};
 
-#[derive(Serialize, Deserialize)]
-struct Envelope<F> {
+#[derive(Serialize)]
+struct Envelope<'a> {
     seq: u64,
     at: At,
     #[serde(flatten)]
-    fact: F,
+    fact: &'a Fact,
+}
+
+/// What of an envelope is not the fact. Read apart from it: a flattened fact would be copied field by field first.
+#[derive(Deserialize)]
+struct Head {
+    seq: u64,
+    at: At,
 }
 
 /// The stored bytes are not events of a format this build knows.
@@ -55,9 +62,10 @@ pub fn decode(lines: &[u8], body: Option<&[u8]>) -> Result<Vec<Event>, Unreadabl
     contents.reverse();
     let mut events = Vec::new();
     for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        let envelope: Envelope<Fact> = serde_json::from_slice(line)?;
-        let content = contents.pop_if(|(seq, _)| *seq == envelope.seq).map(|(_, content)| content);
-        events.push(Event { seq: envelope.seq, at: envelope.at, fact: envelope.fact, content });
+        let Head { seq, at } = serde_json::from_slice(line)?;
+        let fact: Fact = serde_json::from_slice(line)?;
+        let content = contents.pop_if(|(of, _)| *of == seq).map(|(_, content)| content);
+        events.push(Event { seq, at, fact, content });
     }
     Ok(events)
 }
