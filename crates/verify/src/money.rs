@@ -1,0 +1,149 @@
+//! What an admission reserves and what a reply costs, derived again from the facts that the event has.
+
+use lantern_engine::StepKind;
+use lantern_policy::admit::{LlmRequest, Purse, Terms};
+use lantern_policy::{Catalogue, admit_llm, admit_plain};
+use lantern_types::{Digest, Grant, Limits, MicroUsd, PriceSource, Tokens, money};
+
+/// The rules that this build can apply again: its own.
+pub(crate) struct Rules {
+    policy: Digest,
+    catalogue: Option<Catalogue>,
+    limits: Limits,
+    limits_digest: Digest,
+}
+
+/// The usage that a reply is billed for at the most; a larger count is a provider's mistake.
+const TOKENS_MAX: u64 = 1_000_000_000;
+
+impl Rules {
+    pub(crate) fn of_this_build() -> Self {
+        let limits = Limits::default();
+        let catalogue = Catalogue::builtin().ok();
+        Self { policy: lantern_policy::digest(), catalogue, limits_digest: limits.digest(), limits }
+    }
+
+    /// Whether a decision under these rules can be made again here.
+    pub(crate) fn knows(&self, grant: &Grant) -> bool {
+        grant.policy == self.policy
+    }
+
+    /// The same for what the limits say besides.
+    pub(crate) fn knows_limits(&self, limits: Digest) -> bool {
+        limits == self.limits_digest
+    }
+
+    pub(crate) const fn attempts_max(&self) -> u32 {
+        self.limits.attempts_per_step_max
+    }
+
+    /// Why a grant does not follow from its own facts; `None` when it does. `asking` is how many steps shared what was left.
+    pub(crate) fn admission(
+        &self,
+        kind: StepKind,
+        grant: &Grant,
+        unconfirmed: MicroUsd,
+        asking: usize,
+    ) -> Option<String> {
+        let facts = &grant.facts;
+        let purse = Purse { cap: facts.cap, spent: facts.spent, held: facts.held, unconfirmed };
+        let terms = Terms { policy: grant.policy, catalogue: grant.catalogue, limits: grant.limits };
+        let again = match (kind, &grant.route) {
+            (StepKind::Llm, Some(route)) => {
+                let request = LlmRequest {
+                    route: route.clone(),
+                    request_bytes: facts.request_bytes,
+                    max_tokens: facts.max_tokens,
+                };
+                // Other limits than ours may have let a longer prompt pass.
+                let prompt_bytes_max =
+                    if self.knows_limits(grant.limits) { self.limits.prompt_bytes_max } else { u64::MAX };
+                let limits = Limits { prompt_bytes_max, ..self.limits.clone() };
+                match admit_llm(purse, &request, &limits, terms) {
+                    Ok(again) => again,
+                    Err(denial) => return Some(format!("the rules deny it ({})", denial.code)),
+                }
+            }
+            (StepKind::Llm, None) => return Some("a model call was admitted without a route".to_owned()),
+            (StepKind::Child, None) => return self.child(grant, asking),
+            (_, None) => {
+                let plain = admit_plain(purse, terms);
+                // How often a tool was called before is looked at elsewhere.
+                Grant { facts: facts.clone(), ..plain }
+            }
+            (_, Some(_)) => return Some("only a model call has a route".to_owned()),
+        };
+        if again == *grant {
+            return None;
+        }
+        Some(format!("it holds {}, and its facts say {}", grant.hold, again.hold))
+    }
+
+    /// A child is held a share of what is left.
+    fn child(&self, grant: &Grant, asking: usize) -> Option<String> {
+        let facts = &grant.facts;
+        let left = facts.cap.minus(facts.spent).and_then(|left| left.minus(facts.held)).unwrap_or_default();
+        let share = left.micros() / i64::try_from(asking).unwrap_or(i64::MAX).max(1);
+        let share = MicroUsd::from_micros(share.max(0));
+        let want =
+            if self.knows_limits(grant.limits) { share.min(self.limits.run_cost_default) } else { share };
+        let follows = if self.knows_limits(grant.limits) { grant.hold == want } else { grant.hold <= want };
+        (!follows).then(|| format!("it holds {} for a child, and its share is {want}", grant.hold))
+    }
+
+    /// Why a route is not one that the catalogue allows; `None` when it is, or when it is another catalogue.
+    pub(crate) fn route(&self, grant: &Grant) -> Option<String> {
+        let route = grant.route.as_ref()?;
+        let catalogue = self.catalogue.as_ref().filter(|ours| ours.digest() == grant.catalogue);
+        match route.price_source {
+            PriceSource::Catalogue => {
+                let listed = catalogue?.find(&route.provider, &route.model);
+                let same = listed.is_some_and(|listed| listed.price == route.price);
+                (!same).then(|| {
+                    format!("the catalogue has another price for {}/{}", route.provider, route.model)
+                })
+            }
+            PriceSource::SelfHosted | PriceSource::Builtin => {
+                let free = route.price.input.is_zero() && route.price.output.is_zero();
+                (!free).then(|| "a model that nobody charges for has a price".to_owned())
+            }
+        }
+    }
+}
+
+/// Why what a reply cost does not follow from its usage and the grant; `None` when it does.
+pub(crate) fn reply(
+    grant: &Grant,
+    used: (u64, u64),
+    cost: MicroUsd,
+    claimed: Option<MicroUsd>,
+) -> Option<String> {
+    let price = grant.route.as_ref().map(|route| route.price).unwrap_or_default();
+    let (tokens_in, tokens_out) = used;
+    // Without usage it is charged what was held.
+    if used == (0, 0) && claimed.is_none() {
+        let fits = cost == grant.hold || cost.is_zero();
+        return if fits {
+            None
+        } else {
+            Some(format!("it cost {cost} for no usage, and {} was held", grant.hold))
+        };
+    }
+    // A count that was cut says how much at least.
+    let cut = tokens_in >= TOKENS_MAX || tokens_out >= TOKENS_MAX;
+    let claim =
+        money::cost(price, Tokens(tokens_in), Tokens(tokens_out)).unwrap_or(MicroUsd::from_micros(i64::MAX));
+    let says = match claimed {
+        Some(said) if cut => said >= claim && said > grant.hold,
+        Some(said) => said == claim && said > grant.hold,
+        None => claim <= grant.hold,
+    };
+    let want = claimed.map_or(claim, |_| grant.hold);
+    match (says, cost == want) {
+        (true, true) => None,
+        (false, _) => {
+            Some(format!("its usage comes to {claim}, {} was held, and it claims otherwise", grant.hold))
+        }
+        (true, false) => Some(format!("its usage comes to {want}, and it was charged {cost}")),
+    }
+}

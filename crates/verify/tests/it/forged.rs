@@ -1,0 +1,220 @@
+//! A server that lies and signs it: the file is whole, and the first event that does not follow is named.
+
+use lantern_receipts::payload::Usd;
+use lantern_receipts::{Checkpoint, File, Payload, Signer, Written, entry, merkle, tile};
+use lantern_types::{ChainHead, Digest, MicroUsd, Secret, link};
+use lantern_verify::{Fault, verify};
+use serde_json::Value;
+
+use crate::{Folder, other, receipts};
+
+/// What a receipt says, to be changed and signed again.
+struct Story {
+    appends: Vec<(Digest, Vec<String>)>,
+    payload: Payload,
+}
+
+fn signer() -> Signer {
+    Signer::new(&Secret::new([42; 32]))
+}
+
+impl Story {
+    /// A recorded receipt that has an event with these words.
+    fn with(words: &str) -> Self {
+        let found = receipts().into_iter().find(|(_, bytes)| String::from_utf8_lossy(bytes).contains(words));
+        let (_, bytes) = found.unwrap_or_else(|| panic!("no recorded receipt has {words}"));
+        let file = File::parse(&bytes).unwrap();
+        let events = |append: &lantern_receipts::Append<'_>| {
+            append.events.iter().map(|e| e.get().to_owned()).collect()
+        };
+        let appends = file.appends.iter().flatten().map(|append| (append.body, events(append))).collect();
+        Self { appends, payload: file.payload }
+    }
+
+    fn events(&mut self) -> impl Iterator<Item = &mut String> {
+        self.appends.iter_mut().flat_map(|(_, events)| events.iter_mut())
+    }
+
+    /// Writes `to` for `from` in the first event that has `words`, and answers that event's number.
+    fn lie(&mut self, words: &str, from: &str, to: &str) -> u64 {
+        let found = self.events().zip(1..).find(|(event, _)| event.contains(words) && event.contains(from));
+        let (event, seq) = found.unwrap_or_else(|| panic!("no event has {words} and {from}"));
+        *event = event.replacen(from, to, 1);
+        seq
+    }
+
+    /// Removes the first event with these words and numbers the rest anew; answers the number that it had.
+    fn leave_out(&mut self, words: &str) -> u64 {
+        let seq = self.events().zip(1..).find(|(event, _)| event.contains(words)).unwrap().1;
+        for (_, events) in &mut self.appends {
+            events.retain(|event| !event.starts_with(&format!("{{\"seq\":{seq},")));
+        }
+        for (event, n) in self.events().zip(1_u64..) {
+            let rest = event.split_once(',').unwrap().1.to_owned();
+            *event = format!("{{\"seq\":{n},{rest}");
+        }
+        self.payload.events -= 1;
+        seq
+    }
+
+    fn signed(mut self) -> Vec<u8> {
+        let lines =
+            |events: &[String]| events.iter().flat_map(|event| [event.as_str(), "\n"]).collect::<String>();
+        let appends: Vec<(Vec<u8>, Digest)> =
+            self.appends.iter().map(|(body, events)| (lines(events).into_bytes(), *body)).collect();
+        let head = appends.iter().fold(ChainHead::genesis(), |head, (lines, body)| link(head, lines, *body));
+        (self.payload.journal_hash, self.payload.log_index) = (head.0, 0);
+        let payload = self.payload.bytes().unwrap();
+        let grown = tile::append(0, tile::Tiles::new(), &[entry(&payload)]).unwrap();
+        let proof = merkle::inclusion(0, 1, &mut |level, n| tile::find(&grown.tiles, level, n)).unwrap();
+        let checkpoint =
+            Checkpoint { origin: self.payload.log.clone(), size: 1, root: grown.root }.sign(&signer());
+        let written = Written {
+            signature: signer().sign(&payload),
+            key: signer().public(),
+            payload,
+            proof,
+            checkpoint,
+        };
+        written.bytes(Some(&appends)).unwrap()
+    }
+
+    fn fault(self) -> Fault {
+        verify(&self.signed(), Some(&[signer().public()])).unwrap_err()
+    }
+}
+
+#[test]
+fn what_was_only_signed_again_holds() {
+    for (name, bytes) in receipts() {
+        let file = File::parse(&bytes).unwrap();
+        let story = Story::with(&file.payload.run_id.to_string());
+        assert!(verify(&story.signed(), Some(&[signer().public()])).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn the_first_event_that_does_not_follow_is_named() {
+    for (event, from, to, rule) in [
+        ("\"type\":\"RunStarted\"", "\"depth\":", "\"depht\":", "form"),
+        ("\"type\":\"RunStarted\"", "\"depth\":", "\"depth\":0,\"depth\":", "form"),
+        ("\"type\":\"Finished\"", "\"type\":\"Finished\"", "\"type\":\"Vanished\"", "form"),
+        ("\"route\":", "\"spent\":", "\"spent\":1", "facts"),
+        ("\"route\":", "\"hold\":", "\"hold\":1", "hold"),
+        ("\"route\":", "\"maxTokens\":", "\"maxTokens\":1", "hold"),
+        ("\"type\":\"StepAdmitted\"", "\"cap\":", "\"cap\":9", "facts"),
+        ("\"type\":\"StepAdmitted\"", "\"generation\":1", "\"generation\":2", "generation"),
+        ("\"type\":\"StepAdmitted\"", "\"attempt\":1", "\"attempt\":2", "attempt"),
+        ("\"grant\":{\"hold\":0,\"facts\"", "\"calls\":0", "\"calls\":7", "facts"),
+        ("\"provider\":", "\"tokensIn\":", "\"tokensIn\":9", "bill"),
+        ("\"provider\":", "\"cost\":", "\"cost\":9", "bill"),
+        ("\"type\":\"StepSettled\"", "\"attempt\":", "\"attempt\":1", "attempt"),
+        ("\"acted\":\"unknown\",\"due\"", "\"acted\":\"unknown\"", "\"acted\":\"yes\"", "generation"),
+        ("\"type\":\"StepReissued\"", "\"attempt\":", "\"attempt\":1", "attempt"),
+        ("\"kind\":\"llm\",\"effect\"", "\"effect\":\"keyed\"", "\"effect\":\"pure\"", "class"),
+        ("\"type\":\"StepAbandoned\"", "\"code\"", "\"cost\":1,\"code\"", "form"),
+    ] {
+        let mut story = Story::with_event(event, from);
+        let seq = story.lie(event, from, to);
+        let fault = story.fault();
+        assert_eq!((fault.event, fault.rule), (Some(seq), rule), "{event}: {from} as {to}: {fault}");
+    }
+}
+
+#[test]
+fn what_is_left_out_is_missed() {
+    for (event, rule) in [
+        ("\"type\":\"StepAdmitted\"", "attempt"),
+        ("\"type\":\"ApprovalGranted\"", "order"),
+        ("\"type\":\"SignalReceived\"", "signal"),
+        ("\"type\":\"StepReadmitted\"", "order"),
+        ("\"type\":\"StepInDoubt\"", "order"),
+        ("\"type\":\"CancelRequested\"", "end"),
+        ("\"type\":\"RunStarted\"", "start"),
+        ("\"type\":\"Resumed\"", "held back"),
+    ] {
+        let mut story = Story::with(event);
+        let seq = story.leave_out(event);
+        let fault = story.fault();
+        assert!(fault.event.is_some_and(|event| event >= seq), "{event}: {fault}");
+        assert_eq!(fault.rule, rule, "{event}: {fault}");
+    }
+}
+
+#[test]
+fn a_payload_that_says_otherwise_is_refused() {
+    type Change = fn(&mut Payload);
+    let changes: [(&str, Change); 12] = [
+        ("cost", |p| {
+            p.cost_micro_usd = MicroUsd::from_micros(p.cost_micro_usd.micros() + 1);
+            p.cost_usd = Usd(p.cost_micro_usd);
+        }),
+        ("unconfirmed", |p| {
+            p.unconfirmed_micro_usd = MicroUsd::from_micros(p.unconfirmed_micro_usd.micros() + 1);
+        }),
+        ("cap", |p| p.cap_micro_usd = MicroUsd::from_micros(p.cap_micro_usd.micros() + 1)),
+        ("tokens", |p| p.tokens_out += 1),
+        ("status", |p| p.status = "refunded".to_owned()),
+        ("version", |p| p.agent_version = Digest::of(b"another")),
+        ("policies", |p| p.policies.push(Digest::of(b"another"))),
+        ("models", |p| p.models.push("z/another".to_owned())),
+        ("limits", |p| p.limits = Digest::of(b"another")),
+        ("catalogue", |p| p.catalogue = Digest::of(b"another")),
+        ("events", |p| p.events += 1),
+        ("appends", |p| p.appends += 1),
+    ];
+    for (name, change) in changes {
+        let mut story = Story::with("\"provider\":");
+        change(&mut story.payload);
+        let fault = story.fault();
+        assert!(fault.event.is_none() && ["totals", "chain"].contains(&fault.rule), "{name}: {fault}");
+    }
+}
+
+/// The other verifier adds up too, and checks holds, bills, caps and totals.
+#[test]
+fn lies_about_money_are_found_by_the_other_verifier_too() {
+    let folder = Folder::new("forged");
+    let published = format!("{{\"keys\":[{{\"publicKey\":\"{}\"}}]}}", signer().public());
+    let keys = folder.write("keys.json", published.as_bytes());
+    let mut files = vec![folder.write("true", &Story::with("\"provider\":").signed())];
+    for (n, (event, from, to)) in [
+        ("\"route\":", "\"spent\":", "\"spent\":1"),
+        ("\"route\":", "\"hold\":", "\"hold\":1"),
+        ("\"type\":\"StepAdmitted\"", "\"cap\":", "\"cap\":9"),
+        ("\"provider\":", "\"tokensIn\":", "\"tokensIn\":9"),
+        ("\"provider\":", "\"cost\":", "\"cost\":9"),
+        ("\"type\":\"RunStarted\"", "\"depth\":", "\"depth\":0,\"depth\":"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut story = Story::with_event(event, from);
+        story.lie(event, from, to);
+        files.push(folder.write(&format!("false-{n}"), &story.signed()));
+    }
+    let mut story = Story::with("\"provider\":");
+    story.payload.cost_micro_usd = MicroUsd::ZERO;
+    story.payload.cost_usd = Usd(MicroUsd::ZERO);
+    files.push(folder.write("free", &story.signed()));
+    let lines = other(&keys, &files);
+    assert!(lines[0].0, "{}", lines[0].1);
+    for (holds, line) in &lines[1..] {
+        assert!(!holds, "{line}");
+    }
+}
+
+impl Story {
+    /// A recorded receipt of which one event has all of this.
+    fn with_event(words: &str, more: &str) -> Self {
+        let has = |bytes: &[u8]| {
+            let file = File::parse(bytes).unwrap();
+            let mut events = file.appends.iter().flatten().flat_map(|append| append.events.iter());
+            events.any(|event| event.get().contains(words) && event.get().contains(more))
+        };
+        let found = receipts().into_iter().find(|(_, bytes)| has(bytes));
+        let (_, bytes) = found.unwrap_or_else(|| panic!("no recorded event has {words} and {more}"));
+        let value: Value = serde_json::from_slice(&bytes).unwrap();
+        Self::with(value["payload"]["runId"].as_str().unwrap())
+    }
+}
