@@ -17,6 +17,7 @@ mod peer;
 mod place;
 mod postgres;
 mod provider;
+mod receipts;
 mod recovery;
 mod requests;
 mod restate;
@@ -77,6 +78,7 @@ const NAMES: &[&str] = &[
     "read",
     "create",
     "lists",
+    "receipts",
     "streams",
     "latency",
     "recovery-many",
@@ -152,6 +154,7 @@ async fn one(bench: &Bench, name: &str) -> Result<Vec<Line>> {
         "read" => requests::read(bench).await,
         "create" => requests::start(bench).await,
         "lists" => lists::measure(bench).await,
+        "receipts" => receipts::measure(bench).await,
         "streams" => watchers::idle(bench).await,
         "latency" => watchers::latency(bench).await,
         "recovery-many" => recovery::many(bench).await,

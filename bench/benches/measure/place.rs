@@ -226,10 +226,12 @@ fn deps(
 ) -> Result<Deps> {
     let sealer = Sealer::new(db.clone(), &Keys::from_ids(ids.as_ref()), ids.clone(), clock.clone())?;
     // Bodies of these runs are small: none becomes a blob.
+    let notary = lantern_store::Notary::new(&sealer, None);
     let vault = Vault::new(sealer, Blobs::memory());
     Ok(Deps {
         db,
         vault,
+        notary,
         clock,
         ids,
         tasks: Arc::new(tasks.clone()),

@@ -16,7 +16,7 @@ use lantern_policy::egress::Reach;
 use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
 use lantern_store::retention::Kept;
-use lantern_store::{Db, Keys, Vault, watched};
+use lantern_store::{Db, Keys, Notary, Vault, watched};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
 use lantern_types::{At, Dur, Limits, Secret, TenantId, ToolDef};
@@ -41,6 +41,8 @@ pub struct Setup {
     pub db: Db,
     /// Seals and opens what is sealed.
     pub vault: Vault,
+    /// Issues the receipts of runs that are over.
+    pub notary: Notary,
     /// The instance key, from which the tokens' key is derived.
     pub keys: Keys,
     /// The time.
@@ -120,6 +122,8 @@ pub struct App {
     pub db: Db,
     /// Seals and opens what is sealed.
     pub vault: Vault,
+    /// Issues the receipts of runs that are over.
+    pub notary: Notary,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.
@@ -234,6 +238,7 @@ impl App {
         Ok(Self {
             db: setup.db,
             vault: setup.vault,
+            notary: setup.notary,
             clock: setup.clock,
             ids: setup.ids,
             tasks: setup.tasks,

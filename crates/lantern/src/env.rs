@@ -28,6 +28,7 @@ impl Variable {
     pub(crate) fn secret(&self) -> bool {
         [
             CREDENTIAL_KEY,
+            RECEIPT_SEED,
             AWS_SESSION_TOKEN,
             OPENAI_API_KEY,
             ANTHROPIC_API_KEY,
@@ -92,6 +93,9 @@ variables! {
         /// The master key that seals everything at rest: 32 bytes as hex or base64. Without it, it is the key file in
         /// the data folder, which the first start on a new database makes.
         CREDENTIAL_KEY = "LANTERN_CREDENTIAL_KEY";
+        /// The operator's own key for receipts: the 32 bytes of an Ed25519 seed as hex or base64. Without it the server makes
+        /// one, and keeps it sealed.
+        RECEIPT_SEED = "LANTERN_RECEIPT_ED25519_SEED";
         /// Seconds that a stop waits for what is under way.
         DRAIN_TIMEOUT = "LANTERN_DRAIN_TIMEOUT" in "server.drain_secs";
         /// Origins of web pages that may call the API, separated by commas.

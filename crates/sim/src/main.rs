@@ -3,7 +3,7 @@
 //! Exit code 0 when every promise held, 1 when one was broken or something was never met, 2 for wrong arguments.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use lantern_sim::check::Violation;
@@ -17,6 +17,7 @@ usage: lantern-sim [--seeds N] [--from S]   run N seeds (300) from seed S (1), a
        lantern-sim ... --twice              run each seed twice and compare
        lantern-sim --system [...]           the same with the real worker, control plane and store (tier 2)
        lantern-sim --system --jumps [...]   ... on a machine whose clock is set by hours meanwhile
+       lantern-sim --system --receipts DIR  write the receipt of every run there
        lantern-sim --bug NAME|all           prove that a planted bug is found (see bugs/)
 ";
 
@@ -33,6 +34,7 @@ struct Args {
     twice: bool,
     system: bool,
     jumps: bool,
+    receipts: Option<PathBuf>,
     bug: Option<String>,
 }
 
@@ -59,13 +61,22 @@ fn main() -> io::Result<ExitCode> {
 }
 
 fn read(mut words: impl Iterator<Item = String>) -> Option<Args> {
-    let mut args =
-        Args { seeds: 300, from: 1, seed: None, twice: false, system: false, jumps: false, bug: None };
+    let mut args = Args {
+        seeds: 300,
+        from: 1,
+        seed: None,
+        twice: false,
+        system: false,
+        jumps: false,
+        receipts: None,
+        bug: None,
+    };
     while let Some(word) = words.next() {
         match word.as_str() {
             "--twice" => args.twice = true,
             "--system" => args.system = true,
             "--jumps" => args.jumps = true,
+            "--receipts" => args.receipts = Some(words.next()?.into()),
             "--seeds" => args.seeds = words.next()?.parse().ok()?,
             "--from" => args.from = words.next()?.parse().ok()?,
             "--seed" => args.seed = Some(words.next()?.parse().ok()?),
@@ -116,6 +127,11 @@ fn system(out: &mut impl Write, args: &Args) -> io::Result<ExitCode> {
             writeln!(out, "seed {seed} broke a promise\n{}: {}", violation.rule, violation.detail)?;
             writeln!(out, "{}", again(seed, args.jumps))?;
             return Ok(ExitCode::FAILURE);
+        }
+        if let Some(folder) = &args.receipts {
+            for (n, receipt) in report.receipts.iter().enumerate() {
+                std::fs::write(folder.join(format!("{seed}-{n}.json")), receipt)?;
+            }
         }
         for (sum, n) in counts.iter_mut().zip(report.counts) {
             *sum += n;

@@ -20,6 +20,7 @@ use crate::inbox::{self, Kept, NewInput};
 use crate::labels;
 use crate::loose;
 use crate::outbox::{self, NewOutbox};
+use crate::receipts;
 use crate::stops::{self, Halt};
 use crate::value::{Row, Value};
 
@@ -228,6 +229,9 @@ pub(crate) const CONTENT_MARK: &str =
     AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.tenant_id = $1 AND o.run_id = $2)";
 pub(crate) const UNLABEL: &str = "UPDATE runs SET labels = '{}' WHERE tenant_id = $1 AND id = $2";
 pub(crate) const CONTENT_GONE: &str = "UPDATE runs SET content_left = NULL WHERE tenant_id = $1 AND id = $2";
+// Of a run that is over and has no receipt: the number that it gets.
+pub(crate) const SEALED: &str = "UPDATE runs SET receipt = $3 WHERE tenant_id = $1 AND id = $2
+    AND finished_at IS NOT NULL AND receipt IS NULL";
 const DRAIN: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2 AND id = $3";
 const READ: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 AND first_seq + n > $3 ORDER BY first_seq LIMIT $4";
@@ -260,6 +264,7 @@ pub(crate) const STATEMENTS: &[&str] = &[
     CONTENT_MARK,
     UNLABEL,
     CONTENT_GONE,
+    SEALED,
     DRAIN,
     READ,
     FIRST,
@@ -560,6 +565,7 @@ pub async fn delete(tx: &mut TenantTx<'_>, run: RunId, now: At) -> Result<Option
     }
     labels::remove(tx, run).await?;
     approvals::remove(tx, run).await?;
+    receipts::remove(tx, run).await?;
     for sql in [DELETE_JOURNAL, DELETE_INBOX, DELETE_OUTBOX, DELETE_RUN] {
         tx.exec(sql, &[run.into()]).await?;
     }

@@ -41,6 +41,11 @@ impl Keys {
         if path.exists() { Self::load(&path).map(Some) } else { Ok(None) }
     }
 
+    /// Thirty-two secret bytes that an operator wrote as hex or base64.
+    pub fn seed(text: &Secret<String>) -> Option<Secret<[u8; 32]>> {
+        Self::parse(text.expose().trim()).map(|keys| keys.master)
+    }
+
     /// A new key: for a new database, a test or a simulation. Kept nowhere.
     pub fn from_ids(ids: &dyn IdGen) -> Self {
         let mut master = [0; 32];

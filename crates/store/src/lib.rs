@@ -24,6 +24,7 @@ mod loose;
 pub mod notify;
 pub mod outbox;
 mod partial;
+pub mod receipts;
 pub mod record;
 pub mod relay;
 pub mod retention;
@@ -50,6 +51,7 @@ pub use db::{
 pub use error::{Error, Result};
 pub use keys::Keys;
 pub use notify::{Hint, Hub};
+pub use receipts::Notary;
 pub use relay::Relay;
 pub use seal::Sealer;
 pub use value::{Row, Value};

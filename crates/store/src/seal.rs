@@ -97,6 +97,21 @@ impl Sealer {
         self.inner.clock.now()
     }
 
+    /// Fills the bytes with randomness, for a key.
+    pub(crate) fn fill(&self, bytes: &mut [u8]) {
+        self.inner.ids.fill(bytes);
+    }
+
+    /// Seals what belongs to no tenant, for one place.
+    pub(crate) fn seal_own(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>> {
+        self.encrypt(&self.inner.wrapping, &own(place), plain)
+    }
+
+    /// Opens what [`seal_own`](Self::seal_own) sealed for this place.
+    pub(crate) fn open_own(&self, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>> {
+        decrypt(&self.inner.wrapping, &own(place), sealed)
+    }
+
     async fn data_key(&self, scope: Scope) -> Result<Option<Arc<DataKey>>> {
         let cached = {
             let cache = self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,6 +208,11 @@ fn decrypt(key: &DataKey, associated: &Digest, sealed: &[u8]) -> Result<Vec<u8>>
 
 const fn wrapping_place() -> Place<'static> {
     Place { purpose: "subject_key", row: TENANT.as_bytes() }
+}
+
+/// A place of no tenant: the tenant's part is empty, which no tenant's is.
+fn own(place: Place<'_>) -> Digest {
+    Digest::of_parts(&[&[], place.purpose.as_bytes(), place.row])
 }
 
 /// Lengths are part of it, so no two places collide.

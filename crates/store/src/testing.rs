@@ -27,8 +27,8 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, dialect, escrow, inbox, journal, labels, lease, loose, outbox, retention, runs, seal,
-    sessions, share, sign_ins, stops, system, tickets, versions,
+    approvals, dialect, escrow, inbox, journal, labels, lease, loose, outbox, receipts, retention, runs,
+    seal, sessions, share, sign_ins, stops, system, tickets, versions,
 };
 
 pub use bucket::BucketServer;
@@ -261,6 +261,8 @@ pub async fn prepare_every_statement(db: &Db) {
         outbox::STATEMENTS,
         lease::STATEMENTS,
         loose::STATEMENTS,
+        receipts::STATEMENTS,
+        receipts::log::STATEMENTS,
         retention::STATEMENTS,
         seal::STATEMENTS,
         sessions::STATEMENTS,
@@ -291,6 +293,8 @@ pub async fn prepare_every_statement(db: &Db) {
         escrow::SYSTEM_STATEMENTS,
         lease::SYSTEM_STATEMENTS,
         loose::SYSTEM_STATEMENTS,
+        receipts::SYSTEM_STATEMENTS,
+        receipts::keys::SYSTEM_STATEMENTS,
         retention::SYSTEM_STATEMENTS,
         share::SYSTEM_STATEMENTS,
         outbox::SYSTEM_STATEMENTS,

@@ -20,6 +20,7 @@ use lantern_engine::{
 };
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
+use lantern_receipts::Summary;
 use lantern_store::inbox::Kept;
 use lantern_store::journal::{self, Append, Prepared, Projection};
 use lantern_store::lease::{self, Claimed, Held, Parked};
@@ -172,6 +173,7 @@ async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &S
         // Nothing ever came for a run that was never poked, so there is no inbox to read.
         pokes: if claimed.pokes == 0 { 0 } else { UNREAD },
         chain: loaded.chain,
+        summary: loaded.summary,
         run: Some(loaded.run),
         outside: Outside::default(),
         stopping,
@@ -244,6 +246,7 @@ struct Driver<'a> {
     /// Pokes seen when the inbox was last read, or [`UNREAD`].
     pokes: i64,
     chain: ChainHead,
+    summary: Summary,
     /// Always there between two decisions.
     run: Option<Run>,
     outside: Outside,
@@ -261,6 +264,7 @@ impl Driver<'_> {
             let admit = !stopping.is_requested();
             self.step(std::mem::take(&mut inputs), std::mem::take(&mut drained), admit).await?;
             if held(self.run.as_ref())?.phase != Phase::Active {
+                self.deps.notary.over(held(self.run.as_ref())?.id, std::mem::take(&mut self.summary));
                 return Ok(());
             }
             // Also right after it was halted: a stop that was lifted in between wakes nobody any more.
@@ -355,6 +359,7 @@ impl Driver<'_> {
         };
         let (chain, sends) = (append.chain, !append.outbox.is_empty());
         let (heeds, expected) = (append.heeds_stops, append.expected_version);
+        drop(self.summary.read(&append.bytes));
         let append = Prepared::from(append);
         let mut asked = false;
         loop {

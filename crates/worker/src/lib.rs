@@ -14,6 +14,7 @@ mod perform;
 pub mod providers;
 mod retention;
 mod schema;
+mod seal;
 mod service;
 mod sweep;
 pub mod tools;
@@ -24,7 +25,7 @@ use lantern_engine::Context;
 use lantern_policy::Catalogue;
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
-use lantern_store::{Db, Vault};
+use lantern_store::{Db, Notary, Vault};
 use lantern_types::Limits;
 use lantern_types::edge::{Clock, IdGen, Tasks};
 
@@ -39,6 +40,8 @@ pub struct Deps {
     pub db: Db,
     /// Seals and opens bodies.
     pub vault: Vault,
+    /// Issues the receipts of runs that are over.
+    pub notary: Notary,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.

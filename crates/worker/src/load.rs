@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lantern_engine::{Event, Fact, Manifest, Run, approval, event};
 use lantern_policy::Scope;
+use lantern_receipts::Summary;
 use lantern_store::journal::Stored;
 use lantern_store::lease::Claimed;
 use lantern_store::{journal, record, versions};
@@ -30,6 +31,8 @@ pub(crate) enum Unloadable {
 pub(crate) struct Loaded {
     pub(crate) run: Run,
     pub(crate) chain: ChainHead,
+    /// What a receipt says of its events.
+    pub(crate) summary: Summary,
     /// The questions that are open in it.
     pub(crate) asked: Vec<Asked>,
 }
@@ -52,7 +55,7 @@ async fn whole(
     (scope, id): (Scope, RunId),
     journal: Option<&Stored>,
 ) -> Result<Loaded, Unloadable> {
-    let (events, chain) = events(deps, (scope, id), journal).await?;
+    let (events, chain, summary) = events(deps, (scope, id), journal).await?;
     let version = match events.first().map(|event| &event.fact) {
         Some(Fact::RunStarted { version, .. }) => *version,
         _ => return Err(Unloadable::Unreadable("the journal does not begin with a start".to_owned())),
@@ -60,7 +63,7 @@ async fn whole(
     let manifest = manifest(deps, scope, version).await?;
     let run = Run::fold(id, manifest, &events);
     let asked = approval::open(&run, &events);
-    Ok(Loaded { run, chain, asked })
+    Ok(Loaded { run, chain, summary, asked })
 }
 
 /// Every event of a run, and the chain after the last, which is checked on the way.
@@ -68,9 +71,9 @@ async fn events(
     deps: &Deps,
     (scope, id): (Scope, RunId),
     journal: Option<&Stored>,
-) -> Result<(Vec<Event>, ChainHead), Unloadable> {
+) -> Result<(Vec<Event>, ChainHead, Summary), Unloadable> {
     let mut chain = ChainHead::genesis();
-    let mut all = Vec::new();
+    let (mut all, mut summary) = (Vec::new(), Summary::default());
     let mut next = 1;
     loop {
         let page = match journal {
@@ -92,10 +95,12 @@ async fn events(
             let body = record::open(&deps.vault, scope, id, &stored).await?;
             let events = event::decode(&stored.bytes, body.as_deref());
             all.extend(events.map_err(|error| Unloadable::Unknown(error.to_string()))?);
+            // One that cannot be summed up is not: whoever seals the run sees that it has other events.
+            drop(summary.read(&stored.bytes));
             next = stored.first_seq + stored.n;
         }
         if !full {
-            return Ok((all, chain));
+            return Ok((all, chain, summary));
         }
     }
 }

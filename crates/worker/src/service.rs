@@ -13,7 +13,7 @@ use lantern_store::{Error, Result};
 use lantern_types::{Dur, ProcessId, RunId, TenantId};
 use tokio::sync::{Notify, watch};
 
-use crate::{Deps, drive, outbox, retention, sweep};
+use crate::{Deps, drive, outbox, retention, seal, sweep};
 
 /// How a worker behaves.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,7 @@ pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
     let deliveries = outbox::deliver(deps.clone(), taker, stopping.clone());
     let sweeps = sweep::sweep(deps.clone(), stopping.clone());
     let retains = retention::retain(deps.clone(), stopping.clone());
+    let seals = seal::seal(deps.clone(), stopping.clone());
     let lives = async {
         while !stopping.is_requested() {
             let lived = live(&deps, options, &leased, &stopping).await;
@@ -92,7 +93,7 @@ pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
             }
         }
     };
-    tokio::join!(deliveries, sweeps, retains, lives);
+    tokio::join!(deliveries, sweeps, retains, seals, lives);
 }
 
 /// One life: from registering a process id to losing it or stopping. `leased` is told the id.

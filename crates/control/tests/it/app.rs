@@ -142,6 +142,7 @@ impl TestApp {
         let sealer = Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).unwrap();
         let (stop, probed) = (Shutdown::new(), Arc::new(Probed::default()));
         let setup = Setup {
+            notary: lantern_store::Notary::new(&sealer, None),
             vault: Vault::new(sealer, Blobs::memory()),
             keys: keys.clone(),
             clock: clock.clone(),
@@ -178,7 +179,8 @@ impl TestApp {
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let (parts, body) = self.open(request).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let binary = parts.headers.get("content-type").is_some_and(|kind| kind == "application/octet-stream");
+        let text = if binary { hex::encode(&bytes) } else { String::from_utf8(bytes.to_vec()).unwrap() };
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
         Answer { status: parts.status, headers: parts.headers, text, json }
     }

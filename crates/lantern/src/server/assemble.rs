@@ -13,7 +13,7 @@ use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
-use lantern_store::{Db, Keys, PostgresOptions, Relay, Sealer, SqliteOptions, Vault, stops};
+use lantern_store::{Db, Keys, Notary, PostgresOptions, Relay, Sealer, SqliteOptions, Vault, stops};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
 use lantern_types::{Dur, Secret};
@@ -84,6 +84,7 @@ const COPIES: usize = 2;
 struct Ground {
     db: Db,
     vault: Vault,
+    notary: Notary,
     keys: Keys,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
@@ -168,7 +169,9 @@ async fn ground(config: &Config, mode: Mode) -> Result<Ground> {
     let keys = key::of(&db, dir, ids.as_ref()).await?;
     let sealer =
         Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).context("cannot set up sealing")?;
+    let own = key::of_receipts()?;
     Ok(Ground {
+        notary: Notary::new(&sealer, own.as_ref()),
         vault: Vault::new(sealer, bodies::open(config, &client, &clock).await?),
         tasks: TaskSet::new(Handle::current()),
         client,
@@ -228,6 +231,7 @@ fn deps(ground: &Ground, config: &Config, providers: Arc<Providers>) -> Deps {
     Deps {
         db: ground.db.clone(),
         vault: ground.vault.clone(),
+        notary: ground.notary.clone(),
         clock: ground.clock.clone(),
         ids: ground.ids.clone(),
         tasks: Arc::new(ground.tasks.clone()),
@@ -246,6 +250,7 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
     Setup {
         db: ground.db.clone(),
         vault: ground.vault.clone(),
+        notary: ground.notary.clone(),
         keys: ground.keys.clone(),
         clock: ground.clock.clone(),
         ids: ground.ids.clone(),

@@ -39,6 +39,14 @@ pub(super) async fn of(db: &Db, dir: &Path, ids: &dyn IdGen) -> Result<Keys> {
     }
 }
 
+/// The operator's own key for receipts, if there is one.
+pub(super) fn of_receipts() -> Result<Option<Secret<[u8; 32]>>> {
+    let Some(text) = env::get(env::RECEIPT_SEED).map(Secret::new) else { return Ok(None) };
+    let next = format!("set {} to 32 bytes as hex or base64, or not at all", env::RECEIPT_SEED);
+    let seed = Keys::seed(&text);
+    seed.map(Some).ok_or_else(|| Advice::key("the key for receipts is no key", next).into())
+}
+
 /// A new key in a new file, unless somebody else begins the database or makes the file first.
 async fn begin(db: &Db, dir: &Path, ids: &dyn IdGen) -> Result<Option<Keys>> {
     let keys = Keys::from_ids(ids);

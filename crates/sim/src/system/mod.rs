@@ -10,6 +10,7 @@ mod check;
 mod edges;
 mod people;
 mod place;
+mod receipts;
 mod stops;
 
 use lantern_types::Dur;
@@ -30,6 +31,8 @@ pub struct Report {
     pub violation: Option<Violation>,
     /// Runs, calls to the outside, kills.
     pub counts: [usize; 3],
+    /// The receipt of every run, as a file.
+    pub receipts: Vec<Vec<u8>>,
 }
 
 /// Things that people and machines do before the world calms down.
@@ -54,7 +57,8 @@ pub fn run_with_jumps(seed: u64) -> Report {
 }
 
 fn tell(seed: u64, jumps: bool) -> Report {
-    let mut report = Report { seed, trace: Vec::new(), violation: None, counts: [0; 3] };
+    let mut report =
+        Report { seed, trace: Vec::new(), violation: None, counts: [0; 3], receipts: Vec::new() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     report.violation = match runtime {
         Ok(runtime) => runtime.block_on(story(seed, jumps, &mut report)).err(),
@@ -104,7 +108,9 @@ async fn story(seed: u64, jumps: bool, report: &mut Report) -> Result<(), Violat
     report.trace = std::mem::take(&mut place.trace);
     report.counts = [place.runs.len(), place.edges.calls().len(), place.kills];
     rested?;
-    check::at_rest(&place).await
+    check::at_rest(&place).await?;
+    report.receipts = receipts::hold(&place).await?;
+    Ok(())
 }
 
 /// Ends the faults, helps every run that waits for someone, and demands that all come to an end.

@@ -16,7 +16,7 @@ use lantern_policy::{Role, Scope};
 use lantern_store::journal::{self, RunRow};
 use lantern_store::record;
 use lantern_store::sign_ins::{self, NewSignIn};
-use lantern_store::{Blobs, Db, Error, Keys, Moment, Pace, Sealer, Vault, versions};
+use lantern_store::{Blobs, Db, Error, Keys, Moment, Pace, Sealer, Vault, receipts, versions};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks as _};
 use lantern_types::llm::Unlisted;
 use lantern_types::{AgentId, At, ChainHead, Dur, RunId, SignInId, TenantId, UserId, VersionId};
@@ -171,7 +171,7 @@ pub(super) struct Place {
     tokens: Tokens,
     pub(super) ids: Arc<dyn IdGen>,
     router: Router,
-    deps: Deps,
+    pub(super) deps: Deps,
     processes: Vec<TaskSet>,
 }
 
@@ -207,12 +207,14 @@ impl Place {
         let db = Db::paced_sqlite(disk.clone().pace(clock.clone())).map_err(told)?;
         let keys = Keys::from_ids(ids.as_ref());
         let sealer = Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).map_err(told)?;
+        let notary = lantern_store::Notary::new(&sealer, None);
         let vault = Vault::new(sealer, Blobs::memory());
         let edges = Arc::new(Edges::new(seed, clock.clone(), setting.choices.clone(), setting.tools.clone()));
         let tasks = TaskSet::new(Handle::current());
         let deps = Deps {
             db: db.clone(),
             vault: vault.clone(),
+            notary,
             clock: clock.clone(),
             ids: ids.clone(),
             tasks: Arc::new(tasks.clone()),
@@ -370,7 +372,14 @@ impl Place {
     }
 
     pub(super) async fn at_rest(&self) -> Result<bool, Violation> {
-        Ok(self.everything().await?.iter().all(|(_, row)| row.finished_at.is_some()))
+        for (told, row) in self.everything().await? {
+            if row.finished_at.is_none()
+                || receipts::find(&self.db, self.scope(&told), told.id).await.map_err(unread)?.is_none()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     pub(super) async fn late(&self) -> String {
@@ -409,6 +418,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
     Setup {
         db: deps.db.clone(),
         vault: deps.vault.clone(),
+        notary: deps.notary.clone(),
         keys: keys.clone(),
         clock: deps.clock.clone(),
         ids: deps.ids.clone(),

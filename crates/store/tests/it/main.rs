@@ -18,6 +18,7 @@ mod lists;
 mod outbox;
 mod parsers;
 mod postgres;
+mod receipts;
 mod retention;
 mod sealing;
 mod sessions;

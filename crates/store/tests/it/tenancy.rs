@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 25] = [
+const TABLES: [&str; 29] = [
     "tenants",
     "users",
     "subject_keys",
@@ -75,6 +75,10 @@ const TABLES: [&str; 25] = [
     "sessions",
     "session_runs",
     "stops",
+    "receipts",
+    "log_heads",
+    "log_tiles",
+    "log_checkpoints",
     "tenant_settings",
     "caps",
     "accounts",

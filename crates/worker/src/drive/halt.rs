@@ -51,6 +51,7 @@ impl Driver<'_> {
             match load::as_it_stands(self.deps, self.scope, run).await {
                 Ok(loaded) => {
                     self.chain = loaded.chain;
+                    self.summary = loaded.summary;
                     self.run = Some(loaded.run);
                     return Ok(());
                 }

@@ -312,6 +312,7 @@ impl Bench {
         let tasks = TaskSet::new(Handle::current());
         let deps = Deps {
             db: db.clone(),
+            notary: lantern_store::Notary::new(&sealer, None),
             vault: Vault::new(sealer, Blobs::memory()),
             clock: clock.clone(),
             ids: ids.clone(),

@@ -56,6 +56,7 @@ async fn once(app: &App, scope: Scope, run: RunId) -> Result<lantern_store::Resu
         asked: CANCEL,
     };
     let given_up = journal::give_up(&app.db, scope, end, news).await;
+    app.notary.nudge();
     if matches!(given_up, Ok(true)) {
         tracing::warn!(tenant = %scope.tenant(), %run, "a run that cannot be read was given up");
     }

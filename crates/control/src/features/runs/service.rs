@@ -392,6 +392,10 @@ pub(super) async fn delete(app: &App, permit: &Permit<DeleteRun>, run: RunId) ->
 pub(crate) async fn remove(app: &App, scope: Scope, run: RunId) -> Result<()> {
     let row = head(app, scope, run).await?;
     let now = app.clock.now();
+    // No run goes without having had a number, so that one that is missing shows.
+    if row.finished_at.is_some() {
+        app.notary.receipt(scope, run, now).await?;
+    }
     let deleted =
         app.db.write(scope, move |tx| Box::pin(async move { journal::delete(tx, run, now).await })).await?;
     let Some(blobs) = deleted else {

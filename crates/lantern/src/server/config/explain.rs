@@ -249,8 +249,9 @@ mod tests {
     #[test]
     fn what_may_be_a_secret_is_one_or_known_not_to_be() {
         for variable in env::without_key("dev").chain(env::without_key("serve")) {
-            let telling =
-                ["KEY", "TOKEN", "PASSWORD", "SECRET"].iter().any(|word| variable.name.contains(word));
+            let telling = ["KEY", "TOKEN", "PASSWORD", "SECRET", "SEED"]
+                .iter()
+                .any(|word| variable.name.contains(word));
             let harmless = variable.name == env::OFFLINE_TOKENS_PER_SEC;
             let telling = telling || variable.name == env::DATABASE_OWNER_URL;
             assert_eq!(variable.secret(), telling && !harmless, "{}", variable.name);
