@@ -84,6 +84,7 @@ codes! {
         InputSchemaViolated = "input_schema_violated",
         PriceUnknown = "price_unknown",
         CallUnbounded = "call_unbounded",
+        UnsupportedAlgorithm = "unsupported_algorithm",
     }
     Unauthenticated {
         Unauthorized = "unauthorized",
@@ -114,6 +115,7 @@ codes! {
         ProviderNotFound = "provider_not_found",
         StopNotFound = "stop_not_found",
         ModelNotFound = "model_not_found",
+        LogEntryNotFound = "log_entry_not_found",
     }
     NotAllowed {
         MethodNotAllowed = "method_not_allowed",

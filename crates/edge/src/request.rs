@@ -135,7 +135,7 @@ impl Ignored {
 
 async fn around_each(State(around): State<Around>, request: Request, next: Next) -> Response {
     let started = around.clock.now();
-    let origin = around.cors.allowed(request.headers());
+    let origin = around.cors.allowed(request.uri().path(), request.headers());
     // Whoever wants to be told to go on has sent nothing yet, and will not once it is refused.
     let waits = request.headers().contains_key(header::EXPECT);
     let (mut request, leftover) = kept(request);

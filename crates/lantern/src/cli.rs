@@ -24,6 +24,7 @@ mod login;
 mod man;
 mod onboard;
 mod providers;
+mod receipts;
 mod retention;
 #[cfg(test)]
 mod routes;
@@ -46,6 +47,7 @@ pub(crate) use api::DEFAULT_URL;
 pub(crate) use console::Console;
 pub(crate) use failure::{Exit, Failure};
 pub(crate) use line::read;
+pub(crate) use receipts::Verb as ReceiptsVerb;
 pub(crate) use stops::Asked as StopAsked;
 pub(crate) use table::Column;
 
@@ -191,6 +193,11 @@ pub(crate) enum Verb {
     Calls(spending::CallsArgs),
     /// Show or set what may be spent through the front doors for models
     Caps(spending::CapsArgs),
+    /// Show receipts of runs, write one to a file, and see how far their log has come
+    #[command(subcommand, visible_alias = "receipt")]
+    Receipts(receipts::Verb),
+    /// Check a receipt file, without any server
+    Verify(receipts::VerifyArgs),
     /// Write runs to files: their events, their rows and their manifests
     Export(export::ExportArgs),
     /// Check that the server, the login and the model work
@@ -249,10 +256,12 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Logout(args) => return login::logout(console, globals, args).await,
         Verb::Man(args) => man::run(console, Cli::command(), &args)?,
         Verb::Init(args) => init::run(console, args)?,
+        Verb::Verify(args) => receipts::check(console, &args)?,
         Verb::Login(args) => login::login(console, globals, args).await?,
         Verb::Signup(args) => login::signup(console, globals, args).await?,
         Verb::Onboard(args) => return Box::pin(onboard::run(console, globals, args)).await,
         Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,
+        Verb::Receipts(verb) => Box::pin(receipts::run(console, &opened(globals).await?, verb)).await?,
         Verb::Export(args) => Box::pin(export::run(console, &opened(globals).await?, &args)).await?,
         Verb::Whoami => login::whoami(console, &Api::open(globals)?).await?,
         Verb::Agents(verb) => Box::pin(agents::run(console, &opened(globals).await?, verb)).await?,

@@ -34,6 +34,9 @@ fn main() -> ExitCode {
             None => server::stop(&args, &globals.console()),
         },
         Command::Config(verb) => server::configuration(&verb, &globals.console()),
+        Command::Client(cli::Verb::Receipts(cli::ReceiptsVerb::RotateKey(args))) => {
+            server::rotate(&args, &globals.console())
+        }
         Command::Client(verb) => cli::run(&globals, verb),
     }
 }

@@ -72,6 +72,7 @@ actions! {
     StopSession = Write "sessions.stop";
     DeleteSession = Write "sessions.delete";
     RedactRun = Write "runs.redact";
+    ReadReceipts = Read "receipts.read";
     ListApprovals = Read "approvals.list";
     ReadApproval = Read "approvals.read";
     DecideApproval = Write "approvals.decide";

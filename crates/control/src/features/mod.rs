@@ -7,6 +7,7 @@ pub(crate) mod identity;
 pub(crate) mod limits;
 pub(crate) mod money;
 pub(crate) mod platform;
+pub(crate) mod receipts;
 pub(crate) mod runs;
 pub(crate) mod sessions;
 pub(crate) mod settings;
@@ -29,6 +30,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         agents::routes::routes(),
         runs::routes::routes(),
         runs::approvals::routes(),
+        receipts::routes(),
         sessions::routes::routes(),
         settings::providers::routes(),
         settings::retention::routes(),

@@ -38,6 +38,8 @@ mod prefer;
 #[cfg(test)]
 mod providers;
 #[cfg(test)]
+mod receipts;
+#[cfg(test)]
 mod retention;
 mod runs;
 #[cfg(test)]

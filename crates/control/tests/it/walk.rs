@@ -2,7 +2,7 @@
 
 use lantern_control::routes;
 use lantern_edge::Route;
-use lantern_engine::Input;
+use lantern_engine::{Arrival, Input};
 use lantern_policy::Access;
 use serde_json::{Value, json};
 
@@ -45,6 +45,8 @@ fn body(action: &str, path: &str) -> Option<Value> {
 /// Things of tenant `a`, to put into paths.
 struct Things {
     run: String,
+    /// Another, which is over and has a receipt.
+    over: String,
     session: String,
     key: String,
     approval: String,
@@ -66,8 +68,13 @@ async fn things(test: &TestApp) -> Things {
     let text = |id: &Value| id.as_str().unwrap().to_owned();
     let asked = json!({"scope": "tenant", "reason": "mine"});
     let stop = test.post(&test.a.owner, "/v1/stops", asked).await.is(201).json["id"].clone();
+    let over = test.run(json!({"agentName": "mine"})).await;
+    let cancel = Arrival::Cancel { by: String::new(), reason: None };
+    Hand::take(test, &over).await.give(Input::Arrived(cancel)).await;
+    test.post(&test.a.owner, &format!("/v1/runs/{over}/receipt"), json!({})).await.is(200);
     Things {
         run,
+        over,
         session: text(&session["id"]),
         key: text(&key.json["key"]["id"]),
         approval: text(&approval),
@@ -81,11 +88,13 @@ fn filled(path: &str, things: &Things) -> String {
         path if path.starts_with("/v1/approvals/") => &things.approval,
         path if path.starts_with("/v1/sessions/") => &things.session,
         path if path.starts_with("/v1/stops/") => &things.stop,
+        path if path.contains("/receipt") => &things.over,
         _ => &things.run,
     };
     let other = if path.starts_with("/v1/runs/") { things.run.as_str() } else { "1" };
     let name = if path.contains("/signals/") { "go" } else { "mine" };
     path.replace("{id}", id)
+        .replace("{*path}", "0/000.p/1")
         .replace("{name}", name)
         .replace("{stepId}", "s")
         .replace("{version}", "1")

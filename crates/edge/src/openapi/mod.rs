@@ -80,11 +80,11 @@ pub struct About {
 
 /// The document of these routes.
 pub fn document<S>(about: About, routes: &[Route<S>]) -> Value {
-    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     let mut schemas = Map::new();
     for route in routes {
         let operation = route.operation();
-        let item = paths.entry(route.path()).or_default();
+        let item = paths.entry(route.path().replace("{*", "{")).or_default();
         // What answers to any method is described as what people ask of it.
         let method = if route.method() == "ANY" { "get".to_owned() } else { route.method().to_lowercase() };
         item.insert(method, operation.shown(route.method(), route.path(), route.action()));

@@ -417,7 +417,9 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 }
 
 fn variable(segment: &str) -> Option<&str> {
-    segment.strip_prefix('{')?.strip_suffix('}')
+    let name = segment.strip_prefix('{')?.strip_suffix('}')?;
+    // A rest of several segments.
+    Some(name.strip_prefix('*').unwrap_or(name))
 }
 
 /// `get_runs_id`: unique, because a method and a path are.

@@ -29,6 +29,8 @@ pub(crate) use url::{Base, encode};
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The largest file that a server is asked for.
+const FILE_BYTES_MAX: usize = 1 << 30;
 const CALL: Deadlines = Deadlines::total(Dur::from_secs(60));
 /// The server sends a heartbeat every 15 s; three of them missing is a lost connection. A run may last for weeks.
 const STREAM: Deadlines = Deadlines {
@@ -223,6 +225,12 @@ impl Api {
                 return Ok(Listed { entries, more, cursor: cursor.filter(|_| !cut) });
             }
         }
+    }
+
+    /// The bytes of an answer, as they are.
+    pub(crate) async fn bytes(&self, call: Call) -> Result<Bytes, Failure> {
+        let response = self.request(call, CALL).await?;
+        response.bytes(FILE_BYTES_MAX).await.map_err(|error| self.unreached(&error))
     }
 
     /// Opens the event stream of a run after the event `after`; with `live` it goes on until the run is over.

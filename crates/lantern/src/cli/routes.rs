@@ -70,6 +70,21 @@ const ROUTES: &[(&str, By)] = &[
     ("POST /v1/runs/{id}/signals/{name}", Verb(&["runs signal"])),
     ("POST /v1/runs/{id}/approvals/{stepId}", Verb(&["runs approve", "runs deny", "runs watch"])),
     ("POST /v1/runs/{id}/steps/{stepId}/resolve", Verb(&["runs resolve"])),
+    ("GET /v1/receipts", Verb(&["receipts list"])),
+    ("GET /v1/runs/{id}/receipt", Verb(&["receipts get"])),
+    ("POST /v1/runs/{id}/receipt", Same("GET /v1/runs/{id}/receipt")),
+    ("GET /v1/runs/{id}/receipt/file", Verb(&["receipts export"])),
+    ("POST /v1/runs/receipts/verify", Nobody("`verify` checks a file here, and believes no server")),
+    ("GET /v1/receipts/log", Verb(&["receipts log"])),
+    ("GET /v1/receipts/log/checkpoint", Nobody("for witnesses; `receipts log` shows the newest")),
+    (
+        "GET /v1/receipts/log/tile/{path}",
+        Nobody("for witnesses and monitors, which compute proofs themselves"),
+    ),
+    ("GET /v1/receipts/log/inclusion", Nobody("for monitors; a receipt has its own proof in it")),
+    ("GET /v1/receipts/log/consistency", Nobody("for monitors, which compare signed heads")),
+    ("GET /.well-known/lantern-receipts", Verb(&["receipts keys"])),
+    ("GET /.well-known/jwks.json", Nobody("the same keys, for libraries that read this form")),
     ("GET /v1/sessions", Verb(&["sessions list"])),
     ("POST /v1/sessions", Verb(&["sessions create", "chat"])),
     ("GET /v1/sessions/{id}", Verb(&["sessions get", "chat"])),
@@ -105,8 +120,20 @@ const ROUTES: &[(&str, By)] = &[
 ];
 
 /// Commands that are a server, look after one, or only write files here.
-const LOCAL: &[&str] =
-    &["dev", "serve", "migrate", "backup", "restore", "config explain", "init", "completions", "man", "help"];
+const LOCAL: &[&str] = &[
+    "dev",
+    "serve",
+    "migrate",
+    "backup",
+    "restore",
+    "config explain",
+    "init",
+    "completions",
+    "man",
+    "help",
+    "verify",
+    "receipts rotate-key",
+];
 
 /// Method and path of every route that is described.
 fn described() -> BTreeSet<String> {

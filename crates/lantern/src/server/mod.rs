@@ -13,6 +13,7 @@ mod logging;
 mod migrate;
 mod models;
 mod port;
+mod rotate;
 mod stop;
 
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub(crate) use config::ExplainArgs;
 #[cfg(test)]
 pub(crate) use config::default_of;
 pub(crate) use migrate::MigrateArgs;
+pub(crate) use rotate::RotateArgs;
 pub(crate) use stop::StopArgs;
 
 /// Flags of `lantern dev`.
@@ -120,6 +122,18 @@ pub(crate) fn stop(args: &StopArgs, console: &Console) -> ExitCode {
     let run = || {
         logging::start("warn", console.json())?;
         block_on(stop::run(args))
+    };
+    match run() {
+        Ok((answer, words)) => told(console, console.answer(&answer, || words)),
+        Err(error) => exit(console, Err(error)),
+    }
+}
+
+/// Runs `lantern receipts rotate-key`.
+pub(crate) fn rotate(args: &RotateArgs, console: &Console) -> ExitCode {
+    let run = || {
+        logging::start("warn", console.json())?;
+        block_on(rotate::run(args))
     };
     match run() {
         Ok((answer, words)) => told(console, console.answer(&answer, || words)),

@@ -83,7 +83,11 @@ pub(super) async fn run(args: &StopArgs) -> Result<(Value, String)> {
 }
 
 async fn open(args: &StopArgs) -> Result<Db> {
-    let config = Config::serve(args.config.as_deref(), None, args.data_dir.clone())?;
+    beside(&Config::serve(args.config.as_deref(), None, args.data_dir.clone())?).await
+}
+
+/// The database of a server, beside it.
+pub(super) async fn beside(config: &Config) -> Result<Db> {
     let dir = &config.data_dir;
     let Some(postgres) = &config.postgres else {
         return Db::open_sqlite_beside(dir).await.map_err(|error| match error {

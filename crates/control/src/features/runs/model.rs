@@ -406,6 +406,6 @@ pub(super) fn cap(app: &App, version: Option<MicroUsd>, request: Option<MicroUsd
 }
 
 /// 404 for a run that is not there, or is somebody else's.
-pub(super) fn not_found() -> Error {
+pub(crate) fn not_found() -> Error {
     Error::new(Code::RunNotFound, "run not found")
 }

@@ -21,6 +21,7 @@ mod onboard;
 mod operate;
 mod process;
 mod provider;
+mod receipts;
 mod recovery;
 mod refusals;
 mod reset;

@@ -1,0 +1,278 @@
+//! `lantern receipts` and `lantern verify`: receipts from a server, and whether one is true, without any.
+//!
+//! Invariant: `verify` asks nobody. It says that a receipt is verified only when a key that its user brought has signed it; the
+//! key inside proves nothing, because whoever makes a file can make a key.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use lantern_receipts::VerifyKey;
+use lantern_types::RunId;
+use lantern_verify::{Fault, Report, Trust, verify};
+use serde_json::{Value, json};
+
+use crate::cli::api::{Api, Call};
+use crate::cli::console::{Console, fields};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::format::{count, dollars, line, number, text, time, usd};
+use crate::cli::table::Column;
+use crate::server::RotateArgs;
+
+/// The largest file that is read.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// What a list says of a receipt.
+const COLUMNS: &[Column] = &[
+    Column::whole("NUMBER"),
+    Column::whole("RUN"),
+    Column::text("AGENT"),
+    Column::whole("STATUS"),
+    Column::whole("ISSUED"),
+    Column::spare("KEY"),
+];
+
+/// What can be done with receipts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List receipts, the newest first
+    List {
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Show the receipt of a run
+    Get {
+        /// The run's id
+        run: RunId,
+    },
+    /// Write the receipt of a run to a file, with the events that it is about
+    Export {
+        /// The run's id
+        run: RunId,
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Show how far the log of receipts has come, and its signed head
+    Log,
+    /// Write the keys that the server publishes to a file, for `lantern verify --key`
+    Keys {
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Sign receipts with a new key from now on, as the operator of the server
+    RotateKey(RotateArgs),
+}
+
+/// Flags of `lantern verify`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Get the key from where the server publishes it (/.well-known/lantern-receipts, or `lantern receipts keys`), once \
+                  and over a connection that you trust, and keep it. Without a key the file is only checked against itself: that \
+                  shows damage and no forgery, so the command fails unless --any-key says that this is enough."
+)]
+pub(crate) struct VerifyArgs {
+    /// The receipt file, as `lantern receipts export` writes it
+    file: PathBuf,
+    /// A key that you trust, in base64, or a file of keys as the server publishes them
+    #[arg(long = "key", value_name = "KEY|FILE", required_unless_present = "any_key")]
+    keys: Vec<String>,
+    /// Check the file against itself only, whoever signed it
+    #[arg(long, conflicts_with = "keys")]
+    any_key: bool,
+}
+
+/// Does what was asked of a server.
+pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::List { limit } => list(console, api, limit).await,
+        Verb::Get { run } => {
+            let receipt = api.fetch(Call::get(format!("/v1/runs/{run}/receipt"))).await?;
+            console.answer(&receipt, || shown(&receipt))
+        }
+        Verb::Export { run, file } => export(console, api, run, &file).await,
+        Verb::Log => log(console, api).await,
+        Verb::Keys { file } => {
+            let keys = api.fetch(Call::get("/.well-known/lantern-receipts").public()).await?;
+            write(&file, format!("{keys:#}\n").as_bytes())?;
+            let answer = json!({ "file": file, "keyId": text(&keys, "keyFingerprint") });
+            console.answer(&answer, || {
+                format!("wrote the keys of {} to {}", api.base().as_str(), line(&file.display().to_string()))
+            })
+        }
+        // The binary's `main` hands it to the server's part.
+        Verb::RotateKey(_) => Ok(()),
+    }
+}
+
+async fn list(console: &Console, api: &Api, limit: u32) -> Result<(), Failure> {
+    let listed = api.list("/v1/receipts", limit).await?;
+    let receipts = listed.entries;
+    if console.json() {
+        console.value(&Value::Array(receipts))?;
+    } else if receipts.is_empty() {
+        console.note("there is no receipt yet: a run gets one when it is over");
+    } else {
+        console.table(COLUMNS, &receipts.iter().map(row).collect::<Vec<_>>())?;
+    }
+    console.more(listed.more, limit);
+    Ok(())
+}
+
+fn row(receipt: &Value) -> Vec<String> {
+    let column = |name: &str| text(receipt, name).to_owned();
+    vec![
+        number(receipt, "logIndex").to_string(),
+        column("runId"),
+        column("agentName"),
+        column("status"),
+        time(text(receipt, "issuedAt")),
+        column("keyId"),
+    ]
+}
+
+fn shown(receipt: &Value) -> String {
+    let payload = receipt.get("payload").unwrap_or(&Value::Null);
+    fields(&[
+        ("run", line(text(payload, "runId"))),
+        ("agent", line(text(payload, "agentName"))),
+        ("status", line(text(payload, "status"))),
+        ("cost", usd(dollars(payload.get("costUsd").unwrap_or(&Value::Null)))),
+        ("events", count(number(payload, "events"))),
+        ("journal", line(text(payload, "journalHash"))),
+        ("number", number(payload, "logIndex").to_string()),
+        ("issued", time(text(payload, "issuedAt"))),
+        ("key", line(text(receipt, "keyId"))),
+    ])
+}
+
+async fn export(console: &Console, api: &Api, run: RunId, file: &Path) -> Result<(), Failure> {
+    let bytes = api.bytes(Call::get(format!("/v1/runs/{run}/receipt/file"))).await?;
+    write(file, &bytes)?;
+    let answer = json!({ "run": run, "file": file, "bytes": bytes.len() });
+    console.answer(&answer, || {
+        let name = line(&file.display().to_string());
+        format!("wrote the receipt to {name}: `lantern verify {name} --key KEYS` checks it without a server")
+    })
+}
+
+async fn log(console: &Console, api: &Api) -> Result<(), Failure> {
+    let log = api.fetch(Call::get("/v1/receipts/log")).await?;
+    console.answer(&log, || {
+        let receipts = number(&log, "size");
+        format!(
+            "{} receipts in the log {}\n\n{}",
+            count(receipts),
+            line(text(&log, "origin")),
+            text(&log, "checkpoint").trim_end()
+        )
+    })
+}
+
+/// Checks a receipt file.
+pub(crate) fn check(console: &Console, args: &VerifyArgs) -> Result<(), Failure> {
+    let mut trusted = Vec::new();
+    for key in &args.keys {
+        trusted.extend(keys(key)?);
+    }
+    let bytes = read(&args.file)?;
+    let trusted = (!args.any_key).then_some(trusted.as_slice());
+    let report = verify(&bytes, trusted).map_err(|fault| refused(&fault))?;
+    let answer = json!({
+        "verified": report.trust == Trust::Key,
+        "trust": if report.trust == Trust::Key { "key" } else { "none" },
+        "keyId": report.key.id(),
+        "payload": report.payload,
+        "logSize": report.log_size,
+        "derived": { "events": report.derived.events, "admissions": report.derived.admissions,
+            "boundedAdmissions": report.derived.bounded, "bills": report.derived.bills },
+    });
+    console.answer(&answer, || words(&report))
+}
+
+fn words(report: &Report) -> String {
+    let (payload, derived) = (&report.payload, report.derived);
+    let first = match report.trust {
+        Trust::Key => format!("VERIFIED: the key {} signed it, and every event follows", report.key.id()),
+        Trust::None => format!(
+            "NOT VERIFIED: the file agrees with itself, but nobody vouches for the key {} inside it; anybody could have made \
+             both. Give the published key with --key",
+            report.key.id()
+        ),
+    };
+    let limits = match derived.bounded {
+        0 => String::new(),
+        n => format!(
+            " ({n} admissions were made by the rules of another build: only that they stay within the cap was checked)"
+        ),
+    };
+    let facts = fields(&[
+        ("run", payload.run_id.to_string()),
+        ("agent", line(&payload.agent_name)),
+        ("version", payload.agent_version.to_string()),
+        ("status", line(&payload.status)),
+        ("cost", format!("{} of at most {}", usd(payload.cost_micro_usd), usd(payload.cap_micro_usd))),
+        ("may have been billed besides", usd(payload.unconfirmed_micro_usd)),
+        ("events", count(derived.events)),
+        (
+            "decisions",
+            format!("{} admissions, {} bills{limits}", derived.admissions + derived.bounded, derived.bills),
+        ),
+        ("log", format!("{}, number {} of {}", line(&payload.log), payload.log_index, report.log_size)),
+        ("issued", time(&payload.issued_at.0.to_string())),
+    ]);
+    format!("{first}\n{facts}")
+}
+
+fn refused(fault: &Fault) -> Failure {
+    let failure =
+        Failure::new(Exit::Failed, format!("the receipt is not true: {fault}")).code("receipt_invalid");
+    failure.hint(match fault.rule {
+        "key" => "get the server's keys with `lantern receipts keys`; if this one is not among them, somebody else made the file",
+        "form" => "a newer `lantern` may know these events; otherwise do not trust the file",
+        _ => "do not trust the file: export the receipt again from the server that issued it",
+    })
+}
+
+/// The keys that an argument names: one in base64, or those of a file.
+fn keys(argument: &str) -> Result<Vec<VerifyKey>, Failure> {
+    if let Some(key) = VerifyKey::parse(argument) {
+        return Ok(vec![key]);
+    }
+    let none = |what: &str| {
+        Failure::usage(format!("{}: {what}", line(argument)))
+            .hint("give a key as base64 of its 32 bytes, or the file that `lantern receipts keys` writes")
+    };
+    let bytes = fs::read(argument).map_err(|_| none("no key, and no file that can be read"))?;
+    let document: Value = serde_json::from_slice(&bytes).map_err(|_| none("not a file of keys"))?;
+    let listed = document.get("keys").and_then(Value::as_array).ok_or_else(|| none("not a file of keys"))?;
+    let parsed: Option<Vec<VerifyKey>> =
+        listed.iter().map(|key| VerifyKey::parse(text(key, "publicKey"))).collect();
+    parsed.filter(|keys| !keys.is_empty()).ok_or_else(|| none("it has something that is no key"))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let unreadable = |error: std::io::Error| {
+        Failure::usage(format!("cannot read {}: {error}", path.display())).hint("name a receipt file")
+    };
+    let size = fs::metadata(path).map_err(unreadable)?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(Failure::usage(format!("{} is too large for a receipt", path.display())));
+    }
+    fs::read(path).map_err(unreadable)
+}
+
+/// What is in a receipt is for whoever exports it, until they hand it on.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = made.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    written.map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display()))
+            .code("output_failed")
+            .hint("name a file that is not there yet, in a folder that can be written in")
+    })
+}
