@@ -6,7 +6,7 @@
 Needs Python 3.8 and the package `cryptography`. Prints a line for each file; exit code 0 only when every one holds.
 Written from docs/receipts.md, and shares no code with the server. It does not follow every decision, as `lantern verify` does.
 """
-import base64, hashlib, json, sys
+import base64, datetime, hashlib, json, sys, uuid
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -65,6 +65,28 @@ def whole(value):
     return type(value) is int and 0 <= value < 2**63
 
 
+def amount(value, words):
+    need(whole(value), words)
+    return value
+
+
+def when(micros):
+    """A time as it is always written: RFC 3339 in UTC, with as many digits as it takes."""
+    at = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=micros)
+    text = "%04d%s" % (at.year, at.strftime("-%m-%dT%H:%M:%S.%f"))
+    return text.rstrip("0").rstrip(".") + "Z"
+
+
+def is_time(text):
+    try:
+        at = datetime.datetime.fromisoformat(text[:19]) - datetime.datetime(1970, 1, 1)
+        fraction = text[19:-1]
+        need(fraction == "" or fraction[0] == "." and fraction[1:].isascii() and fraction[1:].isdigit(), "time")
+        return when(at // datetime.timedelta(microseconds=1) + int((fraction[1:] + "000000")[:6])) == text
+    except (ValueError, OverflowError):
+        return False
+
+
 def usd(micros):
     return ("%d.%06d" % divmod(micros, 10**6)).rstrip("0").rstrip(".")
 
@@ -103,6 +125,8 @@ def checked_payload(p):
     need(p["version"] == 2 and p["endedBy"] in ("event", "row"), "version")
     need(all(is_hex(x) for x in p["policies"]) and p["policies"] == sorted(set(p["policies"])), "policies")
     need(all(isinstance(x, str) for x in p["models"]), "models")
+    need(all(is_time(p[name]) for name in ("finishedAt", "issuedAt", "startedAt") if name in p), "a time in another form")
+    need(all(str(uuid.UUID(p[name])) == p[name] for name in ("runId", "tenantId")), "an id in another form")
     need(p["costMicroUsd"] + p["unconfirmedMicroUsd"] <= p["capMicroUsd"], "the run cost more than it could")
 
 
@@ -111,6 +135,7 @@ def checkpoint(note, log, key):
     said, _, signed = note.partition("\n\n")
     lines = said.split("\n")
     need(len(lines) == 3 and lines[0] == log, "the checkpoint is another log's")
+    need(log and not any(c.isspace() or not c.isprintable() or c == "+" for c in log), "no name of a log")
     need(lines[1].isascii() and lines[1].isdigit() and str(int(lines[1])) == lines[1], "the checkpoint's size")
     root, text = b64(lines[2], 32), said + "\n"
     prefix = "\u2014 " + log + " "
@@ -139,10 +164,11 @@ def included(leaf, index, size, proof, root):
 
 def ledger(events, p):
     """Adds the money up: what was held, spent and let go of, and that the cap was kept."""
+    need(events, "there are no events")
     cap = spent = held = unconfirmed = tokens_in = tokens_out = 0
     holds, keeps, policies, models, over, generation = {}, set(), set(), set(), None, {}
     for n, e in enumerate(events, 1):
-        need(e.get("seq") == n and whole(e.get("at")) and isinstance(e.get("type"), str), "event %d: its number" % n)
+        need(whole(e.get("seq")) and e["seq"] == n and whole(e.get("at")) and isinstance(e.get("type"), str), "event %d: its number" % n)
         need(over is None, "event %d: the run was over" % n)
         need((e["type"] == "RunStarted") == (n == 1), "event %d: a run starts once" % n)
         kind, step = e["type"], e.get("step")
@@ -151,11 +177,14 @@ def ledger(events, p):
         cost, doubt = amounts[:2]
         tokens_in, tokens_out = tokens_in + amounts[2], tokens_out + amounts[3]
         if kind == "RunStarted":
-            cap, start = e["cap"], e
+            cap, start = amount(e["cap"], "event 1: its cap"), e
             policies.add(e["policy"])
         elif kind == "StepAdmitted":
             grant, facts = e["grant"], e["grant"]["facts"]
-            need(whole(grant["hold"]) and step not in holds, "event %d: its hold" % n)
+            need(step not in holds, "event %d: its hold" % n)
+            parts = [grant["hold"], *(facts[name] for name in ("cap", "spent", "held", "requestBytes", "maxTokens"))]
+            parts += grant["route"]["price"].values() if grant.get("route") else []
+            need(all(whole(part) for part in parts), "event %d: an amount" % n)
             need((facts["cap"], facts["spent"], facts["held"]) == (cap, spent, held), "event %d: its facts" % n)
             if grant.get("route"):
                 price = grant["route"]["price"]
@@ -192,8 +221,10 @@ def ledger(events, p):
         elif kind == "Finished":
             over = e
         need(0 <= unconfirmed <= held and spent <= cap, "event %d: the ledger" % n)
+    need(p.get("startedAt") == (when(events[1]["at"]) if len(events) > 1 else None), "when it started")
     if p["endedBy"] == "event":
         need(over is not None and over["outcome"] == p["status"] and over.get("code") == p.get("errorCode"), "how it ended")
+        need(p["finishedAt"] == when(over["at"]), "when it ended")
         need((spent, held, unconfirmed) == (p["costMicroUsd"], p["unconfirmedMicroUsd"], p["unconfirmedMicroUsd"]), "totals")
     else:
         need(over is None and (spent + held, 0) == (p["costMicroUsd"], p["unconfirmedMicroUsd"]), "totals")
@@ -257,7 +288,7 @@ def main(arguments):
             with open(name, "rb") as opened:
                 p = check(opened.read(), trusted)
             print("ok   %s: run %s %s, number %d" % (name, p["runId"], p["status"], p["logIndex"]))
-        except (Bad, ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as why:
+        except (Bad, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, OSError) as why:
             failed += 1
             print("BAD  %s: %s" % (name, ascii(str(why) or type(why).__name__)))
     return 1 if failed else 0

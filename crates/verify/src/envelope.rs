@@ -5,9 +5,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use lantern_engine::{Outcome, StepKind};
-use lantern_types::{Acted, Digest, EffectClass, Grant, MicroUsd};
-use serde::de::{IgnoredAny, Visitor};
+use lantern_engine::{Continues, Forks, Outcome, ProgramKind, Recalled, Reuse, StepKind};
+use lantern_types::{Acted, Digest, EffectClass, Grant, MicroUsd, StopScope};
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 
 /// Text that is borrowed from the line where it has no escapes.
@@ -89,41 +89,41 @@ pub(crate) struct Envelope<'a> {
     pub(crate) policy: Option<Digest>,
     pub(crate) catalogue: Option<Digest>,
     pub(crate) limits: Option<Digest>,
-    pub(crate) continues: Option<IgnoredAny>,
-    pub(crate) forks: Option<IgnoredAny>,
-    // Names and digests that no rule here looks at.
-    #[serde(rename = "agent")]
-    _agent: Option<IgnoredAny>,
-    #[serde(rename = "version")]
-    _version: Option<IgnoredAny>,
+    pub(crate) continues: Option<Continues>,
+    pub(crate) forks: Option<Forks>,
+    // What no rule here looks at, but that it is what it is.
+    #[serde(default, rename = "agent", borrow)]
+    _agent: Option<Text<'a>>,
+    #[serde(default, rename = "version", borrow)]
+    _version: Option<Text<'a>>,
     #[serde(rename = "program")]
-    _program: Option<IgnoredAny>,
+    _program: Option<ProgramKind>,
     #[serde(rename = "depth")]
-    _depth: Option<IgnoredAny>,
+    _depth: Option<u32>,
     #[serde(rename = "recall")]
-    _recall: Option<IgnoredAny>,
+    _recall: Option<Recalled>,
     #[serde(rename = "deadline")]
-    _deadline: Option<IgnoredAny>,
-    #[serde(rename = "request")]
-    _request: Option<IgnoredAny>,
-    #[serde(rename = "tools")]
-    _tools: Option<IgnoredAny>,
-    #[serde(rename = "reason")]
-    _reason: Option<IgnoredAny>,
-    #[serde(rename = "output")]
-    _output: Option<IgnoredAny>,
+    _deadline: Option<i64>,
+    #[serde(default, rename = "request", borrow)]
+    _request: Option<Text<'a>>,
+    #[serde(default, rename = "tools", borrow)]
+    _tools: Option<Text<'a>>,
+    #[serde(default, rename = "reason", borrow)]
+    _reason: Option<Text<'a>>,
+    #[serde(default, rename = "output", borrow)]
+    _output: Option<Text<'a>>,
     #[serde(rename = "end")]
-    _end: Option<IgnoredAny>,
-    #[serde(rename = "key")]
-    _key: Option<IgnoredAny>,
+    _end: Option<Reuse>,
+    #[serde(default, rename = "key", borrow)]
+    _key: Option<Text<'a>>,
     #[serde(rename = "scope")]
-    _scope: Option<IgnoredAny>,
+    _scope: Option<StopScope>,
     #[serde(rename = "period")]
-    _period: Option<IgnoredAny>,
+    _period: Option<u32>,
     #[serde(rename = "rounds")]
-    _rounds: Option<IgnoredAny>,
-    #[serde(rename = "run")]
-    _run: Option<IgnoredAny>,
+    _rounds: Option<u32>,
+    #[serde(default, rename = "run", borrow)]
+    _run: Option<Text<'a>>,
 }
 
 /// Of a step: what it belongs to. Of a run: who started it, which no rule here looks at.
@@ -131,7 +131,7 @@ pub(crate) struct Envelope<'a> {
 #[serde(untagged)]
 pub(crate) enum Parent<'a> {
     Step(#[serde(borrow)] Text<'a>),
-    Run(IgnoredAny),
+    Run(#[expect(dead_code, reason = "that it can be read is all")] lantern_engine::Parent),
 }
 
 impl<'a> Envelope<'a> {

@@ -13,10 +13,10 @@ use lantern_engine::{Outcome, StepKind};
 use lantern_receipts::Payload;
 use lantern_types::{Acted, Digest, MicroUsd};
 
-use crate::Fault;
 use crate::envelope::{Envelope, Parent};
 use crate::money::{self, Rules};
 use crate::step::{Stand, Step};
+use crate::{Fault, compact};
 
 /// How much was derived again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,7 @@ pub(crate) fn follow<'a>(payload: &Payload, events: impl Iterator<Item = &'a str
     let mut run = Follow::new();
     for (line, seq) in events.zip(1_u64..) {
         let fault = |(rule, words)| Fault { event: Some(seq), rule, words };
+        demand(compact::is(line), "bytes", "it is not in its one byte form").map_err(fault)?;
         let event = Envelope::read(line).map_err(|error| {
             let words = format!("it cannot be read at byte {}; a newer build may know it", error.column());
             fault(("form", words))

@@ -9,6 +9,7 @@
 
 #![warn(missing_docs)]
 
+mod compact;
 mod envelope;
 mod follow;
 mod money;

@@ -9,18 +9,18 @@ use serde_json::Value;
 use crate::{Folder, other, receipts};
 
 /// What a receipt says, to be changed and signed again.
-struct Story {
-    appends: Vec<(Digest, Vec<String>)>,
-    payload: Payload,
+pub(crate) struct Story {
+    pub(crate) appends: Vec<(Digest, Vec<String>)>,
+    pub(crate) payload: Payload,
 }
 
-fn signer() -> Signer {
+pub(crate) fn signer() -> Signer {
     Signer::new(&Secret::new([42; 32]))
 }
 
 impl Story {
     /// A recorded receipt that has an event with these words.
-    fn with(words: &str) -> Self {
+    pub(crate) fn with(words: &str) -> Self {
         let found = receipts().into_iter().find(|(_, bytes)| String::from_utf8_lossy(bytes).contains(words));
         let (_, bytes) = found.unwrap_or_else(|| panic!("no recorded receipt has {words}"));
         let file = File::parse(&bytes).unwrap();
@@ -36,7 +36,7 @@ impl Story {
     }
 
     /// Writes `to` for `from` in the first event that has `words`, and answers that event's number.
-    fn lie(&mut self, words: &str, from: &str, to: &str) -> u64 {
+    pub(crate) fn lie(&mut self, words: &str, from: &str, to: &str) -> u64 {
         let found = self.events().zip(1..).find(|(event, _)| event.contains(words) && event.contains(from));
         let (event, seq) = found.unwrap_or_else(|| panic!("no event has {words} and {from}"));
         *event = event.replacen(from, to, 1);
@@ -57,7 +57,7 @@ impl Story {
         seq
     }
 
-    fn signed(mut self) -> Vec<u8> {
+    pub(crate) fn signed(mut self) -> Vec<u8> {
         let lines =
             |events: &[String]| events.iter().flat_map(|event| [event.as_str(), "\n"]).collect::<String>();
         let appends: Vec<(Vec<u8>, Digest)> =

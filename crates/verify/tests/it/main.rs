@@ -8,6 +8,7 @@
 )]
 
 mod forged;
+mod hostile;
 mod recorded;
 mod tampered;
 
