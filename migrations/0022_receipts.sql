@@ -1,6 +1,6 @@
 -- Receipts: one for each run that is over, each a leaf of its tenant's append-only log.
 --
--- receipts has what was signed; runs.receipt is its number in the log, and -1 where there can be none because the run's
+-- receipts has what was signed, and attested signs the same as a statement of in-toto; runs.receipt is its number in the log, and -1 where there can be none because the run's
 -- journal cannot be read. A log is its tiles: kind -1 holds the leaves' entries, 0 and up the hashes of the tree eight levels
 -- apart, each with at most 256 of 32 bytes. log_heads is how far it has come, and what guards an append; log_checkpoints has
 -- each head as it was signed. A signing key is sealed while it is in use, and only its public half is kept afterwards.
@@ -13,6 +13,7 @@ CREATE TABLE receipts (
     payload TEXT NOT NULL,
     signature BYTES NOT NULL,
     public_key BYTES NOT NULL,
+    attested BYTES NOT NULL,
     issued_at BIGINT NOT NULL,
     PRIMARY KEY (tenant_id, run_id),
     UNIQUE (tenant_id, log_index)

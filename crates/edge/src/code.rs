@@ -182,6 +182,7 @@ codes! {
     }
     NotSupported {
         WireUnsupported = "wire_unsupported",
+        AgentIdentityUnsupported = "agent_identity_unsupported",
     }
     BadGateway {
         EgressDenied = "egress_denied",

@@ -9,6 +9,7 @@
 
 #![warn(missing_docs)]
 
+pub mod attestation;
 pub mod earlier;
 mod file;
 mod key;
@@ -19,7 +20,7 @@ mod summary;
 mod text;
 pub mod tile;
 
-pub use file::{ALGORITHM, Append, File, Written};
+pub use file::{ALGORITHM, Append, File, Node, Written};
 pub use key::{Published, Signature, Signer, VerifyKey};
 pub use note::Checkpoint;
 pub use payload::{EndedBy, Payload, VERSION, usd};

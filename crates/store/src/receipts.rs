@@ -20,7 +20,7 @@ use crate::db::{Db, TenantTx};
 use crate::error::{Error, Result};
 use crate::seal::Sealer;
 use crate::system;
-use crate::value::Row;
+use crate::value::{Row, Value};
 
 pub use log::{Head, checkpoint, consistency, head, inclusion, tile};
 
@@ -56,6 +56,8 @@ pub struct Issued {
     pub signature: Signature,
     /// The key that signed.
     pub key: VerifyKey,
+    /// Its signature of the same as a statement of in-toto.
+    pub attested: Signature,
     /// When.
     pub at: At,
 }
@@ -77,16 +79,18 @@ const TOLD_MAX: usize = 4_096;
 const GROUP_MAX: usize = 128;
 /// Tries of one append.
 const TRIES: u32 = 5;
+/// Tenants in trouble that a round looks past.
+const PASSED_MAX: usize = 4;
 /// The setting that tells logs of this installation from those of others.
 const INSTALLATION: &str = "installation";
 
 const DUE: &str = "SELECT tenant_id, id FROM runs WHERE finished_at IS NOT NULL AND receipt IS NULL
-    ORDER BY finished_at LIMIT $1";
+    AND tenant_id NOT IN ($2, $3, $4, $5) ORDER BY finished_at LIMIT $1";
 const FIND: &str =
-    "SELECT run_id, log_index, log_size, payload, signature, public_key, issued_at FROM receipts
+    "SELECT run_id, log_index, log_size, payload, signature, public_key, attested, issued_at FROM receipts
     WHERE tenant_id = $1 AND run_id = $2";
 const LIST: &str =
-    "SELECT run_id, log_index, log_size, payload, signature, public_key, issued_at FROM receipts
+    "SELECT run_id, log_index, log_size, payload, signature, public_key, attested, issued_at FROM receipts
     WHERE tenant_id = $1 AND log_index < $2 ORDER BY log_index DESC LIMIT $3";
 const REMOVE: &str = "DELETE FROM receipts WHERE tenant_id = $1 AND run_id = $2";
 
@@ -128,10 +132,47 @@ impl Notary {
         self.inner.ended.notified().await;
     }
 
-    /// Issues receipts for at most `limit` runs that have none, of whichever tenant, the longest over first.
+    /// Issues receipts for at most `limit` runs that have none, of whichever tenant, the longest over first. Runs of tenants
+    /// whose log cannot be appended to hold nobody up; fails when there were only such.
     pub async fn round(&self, now: At, limit: u32) -> Result<Round> {
-        let due =
-            self.inner.db.system_read(move |tx| Box::pin(async move { tx.all(DUE, &[limit.into()]).await }));
+        let (mut round, mut passed, mut failed) = (Round::default(), Vec::new(), None);
+        loop {
+            let (groups, more) = self.due(limit, &passed).await?;
+            let before = passed.len();
+            for (scope, runs) in groups {
+                match self.seal(scope, &runs, now).await {
+                    Ok((issued, unreadable)) => {
+                        round.issued += issued;
+                        round.unreadable += unreadable;
+                    }
+                    Err(error) => {
+                        let told: &dyn std::error::Error = &error;
+                        tracing::warn!(tenant = %scope.tenant(), error = told, "receipts could not be issued; trying again");
+                        failed = Some(error);
+                        if !passed.contains(&scope.tenant()) {
+                            passed.push(scope.tenant());
+                        }
+                    }
+                }
+            }
+            round.more = more;
+            // Runs of those in trouble stay first in line: look past them.
+            if !more || passed.len() == before || passed.len() > PASSED_MAX {
+                break;
+            }
+        }
+        match failed {
+            Some(error) if round.issued == 0 => Err(error),
+            _ => Ok(round),
+        }
+    }
+
+    /// Runs without a receipt, by tenant, but for those of these tenants; and whether there may be more.
+    async fn due(&self, limit: u32, passed: &[TenantId]) -> Result<(Vec<(Scope, Vec<RunId>)>, bool)> {
+        let mut values = vec![limit.into()];
+        let nobody = TenantId::from_uuid(uuid::Uuid::nil());
+        values.extend(passed.iter().copied().chain([nobody; PASSED_MAX]).take(PASSED_MAX).map(Value::from));
+        let due = self.inner.db.system_read(move |tx| Box::pin(async move { tx.all(DUE, &values).await }));
         let mut groups: Vec<(Scope, Vec<RunId>)> = Vec::new();
         let rows = due.await?;
         for row in &rows {
@@ -141,20 +182,7 @@ impl Notary {
                 None => groups.push((Scope::of_lease(tenant), vec![run])),
             }
         }
-        let mut round =
-            Round { more: u32::try_from(rows.len()).is_ok_and(|n| n == limit), ..Round::default() };
-        let mut failed = None;
-        for (scope, runs) in groups {
-            match self.seal(scope, &runs, now).await {
-                Ok((issued, unreadable)) => {
-                    round.issued += issued;
-                    round.unreadable += unreadable;
-                }
-                // One tenant's trouble is not the others'.
-                Err(error) => failed = Some(error),
-            }
-        }
-        failed.map_or(Ok(round), Err)
+        Ok((groups, u32::try_from(rows.len()).is_ok_and(|n| n == limit)))
     }
 
     /// The receipt of a run, issued now if it has none yet. `None` when the run is not there, is not over, or cannot be read.
@@ -172,13 +200,14 @@ impl Notary {
         keys::published(&self.inner.db).await
     }
 
-    /// Signs with a new key from now on. What the one before has signed stays good; it signs nothing more.
-    pub async fn rotate(&self) -> Result<VerifyKey> {
+    /// Signs with a new key from now on. What the one before has signed stays good; it signs nothing more. Answers also
+    /// whether the one before was the operator's: whoever still has it takes it again.
+    pub async fn rotate(&self) -> Result<(VerifyKey, bool)> {
         if self.inner.own.is_some() {
             return Err(Error::Misuse("the key is the operator's: give the server another one".to_owned()));
         }
-        let signer = keys::replace(&self.inner.db, &self.inner.sealer).await?;
-        Ok(signer.public())
+        let (signer, own) = keys::replace(&self.inner.db, &self.inner.sealer).await?;
+        Ok((signer.public(), own))
     }
 
     async fn seal(&self, scope: Scope, runs: &[RunId], now: At) -> Result<(u32, u32)> {
@@ -259,6 +288,7 @@ fn read(row: &Row) -> Result<Issued> {
         payload: row.text("payload")?,
         signature: signature(&row.bytes("signature")?)?,
         key: keys::verify_key(&row.bytes("public_key")?)?,
+        attested: signature(&row.bytes("attested")?)?,
         at: row.at("issued_at")?,
     })
 }

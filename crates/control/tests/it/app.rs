@@ -105,6 +105,7 @@ pub(crate) struct Wishes {
     pub(crate) reach: Reach,
     pub(crate) signup: bool,
     pub(crate) content_kept: Option<Dur>,
+    pub(crate) receipt_seed: Option<[u8; 32]>,
 }
 
 impl Default for Wishes {
@@ -115,6 +116,7 @@ impl Default for Wishes {
             reach: Reach::Private,
             signup: true,
             content_kept: None,
+            receipt_seed: None,
         }
     }
 }
@@ -142,7 +144,10 @@ impl TestApp {
         let sealer = Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).unwrap();
         let (stop, probed) = (Shutdown::new(), Arc::new(Probed::default()));
         let setup = Setup {
-            notary: lantern_store::Notary::new(&sealer, None),
+            notary: lantern_store::Notary::new(
+                &sealer,
+                wishes.receipt_seed.map(lantern_types::Secret::new).as_ref(),
+            ),
             vault: Vault::new(sealer, Blobs::memory()),
             keys: keys.clone(),
             clock: clock.clone(),

@@ -1,10 +1,13 @@
 //! A run that is over has a receipt, which anybody can have checked, and which no change to it survives.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use lantern_engine::{Arrival, Input};
-use lantern_receipts::{File, VerifyKey, note};
+use lantern_receipts::{File, Signer, VerifyKey, earlier, note};
+use lantern_types::Secret;
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, request};
+use crate::app::{TestApp, Wishes, request};
 use crate::hand::Hand;
 
 /// A run of tenant `a` that is over.
@@ -69,6 +72,58 @@ async fn a_receipt_has_the_contract_s_shape_and_holds() {
     assert_eq!((key, published.json["keyFingerprint"].as_str().unwrap()), (file.public_key, file.key_id));
     let jwks = test.send(request("GET", "/.well-known/jwks.json", None, None)).await.is(200).json;
     assert_eq!(jwks["keys"][0]["kid"], receipt["keyId"]);
+    // Of agents' identities it is said that there are none, and not that the address is wrong.
+    let identity = request("GET", "/.well-known/lantern-agent-identity", None, None);
+    test.send(identity).await.refused(501, "agent_identity_unsupported");
+}
+
+#[tokio::test]
+async fn what_a_receipt_says_is_a_statement_of_in_toto_too() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "mine"})).await;
+    let run = test.run(json!({"agentName": "mine"})).await;
+    let path = format!("/v1/runs/{run}/receipt/attestation");
+    test.get(&test.a.owner, &path).await.refused(409, "run_not_finished");
+    cancel(&test, &run).await;
+    let envelope = test.get(&test.a.owner, &path).await.is(200).json;
+    test.get(&test.b.owner, &path).await.refused(404, "run_not_found");
+    let receipt = test.get(&test.a.owner, &format!("/v1/runs/{run}/receipt")).await.is(200).json;
+    assert_eq!(envelope["payloadType"], "application/vnd.in-toto+json");
+    assert_eq!(envelope["signatures"][0]["keyid"], receipt["keyId"]);
+    let statement = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    let statement: Value = serde_json::from_slice(&statement).unwrap();
+    assert_eq!(statement["predicate"], receipt["payload"]);
+    assert_eq!(statement["subject"][0]["digest"]["lanternJournal"], receipt["payload"]["journalHash"]);
+    // No receipt, and none can be made of it.
+    let mut other = receipt;
+    other["signature"] = envelope["signatures"][0]["sig"].clone();
+    assert_eq!(verdict(&test, &other).await["valid"], false);
+}
+
+/// A receipt of version 1 passes when one of this server's keys signed exactly it, and a receipt of now is none.
+#[tokio::test]
+async fn receipts_of_the_first_version_pass_by_their_signature_alone() {
+    let own = Signer::new(&Secret::new([9; 32]));
+    let test = TestApp::with(Wishes { receipt_seed: Some([9; 32]), ..Wishes::default() }).await;
+    let payload = json!({"agentName": "a<b>", "costUsd": 0.000_000_5, "issuedAt": "2026-01-01T00:00:00.5Z", "journalHash": "00",
+        "runId": "r", "status": "succeeded", "tenantId": "t", "tokensIn": 1, "tokensOut": 2, "version": 1});
+    let signed = |payload: &Value| {
+        let bytes = earlier::canonical(payload.as_object().unwrap());
+        json!({"payload": payload, "signature": own.sign(&bytes).to_string(), "algorithm": "Ed25519"})
+    };
+    let said = verdict(&test, &signed(&payload)).await;
+    assert_eq!(
+        said,
+        json!({"valid": true, "runId": "r", "issuedAt": "2026-01-01T00:00:00.5Z", "tenantId": "t"})
+    );
+    let mut changed = signed(&payload);
+    changed["payload"]["costUsd"] = json!(0.5);
+    assert_eq!(verdict(&test, &changed).await["valid"], false);
+    for version in [json!(1.0), json!("1"), json!(0), json!(2), Value::Null] {
+        let mut other = payload.clone();
+        other["version"] = version;
+        assert_eq!(verdict(&test, &signed(&other)).await["valid"], false, "{other}");
+    }
 }
 
 /// The fault of the system before this one: a genuine signature made every payload pass, for everybody who asked.

@@ -3,12 +3,12 @@
 //! Invariant: `verify` asks nobody. It says that a receipt is verified only when a key that its user brought has signed it; the
 //! key inside proves nothing, because whoever makes a file can make a key.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use lantern_receipts::VerifyKey;
 use lantern_types::RunId;
 use lantern_verify::{Fault, Report, Trust, verify};
@@ -55,6 +55,10 @@ pub(crate) enum Verb {
         /// The file to write
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
+        /// What to write: `receipt`, with the events, for `lantern verify`; or `in-toto`, the same statement for tools that know
+        /// in-toto and DSSE, without events and proof
+        #[arg(long, value_enum, default_value_t = Format::Receipt, hide_possible_values = true)]
+        format: Format,
     },
     /// Show how far the log of receipts has come, and its signed head
     Log,
@@ -66,6 +70,15 @@ pub(crate) enum Verb {
     },
     /// Sign receipts with a new key from now on, as the operator of the server
     RotateKey(RotateArgs),
+}
+
+/// Forms of what is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// The file that `lantern verify` reads.
+    Receipt,
+    /// A DSSE envelope of a statement of in-toto.
+    InToto,
 }
 
 /// Flags of `lantern verify`.
@@ -94,7 +107,7 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), 
             let receipt = api.fetch(Call::get(format!("/v1/runs/{run}/receipt"))).await?;
             console.answer(&receipt, || shown(&receipt))
         }
-        Verb::Export { run, file } => export(console, api, run, &file).await,
+        Verb::Export { run, file, format } => export(console, api, (run, format), &file).await,
         Verb::Log => log(console, api).await,
         Verb::Keys { file } => {
             let keys = api.fetch(Call::get("/.well-known/lantern-receipts").public()).await?;
@@ -150,23 +163,33 @@ fn shown(receipt: &Value) -> String {
     ])
 }
 
-async fn export(console: &Console, api: &Api, run: RunId, file: &Path) -> Result<(), Failure> {
-    let bytes = api.bytes(Call::get(format!("/v1/runs/{run}/receipt/file"))).await?;
+async fn export(
+    console: &Console,
+    api: &Api,
+    (run, format): (RunId, Format),
+    file: &Path,
+) -> Result<(), Failure> {
+    let what = if format == Format::InToto { "attestation" } else { "file" };
+    let bytes = api.bytes(Call::get(format!("/v1/runs/{run}/receipt/{what}"))).await?;
     write(file, &bytes)?;
     let answer = json!({ "run": run, "file": file, "bytes": bytes.len() });
     console.answer(&answer, || {
         let name = line(&file.display().to_string());
-        format!("wrote the receipt to {name}: `lantern verify {name} --key KEYS` checks it without a server")
+        match format {
+            Format::Receipt => format!(
+                "wrote the receipt to {name}: `lantern verify {name} --key KEYS` checks it without a server"
+            ),
+            Format::InToto => format!("wrote what the receipt says to {name}, in a DSSE envelope"),
+        }
     })
 }
 
 async fn log(console: &Console, api: &Api) -> Result<(), Failure> {
     let log = api.fetch(Call::get("/v1/receipts/log")).await?;
     console.answer(&log, || {
-        let receipts = number(&log, "size");
         format!(
-            "{} receipts in the log {}\n\n{}",
-            count(receipts),
+            "{} in the log {}\n\n{}",
+            of(number(&log, "size"), "receipt"),
             line(text(&log, "origin")),
             text(&log, "checkpoint").trim_end()
         )
@@ -207,7 +230,8 @@ fn words(report: &Report) -> String {
     let limits = match derived.bounded {
         0 => String::new(),
         n => format!(
-            " ({n} admissions were made by the rules of another build: only that they stay within the cap was checked)"
+            " ({} by the rules of another build: only that they stay within the cap was checked)",
+            of(n, "admission")
         ),
     };
     let facts = fields(&[
@@ -220,12 +244,21 @@ fn words(report: &Report) -> String {
         ("events", count(derived.events)),
         (
             "decisions",
-            format!("{} admissions, {} bills{limits}", derived.admissions + derived.bounded, derived.bills),
+            format!(
+                "{}, {}{limits}",
+                of(derived.admissions + derived.bounded, "admission"),
+                of(derived.bills, "bill")
+            ),
         ),
         ("log", format!("{}, number {} of {}", line(&payload.log), payload.log_index, report.log_size)),
         ("issued", time(&payload.issued_at.0.to_string())),
     ]);
     format!("{first}\n{facts}")
+}
+
+/// So many of them.
+fn of(n: u64, what: &str) -> String {
+    format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
 fn refused(fault: &Fault) -> Failure {
@@ -259,11 +292,14 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable = |error: std::io::Error| {
         Failure::usage(format!("cannot read {}: {error}", path.display())).hint("name a receipt file")
     };
-    let size = fs::metadata(path).map_err(unreadable)?.len();
-    if size > FILE_BYTES_MAX {
+    // What says that it is short need not be: a pipe, or a device.
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(Failure::usage(format!("{} is too large for a receipt", path.display())));
     }
-    fs::read(path).map_err(unreadable)
+    Ok(bytes)
 }
 
 /// What is in a receipt is for whoever exports it, until they hand it on.

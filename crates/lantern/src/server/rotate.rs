@@ -10,8 +10,10 @@ use lantern_net::{RealClock, RealIds};
 use lantern_store::{Notary, Sealer};
 use serde_json::{Value, json};
 
+use super::advice::Advice;
 use super::config::Config;
 use super::{key, stop};
+use crate::env;
 
 /// Flags of `lantern receipts rotate-key`.
 #[derive(Debug, Args)]
@@ -36,9 +38,27 @@ pub(super) async fn run(args: &RotateArgs) -> Result<(Value, String)> {
     let ids = std::sync::Arc::new(RealIds::new(clock.clone()));
     let keys = key::of(&db, &config.data_dir, ids.as_ref()).await?;
     let sealer = Sealer::new(db, &keys, ids, clock).context("cannot set up sealing")?;
-    let notary = Notary::new(&sealer, key::of_receipts()?.as_ref());
-    let made = notary.rotate().await.context("cannot put a new key in the place of the one in use")?;
+    if key::of_receipts()?.is_some() {
+        return Err(Advice::key(
+            "the key for receipts is your own, so the server makes none",
+            format!(
+                "give every server another {}, or start them without it and come again",
+                env::RECEIPT_SEED
+            ),
+        )
+        .into());
+    }
+    let notary = Notary::new(&sealer, None);
+    let (made, own) = notary.rotate().await.context("cannot put a new key in the place of the one in use")?;
     let told =
         format!("receipts are signed with the key {} from now on; those signed before stay good", made.id());
-    Ok((json!({ "keyId": made.id(), "publicKey": made.to_string() }), told))
+    let more = if own {
+        let variable = env::RECEIPT_SEED;
+        format!(
+            "\nthe key before it was your own: start every server without {variable}, or it takes that one again"
+        )
+    } else {
+        String::new()
+    };
+    Ok((json!({ "keyId": made.id(), "publicKey": made.to_string(), "replacedOwnKey": own }), told + &more))
 }

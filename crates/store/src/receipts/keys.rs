@@ -62,18 +62,19 @@ pub(super) async fn published(db: &Db) -> Result<Vec<Published>> {
     rows.iter().map(read).collect()
 }
 
-/// Puts a new key in the place of the one in use.
-pub(super) async fn replace(db: &Db, sealer: &Sealer) -> Result<Signer> {
+/// Puts a new key in the place of the one in use. Answers also whether that was the operator's.
+pub(super) async fn replace(db: &Db, sealer: &Sealer) -> Result<(Signer, bool)> {
     let (signer, row) = fresh(sealer)?;
     let now = sealer.now();
-    db.system_write(move |tx| {
+    let own = db.system_write(move |tx| {
         Box::pin(async move {
+            let before = tx.one(IN_USE, &[PURPOSE.into()]).await?;
             tx.exec(RETIRE, &[PURPOSE.into(), now.into()]).await?;
-            keep(tx, &row).await
+            keep(tx, &row).await?;
+            Ok(before.map(|row| row.opt_bytes("sealed")).transpose()?.is_some_and(|sealed| sealed.is_none()))
         })
-    })
-    .await?;
-    Ok(signer)
+    });
+    Ok((signer, own.await?))
 }
 
 /// Two processes may both try: the first row stands, and both use it.

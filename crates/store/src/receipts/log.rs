@@ -53,16 +53,15 @@ pub(super) async fn begin(db: &Db, scope: Scope, origin: &str) -> Result<()> {
 
 /// The signed head over so many leaves, or the last one. `None` when nobody signed one there.
 pub async fn checkpoint(db: &Db, scope: Scope, size: Option<u64>) -> Result<Option<String>> {
-    let size = size.map(number).transpose()?;
-    let found = db.read(scope, move |tx| {
-        Box::pin(async move {
-            match size {
-                Some(size) => tx.one(NOTE, &[size]).await,
-                None => tx.one(LAST_NOTE, &[]).await,
-            }
-        })
-    });
-    found.await?.map(|row| row.text("note")).transpose()
+    db.read(scope, move |tx| Box::pin(find_note(tx, size))).await
+}
+
+pub(super) async fn find_note(tx: &mut TenantTx<'_>, size: Option<u64>) -> Result<Option<String>> {
+    let row = match size {
+        Some(size) => tx.one(NOTE, &[number(size)?]).await?,
+        None => tx.one(LAST_NOTE, &[]).await?,
+    };
+    row.map(|row| row.text("note")).transpose()
 }
 
 /// The hashes of a tile, as many as `width` asks for; `None` when it does not have so many.
@@ -92,9 +91,12 @@ async fn proof(
             if find_head(tx).await?.is_none_or(|head| head.size < size) {
                 return Ok(None);
             }
-            let needed = tiles::needed(|nodes| ask(nodes));
-            let found = find_tiles(tx, needed).await?;
-            Ok(ask(&mut |level, n| tiles::find(&found, level, n)))
+            if ask(&mut |_, _| Some(merkle::empty())).is_none() {
+                return Ok(None);
+            }
+            let found = find_tiles(tx, tiles::needed(|nodes| ask(nodes))).await?;
+            let proof = ask(&mut |level, n| tiles::find(&found, level, n));
+            proof.map(Some).ok_or_else(|| Error::Corrupt("the log has lost a tile".into()))
         })
     })
     .await

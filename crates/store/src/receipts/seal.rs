@@ -1,8 +1,11 @@
 //! One append to a log: the receipts of a group of runs, and the head over them.
 
 use lantern_policy::Scope;
+use lantern_receipts::note::Note;
 use lantern_receipts::payload::{Time, Usd};
-use lantern_receipts::{Checkpoint, EndedBy, Payload, Signer, Summary, VERSION, entry, tile};
+use lantern_receipts::{
+    Checkpoint, EndedBy, Payload, Signer, Summary, VERSION, attestation, entry, merkle, tile,
+};
 use lantern_types::*;
 
 use super::log;
@@ -22,8 +25,8 @@ pub(super) const EVENTS: &str =
     "SELECT first_seq, bytes FROM journal WHERE tenant_id = $1 AND run_id = $2 AND first_seq > $3
     ORDER BY first_seq LIMIT $4";
 pub(super) const KEEP: &str =
-    "INSERT INTO receipts (tenant_id, run_id, log_index, log_size, payload, signature, public_key, issued_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    "INSERT INTO receipts (tenant_id, run_id, log_index, log_size, payload, signature, public_key, attested, issued_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 /// What a run was, and what its events say of it; nothing of them when they cannot be read.
 struct Found {
@@ -35,6 +38,8 @@ struct Found {
 /// A log as it stands, and runs that are to be in it.
 struct Stand {
     head: log::Head,
+    /// The last signed head.
+    note: Option<String>,
     edge: tile::Tiles,
     found: Vec<Found>,
 }
@@ -48,7 +53,7 @@ pub(super) async fn group(
     (signer, now): (&Signer, At),
 ) -> Result<Option<(u32, u32)>> {
     let stand = db.read(scope, move |tx| Box::pin(stand(tx, runs))).await?;
-    let Some(Stand { head, edge, found }) = stand else { return Ok(None) };
+    let Some(Stand { head, note, edge, found }) = stand else { return Ok(None) };
     let mut batch = Batch::new();
     let (mut receipts, mut entries, mut without) = (Vec::new(), Vec::new(), Vec::new());
     for found in found {
@@ -57,7 +62,9 @@ pub(super) async fn group(
             Some(payload) => {
                 let bytes = payload.bytes().map_err(Error::internal)?;
                 entries.push(entry(&bytes));
-                receipts.push((found.run, index, signer.sign(&bytes), bytes));
+                let signature = signer.sign(&bytes);
+                let text = String::from_utf8(bytes).map_err(|_| Error::internal("a payload is text"))?;
+                receipts.push((found.run, index, signature, text));
             }
             None => without.push(found.run),
         }
@@ -67,13 +74,16 @@ pub(super) async fn group(
         return Ok(Some(counts));
     }
     if !entries.is_empty() {
+        if !stands(&head, note.as_deref(), &edge) {
+            return Err(Error::Corrupt("the log's tiles are not those of its last signed head".into()));
+        }
         let grown = tile::append(head.size, edge, &entries);
         let grown = grown.ok_or_else(|| Error::Corrupt("the log's tiles do not fit its size".into()))?;
         let (size, root) = (grown.size, grown.root);
         let note = Checkpoint { origin: head.origin, size, root }.sign(signer);
         log::grow(&mut batch, head.size, grown, (note, now))?;
-        for (run, index, signature, bytes) in receipts {
-            let text = String::from_utf8(bytes).map_err(|_| Error::internal("a payload is text"))?;
+        for (run, index, signature, text) in receipts {
+            let attested = attestation::sign(&text, signer).map_err(Error::internal)?;
             let index = log::number(index)?;
             batch.add(SEALED, vec![run.into(), index.clone()], Expect::Rows(1));
             let key = signer.public().bytes().to_vec();
@@ -84,6 +94,7 @@ pub(super) async fn group(
                 text.into(),
                 signature.bytes().to_vec().into(),
                 key.into(),
+                attested.bytes().to_vec().into(),
                 now.into(),
             ];
             batch.add(KEEP, row, Expect::Rows(1));
@@ -97,6 +108,16 @@ pub(super) async fn group(
     Ok(Some(counts))
 }
 
+/// Whether these tiles are those that the last head was signed over: no head is signed that does not follow the one before.
+fn stands(head: &log::Head, note: Option<&str>, edge: &tile::Tiles) -> bool {
+    let Some(note) = note else { return head.size == 0 };
+    let root = merkle::root(head.size, &mut |level, n| tile::find(edge, level, n));
+    let signed = Note::parse(note).map(|note| note.checkpoint);
+    signed.is_ok_and(|signed| {
+        (&signed.origin, signed.size, Some(signed.root)) == (&head.origin, head.size, root)
+    })
+}
+
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
@@ -104,6 +125,7 @@ fn count(n: usize) -> u32 {
 /// Everything that an append needs, in one snapshot. `None` when the tenant has no log yet.
 async fn stand(tx: &mut TenantTx<'_>, runs: Vec<(RunId, Option<Summary>)>) -> Result<Option<Stand>> {
     let Some(head) = log::find_head(tx).await? else { return Ok(None) };
+    let note = log::find_note(tx, None).await?;
     let edge = log::find_tiles(tx, tile::edge(head.size)).await?;
     let mut found = Vec::with_capacity(runs.len());
     for (run, told) in runs {
@@ -116,7 +138,7 @@ async fn stand(tx: &mut TenantTx<'_>, runs: Vec<(RunId, Option<Summary>)>) -> Re
         };
         found.push(Found { run, row, summary });
     }
-    Ok(Some(Stand { head, edge, found }))
+    Ok(Some(Stand { head, note, edge, found }))
 }
 
 async fn summary(tx: &mut TenantTx<'_>, run: RunId) -> Result<Option<Summary>> {

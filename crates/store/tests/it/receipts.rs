@@ -143,7 +143,8 @@ db_test!(another_key_signs_from_now_on_and_the_old_receipts_stay_good, async |db
     ended(&db, seeded, 0..2).await;
     notary.round(NOW, 10).await.unwrap();
     let old = notary.published().await.unwrap()[0];
-    let new = notary.rotate().await.unwrap();
+    let (new, own) = notary.rotate().await.unwrap();
+    assert!(!own);
     ended(&db, seeded, 2..3).await;
     // A process that had the old key opened signs with the new one too.
     notary.round(NOW, 10).await.unwrap();
@@ -162,6 +163,38 @@ db_test!(another_key_signs_from_now_on_and_the_old_receipts_stay_good, async |db
     assert!(notary.round(NOW, 10).await.is_err(), "who does not have it does not sign with another");
     own.round(NOW, 10).await.unwrap();
     checked(&db, seeded, 4, Signer::new(&seed).public()).await;
+    // Without the operator's key another can be made, and whoever makes it is told what was replaced.
+    let (made, own) = notary.rotate().await.unwrap();
+    assert!(own);
+    ended(&db, seeded, 5..6).await;
+    notary.round(NOW, 10).await.unwrap();
+    checked(&db, seeded, 5, made).await;
+});
+
+// More of the tenant's runs are due than a round has room for, and all of them before the other tenant's.
+db_test!(a_log_that_is_damaged_is_not_signed_and_holds_nobody_up, async |db| {
+    let (damaged, notary) = (seed(&db, tenant(7)).await.unwrap(), notary(&db));
+    let (other, third) = (seed(&db, tenant(8)).await.unwrap(), seed(&db, tenant(9)).await.unwrap());
+    ended(&db, damaged, 0..2).await;
+    notary.round(NOW, 10).await.unwrap();
+    let kept = receipts::checkpoint(&db, damaged.scope, None).await.unwrap();
+    ended(&db, damaged, 2..8).await;
+    // Hashes that are others, that are cut short, and that are gone.
+    for hashes in [vec![7; 64], vec![7; 32], vec![]] {
+        let damage = "UPDATE log_tiles SET hashes = $2 WHERE tenant_id = $1 AND kind = 0";
+        let changed = db
+            .write(damaged.scope, move |tx| Box::pin(async move { tx.exec(damage, &[hashes.into()]).await }));
+        assert_eq!(changed.await.unwrap(), 1);
+        assert!(notary.round(NOW, 4).await.is_err(), "there are only such");
+        assert_eq!(receipts::checkpoint(&db, damaged.scope, None).await.unwrap(), kept);
+    }
+    ended(&db, other, 10..12).await;
+    ended(&db, third, 12..13).await;
+    let round = notary.round(NOW, 4).await.unwrap();
+    assert_eq!((round.issued, round.more), (3, false));
+    assert!(receipts::inclusion(&db, damaged.scope, 0, 2).await.is_err(), "damage is no answer");
+    assert_eq!(receipts::inclusion(&db, damaged.scope, 2, 2).await.unwrap(), None);
+    assert_eq!(receipts::find(&db, damaged.scope, run(2)).await.unwrap(), None);
 });
 
 db_test!(a_run_that_cannot_be_read_gets_none_and_holds_nobody_up, async |db| {

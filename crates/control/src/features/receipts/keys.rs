@@ -1,8 +1,8 @@
-//! The keys that receipts are checked with, for everybody.
+//! The keys that receipts are checked with, for everybody; and that there are none of agents' identities yet.
 
 use axum::extract::State;
 use lantern_edge::route::public_get;
-use lantern_edge::{Json, Result, Route};
+use lantern_edge::{Code, Error, Json, Result, Route};
 use lantern_receipts::{ALGORITHM, Published};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,6 +14,7 @@ pub(super) fn table() -> Vec<Route<App>> {
     vec![
         public_get("/.well-known/lantern-receipts", "The keys that receipts are signed with", well_known),
         public_get("/.well-known/jwks.json", "The same keys as a JSON Web Key Set", jwks),
+        public_get("/.well-known/lantern-agent-identity", "The key of running agents' identities", identity),
     ]
 }
 
@@ -46,6 +47,17 @@ struct Key {
     /// Until when it was in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<String>,
+}
+
+/// The key that identities of running agents are checked with.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AgentIdentityKey)]
+struct Identity {
+    algorithm: &'static str,
+    public_key: String,
+    key_fingerprint: String,
+    docs: &'static str,
 }
 
 /// A JSON Web Key Set (RFC 7517, RFC 8037).
@@ -102,4 +114,12 @@ async fn jwks(State(app): State<App>) -> Result<Json<Set>> {
         x: lantern_receipts::base64url(&published.key.bytes()),
     };
     Ok(Json(Set { keys: app.notary.published().await?.iter().map(key).collect() }))
+}
+
+/// Whoever asks is told that there are none, and not that the address is wrong.
+async fn identity() -> Result<Json<Identity>> {
+    Err(Error::new(
+        Code::AgentIdentityUnsupported,
+        "running agents have no identities of their own on this server",
+    ))
 }

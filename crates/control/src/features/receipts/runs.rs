@@ -9,7 +9,7 @@ use lantern_edge::route::{fresh_post_route, get_route};
 use lantern_edge::{Code, Error, Json, Page, Paging, Params, Path, Result, Route};
 use lantern_policy::action::ReadReceipts;
 use lantern_policy::{Permit, Scope};
-use lantern_receipts::{Payload, Written};
+use lantern_receipts::{Payload, Written, attestation};
 use lantern_store::receipts::{self, Issued};
 use lantern_store::{Vault, journal};
 use lantern_types::{At, Digest, RunId};
@@ -35,6 +35,12 @@ pub(super) fn table() -> Vec<Route<App>> {
             file,
         )
         .answers::<Json<Signed>>(),
+        get_route(
+            "/v1/runs/{id}/receipt/attestation",
+            "What the receipt says as a statement of in-toto, in a DSSE envelope",
+            attestation,
+        )
+        .answers::<Json<Envelope>>(),
     ]
 }
 
@@ -58,6 +64,28 @@ struct Signed {
     public_key: String,
     /// Over the payload, in base64.
     signature: String,
+}
+
+/// A DSSE envelope.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = DsseEnvelope)]
+struct Envelope {
+    /// The statement, in base64.
+    payload: String,
+    /// `application/vnd.in-toto+json`.
+    payload_type: &'static str,
+    signatures: Vec<EnvelopeSignature>,
+}
+
+/// Over the type and the statement.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DsseSignature)]
+struct EnvelopeSignature {
+    /// Which of the published keys signed.
+    keyid: String,
+    /// In base64.
+    sig: String,
 }
 
 /// A receipt in a list.
@@ -127,9 +155,24 @@ async fn file(
     let (scope, run) = (permit.scope(), run(&id)?);
     let written = written(&app, scope, run).await?;
     let bytes = written.bytes(Some(&appends(&app, scope, run).await?)).map_err(Error::internal)?;
+    Ok(json(bytes))
+}
+
+async fn attestation(
+    permit: Permit<ReadReceipts>,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response> {
+    let issued = issued(&app, permit.scope(), run(&id)?).await?;
+    let envelope = attestation::envelope(&issued.payload, &issued.attested, &issued.key);
+    Ok(json(envelope.map_err(Error::internal)?))
+}
+
+/// Bytes that are JSON already.
+fn json(bytes: Vec<u8>) -> Response {
     let mut response = Response::new(Bytes::from(bytes));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    response
 }
 
 /// The run's events as they are stored, each append with the digest of its body.
@@ -146,10 +189,16 @@ async fn appends(app: &App, scope: Scope, run: RunId) -> Result<Vec<(Vec<u8>, Di
     }
 }
 
-/// The run's receipt, issued now if it has none yet.
+/// The run's receipt with its proof.
 async fn written(app: &App, scope: Scope, run: RunId) -> Result<Written> {
+    let issued = issued(app, scope, run).await?;
+    receipts::written(&app.db, scope, &issued).await?.ok_or_else(not_in_the_log)
+}
+
+/// The run's receipt, issued now if it has none yet.
+async fn issued(app: &App, scope: Scope, run: RunId) -> Result<Issued> {
     if let Some(issued) = app.notary.receipt(scope, run, app.clock.now()).await? {
-        return receipts::written(&app.db, scope, &issued).await?.ok_or_else(not_in_the_log);
+        return Ok(issued);
     }
     let row = journal::head(&app.db, scope, run).await?.ok_or_else(model::not_found)?;
     Err(match row.finished_at {
