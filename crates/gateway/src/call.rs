@@ -1,7 +1,7 @@
 //! One call from end to end: read, resolve, hold, send, pass the answer, settle.
 //!
-//! Invariant: whatever becomes of a call that is open, it is settled once, when it is dropped at the latest: at what it cost, as
-//! far as that can be told, else at all that was held for it.
+//! Invariant: nothing is sent before what it could cost is held. A provider of the client's own wire gets the client's bytes; any
+//! other gets the same request in its own words, and its answer is turned back.
 
 use std::sync::Arc;
 
@@ -10,73 +10,34 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use lantern_edge::{Code, Error, Result};
+use lantern_llm::cross::{self, Crossing, Question, Unsayable};
 use lantern_llm::pass::{self, ERROR_BYTES_MAX, Passing};
-use lantern_llm::{Door, Endpoint, hides_thoughts, peek};
+use lantern_llm::wire::Stamp;
+use lantern_llm::{Door, Endpoint, Family, Offer, hides_thoughts, peek};
 use lantern_policy::action::CallModel;
 use lantern_policy::escrow::{Granted, Seen, Worst};
-use lantern_policy::{Admitted, Permit, Principal};
+use lantern_policy::{Admitted, Permit, Principal, Scope};
 use lantern_store::escrow::Cap;
-use lantern_types::call::{AccountId, CallEnd, CallRecord, Owner, Period};
-use lantern_types::{Acted, ApiKeyId, At, Failure, MicroUsd, Price, Route};
+use lantern_types::call::{CallEnd, CallRecord};
+use lantern_types::{Acted, ApiKeyId, Failure, MicroUsd, Route};
 use uuid::Uuid;
 
 use crate::answer::Passed;
 use crate::ask::{Asked, Changes};
-use crate::purse::{Held, Payers};
+use crate::open::{Open, draft, payers};
 use crate::resolve::resolve;
+use crate::turned::Turned;
 use crate::{Doors, Inner};
 
 /// An answer that comes whole.
-const ANSWER_BYTES_MAX: usize = 32 << 20;
+pub(crate) const ANSWER_BYTES_MAX: usize = 32 << 20;
 
 const CALL: HeaderName = HeaderName::from_static("lantern-call-id");
 const PROVIDER: HeaderName = HeaderName::from_static("lantern-provider");
 const COST: HeaderName = HeaderName::from_static("lantern-cost-usd");
 const LOWERED: HeaderName = HeaderName::from_static("lantern-max-tokens");
-
-/// A call that money is held for, until it is settled.
-pub(crate) struct Open {
-    inner: Arc<Inner>,
-    held: Option<Held>,
-    draft: Option<CallRecord>,
-    begun_at: At,
-    pub(crate) worst: Worst,
-    pub(crate) capped: bool,
-    pub(crate) seen: Seen,
-    /// Nothing went out yet.
-    unsent: bool,
-}
-
-impl Open {
-    /// Settles it. A second time does nothing.
-    pub(crate) fn settle(&mut self, end: CallEnd) -> MicroUsd {
-        let (Some(held), Some(mut record)) = (self.held.take(), self.draft.take()) else {
-            return MicroUsd::ZERO;
-        };
-        let cost = self.seen.due(&self.worst, held.granted.hold(), end);
-        let now = self.inner.clock.now();
-        record.at = now;
-        record.took_ms = now.since(self.begun_at).millis();
-        record.end = end;
-        record.cost = cost;
-        record.reported = self.seen.reported;
-        record.counted = self.seen.at_least();
-        self.inner.purse.settle(held, record);
-        cost
-    }
-
-    fn status(&mut self, status: u16) {
-        if let Some(record) = &mut self.draft {
-            record.status = Some(status);
-        }
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.settle(if self.unsent { CallEnd::Refused } else { CallEnd::ClientGone });
-    }
-}
+const IGNORED: HeaderName = HeaderName::from_static("lantern-ignored");
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Makes the call that a request asks for.
 pub(crate) async fn call(
@@ -87,7 +48,7 @@ pub(crate) async fn call(
     body: Bytes,
 ) -> Result<Response> {
     let inner = doors.inner;
-    let (scope, begun_at) = (permit.scope(), inner.clock.now());
+    let scope = permit.scope();
     let asked = Asked::read(door, &body)?;
     let facts = inner.facts.of(scope).await?;
     heed(facts.stop.as_deref())?;
@@ -96,49 +57,167 @@ pub(crate) async fn call(
         Principal::Key { id, .. } => Some(*id),
         Principal::User { .. } => None,
     };
-    let payers = payers(key, &facts.caps, route.price, begun_at);
-    let capped = !payers.capped.is_empty();
-    if capped && let Some(name) = asked.unbounded() {
-        let words =
-            format!("{name}: nobody can say beforehand what this costs, so it is refused while a cap holds");
-        return Err(Error::new(Code::CallUnbounded, words));
-    }
-    let apart = if capped { asked.apart() } else { 0 };
-    let most = asked.output(u64::from(inner.limits.completion_tokens_max));
-    let mut worst = Worst {
-        price: route.price,
-        input: Worst::input(asked.bytes(), apart, asked.caches()),
-        output: most.saturating_mul(asked.answers),
-    };
-    let least = asked.answers.min(worst.output);
-    let held = inner.purse.admit(scope, payers, &mut worst, least).await?;
-    let each = worst.output / asked.answers;
-    let bounded = capped && door != Door::Embeddings && asked.most != Some(each);
-    let lowered = (bounded && asked.most.is_some_and(|most| each < most)).then_some(each);
     let id = inner.ids.uuid();
-    let granted = held.granted;
-    let draft = draft(id, door, &route, key, asked.stream, &held);
-    let draft = CallRecord { lowered_to: lowered, price: route.price, ..draft };
-    let hides = hides_thoughts(&route.model);
-    let mut open = Open {
-        inner,
-        held: Some(held),
-        draft: Some(draft),
-        begun_at,
-        worst,
-        capped,
-        seen: Seen { hides, ..Seen::default() },
-        unsent: true,
-    };
-    let changes =
-        Changes { model: route.model.clone(), most: bounded.then_some(each.max(1)), newer_name: hides };
-    let sent = Passing { door, below: None, headers, body: asked.rewritten(&changes) };
-    let hide_usage = door == Door::Chat && asked.stream && !asked.wants_usage;
-    let named = Named { id, provider: &route.provider, lowered };
-    send(&mut open, &offer.endpoint, granted, sent)
-        .await?
-        .pass(open, &offer.endpoint, door, hide_usage, &named)
-        .await
+    let caller =
+        Caller { inner, scope, door, headers, asked: &asked, body: &body, caps: &facts.caps, key, id };
+    caller.attempt(offer, &route).await
+}
+
+/// A call, before it is known who answers it.
+struct Caller<'a> {
+    inner: Arc<Inner>,
+    scope: Scope,
+    door: Door,
+    headers: HeaderMap,
+    asked: &'a Asked<'a>,
+    body: &'a Bytes,
+    caps: &'a [Cap],
+    key: Option<ApiKeyId>,
+    id: Uuid,
+}
+
+impl Caller<'_> {
+    /// Asks one provider for one model.
+    async fn attempt(&self, offer: &Offer, route: &Route) -> Result<Response> {
+        let endpoint = &offer.endpoint;
+        let question = self.question(endpoint)?;
+        let written = question.as_ref().map(|question| question.written(&route.model, None));
+        let sized = written.as_ref().map(|written| Bytes::copy_from_slice(&written.body));
+        let (mut open, sends) = self.hold(endpoint, route, sized.as_ref()).await?;
+        let mut named =
+            Named { id: self.id, provider: &route.provider, lowered: sends.lowered, ignored: Vec::new() };
+        let Some(question) = question else {
+            let (model, newer_name) = (route.model.clone(), open.seen.hides);
+            let changes = Changes { model, most: sends.most, newer_name };
+            let body = self.asked.rewritten(&changes);
+            let sent = Passing { door: self.door, below: None, headers: self.headers.clone(), body };
+            let client = self.inner.client.clone();
+            open.unsent = false;
+            let came = pass::pass(&client, endpoint, Admitted::held(&sends.granted, sent)).await;
+            let response = arrived(&mut open, came)?;
+            let hide_usage = self.door == Door::Chat && self.asked.stream && !self.asked.wants_usage;
+            return Answered(response).pass(open, endpoint, self.door, hide_usage, &named).await;
+        };
+        let written = question.written(&route.model, sends.most);
+        named.ignored = written.ignored;
+        let crossing = Crossing {
+            model: route.model.clone(),
+            stream: self.asked.stream,
+            body: written.body.into(),
+            key: self.idempotency_key(),
+        };
+        let client = self.inner.client.clone();
+        open.unsent = false;
+        let work = Admitted::held(&sends.granted, crossing);
+        let came = cross::send(&client, endpoint, work, self.inner.clock.now()).await;
+        let mut response = arrived(&mut open, came)?;
+        let turned = Turned {
+            endpoint,
+            client: question.client(),
+            provider: question.provider(),
+            model: &route.model,
+            stamp: self.stamp(&question, &route.model),
+            stream: self.asked.stream,
+        };
+        let mut answer = if response.status().is_success() {
+            turned.answer(response, open).await?
+        } else {
+            open.settle(CallEnd::Refused);
+            ours(&response, endpoint)?;
+            turned.refusal(&mut response).await
+        };
+        named.mark(answer.headers_mut());
+        Ok(answer)
+    }
+
+    /// The request as one for another wire, when this provider speaks another.
+    fn question(&self, endpoint: &Endpoint) -> Result<Option<Question>> {
+        if pass::speaks(endpoint, self.door) {
+            return Ok(None);
+        }
+        let read = Question::read(self.door, self.body, endpoint);
+        let read = read
+            .ok_or_else(|| Error::new(Code::WireUnsupported, "embeddings are not converted between wires"))?;
+        read.map(Some).map_err(|Unsayable { at, message }| {
+            Error::new(Code::InvalidBody, message.clone()).with_field(at, message)
+        })
+    }
+
+    /// Holds what the call could cost, and opens it. `written` is the body for another wire.
+    async fn hold(
+        &self,
+        endpoint: &Endpoint,
+        route: &Route,
+        written: Option<&Bytes>,
+    ) -> Result<(Open, Sends)> {
+        let (inner, asked, begun_at) = (&self.inner, self.asked, self.inner.clock.now());
+        let payers = payers(self.key, self.caps, route.price, begun_at);
+        let capped = !payers.capped.is_empty();
+        if capped && let Some(name) = asked.unbounded() {
+            let words = format!(
+                "{name}: nobody can say beforehand what this costs, so it is refused while a cap holds"
+            );
+            return Err(Error::new(Code::CallUnbounded, words));
+        }
+        let apart = if capped { asked.apart() } else { 0 };
+        let most = asked.output(u64::from(inner.limits.completion_tokens_max));
+        let bytes = asked.bytes().max(written.map_or(0, |body| body.len() as u64));
+        let caches = written.map_or_else(|| asked.caches(), cross::caches);
+        let mut worst = Worst {
+            price: route.price,
+            input: Worst::input(bytes, apart, caches),
+            output: most.saturating_mul(asked.answers),
+        };
+        let least = asked.answers.min(worst.output);
+        let held = inner.purse.admit(self.scope, payers, &mut worst, least).await?;
+        let each = worst.output / asked.answers;
+        let bounded = capped && self.door != Door::Embeddings && asked.most != Some(each);
+        let lowered = (bounded && asked.most.is_some_and(|most| each < most)).then_some(each);
+        let hides = match written {
+            Some(_) => cross::hides(endpoint, &route.model),
+            None => hides_thoughts(&route.model),
+        };
+        let granted = held.granted;
+        let draft = draft(self.id, self.door, route, self.key, asked.stream, &held);
+        let open = Open {
+            inner: inner.clone(),
+            held: Some(held),
+            draft: Some(CallRecord { lowered_to: lowered, ..draft }),
+            begun_at,
+            worst,
+            capped,
+            seen: Seen { hides, ..Seen::default() },
+            unsent: true,
+        };
+        Ok((open, Sends { granted, most: bounded.then_some(each.max(1)), lowered }))
+    }
+
+    /// The caller's own name for this effect, else ours.
+    fn idempotency_key(&self) -> String {
+        let own = self.headers.get(IDEMPOTENCY_KEY).and_then(|value| value.to_str().ok());
+        own.map_or_else(|| self.id.to_string(), str::to_owned)
+    }
+
+    /// What the answer says of itself, in the form of ids that the client knows.
+    fn stamp(&self, question: &Question, model: &str) -> Stamp {
+        let id = self.id.simple();
+        let id = match question.client() {
+            Family::Messages => format!("msg_{id}"),
+            Family::Responses => format!("resp_{id}"),
+            _ => format!("chatcmpl-{id}"),
+        };
+        // This wire alone does not name the model that answers.
+        let model = if question.provider() == Family::Converse { model.to_owned() } else { String::new() };
+        Stamp { id, created: self.inner.clock.now().seconds(), model, stream_usage: question.wants_usage() }
+    }
+}
+
+/// What lets a call be sent, and what is changed in it.
+struct Sends {
+    granted: Granted,
+    /// The most tokens of each answer, where the call is bounded by it.
+    most: Option<u64>,
+    lowered: Option<u64>,
 }
 
 /// Counts the tokens of a request, which costs nothing.
@@ -153,6 +232,10 @@ pub(crate) async fn count(
     let facts = inner.facts.of(permit.scope()).await?;
     heed(facts.stop.as_deref())?;
     let (offer, route) = resolve(&asked.model, door, &facts.offers, &inner.catalogue)?;
+    if !pass::speaks(&offer.endpoint, door) {
+        let words = format!("{} cannot count the tokens of messages", route.provider);
+        return Err(Error::new(Code::WireUnsupported, words));
+    }
     let changes = Changes { model: route.model, ..Changes::default() };
     let sent = Passing { door, below: Some("count_tokens"), headers, body: asked.rewritten(&changes) };
     let free = lantern_policy::escrow::grant(&mut [], MicroUsd::ZERO);
@@ -175,6 +258,8 @@ struct Named<'a> {
     id: Uuid,
     provider: &'a str,
     lowered: Option<u64>,
+    /// What was left out of the request because the provider's wire has no word for it.
+    ignored: Vec<String>,
 }
 
 impl Named<'_> {
@@ -189,19 +274,28 @@ impl Named<'_> {
         if let Some(lowered) = self.lowered {
             add(LOWERED, lowered.to_string());
         }
+        if !self.ignored.is_empty() {
+            add(IGNORED, self.ignored.join(", "));
+        }
     }
 }
 
-/// The provider's answer, before its body.
-struct Answered(lantern_net::http::Response);
+/// Says what a whole answer cost.
+pub(crate) fn priced(headers: &mut HeaderMap, cost: MicroUsd) {
+    if let Ok(cost) = HeaderValue::try_from(cost.to_string().trim_start_matches('$')) {
+        headers.insert(COST, cost);
+    }
+}
 
-async fn send(open: &mut Open, endpoint: &Endpoint, granted: Granted, sent: Passing) -> Result<Answered> {
-    let client = open.inner.client.clone();
-    open.unsent = false;
-    match pass::pass(&client, endpoint, Admitted::held(&granted, sent)).await {
+/// What came back of a call that was sent.
+fn arrived(
+    open: &mut Open,
+    came: std::result::Result<lantern_net::http::Response, Failure>,
+) -> Result<lantern_net::http::Response> {
+    match came {
         Ok(response) => {
             open.status(response.status().as_u16());
-            Ok(Answered(response))
+            Ok(response)
         }
         Err(failure) => {
             open.settle(if failure.acted == Acted::No { CallEnd::Refused } else { CallEnd::Broken });
@@ -209,6 +303,9 @@ async fn send(open: &mut Open, endpoint: &Endpoint, granted: Granted, sent: Pass
         }
     }
 }
+
+/// The provider's answer, before its body.
+struct Answered(lantern_net::http::Response);
 
 impl Answered {
     async fn pass(
@@ -242,10 +339,7 @@ impl Answered {
                 }
             };
             open.seen = peek::whole(door, &body, hides);
-            let cost = open.settle(CallEnd::Complete);
-            if let Ok(cost) = HeaderValue::try_from(cost.to_string().trim_start_matches('$')) {
-                headers.insert(COST, cost);
-            }
+            priced(&mut headers, open.settle(CallEnd::Complete));
             Body::from(body)
         };
         let mut answer = Response::new(body);
@@ -254,8 +348,19 @@ impl Answered {
     }
 }
 
-/// A provider's refusal, in its own words. What it says of our key is not the caller's business.
+/// A provider's refusal, in its own words.
 async fn refusal(response: &mut lantern_net::http::Response, endpoint: &Endpoint) -> Result<Response> {
+    ours(response, endpoint)?;
+    let status = response.status();
+    let headers = pass::returned(response);
+    let body = response.up_to(ERROR_BYTES_MAX).await.map(|(body, _)| body).unwrap_or_default();
+    let mut answer = Response::new(Body::from(pass::without_key(endpoint, body)));
+    (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+    Ok(answer)
+}
+
+/// Fails for a refusal that is about us: what a provider says of our key is not the caller's business.
+fn ours(response: &lantern_net::http::Response, endpoint: &Endpoint) -> Result<()> {
     let status = response.status();
     if matches!(status.as_u16(), 401 | 403) {
         let words = format!("{} refuses the key that this server has for it", endpoint.provider);
@@ -265,11 +370,7 @@ async fn refusal(response: &mut lantern_net::http::Response, endpoint: &Endpoint
         let words = format!("{} redirects elsewhere: its base URL is not right", endpoint.provider);
         return Err(Error::new(Code::ProviderRefused, words));
     }
-    let headers = pass::returned(response);
-    let body = response.up_to(ERROR_BYTES_MAX).await.map(|(body, _)| body).unwrap_or_default();
-    let mut answer = Response::new(Body::from(pass::without_key(endpoint, body)));
-    (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
-    Ok(answer)
+    Ok(())
 }
 
 fn heed(stop: Option<&str>) -> Result<()> {
@@ -279,59 +380,6 @@ fn heed(stop: Option<&str>) -> Result<()> {
             Err(Error::new(Code::StopHolds, words))
         }
         None => Ok(()),
-    }
-}
-
-/// Whose accounts a call counts in, and which of them a cap bounds. What costs nothing needs no cap.
-fn payers(key: Option<ApiKeyId>, caps: &[Cap], price: Price, now: At) -> Payers {
-    let owners = [Some(Owner::Tenant), key.map(Owner::Key)];
-    let of = |owner: Owner| Period::ALL.map(|period| AccountId::at(owner, period, now));
-    let accounts: Vec<AccountId> = owners.into_iter().flatten().flat_map(of).collect();
-    let bounds = |account: &&AccountId| {
-        caps.iter().any(|cap| cap.owner == account.owner && cap.period == account.period)
-    };
-    let capped = if price == Price::default() {
-        Vec::new()
-    } else {
-        accounts.iter().filter(bounds).copied().collect()
-    };
-    Payers { accounts, capped }
-}
-
-fn draft(
-    id: Uuid,
-    door: Door,
-    route: &Route,
-    key: Option<ApiKeyId>,
-    stream: bool,
-    held: &Held,
-) -> CallRecord {
-    let door = match door {
-        Door::Chat => "chat",
-        Door::Messages => "messages",
-        Door::Responses => "responses",
-        Door::Embeddings => "embeddings",
-    };
-    CallRecord {
-        seq: 0,
-        id,
-        at: At::default(),
-        took_ms: 0,
-        door: door.to_owned(),
-        provider: route.provider.clone(),
-        model: route.model.clone(),
-        key,
-        stream,
-        status: None,
-        end: CallEnd::Broken,
-        price: route.price,
-        hold: held.granted.hold(),
-        cost: MicroUsd::ZERO,
-        lowered_to: None,
-        reported: None,
-        counted: 0,
-        held_from: held.from.clone(),
-        late: false,
     }
 }
 

@@ -5,11 +5,13 @@
 //! ask.rs      what a request asks for, and the few bytes that are changed in it
 //! resolve.rs  which provider and model are meant        facts.rs   what a tenant has: providers, caps, stops
 //! purse.rs    money for calls, granted in memory        clerk.rs   what is written of it, and what dead processes left
-//! call.rs     one call from end to end                  answer.rs  its answer, as it passes
+//! call.rs     one call from end to end                  open.rs    one that money is held for, until it is settled
+//! answer.rs   its answer, as it passes                  turned.rs  its answer, from another wire
 //! ```
 //!
 //! Invariant: no call is made before what it could cost was held, where a cap bounds it; and every call that was made is settled
-//! once, however it ends. Bytes pass as they came, both ways, but for what a cap or the count of tokens needs. Knows no run.
+//! once, however it ends. Between two of one wire bytes pass as they came, both ways, but for what a cap or the count of tokens needs.
+//! Knows no run.
 
 #![warn(missing_docs)]
 
@@ -19,11 +21,13 @@ mod call;
 mod clerk;
 mod facts;
 mod models;
+mod open;
 mod permit;
 mod purse;
 mod resolve;
 mod routes;
 mod shape;
+mod turned;
 
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
 //! Which provider and model a name means. Pure.
 //!
-//! Invariant: only a provider that speaks the wire of the door is chosen; a model that only others have is a reason to say so, not
-//! to guess. A model at a vendor needs a price.
+//! Invariant: a provider that speaks the wire of the door comes before one that does not. A model at a vendor needs a price.
 
 use lantern_edge::{Code, Error, Result};
 use lantern_llm::{Door, Offer, pass};
@@ -23,16 +22,17 @@ pub(crate) fn resolve<'a>(
         let words = "no model provider is configured: save one with `lantern providers set`";
         return Err(Error::new(Code::ModelNotConfigured, words));
     }
-    let speaking: Vec<&Offer> = offers.iter().filter(|offer| pass::speaks(&offer.endpoint, door)).collect();
-    match among(asked, &speaking, catalogue) {
-        Ok(found) => Ok(found),
-        Err(denial) => {
-            let all: Vec<&Offer> = offers.iter().collect();
-            match among(asked, &all, catalogue) {
-                Ok((offer, route)) => Err(other_wire(&offer.endpoint.provider, &route.model)),
-                Err(_) => Err(refused(asked, &denial, &speaking, catalogue)),
-            }
+    let (speaking, others): (Vec<&Offer>, Vec<&Offer>) =
+        offers.iter().partition(|offer| pass::speaks(&offer.endpoint, door));
+    let all: Vec<&Offer> = speaking.iter().chain(&others).copied().collect();
+    // A model goes to whoever is known to have it; for a capability, whoever speaks the client's wire comes first.
+    let own = catalogue.capability(asked).and_then(|_| among(asked, &speaking, catalogue).ok());
+    match own.map_or_else(|| among(asked, &all, catalogue), Ok) {
+        Ok((offer, route)) if door == Door::Embeddings && !pass::speaks(&offer.endpoint, door) => {
+            Err(other_wire(&offer.endpoint.provider, &route.model))
         }
+        Ok(found) => Ok(found),
+        Err(denial) => Err(refused(asked, &denial, &all, catalogue)),
     }
 }
 
@@ -59,7 +59,7 @@ fn among<'a>(asked: &str, offers: &[&'a Offer], catalogue: &Catalogue) -> Result
 
 fn other_wire(provider: &str, model: &str) -> Error {
     let words = format!(
-        "{model} is served by {provider}, which speaks another wire than this route; calls are not converted between wires yet"
+        "{model} is served by {provider}, which speaks another wire than this route, and embeddings are not converted between wires"
     );
     Error::new(Code::WireUnsupported, words)
 }
@@ -138,13 +138,21 @@ mod tests {
             ("chat-small", Door::Chat, both(), "openai/gpt-4o-mini"),
             ("gpt-4o-mni", Door::Chat, both(), "model_not_found gpt-4o-mini"),
             ("openai/gpt-9", Door::Chat, both(), "price_unknown"),
-            ("gpt-4o", Door::Messages, both(), "wire_unsupported"),
+            ("gpt-4o", Door::Messages, both(), "openai/gpt-4o"),
+            ("auto", Door::Messages, both(), "anthropic/claude-sonnet-4-6"),
+            ("claude-sonnet-4-6", Door::Embeddings, both(), "wire_unsupported"),
             ("gpt-4o", Door::Chat, vec![], "model_not_configured"),
             ("llama-3", Door::Chat, lab(), "lab/llama-3"),
             ("lab/llama-4", Door::Chat, lab(), "model_not_found llama-3"),
             ("gpt-4o", Door::Chat, lab(), "openai/gpt-4o"),
             ("lab/gpt-4o", Door::Chat, lab(), "lab/gpt-4o"),
             ("whatever", Door::Chat, open(), "lab/whatever"),
+            (
+                "claude-sonnet-4-6",
+                Door::Chat,
+                vec![offer("openai", true, &[]), offer("anthropic", true, &[])],
+                "anthropic/claude-sonnet-4-6",
+            ),
             ("auto", Door::Chat, open(), "model_not_found"),
             ("offline", Door::Chat, both(), "model_not_found"),
             ("nowhere/gpt-4o", Door::Chat, both(), "model_not_found gpt-4o"),

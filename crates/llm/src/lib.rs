@@ -18,7 +18,7 @@
 //!
 //! A reply from one family to a client of another is a `Decoder` feeding an `Encoder`; [`neutral::Assembly`] puts the
 //! same deltas together to a whole [`neutral::Reply`]. When both sides speak one family, bytes may pass as they are and
-//! none of this is needed. What one family says and another cannot is in [`wire::Written::ignored`]. To stop a stream
+//! none of this is needed; [`cross`] is a whole call between two. What one family says and another cannot is in [`wire::Written::ignored`]. To stop a stream
 //! on the way, give the encoder `Close` for the parts that are open, `Finish` and `End`: its client sees a clean end.
 //!
 //! [`vendor`] is the table of who speaks which wire, where, and with which differences.
@@ -26,6 +26,7 @@
 #![warn(missing_docs)]
 
 mod convert;
+pub mod cross;
 mod failure;
 mod family;
 mod frames;

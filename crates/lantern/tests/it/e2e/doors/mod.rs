@@ -1,6 +1,8 @@
 //! The front doors of the real program: official clients, caps, streams that are stopped, clients that go away.
 
+mod between;
 mod caps;
 mod clients;
 mod cluster;
 mod upstream;
+mod vendors;

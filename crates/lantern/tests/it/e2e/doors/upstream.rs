@@ -15,6 +15,8 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use super::vendors;
+
 /// A request, as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -62,6 +64,8 @@ impl Upstream {
             .route("/v1/messages/count_tokens", post(answer))
             .route("/v1/embeddings", post(answer))
             .route("/v1/models", get(models))
+            .route("/v1beta/models/{*call}", post(answer))
+            .route("/model/{model}/{call}", post(answer))
             .with_state(upstream.clone());
         #[expect(
             clippy::disallowed_methods,
@@ -102,8 +106,9 @@ async fn answer(State(upstream): State<Upstream>, uri: Uri, headers: HeaderMap, 
     upstream.asked.lock().unwrap().push(asked);
     let said = last_words(&body);
     let anthropic = path.starts_with("/v1/messages");
-    if let Some(status) = said.strip_prefix("fail ") {
-        return failure(status.parse().unwrap(), anthropic);
+    if let Some(status) = said.strip_prefix("fail ").and_then(|status| status.parse().ok()) {
+        let words = format!("told to, {KEY}");
+        return vendors::failure(status, &path, &words).unwrap_or_else(|| failure(status, anthropic));
     }
     if said == "hang" {
         let _reading = Reading::begin(&upstream.open);
@@ -117,6 +122,8 @@ async fn answer(State(upstream): State<Upstream>, uri: Uri, headers: HeaderMap, 
             "usage": {"prompt_tokens": 4, "total_tokens": 4}}))
         .into_response(),
         "/v1/messages" => messages(&upstream, &body, &said),
+        generate if generate.starts_with("/v1beta/") => vendors::generate(generate, &body),
+        converse if converse.starts_with("/model/") => vendors::converse(converse, &body),
         _ => axum::Json(json!({"input_tokens": 17})).into_response(),
     }
 }
@@ -125,6 +132,10 @@ async fn answer(State(upstream): State<Upstream>, uri: Uri, headers: HeaderMap, 
 fn last_words(body: &Value) -> String {
     let last = body["messages"].as_array().and_then(|messages| messages.last());
     let content = last.map_or(&body["input"], |message| &message["content"]);
+    let content = match body["contents"].as_array().and_then(|turns| turns.last()) {
+        Some(turn) => &turn["parts"],
+        None => content,
+    };
     let text = content.as_str().or_else(|| content[0]["text"].as_str());
     text.unwrap_or_default().to_owned()
 }
@@ -215,6 +226,8 @@ fn messages(upstream: &Upstream, body: &Value, said: &str) -> Response {
     let usage = json!({"input_tokens": 20, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 40, "output_tokens": 15});
     let block = if tool {
         json!({"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Oslo"}})
+    } else if body["output_config"]["format"].is_object() {
+        json!({"type": "text", "text": "{\"answer\":42}"})
     } else {
         json!({"type": "text", "text": "Hello from the model"})
     };
