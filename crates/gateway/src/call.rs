@@ -3,6 +3,7 @@
 //! Invariant: nothing is sent before what it could cost is held. A provider of the client's own wire gets the client's bytes; any
 //! other gets the same request in its own words, and its answer is turned back.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,19 +14,22 @@ use lantern_edge::{Code, Error, Result};
 use lantern_llm::cross::{self, Crossing, Question, Unsayable};
 use lantern_llm::pass::{self, ERROR_BYTES_MAX, Passing};
 use lantern_llm::wire::Stamp;
-use lantern_llm::{Door, Endpoint, Family, Offer, hides_thoughts, peek};
+use lantern_llm::{Door, Endpoint, Family, hides_thoughts, peek};
 use lantern_policy::action::CallModel;
+use lantern_policy::breaker::Trouble;
 use lantern_policy::escrow::{Granted, Seen, Worst};
+use lantern_policy::strategy::Strategy;
 use lantern_policy::{Admitted, Permit, Principal, Scope};
 use lantern_store::escrow::Cap;
 use lantern_types::call::{CallEnd, CallRecord};
-use lantern_types::{Acted, ApiKeyId, Failure, MicroUsd, Route};
+use lantern_types::{Acted, ApiKeyId, Dur, Failure, MicroUsd, Route};
 use uuid::Uuid;
 
 use crate::answer::Passed;
 use crate::ask::{Asked, Changes};
+use crate::breakers::Line;
 use crate::open::{Open, draft, payers};
-use crate::resolve::resolve;
+use crate::resolve::{Candidate, resolve};
 use crate::turned::Turned;
 use crate::{Doors, Inner};
 
@@ -37,6 +41,9 @@ const PROVIDER: HeaderName = HeaderName::from_static("lantern-provider");
 const COST: HeaderName = HeaderName::from_static("lantern-cost-usd");
 const LOWERED: HeaderName = HeaderName::from_static("lantern-max-tokens");
 const IGNORED: HeaderName = HeaderName::from_static("lantern-ignored");
+const STRATEGY: HeaderName = HeaderName::from_static("lantern-strategy");
+/// Providers that are asked for one call.
+const ATTEMPTS_MAX: u32 = 4;
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Makes the call that a request asks for.
@@ -52,7 +59,8 @@ pub(crate) async fn call(
     let asked = Asked::read(door, &body)?;
     let facts = inner.facts.of(scope).await?;
     heed(facts.stop.as_deref())?;
-    let (offer, route) = resolve(&asked.model, door, &facts.offers, &inner.catalogue)?;
+    let strategy = strategy(&headers, inner.strategy)?;
+    let candidates = resolve(&asked.model, door, strategy, &facts.offers, &inner.catalogue)?;
     let key = match &permit.actor().principal {
         Principal::Key { id, .. } => Some(*id),
         Principal::User { .. } => None,
@@ -60,7 +68,17 @@ pub(crate) async fn call(
     let id = inner.ids.uuid();
     let caller =
         Caller { inner, scope, door, headers, asked: &asked, body: &body, caps: &facts.caps, key, id };
-    caller.attempt(offer, &route).await
+    caller.first_that_answers(candidates).await
+}
+
+/// What counts when several models would do: what the caller says, else what holds here.
+fn strategy(headers: &HeaderMap, usual: Strategy) -> Result<Strategy> {
+    let Some(said) = headers.get(STRATEGY) else { return Ok(usual) };
+    let parsed = said.to_str().ok().and_then(|said| said.parse().ok());
+    parsed.ok_or_else(|| {
+        let words = format!("{STRATEGY}: {}", lantern_policy::strategy::Unknown);
+        Error::new(Code::InvalidBody, words).with_field(STRATEGY.as_str(), "it is no strategy")
+    })
 }
 
 /// A call, before it is known who answers it.
@@ -77,13 +95,89 @@ struct Caller<'a> {
 }
 
 impl Caller<'_> {
+    /// Asks one candidate after another until one answers: those in trouble lately last. Each attempt is held for, and settled before
+    /// the next one is made; once an answer has begun there is no next one.
+    async fn first_that_answers(&self, candidates: Vec<Candidate<'_>>) -> Result<Response> {
+        let now = self.inner.clock.now();
+        let mut turns: VecDeque<Turn> = self.turns(candidates).into();
+        let (mut waiting, mut told, mut after): (Vec<Turn>, Option<Missed>, Option<String>) =
+            (Vec::new(), None, None);
+        let mut attempt = 1;
+        while let Some(mut turn) = turns.pop_front() {
+            let is_last_round = turns.is_empty() && waiting.is_empty() && told.is_none();
+            if !turn.waited && !self.inner.breakers.lets(&turn.line, self.inner.clock.now()) && !is_last_round
+            {
+                turn.waited = true;
+                waiting.push(turn);
+            } else {
+                if attempt > 1 {
+                    heed(self.inner.facts.of(self.scope).await?.stop.as_deref())?;
+                }
+                if let Some(after) = &after {
+                    let why = turn.route.why.take().map(|why| format!("{why}; ")).unwrap_or_default();
+                    turn.route.why = Some(format!("{why}{after}"));
+                }
+                match self.attempt(&turn, attempt).await {
+                    Ok(answer) => {
+                        self.inner.breakers.answered(&turn.line);
+                        return Ok(answer);
+                    }
+                    Err(missed) => {
+                        let Missed { trouble, asked, .. } = &missed;
+                        self.inner.breakers.failed(&turn.line, *trouble, *asked, self.inner.clock.now());
+                        let Route { provider, model, .. } = &turn.route;
+                        after = Some(format!("after {provider}/{model}: {}", trouble.as_str()));
+                        let goes_on = trouble.passes_on();
+                        attempt += u32::from(missed.sent);
+                        // What came of an attempt says more than that one could not be made.
+                        let tells = told.as_ref().is_none_or(|told| missed.sent && !told.sent);
+                        if tells || !goes_on {
+                            told = Some(missed);
+                        }
+                        if !goes_on || attempt > ATTEMPTS_MAX {
+                            break;
+                        }
+                    }
+                }
+            }
+            if turns.is_empty() {
+                waiting.sort_by_key(|turn| self.inner.breakers.until(&turn.line).unwrap_or(now));
+                turns.extend(std::mem::take(&mut waiting));
+            }
+        }
+        told.map_or_else(|| Err(Error::new(Code::Internal, "internal error")), |missed| missed.answer)
+    }
+
+    /// Every candidate with each of its keys, which take turns.
+    fn turns(&self, candidates: Vec<Candidate<'_>>) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        for (offer, route) in candidates {
+            let endpoints = offer.endpoints();
+            // The id is random enough to spread calls over keys.
+            let first =
+                usize::from(self.id.as_bytes().last().copied().unwrap_or_default()) % endpoints.len().max(1);
+            let mut keyed: Vec<(usize, Endpoint)> = endpoints.into_iter().enumerate().collect();
+            keyed.rotate_left(first);
+            for (key, endpoint) in keyed {
+                let (provider, model) = (route.provider.clone(), route.model.clone());
+                let line = Line { tenant: self.scope.tenant(), provider, model, key };
+                turns.push(Turn { endpoint, route: route.clone(), line, waited: false });
+            }
+        }
+        turns
+    }
+
     /// Asks one provider for one model.
-    async fn attempt(&self, offer: &Offer, route: &Route) -> Result<Response> {
-        let endpoint = &offer.endpoint;
-        let question = self.question(endpoint)?;
+    async fn attempt(&self, turn: &Turn, attempt: u32) -> Result<Response, Missed> {
+        let Turn { endpoint, route, .. } = turn;
+        let question = self.question(endpoint).map_err(|error| Missed::unsent(Trouble::Unsayable, error))?;
         let written = question.as_ref().map(|question| question.written(&route.model, None));
         let sized = written.as_ref().map(|written| Bytes::copy_from_slice(&written.body));
-        let (mut open, sends) = self.hold(endpoint, route, sized.as_ref()).await?;
+        let held = self.hold(endpoint, route, (sized.as_ref(), attempt)).await;
+        let (mut open, sends) = held.map_err(|error| match error.code() {
+            Code::BudgetExceeded => Missed::unsent(Trouble::Budget, error),
+            _ => Missed::unsent(Trouble::Wrong, error),
+        })?;
         let mut named =
             Named { id: self.id, provider: &route.provider, lowered: sends.lowered, ignored: Vec::new() };
         let Some(question) = question else {
@@ -119,13 +213,16 @@ impl Caller<'_> {
             stamp: self.stamp(&question, &route.model),
             stream: self.asked.stream,
         };
-        let mut answer = if response.status().is_success() {
-            turned.answer(response, open).await?
-        } else {
-            open.settle(CallEnd::Refused);
-            ours(&response, endpoint)?;
-            turned.refusal(&mut response).await
-        };
+        if !response.status().is_success() {
+            let (mut missed, _) = refused(&mut open, &mut response, endpoint).await;
+            if let (Ok(_), Some(failure)) = (&missed.answer, &missed.refusal) {
+                let mut answer = turned.refusal(&response, failure.clone());
+                named.mark(answer.headers_mut());
+                missed.answer = Ok(answer);
+            }
+            return Err(missed);
+        }
+        let mut answer = turned.answer(response, open).await.map_err(Missed::broken)?;
         named.mark(answer.headers_mut());
         Ok(answer)
     }
@@ -148,7 +245,7 @@ impl Caller<'_> {
         &self,
         endpoint: &Endpoint,
         route: &Route,
-        written: Option<&Bytes>,
+        (written, attempt): (Option<&Bytes>, u32),
     ) -> Result<(Open, Sends)> {
         let (inner, asked, begun_at) = (&self.inner, self.asked, self.inner.clock.now());
         let payers = payers(self.key, self.caps, route.price, begun_at);
@@ -182,7 +279,7 @@ impl Caller<'_> {
         let open = Open {
             inner: inner.clone(),
             held: Some(held),
-            draft: Some(CallRecord { lowered_to: lowered, ..draft }),
+            draft: Some(CallRecord { lowered_to: lowered, attempt, ..draft }),
             begun_at,
             worst,
             capped,
@@ -212,6 +309,15 @@ impl Caller<'_> {
     }
 }
 
+/// A candidate with one of its keys.
+struct Turn {
+    endpoint: Endpoint,
+    route: Route,
+    line: Line,
+    /// It stood back once for others.
+    waited: bool,
+}
+
 /// What lets a call be sent, and what is changed in it.
 struct Sends {
     granted: Granted,
@@ -231,7 +337,9 @@ pub(crate) async fn count(
     let asked = Asked::read(door, &body)?;
     let facts = inner.facts.of(permit.scope()).await?;
     heed(facts.stop.as_deref())?;
-    let (offer, route) = resolve(&asked.model, door, &facts.offers, &inner.catalogue)?;
+    let mut found =
+        resolve(&asked.model, door, Strategy::Balanced, &facts.offers, &inner.catalogue)?.into_iter();
+    let (offer, route) = found.next().ok_or_else(|| Error::new(Code::Internal, "internal error"))?;
     if !pass::speaks(&offer.endpoint, door) {
         let words = format!("{} cannot count the tokens of messages", route.provider);
         return Err(Error::new(Code::WireUnsupported, words));
@@ -244,7 +352,9 @@ pub(crate) async fn count(
         .await
         .map_err(|failure| failed(&failure))?;
     if !response.status().is_success() {
-        return refusal(&mut response, &offer.endpoint).await;
+        ours(&response, &offer.endpoint)?;
+        let body = response.up_to(ERROR_BYTES_MAX).await.map(|(body, _)| body).unwrap_or_default();
+        return Ok(refusal(&response, &offer.endpoint, body));
     }
     let (status, headers) = (response.status(), pass::returned(&response));
     let body = response.bytes(ANSWER_BYTES_MAX).await.map_err(|error| broken(&error))?;
@@ -291,7 +401,7 @@ pub(crate) fn priced(headers: &mut HeaderMap, cost: MicroUsd) {
 fn arrived(
     open: &mut Open,
     came: std::result::Result<lantern_net::http::Response, Failure>,
-) -> Result<lantern_net::http::Response> {
+) -> Result<lantern_net::http::Response, Missed> {
     match came {
         Ok(response) => {
             open.status(response.status().as_u16());
@@ -299,7 +409,7 @@ fn arrived(
         }
         Err(failure) => {
             open.settle(if failure.acted == Acted::No { CallEnd::Refused } else { CallEnd::Broken });
-            Err(failed(&failure))
+            Err(Missed::failed(failure))
         }
     }
 }
@@ -315,14 +425,16 @@ impl Answered {
         door: Door,
         hide_usage: bool,
         named: &Named<'_>,
-    ) -> Result<Response> {
+    ) -> Result<Response, Missed> {
         let Self(mut response) = self;
         if !response.status().is_success() {
-            // A status says that the provider did not do it, and so does not charge for it.
-            open.settle(CallEnd::Refused);
-            let mut refusal = refusal(&mut response, endpoint).await?;
-            named.mark(refusal.headers_mut());
-            return Ok(refusal);
+            let (mut missed, body) = refused(&mut open, &mut response, endpoint).await;
+            if missed.answer.is_ok() {
+                let mut refusal = refusal(&response, endpoint, body);
+                named.mark(refusal.headers_mut());
+                missed.answer = Ok(refusal);
+            }
+            return Err(missed);
         }
         let (status, mut headers) = (response.status(), pass::returned(&response));
         named.mark(&mut headers);
@@ -335,7 +447,7 @@ impl Answered {
                 Ok(body) => body,
                 Err(error) => {
                     open.settle(CallEnd::Broken);
-                    return Err(broken(&error));
+                    return Err(Missed::broken(broken(&error)));
                 }
             };
             open.seen = peek::whole(door, &body, hides);
@@ -348,15 +460,65 @@ impl Answered {
     }
 }
 
-/// A provider's refusal, in its own words.
-async fn refusal(response: &mut lantern_net::http::Response, endpoint: &Endpoint) -> Result<Response> {
-    ours(response, endpoint)?;
-    let status = response.status();
-    let headers = pass::returned(response);
+/// An attempt that came to nothing.
+struct Missed {
+    trouble: Trouble,
+    /// How long the provider asks to wait.
+    asked: Option<Dur>,
+    /// What the provider's refusal means, when it was one.
+    refusal: Option<Failure>,
+    /// Something went out.
+    sent: bool,
+    /// What the caller is told when nobody else answers.
+    answer: Result<Response>,
+}
+
+impl Missed {
+    fn unsent(trouble: Trouble, error: Error) -> Self {
+        Self { trouble, asked: None, refusal: None, sent: false, answer: Err(error) }
+    }
+
+    /// It is not known what came of it: it was settled at what it may have cost.
+    fn broken(error: Error) -> Self {
+        Self { trouble: Trouble::Down, asked: None, refusal: None, sent: true, answer: Err(error) }
+    }
+
+    fn failed(failure: Failure) -> Self {
+        let trouble = if failure.code == "provider_auth" { Trouble::Key } else { Trouble::Down };
+        let answer = Err(failed(&failure));
+        Self { trouble, asked: failure.retry_after, refusal: None, sent: true, answer }
+    }
+}
+
+/// Settles a call that was refused, and says what the refusal means. Its body comes back unread by others.
+async fn refused(
+    open: &mut Open,
+    response: &mut lantern_net::http::Response,
+    endpoint: &Endpoint,
+) -> (Missed, Bytes) {
+    // A status says that the provider did not do it, and so does not charge for it.
+    open.settle(CallEnd::Refused);
     let body = response.up_to(ERROR_BYTES_MAX).await.map(|(body, _)| body).unwrap_or_default();
+    let failure = cross::failure(endpoint, response, &body);
+    let trouble = match response.status().as_u16() {
+        401..=403 => Trouble::Key,
+        429 if failure.retryable => Trouble::Rate,
+        429 => Trouble::Key,
+        404 => Trouble::Missing,
+        300..=399 | 408 | 409 | 424 | 500.. => Trouble::Down,
+        _ if failure.code == "provider_auth" => Trouble::Key,
+        _ => Trouble::Wrong,
+    };
+    let answer = ours(response, endpoint).map(|()| Response::new(Body::empty()));
+    (Missed { trouble, asked: failure.retry_after, refusal: Some(failure), sent: true, answer }, body)
+}
+
+/// A provider's refusal, in its own words.
+fn refusal(response: &lantern_net::http::Response, endpoint: &Endpoint, body: Bytes) -> Response {
+    let (status, headers) = (response.status(), pass::returned(response));
     let mut answer = Response::new(Body::from(pass::without_key(endpoint, body)));
     (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
-    Ok(answer)
+    answer
 }
 
 /// Fails for a refusal that is about us: what a provider says of our key is not the caller's business.

@@ -101,6 +101,8 @@ pub(crate) fn draft(
         key,
         stream,
         status: None,
+        attempt: 1,
+        why: route.why.clone(),
         end: CallEnd::Broken,
         price: route.price,
         hold: held.granted.hold(),

@@ -11,7 +11,6 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use lantern_edge::{Code, Error, Result};
 use lantern_llm::cross::{self, Turning};
-use lantern_llm::pass::ERROR_BYTES_MAX;
 use lantern_llm::wire::{Encoder, Stamp, Told};
 use lantern_llm::{Endpoint, Family};
 use lantern_net::http::Response;
@@ -70,10 +69,9 @@ impl Turned<'_> {
         }
     }
 
-    /// The provider's refusal, in the client's shape. What it says of our key is not the client's business.
-    pub(crate) async fn refusal(&self, response: &mut Response) -> Answer {
-        let body = response.up_to(ERROR_BYTES_MAX).await.map(|(body, _)| body).unwrap_or_default();
-        let Told { status, headers, body } = cross::refused(self.endpoint, response, &body).told(self.client);
+    /// The provider's refusal, in the client's shape.
+    pub(crate) fn refusal(&self, response: &Response, failure: Failure) -> Answer {
+        let Told { status, headers, body } = cross::refused(response, failure).told(self.client);
         let mut answer = json(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY), body);
         let headers = headers.into_iter().filter_map(|(name, value)| {
             Some((http::HeaderName::from_static(name), HeaderValue::try_from(value).ok()?))

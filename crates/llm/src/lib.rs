@@ -79,6 +79,23 @@ pub struct Offer {
     pub self_hosted: bool,
     /// The models it is known to serve; empty when unknown.
     pub models: Vec<String>,
+    /// Further keys for the same address, beside the endpoint's.
+    pub more_keys: Vec<Secret<String>>,
+}
+
+impl Offer {
+    /// Its address with each of its keys.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        let more =
+            self.more_keys.iter().map(|key| Endpoint { api_key: Some(key.clone()), ..self.endpoint.clone() });
+        std::iter::once(self.endpoint.clone()).chain(more).collect()
+    }
+}
+
+/// The keys in a text that holds several, apart by commas, spaces or lines.
+pub fn keys(text: &Secret<String>) -> Vec<Secret<String>> {
+    let apart = text.expose().split(|c: char| c == ',' || c.is_whitespace());
+    apart.filter(|key| !key.is_empty()).map(|key| Secret::new(key.to_owned())).collect()
 }
 
 /// Whether a model may think without showing it, as far as its name says.

@@ -91,10 +91,14 @@ pub fn whole(
     Ok((write_reply(client, &reply, stamp).body, seen))
 }
 
-/// A provider's refusal as clients of `family` know it: its status, and its words without our key.
-pub fn refused(endpoint: &Endpoint, response: &Response, body: &[u8]) -> Problem {
+/// What a provider's refusal means, without our key.
+pub fn failure(endpoint: &Endpoint, response: &Response, body: &[u8]) -> Failure {
+    presentable(errors::refusal(response.status(), response.headers(), body), endpoint)
+}
+
+/// A provider's refusal as its client is to be told of it.
+pub fn refused(response: &Response, failure: Failure) -> Problem {
     let status = response.status();
-    let failure = presentable(errors::refusal(status, response.headers(), body), endpoint);
     let kind = match status.as_u16() {
         429 if !failure.retryable => ProblemKind::OverBudget,
         429 => ProblemKind::RateLimited,

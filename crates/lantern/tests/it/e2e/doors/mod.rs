@@ -4,5 +4,6 @@ mod between;
 mod caps;
 mod clients;
 mod cluster;
+mod failover;
 mod upstream;
 mod vendors;

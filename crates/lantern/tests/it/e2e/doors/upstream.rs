@@ -106,6 +106,22 @@ async fn answer(State(upstream): State<Upstream>, uri: Uri, headers: HeaderMap, 
     upstream.asked.lock().unwrap().push(asked);
     let said = last_words(&body);
     let anthropic = path.starts_with("/v1/messages");
+    if headers.values().any(|value| value == "Bearer sk-full-0123456789") {
+        let words = axum::Json(
+            json!({"error": {"message": "slowly", "type": "requests", "code": "rate_limit_exceeded"}}),
+        );
+        return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "30")], words).into_response();
+    }
+    // A mood of one wire alone: `only /v1/chat fail 503`.
+    let mood = said.strip_prefix("only ").and_then(|said| said.split_once(' '));
+    let said = match mood {
+        Some((start, mood)) if path.starts_with(start) => mood.to_owned(),
+        Some(_) => "hi".to_owned(),
+        None => said,
+    };
+    if said == "snap" {
+        return snapping(&body);
+    }
     if let Some(status) = said.strip_prefix("fail ").and_then(|status| status.parse().ok()) {
         let words = format!("told to, {KEY}");
         return vendors::failure(status, &path, &words).unwrap_or_else(|| failure(status, anthropic));
@@ -198,6 +214,26 @@ fn chat(upstream: &Upstream, body: &Value, said: &str) -> Response {
     }
     events.push("data: [DONE]\n\n".to_owned());
     events_of(events)
+}
+
+/// An answer that breaks off after its first words.
+fn snapping(body: &Value) -> Response {
+    let chunk = json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o",
+        "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}, "finish_reason": null}]});
+    let (kind, first) = if body["stream"] == true {
+        ("text/event-stream", format!("data: {chunk}\n\n"))
+    } else {
+        ("application/json", "{\"id\":".to_owned())
+    };
+    // What came first is on its way before it breaks off.
+    let pieces = stream::unfold(Some(first), |first| async move {
+        let piece = first.ok_or_else(|| std::io::Error::other("snap"));
+        if piece.is_err() {
+            crate::e2e::api::tick().await;
+        }
+        Some((piece, None))
+    });
+    ([("content-type", kind)], Body::from_stream(pieces)).into_response()
 }
 
 /// A stream that never ends by itself: a word at a time, or as fast as it is taken.
