@@ -41,6 +41,8 @@ pub struct Told<'a> {
     pub words: &'a str,
     /// Its status.
     pub status: u16,
+    /// The first field that is wrong.
+    pub field: Option<&'a str>,
     /// The request.
     pub request: RequestId,
 }
@@ -164,7 +166,8 @@ impl Error {
             kind => kind,
         };
         let status = status(kind);
-        let told = Told { code: self.code, words: &self.public, status: status.as_u16(), request };
+        let field = self.fields.first().map(|field| field.path.as_str()).filter(|path| !path.is_empty());
+        let told = Told { code: self.code, words: &self.public, status: status.as_u16(), field, request };
         self.response(status, (shape.body)(&told).to_string().into_bytes(), "application/json")
     }
 

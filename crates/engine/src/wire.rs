@@ -105,6 +105,7 @@ fn payload(run: RunId, event: &Event) -> Value {
             "provider": grant.route.as_ref().map(|r| r.provider.as_str()),
             "model": grant.route.as_ref().map(|r| r.model.as_str()),
             "priceSource": grant.route.as_ref().map(|r| r.price_source),
+            "why": grant.route.as_ref().and_then(|r| r.why.as_deref()),
         }),
         Fact::StepDenied { code, reason, .. } => json!({ "code": code, "error": reason }),
         Fact::StepSettled { .. } => settled(event),

@@ -14,10 +14,10 @@ use lantern_net::http::Response;
 use lantern_types::Dur;
 use lantern_types::call::CallEnd;
 
-use crate::call::Open;
+use crate::open::Open;
 
 /// How long to wait, after an answer has said that it is over, for the end of its body: a connection is used again only then.
-const END_WAIT: Dur = Dur::from_millis(100);
+pub(crate) const END_WAIT: Dur = Dur::from_millis(100);
 
 pub(crate) struct Passed {
     response: Option<Response>,

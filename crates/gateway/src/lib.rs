@@ -5,25 +5,31 @@
 //! ask.rs      what a request asks for, and the few bytes that are changed in it
 //! resolve.rs  which provider and model are meant        facts.rs   what a tenant has: providers, caps, stops
 //! purse.rs    money for calls, granted in memory        clerk.rs   what is written of it, and what dead processes left
-//! call.rs     one call from end to end                  answer.rs  its answer, as it passes
+//! call.rs     one call from end to end                  open.rs    one that money is held for, until it is settled
+//! breakers.rs who did not answer lately, and is asked last
+//! answer.rs   its answer, as it passes                  turned.rs  its answer, from another wire
 //! ```
 //!
 //! Invariant: no call is made before what it could cost was held, where a cap bounds it; and every call that was made is settled
-//! once, however it ends. Bytes pass as they came, both ways, but for what a cap or the count of tokens needs. Knows no run.
+//! once, however it ends. Between two of one wire bytes pass as they came, both ways, but for what a cap or the count of tokens needs.
+//! Knows no run.
 
 #![warn(missing_docs)]
 
 mod answer;
 mod ask;
+mod breakers;
 mod call;
 mod clerk;
 mod facts;
 mod models;
+mod open;
 mod permit;
 mod purse;
 mod resolve;
 mod routes;
 mod shape;
+mod turned;
 
 use std::sync::Arc;
 
@@ -31,11 +37,13 @@ use axum::Router;
 use lantern_edge::{Gate, Route, route};
 use lantern_llm::Offer;
 use lantern_net::{Client, Shutdown};
+use lantern_policy::strategy::Strategy;
 use lantern_policy::{Catalogue, Scope};
 use lantern_store::Db;
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::{Failure, Limits};
 
+use breakers::Breakers;
 use clerk::Clerk;
 use facts::Facts;
 use purse::Purse;
@@ -59,6 +67,8 @@ pub struct Setup {
     pub limits: Arc<Limits>,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
+    /// What counts when several models would do and nobody says.
+    pub strategy: Strategy,
     /// The way out.
     pub client: Client,
     /// Tells who is asking.
@@ -82,6 +92,8 @@ struct Inner {
     ids: Arc<dyn IdGen>,
     limits: Arc<Limits>,
     catalogue: Arc<Catalogue>,
+    strategy: Strategy,
+    breakers: Breakers,
     client: Client,
     gate: Gate,
     facts: Facts,
@@ -91,12 +103,15 @@ struct Inner {
 impl Doors {
     /// Opens the doors, and starts what settles the calls that come through them.
     pub fn open(setup: Setup) -> Self {
-        let Setup { db, clock, ids, tasks, limits, catalogue, client, gate, directory, stop, sole } = setup;
+        let Setup { db, clock, ids, tasks, limits, catalogue, strategy, client, gate, directory, stop, sole } =
+            setup;
         let purse = Arc::new(Purse::new(db.clone(), clock.clone(), ids.clone()));
         let clerk = Clerk::new(db.clone(), clock.clone(), purse.clone(), sole);
         tasks.spawn("clerk", Box::pin(clerk.run(stop)));
         let facts = Facts::new(db, clock.clone(), directory);
-        Self { inner: Arc::new(Inner { clock, ids, limits, catalogue, client, gate, facts, purse }) }
+        let breakers = Breakers::default();
+        let inner = Inner { clock, ids, limits, catalogue, strategy, breakers, client, gate, facts, purse };
+        Self { inner: Arc::new(inner) }
     }
 }
 

@@ -1,65 +1,86 @@
 //! Which provider and model a name means. Pure.
 //!
-//! Invariant: only a provider that speaks the wire of the door is chosen; a model that only others have is a reason to say so, not
-//! to guess. A model at a vendor needs a price.
+//! Invariant: a provider that speaks the wire of the door comes before one that does not. A model at a vendor needs a price.
 
 use lantern_edge::{Code, Error, Result};
 use lantern_llm::{Door, Offer, pass};
 use lantern_policy::Catalogue;
-use lantern_policy::route::{Choices, OFFLINE, Provider, route, unnamed};
+use lantern_policy::route::{Choices, OFFLINE, Provider, rank, unnamed};
+use lantern_policy::strategy::Strategy;
 use lantern_types::{Denial, PriceSource, Route, nearest};
 
 /// Names that a refusal proposes.
 const PROPOSED: usize = 3;
 
-/// The provider and the priced route for `asked` through the door of this wire.
+/// A provider, and the priced route to a model of it.
+pub(crate) type Candidate<'a> = (&'a Offer, Route);
+
+/// Who may answer `asked` through this door, the best first; never nobody.
 pub(crate) fn resolve<'a>(
     asked: &str,
     door: Door,
+    strategy: Strategy,
     offers: &'a [Offer],
     catalogue: &Catalogue,
-) -> Result<(&'a Offer, Route)> {
+) -> Result<Vec<Candidate<'a>>> {
     if offers.is_empty() {
         let words = "no model provider is configured: save one with `lantern providers set`";
         return Err(Error::new(Code::ModelNotConfigured, words));
     }
-    let speaking: Vec<&Offer> = offers.iter().filter(|offer| pass::speaks(&offer.endpoint, door)).collect();
-    match among(asked, &speaking, catalogue) {
-        Ok(found) => Ok(found),
-        Err(denial) => {
-            let all: Vec<&Offer> = offers.iter().collect();
-            match among(asked, &all, catalogue) {
-                Ok((offer, route)) => Err(other_wire(&offer.endpoint.provider, &route.model)),
-                Err(_) => Err(refused(asked, &denial, &speaking, catalogue)),
-            }
-        }
+    let speaks = |offer: &&Offer| pass::speaks(&offer.endpoint, door);
+    let (speaking, others): (Vec<&Offer>, Vec<&Offer>) = offers.iter().partition(speaks);
+    let all: Vec<&Offer> = speaking.into_iter().chain(others).collect();
+    let found =
+        among(asked, strategy, &all, catalogue).map_err(|denial| refused(asked, &denial, &all, catalogue))?;
+    if door != Door::Embeddings && strategy != Strategy::Balanced {
+        return Ok(found);
     }
+    let (mut own, other): (Vec<Candidate<'_>>, Vec<_>) =
+        found.into_iter().partition(|(offer, _)| speaks(offer));
+    match other.first() {
+        Some((offer, route)) if door == Door::Embeddings && own.is_empty() => {
+            return Err(other_wire(&offer.endpoint.provider, &route.model));
+        }
+        // A client's own wire loses nothing, so it comes first where nothing else was asked for.
+        _ if door != Door::Embeddings => own.extend(other),
+        _ => {}
+    }
+    Ok(own)
 }
 
-fn among<'a>(asked: &str, offers: &[&'a Offer], catalogue: &Catalogue) -> Result<(&'a Offer, Route), Denial> {
+fn among<'a>(
+    asked: &str,
+    strategy: Strategy,
+    offers: &[&'a Offer],
+    catalogue: &Catalogue,
+) -> Result<Vec<Candidate<'a>>, Denial> {
     let provider = |offer: &&Offer| Provider {
         name: offer.endpoint.provider.clone(),
         self_hosted: offer.self_hosted,
         models: offer.models.clone(),
     };
-    let choices = Choices { providers: offers.iter().map(provider).collect(), offline_stands_in: false };
-    let route = route(asked, &choices, catalogue)?;
-    let unknown = || Denial::new("model_not_found", format!("the model {asked:?} is not known here"));
-    let offer = offers.iter().find(|offer| offer.endpoint.provider == route.provider);
-    let offer = *offer.filter(|_| route.provider != OFFLINE).ok_or_else(unknown)?;
-    // A server that has said what it serves does not serve anything else.
-    let unlisted = route.price_source == PriceSource::SelfHosted
-        && !offer.models.is_empty()
-        && !offer.models.contains(&route.model);
-    if unlisted || unnamed(&route, catalogue) {
-        return Err(unknown());
+    let choices =
+        Choices { providers: offers.iter().map(provider).collect(), offline_stands_in: false, strategy };
+    let ranked = rank(asked, &choices, catalogue)?;
+    let found = ranked.into_iter().filter_map(|route| {
+        let offer = offers.iter().find(|offer| offer.endpoint.provider == route.provider)?;
+        // A server that has said what it serves does not serve anything else.
+        let unlisted = route.price_source == PriceSource::SelfHosted
+            && !offer.models.is_empty()
+            && !offer.models.contains(&route.model);
+        let known = route.provider != OFFLINE && !unlisted && !unnamed(&route, catalogue);
+        known.then_some((*offer, route))
+    });
+    let found: Vec<Candidate<'a>> = found.collect();
+    if found.is_empty() {
+        return Err(Denial::new("model_not_found", format!("the model {asked:?} is not known here")));
     }
-    Ok((offer, route))
+    Ok(found)
 }
 
 fn other_wire(provider: &str, model: &str) -> Error {
     let words = format!(
-        "{model} is served by {provider}, which speaks another wire than this route; calls are not converted between wires yet"
+        "{model} is served by {provider}, which speaks another wire than this route, and embeddings are not converted between wires"
     );
     Error::new(Code::WireUnsupported, words)
 }
@@ -69,6 +90,10 @@ fn refused(asked: &str, denial: &Denial, offers: &[&Offer], catalogue: &Catalogu
         asked.split_once('/').is_some_and(|(name, _)| offers.iter().any(|o| o.endpoint.provider == name));
     if denial.code == "price_unknown" && named {
         return Error::new(Code::PriceUnknown, denial.reason.clone());
+    }
+    if catalogue.capability(asked).is_some() {
+        let words = format!("no configured provider serves {asked}");
+        return Error::new(Code::ModelNotFound, words);
     }
     let near = near(asked, offers, catalogue);
     let words = match near.as_slice() {
@@ -124,7 +149,8 @@ mod tests {
             api_key: None,
             reach: Reach::Public,
         };
-        Offer { endpoint, self_hosted, models: models.iter().map(ToString::to_string).collect() }
+        let models = models.iter().map(ToString::to_string).collect();
+        Offer { endpoint, self_hosted, models, more_keys: Vec::new() }
     }
 
     #[test]
@@ -138,24 +164,47 @@ mod tests {
             ("chat-small", Door::Chat, both(), "openai/gpt-4o-mini"),
             ("gpt-4o-mni", Door::Chat, both(), "model_not_found gpt-4o-mini"),
             ("openai/gpt-9", Door::Chat, both(), "price_unknown"),
-            ("gpt-4o", Door::Messages, both(), "wire_unsupported"),
+            ("gpt-4o", Door::Messages, both(), "openai/gpt-4o"),
+            ("auto", Door::Messages, both(), "anthropic/claude-sonnet-4-6"),
+            ("claude-sonnet-4-6", Door::Embeddings, both(), "wire_unsupported"),
             ("gpt-4o", Door::Chat, vec![], "model_not_configured"),
             ("llama-3", Door::Chat, lab(), "lab/llama-3"),
             ("lab/llama-4", Door::Chat, lab(), "model_not_found llama-3"),
             ("gpt-4o", Door::Chat, lab(), "openai/gpt-4o"),
             ("lab/gpt-4o", Door::Chat, lab(), "lab/gpt-4o"),
             ("whatever", Door::Chat, open(), "lab/whatever"),
+            (
+                "claude-sonnet-4-6",
+                Door::Chat,
+                vec![offer("openai", true, &[]), offer("anthropic", true, &[])],
+                "anthropic/claude-sonnet-4-6",
+            ),
             ("auto", Door::Chat, open(), "model_not_found"),
             ("offline", Door::Chat, both(), "model_not_found"),
             ("nowhere/gpt-4o", Door::Chat, both(), "model_not_found gpt-4o"),
         ] {
             let catalogue = Catalogue::builtin().unwrap();
-            let got = match resolve(asked, door, &offers, &catalogue) {
-                Ok((_, route)) => format!("{}/{}", route.provider, route.model),
+            let got = match resolve(asked, door, Strategy::Balanced, &offers, &catalogue) {
+                Ok(found) => format!("{}/{}", found[0].1.provider, found[0].1.model),
                 Err(error) => error.to_string(),
             };
             let (code, name) = want.split_once(' ').unwrap_or((want, ""));
             assert!(got.starts_with(code) && got.contains(name), "{asked}: {got}");
+        }
+    }
+
+    #[test]
+    fn a_strategy_counts_before_the_clients_wire() {
+        let catalogue = Catalogue::builtin().unwrap();
+        let offers = [offer("openai", false, &[]), offer("anthropic", false, &[])];
+        for (strategy, want) in [
+            (Strategy::Balanced, "claude-haiku-4-5 gpt-4o-mini"),
+            (Strategy::Cheap, "gpt-4o-mini claude-haiku-4-5"),
+            (Strategy::Best, "claude-haiku-4-5 gpt-4o-mini"),
+        ] {
+            let found = resolve("chat-small", Door::Messages, strategy, &offers, &catalogue).unwrap();
+            let models: Vec<&str> = found.iter().map(|(_, route)| route.model.as_str()).collect();
+            assert_eq!(models.join(" "), want, "{strategy}");
         }
     }
 }

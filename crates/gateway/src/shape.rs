@@ -20,7 +20,7 @@ fn plain(told: &Told<'_>) -> Value {
         (_, 500..) => "server_error",
         _ => "invalid_request_error",
     };
-    json!({"error": {"message": told.words, "type": kind, "param": null, "code": code}})
+    json!({"error": {"message": told.words, "type": kind, "param": told.field, "code": code}})
 }
 
 fn typed(told: &Told<'_>) -> Value {

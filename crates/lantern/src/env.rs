@@ -139,6 +139,8 @@ variables! {
         GEMINI_BASE_URL = "GEMINI_BASE_URL";
         /// How many tokens a second the built-in offline model speaks; 0 for at once.
         OFFLINE_TOKENS_PER_SEC = "LANTERN_OFFLINE_TOKENS_PER_SEC" or "40";
+        /// What counts when several models would do and nobody says: `balanced`, `cheap`, `best` or `fast`.
+        ROUTE_STRATEGY = "LANTERN_ROUTE_STRATEGY" or "balanced";
         /// Where the shell looks for programs: the ready line then names this one as it can be called.
         PATH = "PATH";
     }

@@ -18,7 +18,7 @@
 //!
 //! A reply from one family to a client of another is a `Decoder` feeding an `Encoder`; [`neutral::Assembly`] puts the
 //! same deltas together to a whole [`neutral::Reply`]. When both sides speak one family, bytes may pass as they are and
-//! none of this is needed. What one family says and another cannot is in [`wire::Written::ignored`]. To stop a stream
+//! none of this is needed; [`cross`] is a whole call between two. What one family says and another cannot is in [`wire::Written::ignored`]. To stop a stream
 //! on the way, give the encoder `Close` for the parts that are open, `Finish` and `End`: its client sees a clean end.
 //!
 //! [`vendor`] is the table of who speaks which wire, where, and with which differences.
@@ -26,6 +26,7 @@
 #![warn(missing_docs)]
 
 mod convert;
+pub mod cross;
 mod failure;
 mod family;
 mod frames;
@@ -78,6 +79,23 @@ pub struct Offer {
     pub self_hosted: bool,
     /// The models it is known to serve; empty when unknown.
     pub models: Vec<String>,
+    /// Further keys for the same address, beside the endpoint's.
+    pub more_keys: Vec<Secret<String>>,
+}
+
+impl Offer {
+    /// Its address with each of its keys.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        let more =
+            self.more_keys.iter().map(|key| Endpoint { api_key: Some(key.clone()), ..self.endpoint.clone() });
+        std::iter::once(self.endpoint.clone()).chain(more).collect()
+    }
+}
+
+/// The keys in a text that holds several, apart by commas, spaces or lines.
+pub fn keys(text: &Secret<String>) -> Vec<Secret<String>> {
+    let apart = text.expose().split(|c: char| c == ',' || c.is_whitespace());
+    apart.filter(|key| !key.is_empty()).map(|key| Secret::new(key.to_owned())).collect()
 }
 
 /// Whether a model may think without showing it, as far as its name says.

@@ -18,6 +18,8 @@ const FIRST_BYTE_MAX: Dur = Dur::from_secs(600);
 /// Between two bytes. Models that think without a word need this long.
 const IDLE_MAX: Dur = Dur::from_secs(300);
 const TOTAL_MAX: Dur = Dur::from_secs(3_600);
+pub(crate) const DEADLINES: Deadlines =
+    Deadlines { first_byte: FIRST_BYTE_MAX, idle: IDLE_MAX, total: TOTAL_MAX };
 /// The most of an error that is looked through and passed on.
 pub const ERROR_BYTES_MAX: usize = 64 << 10;
 
@@ -50,8 +52,7 @@ pub async fn pass(
     let url = format!("{}/{}{below}", endpoint.base_url.trim_end_matches('/'), door::path(door));
     let headers = door::headers(endpoint, &headers)?;
     let request = Request { method: Method::POST, url, headers, body };
-    let deadlines = Deadlines { first_byte: FIRST_BYTE_MAX, idle: IDLE_MAX, total: TOTAL_MAX };
-    let sent = client.send(endpoint.reach, request, deadlines).await;
+    let sent = client.send(endpoint.reach, request, DEADLINES).await;
     sent.map_err(|error| presentable(of_connection(error), endpoint))
 }
 

@@ -222,8 +222,13 @@ mod tests {
     fn request(max_tokens: u32) -> LlmRequest {
         let price =
             Price { input: MicroUsd::from_micros(1_000_000), output: MicroUsd::from_micros(1_000_000) };
-        let route =
-            Route { provider: "p".into(), model: "m".into(), price, price_source: PriceSource::Catalogue };
+        let route = Route {
+            provider: "p".into(),
+            model: "m".into(),
+            price,
+            price_source: PriceSource::Catalogue,
+            why: None,
+        };
         LlmRequest { route, request_bytes: 100, max_tokens }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lantern_types::{Digest, MicroUsd, Price};
+use lantern_types::{At, Digest, MicroUsd, Price};
 use serde::Deserialize;
 
 /// The catalogue in force.
@@ -22,6 +22,18 @@ pub struct Model {
     pub model: String,
     /// Its price.
     pub price: Price,
+    /// The day on which the price was put here, as in `2026-11-30`.
+    pub priced_on: String,
+    /// The page that the price is from.
+    pub source: String,
+    /// Tokens that a prompt and its answer may have together.
+    pub context_tokens: u64,
+    /// What it reads: `text`, `image`, `audio`.
+    pub reads: Vec<String>,
+    /// How good its answers are, from 1 to 10: a judgement of ours.
+    pub quality: u8,
+    /// How quick its answers are, from 1 to 10: a judgement of ours.
+    pub speed: u8,
 }
 
 /// The catalogue's text is wrong.
@@ -44,6 +56,12 @@ struct TextModel {
     model: String,
     input_usd_per_million: String,
     output_usd_per_million: String,
+    priced_on: String,
+    source: String,
+    context_tokens: u64,
+    reads: Vec<String>,
+    quality: u8,
+    speed: u8,
 }
 
 impl Catalogue {
@@ -55,7 +73,7 @@ impl Catalogue {
     /// Reads a catalogue; refuses prices it cannot read and capabilities that name no model.
     pub fn parse(json: &str) -> Result<Self, Invalid> {
         let text: Text = serde_json::from_str(json).map_err(|e| Invalid(e.to_string()))?;
-        if text.format != 1 {
+        if text.format != 2 {
             return Err(Invalid(format!("format {} is not known", text.format)));
         }
         let models = text.models.into_iter().map(read_model).collect::<Result<Vec<_>, _>>()?;
@@ -78,6 +96,11 @@ impl Catalogue {
         Some(names.iter().filter_map(|name| self.models.iter().find(|m| &m.model == name)))
     }
 
+    /// The names of all capabilities.
+    pub fn capabilities(&self) -> impl Iterator<Item = &str> {
+        self.capabilities.keys().map(String::as_str)
+    }
+
     /// Every model, in file order.
     pub fn models(&self) -> &[Model] {
         &self.models
@@ -94,7 +117,13 @@ fn read_model(text: TextModel) -> Result<Model, Invalid> {
         |usd: &str| MicroUsd::parse_usd(usd).ok_or_else(|| Invalid(format!("{}: price {usd:?}", text.model)));
     let price =
         Price { input: price(&text.input_usd_per_million)?, output: price(&text.output_usd_per_million)? };
-    Ok(Model { provider: text.provider, model: text.model, price })
+    let TextModel { provider, model, priced_on, source, context_tokens, reads, quality, speed, .. } = text;
+    let dated = format!("{priced_on}T00:00:00Z").parse::<At>().is_ok();
+    let graded = (1..=10).contains(&quality) && (1..=10).contains(&speed);
+    if !dated || !graded || !source.starts_with("https://") || context_tokens == 0 || reads.is_empty() {
+        return Err(Invalid(format!("{model}: a day, a page, a size or a grade is not right")));
+    }
+    Ok(Model { provider, model, price, priced_on, source, context_tokens, reads, quality, speed })
 }
 
 #[cfg(test)]
@@ -115,7 +144,10 @@ mod tests {
         for (from, to) in [
             ("\"2.50\"", "\"free\""),
             ("\"2.50\"", "2.5"),
-            ("\"format\": 1", "\"format\": 2"),
+            ("\"format\": 2", "\"format\": 1"),
+            ("\"quality\": 8", "\"quality\": 11"),
+            ("https://", "http://"),
+            ("\"2026-11-22\"", "\"soon\""),
             ("[\"gpt-4o\"", "[\"gpt-9\""),
         ] {
             assert!(Catalogue::parse(&text.replacen(from, to, 1)).is_err(), "{from} -> {to}");

@@ -6,11 +6,13 @@
 pub mod action;
 pub mod actor;
 pub mod admit;
+pub mod breaker;
 pub mod catalogue;
 pub mod egress;
 pub mod escrow;
 pub mod network;
 pub mod route;
+pub mod strategy;
 
 pub use action::{ACTIONS, Access, Act, authorize};
 pub use actor::{Actor, Permit, Principal, Role, Scope};
@@ -23,5 +25,5 @@ use lantern_types::Digest;
 
 /// Names the rules of this build: any change to the version is another digest in the journal.
 pub fn digest() -> Digest {
-    Digest::of(concat!("lantern-policy/", env!("CARGO_PKG_VERSION"), "/2").as_bytes())
+    Digest::of(concat!("lantern-policy/", env!("CARGO_PKG_VERSION"), "/3").as_bytes())
 }

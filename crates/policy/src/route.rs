@@ -5,12 +5,16 @@
 //! capability goes to a server whose models nobody knows yet under its own name: [`unnamed`] until the call is made. The
 //! built-in offline model answers only when it is named, or in `dev` when nothing else is there.
 
-use lantern_types::{Denial, Price, PriceSource, Route};
+use lantern_types::{Denial, Price, PriceSource, Route, nearest};
 
 use crate::Catalogue;
+use crate::catalogue::Model;
+use crate::strategy::Strategy;
 
 /// The name of the built-in model and of its provider.
 pub const OFFLINE: &str = "offline";
+/// The capability of who has no wish.
+const AUTO: &str = "auto";
 
 /// A provider that could be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,28 +34,42 @@ pub struct Choices {
     pub providers: Vec<Provider>,
     /// Whether the offline model may stand in when no provider is configured: only in `dev`.
     pub offline_stands_in: bool,
+    /// What counts when several models would do.
+    pub strategy: Strategy,
 }
 
 /// Where a call for `asked` goes: a capability (`auto`, `chat-small`), a model (`gpt-4o`), or `provider/model`.
 pub fn route(asked: &str, choices: &Choices, catalogue: &Catalogue) -> Result<Route, Denial> {
+    let mut ranked = rank(asked, choices, catalogue)?.into_iter();
+    ranked
+        .next()
+        .ok_or_else(|| Denial::new("model_not_found", format!("no configured provider serves {asked:?}")))
+}
+
+/// Where it may go, the best first: several only for a capability, or for a model that several providers are known to have.
+pub fn rank(asked: &str, choices: &Choices, catalogue: &Catalogue) -> Result<Vec<Route>, Denial> {
     let named = asked == OFFLINE || asked.split_once('/') == Some((OFFLINE, OFFLINE));
     if named || (choices.providers.is_empty() && choices.offline_stands_in) {
-        return Ok(offline());
+        return Ok(vec![offline()]);
     }
     if choices.providers.is_empty() {
         return Err(Denial::new("model_not_configured", "no model provider is configured for this tenant"));
     }
     if let Some(models) = catalogue.capability(asked) {
-        return by_capability(asked, models, choices);
+        return by_capability(asked, models.collect(), choices);
     }
     let Some((name, model)) = asked.split_once('/') else { return by_model(asked, choices, catalogue) };
     if let Some(provider) = choices.providers.iter().find(|p| p.name == name) {
-        return priced(provider, model, catalogue);
+        return priced(provider, model, catalogue).map(|route| vec![route]);
     }
     // Servers list models such as `meta-llama/Llama-3` too.
-    match knowing(asked, choices, catalogue) {
-        Some(provider) => priced(provider, asked, catalogue),
-        None => Err(Denial::new("provider_not_found", format!("no model provider {name:?} is configured"))),
+    match knowing(asked, choices, catalogue).next() {
+        Some(provider) => priced(provider, asked, catalogue).map(|route| vec![route]),
+        None => {
+            let near = nearest(name, choices.providers.iter().map(|p| p.name.as_str()));
+            let hint = near.map(|near| format!("; did you mean {near}/{model}?")).unwrap_or_default();
+            Err(Denial::new("provider_not_found", format!("no model provider {name:?} is configured{hint}")))
+        }
     }
 }
 
@@ -61,32 +79,47 @@ fn offline() -> Route {
         model: OFFLINE.to_owned(),
         price: Price::default(),
         price_source: PriceSource::Builtin,
+        why: None,
     }
 }
 
-fn by_capability<'a>(
-    asked: &str,
-    mut models: impl Iterator<Item = &'a crate::catalogue::Model>,
-    choices: &Choices,
-) -> Result<Route, Denial> {
-    let sold = models.find(|m| choices.providers.iter().any(|p| p.name == m.provider));
-    if let Some(model) = sold {
-        return Ok(Route {
-            provider: model.provider.clone(),
-            model: model.model.clone(),
-            price: model.price,
-            price_source: PriceSource::Catalogue,
-        });
+/// What vendors sell by the strategy, and servers of one's own after them; before them where only the price counts.
+fn by_capability(asked: &str, models: Vec<&Model>, choices: &Choices) -> Result<Vec<Route>, Denial> {
+    let Choices { providers, strategy, .. } = choices;
+    let own = || providers.iter().filter(|p| p.self_hosted && !models.iter().any(|m| m.provider == p.name));
+    let mut sold: Vec<&Model> =
+        models.iter().copied().filter(|m| providers.iter().any(|p| p.name == m.provider)).collect();
+    // Each capability but `auto` lists its models in a considered order, and that is what balanced means there.
+    if *strategy != Strategy::Balanced || asked == AUTO {
+        sold.sort_by_key(|model| std::cmp::Reverse(strategy.score(model)));
     }
-    let own = || choices.providers.iter().filter(|p| p.self_hosted);
-    if let Some((provider, model)) = own().find_map(|p| Some((p, conversing(&p.models)?))) {
-        return Ok(self_hosted(provider, model));
+    let all = sold.len();
+    let sold = sold.into_iter().enumerate().map(|(n, model)| Route {
+        provider: model.provider.clone(),
+        model: model.model.clone(),
+        price: model.price,
+        price_source: PriceSource::Catalogue,
+        why: Some(format!("{asked}, {strategy}: {} of {all}", n + 1)),
+    });
+    let free = |provider: &Provider, model: &str| Route {
+        why: Some(format!("{asked}, {strategy}: a server of your own")),
+        ..self_hosted(provider, model)
+    };
+    let served = own().filter_map(|p| Some(free(p, serving(asked, &p.models)?)));
+    let mut ranked: Vec<Route> = if *strategy == Strategy::Cheap {
+        served.chain(sold).collect()
+    } else {
+        sold.chain(served).collect()
+    };
+    if ranked.is_empty() {
+        // Whether one of these serves it is known when it is asked: it may have been out of reach so far.
+        let unknown = providers.iter().filter(|p| p.self_hosted).find(|p| p.models.is_empty());
+        ranked.extend(unknown.map(|provider| self_hosted(provider, asked)));
     }
-    // Whether one of these serves it is known when it is asked: it may have been out of reach so far.
-    match own().find(|p| p.models.is_empty()) {
-        Some(provider) => Ok(self_hosted(provider, asked)),
-        None => Err(Denial::new("model_not_found", format!("no configured provider serves {asked:?}"))),
+    if ranked.is_empty() {
+        return Err(Denial::new("model_not_found", format!("no configured provider serves {asked:?}")));
     }
+    Ok(ranked)
 }
 
 /// Whether the route names a capability where its model should be: its provider is to be asked for its models first.
@@ -97,6 +130,22 @@ pub fn unnamed(route: &Route, catalogue: &Catalogue) -> bool {
 /// Of the models on somebody's own server, the first that could hold a conversation.
 pub fn conversing(models: &[String]) -> Option<&String> {
     models.iter().find(|model| converses(model))
+}
+
+/// Of the models on somebody's own server, the first that could serve a capability, as far as its name says.
+fn serving<'a>(asked: &str, models: &'a [String]) -> Option<&'a String> {
+    let marks: &[&str] = match asked {
+        "embed-large" | "embed-small" => &["embed", "bge-", "e5-", "gte-"],
+        "rerank" => &["rerank"],
+        "transcribe" => &["whisper", "transcribe"],
+        "tts" => &["tts"],
+        _ => return conversing(models),
+    };
+    let marked = |model: &&String| {
+        let name = model.to_ascii_lowercase();
+        marks.iter().any(|mark| name.contains(mark))
+    };
+    models.iter().find(marked)
 }
 
 /// Whether a model on somebody's own server could hold a conversation, as far as its name says: such servers list models of
@@ -120,19 +169,26 @@ fn converses(model: &str) -> bool {
     !OTHERS.iter().any(|other| name.contains(other))
 }
 
-/// Who serves this model: its vendor, else a server that lists it.
-fn knowing<'a>(asked: &str, choices: &'a Choices, catalogue: &Catalogue) -> Option<&'a Provider> {
+/// Who serves this model: its vendor, then servers that list it.
+fn knowing<'a>(
+    asked: &'a str,
+    choices: &'a Choices,
+    catalogue: &'a Catalogue,
+) -> impl Iterator<Item = &'a Provider> {
     let all = || choices.providers.iter();
-    let sells = |p: &&Provider| catalogue.find(&p.name, asked).is_some();
-    all().find(sells).or_else(|| all().find(|p| p.models.iter().any(|model| model == asked)))
+    let sells = move |p: &&Provider| catalogue.find(&p.name, asked).is_some();
+    let lists = move |p: &&Provider| p.models.iter().any(|model| model == asked);
+    all().filter(sells).chain(all().filter(move |p| lists(p) && !sells(p)))
 }
 
-fn by_model(asked: &str, choices: &Choices, catalogue: &Catalogue) -> Result<Route, Denial> {
-    let provider = knowing(asked, choices, catalogue)
-        .or_else(|| choices.providers.iter().find(|p| p.self_hosted))
-        .or_else(|| choices.providers.first());
-    match provider {
-        Some(provider) => priced(provider, asked, catalogue),
+fn by_model(asked: &str, choices: &Choices, catalogue: &Catalogue) -> Result<Vec<Route>, Denial> {
+    let known: Vec<&Provider> = knowing(asked, choices, catalogue).collect();
+    if !known.is_empty() {
+        return known.into_iter().map(|provider| priced(provider, asked, catalogue)).collect();
+    }
+    let own = choices.providers.iter().find(|p| p.self_hosted);
+    match own.or_else(|| choices.providers.first()) {
+        Some(provider) => priced(provider, asked, catalogue).map(|route| vec![route]),
         None => Err(Denial::new("model_not_found", format!("no configured provider serves {asked:?}"))),
     }
 }
@@ -145,15 +201,17 @@ fn priced(provider: &Provider, model: &str, catalogue: &Catalogue) -> Result<Rou
             model: model.to_owned(),
             price: known.price,
             price_source: PriceSource::Catalogue,
+            why: None,
         });
     }
     if provider.self_hosted {
         return Ok(self_hosted(provider, model));
     }
-    Err(Denial::new(
-        "price_unknown",
-        format!("the price of {model:?} is not known; a call is refused rather than guessed"),
-    ))
+    let sold = catalogue.models().iter().filter(|m| m.provider == provider.name).map(|m| m.model.as_str());
+    let near = nearest(model, sold.chain(catalogue.capabilities()));
+    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+    let words = format!("the price of {model:?} is not known; a call is refused rather than guessed{hint}");
+    Err(Denial::new("price_unknown", words))
 }
 
 fn self_hosted(provider: &Provider, model: &str) -> Route {
@@ -162,6 +220,7 @@ fn self_hosted(provider: &Provider, model: &str) -> Route {
         model: model.to_owned(),
         price: Price::default(),
         price_source: PriceSource::SelfHosted,
+        why: None,
     }
 }
 
@@ -178,7 +237,7 @@ mod tests {
     }
 
     fn ask(asked: &str, providers: Vec<Provider>, dev: bool) -> String {
-        let choices = Choices { providers, offline_stands_in: dev };
+        let choices = Choices { providers, offline_stands_in: dev, ..Choices::default() };
         match route(asked, &choices, &Catalogue::builtin().unwrap()) {
             Ok(route) => format!("{}/{} {:?}", route.provider, route.model, route.price_source),
             Err(denial) => denial.code,
@@ -222,6 +281,81 @@ mod tests {
             ("offline/offline", vec![own()], false, "offline/offline Builtin"),
         ] {
             assert_eq!(ask(asked, providers, dev), want, "{asked} dev={dev}");
+        }
+    }
+
+    fn ranked(asked: &str, strategy: Strategy, providers: Vec<Provider>) -> Vec<String> {
+        let choices = Choices { providers, offline_stands_in: false, strategy };
+        let ranked = rank(asked, &choices, &Catalogue::builtin().unwrap()).unwrap();
+        ranked.into_iter().map(|route| format!("{}/{}", route.provider, route.model)).collect()
+    }
+
+    #[test]
+    fn strategies_order_what_the_tenant_has() {
+        let both = || vec![provider("openai", false, &[]), provider("anthropic", false, &[])];
+        let own = || vec![provider("lab", true, &["llama"]), provider("anthropic", false, &[])];
+        let eu = || vec![provider("anthropic", false, &[]), provider("eu", true, &["claude-sonnet-4-6"])];
+        for (asked, strategy, providers, want) in [
+            (
+                "auto",
+                Strategy::Balanced,
+                both(),
+                "anthropic/claude-sonnet-4-6 openai/gpt-4o openai/gpt-4o-mini",
+            ),
+            ("auto", Strategy::Cheap, both(), "openai/gpt-4o-mini openai/gpt-4o anthropic/claude-sonnet-4-6"),
+            ("auto", Strategy::Fast, both(), "openai/gpt-4o-mini openai/gpt-4o anthropic/claude-sonnet-4-6"),
+            (
+                "reasoning-frontier",
+                Strategy::Best,
+                both(),
+                "anthropic/claude-opus-4-6 openai/o3 openai/gpt-4o",
+            ),
+            ("chat-large", Strategy::Balanced, both(), "openai/gpt-4o anthropic/claude-sonnet-4-6"),
+            ("chat-large", Strategy::Balanced, own(), "anthropic/claude-sonnet-4-6 lab/llama"),
+            ("chat-large", Strategy::Cheap, own(), "lab/llama anthropic/claude-sonnet-4-6"),
+            ("claude-sonnet-4-6", Strategy::Cheap, eu(), "anthropic/claude-sonnet-4-6 eu/claude-sonnet-4-6"),
+            ("anthropic/claude-sonnet-4-6", Strategy::Best, eu(), "anthropic/claude-sonnet-4-6"),
+        ] {
+            assert_eq!(ranked(asked, strategy, providers).join(" "), want, "{asked} {strategy}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_is_told_what_it_is_like() {
+        let choices = Choices { providers: vec![provider("openai", false, &[])], ..Choices::default() };
+        let reason = |asked: &str| rank(asked, &choices, &Catalogue::builtin().unwrap()).unwrap_err().reason;
+        assert!(reason("gpt-4o-mni").ends_with("did you mean gpt-4o-mini?"), "{}", reason("gpt-4o-mni"));
+        assert!(reason("chat-smal").ends_with("did you mean chat-small?"), "{}", reason("chat-smal"));
+        assert!(
+            reason("opneai/gpt-4o").ends_with("did you mean openai/gpt-4o?"),
+            "{}",
+            reason("opneai/gpt-4o")
+        );
+        assert!(reason("tts").contains("no configured provider serves"), "{}", reason("tts"));
+    }
+
+    #[test]
+    fn every_alias_of_the_contract_is_known() {
+        let catalogue = Catalogue::builtin().unwrap();
+        for alias in [
+            "auto",
+            "reasoning-frontier",
+            "reasoning-large",
+            "reasoning-small",
+            "chat-large",
+            "chat-small",
+            "chat-edge",
+            "code-large",
+            "code-small",
+            "vision-large",
+            "vision-small",
+            "embed-large",
+            "embed-small",
+            "rerank",
+            "transcribe",
+            "tts",
+        ] {
+            assert!(catalogue.capability(alias).is_some(), "{alias}");
         }
     }
 }

@@ -225,6 +225,12 @@ pub struct CallRecord {
     /// The provider's status; nothing when there was none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status: Option<u16>,
+    /// Which attempt of the call it is, when an earlier one came to nothing.
+    #[serde(skip_serializing_if = "is_first", default = "first")]
+    pub attempt: u32,
+    /// Why this provider and model, where others would have done.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<String>,
     /// How it ended.
     pub end: CallEnd,
     /// The price that it was admitted at.
@@ -247,6 +253,15 @@ pub struct CallRecord {
     /// It was settled after its slice had been charged as that of a dead process: the crash charge covers it.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub late: bool,
+}
+
+const fn first() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_first(attempt: &u32) -> bool {
+    *attempt == 1
 }
 
 /// A slice that a call was held from, as it stood then.

@@ -17,6 +17,9 @@ pub struct Route {
     pub price: Price,
     /// Where the price comes from.
     pub price_source: PriceSource,
+    /// Why this one, where several would have done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// Where a price comes from. There is no "guessed".

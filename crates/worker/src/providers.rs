@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lantern_llm::{Endpoint, Offer, OfflinePace, Target};
+use lantern_llm::{Endpoint, Offer, OfflinePace, Target, keys};
 use lantern_net::{Client, Reach};
 use lantern_policy::route::{Choices, OFFLINE, Provider, conversing, unnamed};
+use lantern_policy::strategy::Strategy;
 use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::seal::Place;
 use lantern_store::{Db, Value, Vault};
@@ -43,6 +44,8 @@ pub struct Rules {
     pub offline_stands_in: bool,
     /// How quickly the offline model speaks.
     pub pace: OfflinePace,
+    /// What counts when several models would do.
+    pub strategy: Strategy,
 }
 
 impl Rules {
@@ -56,6 +59,7 @@ impl Rules {
         Choices {
             providers: self.shared.iter().map(provider).collect(),
             offline_stands_in: self.offline_stands_in,
+            strategy: self.strategy,
         }
     }
 }
@@ -87,7 +91,8 @@ pub const STATEMENTS: &[&str] = &[LIST, KEEP_MODELS];
 struct Configured {
     name: String,
     base_url: String,
-    api_key: Option<Secret<String>>,
+    /// As many as were saved for it.
+    keys: Vec<Secret<String>>,
     vendor: bool,
     models: Vec<String>,
     reach: Reach,
@@ -100,7 +105,7 @@ impl Configured {
         Endpoint {
             provider: self.name.clone(),
             base_url: self.base_url.clone(),
-            api_key: self.api_key.clone(),
+            api_key: self.keys.first().cloned(),
             reach: self.reach,
         }
     }
@@ -136,7 +141,7 @@ impl Providers {
                 continue;
             };
             found.push(Configured {
-                api_key: self.open_key(scope, &name, sealed).await?,
+                keys: self.open_key(scope, &name, sealed).await?.as_ref().map(keys).unwrap_or_default(),
                 vendor: own.is_none() || own.as_ref() == self.rules.vendor_urls.get(&name),
                 models: serde_json::from_str(&models).unwrap_or_default(),
                 reach: if self.rules.private { Reach::Private } else { Reach::Public },
@@ -151,7 +156,7 @@ impl Providers {
             .map(|shared| Configured {
                 name: shared.name.clone(),
                 base_url: shared.base_url.clone(),
-                api_key: shared.api_key.clone(),
+                keys: shared.api_key.as_ref().map(keys).unwrap_or_default(),
                 vendor: shared.vendor,
                 models: shared.models.clone(),
                 reach: Reach::Private,
@@ -167,6 +172,7 @@ impl Providers {
         let offer = |found: Configured| Offer {
             endpoint: found.endpoint(),
             self_hosted: !found.vendor,
+            more_keys: found.keys.iter().skip(1).cloned().collect(),
             models: found.models,
         };
         Ok(self.configured(scope).await?.into_iter().map(offer).collect())
@@ -248,7 +254,11 @@ impl Llm for Providers {
                 .into_iter()
                 .map(|p| Provider { name: p.name, self_hosted: !p.vendor, models: p.models })
                 .collect();
-            Ok(Choices { providers, offline_stands_in: self.rules.offline_stands_in })
+            Ok(Choices {
+                providers,
+                offline_stands_in: self.rules.offline_stands_in,
+                strategy: self.rules.strategy,
+            })
         })
     }
 

@@ -211,8 +211,13 @@ fn projection(run: &Run) -> Projection {
 
 fn grant() -> Grant {
     let price = Price { input: MicroUsd::from_micros(1_000_000), output: MicroUsd::from_micros(1_000_000) };
-    let route =
-        Route { provider: "p".into(), model: "m".into(), price, price_source: PriceSource::Catalogue };
+    let route = Route {
+        provider: "p".into(),
+        model: "m".into(),
+        price,
+        price_source: PriceSource::Catalogue,
+        why: None,
+    };
     let digest = Digest::of(b"test");
     Grant {
         hold: MicroUsd::from_micros(1_000),

@@ -291,8 +291,13 @@ impl Desk {
 
 pub(crate) fn grant(hold: i64) -> Grant {
     let price = Price { input: MicroUsd::from_micros(1_000_000), output: MicroUsd::from_micros(1_000_000) };
-    let route =
-        Route { provider: "p".into(), model: "m".into(), price, price_source: PriceSource::Catalogue };
+    let route = Route {
+        provider: "p".into(),
+        model: "m".into(),
+        price,
+        price_source: PriceSource::Catalogue,
+        why: None,
+    };
     let digest = Digest::of(b"x");
     Grant {
         hold: MicroUsd::from_micros(hold),

@@ -28,6 +28,8 @@ fn record(hold: MicroUsd, cost: MicroUsd) -> CallRecord {
         key: None,
         stream: false,
         status: None,
+        attempt: 1,
+        why: None,
         end: CallEnd::Complete,
         price: Price::default(),
         hold,

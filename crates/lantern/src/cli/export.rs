@@ -135,10 +135,19 @@ async fn one(api: &Api, row: &Value, to: &Path, done: &mut Done) -> Result<(), F
 /// Writes the events that there are, a line each, and answers how many.
 async fn journal(api: &Api, run: RunId, path: &Path) -> Result<u64, Failure> {
     let mut file = BufWriter::new(create(path)?);
+    let mut keep = |data: &Value| writeln!(file, "{data}").map_err(|error| unwritable(path, &error));
+    let last = every_event(api, run, &mut keep).await?;
+    let file = file.into_inner().map_err(|error| unwritable(path, error.error()))?;
+    file.sync_all().map_err(|error| unwritable(path, &error))?;
+    Ok(last)
+}
+
+/// Hands on the events that a run has so far, in their order, and answers how many.
+pub(crate) async fn every_event(api: &Api, run: RunId, keep: Keep<'_>) -> Result<u64, Failure> {
     let mut last = 0;
     loop {
         let before = last;
-        match read(api, run, &mut last, &mut file, path).await {
+        match read(api, run, &mut last, keep).await {
             Ok(true) => break,
             // It ended without saying that this was the end, as it does when the server has trouble: whether there is more
             // is known when a connection brings nothing.
@@ -148,19 +157,14 @@ async fn journal(api: &Api, run: RunId, path: &Path) -> Result<u64, Failure> {
             Err(failure) => return Err(failure),
         }
     }
-    let file = file.into_inner().map_err(|error| unwritable(path, error.error()))?;
-    file.sync_all().map_err(|error| unwritable(path, &error))?;
     Ok(last)
 }
 
+/// Takes an event.
+type Keep<'a> = &'a mut (dyn FnMut(&Value) -> Result<(), Failure> + Send);
+
 /// One connection; whether it brought the end of the run.
-async fn read(
-    api: &Api,
-    run: RunId,
-    last: &mut u64,
-    file: &mut BufWriter<File>,
-    path: &Path,
-) -> Result<bool, Failure> {
+async fn read(api: &Api, run: RunId, last: &mut u64, keep: Keep<'_>) -> Result<bool, Failure> {
     let mut response = api.events(run, *last, false).await?;
     let mut parser = sse::Parser::new(FRAME_BYTES_MAX);
     while let Some(chunk) = response.chunk().await.map_err(|error| api.unreached(&error))? {
@@ -177,7 +181,7 @@ async fn read(
                 let message = format!("event {} of the run {run} is missing", *last + 1);
                 return Err(Failure::new(Exit::Failed, message));
             }
-            writeln!(file, "{data}").map_err(|error| unwritable(path, &error))?;
+            keep(&data)?;
             *last = seq;
         }
     }

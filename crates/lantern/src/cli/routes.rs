@@ -59,7 +59,7 @@ const ROUTES: &[(&str, By)] = &[
     ("GET /v1/settings/retention", Verb(&["retention"])),
     ("POST /v1/settings/retention", Verb(&["retention"])),
     ("POST /v1/retention/preview", Verb(&["retention"])),
-    ("GET /v1/runs/{id}/events", Verb(&["logs", "runs watch", "export"])),
+    ("GET /v1/runs/{id}/events", Verb(&["logs", "runs explain", "runs watch", "export"])),
     ("GET /v1/runs/{id}/stream", Same("GET /v1/runs/{id}/events")),
     ("POST /v1/runs/{id}/cancel", Verb(&["runs cancel", "runs watch"])),
     ("POST /v1/runs/{id}/pause", Verb(&["runs pause"])),

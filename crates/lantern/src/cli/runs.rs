@@ -4,6 +4,7 @@
 //! stops it; only `cancel` does.
 
 mod batch;
+mod explain;
 mod fork;
 mod list;
 mod wait;
@@ -73,6 +74,11 @@ pub(crate) enum Verb {
         a: RunId,
         /// The other's
         b: RunId,
+    },
+    /// Show which model each call of a run went to, and why
+    Explain {
+        /// The run's id
+        run: RunId,
     },
     /// Send a run a signal that it waits for
     Signal {
@@ -218,6 +224,7 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
         Verb::Fork(args) => return fork::fork(console, api, &args).await,
         Verb::Replay(args) => return fork::replay(console, api, &args).await,
         Verb::Diff { a, b } => fork::diff(console, api, (a, b)).await?,
+        Verb::Explain { run } => explain::explain(console, api, run).await?,
         Verb::Watch(args) => return Box::pin(watch(console, api, &args)).await,
         Verb::List(args) => list::list(console, api, args).await?,
         Verb::Cancel { run, reason } => {

@@ -25,6 +25,7 @@ const CALL: &[Column] = &[
     Column::whole("OUT"),
     Column::whole("COST"),
     Column::spare("MS"),
+    Column::spare("WHY"),
     Column::spare("ID"),
 ];
 /// What a list says of a cap.
@@ -136,6 +137,7 @@ fn call(call: &Value) -> Vec<String> {
         count(number(call, "tokensOut")),
         usd(cost),
         number(call, "tookMs").to_string(),
+        line(text(call, "why")),
         line(text(call, "id")),
     ]
 }

@@ -11,6 +11,7 @@ use lantern_gateway::Doors;
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
+use lantern_policy::strategy::Strategy;
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
 use lantern_store::{Db, Keys, Notary, PostgresOptions, Relay, Sealer, SqliteOptions, Vault, stops};
@@ -126,7 +127,7 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     let db = ground.db.clone();
     let work = lantern_worker::run(deps, options, stopping.clone());
     ground.tasks.spawn("worker", Box::pin(work));
-    let doors = Doors::open(doors(&ground, &config, &app, offers));
+    let doors = Doors::open(doors(&ground, &config, &app, (offers, rules.strategy)));
     let router = lantern_control::router_beside(app, lantern_gateway::router(doors));
     let serving = lantern_edge::serve(listener, router, stopping);
     ground.tasks.spawn("api", Box::pin(serving));
@@ -208,7 +209,12 @@ fn providers(ground: &Ground, rules: Arc<Rules>) -> Providers {
     Providers::new(db, vault, client, rules, ground.catalogue.clone(), ground.clock.clone())
 }
 
-fn doors(ground: &Ground, config: &Config, app: &App, providers: Arc<Providers>) -> lantern_gateway::Setup {
+fn doors(
+    ground: &Ground,
+    config: &Config,
+    app: &App,
+    (providers, strategy): (Arc<Providers>, Strategy),
+) -> lantern_gateway::Setup {
     lantern_gateway::Setup {
         db: ground.db.clone(),
         clock: ground.clock.clone(),
@@ -216,6 +222,7 @@ fn doors(ground: &Ground, config: &Config, app: &App, providers: Arc<Providers>)
         tasks: Arc::new(ground.tasks.clone()),
         limits: Arc::new(config.limits.clone()),
         catalogue: ground.catalogue.clone(),
+        strategy,
         client: ground.client.clone(),
         gate: app.gate(),
         directory: Arc::new(move |scope| {
@@ -296,15 +303,21 @@ fn endpoint(rules: &Rules, ask: lantern_control::ProbeAsk) -> Result<Endpoint, U
         let base_url =
             own.base_url.or_else(|| rules.vendor_urls.get(&ask.provider).cloned()).ok_or_else(unknown)?;
         let reach = if rules.private { Reach::Private } else { Reach::Public };
-        return Ok(Endpoint { provider: ask.provider, base_url, api_key: own.api_key, reach });
+        let api_key = own.api_key.as_ref().and_then(first);
+        return Ok(Endpoint { provider: ask.provider, base_url, api_key, reach });
     }
     let shared = rules.shared.iter().find(|shared| shared.name == ask.provider).ok_or_else(unknown)?;
     Ok(Endpoint {
         provider: shared.name.clone(),
         base_url: shared.base_url.clone(),
-        api_key: shared.api_key.clone(),
+        api_key: shared.api_key.as_ref().and_then(first),
         reach: Reach::Private,
     })
+}
+
+/// Of several keys, the one that is tried.
+fn first(keys: &Secret<String>) -> Option<Secret<String>> {
+    lantern_llm::keys(keys).into_iter().next()
 }
 
 fn ready(config: &Config, accounts: Accounts, address: SocketAddr, model: Option<String>) -> Ready {

@@ -7,6 +7,7 @@ use lantern_llm::{Endpoint, OfflinePace, list_models};
 use lantern_net::{Client, Reach};
 use lantern_policy::Catalogue;
 use lantern_policy::route::{Choices, OFFLINE, route, unnamed};
+use lantern_policy::strategy::Strategy;
 use lantern_types::{Dur, Route, Secret};
 use lantern_worker::providers::{Rules, Shared};
 
@@ -38,6 +39,7 @@ pub(crate) fn serve(private: bool) -> Rules {
         private,
         offline_stands_in: false,
         pace: pace(),
+        strategy: strategy(),
     }
 }
 
@@ -140,6 +142,17 @@ fn local_url(said: &str) -> String {
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();
     let path = Some(path.trim_matches('/')).filter(|path| !path.is_empty()).map(|path| format!("/{path}"));
     format!("{scheme}://{host}{port}{}/v1", path.unwrap_or_default())
+}
+
+/// What counts when several models would do, where nobody says.
+fn strategy() -> Strategy {
+    let said = env::get(env::ROUTE_STRATEGY).unwrap_or_default();
+    said.parse().unwrap_or_else(|error| {
+        if !said.is_empty() {
+            tracing::warn!("{} is {said:?}: {error}; balanced holds", env::ROUTE_STRATEGY);
+        }
+        Strategy::default()
+    })
 }
 
 fn pace() -> OfflinePace {

@@ -38,6 +38,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     ("runs-fork", &["runs", "fork"]),
     ("runs-replay", &["runs", "replay"]),
     ("runs-diff", &["runs", "diff"]),
+    ("runs-explain", &["runs", "explain"]),
     ("runs-pause", &["runs", "pause"]),
     ("runs-resume", &["runs", "resume"]),
     ("runs-signal", &["runs", "signal"]),

@@ -66,7 +66,7 @@ pub(crate) fn setting(rng: &mut Rng) -> Result<Setting, String> {
     let vendor = catalogue.models().first().map(|model| model.provider.clone()).unwrap_or_default();
     let choices = Choices {
         providers: vec![provider(&vendor, false, &[]), provider("lab", true, &["llama"])],
-        offline_stands_in: false,
+        ..Choices::default()
     };
     let tools: Result<Vec<ToolDef>, InvalidToolName> =
         TOOLS.iter().map(|(name, effect)| Ok(tool(ToolName::parse(name)?, *effect))).collect();

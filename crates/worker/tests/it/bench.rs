@@ -124,7 +124,7 @@ impl Llm for Script {
     fn choices(&self, _scope: Scope) -> BoxFuture<'_, Result<Choices, Failure>> {
         let vendor = || Provider { name: "openai".to_owned(), self_hosted: false, models: Vec::new() };
         let providers = if self.priced.load(Ordering::Relaxed) { vec![vendor()] } else { Vec::new() };
-        Box::pin(async { Ok(Choices { providers, offline_stands_in: true }) })
+        Box::pin(async { Ok(Choices { providers, offline_stands_in: true, ..Choices::default() }) })
     }
     fn call(
         &self,

@@ -52,6 +52,12 @@ struct Shown {
     model: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     api_key_id: Option<String>,
+    /// Which attempt of the call it is: a later one follows an earlier one of the same id that came to nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    /// Why this provider and model, where others would have done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
     /// How it ended: `complete`, `refused`, `stopped`, `client_gone` or `broken`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -82,6 +88,8 @@ fn of_call(record: CallRecord) -> Shown {
         provider: Some(record.provider),
         model: Some(record.model),
         api_key_id: record.key.map(|key| key.to_string()),
+        attempt: Some(record.attempt),
+        why: record.why,
         end: Some(record.end),
         took_ms: Some(record.took_ms),
         tokens_in: used.prompt(),
@@ -104,6 +112,8 @@ fn of_crash(charge: &CrashCharge) -> Shown {
         provider: None,
         model: None,
         api_key_id: None,
+        attempt: None,
+        why: None,
         end: None,
         took_ms: None,
         tokens_in: 0,

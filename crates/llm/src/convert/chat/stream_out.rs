@@ -56,7 +56,9 @@ impl Encoder {
                     self.chunk(&json!({"reasoning_details": [detail(*n, &part)]}), None, out);
                 }
                 Some(Kind::Call(n)) => {
-                    let call = json!({"index": n, "extra_content": write_proof(signature)});
+                    // An official client takes no piece of a call that has no function in it.
+                    let (function, proof) = (json!({"arguments": ""}), write_proof(signature));
+                    let call = json!({"index": n, "function": function, "extra_content": proof});
                     self.chunk(&json!({"tool_calls": [call]}), None, out);
                 }
                 _ => {}

@@ -42,10 +42,22 @@ impl Raw {
     }
 
     pub(super) async fn send(&self, body: String) -> Result<Response, lantern_net::Error> {
+        self.send_with(body, None).await
+    }
+
+    /// The same, with the strategy that counts.
+    pub(super) async fn send_with(
+        &self,
+        body: String,
+        strategy: Option<&str>,
+    ) -> Result<Response, lantern_net::Error> {
         let mut request = Request::get(format!("{}/v1/chat/completions", self.base));
         request.method = Method::POST;
         let bearer = HeaderValue::from_str(&format!("Bearer {}", self.key)).unwrap();
         request.headers.insert(header::AUTHORIZATION, bearer);
+        if let Some(strategy) = strategy {
+            request.headers.insert("lantern-strategy", HeaderValue::from_str(strategy).unwrap());
+        }
         request.body = body.into();
         let deadline = Dur::from_millis(u64::try_from(NEVER.as_millis()).unwrap());
         self.client.send(Reach::Private, request, Deadlines::total(deadline)).await

@@ -107,6 +107,43 @@ const groups = {
     assert.deepEqual([error.status, error.error.error.type], [402, "billing_error"]);
     held("quota");
   },
+
+  async openai_between() {
+    const { OpenAI } = require("openai");
+    const client = new OpenAI({ baseURL: `${server}/v1`, apiKey: key, maxRetries: 0 });
+    const messages = [{ role: "user", content: "hi" }];
+    const tools = [{ type: "function", function: { name: "weather", parameters: { type: "object", properties: {} } } }];
+    for (const model of ["claude-sonnet-4-6", "gemini/gemini-2.5-flash", "bedrock/anthropic.claude-v1:0"]) {
+      const done = await client.chat.completions.create({ model, messages });
+      assert.equal(done.choices[0].message.content, "Hello from the model");
+      const stream = client.chat.completions.stream({ model, messages, tools });
+      const call = (await stream.finalChatCompletion()).choices[0].message.tool_calls[0];
+      assert.deepEqual([call.function.name, JSON.parse(call.function.arguments)], ["weather", { city: "Oslo" }]);
+      const response = await client.responses.stream({ model, input: "hi" }).finalResponse();
+      assert.equal(response.output_text, "Hello from the model");
+      const say = (content) => () => client.chat.completions.create({ model, messages: [{ role: "user", content }] });
+      await refused(say("fail 400"), OpenAI.BadRequestError);
+      await refused(say("fail 429"), OpenAI.RateLimitError);
+      held(model);
+    }
+  },
+
+  async anthropic_between() {
+    const { Anthropic } = require("@anthropic-ai/sdk");
+    const client = new Anthropic({ baseURL: server, apiKey: key, maxRetries: 0 });
+    const ask = { max_tokens: 100, messages: [{ role: "user", content: "hi" }] };
+    const tools = [{ name: "weather", input_schema: { type: "object", properties: {} } }];
+    for (const model of ["gpt-4o", "gemini/gemini-2.5-flash"]) {
+      const done = await client.messages.create({ ...ask, model });
+      assert.equal(done.content[0].text, "Hello from the model");
+      const final = await client.messages.stream({ ...ask, model, tools }).finalMessage();
+      assert.deepEqual(final.content[0].input, { city: "Oslo" });
+      const say = (content) => () => client.messages.create({ ...ask, model, messages: [{ role: "user", content }] });
+      await refused(say("fail 400"), Anthropic.BadRequestError);
+      await refused(say("fail 429"), Anthropic.RateLimitError);
+      held(model);
+    }
+  },
 };
 
 await groups[`${which}_${group}`]();

@@ -1,6 +1,9 @@
 //! The front doors of the real program: official clients, caps, streams that are stopped, clients that go away.
 
+mod between;
 mod caps;
 mod clients;
 mod cluster;
+mod failover;
 mod upstream;
+mod vendors;

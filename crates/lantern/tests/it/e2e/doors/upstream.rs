@@ -15,6 +15,8 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use super::vendors;
+
 /// A request, as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -62,6 +64,8 @@ impl Upstream {
             .route("/v1/messages/count_tokens", post(answer))
             .route("/v1/embeddings", post(answer))
             .route("/v1/models", get(models))
+            .route("/v1beta/models/{*call}", post(answer))
+            .route("/model/{model}/{call}", post(answer))
             .with_state(upstream.clone());
         #[expect(
             clippy::disallowed_methods,
@@ -102,8 +106,25 @@ async fn answer(State(upstream): State<Upstream>, uri: Uri, headers: HeaderMap, 
     upstream.asked.lock().unwrap().push(asked);
     let said = last_words(&body);
     let anthropic = path.starts_with("/v1/messages");
-    if let Some(status) = said.strip_prefix("fail ") {
-        return failure(status.parse().unwrap(), anthropic);
+    if headers.values().any(|value| value == "Bearer sk-full-0123456789") {
+        let words = axum::Json(
+            json!({"error": {"message": "slowly", "type": "requests", "code": "rate_limit_exceeded"}}),
+        );
+        return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "30")], words).into_response();
+    }
+    // A mood of one wire alone: `only /v1/chat fail 503`.
+    let mood = said.strip_prefix("only ").and_then(|said| said.split_once(' '));
+    let said = match mood {
+        Some((start, mood)) if path.starts_with(start) => mood.to_owned(),
+        Some(_) => "hi".to_owned(),
+        None => said,
+    };
+    if said == "snap" {
+        return snapping(&body);
+    }
+    if let Some(status) = said.strip_prefix("fail ").and_then(|status| status.parse().ok()) {
+        let words = format!("told to, {KEY}");
+        return vendors::failure(status, &path, &words).unwrap_or_else(|| failure(status, anthropic));
     }
     if said == "hang" {
         let _reading = Reading::begin(&upstream.open);
@@ -117,6 +138,8 @@ async fn answer(State(upstream): State<Upstream>, uri: Uri, headers: HeaderMap, 
             "usage": {"prompt_tokens": 4, "total_tokens": 4}}))
         .into_response(),
         "/v1/messages" => messages(&upstream, &body, &said),
+        generate if generate.starts_with("/v1beta/") => vendors::generate(generate, &body),
+        converse if converse.starts_with("/model/") => vendors::converse(converse, &body),
         _ => axum::Json(json!({"input_tokens": 17})).into_response(),
     }
 }
@@ -125,6 +148,10 @@ async fn answer(State(upstream): State<Upstream>, uri: Uri, headers: HeaderMap, 
 fn last_words(body: &Value) -> String {
     let last = body["messages"].as_array().and_then(|messages| messages.last());
     let content = last.map_or(&body["input"], |message| &message["content"]);
+    let content = match body["contents"].as_array().and_then(|turns| turns.last()) {
+        Some(turn) => &turn["parts"],
+        None => content,
+    };
     let text = content.as_str().or_else(|| content[0]["text"].as_str());
     text.unwrap_or_default().to_owned()
 }
@@ -189,6 +216,26 @@ fn chat(upstream: &Upstream, body: &Value, said: &str) -> Response {
     events_of(events)
 }
 
+/// An answer that breaks off after its first words.
+fn snapping(body: &Value) -> Response {
+    let chunk = json!({"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o",
+        "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}, "finish_reason": null}]});
+    let (kind, first) = if body["stream"] == true {
+        ("text/event-stream", format!("data: {chunk}\n\n"))
+    } else {
+        ("application/json", "{\"id\":".to_owned())
+    };
+    // What came first is on its way before it breaks off.
+    let pieces = stream::unfold(Some(first), |first| async move {
+        let piece = first.ok_or_else(|| std::io::Error::other("snap"));
+        if piece.is_err() {
+            crate::e2e::api::tick().await;
+        }
+        Some((piece, None))
+    });
+    ([("content-type", kind)], Body::from_stream(pieces)).into_response()
+}
+
 /// A stream that never ends by itself: a word at a time, or as fast as it is taken.
 fn endless(upstream: &Upstream, first: String, word: String, fast: bool) -> Response {
     let reading = Reading::begin(&upstream.open);
@@ -215,6 +262,8 @@ fn messages(upstream: &Upstream, body: &Value, said: &str) -> Response {
     let usage = json!({"input_tokens": 20, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 40, "output_tokens": 15});
     let block = if tool {
         json!({"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Oslo"}})
+    } else if body["output_config"]["format"].is_object() {
+        json!({"type": "text", "text": "{\"answer\":42}"})
     } else {
         json!({"type": "text", "text": "Hello from the model"})
     };

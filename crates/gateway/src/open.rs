@@ -1,0 +1,116 @@
+//! A call that money is held for, and what becomes of it.
+//!
+//! Invariant: whatever becomes of a call that is open, it is settled once, when it is dropped at the latest: at what it cost, as
+//! far as that can be told, else at all that was held for it.
+
+use std::sync::Arc;
+
+use lantern_llm::Door;
+use lantern_policy::escrow::{Seen, Worst};
+use lantern_store::escrow::Cap;
+use lantern_types::call::{AccountId, CallEnd, CallRecord, Owner, Period};
+use lantern_types::{ApiKeyId, At, MicroUsd, Price, Route};
+use uuid::Uuid;
+
+use crate::Inner;
+use crate::purse::{Held, Payers};
+
+/// A call that money is held for, until it is settled.
+pub(crate) struct Open {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) held: Option<Held>,
+    pub(crate) draft: Option<CallRecord>,
+    pub(crate) begun_at: At,
+    pub(crate) worst: Worst,
+    pub(crate) capped: bool,
+    pub(crate) seen: Seen,
+    /// Nothing went out yet.
+    pub(crate) unsent: bool,
+}
+
+impl Open {
+    /// Settles it. A second time does nothing.
+    pub(crate) fn settle(&mut self, end: CallEnd) -> MicroUsd {
+        let (Some(held), Some(mut record)) = (self.held.take(), self.draft.take()) else {
+            return MicroUsd::ZERO;
+        };
+        let cost = self.seen.due(&self.worst, held.granted.hold(), end);
+        let now = self.inner.clock.now();
+        record.at = now;
+        record.took_ms = now.since(self.begun_at).millis();
+        record.end = end;
+        record.cost = cost;
+        record.reported = self.seen.reported;
+        record.counted = self.seen.at_least();
+        self.inner.purse.settle(held, record);
+        cost
+    }
+
+    pub(crate) fn status(&mut self, status: u16) {
+        if let Some(record) = &mut self.draft {
+            record.status = Some(status);
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.settle(if self.unsent { CallEnd::Refused } else { CallEnd::ClientGone });
+    }
+}
+
+/// Whose accounts a call counts in, and which of them a cap bounds. What costs nothing needs no cap.
+pub(crate) fn payers(key: Option<ApiKeyId>, caps: &[Cap], price: Price, now: At) -> Payers {
+    let owners = [Some(Owner::Tenant), key.map(Owner::Key)];
+    let of = |owner: Owner| Period::ALL.map(|period| AccountId::at(owner, period, now));
+    let accounts: Vec<AccountId> = owners.into_iter().flatten().flat_map(of).collect();
+    let bounds = |account: &&AccountId| {
+        caps.iter().any(|cap| cap.owner == account.owner && cap.period == account.period)
+    };
+    let capped = if price == Price::default() {
+        Vec::new()
+    } else {
+        accounts.iter().filter(bounds).copied().collect()
+    };
+    Payers { accounts, capped }
+}
+
+/// The record of a call that is about to be sent.
+pub(crate) fn draft(
+    id: Uuid,
+    door: Door,
+    route: &Route,
+    key: Option<ApiKeyId>,
+    stream: bool,
+    held: &Held,
+) -> CallRecord {
+    let door = match door {
+        Door::Chat => "chat",
+        Door::Messages => "messages",
+        Door::Responses => "responses",
+        Door::Embeddings => "embeddings",
+    };
+    CallRecord {
+        seq: 0,
+        id,
+        at: At::default(),
+        took_ms: 0,
+        door: door.to_owned(),
+        provider: route.provider.clone(),
+        model: route.model.clone(),
+        key,
+        stream,
+        status: None,
+        attempt: 1,
+        why: route.why.clone(),
+        end: CallEnd::Broken,
+        price: route.price,
+        hold: held.granted.hold(),
+        cost: MicroUsd::ZERO,
+        lowered_to: None,
+        reported: None,
+        counted: 0,
+        held_from: held.from.clone(),
+        late: false,
+    }
+}
