@@ -11,6 +11,8 @@ mod password;
 mod permit;
 mod schema;
 mod seed;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use axum::Router;
 use lantern_edge::request::{self, Around};
