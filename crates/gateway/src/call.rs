@@ -104,7 +104,7 @@ pub(crate) async fn call(
         return Err(Error::new(Code::CallUnbounded, words));
     }
     let apart = if capped { asked.apart() } else { 0 };
-    let most = asked.output(u64::from(inner.limits.completion_tokens_max));
+    let most = asked.output(u64::from(inner.limits.of(permit.scope().tenant()).completion_tokens_max));
     let mut worst = Worst {
         price: route.price,
         input: Worst::input(asked.bytes(), apart, asked.caches()),

@@ -32,9 +32,9 @@ use lantern_edge::{Gate, Route, route};
 use lantern_llm::Offer;
 use lantern_net::{Client, Shutdown};
 use lantern_policy::{Catalogue, Scope};
-use lantern_store::Db;
+use lantern_store::{Db, InForce};
+use lantern_types::Failure;
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
-use lantern_types::{Failure, Limits};
 
 use clerk::Clerk;
 use facts::Facts;
@@ -56,7 +56,7 @@ pub struct Setup {
     /// Where background work runs.
     pub tasks: Arc<dyn Tasks>,
     /// The limits in force.
-    pub limits: Arc<Limits>,
+    pub limits: InForce,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
     /// The way out.
@@ -80,7 +80,7 @@ pub struct Doors {
 struct Inner {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
-    limits: Arc<Limits>,
+    limits: InForce,
     catalogue: Arc<Catalogue>,
     client: Client,
     gate: Gate,

@@ -149,7 +149,7 @@ impl TestApp {
             ids,
             tasks: Arc::new(TaskSet::new(Handle::current())),
             content_kept: wishes.content_kept,
-            limits: Arc::new(wishes.limits),
+            limits: wishes.limits.into(),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             tools: tools(),
             spawn: wishes.spawn,

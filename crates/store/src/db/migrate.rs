@@ -173,6 +173,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0021_kept_signals.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 22,
+        name: "tenant_limits",
+        both: include_str!("../../../../migrations/0022_tenant_limits.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0022_tenant_limits.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside
