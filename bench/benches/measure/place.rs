@@ -237,6 +237,7 @@ fn deps(
         tasks: Arc::new(tasks.clone()),
         llm: Arc::new(NoModels),
         tools: tool.clone(),
+        in_force: Limits::default().into(),
         limits: Arc::new(Limits::default()),
         catalogue: Arc::new(Catalogue::builtin()?),
         content_kept: None,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::response::Response;
 use lantern_edge::idempotency::{Answers, Remembers};
@@ -16,7 +16,7 @@ use lantern_policy::egress::Reach;
 use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
 use lantern_store::retention::Kept;
-use lantern_store::{Db, Keys, Notary, Vault, watched};
+use lantern_store::{Db, InForce, Keys, Notary, Vault, watched};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
 use lantern_types::{At, Dur, Limits, Secret, TenantId, ToolDef};
@@ -51,8 +51,8 @@ pub struct Setup {
     pub ids: Arc<dyn IdGen>,
     /// Where background work runs.
     pub tasks: Arc<dyn Tasks>,
-    /// The limits in force.
-    pub limits: Arc<Limits>,
+    /// The limits in force, for everybody.
+    pub limits: InForce,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
     /// The tools that workers of this build have.
@@ -130,8 +130,8 @@ pub struct App {
     pub ids: Arc<dyn IdGen>,
     /// Where background work runs.
     pub tasks: Arc<dyn Tasks>,
-    /// The limits in force.
-    pub limits: Arc<Limits>,
+    /// The limits in force, for everybody.
+    pub limits: InForce,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
     /// The tools that workers of this build have.
@@ -152,7 +152,8 @@ pub(crate) struct Inner {
     pub(crate) logins_of_peer: Buckets<IpAddr>,
     pub(crate) signup: bool,
     pub(crate) signups: Buckets<IpAddr>,
-    pub(crate) spawns: Option<Spawns>,
+    // Sections under this lock are one look or one replacement.
+    pub(crate) spawns: RwLock<Option<Arc<Spawns>>>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) schemas: Checker,
     pub(crate) metrics: Metrics,
@@ -217,8 +218,9 @@ impl App {
         let metrics = Metrics::install();
         metrics.keep(&*setup.tasks, setup.clock.clone(), setup.stop.clone());
         gate.keep(setup.stop.clone());
+        setup.limits.keep(&setup.db, &*setup.tasks, setup.clock.clone(), setup.stop.clone());
         watched::keep(&setup.db, &*setup.tasks, setup.clock.clone(), setup.stop.clone());
-        let streams = usize::try_from(setup.limits.subscribers_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let streams = usize::try_from(setup.limits.base().subscribers_max).unwrap_or(Semaphore::MAX_PERMITS);
         let answers = Answers::new(setup.db.clone(), setup.vault.sealer().clone(), setup.clock.clone());
         let inner = Inner {
             gate,
@@ -228,7 +230,7 @@ impl App {
             logins_of_peer: Buckets::new(LOGINS_OF_PEER),
             signup: setup.signup,
             signups: Buckets::new(SIGNUPS_OF_PEER),
-            spawns: setup.spawn.map(Spawns::new),
+            spawns: RwLock::new(setup.spawn.map(Spawns::new).map(Arc::new)),
             streams: Arc::new(Semaphore::new(streams.min(Semaphore::MAX_PERMITS))),
             schemas: Checker::default(),
             metrics,
@@ -254,6 +256,22 @@ impl App {
     /// What tells who is asking, for doors beside these.
     pub fn gate(&self) -> Gate {
         self.inner.gate.clone()
+    }
+
+    /// From now on a tenant may start so many runs; what was counted until now is forgotten.
+    pub fn limit_spawns(&self, rate: Option<Rate>) {
+        let spawns = rate.map(Spawns::new).map(Arc::new);
+        *self.inner.spawns.write().unwrap_or_else(PoisonError::into_inner) = spawns;
+    }
+
+    /// How many runs each tenant may start, if that is bounded.
+    pub(crate) fn spawns(&self) -> Option<Arc<Spawns>> {
+        self.inner.spawns.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The limits in force for a tenant.
+    pub(crate) fn limits(&self, scope: Scope) -> Arc<Limits> {
+        self.limits.of(scope.tenant())
     }
 
     /// A place among the event streams of this process, kept as long as the stream is. `too_many_streams` when it has enough.

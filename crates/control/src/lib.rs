@@ -11,6 +11,8 @@ mod password;
 mod permit;
 mod schema;
 mod seed;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use axum::Router;
 use lantern_edge::request::{self, Around};
@@ -29,7 +31,7 @@ pub fn router(app: App) -> Router {
 /// The same with other routes beside it, which brought their own state.
 pub fn router_beside(app: App, others: Router<App>) -> Router {
     let around = Around { ids: app.ids.clone(), clock: app.clock.clone(), cors: app.inner.cors.clone() };
-    request::wrap(route::mount(routes()).merge(others), around, &app.limits).with_state(app)
+    request::wrap(route::mount(routes()).merge(others), around, &app.limits.base()).with_state(app)
 }
 
 /// Every route: method, path and action.

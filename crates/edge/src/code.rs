@@ -4,7 +4,7 @@
 //! `docs/errors/CODE.md`. Knows no status numbers and no wording.
 
 /// What a client can do about an error. `problem.rs` alone knows the status number of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Send something else.
     Invalid,

@@ -47,7 +47,7 @@ mod unread;
 
 pub use auth::Gate;
 pub use body::{Body, Model, Raw};
-pub use code::Code;
+pub use code::{Code, Kind as Refusal};
 pub use cors::Cors;
 pub use fields::{Change, Fields};
 pub use metrics::Metrics;

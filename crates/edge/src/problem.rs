@@ -325,6 +325,9 @@ pub(crate) const fn status(kind: Kind) -> StatusCode {
     }
 }
 
+/// The forms that an error comes in.
+pub(crate) const MEDIA: [&str; 2] = ["application/json", "application/problem+json"];
+
 /// RFC 9457's media type goes only to those who ask for it: the contract's clients look for plain JSON.
 fn content_type(asked: &HeaderMap) -> &'static str {
     let accepts = asked.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -332,9 +335,9 @@ fn content_type(asked: &HeaderMap) -> &'static str {
         .flat_map(|value| value.split(','))
         .any(|part| part.trim().starts_with("application/problem+json"))
     {
-        "application/problem+json"
+        MEDIA[1]
     } else {
-        "application/json"
+        MEDIA[0]
     }
 }
 

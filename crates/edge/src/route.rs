@@ -13,6 +13,7 @@ use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 use lantern_policy::{Access, Act, Permit};
 
+use crate::code::Kind;
 use crate::idempotency::{self, Remembers};
 use crate::openapi::{Answers, Call, Operation, Param};
 use crate::prefer::{self, Holds};
@@ -76,6 +77,12 @@ impl<S> Route<S> {
     /// The same, taking these parameters in its query.
     pub fn takes(mut self, params: &[Param]) -> Self {
         self.operation.query.extend(params);
+        self
+    }
+
+    /// The same, refusing in these ways as well, which neither its arguments nor its method say.
+    pub fn refuses(mut self, kinds: &[Kind]) -> Self {
+        self.operation.refuses(kinds);
         self
     }
 

@@ -39,9 +39,9 @@ use lantern_llm::Offer;
 use lantern_net::{Client, Shutdown};
 use lantern_policy::strategy::Strategy;
 use lantern_policy::{Catalogue, Scope};
-use lantern_store::Db;
+use lantern_store::{Db, InForce};
+use lantern_types::Failure;
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
-use lantern_types::{Failure, Limits};
 
 use breakers::Breakers;
 use clerk::Clerk;
@@ -64,7 +64,7 @@ pub struct Setup {
     /// Where background work runs.
     pub tasks: Arc<dyn Tasks>,
     /// The limits in force.
-    pub limits: Arc<Limits>,
+    pub limits: InForce,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
     /// What counts when several models would do and nobody says.
@@ -90,7 +90,7 @@ pub struct Doors {
 struct Inner {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
-    limits: Arc<Limits>,
+    limits: InForce,
     catalogue: Arc<Catalogue>,
     strategy: Strategy,
     breakers: Breakers,

@@ -137,6 +137,8 @@ pub(crate) enum Command {
     Restore(server::RestoreArgs),
     /// Halt all spending at once: of an agent, of the tenant, or of the whole server
     Stop(server::StopArgs),
+    /// Show how much of everything the server allows, or what one tenant has apart from the others
+    Limits(server::LimitsArgs),
     /// Show the configuration of a server
     #[command(subcommand)]
     Config(server::ConfigVerb),
@@ -185,8 +187,6 @@ pub(crate) enum Verb {
     Providers(providers::Verb),
     /// List the tools that agents may use
     Tools,
-    /// Show how much of everything the server allows
-    Limits,
     /// Show or set for how long what was said in runs is kept
     Retention(retention::RetentionArgs),
     /// List calls that came through the front doors for models, the newest first
@@ -222,6 +222,13 @@ pub(crate) enum Verb {
 pub(crate) fn run(globals: &Globals, verb: Verb) -> ExitCode {
     let console = globals.console();
     ended(&console, start(perform(globals, &console, verb)))
+}
+
+/// Shows the limits that hold for the caller.
+pub(crate) fn limits(globals: &Globals) -> ExitCode {
+    let console = globals.console();
+    let shown = async { about::limits(&console, &opened(globals).await?).await.map(|()| Exit::Ok) };
+    ended(&console, start(shown))
 }
 
 /// Sets an emergency stop of an agent or of the tenant.
@@ -266,7 +273,6 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Whoami => login::whoami(console, &Api::open(globals)?).await?,
         Verb::Agents(verb) => Box::pin(agents::run(console, &opened(globals).await?, verb)).await?,
         Verb::Tools => about::tools(console, &opened(globals).await?).await?,
-        Verb::Limits => about::limits(console, &opened(globals).await?).await?,
         Verb::Keys(verb) => keys::run(console, &opened(globals).await?, verb).await?,
         Verb::Providers(verb) => providers::run(console, &opened(globals).await?, verb).await?,
         Verb::Retention(args) => retention::run(console, &opened(globals).await?, &args).await?,

@@ -174,7 +174,7 @@ variables! {
     "`dev`, `serve`, `migrate`" {
         /// What is logged: `error`, `warn`, `info`, `debug`, or filter directives. Without it: `info` in `serve`, `warn`
         /// in the others.
-        LOG_LEVEL = "LOG_LEVEL";
+        LOG_LEVEL = "LOG_LEVEL" in "server.log_level";
     }
 }
 

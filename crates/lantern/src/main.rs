@@ -33,6 +33,8 @@ fn main() -> ExitCode {
             Some(asked) => cli::stop(&globals, asked),
             None => server::stop(&args, &globals.console()),
         },
+        Command::Limits(args) if args.asks() => cli::limits(&globals),
+        Command::Limits(args) => server::limits(&args, &globals.console()),
         Command::Config(verb) => server::configuration(&verb, &globals.console()),
         Command::Client(cli::Verb::Receipts(cli::ReceiptsVerb::RotateKey(args))) => {
             server::rotate(&args, &globals.console())

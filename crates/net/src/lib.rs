@@ -22,5 +22,5 @@ pub use error::{Error, Why};
 pub use ids::RealIds;
 pub use lantern_policy::egress::Reach;
 pub use lantern_policy::network::Network;
-pub use signal::Signals;
+pub use signal::{Hangups, Signals};
 pub use tasks::{Shutdown, TaskSet};

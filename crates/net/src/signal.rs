@@ -30,6 +30,25 @@ impl Signals {
     }
 }
 
+/// `SIGHUP`: an operator has changed something that a server reads.
+#[derive(Debug)]
+pub struct Hangups {
+    hangup: Signal,
+}
+
+impl Hangups {
+    /// Takes over the signal, which no longer kills the process. Fails when the operating system refuses; must be called
+    /// inside the runtime.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { hangup: signal(SignalKind::hangup())? })
+    }
+
+    /// Waits for the next; several that come before anybody waits count as one.
+    pub async fn recv(&mut self) {
+        self.hangup.recv().await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,7 @@ pub mod journal;
 pub mod keys;
 pub mod labels;
 pub mod lease;
+pub mod limits;
 mod loose;
 pub mod notify;
 pub mod outbox;
@@ -50,6 +51,7 @@ pub use db::{
 };
 pub use error::{Error, Result};
 pub use keys::Keys;
+pub use limits::InForce;
 pub use notify::{Hint, Hub};
 pub use receipts::Notary;
 pub use relay::Relay;

@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, dialect, escrow, inbox, journal, labels, lease, loose, outbox, receipts, retention, runs,
+    approvals, dialect, escrow, inbox, journal, labels, lease, limits, loose, outbox, receipts, retention, runs,
     seal, sessions, share, sign_ins, stops, system, tickets, versions,
 };
 
@@ -292,6 +292,7 @@ pub async fn prepare_every_statement(db: &Db) {
     let system = [
         escrow::SYSTEM_STATEMENTS,
         lease::SYSTEM_STATEMENTS,
+        limits::SYSTEM_STATEMENTS,
         loose::SYSTEM_STATEMENTS,
         receipts::SYSTEM_STATEMENTS,
         receipts::keys::SYSTEM_STATEMENTS,

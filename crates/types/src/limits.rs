@@ -2,15 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Dur, MicroUsd};
+use serde_json::{Map, Value};
+
+use crate::{Digest, Dur, MicroUsd, nearest};
 
 /// How deep JSON may nest wherever it enters. The reader's own limit is 128, and envelopes add a few levels: what is
 /// stored must always be readable again.
 pub const JSON_DEPTH_MAX: usize = 64;
 
 /// Whether `value` nests at most `levels` deep.
-pub fn within_depth(value: &serde_json::Value, levels: usize) -> bool {
-    use serde_json::Value;
+pub fn within_depth(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(items) => levels > 0 && items.iter().all(|item| within_depth(item, levels - 1)),
         Value::Object(fields) => levels > 0 && fields.values().all(|field| within_depth(field, levels - 1)),
@@ -133,7 +134,47 @@ impl Default for Limits {
     }
 }
 
+/// Those of a process and not of a tenant: they are met before it is known who asks, or count for everybody together.
+pub const OF_PROCESS: [&str; 3] = ["bodyBytesMax", "subscribersMax", "runsInMemoryMax"];
+
 impl Limits {
+    /// The same with these in place of its own, by their names in JSON. Fails, in words for people, at a name that is none, one
+    /// that no tenant has of its own, and a value that it cannot have.
+    pub fn with(&self, own: &Map<String, Value>) -> Result<Self, String> {
+        let mut all = match serde_json::to_value(self) {
+            Ok(Value::Object(all)) => all,
+            other => return Err(format!("limits are no object: {other:?}")),
+        };
+        for (name, value) in own {
+            if OF_PROCESS.contains(&name.as_str()) {
+                return Err(format!("{name} is a limit of the server, which no tenant has of its own"));
+            }
+            if !all.contains_key(name) {
+                let meant = nearest(name, all.keys().map(String::as_str));
+                let meant = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
+                return Err(format!("there is no limit {name}{meant}"));
+            }
+            if !value.is_u64() {
+                return Err(format!("{name} is {value}: expected a whole number from 0 on"));
+            }
+            all.insert(name.clone(), value.clone());
+            let one = serde_json::from_value::<Self>(Value::Object(all.clone()));
+            one.map_err(|error| format!("{name} is {value}: {error}"))?;
+        }
+        serde_json::from_value(Value::Object(all)).map_err(|error| error.to_string())
+    }
+
+    /// The same with the limits of the process from these.
+    #[must_use]
+    pub fn of_process_of(&self, process: &Self) -> Self {
+        Self {
+            body_bytes_max: process.body_bytes_max,
+            subscribers_max: process.subscribers_max,
+            runs_in_memory_max: process.runs_in_memory_max,
+            ..self.clone()
+        }
+    }
+
     /// How many runs of a tenant may be at work, where that is fewer than may be open.
     pub fn at_work_max(&self) -> Option<u32> {
         let most = self.runs_at_work_per_tenant_max;
@@ -145,5 +186,48 @@ impl Limits {
         let text = serde_json::to_string(self).unwrap_or_default();
         assert!(!text.is_empty(), "limits are always JSON");
         Digest::of(text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_tenant_has_its_own_or_learns_why_not() {
+        let base = Limits::default();
+        let with = |own: Value| base.with(own.as_object().unwrap());
+        let two = with(json!({"turnsPerRunMax": 3, "runCostMax": 7})).unwrap();
+        let want =
+            Limits { turns_per_run_max: 3, run_cost_max: MicroUsd::from_micros(7), ..Limits::default() };
+        assert_eq!((&two, with(json!({})).unwrap()), (&want, base.clone()));
+        for (own, why) in [
+            (json!({"turnPerRunMax": 3}), "there is no limit turnPerRunMax; did you mean turnsPerRunMax?"),
+            (json!({"x": 3}), "there is no limit x"),
+            (json!({"turnsPerRunMax": "3"}), "turnsPerRunMax is \"3\": expected a whole number from 0 on"),
+            (json!({"turnsPerRunMax": -3}), "turnsPerRunMax is -3: expected a whole number from 0 on"),
+            (
+                json!({"subscribersMax": 3}),
+                "subscribersMax is a limit of the server, which no tenant has of its own",
+            ),
+        ] {
+            assert_eq!(with(own).unwrap_err(), why);
+        }
+        assert!(
+            with(json!({"turnsPerRunMax": 1_u64 << 40}))
+                .unwrap_err()
+                .starts_with("turnsPerRunMax is 1099511627776: ")
+        );
+        let mut other = serde_json::to_value(&base).unwrap();
+        for name in OF_PROCESS {
+            other[name] = json!(other[name].as_u64().unwrap() + 1);
+        }
+        let other: Limits = serde_json::from_value(other).unwrap();
+        assert_ne!(other, base);
+        assert_eq!(
+            two.of_process_of(&other),
+            Limits { turns_per_run_max: 3, run_cost_max: two.run_cost_max, ..other }
+        );
     }
 }

@@ -148,6 +148,7 @@ async fn park(deps: &Deps, claimed: &Claimed, wake_at: Option<At>, why: Parked) 
 }
 
 async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &Shutdown) -> Ended {
+    let deps = &deps.of(claimed.scope.tenant());
     let loaded = match AssertUnwindSafe(load::load(deps, claimed)).catch_unwind().await {
         Ok(Ok(loaded)) => loaded,
         Ok(Err(error)) => return error.into(),

@@ -25,9 +25,9 @@ use lantern_engine::Context;
 use lantern_policy::Catalogue;
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
-use lantern_store::{Db, Notary, Vault};
-use lantern_types::Limits;
+use lantern_store::{Db, InForce, Notary, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
+use lantern_types::{Limits, TenantId};
 
 pub use edge::{Llm, Tools};
 pub use memo::Memo;
@@ -52,7 +52,9 @@ pub struct Deps {
     pub llm: Arc<dyn Llm>,
     /// Tools.
     pub tools: Arc<dyn Tools>,
-    /// The limits in force.
+    /// The limits in force, for everybody.
+    pub in_force: InForce,
+    /// Those of the server, or of the tenant that [`of`](Deps::of) named.
     pub limits: Arc<Limits>,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
@@ -65,6 +67,15 @@ pub struct Deps {
 }
 
 impl Deps {
+    /// The same with the limits that are in force for a tenant now. Whoever holds a run goes by these until it lets the run go.
+    pub(crate) fn of(self: &Arc<Self>, tenant: TenantId) -> Arc<Self> {
+        let limits = self.in_force.of(tenant);
+        if Arc::ptr_eq(&limits, &self.limits) {
+            return self.clone();
+        }
+        Arc::new(Self { limits, ..Self::clone(self) })
+    }
+
     /// What decisions are made on, now.
     fn context(&self) -> Context<'_> {
         Context {

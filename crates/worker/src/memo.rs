@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lantern_engine::Manifest;
 use lantern_policy::admit::Terms;
@@ -14,6 +14,8 @@ use lantern_types::{Limits, VersionId};
 
 /// Entries of one map.
 const KEPT_MAX: usize = 1_024;
+/// Sets of limits whose digests are kept.
+const TERMS_MAX: usize = 32;
 
 /// A process's memory. Cheap to clone; clones share it.
 #[derive(Clone, Default)]
@@ -23,7 +25,8 @@ pub struct Memo {
 
 #[derive(Default)]
 struct Inner {
-    terms: OnceLock<Terms>,
+    // The sets of limits in force are few: the server's, and those of tenants that have some of their own.
+    terms: Mutex<Vec<(Arc<Limits>, Terms)>>,
     // Sections under this lock are one look-up or insert.
     manifests: Mutex<HashMap<(Scope, VersionId), Arc<Manifest>>>,
     schemas: Checker,
@@ -42,9 +45,18 @@ fn keep<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, key: K, value: V) {
 }
 
 impl Memo {
-    /// The digests of the rules in force, which are those of the first call.
-    pub(crate) fn terms(&self, catalogue: &Catalogue, limits: &Limits) -> Terms {
-        *self.inner.terms.get_or_init(|| Terms::of(catalogue, limits))
+    /// The digests of the rules in force. The catalogue is the same at every call.
+    pub(crate) fn terms(&self, catalogue: &Catalogue, limits: &Arc<Limits>) -> Terms {
+        let mut known = self.inner.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, terms)) = known.iter().find(|(known, _)| Arc::ptr_eq(known, limits)) {
+            return *terms;
+        }
+        let terms = Terms::of(catalogue, limits);
+        if known.len() >= TERMS_MAX {
+            known.clear();
+        }
+        known.push((limits.clone(), terms));
+        terms
     }
 
     /// A version's manifest, if it was kept.

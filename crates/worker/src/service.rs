@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lantern_net::Shutdown;
 use lantern_store::lease::{self, Claimed};
-use lantern_store::share::{Bounds, Room};
+use lantern_store::share::Room;
 use lantern_store::{Error, Result};
 use lantern_types::{Dur, ProcessId, RunId, TenantId};
 use tokio::sync::{Notify, watch};
@@ -183,7 +183,7 @@ impl Life<'_> {
             let held = u32::try_from(self.driven.len()).unwrap_or(u32::MAX);
             let room = self.deps.limits.runs_in_memory_max.saturating_sub(held);
             let limit = if self.ended.is_requested() { 0 } else { room.min(CLAIM_MAX) };
-            let bounds = Bounds { each: self.deps.limits.at_work_max(), ..Bounds::default() };
+            let bounds = self.deps.in_force.bounds();
             let room = Room { limit, after: looks.after, bounds };
             let work =
                 lease::look(&self.deps.db, self.process, self.deps.reader, self.deps.clock.now(), room)

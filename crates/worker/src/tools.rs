@@ -5,6 +5,7 @@ mod http_fetch;
 
 use lantern_net::Client;
 use lantern_policy::{Admitted, Scope};
+use lantern_store::InForce;
 use lantern_types::edge::BoxFuture;
 use lantern_types::tool::ToolCall;
 use lantern_types::{Dur, Failure, ToolDef};
@@ -16,14 +17,14 @@ use crate::edge::Tools;
 pub struct Builtin {
     client: Client,
     defs: Vec<ToolDef>,
-    output_bytes_max: u64,
+    limits: InForce,
 }
 
 impl Builtin {
     /// The built-in tools. `http.fetch` goes where the client's public reach does, and cuts what it brings back so that it
-    /// has at most `output_bytes_max` bytes of JSON.
-    pub fn new(client: Client, output_bytes_max: u64) -> Self {
-        Self { client, defs: definitions(), output_bytes_max }
+    /// has at most as many bytes of JSON as an output of its tenant may.
+    pub fn new(client: Client, limits: InForce) -> Self {
+        Self { client, defs: definitions(), limits }
     }
 }
 
@@ -39,7 +40,7 @@ impl Tools for Builtin {
 
     fn call(
         &self,
-        _scope: Scope,
+        scope: Scope,
         call: Admitted<ToolCall>,
         timeout: Dur,
     ) -> BoxFuture<'_, Result<Value, Failure>> {
@@ -48,7 +49,8 @@ impl Tools for Builtin {
             match work.name.as_str() {
                 calc::NAME => calc::call(&work.arguments),
                 http_fetch::NAME => {
-                    http_fetch::call(&self.client, &work, (timeout, self.output_bytes_max)).await
+                    let most = self.limits.of(scope.tenant()).output_bytes_max;
+                    http_fetch::call(&self.client, &work, (timeout, most)).await
                 }
                 other => Err(Failure::refused("tool_unknown", format!("there is no tool {other}"))),
             }

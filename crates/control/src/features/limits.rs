@@ -1,10 +1,13 @@
 //! The limits of this installation, as its clients meet them.
+//!
+//! Invariant: a tenant sees its own, and changes none: what one tenant has apart from the others, the operator sets.
 
 use axum::extract::State;
 use lantern_edge::route::get_route;
 use lantern_edge::{Json, Route};
 use lantern_policy::Permit;
 use lantern_policy::action::ReadLimits;
+use lantern_store::limits::Own;
 use lantern_types::Limits;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,19 +15,29 @@ use utoipa::ToSchema;
 use crate::App;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
-    vec![get_route("/v1/limits", "Read the limits in force", read)]
+    vec![
+        get_route("/v1/limits", "Read the limits in force", read),
+        // Beside the other settings of a tenant.
+        get_route("/v1/settings/limits", "Read the limits in force", read),
+    ]
 }
 
 /// Sizes, counts, times in microseconds and money in millionths of a dollar, under the names of the configuration file.
 #[derive(Serialize, ToSchema)]
 struct Shown {
+    /// The tenant's.
     #[schema(value_type = Object)]
     limits: Limits,
     /// What they are when nobody says.
     #[schema(value_type = Object)]
     defaults: Limits,
+    /// Those of them that the operator set for this tenant.
+    #[schema(value_type = Object)]
+    own: Own,
 }
 
-async fn read(_: Permit<ReadLimits>, State(app): State<App>) -> Json<Shown> {
-    Json(Shown { limits: Limits::clone(&app.limits), defaults: Limits::default() })
+async fn read(permit: Permit<ReadLimits>, State(app): State<App>) -> Json<Shown> {
+    let scope = permit.scope();
+    let limits = Limits::clone(&app.limits(scope));
+    Json(Shown { limits, defaults: Limits::default(), own: app.limits.own(scope.tenant()) })
 }

@@ -7,7 +7,8 @@ use axum::extract::State;
 use lantern_edge::openapi::{Kind, PAGING, Param};
 use lantern_edge::route::{delete_route, get_route, post_route};
 use lantern_edge::{
-    Body, Code, Created, Error, Fields, Json, Model, NoContent, Page, Paging, Params, Path, Result, Route,
+    Body, Code, Created, Error, Fields, Json, Model, NoContent, Page, Paging, Params, Path, Refusal, Result,
+    Route,
 };
 use lantern_policy::Permit;
 use lantern_policy::action::{LiftStop, ListStops, SetStop};
@@ -35,7 +36,8 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         get_route("/v1/stops", "List emergency stops, those that hold and those that were lifted", list)
             .takes(&PAGING)
             .takes(FILTERS),
-        post_route("/v1/stops", "Halt all spending of an agent or of the tenant", set),
+        post_route("/v1/stops", "Halt all spending of an agent or of the tenant", set)
+            .refuses(&[Refusal::NotFound]),
         get_route("/v1/stops/{id}", "Read an emergency stop", get),
         delete_route("/v1/stops/{id}", "Lift an emergency stop", lift),
     ]

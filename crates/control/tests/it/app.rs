@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use lantern_control::testing::{Answered, undocumented};
 use lantern_control::{App, Probe, ProbeAsk, Providers, Rate, Setup, SharedProvider, router};
 use lantern_edge::token::{Person, Tokens};
 use lantern_net::{RealClock, RealIds, Shutdown, TaskSet};
@@ -154,7 +155,7 @@ impl TestApp {
             ids,
             tasks: Arc::new(TaskSet::new(Handle::current())),
             content_kept: wishes.content_kept,
-            limits: Arc::new(wishes.limits),
+            limits: wishes.limits.into(),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             tools: tools(),
             spawn: wishes.spawn,
@@ -176,14 +177,19 @@ impl TestApp {
         Self { router: router(app.clone()), app, clock, stop, probed, tokens, a, b }
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its answer, which must be as the API's description has it.
     pub(crate) async fn open(&self, request: Request<Body>) -> axum::response::Response {
-        self.router.clone().oneshot(request).await.unwrap()
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let answer = self.router.clone().oneshot(request).await.unwrap();
+        described(&method, &path, answer.status(), answer.headers(), None);
+        answer
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let (parts, body) = self.open(request).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
+        described(&method, &path, parts.status, &parts.headers, Some(&bytes));
         let binary = parts.headers.get("content-type").is_some_and(|kind| kind == "application/octet-stream");
         let text = if binary { hex::encode(&bytes) } else { String::from_utf8(bytes.to_vec()).unwrap() };
         let json = serde_json::from_str(&text).unwrap_or(Value::Null);
@@ -262,6 +268,14 @@ impl Answer {
     pub(crate) fn paths(&self) -> Vec<&str> {
         self.json["fields"].as_array().unwrap().iter().map(|field| field["path"].as_str().unwrap()).collect()
     }
+}
+
+/// Holds an answer against the description of the API.
+#[track_caller]
+fn described(method: &Method, path: &str, status: StatusCode, headers: &HeaderMap, body: Option<&[u8]>) {
+    let media = headers.get("content-type").map(|value| value.to_str().unwrap());
+    let answer = Answered { method: method.as_str(), path, status: status.as_u16(), media, body };
+    assert_eq!(undocumented(&answer), None);
 }
 
 pub(crate) fn request(method: &str, path: &str, token: Option<&str>, body: Option<Value>) -> Request<Body> {

@@ -155,9 +155,10 @@ impl Hand {
 
     async fn give_once(&mut self, input: Input, drained: Vec<InboxId>) {
         let app = self.app.clone();
+        let limits = app.limits.base();
         let context = Context {
             at: app.clock.now(),
-            limits: &app.limits,
+            limits: &limits,
             tools: &app.tools,
             violations: |_, _| Vec::new(),
         };

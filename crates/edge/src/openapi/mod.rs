@@ -20,7 +20,8 @@ pub use html::page;
 pub use operation::{Answers, Argument, Call, Operation};
 pub(crate) use sketch::Sketch;
 
-use crate::code::Code;
+use crate::code::{Code, Kind as Kinds};
+use crate::problem;
 use crate::route::Route;
 
 /// A parameter of a query, as its reader takes it.
@@ -90,7 +91,7 @@ pub fn document<S>(about: About, routes: &[Route<S>]) -> Value {
         item.insert(method, operation.shown(route.method(), route.path(), route.action()));
         schemas.extend(operation.into_schemas());
     }
-    schemas.insert("Problem".to_owned(), problem());
+    schemas.insert("Problem".to_owned(), problem_schema());
     json!({
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
@@ -101,10 +102,7 @@ pub fn document<S>(about: About, routes: &[Route<S>]) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "responses": { "Problem": {
-                "description": "What went wrong: a stable code, and words for people.",
-                "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
-            } },
+            "responses": refusals(),
             "securitySchemes": {
                 "bearer": {
                     "type": "http", "scheme": "bearer",
@@ -120,15 +118,40 @@ pub fn document<S>(about: About, routes: &[Route<S>]) -> Value {
     })
 }
 
+/// A response for each kind of error: its media types, and the codes that it may have.
+fn refusals() -> Map<String, Value> {
+    let mut kinds: BTreeMap<Kinds, Vec<&str>> = BTreeMap::new();
+    for code in Code::ALL {
+        kinds.entry(code.kind()).or_default().push(code.as_str());
+    }
+    let response = |(kind, codes): (Kinds, Vec<&str>)| {
+        let schema = json!({
+            "allOf": [{ "$ref": "#/components/schemas/Problem" }],
+            "properties": { "code": { "enum": codes } },
+        });
+        let content = problem::MEDIA.map(|media| (media.to_owned(), json!({ "schema": schema })));
+        let title = problem::status(kind).canonical_reason().unwrap_or("Error");
+        let about = format!("{title}: a stable code, and words for people.");
+        let content: Map<String, Value> = content.into_iter().collect();
+        (operation::refusal(kind), json!({ "description": about, "content": content }))
+    };
+    kinds.into_iter().map(response).collect()
+}
+
 /// An error's body.
-fn problem() -> Value {
+fn problem_schema() -> Value {
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     json!({
         "type": "object",
-        "required": ["error", "code", "requestId"],
+        "required": ["error", "code", "type", "title", "status", "detail", "instance", "requestId"],
         "properties": {
             "error": { "type": "string", "description": "For people." },
             "code": { "type": "string", "enum": codes, "description": "For programs: stable." },
+            "type": { "type": "string", "description": "Where the code is explained." },
+            "title": { "type": "string", "description": "What the status is called." },
+            "status": { "type": "integer", "description": "The status." },
+            "detail": { "type": "string", "description": "The same as `error`." },
+            "instance": { "type": "string", "description": "The path that was asked for." },
             "requestId": { "type": "string", "description": "Names the request in the server's log." },
             "fields": {
                 "type": "array",

@@ -1,5 +1,6 @@
 //! What a route says of itself: its handler's arguments say what it takes, its answer what it gives.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use axum::Extension;
@@ -35,8 +36,14 @@ pub struct Operation {
     conditional: bool,
     /// A client may prefer that the answer waits.
     waits: bool,
+    /// It reads a body, which may hold nothing.
+    reads_body: bool,
+    /// It reads its query, which may hold nothing.
+    reads_query: bool,
     body: Option<(Value, bool)>,
     answers: Vec<Answer>,
+    /// What it refuses beyond what its arguments say.
+    refuses: Vec<code::Kind>,
     schemas: Map<String, Value>,
 }
 
@@ -57,15 +64,26 @@ impl<A: Act> Argument for Permit<A> {}
 impl<S> Argument for State<S> {}
 impl<T> Argument for Extension<T> {}
 impl<T> Argument for Path<T> {}
-impl Argument for Params {}
 impl Argument for HeaderMap {}
 impl Argument for Heard {}
 impl Argument for Peer {}
 impl Argument for Request {}
-impl Argument for Raw {}
+
+impl Argument for Params {
+    fn describe(operation: &mut Operation) {
+        operation.reads_query = true;
+    }
+}
+
+impl Argument for Raw {
+    fn describe(operation: &mut Operation) {
+        operation.reads_body = true;
+    }
+}
 
 impl<T: Model> Argument for Body<T> {
     fn describe(operation: &mut Operation) {
+        operation.reads_body = true;
         operation.body = sketch::of::<T>();
     }
 }
@@ -253,6 +271,10 @@ impl Operation {
         self.waits = true;
     }
 
+    pub(crate) fn refuses(&mut self, kinds: &[code::Kind]) {
+        self.refuses.extend(kinds);
+    }
+
     pub(crate) fn also<T: Answers>(&mut self) {
         T::describe(self);
     }
@@ -360,40 +382,51 @@ impl Operation {
                 put_content(response, media, schema.clone());
             }
         }
-        let mut kinds = vec![code::Kind::Unavailable, code::Kind::Internal];
-        if guarded {
-            kinds.extend([code::Kind::Unauthenticated, code::Kind::Forbidden]);
-        }
-        if self.matches(method) {
-            kinds.push(code::Kind::Outdated);
-        }
-        if path.contains('{') {
-            kinds.push(code::Kind::NotFound);
-        }
-        if !self.query.is_empty() || self.keyed {
-            kinds.push(code::Kind::Invalid);
-        }
-        if self.keyed {
-            kinds.push(code::Kind::Conflict);
-        }
-        if self.body.is_some() {
-            use code::Kind::{Invalid, TooLarge, TooSlow, Unsupported};
-            kinds.extend([Invalid, TooLarge, TooSlow, Unsupported]);
-        }
-        for kind in kinds {
+        for kind in self.refusals(method, path, guarded) {
             let status = problem::status(kind).as_u16().to_string();
-            let response = responses.entry(status).or_insert(json!({ "$ref": PROBLEM }));
+            let reference = json!({ "$ref": format!("#/components/responses/{}", refusal(kind)) });
+            let response = responses.entry(status).or_insert(reference);
             if response.get("$ref").is_none() {
-                put_content(response, "application/json", json!({ "$ref": PROBLEM_SCHEMA }));
+                for media in problem::MEDIA {
+                    put_content(response, media, json!({ "$ref": PROBLEM }));
+                }
             }
         }
-        responses.insert("default".to_owned(), json!({ "$ref": PROBLEM }));
         Value::Object(responses)
+    }
+
+    /// Every way in which it may refuse: what it declares says most of them.
+    fn refusals(&self, method: &str, path: &str, guarded: bool) -> BTreeSet<code::Kind> {
+        use code::Kind::{
+            Conflict, Forbidden, Internal, Invalid, NotFound, Outdated, TooLarge, TooSlow, Unauthenticated,
+            Unavailable, Unsupported,
+        };
+        let headers = self.keyed || self.streams || self.matches(method);
+        let said: [(bool, &[code::Kind]); 7] = [
+            (true, &[Internal, Unavailable]),
+            (guarded, &[Unauthenticated, Forbidden]),
+            (variables(path) > 0, &[NotFound]),
+            (self.reads_query || headers, &[Invalid]),
+            (self.matches(method), &[Outdated]),
+            (self.reads_body || self.keyed, &[Invalid, TooLarge, TooSlow, Unsupported]),
+            // Whoever writes may meet another who does, or what it cannot be done to any more.
+            (guarded && method != "GET", &[Conflict]),
+        ];
+        let derived = said.into_iter().filter(|(so, _)| *so).flat_map(|(_, kinds)| kinds);
+        derived.chain(&self.refuses).copied().collect()
     }
 }
 
-const PROBLEM: &str = "#/components/responses/Problem";
-const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
+const PROBLEM: &str = "#/components/schemas/Problem";
+
+/// What a refusal is called in the document.
+pub(super) fn refusal(kind: code::Kind) -> String {
+    format!("{kind:?}")
+}
+
+fn variables(path: &str) -> usize {
+    segments(path).filter_map(variable).count()
+}
 
 fn put(object: &mut Value, name: &str, part: Value) {
     if let Some(map) = object.as_object_mut() {

@@ -116,11 +116,15 @@ fn holding(stops: &[Value]) -> Result<String, Failure> {
 fn unusual(told: &Value) -> String {
     let limits = told.get("limits").and_then(Value::as_object).into_iter().flatten();
     let usual = |name: &str| told.get("defaults").and_then(|defaults| defaults.get(name));
+    let own = |name: &str| told.get("own").is_some_and(|own| own.get(name).is_some());
     let changed: Vec<String> = limits
-        .filter(|(name, value)| usual(name) != Some(*value))
+        .filter(|(name, value)| usual(name) != Some(*value) || own(name))
         .map(|(name, value)| {
-            let usual = usual(name).map(|usual| format!(" (usually {usual})")).unwrap_or_default();
-            line(&format!("{name} {value}{usual}"))
+            let usual = usual(name).map(|usual| format!("usually {usual}"));
+            let own = own(name).then(|| "for this tenant alone".to_owned());
+            let about: Vec<String> = usual.into_iter().chain(own).collect();
+            let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
+            line(&format!("{name} {value}{about}"))
         })
         .collect();
     if changed.is_empty() { "the usual ones".to_owned() } else { changed.join(", ") }

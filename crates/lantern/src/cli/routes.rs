@@ -119,6 +119,7 @@ const ROUTES: &[(&str, By)] = &[
     ("POST /v1/settings/caps", Verb(&["caps"])),
     ("GET /v1/tools", Verb(&["tools"])),
     ("GET /v1/limits", Verb(&["limits", "doctor"])),
+    ("GET /v1/settings/limits", Same("GET /v1/limits")),
 ];
 
 /// Commands that are a server, look after one, or only write files here.

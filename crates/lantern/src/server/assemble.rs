@@ -6,15 +6,15 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use lantern_control::{App, Providers as Known, Rate, Setup, SharedProvider};
+use lantern_control::{App, Providers as Known, Setup, SharedProvider};
 use lantern_gateway::Doors;
 use lantern_llm::{Endpoint, list_models};
-use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
+use lantern_net::{Client, Hangups, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_policy::Catalogue;
 use lantern_policy::strategy::Strategy;
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
-use lantern_store::{Db, Keys, Notary, PostgresOptions, Relay, Sealer, SqliteOptions, Vault, stops};
+use lantern_store::{Db, InForce, Keys, Notary, PostgresOptions, Relay, Sealer, SqliteOptions, Vault, stops};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
 use lantern_types::{Dur, Secret};
@@ -27,7 +27,8 @@ use tokio::runtime::Handle;
 
 use super::account::Accounts;
 use super::advice::{self, Advice};
-use super::config::{Config, Spawn};
+use super::config::Config;
+use super::reload::{self, Live, Read};
 use super::{account, bodies, key, migrate, models};
 use crate::cli::DEFAULT_URL;
 use crate::env;
@@ -95,15 +96,25 @@ struct Ground {
     fetcher: Client,
     catalogue: Arc<Catalogue>,
     content_kept: Kept,
+    limits: InForce,
 }
 
 /// Runs a server until a signal says stop; `announce` is called once, when requests are answered.
-pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready)) -> Result<()> {
+pub(super) async fn run(
+    mut config: Config,
+    mode: Mode,
+    again: Option<Read>,
+    announce: impl FnOnce(&Ready),
+) -> Result<()> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let hangups = again.as_ref().map(|_| Hangups::listen()).transpose();
+    let mut hangups = hangups.context("cannot listen for signals")?;
     let listener =
         TcpListener::bind(config.listen).await.map_err(|error| advice::address(error, config.listen))?;
     let address = listener.local_addr().context("the listening address")?;
     let ground = ground(&config, mode).await?;
+    // Before anything is taken up: no run goes by another tenant's limits.
+    ground.limits.refresh(&ground.db).await.context("cannot read the limits of tenants")?;
     let rules = Arc::new(match mode {
         Mode::Dev => models::dev(&ground.client).await,
         Mode::Serve => models::serve(config.private_models),
@@ -112,7 +123,7 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     let accounts = account::seed(&app, mode, address).await?;
     let providers = Arc::new(providers(&ground, rules.clone()));
     let offers = providers.clone();
-    let deps = deps(&ground, &config, providers);
+    let deps = deps(&ground, providers);
     let choices = match accounts {
         // Its tenant may have saved a provider of its own, which comes first.
         Accounts::Dev(scope) => deps.llm.choices(scope).await.unwrap_or_else(|_| rules.choices()),
@@ -128,6 +139,7 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     let work = lantern_worker::run(deps, options, stopping.clone());
     ground.tasks.spawn("worker", Box::pin(work));
     let doors = Doors::open(doors(&ground, &config, &app, (offers, rules.strategy)));
+    let live = Live { app: app.clone(), limits: ground.limits.clone() };
     let router = lantern_control::router_beside(app, lantern_gateway::router(doors));
     let serving = lantern_edge::serve(listener, router, stopping);
     ground.tasks.spawn("api", Box::pin(serving));
@@ -136,7 +148,16 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
         stops: stops.agents + stops.tenants + stops.server,
         ..ready(&config, accounts, address, model)
     });
-    let signal = signals.recv().await;
+    let signal = loop {
+        tokio::select! {
+            biased;
+            signal = signals.recv() => break signal,
+            () = next(&mut hangups) => {}
+        }
+        if let Some(read) = &again {
+            config = live.reload(config, read);
+        }
+    };
     tracing::info!(signal, "stopping: letting runs go and finishing what is under way");
     let cut = tokio::select! {
         biased;
@@ -148,6 +169,14 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
         tracing::warn!(tasks = ?cut, "did not finish in time; their runs go on after the next start");
     }
     Ok(())
+}
+
+/// The next time that the configuration is to be read again.
+async fn next(hangups: &mut Option<Hangups>) {
+    match hangups {
+        Some(hangups) => hangups.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn ground(config: &Config, mode: Mode) -> Result<Ground> {
@@ -179,6 +208,7 @@ async fn ground(config: &Config, mode: Mode) -> Result<Ground> {
         fetcher,
         catalogue: Arc::new(Catalogue::builtin()?),
         content_kept: config.content_kept,
+        limits: InForce::new(config.limits.clone()),
         db,
         keys,
         clock,
@@ -220,7 +250,7 @@ fn doors(
         clock: ground.clock.clone(),
         ids: ground.ids.clone(),
         tasks: Arc::new(ground.tasks.clone()),
-        limits: Arc::new(config.limits.clone()),
+        limits: ground.limits.clone(),
         catalogue: ground.catalogue.clone(),
         strategy,
         client: ground.client.clone(),
@@ -234,7 +264,7 @@ fn doors(
     }
 }
 
-fn deps(ground: &Ground, config: &Config, providers: Arc<Providers>) -> Deps {
+fn deps(ground: &Ground, providers: Arc<Providers>) -> Deps {
     Deps {
         db: ground.db.clone(),
         vault: ground.vault.clone(),
@@ -243,8 +273,9 @@ fn deps(ground: &Ground, config: &Config, providers: Arc<Providers>) -> Deps {
         ids: ground.ids.clone(),
         tasks: Arc::new(ground.tasks.clone()),
         llm: providers,
-        tools: Arc::new(Builtin::new(ground.fetcher.clone(), config.limits.output_bytes_max)),
-        limits: Arc::new(config.limits.clone()),
+        tools: Arc::new(Builtin::new(ground.fetcher.clone(), ground.limits.clone())),
+        in_force: ground.limits.clone(),
+        limits: ground.limits.base(),
         catalogue: ground.catalogue.clone(),
         content_kept: ground.content_kept,
         reader: Reader { build: env!("LANTERN_BUILD_VERSION"), format: lantern_engine::FORMAT },
@@ -253,7 +284,6 @@ fn deps(ground: &Ground, config: &Config, providers: Arc<Providers>) -> Deps {
 }
 
 fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
-    let rate = |Spawn { per_min, burst }| Rate { count: per_min, per: Dur::from_secs(60), burst };
     Setup {
         db: ground.db.clone(),
         vault: ground.vault.clone(),
@@ -262,10 +292,10 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
         clock: ground.clock.clone(),
         ids: ground.ids.clone(),
         tasks: Arc::new(ground.tasks.clone()),
-        limits: Arc::new(config.limits.clone()),
+        limits: ground.limits.clone(),
         catalogue: ground.catalogue.clone(),
         tools: tools::definitions(),
-        spawn: config.spawn.map(rate),
+        spawn: config.spawn.map(reload::rate),
         signup: config.signup.unwrap_or(rules.shared.is_empty()),
         providers: known(ground.client.clone(), rules),
         stop: ground.tasks.stopping(),

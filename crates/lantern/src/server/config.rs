@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::advice::Advice;
-use super::bodies;
+use super::{bodies, logging};
 use crate::env;
 #[cfg(test)]
 pub(crate) use example::default_of;
@@ -60,6 +60,9 @@ struct Server {
     listen: SocketAddr,
     /// Where to keep the key, large bodies and, without PostgreSQL, the database.
     data_dir: PathBuf,
+    /// What is logged: `error`, `warn`, `info`, `debug`, or filter directives such as `info,lantern_store=debug`.
+    #[serde(deserialize_with = "level")]
+    log_level: String,
     /// Seconds that a stop waits for what is under way.
     drain_secs: u64,
     /// Runs that one tenant may start in a minute; 0 for no limit.
@@ -78,6 +81,7 @@ impl Default for Server {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 8080).into(),
             data_dir: PathBuf::from("data"),
+            log_level: "info".to_owned(),
             drain_secs: 30,
             spawn_rate_per_min: 120,
             spawn_burst: None,
@@ -132,6 +136,15 @@ struct Retention {
     content: Option<String>,
 }
 
+/// What is logged.
+fn level<'de, D: serde::Deserializer<'de>>(file: D) -> Result<String, D::Error> {
+    let said = String::deserialize(file)?;
+    if logging::is_level(&said) {
+        return Ok(said);
+    }
+    Err(serde::de::Error::custom(format!("{said:?} is no level of a log: write error, warn, info or debug")))
+}
+
 /// A time that content is kept for.
 fn kept<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Option<String>, D::Error> {
     let said = Option::<String>::deserialize(file)?;
@@ -166,6 +179,8 @@ pub(crate) struct Config {
     pub(crate) postgres: Option<Postgres>,
     /// The bucket for large bodies, when they do not lie in the data folder.
     pub(crate) bucket: Option<BucketOptions>,
+    /// What is logged.
+    pub(crate) log_level: String,
     /// How long a stop waits for what is under way.
     pub(crate) drain_secs: u64,
     /// Runs that one tenant may start in a minute; `None` for no limit.
@@ -203,7 +218,8 @@ impl Config {
     /// The configuration of `lantern dev`: everything from flags, with no limit on starting runs.
     pub(crate) fn dev(listen: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Result<Self> {
         let base = Self::decide(File::default(), listen, data_dir)?;
-        Ok(Self { spawn: None, signup: base.signup.or(Some(true)), private_models: true, ..base })
+        let log_level = env::get(env::LOG_LEVEL).unwrap_or_else(|| "warn".to_owned());
+        Ok(Self { log_level, spawn: None, signup: base.signup.or(Some(true)), private_models: true, ..base })
     }
 
     /// The configuration of `lantern serve`.
@@ -245,13 +261,14 @@ impl Config {
     }
 
     /// The same in the form of the file. Of a secret it says only that there is one.
-    fn in_force(&self) -> Value {
+    pub(super) fn in_force(&self) -> Value {
         let (spawn, postgres, bucket) = (self.spawn, self.postgres.as_ref(), self.bucket.as_ref());
         let secret = |there: bool| there.then_some(explain::MASK);
         json!({
             "server": {
                 "listen": self.listen.to_string(),
                 "data_dir": self.data_dir.display().to_string(),
+                "log_level": self.log_level,
                 "drain_secs": self.drain_secs,
                 "spawn_rate_per_min": spawn.map_or(0, |spawn| spawn.per_min),
                 "spawn_burst": spawn.map(|spawn| spawn.burst),
@@ -296,6 +313,7 @@ impl Config {
             data_dir,
             postgres: postgres(file.database)?,
             bucket: bodies::bucket(file.bodies, env::get)?,
+            log_level: env::get(env::LOG_LEVEL).unwrap_or(file.server.log_level),
             drain_secs: number(env::DRAIN_TIMEOUT)?.unwrap_or(file.server.drain_secs),
             spawn: spawn(
                 number(env::SPAWN_RATE_PER_MIN)?.unwrap_or_else(|| file.server.spawn_rate_per_min.into()),

@@ -9,10 +9,12 @@ mod backup;
 mod bodies;
 mod config;
 mod key;
+mod limits;
 mod logging;
 mod migrate;
 mod models;
 mod port;
+mod reload;
 mod rotate;
 mod stop;
 
@@ -33,6 +35,7 @@ use config::Config;
 pub(crate) use config::ExplainArgs;
 #[cfg(test)]
 pub(crate) use config::default_of;
+pub(crate) use limits::LimitsArgs;
 pub(crate) use migrate::MigrateArgs;
 pub(crate) use rotate::RotateArgs;
 pub(crate) use stop::StopArgs;
@@ -73,7 +76,7 @@ pub(crate) fn dev(args: &DevArgs, console: &Console) -> ExitCode {
         logging::start("warn", console.json())?;
         tracing::info!(local, "whether {} is part of the configuration", env::LOCAL_FILE);
         let config = Config::dev(args.listen, args.data_dir.clone())?;
-        block_on(assemble::run(config, Mode::Dev, |ready| announce(console, ready)))
+        block_on(assemble::run(config, Mode::Dev, None, |ready| announce(console, ready)))
     };
     exit(console, run())
 }
@@ -83,9 +86,13 @@ pub(crate) fn serve(args: &ServeArgs, console: &Console) -> ExitCode {
     let run = || {
         env::refuse_strays().map_err(|(what, next)| Advice::config(what, next))?;
         logging::start("info", true)?;
-        let config = Config::serve(args.config.as_deref(), args.listen, args.data_dir.clone())?;
+        let (file, listen, data_dir) = (args.config.clone(), args.listen, args.data_dir.clone());
+        let read = move || Config::serve(file.as_deref(), listen, data_dir.clone());
+        let config = read()?;
+        logging::set(&config.log_level)?;
         config.log();
-        block_on(assemble::run(config, Mode::Serve, |ready| announce(console, ready)))
+        let again: reload::Read = Box::new(read);
+        block_on(assemble::run(config, Mode::Serve, Some(again), |ready| announce(console, ready)))
     };
     exit(console, run())
 }
@@ -134,6 +141,18 @@ pub(crate) fn rotate(args: &RotateArgs, console: &Console) -> ExitCode {
     let run = || {
         logging::start("warn", console.json())?;
         block_on(rotate::run(args))
+    };
+    match run() {
+        Ok((answer, words)) => told(console, console.answer(&answer, || words)),
+        Err(error) => exit(console, Err(error)),
+    }
+}
+
+/// Runs `lantern limits` for one tenant, as the operator.
+pub(crate) fn limits(args: &LimitsArgs, console: &Console) -> ExitCode {
+    let run = || {
+        logging::start("warn", console.json())?;
+        block_on(limits::run(args))
     };
     match run() {
         Ok((answer, words)) => told(console, console.answer(&answer, || words)),

@@ -2,7 +2,7 @@
 //!
 //! Opens the database beside the server, which need not run, and changes one row. Every process reads it with its next admission.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{ArgGroup, Args};
@@ -63,7 +63,7 @@ impl StopArgs {
 /// Sets or lifts a stop of the whole server. Answers what was done, for programs and in words.
 pub(super) async fn run(args: &StopArgs) -> Result<(Value, String)> {
     let clock = RealClock::new();
-    let db = open(args).await?;
+    let db = open(args.config.as_deref(), args.data_dir.clone()).await?;
     let by = args.by.clone();
     if let Some(stop) = args.lift {
         if !server::lift(&db, stop, by, clock.now()).await? {
@@ -82,8 +82,9 @@ pub(super) async fn run(args: &StopArgs) -> Result<(Value, String)> {
     Ok((json!({ "id": id, "scope": "server", "reason": reason, "setBy": by }), told))
 }
 
-async fn open(args: &StopArgs) -> Result<Db> {
-    beside(&Config::serve(args.config.as_deref(), None, args.data_dir.clone())?).await
+/// The database of the server of this configuration, beside it.
+pub(super) async fn open(file: Option<&Path>, data_dir: Option<PathBuf>) -> Result<Db> {
+    beside(&Config::serve(file, None, data_dir)?).await
 }
 
 /// The database of a server, beside it.

@@ -12,6 +12,7 @@ mod people;
 mod place;
 mod receipts;
 mod stops;
+mod turns;
 
 use lantern_types::Dur;
 
@@ -81,6 +82,9 @@ const WEIGHTS: [(u64, Act); 5] =
 
 async fn story(seed: u64, jumps: bool, report: &mut Report) -> Result<(), Violation> {
     let broken = |detail: String| Violation { rule: "setting", detail };
+    if !jumps {
+        turns::fair(seed).await?;
+    }
     let setting = generate::setting(&mut Rng::of(seed, "setting")).map_err(broken)?;
     // Dice of their own, so that a story without a stop is the one that it was before there were any.
     let (mut rng, mut stop) = (Rng::of(seed, "acts"), Rng::of(seed, "stops"));

@@ -16,7 +16,7 @@ use lantern_policy::{Role, Scope};
 use lantern_store::journal::{self, RunRow};
 use lantern_store::record;
 use lantern_store::sign_ins::{self, NewSignIn};
-use lantern_store::{Blobs, Db, Error, Keys, Moment, Pace, Sealer, Vault, receipts, versions};
+use lantern_store::{Blobs, Db, Error, InForce, Keys, Moment, Pace, Sealer, Vault, receipts, versions};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks as _};
 use lantern_types::llm::Unlisted;
 use lantern_types::{AgentId, At, ChainHead, Dur, RunId, SignInId, TenantId, UserId, VersionId};
@@ -175,9 +175,9 @@ pub(super) struct Place {
     processes: Vec<TaskSet>,
 }
 
-const TENANT: &str =
+pub(super) const TENANT: &str =
     "INSERT INTO tenants (tenant_id, slug, name, tier, created_at) VALUES ($1, $2, $2, 'team', 1)";
-const AGENT: &str =
+pub(super) const AGENT: &str =
     "INSERT INTO agents (tenant_id, id, name, labels, created_at, updated_at, version, current_version_id)
     VALUES ($1, $2, $3, '{}', 1, 1, 1, $4)";
 const USER: &str =
@@ -185,7 +185,7 @@ const USER: &str =
     VALUES ($1, $2, $3, $3, 'Owner', 'owner', 'none', 0)";
 /// How long an owner is signed in: longer than any story.
 const LASTS: Dur = Dur::from_secs(400 * 86_400);
-const VERSION: &str =
+pub(super) const VERSION: &str =
     "INSERT INTO agent_versions (tenant_id, id, agent_id, number, digest, manifest, created_at)
     VALUES ($1, $2, $3, 1, $4, $5, 1)";
 
@@ -220,6 +220,7 @@ impl Place {
             tasks: Arc::new(tasks.clone()),
             llm: edges.clone(),
             tools: edges.clone(),
+            in_force: InForce::new(setting.limits.clone()),
             limits: Arc::new(setting.limits.clone()),
             catalogue: Arc::new(setting.catalogue.clone()),
             content_kept: None,
@@ -423,7 +424,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
         clock: deps.clock.clone(),
         ids: deps.ids.clone(),
         tasks: deps.tasks.clone(),
-        limits: deps.limits.clone(),
+        limits: deps.in_force.clone(),
         content_kept: deps.content_kept,
         catalogue: deps.catalogue.clone(),
         tools: setting.tools.clone(),

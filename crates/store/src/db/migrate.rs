@@ -180,6 +180,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0022_receipts.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 23,
+        name: "tenant_limits",
+        both: include_str!("../../../../migrations/0023_tenant_limits.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0023_tenant_limits.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

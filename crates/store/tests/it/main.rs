@@ -14,6 +14,7 @@ mod escrow;
 mod fake_bucket;
 mod journal;
 mod leases;
+mod limits;
 mod lists;
 mod outbox;
 mod parsers;

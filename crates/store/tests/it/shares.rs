@@ -230,3 +230,29 @@ fn turns_and_claims_go_along_an_index_postgres() {
         database.discard().await;
     });
 }
+
+/// What the planner believes may be of yesterday, of an emptier table or a fuller one: finding out what is due, and claiming it, keep to
+/// their index, and nothing that is due is sorted.
+#[test]
+fn the_claim_goes_along_its_index_whatever_the_statistics_say() {
+    block_on(async {
+        let database = Cluster::shared().database().await;
+        let db = Db::open_postgres(&database.options()).await.unwrap();
+        let tenant = filled(&db, 20_000).await;
+        database.analyze().await;
+        database.run("ALTER TABLE runs SET (autovacuum_enabled = false)").await;
+        for tuples in [1.0, 1e9] {
+            let of = "oid = 'runs'::regclass OR oid IN
+                (SELECT indexrelid FROM pg_index WHERE indrelid = 'runs'::regclass)";
+            database.run(&format!("UPDATE pg_class SET reltuples = {tuples} WHERE {of}")).await;
+            let plans = claim_plans(&db, tenant).await.unwrap();
+            for plan in [&plans[0], &plans[3]] {
+                let kept = plan.contains("runs_due") && !plan.contains("runs_in_turn");
+                assert!(kept && !plan.contains("Sort Key: runs.wake_at"), "{tuples} rows:\n{plan}");
+                assert!(!plan.contains("Seq Scan on runs"), "{tuples} rows:\n{plan}");
+            }
+        }
+        drop(db);
+        database.discard().await;
+    });
+}

@@ -54,7 +54,8 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 29] = [
+const TABLES: [&str; 30] = [
+    "tenant_limits",
     "tenants",
     "users",
     "subject_keys",

@@ -14,7 +14,7 @@ use lantern_store::journal::{self, GiveUp, RunFilter, RunRow, Stored};
 use lantern_store::lease::Reader;
 use lantern_store::record::{self, Record};
 use lantern_store::seal::Place;
-use lantern_store::{Blobs, Db, Error, Keys, Sealer, SqliteOptions, Vault, versions};
+use lantern_store::{Blobs, Db, Error, InForce, Keys, Sealer, SqliteOptions, Vault, versions};
 use lantern_types::edge::{BoxFuture, Clock, IdGen};
 use lantern_types::llm::{Finish, LlmCall, LlmReply, ToolUse, Usage};
 use lantern_types::tool::ToolCall;
@@ -319,6 +319,7 @@ impl Bench {
             tasks: Arc::new(tasks.clone()),
             llm: script.clone(),
             tools: script.clone(),
+            in_force: InForce::new(limits.clone()),
             limits: Arc::new(limits),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             content_kept: None,

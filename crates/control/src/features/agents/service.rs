@@ -49,7 +49,7 @@ impl Desk {
             agent: AgentId::from_uuid(app.ids.uuid()),
             version: VersionId::from_uuid(app.ids.uuid()),
             tools: app.tools.clone(),
-            limits: app.limits.clone(),
+            limits: app.limits.of(actor.tenant),
         }
     }
 

@@ -6,7 +6,7 @@
 use axum::extract::State;
 use lantern_edge::request::Peer;
 use lantern_edge::route::public_post;
-use lantern_edge::{Body, Code, Created, Error, Fields, Model, Result, Route};
+use lantern_edge::{Body, Code, Created, Error, Fields, Model, Refusal, Result, Route};
 use lantern_policy::{Role, Scope};
 use lantern_store::system;
 use lantern_types::edge::IdGen;
@@ -20,7 +20,10 @@ const NAME_BYTES_MAX: usize = 200;
 const PASSWORD_CHARS_MIN: usize = 12;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
-    vec![public_post("/auth/signup", "Make an account with a tenant of its own, and sign in", signup)]
+    vec![
+        public_post("/auth/signup", "Make an account with a tenant of its own, and sign in", signup)
+            .refuses(&[Refusal::Conflict, Refusal::Forbidden, Refusal::RateLimited]),
+    ]
 }
 
 const TENANT: &str =

@@ -10,7 +10,7 @@ use lantern_edge::refresh::Refresh;
 use lantern_edge::request::Peer;
 use lantern_edge::route::{fresh_post_route, get_route, public_post};
 use lantern_edge::token::{self, Person};
-use lantern_edge::{Body, Code, Error, Fields, Json, Model, NoContent, Result, Route};
+use lantern_edge::{Body, Code, Error, Fields, Json, Model, NoContent, Refusal, Result, Route};
 use lantern_policy::action::{ReadSelf, SignOut};
 use lantern_policy::{Permit, Principal, Role, Scope};
 use lantern_store::sign_ins::{self, NewSignIn};
@@ -31,8 +31,10 @@ const AGE_MAX: Dur = Dur::from_secs(365 * 86_400);
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
-        public_post("/auth/login", "Sign in", login),
-        public_post("/auth/refresh", "Renew a sign-in by its refresh token", refresh),
+        public_post("/auth/login", "Sign in", login)
+            .refuses(&[Refusal::Unauthenticated, Refusal::RateLimited]),
+        public_post("/auth/refresh", "Renew a sign-in by its refresh token", refresh)
+            .refuses(&[Refusal::Unauthenticated]),
         // Kept for no `Idempotency-Key`: a second sign-out has nobody to answer.
         fresh_post_route("/auth/logout", "Sign out", logout),
         get_route("/auth/me", "Read the caller", me),

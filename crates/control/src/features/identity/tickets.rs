@@ -5,7 +5,7 @@
 
 use axum::extract::State;
 use lantern_edge::route::fresh_post_route;
-use lantern_edge::{Code, Error, Json, Result, Route, auth, ticket};
+use lantern_edge::{Code, Error, Json, Refusal, Result, Route, auth, ticket};
 use lantern_policy::action::CreateTicket;
 use lantern_policy::{Permit, Principal};
 use lantern_store::tickets::{self, NewTicket};
@@ -21,7 +21,10 @@ const LIFE: Dur = Dur::from_secs(60);
 const WAITING_MAX: u32 = 10_000;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
-    vec![fresh_post_route("/v1/auth/sse-ticket", "Make a ticket for an event stream", create)]
+    vec![
+        fresh_post_route("/v1/auth/sse-ticket", "Make a ticket for an event stream", create)
+            .refuses(&[Refusal::RateLimited]),
+    ]
 }
 
 #[derive(Serialize, ToSchema)]

@@ -5,7 +5,7 @@
 
 use axum::extract::State;
 use lantern_edge::route::{get_route, post_route};
-use lantern_edge::{Body, Code, Error, Fields, Json, Model, Result, Route};
+use lantern_edge::{Body, Code, Error, Fields, Json, Model, Refusal, Result, Route};
 use lantern_policy::action::{ReadCaps, SaveCap};
 use lantern_policy::{Permit, Scope};
 use lantern_store::escrow;
@@ -23,7 +23,8 @@ pub(crate) const STATEMENTS: &[&str] = &[KEY];
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
         get_route("/v1/settings/caps", "Read what may be spent through the front doors, and what was", read),
-        post_route("/v1/settings/caps", "Say what may be spent through the front doors", save),
+        post_route("/v1/settings/caps", "Say what may be spent through the front doors", save)
+            .refuses(&[Refusal::NotFound]),
     ]
 }
 

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use lantern_edge::idempotency::About;
 use lantern_edge::openapi::PAGING;
 use lantern_edge::route::{get_route, post_route};
-use lantern_edge::{Body, Json, Page, Paging, Params, Path, Result, Route};
+use lantern_edge::{Body, Json, Page, Paging, Params, Path, Refusal, Result, Route};
 use lantern_policy::action::{DecideApproval, ListApprovals, ReadApproval};
 use lantern_policy::{Permit, Scope};
 use lantern_store::approvals::{self, ApprovalRow};
@@ -43,11 +43,13 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         .takes(&PAGING)
         .takes(FILTERS),
         get_route("/v1/approvals/{id}", "Read an approval", get),
-        post_route("/v1/approvals/{id}/grant", "Grant an approval", grant),
-        post_route("/v1/approvals/{id}/deny", "Deny an approval", deny),
-        post_route("/v1/approvals/{id}/answer", "Decide an approval", answer),
+        post_route("/v1/approvals/{id}/grant", "Grant an approval", grant).refuses(&[Refusal::RateLimited]),
+        post_route("/v1/approvals/{id}/deny", "Deny an approval", deny).refuses(&[Refusal::RateLimited]),
+        post_route("/v1/approvals/{id}/answer", "Decide an approval", answer)
+            .refuses(&[Refusal::RateLimited]),
         // Where the gateways of older surfaces send what a person said there.
-        post_route("/v1/tenants/{tenant}/approvals/{id}/resolve", "Decide an approval", resolve),
+        post_route("/v1/tenants/{tenant}/approvals/{id}/resolve", "Decide an approval", resolve)
+            .refuses(&[Refusal::RateLimited]),
     ]
 }
 

@@ -75,7 +75,7 @@ async fn news(app: &App, scope: Scope, row: &RunRow) -> Result<Vec<NewInput>> {
         let arrival = Arrival::ChildFinished { step, outcome, spent, output };
         news.push(sealed(app, scope, (row.id, parent), &arrival).await?);
     }
-    let limit = app.limits.steps_per_run_max;
+    let limit = app.limits(scope).steps_per_run_max;
     let children = RunFilter { parent_run_id: Some(row.id), limit, ..RunFilter::default() };
     for child in journal::list(&app.db, scope, children).await? {
         if child.finished_at.is_none() {

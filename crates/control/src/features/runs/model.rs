@@ -5,12 +5,10 @@ use std::sync::Arc;
 use lantern_edge::{Change, Code, Error, Fields, Model, idempotency};
 use lantern_engine::{Content, Event, FORMAT, Fact, Outcome};
 use lantern_store::journal::RunRow;
-use lantern_types::{AgentId, At, MicroUsd, Priority, RunId, SessionId, TenantId, VersionId};
+use lantern_types::{AgentId, At, Limits, MicroUsd, Priority, RunId, SessionId, TenantId, VersionId};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
-
-use crate::App;
 
 const CANCELLED: &str = "cancelled";
 const WORDS_BYTES_MAX: usize = 4_096;
@@ -400,9 +398,9 @@ pub(super) fn logged(event: &Event) -> Option<StepLog> {
 }
 
 /// The most that the run may spend: the least of what its version, its request and the limits say.
-pub(super) fn cap(app: &App, version: Option<MicroUsd>, request: Option<MicroUsd>) -> MicroUsd {
+pub(super) fn cap(limits: &Limits, version: Option<MicroUsd>, request: Option<MicroUsd>) -> MicroUsd {
     let said = version.into_iter().chain(request).min();
-    said.unwrap_or(app.limits.run_cost_default).min(app.limits.run_cost_max)
+    said.unwrap_or(limits.run_cost_default).min(limits.run_cost_max)
 }
 
 /// 404 for a run that is not there, or is somebody else's.

@@ -10,8 +10,8 @@ use lantern_edge::prefer::{self, Held};
 use lantern_edge::route::{delete_route, get_route, held_post_route, post_route, stream_route};
 use lantern_edge::sse::{self, Leave, Resume};
 use lantern_edge::{
-    Body, Code, Created, CreatedAll, Error, Fields, Json, Model as _, NoContent, Page, Params, Path, Result,
-    Route,
+    Body, Code, Created, CreatedAll, Error, Fields, Json, Model as _, NoContent, Page, Params, Path, Refusal,
+    Result, Route,
 };
 use lantern_policy::action::{
     CancelRun, CreateRun, DecideApproval, DeleteRun, ListRuns, ReadRun, RedactRun, SignalRun, SteerRun,
@@ -35,15 +35,19 @@ pub(crate) fn routes() -> Vec<Route<App>> {
             .takes(&[filter::AGENT])
             .takes(filter::FILTERS),
         held_post_route("/v1/runs", "Start a run, or answer the one that its key started", create)
+            .refuses(&[Refusal::NotFound, Refusal::RateLimited])
             .answers::<Created<Run>>()
             .answers::<Json<Run>>()
             .streams("The events of the run, when `stream` is true."),
-        post_route("/v1/runs/batch", "Start several runs, all or none", create_batch),
+        post_route("/v1/runs/batch", "Start several runs, all or none", create_batch)
+            .refuses(&[Refusal::NotFound, Refusal::RateLimited]),
         get_route("/v1/runs/{id}", "Read a run", get).waits().answers::<Json<Run>>(),
         delete_route("/v1/runs/{id}", "Delete a run that is over", delete),
         post_route("/v1/runs/{id}/redact", "Remove what was said in a run that is over, for good", redact),
-        post_route("/v1/runs/{id}/cancel", "Cancel a run, or the one that it went on as", cancel),
+        post_route("/v1/runs/{id}/cancel", "Cancel a run, or the one that it went on as", cancel)
+            .refuses(&[Refusal::RateLimited]),
         held_post_route("/v1/runs/{id}/fork", "Fork a run from a step", fork::post_fork)
+            .refuses(&[Refusal::RateLimited])
             .answers::<Created<Run>>()
             .answers::<Json<Run>>(),
         held_post_route(
@@ -51,18 +55,25 @@ pub(crate) fn routes() -> Vec<Route<App>> {
             "Replay a run for nothing, or from a step on",
             fork::post_replay,
         )
+        .refuses(&[Refusal::RateLimited])
         .answers::<Created<Run>>()
         .answers::<Json<Run>>(),
-        get_route("/v1/runs/{id}/diff/{other}", "Compare two runs", fork::get_diff),
-        post_route("/v1/runs/{id}/pause", "Pause a run, or the one that it went on as", pause),
-        post_route("/v1/runs/{id}/resume", "Let a paused run go on, or the one that it went on as", resume),
+        get_route("/v1/runs/{id}/diff/{other}", "Compare two runs", fork::get_diff)
+            .refuses(&[Refusal::Conflict]),
+        post_route("/v1/runs/{id}/pause", "Pause a run, or the one that it went on as", pause)
+            .refuses(&[Refusal::RateLimited]),
+        post_route("/v1/runs/{id}/resume", "Let a paused run go on, or the one that it went on as", resume)
+            .refuses(&[Refusal::RateLimited]),
         post_route(
             "/v1/runs/{id}/signals/{name}",
             "Send a run a signal; `approval:STEP` is a decision",
             signal,
-        ),
-        post_route("/v1/runs/{id}/approvals/{stepId}", "Decide an approval", approve),
-        post_route("/v1/runs/{id}/steps/{stepId}/resolve", "Say whether a step in doubt happened", resolve),
+        )
+        .refuses(&[Refusal::RateLimited]),
+        post_route("/v1/runs/{id}/approvals/{stepId}", "Decide an approval", approve)
+            .refuses(&[Refusal::RateLimited]),
+        post_route("/v1/runs/{id}/steps/{stepId}/resolve", "Say whether a step in doubt happened", resolve)
+            .refuses(&[Refusal::RateLimited]),
         stream_route("/v1/runs/{id}/events", "Follow a run's events", follow)
             .takes(&sse::PARAMS)
             .streams(FRAMES)
@@ -76,10 +87,12 @@ pub(crate) fn routes() -> Vec<Route<App>> {
             .takes(&PAGING)
             .takes(filter::FILTERS),
         held_post_route("/v1/agents/{name}/runs", "Start a run of an agent", create_of_agent)
+            .refuses(&[Refusal::RateLimited])
             .answers::<Created<Run>>()
             .answers::<Json<Run>>()
             .streams("The events of the run, when `stream` is true."),
         held_post_route("/v1/agents/{name}/trigger", "Start a run of an agent", create_of_agent)
+            .refuses(&[Refusal::RateLimited])
             .answers::<Created<Run>>()
             .answers::<Json<Run>>()
             .streams("The events of the run, when `stream` is true."),

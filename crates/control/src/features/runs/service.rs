@@ -70,7 +70,7 @@ impl From<Forked> for Beginning {
 
 /// Counts a fork of a run as this version, unless it may not be made. Before anything is written for it.
 pub(super) fn may_fork(app: &App, scope: Scope, version: &Version, most: Option<MicroUsd>) -> Result<()> {
-    check_cost(app, most)?;
+    check_cost(app, scope, most)?;
     if version.archived {
         return Err(agents::service::archived(&version.agent_name));
     }
@@ -99,7 +99,7 @@ pub(super) async fn start_fork(
 
 /// Counts one more run of the tenant, unless there were too many lately.
 fn allow(app: &App, scope: Scope, now: At) -> Result<()> {
-    let Some(spawns) = &app.inner.spawns else { return Ok(()) };
+    let Some(spawns) = app.spawns() else { return Ok(()) };
     spawns.take(scope.tenant(), now).map_err(|wait| {
         Error::new(Code::RunRateLimited, "rate limited: too many runs, slow down").retry_after(wait)
     })
@@ -108,7 +108,7 @@ fn allow(app: &App, scope: Scope, now: At) -> Result<()> {
 /// Writes a run, unless the tenant has too many that are not over. What was sealed for one that is not made is dropped.
 async fn write(app: &App, scope: Scope, first: journal::NewRun) -> Result<Created> {
     let body = first.body.clone();
-    let most = app.limits.concurrent_runs_per_tenant_max;
+    let most = app.limits(scope).concurrent_runs_per_tenant_max;
     let created = app.db.write(scope, move |tx| {
         Box::pin(async move {
             if journal::full(tx, most).await? {
@@ -134,7 +134,7 @@ pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) ->
         return exchange::start_within(app, permit, session, new).await;
     }
     let scope = permit.scope();
-    check_cost(app, new.max_cost)?;
+    check_cost(app, scope, new.max_cost)?;
     let asked = Asked::of(&new);
     if let Some(key) = &new.idempotency_key
         && let Some(run) = store::by_key(&app.db, scope, key.clone()).await?
@@ -205,7 +205,8 @@ async fn started_before(app: &App, scope: Scope, run: RunId, asked: &Asked) -> R
     let opening = history::readable(run, history::opening(app, scope, run).await)?.unwrap_or_default();
     let found = versions::by_id(&app.db, scope, row.agent_version_id).await?;
     let manifest: Option<Manifest> = found.and_then(|version| serde_json::from_str(&version.manifest).ok());
-    let cap = manifest.map(|manifest| model::cap(app, manifest.max_cost, asked.max_cost));
+    let limits = app.limits(scope);
+    let cap = manifest.map(|manifest| model::cap(&limits, manifest.max_cost, asked.max_cost));
     let same = asked.is_of(&row)
         && opening.input.is_none_or(|input| input == *asked.input)
         && opening.cap.zip(cap).is_none_or(|(was, would_be)| was == would_be);
@@ -216,8 +217,8 @@ async fn started_before(app: &App, scope: Scope, run: RunId, asked: &Asked) -> R
     Ok(Started { run, fresh: false })
 }
 
-fn check_cost(app: &App, asked: Option<MicroUsd>) -> Result<()> {
-    let most = app.limits.run_cost_max;
+fn check_cost(app: &App, scope: Scope, asked: Option<MicroUsd>) -> Result<()> {
+    let most = app.limits(scope).run_cost_max;
     if asked.is_none_or(|cost| cost <= most) {
         return Ok(());
     }
@@ -248,6 +249,7 @@ async fn first_append(
 ) -> Result<journal::NewRun> {
     let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
     check_input(app, &manifest, &new).await?;
+    let limits = app.limits(scope);
     let Beginning { forks, carried, recall, trigger } = beginning;
     let start = Start {
         agent: version.agent,
@@ -260,13 +262,13 @@ async fn first_append(
         carried,
         recall,
         forks,
-        cap: model::cap(app, manifest.max_cost, new.max_cost),
+        cap: model::cap(&limits, manifest.max_cost, new.max_cost),
         policy: lantern_policy::digest(),
         catalogue: app.catalogue.digest(),
     };
     let context = Context {
         at: now,
-        limits: &app.limits,
+        limits: &limits,
         tools: &app.tools,
         violations: |schema, value| {
             lantern_schema::violations(schema, value, 5).into_iter().map(|problem| problem.message).collect()

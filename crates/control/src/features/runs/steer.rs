@@ -129,15 +129,17 @@ pub(super) async fn signal(
         Some(key) => format!("signal-{}", signal_key(run, &name, key)),
         None => unique(app, "signal"),
     };
-    let (bytes, max) = (value.to_string().len() as u64, app.limits.signal_bytes_max);
+    let (bytes, max) = (value.to_string().len() as u64, app.limits(scope).signal_bytes_max);
     if bytes > max {
         let words = format!("the value has {bytes} bytes; the limit is {max}");
         return Err(Error::new(Code::SignalTooLarge, words));
     }
     let new = sealed(app, scope, (run, row), &Arrival::Signal { name, value, key }).await?;
-    let most =
-        Kept { count: app.limits.signals_per_run_max.into(), bytes: app.limits.signal_bytes_per_run_max };
-    let rows_max = app.limits.inbox_rows_max;
+    let most = Kept {
+        count: app.limits(scope).signals_per_run_max.into(),
+        bytes: app.limits(scope).signal_bytes_per_run_max,
+    };
+    let rows_max = app.limits(scope).inbox_rows_max;
     let put = app.db.write(scope, move |tx| Box::pin(inbox::put_signal(tx, new, rows_max, most))).await?;
     taken(app, scope, (run, put)).await.map(drop)
 }
@@ -152,7 +154,7 @@ pub(super) async fn decide(
 ) -> Result<()> {
     let row = unfinished(app, scope, run).await?;
     let kind = waits_for_approval(app, scope, &row, &step, &by).await?;
-    answerable(app, &decision, kind)?;
+    answerable(app, scope, &decision, kind)?;
     let (key, step) = (format!("approval:{step}"), StepId::new(step));
     let Decision { approved: granted, note, answer } = decision;
     let arrival = Arrival::Approval { step, granted, by, note, answer };
@@ -181,9 +183,9 @@ pub(super) async fn resolve(
 }
 
 /// Refuses an answer that nobody would get.
-fn answerable(app: &App, decision: &Decision, kind: StepKind) -> Result<()> {
+fn answerable(app: &App, scope: Scope, decision: &Decision, kind: StepKind) -> Result<()> {
     let Some(answer) = &decision.answer else { return Ok(()) };
-    let (bytes, most) = (answer.to_string().len() as u64, app.limits.output_bytes_max);
+    let (bytes, most) = (answer.to_string().len() as u64, app.limits(scope).output_bytes_max);
     let (code, words) = if !decision.approved {
         (Code::InvalidBody, "only a yes has an answer; `note` says why it is a no".to_owned())
     } else if kind != StepKind::Approval {
@@ -217,7 +219,7 @@ async fn waits_for_approval(app: &App, scope: Scope, row: &RunRow, step: &str, b
 /// The run itself, or the one at the end of the chain that it went on as. `run_finished` when that one is over.
 async fn open_end(app: &App, scope: Scope, run: RunId) -> Result<RunRow> {
     let mut row = service::head(app, scope, run).await?;
-    for _ in 0..=app.limits.continuations_max {
+    for _ in 0..=app.limits(scope).continuations_max {
         if row.finished_at.is_none() {
             return Ok(row);
         }
@@ -273,7 +275,7 @@ async fn put_first(
 
 async fn put(app: &App, scope: Scope, run: RunId, key: String, arrival: &Arrival) -> Result<Put> {
     let new = sealed(app, scope, (run, key), arrival).await?;
-    let rows_max = app.limits.inbox_rows_max;
+    let rows_max = app.limits(scope).inbox_rows_max;
     let put =
         app.db.write(scope, move |tx| Box::pin(async move { inbox::put(tx, new, rows_max).await })).await?;
     taken(app, scope, (run, put)).await
@@ -284,7 +286,7 @@ async fn put_order(app: &App, scope: Scope, run: RunId, key: String, order: &Arr
     let new = sealed(app, scope, (run, key), order).await?;
     // An order to stop finds room in a full inbox.
     let more = u32::from(matches!(order, Arrival::Cancel { .. }));
-    let rows_max = app.limits.inbox_rows_max.saturating_add(more);
+    let rows_max = app.limits(scope).inbox_rows_max.saturating_add(more);
     let (run, put) =
         app.db.write(scope, move |tx| Box::pin(inbox::order(tx, new, rows_max, continuation))).await?;
     taken(app, scope, (run, put)).await.map(|_| run)

@@ -7,7 +7,7 @@ use lantern_edge::openapi::{Kind, PAGING, Param};
 use lantern_edge::route::{delete_route, get_route, post_route, stream_route};
 use lantern_edge::sse::{self, After, Leave};
 use lantern_edge::{
-    Accepted, Body, Created, Heard, Json, NoContent, Page, Params, Path, Result, Route, idempotency,
+    Accepted, Body, Created, Heard, Json, NoContent, Page, Params, Path, Refusal, Result, Route, idempotency,
 };
 use lantern_policy::Permit;
 use lantern_policy::action::{
@@ -34,11 +34,13 @@ const FRAMES: &str = "What is said in the session: `connected`, then what was sa
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
         get_route("/v1/sessions", "List sessions, the one that was updated last first", list).takes(&PAGING),
-        post_route("/v1/sessions", "Begin a session with an agent", create),
+        post_route("/v1/sessions", "Begin a session with an agent", create).refuses(&[Refusal::NotFound]),
         get_route("/v1/sessions/{id}", "Read a session with what was said in it", get).takes(&BEFORE),
         delete_route("/v1/sessions/{id}", "Delete a session and all that was said in it", delete),
-        post_route("/v1/sessions/{id}/messages", "Send a message, which a run answers", send),
-        post_route("/v1/sessions/{id}/stop", "Stop a session for good", stop),
+        post_route("/v1/sessions/{id}/messages", "Send a message, which a run answers", send)
+            .refuses(&[Refusal::RateLimited]),
+        post_route("/v1/sessions/{id}/stop", "Stop a session for good", stop)
+            .refuses(&[Refusal::RateLimited]),
         stream_route("/v1/sessions/{id}/events", "Follow what is said in a session", follow)
             .takes(&sse::AFTER)
             .streams(FRAMES)

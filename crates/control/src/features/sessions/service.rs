@@ -66,7 +66,7 @@ pub(super) async fn send(
     let row = find(app, permit.scope(), session).await?;
     let NewMessage { content, attachments, system, tools, labels, max_cost } = message;
     let mut input = Map::from_iter([("message".to_owned(), Value::String(content))]);
-    let attachments = attachments::shown(attachments, &app.limits)?;
+    let attachments = attachments::shown(attachments, &app.limits(permit.scope()))?;
     if !attachments.is_empty() {
         input.insert("attachments".to_owned(), Value::Array(attachments));
     }
@@ -121,7 +121,7 @@ pub(super) async fn get(
 async fn script(app: &App, scope: Scope, session: SessionId, first: RunId) -> Result<Script> {
     let mut script = Script::default();
     let (mut teller, mut next) = (Teller::new(session, first), Some(first));
-    for _ in 0..=app.limits.continuations_max {
+    for _ in 0..=app.limits(scope).continuations_max {
         let Some(run) = next else { break };
         let read = leg(app, scope, run, &mut teller, &mut script).await;
         if history::readable(run, read)?.is_none() {

@@ -14,6 +14,7 @@ use super::{Config, address, contents};
 use crate::cli::{Column, Console, Failure};
 use crate::env::{self, Origin};
 use crate::server::advice::Advice;
+use crate::server::reload;
 
 /// What is shown of a secret that is set.
 pub(super) const MASK: &str = "********";
@@ -22,7 +23,8 @@ pub(super) const MASK: &str = "********";
 #[derive(Debug, Args)]
 #[command(
     after_help = "A flag wins over the environment, that over .env.local (which `dev` alone reads), that over the file, \
-                  and that over the default. Secrets are masked."
+                  and that over the default. Secrets are masked. What is `reloadable` a running `serve` takes on when its file is \
+                  changed and it gets SIGHUP; all else waits for its next start."
 )]
 pub(crate) struct ExplainArgs {
     /// The file of `lantern serve`.
@@ -71,6 +73,8 @@ struct Entry {
     key: String,
     value: Value,
     source: Source,
+    /// Whether `SIGHUP` is enough for a change of it.
+    reloadable: bool,
 }
 
 /// What is explained, as JSON and as rows; the rest is the console's.
@@ -124,6 +128,7 @@ fn source(of: Of, args: &ExplainArgs, said: &toml::Table, key: &str, value: &Val
     match &args.config {
         Some(path) if in_file => Source::File(path.display().to_string()),
         _ if of == Of::Dev && key == "server.signup" && !value.is_null() => Source::Command("dev"),
+        _ if of == Of::Dev && key == "server.log_level" => Source::Command("dev"),
         _ => Source::Default,
     }
 }
@@ -134,7 +139,11 @@ fn entries(in_force: &Value, of: Of, source: impl Fn(&str, &Value) -> Source) ->
     for (section, keys) in in_force.as_object().into_iter().flatten() {
         for (name, value) in keys.as_object().into_iter().flatten() {
             let key = format!("{section}.{name}");
-            all.push(Entry { source: source(&key, value), value: value.clone(), key });
+            let source = source(&key, value);
+            // `dev` reads no file, and a process keeps its flags and its environment.
+            let file = matches!(source, Source::File(_) | Source::Default);
+            let reloadable = of == Of::Serve && file && reload::reloadable(&key);
+            all.push(Entry { source, value: value.clone(), key, reloadable });
         }
     }
     for variable in env::without_key(of.name()) {
@@ -147,7 +156,7 @@ fn entries(in_force: &Value, of: Of, source: impl Fn(&str, &Value) -> Source) ->
             None if variable.default.is_empty() => (Value::Null, Source::Default),
             None => (Value::String(variable.default.to_owned()), Source::Default),
         };
-        all.push(Entry { key: variable.name.to_owned(), value, source });
+        all.push(Entry { key: variable.name.to_owned(), value, source, reloadable: false });
     }
     all
 }
@@ -186,7 +195,10 @@ impl Explained {
             return console.value(&self.json());
         }
         let rows: Vec<Vec<String>> = self.entries.iter().map(Entry::row).collect();
-        console.table(&[Column::whole("KEY"), Column::text("VALUE"), Column::text("FROM")], &rows)
+        console.table(
+            &[Column::whole("KEY"), Column::text("VALUE"), Column::text("FROM"), Column::spare("CHANGE")],
+            &rows,
+        )
     }
 
     fn json(&self) -> Value {
@@ -202,10 +214,16 @@ impl Entry {
         entry.insert("key".to_owned(), json!(self.key));
         entry.insert("value".to_owned(), self.value.clone());
         entry.insert("source".to_owned(), json!(source));
+        entry.insert("change".to_owned(), json!(self.change()));
         if let Some(name) = name {
             entry.insert("name".to_owned(), json!(name));
         }
         Value::Object(entry)
+    }
+
+    /// What a change of it takes.
+    const fn change(&self) -> &'static str {
+        if self.reloadable { "reloadable" } else { "restart" }
     }
 
     fn row(&self) -> Vec<String> {
@@ -217,7 +235,7 @@ impl Entry {
             }
             other => other.to_string(),
         };
-        vec![self.key.clone(), value, self.source.text()]
+        vec![self.key.clone(), value, self.source.text(), self.change().to_owned()]
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lantern_control::testing::{Answered, undocumented};
 use lantern_net::http::{Deadlines, HeaderValue, Method, Request, Response, StatusCode, header};
 use lantern_net::sse::{Event, Parser};
 use lantern_net::{Client, Reach};
@@ -50,9 +51,13 @@ impl Api {
     }
 
     async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let name = method.to_string();
         let response = self.send(method, path, body, None).await;
         let status = response.status().as_u16();
+        let media = response.header(&header::CONTENT_TYPE).map(str::to_owned);
         let bytes = response.bytes(16 << 20).await.unwrap();
+        let (media, body) = (media.as_deref(), Some(&*bytes));
+        assert_eq!(undocumented(&Answered { method: &name, path, status, media, body }), None);
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 

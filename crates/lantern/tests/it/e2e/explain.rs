@@ -26,6 +26,16 @@ fn of(explained: &Value, key: &str) -> (Value, String, Value) {
     (found["value"].clone(), found["source"].as_str().unwrap().to_owned(), found["name"].clone())
 }
 
+/// What a change of it takes.
+fn change<'a>(explained: &'a Value, key: &str) -> &'a str {
+    let found = explained["keys"].as_array().unwrap().iter().find(|entry| entry["key"] == key);
+    found.unwrap_or_else(|| panic!("{key} is not explained"))["change"].as_str().unwrap()
+}
+
+fn explained_with(folder: &Folder, args: &[&str], (name, value): (&str, &str)) -> Value {
+    explained(explain(folder, args).env(name, value).output().unwrap())
+}
+
 fn from(value: Value, source: &str, name: impl Into<Value>) -> (Value, String, Value) {
     (value, source.to_owned(), name.into())
 }
@@ -59,6 +69,21 @@ fn every_value_says_where_it_comes_from() {
     ] {
         assert_eq!(of(&explained, key), want, "{key}");
     }
+    for (key, want) in [
+        ("server.drain_secs", "reloadable"),
+        ("limits.turnsPerRunMax", "reloadable"),
+        ("server.log_level", "reloadable"),
+        ("limits.bodyBytesMax", "restart"),
+        ("server.cors_origins", "restart"),
+        ("server.listen", "restart"),
+        ("LANTERN_CREDENTIAL_KEY", "restart"),
+    ] {
+        assert_eq!(change(&explained, key), want, "{key}");
+    }
+    // A process keeps the environment that it has, and `dev` reads no file.
+    let kept = explained_with(&folder, &["--config", "l.toml"], ("LANTERN_DRAIN_TIMEOUT", "9"));
+    assert_eq!(change(&kept, "server.drain_secs"), "restart");
+    assert_eq!(change(&explained_with(&folder, &[], ("A", "a")), "limits.turnsPerRunMax"), "restart");
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod export;
 mod faults;
 mod fork;
 mod init;
+mod live;
 mod login;
 mod onboard;
 mod operate;

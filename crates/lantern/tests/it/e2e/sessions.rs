@@ -204,3 +204,50 @@ async fn the_command_line_talks() {
     let left = said(&["sessions", "list"]);
     assert_eq!((left.as_array().unwrap().len(), &left[0]["id"]), (1, &made["id"]));
 }
+
+#[tokio::test]
+async fn a_message_whose_run_goes_on_as_new_ones_is_one_exchange() {
+    let folder = Folder::new();
+    let sums = (1..=6).map(|n| Answer::Call("calc", json!({"expression": format!("{n}+{n}")})));
+    let answers = sums.chain([Answer::Say("all six"), Answer::Say("they were sums")]).collect();
+    let provider = Provider::start(answers).await;
+    let file = folder.path().join("lantern.toml");
+    std::fs::write(&file, "[limits]\neventsPerRunMax = 20\n").unwrap();
+    let mut command = lantern();
+    command.args(["serve", "-o", "json", "--listen", "127.0.0.1:0", "--config"]).arg(&file);
+    command.arg("--data-dir").arg(folder.path().join("data")).envs(provider.env());
+    command
+        .env("LANTERN_ADMIN_EMAIL", "ada@example.com")
+        .env("LANTERN_ADMIN_PASSWORD", "correct horse battery");
+    let server = Server::start(command);
+    let api = Api::login(&server, "ada@example.com", "correct horse battery").await;
+    api.agent("sums", json!({"tools": ["calc"], "model": "gpt-4o"})).await;
+    let session = begun(&api, "sums").await;
+
+    let first = says(&api, &session, "six sums").await;
+    let (mut last, mut runs) = (api.ended(&first).await, 1);
+    while let Some(next) = last["continuedAs"].as_str() {
+        // It is named before it is begun.
+        api.until(next, |run| run["id"].is_string()).await;
+        last = api.ended(next).await;
+        runs += 1;
+    }
+    assert!(runs > 1, "its journal was never full: {last}");
+    assert_eq!(last["output"]["result"], "all six", "{last}");
+    let (_, shown) = api.get(&session).await;
+    assert_eq!(shown["status"], "active", "{shown}");
+    let said = words(&shown);
+    assert_eq!((said.first(), said.last()), (Some(&"six sums"), Some(&"all six")), "{said:?}");
+
+    let second = says(&api, &session, "what were they?").await;
+    assert_eq!(api.ended(&second).await["output"]["result"], "they were sums");
+    let calls = provider.calls();
+    assert_eq!(calls.len(), 8);
+    let asked = words(&calls[7].1);
+    assert_eq!((asked.first(), asked.last()), (Some(&"six sums"), Some(&"what were they?")), "{asked:?}");
+    assert!(asked.contains(&"all six"), "{asked:?}");
+    for n in 1..=6 {
+        let sum = format!("\"value\":{}}}", 2 * n);
+        assert!(asked.iter().any(|words| words.ends_with(&sum)), "{sum}: {asked:?}");
+    }
+}

@@ -79,7 +79,7 @@ pub(in super::super) async fn start_batch(
     let now = app.clock.now();
     let mut versions: HashMap<String, Version> = HashMap::new();
     for (n, new) in runs.iter().enumerate() {
-        check_cost(app, new.max_cost).map_err(|error| within(error, n))?;
+        check_cost(app, scope, new.max_cost).map_err(|error| within(error, n))?;
         if !versions.contains_key(&new.agent_name) {
             let found = version(app, scope, &new.agent_name).await.map_err(|error| within(error, n))?;
             versions.insert(new.agent_name.clone(), found);
@@ -137,7 +137,7 @@ async fn made_before(app: &App, scope: Scope, key: &str, asked: &[Asked]) -> Res
 
 /// Counts so many runs of the tenant, unless there were too many lately.
 fn allow(app: &App, scope: Scope, now: At, count: usize) -> Result<()> {
-    let Some(spawns) = &app.inner.spawns else { return Ok(()) };
+    let Some(spawns) = app.spawns() else { return Ok(()) };
     let (count, most) = (u32::try_from(count).unwrap_or(u32::MAX), spawns.most());
     if count > most {
         let words = format!("a tenant may start at most {most} runs at once here");
@@ -173,7 +173,7 @@ async fn sealed(
 
 /// Writes all of them, unless the tenant would then have too many runs that are not over.
 async fn write(app: &App, scope: Scope, first: Vec<journal::NewRun>) -> Result<()> {
-    let most = app.limits.concurrent_runs_per_tenant_max;
+    let most = app.limits(scope).concurrent_runs_per_tenant_max;
     let room = most.checked_sub(u32::try_from(first.len().saturating_sub(1)).unwrap_or(u32::MAX));
     let count = first.len();
     let created = app.db.write(scope, move |tx| {

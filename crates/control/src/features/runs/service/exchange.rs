@@ -104,7 +104,7 @@ async fn start(
     new: NewRun,
     narrower: (Option<String>, Tools),
 ) -> Result<Started> {
-    check_cost(app, new.max_cost)?;
+    check_cost(app, scope, new.max_cost)?;
     let (asked, key) = (Asked::of(&new), new.idempotency_key.clone());
     if let Some(found) = by_key(app, scope, key.clone()).await? {
         return started_before(app, scope, found, &asked).await;
@@ -129,7 +129,7 @@ async fn start(
             Ok(Started { run, fresh: true })
         }
         Ok(Taken::TooMany) => {
-            let most = app.limits.concurrent_runs_per_tenant_max;
+            let most = app.limits(scope).concurrent_runs_per_tenant_max;
             let words = format!(
                 "the tenant has {most} runs that are not over; the limit is concurrentRunsPerTenantMax"
             );
@@ -187,7 +187,7 @@ pub(crate) fn not_found() -> Error {
 /// Writes the run of a message, unless its session does not take it.
 async fn write(app: &App, scope: Scope, first: journal::NewRun, claim: Claim) -> Result<Taken> {
     let body = first.body.clone();
-    let most = app.limits.concurrent_runs_per_tenant_max;
+    let most = app.limits(scope).concurrent_runs_per_tenant_max;
     let taken = app.db.write(scope, move |tx| {
         Box::pin(async move {
             if journal::full(tx, most).await? {
@@ -253,7 +253,7 @@ async fn after(app: &App, scope: Scope, (n, run): (u32, RunId)) -> Result<Option
     // It recalls nothing when its program was a list of steps.
     let before =
         opening.recall.map_or_else(|| Recall::default().without(n - 1), |recall| Recall::clone(&recall));
-    for _ in 0..=app.limits.continuations_max {
+    for _ in 0..=app.limits(scope).continuations_max {
         let Some(next) = history::went_on_as(app, scope, row.id).await? else { break };
         let Some(next) = journal::head(&app.db, scope, next).await? else { break };
         row = next;
@@ -261,7 +261,7 @@ async fn after(app: &App, scope: Scope, (n, run): (u32, RunId)) -> Result<Option
     match history::fold(app, scope, &row).await {
         Ok(folded) => {
             let said = exchange(&folded, before.messages().count());
-            Ok(Some(before.and(said, &app.limits)))
+            Ok(Some(before.and(said, &app.limits(scope))))
         }
         // It cannot be read, or nothing is left of what was said in it.
         Err(error) if matches!(error.code(), Code::RunUnreadable | Code::ContentRemoved) => Ok(None),
