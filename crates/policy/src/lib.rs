@@ -9,6 +9,7 @@ pub mod admit;
 pub mod catalogue;
 pub mod egress;
 pub mod escrow;
+pub mod forecast;
 pub mod network;
 pub mod route;
 

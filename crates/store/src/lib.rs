@@ -24,6 +24,7 @@ mod loose;
 pub mod notify;
 pub mod outbox;
 mod partial;
+pub mod past;
 pub mod record;
 pub mod relay;
 pub mod retention;

@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, dialect, escrow, inbox, journal, labels, lease, loose, outbox, retention, runs, seal,
+    approvals, dialect, escrow, inbox, journal, labels, lease, loose, outbox, past, retention, runs, seal,
     sessions, share, sign_ins, stops, system, tickets, versions,
 };
 
@@ -259,6 +259,7 @@ pub async fn prepare_every_statement(db: &Db) {
         escrow::STATEMENTS,
         inbox::STATEMENTS,
         outbox::STATEMENTS,
+        past::STATEMENTS,
         lease::STATEMENTS,
         loose::STATEMENTS,
         retention::STATEMENTS,
