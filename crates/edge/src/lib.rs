@@ -56,7 +56,7 @@ pub use pass::Pass;
 pub use permit::permit;
 pub use problem::{Error, FieldError, Result, Shape, Told};
 pub use query::{Params, Path};
-pub use reply::{Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady};
+pub use reply::{Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady, OverBudget};
 pub use request::Heard;
 pub use route::Route;
 pub use serve::serve;

@@ -13,6 +13,7 @@ pub(crate) const OK: u16 = StatusCode::OK.as_u16();
 pub(crate) const CREATED: u16 = StatusCode::CREATED.as_u16();
 pub(crate) const ACCEPTED: u16 = StatusCode::ACCEPTED.as_u16();
 pub(crate) const NO_CONTENT: u16 = StatusCode::NO_CONTENT.as_u16();
+pub(crate) const OVER_BUDGET: u16 = StatusCode::PAYMENT_REQUIRED.as_u16();
 pub(crate) const NOT_READY: u16 = StatusCode::SERVICE_UNAVAILABLE.as_u16();
 
 /// 200 with JSON.
@@ -49,6 +50,10 @@ pub struct NoContent;
 #[derive(Debug)]
 pub struct NotReady(pub &'static str);
 
+/// 402 with JSON: what was asked about would cost more than it may.
+#[derive(Debug)]
+pub struct OverBudget<T>(pub T);
+
 /// One of two answers.
 #[derive(Debug)]
 pub enum Either<A, B> {
@@ -80,6 +85,16 @@ impl<T: Serialize> IntoResponse for Created<T> {
             if let Ok(location) = HeaderValue::from_str(&self.location) {
                 response.headers_mut().insert(header::LOCATION, location);
             }
+        }
+        response
+    }
+}
+
+impl<T: Serialize> IntoResponse for OverBudget<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.0).into_response();
+        if response.status() == StatusCode::OK {
+            *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
         }
         response
     }

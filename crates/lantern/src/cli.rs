@@ -15,6 +15,7 @@ mod doctor;
 mod export;
 mod failure;
 mod follow;
+mod forecast;
 mod format;
 mod init;
 mod input;
@@ -198,6 +199,8 @@ pub(crate) enum Verb {
     Receipts(receipts::Verb),
     /// Check a receipt file, without any server
     Verify(receipts::VerifyArgs),
+    /// Say what a run would probably cost, from what earlier runs of the agent did
+    Forecast(forecast::ForecastArgs),
     /// Write runs to files: their events, their rows and their manifests
     Export(export::ExportArgs),
     /// Check that the server, the login and the model work
@@ -278,6 +281,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Retention(args) => retention::run(console, &opened(globals).await?, &args).await?,
         Verb::Calls(args) => spending::calls(console, &opened(globals).await?, &args).await?,
         Verb::Caps(args) => spending::caps(console, &opened(globals).await?, &args).await?,
+        Verb::Forecast(args) => return forecast::run(console, &opened(globals).await?, &args).await,
         Verb::Runs(verb) => return Box::pin(runs::run(console, &opened(globals).await?, verb)).await,
         Verb::Sessions(verb) => return Box::pin(sessions::run(console, &opened(globals).await?, verb)).await,
         Verb::Chat(args) => return Box::pin(chat::run(console, &opened(globals).await?, args)).await,

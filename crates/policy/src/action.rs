@@ -91,6 +91,7 @@ actions! {
     SaveRetention = Admin "retention.save";
     ListModels = Read "models.list";
     CallModel = Write "models.call";
+    ForecastRun = Read "runs.forecast";
     ListCalls = Read "calls.list";
     ReadCaps = Read "caps.read";
     SaveCap = Admin "caps.save";

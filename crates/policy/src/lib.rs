@@ -10,6 +10,7 @@ pub mod breaker;
 pub mod catalogue;
 pub mod egress;
 pub mod escrow;
+pub mod forecast;
 pub mod network;
 pub mod route;
 pub mod strategy;

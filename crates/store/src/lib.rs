@@ -25,6 +25,7 @@ mod loose;
 pub mod notify;
 pub mod outbox;
 mod partial;
+pub mod past;
 pub mod receipts;
 pub mod record;
 pub mod relay;

@@ -27,8 +27,8 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, dialect, escrow, inbox, journal, labels, lease, limits, loose, outbox, receipts, retention, runs,
-    seal, sessions, share, sign_ins, stops, system, tickets, versions,
+    approvals, dialect, escrow, inbox, journal, labels, lease, limits, loose, outbox, past, receipts,
+    retention, runs, seal, sessions, share, sign_ins, stops, system, tickets, versions,
 };
 
 pub use bucket::BucketServer;
@@ -259,6 +259,7 @@ pub async fn prepare_every_statement(db: &Db) {
         escrow::STATEMENTS,
         inbox::STATEMENTS,
         outbox::STATEMENTS,
+        past::STATEMENTS,
         lease::STATEMENTS,
         loose::STATEMENTS,
         receipts::STATEMENTS,

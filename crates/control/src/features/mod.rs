@@ -39,6 +39,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         stops::routes(),
         money::calls::routes(),
         money::caps::routes(),
+        money::forecast::routes(),
     ]
     .into_iter()
     .flatten()

@@ -18,7 +18,7 @@ use crate::etag::Versioned;
 use crate::page::Page;
 use crate::problem::{self, Error};
 use crate::query::{Params, Path};
-use crate::reply::{self, Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady};
+use crate::reply::{self, Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady, OverBudget};
 use crate::request::{Heard, Peer};
 
 /// One method of one path, as it describes itself.
@@ -160,6 +160,17 @@ impl<T: ToSchema> Answers for Accepted<T> {
     fn describe(operation: &mut Operation) {
         let schema = operation.schema::<T>();
         operation.answer(reply::ACCEPTED, "Accepted.", Some(("application/json", schema)));
+    }
+}
+
+impl<T: ToSchema> Answers for OverBudget<T> {
+    fn describe(operation: &mut Operation) {
+        let schema = operation.schema::<T>();
+        operation.answer(
+            reply::OVER_BUDGET,
+            "The same, of what would cost more than it may.",
+            Some(("application/json", schema)),
+        );
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct Call {
     body: Option<Value>,
     headers: HeaderMap,
     public: bool,
+    /// Beside those that say that it worked.
+    also: Option<StatusCode>,
 }
 
 /// A successful answer.
@@ -94,7 +96,7 @@ impl Call {
     /// Looks.
     pub(crate) fn get(path: impl Into<String>) -> Self {
         let path = path.into();
-        Self { method: Method::GET, path, body: None, headers: HeaderMap::new(), public: false }
+        Self { method: Method::GET, path, body: None, headers: HeaderMap::new(), public: false, also: None }
     }
     /// Asks for a change.
     pub(crate) fn post(path: impl Into<String>, body: Value) -> Self {
@@ -124,6 +126,11 @@ impl Call {
     /// Carries a header.
     pub(crate) fn header(mut self, (name, value): (HeaderName, HeaderValue)) -> Self {
         self.headers.insert(name, value);
+        self
+    }
+    /// Takes an answer of this status for an answer, too.
+    pub(crate) fn or(mut self, status: StatusCode) -> Self {
+        self.also = Some(status);
         self
     }
     /// Sends no credential.
@@ -269,7 +276,7 @@ impl Api {
     }
 
     async fn request(&self, call: Call, deadlines: Deadlines) -> Result<Response, Failure> {
-        let auth = self.auth();
+        let (auth, also) = (self.auth(), call.also);
         let mut response = self.ask(call.clone(), &auth, deadlines).await?;
         if response.status() == StatusCode::UNAUTHORIZED
             && !call.public
@@ -278,7 +285,7 @@ impl Api {
         {
             response = self.ask(call, &renewed, deadlines).await?;
         }
-        if response.status().is_success() {
+        if response.status().is_success() || also == Some(response.status()) {
             return Ok(response);
         }
         Err(refusal::read(response, &auth).await)
@@ -375,9 +382,13 @@ fn logged_out(base: &Base, elsewhere: Option<&str>) -> Failure {
         None => "not logged in".to_owned(),
         Some(other) => format!("not logged in to {} (the saved login is for {other})", base.as_str()),
     };
+    let login = match base.as_str() {
+        DEFAULT_URL => "run `lantern login`".to_owned(),
+        other => format!("run `lantern login --api-url {other}`"),
+    };
     let next = match elsewhere {
-        None => "run `lantern login`".to_owned(),
-        Some(other) => format!("run `lantern login`, or set {}={other} to use that server", env::API_URL),
+        None => login,
+        Some(other) => format!("{login}, or set {}={other} to use that server", env::API_URL),
     };
     Failure::new(Exit::Forbidden, message).code("not_logged_in").hint(next)
 }

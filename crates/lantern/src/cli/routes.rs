@@ -114,6 +114,7 @@ const ROUTES: &[(&str, By)] = &[
     ("POST /v1/stops", Verb(&["stop"])),
     ("GET /v1/stops/{id}", Verb(&["stops get"])),
     ("DELETE /v1/stops/{id}", Verb(&["stops lift"])),
+    ("POST /v1/runs/forecast", Verb(&["forecast"])),
     ("GET /v1/calls", Verb(&["calls"])),
     ("GET /v1/settings/caps", Verb(&["caps"])),
     ("POST /v1/settings/caps", Verb(&["caps"])),

@@ -133,13 +133,15 @@ pub(crate) fn cap(rng: &mut Rng) -> MicroUsd {
     MicroUsd::from_micros(micros.cast_signed())
 }
 
-/// A retry policy, or none.
+/// A retry policy, or none. A few wait for hours and days, which an earlier limit may have allowed.
 fn retry(rng: &mut Rng) -> Option<Value> {
     rng.chance(50).then(|| {
+        let (attempts, first, most) = (rng.within(1, 6), rng.within(1, 5_000), rng.within(1_000, 60_000));
+        let times = if most > 55_000 { 3_600 } else { 1 };
         json!({
-            "maxAttempts": rng.within(1, 6),
-            "initialIntervalMs": rng.within(1, 5_000),
-            "maxIntervalMs": rng.within(1_000, 60_000),
+            "maxAttempts": attempts,
+            "initialIntervalMs": first * times,
+            "maxIntervalMs": most * times,
             "backoff": rng.within(1, 4),
             "nonRetryable": if rng.chance(20) { vec!["busy"] } else { vec![] },
         })

@@ -12,6 +12,7 @@ use lantern_edge::route::{delete_route, get_route, post_route};
 use lantern_edge::{Body, Code, Error, Fields, Json, Model, NoContent, Path, Result, Route};
 use lantern_policy::action::{DeleteProvider, ListProviders, SaveProvider};
 use lantern_policy::egress::{self, Reach};
+use lantern_policy::route::{Choices, Provider as Choice};
 use lantern_policy::{Permit, Scope};
 use lantern_store::seal::Place;
 use lantern_store::{Row, Value};
@@ -153,7 +154,7 @@ struct Tested {
 
 // Store
 
-const LIST: &str = "SELECT provider, base_url, key_mask, created_at, updated_at FROM llm_providers
+const LIST: &str = "SELECT provider, base_url, key_mask, models, created_at, updated_at FROM llm_providers
     WHERE tenant_id = $1 ORDER BY provider";
 const GET: &str =
     "SELECT base_url, api_key, updated_at FROM llm_providers WHERE tenant_id = $1 AND provider = $2";
@@ -189,6 +190,24 @@ fn read(app: &App, row: &Row) -> lantern_store::Result<Configured> {
 fn own_address(app: &App, provider: &str, base_url: Option<&str>) -> bool {
     let vendors = app.inner.providers.vendor_urls.get(provider).map(String::as_str);
     base_url.is_some_and(|url| vendors != Some(url))
+}
+
+/// The providers that a run of the tenant can be routed to: its own, then the operator's.
+pub(crate) async fn choices(app: &App, scope: Scope) -> Result<Choices> {
+    let rows = app.db.read(scope, |tx| Box::pin(async move { tx.all(LIST, &[]).await })).await?;
+    let mut providers = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (name, base_url) = (row.text("provider")?, row.opt_text("base_url")?);
+        let models = serde_json::from_str(&row.text("models")?).unwrap_or_default();
+        providers.push(Choice { self_hosted: own_address(app, &name, base_url.as_deref()), name, models });
+    }
+    for shared in &app.inner.providers.shared {
+        if !providers.iter().any(|own| own.name == shared.name) {
+            let (name, self_hosted) = (shared.name.clone(), shared.own_address);
+            providers.push(Choice { name, self_hosted, models: Vec::new() });
+        }
+    }
+    Ok(Choices { providers, offline_stands_in: app.inner.providers.offline })
 }
 
 /// The tenant's own endpoint of that name, opened, and when it was saved.

@@ -35,7 +35,9 @@ pub(super) async fn wait(console: &Console, api: &Api, call: Call, seconds: u32)
             return Ok(exit);
         }
         if clock.now() >= end {
-            console.answer(&run, || format!("run {id}: {}", text(&run, "status")))?;
+            // What it waits for, which may be a person.
+            let open = super::open(console, api, id).await.unwrap_or_default();
+            console.answer(&run, || super::describe(&run, (id, &open), console.paint, console.terminal))?;
             if !console.json() {
                 console.note(&format!("it is not over after {seconds} s; follow it: lantern logs {id} -f"));
             }

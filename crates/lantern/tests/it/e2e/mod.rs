@@ -14,6 +14,7 @@ mod edit;
 mod explain;
 mod export;
 mod faults;
+mod forecast;
 mod fork;
 mod init;
 mod live;
