@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use lantern_control::{App, Providers as Known, Rate, Setup, SharedProvider};
+use lantern_edge::route::mount;
 use lantern_gateway::Doors;
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Reach, RealClock, RealIds, Signals, TaskSet};
@@ -27,7 +28,7 @@ use tokio::runtime::Handle;
 use super::account::Accounts;
 use super::advice::{self, Advice};
 use super::config::{Config, Spawn};
-use super::{account, bodies, key, migrate, models};
+use super::{account, bodies, dashboard, key, migrate, models};
 use crate::cli::DEFAULT_URL;
 use crate::env;
 
@@ -126,7 +127,8 @@ pub(crate) async fn run(config: Config, mode: Mode, announce: impl FnOnce(&Ready
     let work = lantern_worker::run(deps, options, stopping.clone());
     ground.tasks.spawn("worker", Box::pin(work));
     let doors = Doors::open(doors(&ground, &config, &app, offers));
-    let router = lantern_control::router_beside(app, lantern_gateway::router(doors));
+    let beside = lantern_gateway::router(doors).merge(mount(dashboard::routes()));
+    let router = lantern_control::router_beside(app, beside);
     let serving = lantern_edge::serve(listener, router, stopping);
     ground.tasks.spawn("api", Box::pin(serving));
     let stops = stops::server::count(&db).await.unwrap_or_default();
