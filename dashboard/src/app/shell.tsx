@@ -23,6 +23,8 @@ export const pending = {
 
 export function Shell() {
   const [open, setOpen] = useState<"palette" | "help" | undefined>();
+  // A dialog tells that it was closed a moment later, when another may be open already.
+  const closed = (which: "palette" | "help") => setOpen((now) => (now === which ? undefined : now));
   useKeys(setOpen);
   useEffect(() => {
     // So that it is there when it is called, and the first letters are not lost.
@@ -64,8 +66,8 @@ export function Shell() {
         <Phone onHelp={() => setOpen("help")} />
       </div>
       <Suspense>
-        {open === "palette" && <Palette onClose={() => setOpen(undefined)} />}
-        {open === "help" && <Shortcuts onClose={() => setOpen(undefined)} />}
+        {open === "palette" && <Palette onClose={() => closed("palette")} />}
+        {open === "help" && <Shortcuts onClose={() => closed("help")} />}
       </Suspense>
     </ToastRoom>
   );
