@@ -27,8 +27,13 @@ help: ## List the verbs
 .PHONY: dev
 dev: claim ## Build and start everything in one process: make dev ARGS="--listen 127.0.0.1:9000"
 	@.ci/install build
+	@.ci/dashboard build
 	@cargo build --bin lantern
 	@exec "$(CARGO_TARGET_DIR)/debug/lantern" dev $(ARGS)
+
+.PHONY: dashboard
+dashboard: ## Build the dashboard, where there is Node.js; the next build of the program has it
+	@.ci/dashboard build
 
 .PHONY: watch
 watch: claim ## The same, built and started again whenever a source file changes
@@ -40,7 +45,9 @@ watch: claim ## The same, built and started again whenever a source file changes
 .PHONY: test
 test: claim ## Install what the tests lack, then run every test
 	@.ci/install test
-	@cargo test --workspace --locked --no-fail-fast --lib --bins --tests
+	@.ci/dashboard build
+	@code=0; cargo test --workspace --locked --no-fail-fast --lib --bins --tests || code=$$?; \
+	.ci/dashboard test || code=$$?; exit $$code
 
 .PHONY: check
 check: claim ## Everything else that must hold: format, lints, structure, dependencies, documentation
@@ -75,6 +82,11 @@ test-db: claim ## The tests of the store and of the API, on SQLite and on Postgr
 test-e2e: claim ## The tests of the real program: servers, kills, terminals
 	@.ci/install test
 	@cargo test --locked --no-fail-fast -p lantern --test it e2e::
+
+.PHONY: test-dashboard
+test-dashboard: claim ## The tests of the dashboard alone: its logic, and its pages in a real browser
+	@.ci/install test
+	@.ci/dashboard test
 
 # One seed again: make sim SEED=1234, or SEED=1234 TIER=--system for the real system.
 SEEDS ?= 2000

@@ -1,13 +1,20 @@
-//! Notes the commit that the program is built from, for `lantern --version`.
+//! Notes the commit that the program is built from, for `lantern --version`, and lists the files of the dashboard.
 //!
 //! Asks the git of this machine and nobody else. Without a git, or in an archive, there is no commit and the build goes on.
 //! Runs again when the checkout has come to another commit, and not before.
+
+#[path = "build/dashboard.rs"]
+mod dashboard;
 
 use std::path::Path;
 use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build");
+    if let Err(error) = dashboard::list() {
+        println!("cargo::error=the files of the dashboard cannot be listed: {error}");
+    }
     let commit = commit();
     let of = commit.as_ref().map(|commit| format!(" ({commit})")).unwrap_or_default();
     println!("cargo::rustc-env=LANTERN_BUILD_VERSION={}{of}", env!("CARGO_PKG_VERSION"));

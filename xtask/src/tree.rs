@@ -1,8 +1,8 @@
 //! The repository as text in memory, so that every rule is a function of file contents.
 //!
-//! Reads no binary files and follows no links. What version control ignores is not read either.
+//! Reads no binary files, of which only the names are known, and follows no links. What version control ignores is not read either.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -20,14 +20,21 @@ const SKIPPED_AT_TOP: &[&str] = &["data"];
 pub(crate) struct Tree {
     files: BTreeMap<String, String>,
     rust: BTreeMap<String, Source>,
+    /// Files that are no text, such as pictures, by their paths alone.
+    others: BTreeSet<String>,
 }
 
 impl Tree {
     /// Reads the repository at `root`.
     pub(crate) fn read(root: &Path) -> Result<Self> {
-        let mut files = Vec::new();
-        walk(root, "", &mut files)?;
-        Ok(Self::of(files))
+        let (mut files, mut others) = (Vec::new(), BTreeSet::new());
+        walk(root, "", &mut files, &mut others)?;
+        Ok(Self::of(files).beside(others))
+    }
+
+    /// The same with these files in it that are no text.
+    fn beside(self, others: BTreeSet<String>) -> Self {
+        Self { others, ..self }
     }
 
     /// A tree of these files.
@@ -51,7 +58,7 @@ impl Tree {
                 source.mark_as_tests();
             }
         }
-        Self { files, rust }
+        Self { files, rust, others: BTreeSet::new() }
     }
 
     /// Every file: path and text, in path order.
@@ -67,7 +74,10 @@ impl Tree {
     /// Whether there is a file, or a folder with files in it, at `path`.
     pub(crate) fn has(&self, path: &str) -> bool {
         let folder = format!("{}/", path.trim_end_matches('/'));
-        path.is_empty() || self.files.contains_key(path) || self.files.keys().any(|f| f.starts_with(&folder))
+        path.is_empty()
+            || self.files.contains_key(path)
+            || self.others.contains(path)
+            || self.files.keys().any(|f| f.starts_with(&folder))
     }
 
     /// Every Rust file below `prefix`, taken apart.
@@ -88,7 +98,12 @@ pub(crate) fn has_extension(path: &str, extension: &str) -> bool {
     Path::new(path).extension().is_some_and(|found| found == extension)
 }
 
-fn walk(folder: &Path, prefix: &str, files: &mut Vec<(String, String)>) -> Result<()> {
+fn walk(
+    folder: &Path,
+    prefix: &str,
+    files: &mut Vec<(String, String)>,
+    others: &mut BTreeSet<String>,
+) -> Result<()> {
     let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     for entry in entries {
         let entry = entry?;
@@ -99,12 +114,15 @@ fn walk(folder: &Path, prefix: &str, files: &mut Vec<(String, String)>) -> Resul
             let skipped = SKIPPED.contains(&name.as_str())
                 || (prefix.is_empty() && SKIPPED_AT_TOP.contains(&name.as_str()));
             if !skipped {
-                walk(&entry.path(), &format!("{path}/"), files)?;
+                walk(&entry.path(), &format!("{path}/"), files, others)?;
             }
         } else if kind.is_file() {
             // A file that vanished while we walked, or is not text, is nobody's source.
             let text = fs::read(entry.path()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            files.extend(text.filter(|text| !text.contains('\0')).map(|text| (path, text)));
+            match text.filter(|text| !text.contains('\0')) {
+                Some(text) => files.push((path, text)),
+                None => drop(others.insert(path)),
+            }
         }
     }
     Ok(())
@@ -122,6 +140,9 @@ mod tests {
         {
             assert_eq!(tree.has(path), want, "{path}");
         }
+        let tree = tree.beside(BTreeSet::from(["docs/a.png".to_owned()]));
+        assert!(tree.has("docs/a.png") && tree.file("docs/a.png").is_none());
+        assert!(tree.has("docs/adr/0001.md") && !tree.has("docs/b.png"));
         assert_eq!(tree.rust("crates/").count(), 1);
     }
 

@@ -1,7 +1,7 @@
 //! Who is asking: the one place where an [`Actor`] is made from a request.
 //!
-//! Invariant: the tenant comes from the token or from the row of the key or ticket, never from a header, a path or a
-//! body. A token counts while its sign-in lasts, and its person has the role that their row says now. Every way of being
+//! Invariant: the tenant comes from the token or cookie or from the row of the key or ticket, never from a header, a path or a
+//! body. A token or cookie counts while its sign-in lasts, and its person has the role that their row says now. Every way of being
 //! nobody answers the same words, and so does every ticket that opens nothing. What an actor may do is decided elsewhere
 //! (`permit.rs`).
 
@@ -17,6 +17,7 @@ use lantern_types::edge::{Clock, Tasks};
 use lantern_types::{ApiKeyId, At, Digest, Dur};
 
 use crate::code::Code;
+use crate::cookie::{self, Cookies};
 use crate::pass::{Pass, Passes};
 use crate::problem::{Error, Result};
 use crate::refresh::RefreshTokens;
@@ -41,6 +42,7 @@ pub struct Gate {
     db: Db,
     tokens: Arc<Tokens>,
     refresh: Arc<RefreshTokens>,
+    cookies: Arc<Cookies>,
     clock: Arc<dyn Clock>,
     tasks: Arc<dyn Tasks>,
     passes: Passes,
@@ -64,7 +66,8 @@ impl Gate {
         tasks: Arc<dyn Tasks>,
     ) -> lantern_store::Result<Self> {
         let (tokens, refresh) = (Arc::new(Tokens::new(keys)?), Arc::new(RefreshTokens::new(keys)?));
-        Ok(Self { db, tokens, refresh, clock, tasks, passes: Passes::default() })
+        let cookies = Arc::new(Cookies::new(keys)?);
+        Ok(Self { db, tokens, refresh, cookies, clock, tasks, passes: Passes::default() })
     }
 
     /// The tokens that this gate reads.
@@ -75,6 +78,11 @@ impl Gate {
     /// The refresh tokens of this instance.
     pub fn refresh_tokens(&self) -> &RefreshTokens {
         &self.refresh
+    }
+
+    /// The session cookies of this instance.
+    pub fn cookies(&self) -> &Cookies {
+        &self.cookies
     }
 
     /// Looks after the credentials of open streams until the process stops.
@@ -92,10 +100,13 @@ impl Gate {
         self.passes.look_soon();
     }
 
-    /// Who this request speaks for: its headers, else the ticket in its address. `unauthorized` when nobody.
+    /// Who this request speaks for: its headers, else the cookie of a page, else the ticket in its address. `unauthorized` when nobody.
     pub(crate) async fn known(&self, parts: &Parts) -> Result<Known> {
         let now = self.clock.now();
         let Some(credential) = presented(&parts.headers) else {
+            if let Some(cookie) = cookie::presented(&parts.headers) {
+                return self.by_cookie(cookie, now).await;
+            }
             let ticket = ticket::presented(parts)?.ok_or_else(nobody)?;
             return self.by_ticket(ticket, now).await;
         };
@@ -125,6 +136,14 @@ impl Gate {
         let principal = principal.ok_or_else(nobody)?;
         let actor = Actor { tenant: access.tenant, principal, until: Some(access.until) };
         Ok(Known { actor, touch: None, ticket: None })
+    }
+
+    async fn by_cookie(&self, cookie: &str, now: At) -> Result<Known> {
+        let (tenant, sign_in) = self.cookies.read(cookie).ok_or_else(nobody)?;
+        let row = system::sign_in(&self.db, tenant, sign_in).await?.ok_or_else(nobody)?;
+        let until = Some(row.expires_at);
+        let principal = signed_in(row, now).ok_or_else(nobody)?;
+        Ok(Known { actor: Actor { tenant, principal, until }, touch: None, ticket: None })
     }
 
     async fn by_key(&self, key: &str, now: At) -> Result<Known> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request.rs   id, span, measurements, rendering of errors      around every request
-//! permit.rs    authenticate (auth.rs, token.rs, ticket.rs; refresh.rs for what renews a token),
+//! permit.rs    authenticate (auth.rs, token.rs, cookie.rs, ticket.rs; refresh.rs for what renews a token),
 //!              then authorize                                    before every handler that is not public
 //! body.rs      bounded JSON (json.rs) into a model               query.rs and page.rs likewise for the query
 //! problem.rs   an error's status and body                        code.rs lists every code
@@ -20,6 +20,7 @@
 pub mod auth;
 pub mod body;
 pub mod code;
+pub mod cookie;
 pub mod cors;
 pub mod etag;
 pub mod fields;
@@ -56,7 +57,7 @@ pub use pass::Pass;
 pub use permit::permit;
 pub use problem::{Error, FieldError, Result, Shape, Told};
 pub use query::{Params, Path};
-pub use reply::{Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady, OverBudget};
+pub use reply::{Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady, OverBudget, WithCookie};
 pub use request::Heard;
 pub use route::Route;
 pub use serve::serve;

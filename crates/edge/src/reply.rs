@@ -46,6 +46,15 @@ pub struct CreatedAll<T> {
 #[derive(Debug)]
 pub struct NoContent;
 
+/// An answer that sets a cookie.
+#[derive(Debug)]
+pub struct WithCookie<T> {
+    /// The `Set-Cookie` header.
+    pub cookie: HeaderValue,
+    /// The answer.
+    pub answer: T,
+}
+
 /// 503 in plain words, for load balancers.
 #[derive(Debug)]
 pub struct NotReady(pub &'static str);
@@ -123,6 +132,14 @@ impl<T: Serialize> IntoResponse for CreatedAll<T> {
 impl IntoResponse for NoContent {
     fn into_response(self) -> Response {
         StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl<T: IntoResponse> IntoResponse for WithCookie<T> {
+    fn into_response(self) -> Response {
+        let mut response = self.answer.into_response();
+        response.headers_mut().append(header::SET_COOKIE, self.cookie);
+        response
     }
 }
 

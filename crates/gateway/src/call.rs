@@ -257,7 +257,7 @@ impl Caller<'_> {
             return Err(Error::new(Code::CallUnbounded, words));
         }
         let apart = if capped { asked.apart() } else { 0 };
-        let most = asked.output(u64::from(inner.limits.of(scope.tenant()).completion_tokens_max));
+        let most = asked.output(u64::from(inner.limits.of(self.scope.tenant()).completion_tokens_max));
         let bytes = asked.bytes().max(written.map_or(0, |body| body.len() as u64));
         let caches = written.map_or_else(|| asked.caches(), cross::caches);
         let mut worst = Worst {

@@ -25,6 +25,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         platform::api_docs::routes(),
         identity::accounts::routes(),
         identity::session::routes(),
+        identity::cookies::routes(),
         identity::api_keys::routes(),
         identity::tickets::routes(),
         agents::routes::routes(),

@@ -38,6 +38,8 @@ async fn a_preflight_is_answered_everywhere_and_asks_for_nobody() {
         for name in wanted {
             assert!(allowed.split(", ").any(|header| header == name), "{name}");
         }
+        // Beside this one a cookie counts.
+        assert!(!allowed.contains(lantern_edge::cookie::PAGE.as_str()));
     }
 }
 

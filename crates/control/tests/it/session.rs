@@ -301,3 +301,81 @@ async fn new_accounts_are_limited_for_each_peer_and_can_be_closed() {
     let closed = TestApp::with(Wishes { signup: false, ..Wishes::default() }).await;
     closed.send(signup(taken, [1; 4])).await.refused(403, "signup_closed");
 }
+
+/// As a page of this server sends it.
+fn paged(method: &str, path: &str, cookie: Option<&str>, body: Option<Value>) -> Request<Body> {
+    let mut request = request(method, path, None, body);
+    request.headers_mut().insert("x-lantern-page", "1".parse().unwrap());
+    if let Some(cookie) = cookie {
+        request.headers_mut().insert("cookie", cookie.parse().unwrap());
+    }
+    request
+}
+
+#[tokio::test]
+async fn a_page_is_signed_in_by_a_cookie_that_counts_for_pages_alone() {
+    let test = TestApp::new().await;
+    seed_dev(&test.app).await.unwrap();
+    let known = json!({"email": "admin@lantern.dev", "password": "lantern"});
+    test.send(request("POST", "/auth/session", None, Some(known.clone())))
+        .await
+        .refused(400, "invalid_header");
+    let answer = test.send(paged("POST", "/auth/session", None, Some(known.clone()))).await.is(200);
+    assert_eq!((answer.json["role"].as_str(), answer.text.contains("oken")), (Some("owner"), false));
+    let line = answer.header("set-cookie");
+    assert!(line.ends_with("; Path=/; Max-Age=604800; HttpOnly; SameSite=Strict"), "{line}");
+    let cookie = line.split(';').next().unwrap();
+
+    let me = test.send(paged("GET", "/auth/me", Some(cookie), None)).await.is(200).json;
+    assert_eq!((&me["email"], &me["expiresAt"]), (&answer.json["email"], &answer.json["expiresAt"]));
+    let agent = json!({"name": "paged"});
+    test.send(paged("POST", "/v1/agents", Some(cookie), Some(agent.clone()))).await.is(201);
+    for (method, body) in [("GET", None), ("POST", Some(agent))] {
+        let mut alone = request(method, "/v1/agents", None, body);
+        alone.headers_mut().insert("cookie", cookie.parse().unwrap());
+        test.send(alone).await.refused(401, "unauthorized");
+    }
+    // It is no token, and stands in for none.
+    test.get(cookie.split_once('=').unwrap().1, "/auth/me").await.refused(401, "unauthorized");
+    let mut both = paged("GET", "/auth/me", Some(cookie), None);
+    both.headers_mut().insert("authorization", "Bearer x".parse().unwrap());
+    test.send(both).await.refused(401, "unauthorized");
+
+    let left = test.send(paged("DELETE", "/auth/session", Some(cookie), None)).await.is(204);
+    assert!(left.header("set-cookie").starts_with("lantern_session=; Path=/; Max-Age=0;"));
+    test.send(paged("GET", "/auth/me", Some(cookie), None)).await.refused(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_cookie_is_over_after_a_week_and_bound_to_tls_where_its_page_is() {
+    let test = TestApp::new().await;
+    seed_dev(&test.app).await.unwrap();
+    let known = json!({"email": "admin@lantern.dev", "password": "lantern"});
+    let mut asked = paged("POST", "/auth/session", None, Some(known));
+    asked.headers_mut().insert("origin", "https://lantern.example".parse().unwrap());
+    let answer = test.send(asked).await.is(200);
+    let line = answer.header("set-cookie");
+    assert!(line.ends_with("; SameSite=Strict; Secure"), "{line}");
+    let cookie = line.split(';').next().unwrap();
+    test.clock.pass(Dur::from_secs(7 * 86_400 - 1));
+    test.send(paged("GET", "/auth/me", Some(cookie), None)).await.is(200);
+    test.clock.pass(Dur::from_secs(1));
+    test.send(paged("GET", "/auth/me", Some(cookie), None)).await.refused(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn wrong_passwords_of_pages_count_like_any() {
+    let test = TestApp::new().await;
+    seed_dev(&test.app).await.unwrap();
+    for _ in 0..10 {
+        let wrong = json!({"email": "admin@lantern.dev", "password": "wrong"});
+        test.send(paged("POST", "/auth/session", None, Some(wrong)))
+            .await
+            .refused(401, "invalid_credentials");
+    }
+    let right = json!({"email": "admin@lantern.dev", "password": "lantern"});
+    test.send(paged("POST", "/auth/session", None, Some(right.clone())))
+        .await
+        .refused(429, "login_rate_limited");
+    test.send(request("POST", LOGIN, None, Some(right))).await.refused(429, "login_rate_limited");
+}

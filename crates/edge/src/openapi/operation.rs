@@ -18,7 +18,9 @@ use crate::etag::Versioned;
 use crate::page::Page;
 use crate::problem::{self, Error};
 use crate::query::{Params, Path};
-use crate::reply::{self, Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady, OverBudget};
+use crate::reply::{
+    self, Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady, OverBudget, WithCookie,
+};
 use crate::request::{Heard, Peer};
 
 /// One method of one path, as it describes itself.
@@ -110,6 +112,12 @@ impl<A: Answers, B: Answers> Answers for Either<A, B> {
     fn describe(operation: &mut Operation) {
         A::describe(operation);
         B::describe(operation);
+    }
+}
+
+impl<T: Answers> Answers for WithCookie<T> {
+    fn describe(operation: &mut Operation) {
+        T::describe(operation);
     }
 }
 

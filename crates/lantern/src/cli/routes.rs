@@ -25,7 +25,6 @@ enum By {
 use By::{None as Nobody, Same, Verb};
 
 const ROUTES: &[(&str, By)] = &[
-    ("GET /", Nobody("a page for a browser")),
     ("GET /docs/api", Nobody("a page for a browser")),
     ("GET /openapi.json", Nobody("for generators of clients, which fetch it themselves")),
     ("GET /metrics", Nobody("for Prometheus, which asks without a login")),
@@ -35,6 +34,8 @@ const ROUTES: &[(&str, By)] = &[
     ("POST /auth/signup", Verb(&["signup"])),
     ("POST /auth/logout", Verb(&["logout"])),
     ("POST /auth/refresh", Nobody("every command does it by itself when a login is over")),
+    ("POST /auth/session", Nobody("for pages of this server, which are signed in by a cookie")),
+    ("DELETE /auth/session", Nobody("for pages of this server; `logout` ends a login")),
     ("GET /auth/me", Verb(&["whoami", "doctor"])),
     ("POST /v1/auth/sse-ticket", Nobody("for web pages, which cannot send a header with an event stream")),
     ("GET /v1/agents", Verb(&["agents list"])),

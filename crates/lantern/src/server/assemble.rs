@@ -6,7 +6,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use lantern_control::{App, Providers as Known, Setup, SharedProvider};
+use lantern_control::{App, Providers as Known, Rate, Setup, SharedProvider};
+use lantern_edge::route::mount;
 use lantern_gateway::Doors;
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Hangups, Reach, RealClock, RealIds, Signals, TaskSet};
@@ -27,9 +28,9 @@ use tokio::runtime::Handle;
 
 use super::account::Accounts;
 use super::advice::{self, Advice};
-use super::config::Config;
+use super::config::{Config, Spawn};
 use super::reload::{self, Live, Read};
-use super::{account, bodies, key, migrate, models};
+use super::{account, bodies, dashboard, key, migrate, models};
 use crate::cli::DEFAULT_URL;
 use crate::env;
 
@@ -140,7 +141,8 @@ pub(super) async fn run(
     ground.tasks.spawn("worker", Box::pin(work));
     let doors = Doors::open(doors(&ground, &config, &app, (offers, rules.strategy)));
     let live = Live { app: app.clone(), limits: ground.limits.clone() };
-    let router = lantern_control::router_beside(app, lantern_gateway::router(doors));
+    let beside = lantern_gateway::router(doors).merge(mount(dashboard::routes()));
+    let router = lantern_control::router_beside(app, beside);
     let serving = lantern_edge::serve(listener, router, stopping);
     ground.tasks.spawn("api", Box::pin(serving));
     let stops = stops::server::count(&db).await.unwrap_or_default();

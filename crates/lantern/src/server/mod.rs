@@ -8,6 +8,7 @@ mod assemble;
 mod backup;
 mod bodies;
 mod config;
+mod dashboard;
 mod key;
 mod limits;
 mod logging;

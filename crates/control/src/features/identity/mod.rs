@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod api_keys;
+pub(crate) mod cookies;
 pub(crate) mod members;
 pub(crate) mod session;
 pub(crate) mod tickets;

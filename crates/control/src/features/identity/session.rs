@@ -41,7 +41,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
     ]
 }
 
-struct Login {
+pub(super) struct Login {
     email: String,
     password: Secret<String>,
 }
@@ -108,7 +108,34 @@ pub(super) struct User {
     sign_in_expires_at: Option<String>,
 }
 
+impl User {
+    fn of(person: Person) -> Self {
+        Self {
+            id: person.id.to_string(),
+            tenant_id: person.tenant,
+            email: person.email,
+            name: person.name,
+            role: person.role.as_str(),
+            scopes: None,
+            expires_at: None,
+            sign_in_expires_at: None,
+        }
+    }
+
+    /// Somebody whose sign-in ends then and not before.
+    pub(super) fn until(person: Person, at: At) -> Self {
+        let at = Some(at.to_string());
+        Self { expires_at: at.clone(), sign_in_expires_at: at, ..Self::of(person) }
+    }
+}
+
 async fn login(State(app): State<App>, peer: Peer, Body(login): Body<Login>) -> Result<Json<SignedIn>> {
+    let account = account(&app, peer, login).await?;
+    begin(&app, account).await.map(Json)
+}
+
+/// The account of somebody who knows its password.
+pub(super) async fn account(app: &App, peer: Peer, login: Login) -> Result<Account> {
     let now = app.clock.now();
     let email = login.email.trim().to_lowercase();
     let peer = peer.0.ip();
@@ -122,26 +149,32 @@ async fn login(State(app): State<App>, peer: Peer, Body(login): Body<Login>) -> 
     let stored = found.as_ref().map(|account| account.password_hash.clone());
     let verified = app.inner.passwords.verify(login.password, stored).await?;
     let account = found.filter(|_| verified);
-    let account = account.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))?;
-    begin(&app, account).await.map(Json)
+    account.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))
 }
 
 /// Signs somebody in who has shown that they are who this account is of.
 pub(super) async fn begin(app: &App, account: Account) -> Result<SignedIn> {
     let now = app.clock.now();
+    let until = now + IDLE_MAX;
+    let person = keep(app, account, until).await?;
+    shown(app, person, sign_ins::FIRST, now, until)
+}
+
+/// Keeps a sign-in of this account until then.
+pub(super) async fn keep(app: &App, account: Account, until: At) -> Result<Person> {
+    let now = app.clock.now();
     let sign_in = SignInId::from_uuid(app.ids.uuid());
     let Account { tenant, id, email, name, role, .. } = account;
     let role = Role::parse(&role);
     let role = role.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))?;
-    let new = NewSignIn { id: sign_in, user: id, expires_at: now + IDLE_MAX };
+    let new = NewSignIn { id: sign_in, user: id, expires_at: until };
     app.db
         .write(Scope::of_lease(tenant), move |tx| {
             Box::pin(async move { sign_ins::begin(tx, new, now).await })
         })
         .await?;
     tracing::info!(%tenant, user = %id, %sign_in, "signed in");
-    let person = Person { tenant, id, email, name, role, sign_in };
-    shown(app, person, sign_ins::FIRST, now, new.expires_at)
+    Ok(Person { tenant, id, email, name, role, sign_in })
 }
 
 /// What renewing a sign-in comes to.
@@ -188,13 +221,18 @@ async fn logout(
     State(app): State<App>,
     Body(leaving): Body<Leaving>,
 ) -> Result<NoContent> {
+    leave(&app, &permit, leaving.everywhere).await.map(|()| NoContent)
+}
+
+/// Ends the sign-in that a request was made with, or all of the same person.
+pub(super) async fn leave(app: &App, permit: &Permit<SignOut>, everywhere: bool) -> Result<()> {
     let Principal::User { id, sign_in, .. } = permit.actor().principal else {
         let words = "a key is not signed in; DELETE /v1/api-keys/{id} revokes it";
         return Err(Error::new(Code::NotSignedIn, words));
     };
     let ended = app.db.write(permit.scope(), move |tx| {
         Box::pin(async move {
-            if leaving.everywhere {
+            if everywhere {
                 sign_ins::end_all(tx, id).await
             } else {
                 sign_ins::end(tx, sign_in).await.map(u64::from)
@@ -204,7 +242,7 @@ async fn logout(
     let ended = ended.await?;
     app.inner.gate.revoked();
     tracing::info!(tenant = %permit.scope().tenant(), user = %id, ended, "signed out");
-    Ok(NoContent)
+    Ok(())
 }
 
 fn shown(app: &App, person: Person, generation: u32, now: At, until: At) -> Result<SignedIn> {
@@ -216,16 +254,7 @@ fn shown(app: &App, person: Person, generation: u32, now: At, until: At) -> Resu
         expires_at: (now + token::LIFE).to_string(),
         refresh_token: app.inner.gate.refresh_tokens().issue(&refresh),
         refresh_expires_at: until.to_string(),
-        user: User {
-            id: person.id.to_string(),
-            tenant_id: person.tenant,
-            email: person.email,
-            name: person.name,
-            role: person.role.as_str(),
-            scopes: None,
-            expires_at: None,
-            sign_in_expires_at: None,
-        },
+        user: User::of(person),
     })
 }
 

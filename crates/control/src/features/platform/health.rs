@@ -1,9 +1,8 @@
-//! Whether the process lives, whether it can serve, what it measures, and a page that says what it is.
+//! Whether the process lives, whether it can serve, and what it measures.
 //!
 //! Invariant: open to everybody, so nothing here names a tenant.
 
 use axum::extract::State;
-use axum::response::Html;
 use lantern_edge::route::{public_any, public_get};
 use lantern_edge::{Either, Json, NotReady, Route};
 use lantern_store::stops::server::{self, Holding};
@@ -13,18 +12,8 @@ use utoipa::ToSchema;
 
 use crate::App;
 
-const PAGE: &str = concat!(
-    "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Lantern</title>",
-    "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}</style>",
-    "<h1>Lantern ",
-    env!("CARGO_PKG_VERSION"),
-    "</h1><p>Durable agents. The API is at <code>/v1</code>; sign in with <code>POST /auth/login</code>, or run ",
-    "<code>lantern login</code>.</p><p><a href=\"/healthz\">health</a> · <a href=\"/metrics\">metrics</a></p></html>",
-);
-
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
-        public_get("/", "A page that says what this is", page),
         public_any("/healthz", "Whether the process lives", alive),
         public_any("/readyz", "Whether it can serve", ready),
         public_get("/metrics", "Measurements, for Prometheus", measurements),
@@ -36,10 +25,6 @@ pub(crate) fn routes() -> Vec<Route<App>> {
 struct Health {
     status: &'static str,
     llm_mode: &'static str,
-}
-
-async fn page() -> Html<&'static str> {
-    Html(PAGE)
 }
 
 async fn alive(State(app): State<App>) -> Json<Health> {

@@ -1,0 +1,50 @@
+//! Signing in as a web page: the same sign-in as any, shown by a cookie that no script can read.
+//!
+//! Invariant: no token is in an answer to a page. Only a page of this server can sign its visitors in, because only it sends the header
+//! beside which a cookie counts. A sign-in of this kind has no refresh token and is not renewed: it is over after [`LASTS`].
+
+use axum::extract::State;
+use http::HeaderMap;
+use lantern_edge::cookie;
+use lantern_edge::request::Peer;
+use lantern_edge::route::{delete_route, public_post};
+use lantern_edge::{Body, Json, NoContent, Result, Route, WithCookie};
+use lantern_policy::Permit;
+use lantern_policy::action::SignOut;
+use lantern_types::Dur;
+
+use super::session::{self, Login, User};
+use crate::App;
+
+const LASTS: Dur = Dur::from_secs(7 * 86_400);
+
+pub(crate) fn routes() -> Vec<Route<App>> {
+    vec![
+        public_post("/auth/session", "Sign in as a web page, by a cookie", begin),
+        delete_route("/auth/session", "Sign out as a web page", end),
+    ]
+}
+
+async fn begin(
+    State(app): State<App>,
+    peer: Peer,
+    headers: HeaderMap,
+    Body(login): Body<Login>,
+) -> Result<WithCookie<Json<User>>> {
+    cookie::from_page(&headers)?;
+    let account = session::account(&app, peer, login).await?;
+    let until = app.clock.now() + LASTS;
+    let person = session::keep(&app, account, until).await?;
+    let cookies = app.inner.gate.cookies();
+    let cookie = cookies.issue(person.tenant, person.sign_in, LASTS, cookie::over_tls(&headers))?;
+    Ok(WithCookie { cookie, answer: Json(User::until(person, until)) })
+}
+
+async fn end(
+    permit: Permit<SignOut>,
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<WithCookie<NoContent>> {
+    session::leave(&app, &permit, false).await?;
+    Ok(WithCookie { cookie: cookie::forget(cookie::over_tls(&headers))?, answer: NoContent })
+}

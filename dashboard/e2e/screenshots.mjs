@@ -1,0 +1,56 @@
+// Pictures of every page with a small real history, in both themes: `node e2e/screenshots.mjs ../docs/dashboard`.
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { openBrowser, openPage, signIn } from "./browser.mjs";
+import { Server } from "./server.mjs";
+import { history } from "./work.mjs";
+
+const folder = process.argv[2] ?? "e2e/dist";
+mkdirSync(folder, { recursive: true });
+const server = await new Server().start();
+const browser = await openBrowser();
+try {
+  const ids = await history(server);
+  const pages = {
+    home: "/", runs: "/runs", run: `/runs/${ids.squares}?step=each`, "run-model": `/runs/${ids.helper}?step=llm-1`, "run-waiting": `/runs/${ids.release}`,
+    "run-failed": `/runs/${ids.breaks}`, "run-events": `/runs/${ids.digest}?tab=events`, "run-output": `/runs/${ids.digest}?tab=input`, approvals: "/approvals",
+    agents: "/agents", "agent-versions": "/agents/helper?tab=versions", "agent-edit": "/agents/helper?tab=edit", sessions: "/sessions", session: `/sessions/${ids.session}`,
+    providers: "/providers", spending: "/spending", calls: "/calls", keys: "/keys", settings: "/settings",
+  };
+  for (const theme of ["light", "dark"]) {
+    const page = await openPage(browser, server, { theme });
+    await page.goto("/sign-in");
+    await page.getByRole("button", { name: "Sign in" }).waitFor();
+    await page.screenshot({ path: join(folder, `sign-in-${theme}.png`) });
+    await signIn(page, server.ready.login);
+    for (const [name, path] of Object.entries(pages)) {
+      await page.goto(path);
+      await page.getByRole("heading", { level: 1 }).waitFor();
+      await page.waitForLoadState("load");
+      await page.waitForTimeout(700);
+      await page.screenshot({ path: join(folder, `${name}-${theme}.png`) });
+    }
+    await page.goto("/");
+    await page.getByRole("heading", { level: 1 }).waitFor();
+    await page.keyboard.press("Control+k");
+    await page.getByRole("combobox").fill("ru");
+    await page.screenshot({ path: join(folder, `palette-${theme}.png`) });
+    await page.goto("/agents?create=1");
+    await page.getByRole("dialog").waitFor();
+    await page.waitForTimeout(300);
+    await page.screenshot({ path: join(folder, `agent-new-${theme}.png`) });
+    if (page.faults.length > 0) console.error(page.faults);
+    await page.context().close();
+  }
+  const phone = await openPage(browser, server, { width: 390, height: 780 });
+  await signIn(phone, server.ready.login);
+  for (const name of ["home", "runs", "run", "approvals", "session"]) {
+    await phone.goto(pages[name]);
+    await phone.getByRole("heading", { level: 1 }).waitFor();
+    await phone.waitForTimeout(700);
+    await phone.screenshot({ path: join(folder, `${name}-phone.png`) });
+  }
+} finally {
+  await browser.close();
+  await server.end();
+}

@@ -1,0 +1,140 @@
+import { describe, expect, test } from "vitest";
+import { address } from "../api/client";
+import { hear, silence } from "./chat";
+import { asCommand, asQuery, readFilters, toggle, writeFilters } from "./filters";
+import { count, duration, firstLine, money, relative, shell } from "./format";
+import { merge } from "./pages";
+import { fit, ranked } from "./rank";
+import { FrameReader, pause } from "./sse";
+import { diffLines, hintFor, typed } from "./value";
+
+describe("frames of a stream", () => {
+  const stream = "id: 1\nevent: run_started\ndata: {\"a\":1}\n\n: a comment\n\nid: 2\r\nevent: x\r\ndata: one\r\ndata: two\r\n\r\ndata:🏮 end\n\n";
+  const want = [
+    { id: "1", event: "run_started", data: "{\"a\":1}" },
+    { id: "2", event: "x", data: "one\ntwo" },
+    { data: "🏮 end" },
+  ];
+  test("are the same wherever the stream is torn", () => {
+    for (let at = 0; at <= stream.length; at++) {
+      const reader = new FrameReader();
+      expect([...reader.push(stream.slice(0, at)), ...reader.push(stream.slice(at))], `torn at ${at}`).toEqual(want);
+    }
+    const reader = new FrameReader();
+    expect([...stream].flatMap((letter) => reader.push(letter))).toEqual(want);
+  });
+  test("that never end are none", () => {
+    expect(new FrameReader().push("data: half\n")).toEqual([]);
+  });
+  test("are waited for longer after each failure, and never for ever", () => {
+    const waits = [1, 2, 3, 6, 60].map((failures) => pause(failures, 1));
+    expect(waits).toEqual([500, 1_000, 2_000, 5_000, 5_000]);
+    expect(pause(1, 0)).toBe(250);
+  });
+});
+
+describe("amounts and times", () => {
+  test("a cost that is not nothing never reads as nothing", () => {
+    for (const [usd, want] of [[0, "$0.00"], [0.000001, "$0.000001"], [0.0034, "$0.0034"], [0.5, "$0.50"], [1234.567, "$1,234.57"], [-2, "−$2.00"]] as const) {
+      expect(money(usd)).toBe(want);
+    }
+  });
+  test("durations", () => {
+    for (const [ms, want] of [[0.2, "<1 ms"], [12.4, "12 ms"], [1_500, "1.5 s"], [61_000, "1 min 1 s"], [3_700_000, "1 h 1 min"], [259_200_000, "3 d 0 h"]] as const) {
+      expect(duration(ms)).toBe(want);
+    }
+  });
+  test("how long ago, and how long from now", () => {
+    for (const [ms, want] of [[1_000, "just now"], [30_000, "30 s ago"], [119_000, "1 min ago"], [7_200_000, "2 h ago"], [-604_799_000, "in 7 d"], [-2_000, "in a moment"]] as const) {
+      expect(relative(1_000_000_000, 1_000_000_000 + ms)).toBe(want);
+    }
+  });
+  test("counts", () => expect(count(1_234_567)).toBe("1,234,567"));
+  test("a first line is cut between letters", () => {
+    expect(firstLine("\n\n  one\ntwo")).toBe("one");
+    expect(firstLine("🏮🏮🏮🏮", 3)).toBe("🏮🏮…");
+  });
+  test("words for a shell", () => {
+    for (const [word, want] of [["plain-1.x", "plain-1.x"], ["two words", "'two words'"], ["it's; rm -rf /", `'it'\\''s; rm -rf /'`], ["$(x)", "'$(x)'"], ["", "''"]] as const) {
+      expect(shell(word)).toBe(want);
+    }
+  });
+});
+
+describe("filters in an address", () => {
+  test("are read, written and asked the same", () => {
+    const filters = readFilters({ status: "failed,queued,nonsense", agent: " release ", q: "", other: "x" });
+    expect(filters).toEqual({ status: ["queued", "failed"], agent: "release" });
+    expect(readFilters(writeFilters(filters))).toEqual(filters);
+    expect(asQuery(filters)).toEqual({ status: "queued,failed", agent: "release" });
+    expect(asCommand({ ...filters, q: "a b" }, shell)).toBe("lantern runs list --agent release --status queued,failed --query 'a b'");
+  });
+  test("are switched on and off", () => {
+    expect(toggle(toggle({}, "failed"), "queued").status).toEqual(["queued", "failed"]);
+    expect(toggle({ status: ["failed"] }, "failed")).toEqual({});
+  });
+  test("an address holds any word", () => {
+    expect(address("/v1/agents/{name}/versions", { path: { name: "a/b?c" }, query: { "created[gte]": "x y", none: undefined } })).toBe("/v1/agents/a%2Fb%3Fc/versions?created%5Bgte%5D=x+y");
+  });
+});
+
+describe("a list whose head changes", () => {
+  test("has each row once, the newest state of it, and the new on top", () => {
+    const rows = merge([{ id: "c", n: 1 }, { id: "b", n: 2 }], [[{ id: "b", n: 1 }, { id: "a", n: 1 }], [{ id: "a", n: 1 }]]);
+    expect(rows).toEqual([{ id: "c", n: 1 }, { id: "b", n: 2 }, { id: "a", n: 1 }]);
+  });
+});
+
+describe("what somebody means", () => {
+  test("beginnings come before middles before scattered letters", () => {
+    expect(ranked("run", ["Start a run", "Runs", "return", "other", "prune"], (name) => name)).toEqual(["Runs", "Start a run", "prune", "return"]);
+    expect(fit("zz", "Runs")).toBeUndefined();
+  });
+  test("JSON is a value and the rest is text", () => {
+    for (const [text, want] of [["", undefined], [" 5 ", 5], ['{"a":1}', { a: 1 }], ["hello", "hello"], ["{oops", "{oops"]] as const) expect(typed(text)).toEqual(want);
+  });
+  test("every refusal has a hint", () => {
+    const known = { run_finished: "x" };
+    expect([hintFor("run_finished", 409, known), hintFor("what", 404, known), hintFor("what", 400, known), hintFor("what", 503, known), hintFor("what", 500, known), hintFor("what", 409, known)])
+      .toEqual(["run_finished", "not_found", "invalid", "busy", "internal", "other"]);
+  });
+  test("lines of a diff", () => {
+    expect(diffLines("@@ -1 +1 @@\n-a\n+b\n c\n").map(({ kind }) => kind)).toEqual(["at", "del", "add", "same"]);
+    expect(diffLines("")).toEqual([]);
+  });
+});
+
+describe("a conversation", () => {
+  const at = "2026-11-30T02:49:03Z";
+  const frames = [
+    { type: "connected", data: {} },
+    { id: "1", type: "user.message", data: { content: "12*7?", runId: "r" }, timestamp: at },
+    { id: "2", type: "agent.thinking", data: { runId: "r", status: "thinking", step: "llm-1" }, timestamp: at },
+    { id: "3", type: "agent.tool_call_started", data: { name: "calc", args: "{}", step: "t" }, timestamp: at },
+    { id: "4", type: "agent.tool_call_completed", data: { name: "calc", args: "{}", result: "84", step: "t" }, timestamp: at },
+    { type: "agent.delta", data: { content: "It is ", runId: "r", step: "llm-2", offset: "0" }, timestamp: at },
+    { type: "agent.delta", data: { content: "84", runId: "r", step: "llm-2", offset: "6" }, timestamp: at },
+  ];
+  test("shows the answer as it comes, with its tools", () => {
+    const talk = hear(silence(), frames);
+    expect(talk.said.map(({ role, text }) => [role, text])).toEqual([["user", "12*7?"], ["assistant", "It is 84"]]);
+    expect(talk.said[1]?.tools).toEqual([{ step: "t", name: "calc", args: "{}", result: "84", error: undefined, status: "completed" }]);
+    expect([talk.working, talk.doing]).toEqual(["r", "thinking"]);
+  });
+  test("takes nothing twice, whatever comes again", () => {
+    const once = hear(silence(), frames);
+    expect(hear(once, frames)).toEqual(once);
+  });
+  test("ends with the message, and says why when there is none", () => {
+    const done = hear(hear(silence(), frames), [
+      { id: "5", type: "agent.message", data: { content: "It is 84.", runId: "r", step: "llm-2" }, timestamp: at },
+      { id: "6", type: "session.status_idle", data: { status: "succeeded", runId: "r" }, timestamp: at },
+    ]);
+    expect([done.said.at(-1)?.text, done.working]).toEqual(["It is 84.", undefined]);
+    const failed = hear(silence(), [frames[1]!, { id: "2", type: "session.status_idle", data: { status: "failed", runId: "r", code: "no_llm", error: "none" }, timestamp: at }]);
+    expect(failed.said.at(-1)?.failed).toBe("no_llm: none");
+    const waits = hear(silence(), [frames[1]!, { id: "2", type: "agent.thinking", data: { status: "waiting_for_approval", runId: "r" }, timestamp: at }]);
+    expect(waits.doing).toBe("waiting");
+    expect(hear(waits, [{ id: "3", type: "session.stopped", data: {}, timestamp: at }]).stopped).toBe(true);
+  });
+});

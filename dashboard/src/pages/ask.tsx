@@ -1,0 +1,92 @@
+// A question to a person, and the two answers to it.
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
+import { type Approval, page, post } from "../api/client";
+import { pretty, shell } from "../lib/format";
+import { m } from "../messages/en";
+import { Failure, Field, SameCommand, Status, Time, useToast } from "../ui/pieces";
+
+/** What a run waits for. */
+export function useApprovals(runId: string, waits: boolean): Approval[] {
+  const asks = useQuery({
+    queryKey: ["approvals", "run", runId],
+    queryFn: ({ signal }) => page("/v1/approvals", { query: { status: "pending", runId, limit: 50 }, signal }),
+    enabled: waits,
+    refetchInterval: 4_000,
+  });
+  return waits ? (asks.data?.items ?? []) : [];
+}
+
+export function AskCard({ ask, may, inRun }: { ask: Approval; may: boolean; inRun?: boolean }) {
+  const client = useQueryClient();
+  const toast = useToast();
+  const [note, setNote] = useState("");
+  const decide = useMutation({
+    mutationFn: (granted: boolean) =>
+      granted
+        ? post("/v1/approvals/{id}/grant", { path: { id: ask.id }, body: { note: note || undefined } })
+        : post("/v1/approvals/{id}/deny", { path: { id: ask.id }, body: { note: note || undefined } }),
+    onSuccess: async (_, granted) => {
+      toast(granted ? m.approvals.granted : m.approvals.denied);
+      await client.invalidateQueries({ queryKey: ["approvals"] });
+      await client.invalidateQueries({ queryKey: ["run", ask.runId] });
+    },
+  });
+  const waits = ask.status === "pending";
+  const question = ask.reason ?? (ask.tool ? m.approvals.tool(ask.tool) : ask.stepId);
+  return (
+    <article className="ask" aria-label={m.approvals.asks(ask.agentName)}>
+      <div className="row between wrap">
+        <h2 className="isolate">{m.approvals.asks(ask.agentName)}</h2>
+        {!waits && <Status of={ask.status} />}
+      </div>
+      <p className="question text">{question}</p>
+      {ask.arguments !== undefined && ask.arguments !== null && (
+        <pre className="block" tabIndex={0} aria-label={m.approvals.arguments}>
+          {pretty(ask.arguments)}
+        </pre>
+      )}
+      <div className="meta">
+        <span>
+          {m.approvals.asked} <Time at={ask.askedAt} />
+        </span>
+        {waits ? (
+          <span>
+            {m.approvals.expires} <Time at={ask.expiresAt} />
+          </span>
+        ) : (
+          ask.decidedAt && (
+            <span>
+              {m.approvals.decided} <Time at={ask.decidedAt} /> {ask.decidedBy && m.approvals.by(ask.decidedBy)}
+            </span>
+          )
+        )}
+        {ask.approvers && ask.approvers.length > 0 && <span>{m.approvals.only(ask.approvers.join(", "))}</span>}
+        {!inRun && (
+          <Link to="/runs/$id" params={{ id: ask.runId }}>
+            {m.approvals.openRun}
+          </Link>
+        )}
+      </div>
+      {ask.note && !waits && <p className="note text">{ask.note}</p>}
+      {waits && may && (
+        <>
+          <Field label={m.approvals.note}>
+            <input type="text" value={note} onChange={(event) => setNote(event.target.value)} />
+          </Field>
+          <div className="row wrap">
+            <button type="button" className="btn first" disabled={decide.isPending} onClick={() => decide.mutate(true)}>
+              {m.approvals.approve}
+            </button>
+            <button type="button" className="btn danger" title={`lantern approvals deny ${ask.id}`} disabled={decide.isPending} onClick={() => decide.mutate(false)}>
+              {m.approvals.deny}
+            </button>
+          </div>
+          <Failure error={decide.error} />
+          <SameCommand line={`lantern approvals grant ${ask.id}${note ? ` --note ${shell(note)}` : ""}`} />
+        </>
+      )}
+    </article>
+  );
+}

@@ -1,0 +1,164 @@
+// API keys: made, shown once, and revoked.
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { type ApiKey, page, post, remove } from "../api/client";
+import { useMe } from "../app/session";
+import { shell } from "../lib/format";
+import { m } from "../messages/en";
+import { Confirm, Dialog, Empty, Failure, Field, Head, Loading, Status, Time, copyText, useTitle, useToast } from "../ui/pieces";
+
+const SCOPES = ["read", "write", "admin"];
+
+export function Keys() {
+  useTitle(m.keys.title);
+  const role = useMe()?.role;
+  const may = role === "owner" || role === "admin";
+  const client = useQueryClient();
+  const toast = useToast();
+  const [making, setMaking] = useState(false);
+  const [made, setMade] = useState<string>();
+  const [leaving, setLeaving] = useState<ApiKey>();
+  const keys = useQuery({ queryKey: ["keys"], queryFn: ({ signal }) => page("/v1/api-keys", { query: { limit: 200 }, signal }) });
+  const revoke = useMutation({
+    mutationFn: (id: string) => remove("/v1/api-keys/{id}", { path: { id } }),
+    onSuccess: async () => {
+      toast(m.keys.revoked);
+      setLeaving(undefined);
+      await client.invalidateQueries({ queryKey: ["keys"] });
+    },
+  });
+  const items = keys.data?.items ?? [];
+  const names = m.keys.columns;
+  return (
+    <div className="page">
+      <Head title={m.keys.title} lead={m.keys.lead}>
+        {may && (
+          <button type="button" className="btn first" onClick={() => setMaking(true)}>
+            {m.keys.create}
+          </button>
+        )}
+      </Head>
+      <Failure error={keys.error} retry={() => void keys.refetch()} />
+      {keys.isPending ? (
+        <Loading />
+      ) : (
+        <div className="card">
+          {items.length === 0 && !keys.error ? (
+            <Empty title={m.keys.empty} hint={m.keys.emptyHint} command="lantern keys create --name ci --scope write" />
+          ) : (
+            <table className="table" aria-label={m.keys.table}>
+              <thead>
+                <tr>
+                  <th>{names.name}</th>
+                  <th className="fit wide">{names.key}</th>
+                  <th className="fit wide">{names.scopes}</th>
+                  <th className="fit num wide">{names.used}</th>
+                  <th className="fit num wide">{names.expires}</th>
+                  <th className="fit">{names.status}</th>
+                  {may && (
+                    <th className="fit">
+                      <span className="sr">{m.keys.revoke}</span>
+                    </th>
+                  )}
+                </tr>
+              </thead>
+              <tbody>
+                {items.map((key) => (
+                  <tr key={key.id}>
+                    <td className="cut isolate">{key.name}</td>
+                    <td className="fit mono dim wide">{key.prefix}…</td>
+                    <td className="fit wide">{key.scopes.join(", ")}</td>
+                    <td className="fit num dim wide">{key.lastUsedAt ? <Time at={key.lastUsedAt} /> : m.keys.never}</td>
+                    <td className="fit num dim wide">{key.expiresAt ? <Time at={key.expiresAt} /> : m.keys.never}</td>
+                    <td className="fit">
+                      <Status of={key.status} />
+                    </td>
+                    {may && (
+                      <td className="fit">
+                        {key.status === "active" && (
+                          <button type="button" className="btn small danger" onClick={() => setLeaving(key)}>
+                            {m.keys.revoke}
+                          </button>
+                        )}
+                      </td>
+                    )}
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          )}
+        </div>
+      )}
+      {making && (
+        <Make
+          onClose={() => setMaking(false)}
+          onMade={async (raw) => {
+            setMaking(false);
+            setMade(raw);
+            await client.invalidateQueries({ queryKey: ["keys"] });
+          }}
+        />
+      )}
+      {made !== undefined && (
+        <Dialog title={m.keys.madeTitle} onClose={() => setMade(undefined)}>
+          <p className="note">{m.keys.madeText}</p>
+          <pre className="block" tabIndex={0} data-secret>
+            {made}
+          </pre>
+          <div className="formfoot">
+            <button type="button" className="btn" onClick={() => void copyText(made).then((done) => done && toast(m.common.copied))}>
+              {m.common.copy}
+            </button>
+            <button type="button" className="btn first" onClick={() => setMade(undefined)}>
+              {m.common.close}
+            </button>
+          </div>
+        </Dialog>
+      )}
+      {leaving && (
+        <Confirm
+          title={m.keys.revokeTitle(leaving.name)}
+          text={m.keys.revokeText}
+          action={m.keys.revoke}
+          command={`lantern keys revoke ${leaving.id}`}
+          danger
+          busy={revoke.isPending}
+          error={revoke.error}
+          onConfirm={() => revoke.mutate(leaving.id)}
+          onClose={() => setLeaving(undefined)}
+        />
+      )}
+    </div>
+  );
+}
+
+function Make({ onClose, onMade }: { onClose: () => void; onMade: (raw: string) => Promise<void> }) {
+  const [name, setName] = useState("");
+  const [scope, setScope] = useState("write");
+  const [days, setDays] = useState("");
+  const words = m.keys.form;
+  const make = useMutation({
+    mutationFn: () => post("/v1/api-keys", { body: { name, scopes: [scope], expiresInDays: days.trim() === "" ? undefined : Number(days) } }),
+    onSuccess: (made) => onMade(made.rawKey),
+  });
+  const line = `lantern keys create --name ${shell(name || "NAME")} --scope ${scope}${days.trim() ? ` --expires-in ${shell(`${days.trim()}d`)}` : ""}`;
+  return (
+    <Confirm title={words.title} action={words.create} command={line} busy={make.isPending || name === ""} error={make.error} onConfirm={() => make.mutate()} onClose={onClose}>
+      <Field label={words.name} hint={words.nameHint}>
+        <input type="text" required autoFocus autoComplete="off" value={name} onChange={(event) => setName(event.target.value)} />
+      </Field>
+      <Field label={words.scope}>
+        <select value={scope} onChange={(event) => setScope(event.target.value)}>
+          {SCOPES.map((one) => (
+            <option key={one} value={one}>
+              {words.scopes[one]}
+            </option>
+          ))}
+        </select>
+      </Field>
+      <Field label={words.days} hint={words.daysHint}>
+        <input type="number" min="1" value={days} onChange={(event) => setDays(event.target.value)} />
+      </Field>
+    </Confirm>
+  );
+}

@@ -1,0 +1,57 @@
+// The door. What is typed here goes to the server and stays nowhere.
+import { useMutation } from "@tanstack/react-query";
+import { useRouter, useSearch } from "@tanstack/react-router";
+import { useState } from "react";
+import { signIn } from "../app/session";
+import { m } from "../messages/en";
+import { Command, Failure, Field, useTitle } from "../ui/pieces";
+
+/** Where to go on: a page of this server, and no other address. */
+export function safeNext(next: string | undefined): string {
+  return next && /^\/(?![/\\])/.test(next) && !next.startsWith("/sign-in") ? next : "/";
+}
+
+export function SignIn() {
+  useTitle(m.signIn.title);
+  const router = useRouter();
+  const { next, over } = useSearch({ from: "/sign-in" });
+  const [email, setEmail] = useState("");
+  const [password, setPassword] = useState("");
+  const enter = useMutation({
+    mutationFn: () => signIn(email, password),
+    onSuccess: () => router.history.push(safeNext(next)),
+    onError: () => setPassword(""),
+  });
+  return (
+    <main className="door">
+      <div className="card">
+        <div className="mark">
+          <img src="/favicon.svg" alt="" />
+          <h1>{m.brand}</h1>
+        </div>
+        <p className="note">{over ? m.signIn.over : m.signIn.lead}</p>
+        <form
+          onSubmit={(event) => {
+            event.preventDefault();
+            enter.mutate();
+          }}
+        >
+          <Field label={m.signIn.email}>
+            <input type="email" name="email" autoComplete="username" required autoFocus value={email} onChange={(event) => setEmail(event.target.value)} />
+          </Field>
+          <Field label={m.signIn.password}>
+            <input type="password" name="password" autoComplete="current-password" required value={password} onChange={(event) => setPassword(event.target.value)} />
+          </Field>
+          <Failure error={enter.error} />
+          <button type="submit" className="btn first" disabled={enter.isPending}>
+            {enter.isPending ? m.signIn.working : m.signIn.submit}
+          </button>
+        </form>
+        <div className="stack tight">
+          <p className="hint">{m.signIn.hint}</p>
+          <Command line="lantern signup" />
+        </div>
+      </div>
+    </main>
+  );
+}

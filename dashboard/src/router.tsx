@@ -1,0 +1,106 @@
+// Which page has which address. `pages.txt` lists the same, for the server; a test compares them.
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent, redirect } from "@tanstack/react-router";
+import { Shell } from "./app/shell";
+import { ApiError } from "./api/client";
+import { me, queries } from "./app/session";
+import { readFilters, writeFilters } from "./lib/filters";
+import { Crashed, Missing } from "./pages/fallbacks";
+import { SignIn } from "./pages/sign-in";
+
+type Search = Record<string, string | undefined>;
+const words = (...names: string[]) => (search: Record<string, unknown>): Search =>
+  Object.fromEntries(names.flatMap((name) => (typeof search[name] === "string" ? [[name, search[name] as string]] : [])));
+
+const root = createRootRoute({ notFoundComponent: Missing, errorComponent: Crashed });
+const signIn = createRoute({ getParentRoute: () => root, path: "/sign-in", component: SignIn, validateSearch: words("next", "over") });
+
+// Nothing below is shown before it is known to whom.
+const shell = createRoute({
+  getParentRoute: () => root,
+  id: "shell",
+  component: Shell,
+  beforeLoad: async ({ location }) => {
+    try {
+      await queries.ensureQueryData(me);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 401) {
+        throw redirect({ to: "/sign-in", search: location.href === "/" ? {} : { next: location.href } });
+      }
+      throw error;
+    }
+  },
+});
+
+const under = () => shell;
+const home = createRoute({ getParentRoute: under, path: "/", component: lazyRouteComponent(() => import("./pages/home"), "Home") });
+const runs = createRoute({
+  getParentRoute: under,
+  path: "/runs",
+  component: lazyRouteComponent(() => import("./pages/runs"), "Runs"),
+  validateSearch: (search: Record<string, unknown>): Search => ({ ...writeFilters(readFilters(search)), ...words("start")(search) }),
+});
+const run = createRoute({
+  getParentRoute: under,
+  path: "/runs/$id",
+  component: lazyRouteComponent(() => import("./pages/run"), "RunPage"),
+  validateSearch: words("tab", "step"),
+});
+const approvals = createRoute({
+  getParentRoute: under,
+  path: "/approvals",
+  component: lazyRouteComponent(() => import("./pages/approvals"), "Approvals"),
+  validateSearch: words("status"),
+});
+const agents = createRoute({
+  getParentRoute: under,
+  path: "/agents",
+  component: lazyRouteComponent(() => import("./pages/agents"), "Agents"),
+  validateSearch: words("create", "archived"),
+});
+const agent = createRoute({
+  getParentRoute: under,
+  path: "/agents/$name",
+  component: lazyRouteComponent(() => import("./pages/agent"), "AgentPage"),
+  validateSearch: words("tab", "version"),
+});
+const sessions = createRoute({
+  getParentRoute: under,
+  path: "/sessions",
+  component: lazyRouteComponent(() => import("./pages/sessions"), "Sessions"),
+  validateSearch: words("begin", "agent"),
+});
+const session = createRoute({
+  getParentRoute: under,
+  path: "/sessions/$id",
+  component: lazyRouteComponent(() => import("./pages/session"), "SessionPage"),
+});
+const providers = createRoute({ getParentRoute: under, path: "/providers", component: lazyRouteComponent(() => import("./pages/providers"), "Providers") });
+const spending = createRoute({ getParentRoute: under, path: "/spending", component: lazyRouteComponent(() => import("./pages/spending"), "Spending") });
+const calls = createRoute({ getParentRoute: under, path: "/calls", component: lazyRouteComponent(() => import("./pages/calls"), "Calls") });
+const keys = createRoute({ getParentRoute: under, path: "/keys", component: lazyRouteComponent(() => import("./pages/keys"), "Keys") });
+const settings = createRoute({ getParentRoute: under, path: "/settings", component: lazyRouteComponent(() => import("./pages/settings"), "Settings") });
+
+const tree = root.addChildren([
+  signIn,
+  shell.addChildren([home, runs, run, approvals, agents, agent, sessions, session, providers, spending, calls, keys, settings]),
+]);
+
+export const router = createRouter({
+  routeTree: tree,
+  defaultPreload: "intent",
+  defaultErrorComponent: Crashed,
+  defaultNotFoundComponent: Missing,
+  // Addresses are for people: words stand in them as they are, not as JSON.
+  parseSearch: (text) => Object.fromEntries(new URLSearchParams(text)),
+  stringifySearch: (search) => {
+    const pairs = Object.entries(search).filter((pair): pair is [string, string] => typeof pair[1] === "string" && pair[1] !== "");
+    const query = new URLSearchParams(pairs).toString();
+    return query ? `?${query}` : "";
+  },
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}
