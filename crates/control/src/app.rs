@@ -13,6 +13,7 @@ use lantern_edge::prefer::{Held, Holds};
 use lantern_edge::{Code, Cors, Error, Gate, Metrics, Result};
 use lantern_net::Shutdown;
 use lantern_policy::egress::Reach;
+use lantern_policy::strategy::Strategy;
 use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
 use lantern_store::retention::Kept;
@@ -81,6 +82,8 @@ pub struct Providers {
     pub reach: Reach,
     /// Whether nothing but the offline model answers when a tenant has configured nothing.
     pub offline: bool,
+    /// How models are chosen that nobody named.
+    pub strategy: Strategy,
     /// Lists a provider's models, within a deadline of its own.
     pub probe: Probe,
 }

@@ -12,6 +12,7 @@ use lantern_control::{App, Probe, ProbeAsk, Providers, Rate, Setup, SharedProvid
 use lantern_edge::token::{Person, Tokens};
 use lantern_net::{RealClock, RealIds, Shutdown, TaskSet};
 use lantern_policy::egress::Reach;
+use lantern_policy::strategy::Strategy;
 use lantern_policy::{Catalogue, Role, Scope};
 use lantern_store::sign_ins::{self, NewSignIn};
 use lantern_store::{Blobs, Db, Keys, Sealer, Vault};
@@ -165,6 +166,7 @@ impl TestApp {
                 shared: vec![SharedProvider { name: "house".to_owned(), own_address: true }],
                 reach: wishes.reach,
                 offline: false,
+                strategy: Strategy::default(),
                 probe: probe(probed.clone()),
             },
             stop: stop.clone(),

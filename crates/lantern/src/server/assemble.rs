@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use lantern_control::{App, Providers as Known, Rate, Setup, SharedProvider};
+use lantern_control::{App, Providers as Known, Setup, SharedProvider};
 use lantern_edge::route::mount;
 use lantern_gateway::Doors;
 use lantern_llm::{Endpoint, list_models};
@@ -28,7 +28,7 @@ use tokio::runtime::Handle;
 
 use super::account::Accounts;
 use super::advice::{self, Advice};
-use super::config::{Config, Spawn};
+use super::config::Config;
 use super::reload::{self, Live, Read};
 use super::{account, bodies, dashboard, key, migrate, models};
 use crate::cli::DEFAULT_URL;
@@ -314,6 +314,7 @@ fn known(client: Client, rules: &Arc<Rules>) -> Known {
         shared: rules.shared.iter().map(shared).collect(),
         reach: if rules.private { Reach::Private } else { Reach::Public },
         offline: rules.offline_stands_in && rules.shared.is_empty(),
+        strategy: rules.strategy,
         probe: Arc::new(move |ask| {
             let (client, rules) = (client.clone(), probe_rules.clone());
             Box::pin(async move {

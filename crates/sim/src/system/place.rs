@@ -12,6 +12,7 @@ use lantern_edge::token::{Person, Tokens};
 use lantern_engine::{Event, Run, event};
 use lantern_net::{Shutdown, TaskSet};
 use lantern_policy::egress::Reach;
+use lantern_policy::strategy::Strategy;
 use lantern_policy::{Role, Scope};
 use lantern_store::journal::{self, RunRow};
 use lantern_store::record;
@@ -436,6 +437,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
             shared: Vec::new(),
             reach: Reach::Public,
             offline: false,
+            strategy: Strategy::default(),
             probe: Arc::new(|_| Box::pin(async { Err(Unlisted { code: "no_llm", cause: None }) })),
         },
         stop: Shutdown::new(),

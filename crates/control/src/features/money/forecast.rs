@@ -161,10 +161,11 @@ async fn shown(app: &App, scope: Scope, Asked { agent, input, model }: Asked) ->
     let route = route(&asked_for, &choices, &app.catalogue).ok();
     let text = if input.is_null() { String::new() } else { input.to_string() };
     let bytes = text.len() as u64;
-    let cap = manifest.max_cost.unwrap_or(app.limits.run_cost_default).min(app.limits.run_cost_max);
+    let limits = app.limits.of(scope.tenant());
+    let cap = manifest.max_cost.unwrap_or(limits.run_cost_default).min(limits.run_cost_max);
     let known = Known { bytes, route, cap, past };
     let estimate = learned(&known)
-        .unwrap_or_else(|| prior(&known, &manifest, u64::from(app.limits.completion_tokens_default)));
+        .unwrap_or_else(|| prior(&known, &manifest, u64::from(limits.completion_tokens_default)));
     Ok(told(agent, asked_for, known, text.chars().count(), estimate))
 }
 

@@ -207,7 +207,8 @@ pub(crate) async fn choices(app: &App, scope: Scope) -> Result<Choices> {
             providers.push(Choice { name, self_hosted, models: Vec::new() });
         }
     }
-    Ok(Choices { providers, offline_stands_in: app.inner.providers.offline })
+    let known = &app.inner.providers;
+    Ok(Choices { providers, offline_stands_in: known.offline, strategy: known.strategy })
 }
 
 /// The tenant's own endpoint of that name, opened, and when it was saved.

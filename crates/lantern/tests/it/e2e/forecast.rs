@@ -40,7 +40,7 @@ async fn a_forecast_is_a_guess_first_and_learned_from_the_runs_then() {
         (200, Some("history"), Some(true)),
         "{learned}"
     );
-    assert_eq!(number(&learned, "/reasoning/historical_runs"), 12.0);
+    assert_eq!(learned["reasoning"]["historical_runs"], 12);
     assert!((number(&learned, "/estimatedCostUsd") / cost - 1.0).abs() < 0.05, "{cost}: {learned}");
     let (low, high) = (number(&learned, "/interval/lowUsd"), number(&learned, "/interval/highUsd"));
     assert!(low <= cost && cost <= high && high < 2.0 * cost, "{cost}: {learned}");
