@@ -11,6 +11,7 @@ pub mod egress;
 pub mod escrow;
 pub mod network;
 pub mod route;
+pub mod workload;
 
 pub use action::{ACTIONS, Access, Act, authorize};
 pub use actor::{Actor, Permit, Principal, Role, Scope};
