@@ -14,6 +14,7 @@ pub mod forecast;
 pub mod network;
 pub mod route;
 pub mod strategy;
+pub mod workload;
 
 pub use action::{ACTIONS, Access, Act, authorize};
 pub use actor::{Actor, Permit, Principal, Role, Scope};

@@ -1,0 +1,66 @@
+//! The second gate: which class may be in which box, written down apart from the first.
+//!
+//! Whoever places a workload goes by what is the best box for it; this table only says what would be a breach. They are
+//! two on purpose: a mistake in one is caught by the other.
+
+use lantern_policy::workload::{Backend, Isolation, Mode, Placed};
+
+use crate::error::{Error, Result};
+
+/// Refuses a workload whose class must not be in this box.
+pub fn check(placed: &Placed, mode: Mode) -> Result<()> {
+    let (class, backend) = (placed.spec().isolation, placed.backend());
+    if admits(backend, class, mode) {
+        return Ok(());
+    }
+    Err(Error::Refused(format!("{} code must not run in a box of {}", class.as_str(), backend.as_str())))
+}
+
+/// Whether such a box holds such code.
+pub const fn admits(backend: Backend, class: Isolation, mode: Mode) -> bool {
+    match backend {
+        Backend::Process => mode.dev && matches!(class, Isolation::Trusted),
+        Backend::Oci => match class {
+            Isolation::Trusted => true,
+            Isolation::Standard => mode.dev && mode.allow_oci_standard,
+            _ => false,
+        },
+        Backend::Gvisor => matches!(class, Isolation::Trusted | Isolation::Standard | Isolation::Untrusted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_listed_is_admitted() {
+        let modes = [(false, false), (false, true), (true, false), (true, true)];
+        let mut admitted = Vec::new();
+        for (dev, allow_oci_standard) in modes {
+            for backend in Backend::ALL {
+                for class in Isolation::ALL {
+                    if admits(backend, class, Mode { dev, allow_oci_standard }) {
+                        let lax = if allow_oci_standard { "+lax" } else { "" };
+                        let mode = if dev { "dev" } else { "serve" };
+                        admitted.push(format!("{mode}{lax} {} {}", backend.as_str(), class.as_str()));
+                    }
+                }
+            }
+        }
+        let strong =
+            |mode: &str| ["trusted", "standard", "untrusted"].map(|class| format!("{mode} gvisor {class}"));
+        let mut want = Vec::new();
+        for mode in ["serve", "serve+lax"] {
+            want.push(format!("{mode} oci trusted"));
+            want.extend(strong(mode));
+        }
+        want.extend(["dev process trusted", "dev oci trusted"].map(str::to_owned));
+        want.extend(strong("dev"));
+        want.extend(
+            ["dev+lax process trusted", "dev+lax oci trusted", "dev+lax oci standard"].map(str::to_owned),
+        );
+        want.extend(strong("dev+lax"));
+        assert_eq!(admitted, want);
+    }
+}
