@@ -203,7 +203,8 @@ impl Error {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         // Official clients try again by themselves what would be refused again.
-        if matches!(self.code.kind(), Kind::OverBudget | Kind::NotSupported) {
+        let stays = matches!(self.code.kind(), Kind::OverBudget | Kind::NotSupported);
+        if stays || self.code == Code::ModelNotConfigured {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         response

@@ -269,7 +269,7 @@ impl Caller<'_> {
         let held = inner.purse.admit(self.scope, payers, &mut worst, least).await?;
         let each = worst.output / asked.answers;
         let bounded = capped && self.door != Door::Embeddings && asked.most != Some(each);
-        let lowered = (bounded && asked.most.is_some_and(|most| each < most)).then_some(each);
+        let lowered = (bounded && each < most).then_some(each);
         let hides = match written {
             Some(_) => cross::hides(endpoint, &route.model),
             None => hides_thoughts(&route.model),

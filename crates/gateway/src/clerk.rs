@@ -21,8 +21,8 @@ use crate::purse::{Done, Purse, TTL};
 const GATHER: Dur = Dur::from_millis(3);
 /// How often slices are prolonged, and dead processes looked for: three times before they run out.
 const BEAT: Dur = Dur::from_secs(3);
-/// How often unused slices are given back.
-const TIDY: Dur = Dur::from_secs(1);
+/// How often unused slices are given back: what a process holds when it dies is charged, so soon.
+const TIDY: Dur = Dur::from_millis(250);
 /// Records of one commit.
 const RECORDS_MAX: usize = 1_000;
 /// How long a stop waits for calls that are under way.

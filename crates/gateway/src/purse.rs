@@ -25,7 +25,7 @@ const UNWRITTEN_MAX: usize = 20_000;
 /// Times that a call asks anew for what others were quicker to take.
 const TRIES: u32 = 8;
 /// After how long unused a slice is given back.
-const IDLE: Dur = Dur::from_secs(2);
+const IDLE: Dur = Dur::from_millis(250);
 
 pub(crate) struct Purse {
     db: Db,

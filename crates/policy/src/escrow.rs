@@ -39,11 +39,13 @@ impl Account {
         MicroUsd::from_micros(self.cap.micros().saturating_sub(taken).max(0))
     }
 
-    /// How much a process takes that wants `need` now, for a call that costs at most `worst`: enough for some calls, at most
-    /// half of what is left so that others find something too, and never less than it needs. `None` when there is not so much.
-    pub fn slice(self, worst: MicroUsd, need: MicroUsd) -> Option<MicroUsd> {
+    /// How much a process takes that wants `need` now, for a call that costs at most `worst`. The first time it is that and no
+    /// more: a crash charges what was taken, and with few calls there is no hurry. With `more` calls at once it is enough for
+    /// some of them, at most half of what is left so that others find something too, and never less than it needs. `None` when
+    /// there is not so much.
+    pub fn slice(self, worst: MicroUsd, need: MicroUsd, more: bool) -> Option<MicroUsd> {
         let (left, need) = (self.left().micros(), need.micros().max(0));
-        let wish = worst.micros().max(0).saturating_mul(CALLS).max(left / PART);
+        let wish = if more { worst.micros().max(0).saturating_mul(CALLS).max(left / PART) } else { 0 };
         (need <= left).then(|| MicroUsd::from_micros(wish.min(left / 2).max(need)))
     }
 }
@@ -251,7 +253,8 @@ mod tests {
             (account(0, 0, 0), 0, 0, Some(0)),
             (account(i64::MAX, i64::MAX, i64::MAX), 1, 1, None),
         ] {
-            assert_eq!(account.slice(usd(worst), usd(need)).map(MicroUsd::micros), want, "{account:?}");
+            let sliced = |more| account.slice(usd(worst), usd(need), more).map(MicroUsd::micros);
+            assert_eq!((sliced(true), sliced(false)), (want, want.map(|_| need)), "{account:?}");
         }
     }
 
@@ -345,7 +348,7 @@ mod tests {
                     let process = &mut self.processes[p];
                     let need = hold - process.slice.free().micros();
                     if need > 0
-                        && let Some(amount) = account.slice(usd(hold), usd(need))
+                        && let Some(amount) = account.slice(usd(hold), usd(need), !process.holds.is_empty())
                     {
                         account.held = account.held.plus(amount).unwrap();
                         process.row += amount.micros();

@@ -49,8 +49,7 @@ pub(crate) struct CallsArgs {
 /// Flags of `lantern caps`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without flags it shows what holds. With --day or --month it sets both: what is not said is not bounded. \
-                        Days and months are those of UTC."
+    after_help = "Without flags it shows what holds. A cap that is not named stays as it is. Days and months are those of UTC."
 )]
 pub(crate) struct CapsArgs {
     /// At most so many dollars a day, as in 5 or 0.50; none to bound nothing
@@ -80,11 +79,10 @@ pub(crate) async fn calls(console: &Console, api: &Api, args: &CallsArgs) -> Res
 
 /// Shows caps, and sets them first when asked to.
 pub(crate) async fn caps(console: &Console, api: &Api, args: &CapsArgs) -> Result<(), Failure> {
-    let shown = if args.day.is_none() && args.month.is_none() {
-        api.fetch(Call::get(CAPS)).await?
-    } else {
-        api.fetch(Call::post(CAPS, wanted(args)?)).await?
-    };
+    let mut shown = api.fetch(Call::get(CAPS)).await?;
+    if args.day.is_some() || args.month.is_some() {
+        shown = api.fetch(Call::post(CAPS, wanted(args, &shown)?)).await?;
+    }
     let Value::Array(mut caps) = shown else { return Err(api.stranger()) };
     if let Some(key) = args.key {
         caps.retain(|cap| text(cap, "apiKeyId") == key.to_string());
@@ -101,12 +99,26 @@ pub(crate) async fn caps(console: &Console, api: &Api, args: &CapsArgs) -> Resul
     console.table(CAP, &caps.iter().map(cap).collect::<Vec<_>>())
 }
 
-fn wanted(args: &CapsArgs) -> Result<Value, Failure> {
+/// What is to hold: what is said, and what held before where nothing is.
+fn wanted(args: &CapsArgs, before: &Value) -> Result<Value, Failure> {
+    let key = args.key.map(|key| key.to_string()).unwrap_or_default();
+    let held = |period: &str| {
+        let mut caps = before.as_array().into_iter().flatten();
+        let cap = caps.find(|cap| text(cap, "apiKeyId") == key && text(cap, "period") == period)?;
+        cap.get("maxCostUsd").cloned()
+    };
     let mut body = Map::new();
-    for (name, flag, said) in
-        [("maxCostUsdPerDay", "--day", &args.day), ("maxCostUsdPerMonth", "--month", &args.month)]
-    {
-        let Some(said) = said.as_deref().filter(|said| *said != NONE) else { continue };
+    for (name, flag, said, period) in [
+        ("maxCostUsdPerDay", "--day", &args.day, "day"),
+        ("maxCostUsdPerMonth", "--month", &args.month, "month"),
+    ] {
+        let Some(said) = said.as_deref() else {
+            body.extend(held(period).map(|cap| (name.to_owned(), cap)));
+            continue;
+        };
+        if said == NONE {
+            continue;
+        }
         let Some(amount) = MicroUsd::parse_usd(said) else {
             let words = format!("{flag}: expected dollars such as 5 or 0.50, or {NONE}");
             return Err(Failure::new(Exit::Usage, words));
@@ -169,10 +181,16 @@ mod tests {
             month: month.map(str::to_owned),
             key: None,
         };
-        assert_eq!(wanted(&args(Some("5"), Some("none"))).unwrap(), json!({"maxCostUsdPerDay": 5.0}));
-        assert_eq!(wanted(&args(None, Some("0.50"))).unwrap(), json!({"maxCostUsdPerMonth": 0.5}));
+        let held = json!([
+            { "scope": "tenant", "period": "month", "maxCostUsd": 50.0 },
+            { "scope": "apiKey", "apiKeyId": "other", "period": "day", "maxCostUsd": 9.0 },
+        ]);
+        let body = |day, month| wanted(&args(day, month), &held).unwrap();
+        assert_eq!(body(Some("5"), Some("none")), json!({"maxCostUsdPerDay": 5.0}));
+        assert_eq!(body(None, Some("0.50")), json!({"maxCostUsdPerMonth": 0.5}));
+        assert_eq!(body(Some("5"), None), json!({"maxCostUsdPerDay": 5.0, "maxCostUsdPerMonth": 50.0}), "kept");
         for wrong in ["-1", "much", "0.0000001", "1e3"] {
-            assert!(wanted(&args(Some(wrong), None)).is_err(), "{wrong}");
+            assert!(wanted(&args(Some(wrong), None), &held).is_err(), "{wrong}");
         }
     }
 

@@ -54,7 +54,7 @@ db_test!(a_slice_is_taken_drawn_on_and_given_back, async |db| {
     let one = process(1);
     assert_eq!(escrow::take(&db, scope, ask(one, 1, false, 10)).await.unwrap(), Taken::Uncapped);
     cap(&db, scope, Some(1_000)).await;
-    assert_eq!(escrow::take(&db, scope, ask(one, 1, false, 10)).await.unwrap(), Taken::Amount(usd(80)));
+    assert_eq!(escrow::take(&db, scope, ask(one, 1, false, 80)).await.unwrap(), Taken::Amount(usd(80)));
     assert_eq!(escrow::take(&db, scope, ask(one, 1, true, 20)).await.unwrap(), Taken::Amount(usd(160)));
     assert_eq!(stands(&db, scope).await, (0, 240));
     assert_eq!(escrow::take(&db, scope, ask(one, 9, true, 20)).await.unwrap(), Taken::Lost);
@@ -87,8 +87,8 @@ db_test!(a_dead_process_is_charged_once_and_nothing_stays_held, async |db| {
     let scope = seed(&db, tenant(1)).await.unwrap().scope;
     let (one, two) = (process(1), process(2));
     cap(&db, scope, Some(1_000)).await;
-    escrow::take(&db, scope, ask(one, 1, false, 10)).await.unwrap();
-    escrow::take(&db, scope, ask(two, 1, false, 10)).await.unwrap();
+    escrow::take(&db, scope, ask(one, 1, false, 80)).await.unwrap();
+    escrow::take(&db, scope, ask(two, 1, false, 80)).await.unwrap();
     assert!(escrow::write(&db, scope, &calls(one, 1, spent(30, Some((1, 30))))).await.unwrap());
     let (soon, late) = (NOON + Dur::from_secs(5), NOON + Dur::from_secs(11));
     assert!(escrow::stale(&db, two, soon, false).await.unwrap().is_empty());

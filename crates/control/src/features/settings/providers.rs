@@ -347,7 +347,8 @@ async fn test(
     };
     Ok(Json(match asked {
         Ok(models) => {
-            let message = format!("{provider} answers and lists {} models", models.len());
+            let plural = if models.len() == 1 { "" } else { "s" };
+            let message = format!("{provider} answers and lists {} model{plural}", models.len());
             Tested { success: true, message: Some(message), code: None, reason: None, error: None }
         }
         Err(Unlisted { code, cause }) => {
