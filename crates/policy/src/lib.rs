@@ -29,3 +29,9 @@ use lantern_types::Digest;
 pub fn digest() -> Digest {
     Digest::of(concat!("lantern-policy/", env!("CARGO_PKG_VERSION"), "/3").as_bytes())
 }
+
+/// Whether rules of this digest hold and admit as this build's do, so that their decisions can be made again. The second
+/// version chose models otherwise, and that is all that it did otherwise.
+pub fn admits_alike(rules: Digest) -> bool {
+    rules == digest() || rules == Digest::of(concat!("lantern-policy/", env!("CARGO_PKG_VERSION"), "/2").as_bytes())
+}

@@ -295,7 +295,7 @@ impl Follow {
             let counted = if start.continues { facts.calls >= before } else { facts.calls == before };
             demand(counted, "facts", format_args!("the tool was called {before} times before"))?;
         }
-        if self.rules.knows(&grant) {
+        if lantern_policy::admits_alike(grant.policy) {
             // Only children share what is left, and a run has few.
             let asking = if step.kind == StepKind::Child { self.asking() } else { 1 };
             if let Some(words) = self.rules.admission(step.kind, &grant, self.unconfirmed, asking) {

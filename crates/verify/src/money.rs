@@ -5,9 +5,8 @@ use lantern_policy::admit::{LlmRequest, Purse, Terms};
 use lantern_policy::{Catalogue, admit_llm, admit_plain};
 use lantern_types::{Digest, Grant, Limits, MicroUsd, PriceSource, Tokens, money};
 
-/// The rules that this build can apply again: its own.
+/// The rules that this build can apply again: its own, and earlier ones that hold and admit alike.
 pub(crate) struct Rules {
-    policy: Digest,
     catalogue: Option<Catalogue>,
     limits: Limits,
     limits_digest: Digest,
@@ -20,13 +19,9 @@ impl Rules {
     pub(crate) fn of_this_build() -> Self {
         let limits = Limits::default();
         let catalogue = Catalogue::builtin().ok();
-        Self { policy: lantern_policy::digest(), catalogue, limits_digest: limits.digest(), limits }
+        Self { catalogue, limits_digest: limits.digest(), limits }
     }
 
-    /// Whether a decision under these rules can be made again here.
-    pub(crate) fn knows(&self, grant: &Grant) -> bool {
-        grant.policy == self.policy
-    }
 
     /// The same for what the limits say besides.
     pub(crate) fn knows_limits(&self, limits: Digest) -> bool {

@@ -127,14 +127,8 @@ pub(crate) async fn drive(deps: Arc<Deps>, mut claimed: Claimed, ear: Arc<Notify
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Lets a run that cannot be driven go, until then or until someone pokes it.
@@ -572,8 +566,8 @@ async fn wait_for_the_store(deps: &Deps, stopping: &Shutdown, error: Error) -> R
     Ok(())
 }
 
-/// The folded run. It is absent only after a decision panicked, and then the run is parked.
-/// Borrows the field alone: effects under way may move between threads, but not be shared by them.
+/// The folded run, absent only after a decision panicked: then it is parked. Borrows the field alone, because effects under way
+/// may move between threads, and not be shared by them.
 fn held(run: Option<&Run>) -> Result<&Run, Ended> {
     run.ok_or_else(|| Ended::Parked("a decision was cut short".to_owned()))
 }

@@ -35,6 +35,7 @@ fn body(action: &str, path: &str) -> Option<Value> {
         "sessions.create" => json!({"agentName": "mine"}),
         "sessions.send" => json!({"content": "hi"}),
         "approvals.decide" => json!({"approved": true}),
+        "runs.forecast" => json!({"agentName": "mine"}),
         "api_keys.create" => json!({"name": "walked"}),
         "stops.set" => json!({"scope": "agent", "agentName": "mine", "reason": "walked"}),
         "providers.save" => json!({"provider": "vendor", "apiKey": "sk-0123456789"}),
@@ -129,7 +130,7 @@ async fn the_weakest_get_what_the_table_says() {
                 if path.ends_with("/events") || path.ends_with("/stream") {
                     continue;
                 }
-                let answer = test.send(request(method, &path, Some(token), None)).await;
+                let answer = test.send(request(method, &path, Some(token), body(action, &path))).await;
                 let want = match (action, code) {
                     ("self.sign_out", "role_missing") if signed_out => 401,
                     ("self.sign_out", "role_missing") => 204,

@@ -35,7 +35,8 @@ fn a_login_is_kept_for_its_server_alone() {
     let elsewhere = user.run(&["whoami", "--api-url", &other.url()]);
     assert_eq!(elsewhere.code, 3);
     assert!(
-        elsewhere.err.contains("the saved login is for") && elsewhere.err.contains("run `lantern login`")
+        elsewhere.err.contains("the saved login is for")
+            && elsewhere.err.contains(&format!("run `lantern login --api-url {}`", other.url()))
     );
     assert!(other.seen().is_empty(), "the token was not sent to another server");
 

@@ -20,7 +20,7 @@ const STEP: f64 = 0.04;
 /// The level's own bounds.
 const LEVEL: (f64, f64) = (0.002, 0.5);
 /// A run lies off to one side from this many standard deviations on.
-const SLACK: f64 = 0.5;
+const TOLERANCE: f64 = 0.5;
 /// Sums from which the quantity has changed: lying off to one side, and lying outside. With neither, that is seen about once
 /// in eight thousand runs.
 const LEANS_MAX: f64 = 10.0;
@@ -119,8 +119,8 @@ impl Learner {
         self.level = STEP.mul_add(OUTSIDE - missed, self.level).clamp(LEVEL.0, LEVEL.1);
         self.misses = (self.misses + likelier).max(0.0);
         let leans = deviation(&distances, distance);
-        self.above = (self.above + leans - SLACK).max(0.0);
-        self.below = (self.below - leans - SLACK).max(0.0);
+        self.above = (self.above + leans - TOLERANCE).max(0.0);
+        self.below = (self.below - leans - TOLERANCE).max(0.0);
         self.misses >= MISSES_MAX || self.above.max(self.below) >= LEANS_MAX
     }
 

@@ -1,3 +1,5 @@
+//! Histories that are made up, steady and changing, and what was forecast of them.
+
 use super::*;
 
 /// Numbers that look random and are the same each time: splitmix64, and Box and Muller's way to a normal distribution.

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use lantern_edge::cookie;
 use lantern_edge::request::Peer;
 use lantern_edge::route::{delete_route, public_post};
-use lantern_edge::{Body, Json, NoContent, Result, Route, WithCookie};
+use lantern_edge::{Body, Json, NoContent, Refusal, Result, Route, WithCookie};
 use lantern_policy::Permit;
 use lantern_policy::action::SignOut;
 use lantern_types::Dur;
@@ -20,7 +20,8 @@ const LASTS: Dur = Dur::from_secs(7 * 86_400);
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
-        public_post("/auth/session", "Sign in as a web page, by a cookie", begin),
+        public_post("/auth/session", "Sign in as a web page, by a cookie", begin)
+            .refuses(&[Refusal::Unauthenticated, Refusal::RateLimited]),
         delete_route("/auth/session", "Sign out as a web page", end),
     ]
 }

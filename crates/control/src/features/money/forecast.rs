@@ -5,7 +5,7 @@
 
 use axum::extract::State;
 use lantern_edge::route::fresh_post_route;
-use lantern_edge::{Body, Either, Fields, Json, Model, OverBudget, Result, Route};
+use lantern_edge::{Body, Either, Fields, Json, Model, OverBudget, Refusal, Result, Route};
 use lantern_engine::Manifest;
 use lantern_policy::action::ForecastRun;
 use lantern_policy::forecast::{self, Forecast, LEVEL_PERCENT, Past};
@@ -33,7 +33,10 @@ const WRITTEN_PART: u64 = 8;
 const AGENT_NAME_BYTES_MAX: usize = 128;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
-    vec![fresh_post_route("/v1/runs/forecast", "Say what a run would probably cost", ask)]
+    vec![
+        fresh_post_route("/v1/runs/forecast", "Say what a run would probably cost", ask)
+            .refuses(&[Refusal::NotFound, Refusal::Conflict]),
+    ]
 }
 
 /// The run that is asked about.

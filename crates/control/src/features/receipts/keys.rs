@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use lantern_edge::route::public_get;
-use lantern_edge::{Code, Error, Json, Result, Route};
+use lantern_edge::{Code, Error, Json, Refusal, Result, Route};
 use lantern_receipts::{ALGORITHM, Published};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,7 +14,8 @@ pub(super) fn table() -> Vec<Route<App>> {
     vec![
         public_get("/.well-known/lantern-receipts", "The keys that receipts are signed with", well_known),
         public_get("/.well-known/jwks.json", "The same keys as a JSON Web Key Set", jwks),
-        public_get("/.well-known/lantern-agent-identity", "The key of running agents' identities", identity),
+        public_get("/.well-known/lantern-agent-identity", "The key of running agents' identities", identity)
+            .refuses(&[Refusal::NotSupported]),
     ]
 }
 

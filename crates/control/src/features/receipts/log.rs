@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::{HeaderValue, header};
 use lantern_edge::openapi::{Kind, Param};
 use lantern_edge::route::get_route;
-use lantern_edge::{Code, Error, Json, Params, Path, Result, Route};
+use lantern_edge::{Code, Error, Json, Params, Path, Refusal, Result, Route};
 use lantern_policy::action::ReadReceipts;
 use lantern_policy::{Permit, Scope};
 use lantern_receipts::tile;
@@ -31,21 +31,28 @@ const FROM: Param = Param {
     kind: Kind::From(1),
 };
 
+/// What a log that is shorter, or not begun, has to say.
+const NOTHING_THERE: &[Refusal] = &[Refusal::NotFound];
+
 pub(super) fn table() -> Vec<Route<App>> {
     vec![
-        get_route("/v1/receipts/log", "How far the tenant's log has come", head),
+        get_route("/v1/receipts/log", "How far the tenant's log has come", head).refuses(NOTHING_THERE),
         get_route("/v1/receipts/log/checkpoint", "The signed head of the log, as a signed note", checkpoint)
-            .takes(&[SIZE]),
+            .takes(&[SIZE])
+            .refuses(NOTHING_THERE),
         get_route(
             "/v1/receipts/log/tile/{*path}",
             "A tile of the log, such as `0/x001/067` or `entries/000.p/8`",
             tile,
         )
-        .answers::<String>(),
+        .answers::<String>()
+        .refuses(NOTHING_THERE),
         get_route("/v1/receipts/log/inclusion", "The proof that a leaf is in the log", inclusion)
-            .takes(&[INDEX, SIZE]),
+            .takes(&[INDEX, SIZE])
+            .refuses(NOTHING_THERE),
         get_route("/v1/receipts/log/consistency", "The proof that the log only grew", consistency)
-            .takes(&[FROM, SIZE]),
+            .takes(&[FROM, SIZE])
+            .refuses(NOTHING_THERE),
     ]
 }
 

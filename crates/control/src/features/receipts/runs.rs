@@ -6,7 +6,7 @@ use axum::response::Response;
 use http::{HeaderValue, header};
 use lantern_edge::openapi::PAGING;
 use lantern_edge::route::{fresh_post_route, get_route};
-use lantern_edge::{Code, Error, Json, Page, Paging, Params, Path, Result, Route};
+use lantern_edge::{Code, Error, Json, Page, Paging, Params, Path, Refusal, Result, Route};
 use lantern_policy::action::ReadReceipts;
 use lantern_policy::{Permit, Scope};
 use lantern_receipts::{Payload, Written, attestation};
@@ -27,20 +27,24 @@ const PAGE: u32 = 256;
 pub(super) fn table() -> Vec<Route<App>> {
     vec![
         get_route("/v1/receipts", "List receipts, the newest first", list).takes(&PAGING),
-        fresh_post_route("/v1/runs/{id}/receipt", "Read the receipt of a run that is over", read),
-        get_route("/v1/runs/{id}/receipt", "Read the receipt of a run that is over", read),
+        fresh_post_route("/v1/runs/{id}/receipt", "Read the receipt of a run that is over", read)
+            .refuses(&[Refusal::Conflict]),
+        get_route("/v1/runs/{id}/receipt", "Read the receipt of a run that is over", read)
+            .refuses(&[Refusal::Conflict]),
         get_route(
             "/v1/runs/{id}/receipt/file",
             "The receipt with the events that it is about, as one file",
             file,
         )
-        .answers::<Json<Signed>>(),
+        .answers::<Json<Signed>>()
+        .refuses(&[Refusal::Conflict]),
         get_route(
             "/v1/runs/{id}/receipt/attestation",
             "What the receipt says as a statement of in-toto, in a DSSE envelope",
             attestation,
         )
-        .answers::<Json<Envelope>>(),
+        .answers::<Json<Envelope>>()
+        .refuses(&[Refusal::Conflict]),
     ]
 }
 
