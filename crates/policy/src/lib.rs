@@ -33,5 +33,6 @@ pub fn digest() -> Digest {
 /// Whether rules of this digest hold and admit as this build's do, so that their decisions can be made again. The second
 /// version chose models otherwise, and that is all that it did otherwise.
 pub fn admits_alike(rules: Digest) -> bool {
-    rules == digest() || rules == Digest::of(concat!("lantern-policy/", env!("CARGO_PKG_VERSION"), "/2").as_bytes())
+    rules == digest()
+        || rules == Digest::of(concat!("lantern-policy/", env!("CARGO_PKG_VERSION"), "/2").as_bytes())
 }

@@ -264,7 +264,9 @@ async fn take_in(tx: &mut TenantTx<'_>, ask: Ask) -> Result<Option<Taken>> {
         spent: MicroUsd::from_micros(row.int("spent")?),
         held: MicroUsd::from_micros(row.int("held")?),
     };
-    let Some(amount) = account.slice(ask.worst, ask.need, ask.more) else { return Ok(Some(Taken::Short(account))) };
+    let Some(amount) = account.slice(ask.worst, ask.need, ask.more) else {
+        return Ok(Some(Taken::Short(account)));
+    };
     let [owner, period, began_at] = key.clone();
     if tx.exec(HOLD, &[owner, period, began_at, amount.into(), cap.into()]).await? == 0 {
         return Ok(None);

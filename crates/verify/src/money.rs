@@ -22,7 +22,6 @@ impl Rules {
         Self { catalogue, limits_digest: limits.digest(), limits }
     }
 
-
     /// The same for what the limits say besides.
     pub(crate) fn knows_limits(&self, limits: Digest) -> bool {
         limits == self.limits_digest

@@ -188,7 +188,11 @@ mod tests {
         let body = |day, month| wanted(&args(day, month), &held).unwrap();
         assert_eq!(body(Some("5"), Some("none")), json!({"maxCostUsdPerDay": 5.0}));
         assert_eq!(body(None, Some("0.50")), json!({"maxCostUsdPerMonth": 0.5}));
-        assert_eq!(body(Some("5"), None), json!({"maxCostUsdPerDay": 5.0, "maxCostUsdPerMonth": 50.0}), "kept");
+        assert_eq!(
+            body(Some("5"), None),
+            json!({"maxCostUsdPerDay": 5.0, "maxCostUsdPerMonth": 50.0}),
+            "kept"
+        );
         for wrong in ["-1", "much", "0.0000001", "1e3"] {
             assert!(wanted(&args(Some(wrong), None), &held).is_err(), "{wrong}");
         }

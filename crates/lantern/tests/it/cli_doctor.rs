@@ -58,7 +58,10 @@ fn the_doctor_names_what_is_missing() {
     assert!(done.out.contains("✘ model   no model provider is configured"), "{done:?}");
     let done = User::new().run(&["doctor", "--api-url", &fake.url()]);
     assert_eq!(done.code, 3);
-    assert!(done.out.contains("✘ login   not logged in\n          next: run `lantern login --api-url"), "{done:?}");
+    assert!(
+        done.out.contains("✘ login   not logged in\n          next: run `lantern login --api-url"),
+        "{done:?}"
+    );
 }
 
 #[test]
