@@ -187,18 +187,19 @@ impl Purse {
         hold: MicroUsd,
     ) -> Result<Option<(Account, MicroUsd)>> {
         let now = self.clock.now();
-        let (process, n, more, free) = {
+        let (process, n, (more, several), free) = {
             let mut state = self.state();
             let process = state.process;
             let book = state.book(scope, account, now);
-            (process, book.n, book.durable, book.slice.free())
+            (process, book.n, (book.durable, book.slice.in_use()), book.slice.free())
         };
         let need = hold.minus(free).unwrap_or(hold);
         if need <= MicroUsd::ZERO {
             // Whoever was before brought enough.
             return Ok(None);
         }
-        let ask = Ask { account, process, n, more, worst: hold, need, expires_at: now + TTL };
+        let expires_at = now + TTL;
+        let ask = Ask { account, process, n, more, several, worst: hold, need, expires_at };
         let taken = take(&self.db, scope, ask).await;
         let mut state = self.state();
         let same = state.process == process;

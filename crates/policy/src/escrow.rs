@@ -39,13 +39,13 @@ impl Account {
         MicroUsd::from_micros(self.cap.micros().saturating_sub(taken).max(0))
     }
 
-    /// How much a process takes that wants `need` now, for a call that costs at most `worst`. The first time it is that and no
-    /// more: a crash charges what was taken, and with few calls there is no hurry. With `more` calls at once it is enough for
-    /// some of them, at most half of what is left so that others find something too, and never less than it needs. `None` when
-    /// there is not so much.
-    pub fn slice(self, worst: MicroUsd, need: MicroUsd, more: bool) -> Option<MicroUsd> {
+    /// How much a process takes that wants `need` now, for a call that costs at most `worst`. For one call it is that and no
+    /// more: a crash charges what was taken, and with few calls there is no hurry. With `several` at once it is enough for some
+    /// of them, at most half of what is left so that others find something too, and never less than it needs. `None` when there
+    /// is not so much.
+    pub fn slice(self, worst: MicroUsd, need: MicroUsd, several: bool) -> Option<MicroUsd> {
         let (left, need) = (self.left().micros(), need.micros().max(0));
-        let wish = if more { worst.micros().max(0).saturating_mul(CALLS).max(left / PART) } else { 0 };
+        let wish = if several { worst.micros().max(0).saturating_mul(CALLS).max(left / PART) } else { 0 };
         (need <= left).then(|| MicroUsd::from_micros(wish.min(left / 2).max(need)))
     }
 }
@@ -71,6 +71,11 @@ impl Slice {
     /// What can be granted.
     pub const fn free(&self) -> MicroUsd {
         MicroUsd::from_micros(self.taken - self.granted - self.charged)
+    }
+
+    /// Whether something is held of it for a call.
+    pub const fn in_use(&self) -> bool {
+        self.granted > 0
     }
 
     /// More was taken, durably.
@@ -253,7 +258,7 @@ mod tests {
             (account(0, 0, 0), 0, 0, Some(0)),
             (account(i64::MAX, i64::MAX, i64::MAX), 1, 1, None),
         ] {
-            let sliced = |more| account.slice(usd(worst), usd(need), more).map(MicroUsd::micros);
+            let sliced = |several| account.slice(usd(worst), usd(need), several).map(MicroUsd::micros);
             assert_eq!((sliced(true), sliced(false)), (want, want.map(|_| need)), "{account:?}");
         }
     }

@@ -41,6 +41,8 @@ pub struct Ask {
     pub n: i64,
     /// Whether it has a slice of that number already.
     pub more: bool,
+    /// Whether it has other calls under way from it.
+    pub several: bool,
     /// What a call costs at the most.
     pub worst: MicroUsd,
     /// What is needed now.
@@ -264,7 +266,7 @@ async fn take_in(tx: &mut TenantTx<'_>, ask: Ask) -> Result<Option<Taken>> {
         spent: MicroUsd::from_micros(row.int("spent")?),
         held: MicroUsd::from_micros(row.int("held")?),
     };
-    let Some(amount) = account.slice(ask.worst, ask.need, ask.more) else {
+    let Some(amount) = account.slice(ask.worst, ask.need, ask.several) else {
         return Ok(Some(Taken::Short(account)));
     };
     let [owner, period, began_at] = key.clone();

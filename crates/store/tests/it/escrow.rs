@@ -29,7 +29,7 @@ async fn cap(db: &Db, scope: Scope, micros: Option<i64>) {
 
 fn ask(by: ProcessId, n: i64, more: bool, need: i64) -> Ask {
     let expires_at = NOON + Dur::from_secs(10);
-    Ask { account: day(), process: by, n, more, worst: usd(need), need: usd(need), expires_at }
+    Ask { account: day(), process: by, n, more, several: more, worst: usd(need), need: usd(need), expires_at }
 }
 
 /// What is spent and held of the day.
@@ -145,6 +145,6 @@ db_test!(another_tenants_money_is_not_there, async |db| {
     assert!(escrow::accounts(&db, two, At::from_micros(0)).await.unwrap().is_empty());
     assert!(escrow::recent(&db, two, NOON, 10).await.unwrap().is_empty());
     escrow::release(&db, two, process(1), &[1]).await.unwrap();
-    assert_eq!(stands(&db, one).await, (1, 79));
+    assert_eq!(stands(&db, one).await, (1, 9));
     assert!(!escrow::write(&db, two, &calls(process(1), 1, spent(1, Some((1, 1))))).await.unwrap());
 });
