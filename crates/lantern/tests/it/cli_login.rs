@@ -43,10 +43,8 @@ fn a_login_is_kept_for_its_server_alone() {
     assert_eq!(user.run(&["logout"]).ok(), format!("logged out of {url} as ada@example.com\n"));
     assert_eq!(user.run(&["logout"]).ok(), "there was no saved login\n");
     let out = user.run(&["whoami", "--api-url", &url]);
-    assert_eq!(
-        (out.code, out.err.as_str()),
-        (3, "error: not logged in (not_logged_in)\nnext: run `lantern login`\n")
-    );
+    let told = format!("error: not logged in (not_logged_in)\nnext: run `lantern login --api-url {url}`\n");
+    assert_eq!((out.code, out.err), (3, told));
 }
 
 #[test]
