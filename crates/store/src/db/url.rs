@@ -49,7 +49,7 @@ fn split_url(text: &str) -> Parts {
     let (before, query) = text.split_at(host + mark);
     let mut parts = Parts { rest: before.to_owned(), ..Parts::default() };
     let mut joint = '?';
-    for pair in query.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
+    for pair in query.strip_prefix('?').unwrap_or(query).split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if !parts.take(name, || decoded(value)) {
             parts.rest.push(joint);
@@ -192,6 +192,17 @@ mod tests {
             Just("options=-c%20x"),
         ];
         proptest::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+    }
+
+    #[test]
+    fn a_second_question_mark_is_part_of_a_name() {
+        for (text, rest) in [
+            ("postgresql://?sslmode=&?", "postgresql://??"),
+            ("postgresql://??", "postgresql://??"),
+            ("postgresql://??sslmode=x", "postgresql://??sslmode=x"),
+        ] {
+            assert_eq!(split(text).unwrap().rest, rest, "{text}");
+        }
     }
 
     proptest! {
