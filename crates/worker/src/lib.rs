@@ -54,7 +54,7 @@ pub struct Deps {
     pub tools: Arc<dyn Tools>,
     /// The limits in force, for everybody.
     pub in_force: InForce,
-    /// Those of the server, or of the tenant that [`of`](Deps::of) named.
+    /// Those of the server, or of the tenant whose run is driven.
     pub limits: Arc<Limits>,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
