@@ -99,22 +99,11 @@ fn set(text: &str, seconds: i64, tls: bool) -> Result<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refresh::testing::keys;
     use lantern_types::DEV_TENANT;
-    use lantern_types::edge::IdGen;
-
-    struct Fixed(u8);
-
-    impl IdGen for Fixed {
-        fn uuid(&self) -> Uuid {
-            Uuid::nil()
-        }
-        fn fill(&self, bytes: &mut [u8]) {
-            bytes.fill(self.0);
-        }
-    }
 
     fn cookies(key: u8) -> Cookies {
-        Cookies::new(&Keys::from_ids(&Fixed(key))).unwrap()
+        Cookies::new(&keys(key)).unwrap()
     }
 
     const SIGN_IN: SignInId = SignInId::from_uuid(Uuid::from_u128(7));

@@ -68,10 +68,12 @@ fn said(refresh: &Refresh) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use lantern_types::DEV_TENANT;
+pub(crate) mod testing {
+    //! Keys that are the same each time.
+
     use lantern_types::edge::IdGen;
+
+    use super::*;
 
     struct Fixed(u8);
 
@@ -84,8 +86,19 @@ mod tests {
         }
     }
 
+    pub(crate) fn keys(key: u8) -> Keys {
+        Keys::from_ids(&Fixed(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::keys;
+    use super::*;
+    use lantern_types::DEV_TENANT;
+
     fn tokens(key: u8) -> RefreshTokens {
-        RefreshTokens::new(&Keys::from_ids(&Fixed(key))).unwrap()
+        RefreshTokens::new(&keys(key)).unwrap()
     }
 
     const GIVEN: Refresh =

@@ -186,22 +186,11 @@ impl Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lantern_types::edge::IdGen;
+    use crate::refresh::testing::keys;
     use lantern_types::{DEV_TENANT, DEV_USER};
 
-    struct Fixed(u8);
-
-    impl IdGen for Fixed {
-        fn uuid(&self) -> uuid::Uuid {
-            uuid::Uuid::from_u128(u128::from(self.0))
-        }
-        fn fill(&self, bytes: &mut [u8]) {
-            bytes.fill(self.0);
-        }
-    }
-
     fn tokens(key: u8) -> Tokens {
-        Tokens::new(&Keys::from_ids(&Fixed(key))).unwrap()
+        Tokens::new(&keys(key)).unwrap()
     }
 
     fn person() -> Person {

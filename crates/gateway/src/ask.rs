@@ -8,7 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use lantern_edge::{Code, Error, Result};
-use lantern_llm::Door;
+use lantern_llm::{Door, cross};
 use lantern_types::llm::IMAGE_TOKENS_MAX;
 use serde::Deserializer;
 use serde::de::{Deserialize, MapAccess, Visitor};
@@ -112,20 +112,10 @@ impl<'a> Asked<'a> {
 
     /// What makes its cost unbounded, if something does: what the provider remembers, fetches or runs by itself.
     pub(crate) fn unbounded(&self) -> Option<&'static str> {
-        const REMEMBERED: &[&str] = &[
-            "previous_response_id",
-            "conversation",
-            "prompt",
-            "background",
-            "web_search_options",
-            "audio",
-            "container",
-            "mcp_servers",
-        ];
         let said = |name: &&&'static str| {
             self.members.find(name).is_some_and(|raw| !matches!(raw.get(), "null" | "false"))
         };
-        if let Some(name) = REMEMBERED.iter().find(said) {
+        if let Some(name) = cross::OWN.iter().find(said) {
             return Some(name);
         }
         let tier = self.members.read::<String>("service_tier").ok().flatten();

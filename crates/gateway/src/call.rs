@@ -172,15 +172,15 @@ impl Caller<'_> {
         let Turn { endpoint, route, .. } = turn;
         let question = self.question(endpoint).map_err(|error| Missed::unsent(Trouble::Unsayable, error))?;
         let written = question.as_ref().map(|question| question.written(&route.model, None));
-        let sized = written.as_ref().map(|written| Bytes::copy_from_slice(&written.body));
-        let held = self.hold(endpoint, route, (sized.as_ref(), attempt)).await;
+        let sized = written.as_ref().map(|written| written.body.as_slice());
+        let held = self.hold(endpoint, route, (sized, attempt)).await;
         let (mut open, sends) = held.map_err(|error| match error.code() {
             Code::BudgetExceeded => Missed::unsent(Trouble::Budget, error),
             _ => Missed::unsent(Trouble::Wrong, error),
         })?;
         let mut named =
             Named { id: self.id, provider: &route.provider, lowered: sends.lowered, ignored: Vec::new() };
-        let Some(question) = question else {
+        let Some((question, written)) = question.zip(written) else {
             let (model, newer_name) = (route.model.clone(), open.seen.hides);
             let changes = Changes { model, most: sends.most, newer_name };
             let body = self.asked.rewritten(&changes);
@@ -192,7 +192,10 @@ impl Caller<'_> {
             let hide_usage = self.door == Door::Chat && self.asked.stream && !self.asked.wants_usage;
             return Answered(response).pass(open, endpoint, self.door, hide_usage, &named).await;
         };
-        let written = question.written(&route.model, sends.most);
+        let written = match sends.most {
+            None => written,
+            most => question.written(&route.model, most),
+        };
         named.ignored = written.ignored;
         let crossing = Crossing {
             model: route.model.clone(),
@@ -245,7 +248,7 @@ impl Caller<'_> {
         &self,
         endpoint: &Endpoint,
         route: &Route,
-        (written, attempt): (Option<&Bytes>, u32),
+        (written, attempt): (Option<&[u8]>, u32),
     ) -> Result<(Open, Sends)> {
         let (inner, asked, begun_at) = (&self.inner, self.asked, self.inner.clock.now());
         let payers = payers(self.key, self.caps, route.price, begun_at);

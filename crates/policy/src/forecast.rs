@@ -95,12 +95,10 @@ pub fn forecast(past: &[Past], input_bytes: u64) -> Option<Forecast> {
         }
     }
     let interval = costs.interval(input_bytes)?;
-    // Tokens follow the size as costs do; nobody needs to know how far they may lie off.
+    // Tokens follow the size as costs do, and changed with them; nobody needs to know how far they may lie off.
+    let recent = past.get(past.len().saturating_sub(costs.runs())..).unwrap_or_default();
     let usual = |tokens: fn(&Past) -> u64| {
-        let mut learner = Learner::default();
-        for run in past.iter().skip(drifted_at.map_or(0, |at| (at + 1).saturating_sub(learn::KEPT))) {
-            learner.see(run.input_bytes, tokens(run));
-        }
+        let learner = Learner::of(recent.iter().map(|run| (run.input_bytes, tokens(run))));
         learner.interval(input_bytes).map_or(0, |interval| ceil(interval.middle).micros().unsigned_abs())
     };
     Some(Forecast {

@@ -8,7 +8,7 @@ mod answer;
 mod question;
 
 pub use answer::Turning;
-pub use question::{Question, Unsayable, caches};
+pub use question::{OWN, Question, Unsayable, caches};
 
 use bytes::Bytes;
 use lantern_net::Client;

@@ -1,6 +1,5 @@
 //! What a client asks, read on its wire and written on the provider's. Pure.
 
-use bytes::Bytes;
 use serde_json::Value;
 
 use super::family;
@@ -9,8 +8,9 @@ use crate::vendor::Dialect;
 use crate::wire::{Written, read_request, write_request};
 use crate::{Door, Endpoint, Family};
 
-/// Fields that ask for something which only the provider of that wire can do or remember.
-const OWN: &[&str] = &[
+/// Fields that ask for something which the provider of that wire remembers, fetches or performs itself: nobody else can do it,
+/// and nobody can say beforehand what it costs.
+pub const OWN: &[&str] = &[
     "previous_response_id",
     "conversation",
     "prompt",
@@ -19,9 +19,9 @@ const OWN: &[&str] = &[
     "audio",
     "container",
     "mcp_servers",
-    "functions",
-    "function_call",
 ];
+/// Fields of old that no other wire has.
+const OLD: &[&str] = &["functions", "function_call"];
 
 /// What cannot be said on the provider's wire, or makes no sense on the client's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Question {
 }
 
 /// Whether a body asks for a prefix to be cached, on whichever wire it was written.
-pub fn caches(body: &Bytes) -> bool {
+pub fn caches(body: &[u8]) -> bool {
     [&b"cache_control"[..], b"cachePoint", b"prompt_cache_breakpoint"]
         .iter()
         .any(|mark| body.windows(mark.len()).any(|window| window == *mark))
@@ -99,7 +99,7 @@ fn sayable(request: &Request) -> Result<(), Unsayable> {
     let there = |name: &&&str| {
         request.extra.get(**name).is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)))
     };
-    if let Some(name) = OWN.iter().find(there) {
+    if let Some(name) = OWN.iter().chain(OLD).find(there) {
         return Err(unsayable(name, "the provider of this model"));
     }
     if request.extra.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1) {

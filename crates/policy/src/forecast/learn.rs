@@ -10,7 +10,7 @@ const OUTSIDE: f64 = 0.1;
 /// Runs that are remembered.
 const REMEMBERED: usize = 120;
 /// Runs that are kept when the quantity has changed: about those that it took to notice.
-pub(super) const KEPT: usize = 12;
+const KEPT: usize = 12;
 /// Before this many runs their sizes say nothing.
 const SLOPE_RUNS_MIN: usize = 20;
 /// Nothing grows faster than this power of the input: twice the text read twice as often, and a bit.
@@ -98,6 +98,16 @@ impl Learner {
         }
         self.runs.push_back((size, quantity));
         changed
+    }
+
+    /// Knows these runs, and judges none of them.
+    pub(super) fn of(runs: impl Iterator<Item = (u64, u64)>) -> Self {
+        Self { runs: runs.map(|(size, quantity)| (log(size), log(quantity))).collect(), ..Self::default() }
+    }
+
+    /// How many runs it goes by.
+    pub(super) fn runs(&self) -> usize {
+        self.runs.len()
     }
 
     /// Holds a run against what was known before it.
