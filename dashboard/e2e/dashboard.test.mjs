@@ -182,6 +182,8 @@ group("a workspace with a history", (world) => {
     await page.keyboard.press("/");
     await page.keyboard.type("release");
     await page.waitForURL("**/runs?q=release");
+    // Until the answer is there the rows are those of before.
+    await page.locator('[role=table][aria-rowcount="2"]').waitFor();
     await page.keyboard.press("Tab");
     await page.evaluate(() => document.activeElement.blur());
     await page.keyboard.press("j");
