@@ -118,6 +118,11 @@ test-upgrade: claim ## Run the version before this one and this one side by side
 	@.ci/install test
 	@CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)" .ci/upgrade
 
+.PHONY: test-model
+test-model: claim ## Run agents, streams, a cap and a failover against a real, small model on this machine
+	@.ci/install test
+	@CARGO_TARGET_DIR="$(CARGO_TARGET_DIR)" .ci/model
+
 .PHONY: bench
 bench: claim ## Measure speed and memory, each figure beside its limit: make bench ONLY="durable alone"
 	@.ci/install test
