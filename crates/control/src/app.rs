@@ -256,6 +256,11 @@ impl App {
         })
     }
 
+    /// Whether anybody may make an account.
+    pub fn signup(&self) -> bool {
+        self.inner.signup
+    }
+
     /// What tells who is asking, for doors beside these.
     pub fn gate(&self) -> Gate {
         self.inner.gate.clone()

@@ -61,6 +61,45 @@ impl IfMatch {
     }
 }
 
+/// What a request that makes or changes a thing wants there to be before it: by `If-Match` one at a revision (`*`: at any), by
+/// `If-None-Match: *` none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wished {
+    /// Neither is said.
+    Any,
+    /// Nothing of that name.
+    Absent,
+    /// A thing at one of these revisions.
+    Present(IfMatch),
+}
+
+impl Wished {
+    /// Reads both headers. Tags in `If-None-Match` are for reading, and are refused here, as are both headers together.
+    pub fn of(headers: &HeaderMap) -> Result<Self> {
+        let refuse = |words| Err(Error::new(Code::InvalidHeader, words));
+        match (headers.contains_key(header::IF_MATCH), headers.get(header::IF_NONE_MATCH)) {
+            (false, None) => Ok(Self::Any),
+            (true, None) => IfMatch::of(headers).map(Self::Present),
+            (false, Some(value)) if value == "*" => Ok(Self::Absent),
+            (false, Some(_)) => refuse("If-None-Match: expected * here, for a thing that is not there yet"),
+            (true, Some(_)) => refuse("If-Match and If-None-Match: say one of them"),
+        }
+    }
+
+    /// Refuses what is there, at this revision, or is not.
+    pub fn check(&self, there: Option<i64>) -> Result<()> {
+        let refuse = |words| Err(Error::new(Code::VersionMismatch, words));
+        match (self, there) {
+            (Self::Any, _) | (Self::Absent, None) => Ok(()),
+            (Self::Absent, Some(_)) => {
+                refuse("it is there already, and If-None-Match says that it must not be")
+            }
+            (Self::Present(_), None) => refuse("it is not there, and If-Match says that it must be"),
+            (Self::Present(asked), Some(revision)) => asked.check(revision),
+        }
+    }
+}
+
 /// The tags of a list, each as it stands; at least one. Empty places are no fault.
 fn tags(mut text: &str) -> Option<Vec<String>> {
     let mut found = Vec::new();

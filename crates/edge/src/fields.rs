@@ -42,6 +42,8 @@ pub struct Fields<'a> {
     issues: Vec<FieldError>,
     /// What nobody read inside of those that were.
     unread: Vec<String>,
+    /// What nobody reads is refused.
+    strict: bool,
     /// What was asked for, when the reader is only asked what it reads.
     sketch: Option<Sketch>,
 }
@@ -53,7 +55,14 @@ const VISIBLE: &str = "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$";
 impl<'a> Fields<'a> {
     /// The fields of `map`, none of them read.
     pub const fn of(map: &'a Map<String, Value>) -> Self {
-        Self { map, seen: BTreeSet::new(), issues: Vec::new(), unread: Vec::new(), sketch: None }
+        Self {
+            map,
+            seen: BTreeSet::new(),
+            issues: Vec::new(),
+            unread: Vec::new(),
+            strict: false,
+            sketch: None,
+        }
     }
 
     /// No fields, but a memory of which are asked for. What is required reads as something, so that a reader reads on.
@@ -71,6 +80,11 @@ impl<'a> Fields<'a> {
         if let Some(sketch) = &mut self.sketch {
             sketch.note(name, schema());
         }
+    }
+
+    /// Refuses what nobody reads, instead of ignoring it: where leaving a field out takes something away, a misspelt one would.
+    pub const fn refuse_unread(&mut self) {
+        self.strict = true;
     }
 
     /// Notes that a field must be there; `true` when the reader is only asked what it reads.
@@ -233,6 +247,16 @@ impl<'a> Fields<'a> {
         )
     }
 
+    /// A change of an amount of money.
+    pub fn change_dollars(&mut self, name: &str) -> Change<MicroUsd> {
+        let read = self.dollars(name);
+        match self.raw(name) {
+            None => Change::Keep,
+            Some((_, Value::Null)) => Change::Clear,
+            Some(_) => read.map_or(Change::Keep, Change::Set),
+        }
+    }
+
     /// A list of texts.
     pub fn texts(&mut self, name: &str, count_max: usize, bytes_max: usize) -> Option<Vec<String>> {
         self.describe(name, || {
@@ -351,7 +375,12 @@ impl<'a> Fields<'a> {
             return Err(self.issues);
         }
         let unread = self.map.keys().filter(|key| !self.seen.contains(key.as_str()));
-        Ok(unread.cloned().chain(self.unread).collect())
+        let unread: Vec<String> = unread.cloned().chain(self.unread).collect();
+        if self.strict && !unread.is_empty() {
+            let refused = |path| FieldError { path, message: "there is no such field".to_owned() };
+            return Err(unread.into_iter().map(refused).collect());
+        }
+        Ok(unread)
     }
 }
 

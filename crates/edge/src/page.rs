@@ -15,7 +15,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::problem::Result;
-use crate::query::{Params, wrong};
+use crate::query::{PAGE_SIZE, PAGE_TOKEN, Params, wrong};
 use crate::reply::Json;
 
 const NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
@@ -36,10 +36,15 @@ pub struct Paging {
 const MARK_BYTES: usize = 8;
 
 impl Paging {
-    /// Reads `limit` and `cursor`. A limit beyond the largest page asks for the largest page.
+    /// Reads `limit` and `cursor`, or their other names `pageSize` and `pageToken`. A limit beyond the largest page asks for the largest
+    /// page.
     pub fn of(params: &Params) -> Result<Self> {
-        let limit = params.at_most("limit", LIMIT_MAX)?.unwrap_or(LIMIT_MAX);
-        let before = match params.text("cursor") {
+        let limit = match params.at_most("limit", LIMIT_MAX)? {
+            Some(limit) => limit,
+            None => params.at_most(PAGE_SIZE, LIMIT_MAX)?.unwrap_or(LIMIT_MAX),
+        };
+        let said = [params.text("cursor"), params.text(PAGE_TOKEN)].into_iter().flatten().next();
+        let before = match said {
             Some(text) => {
                 let words = "expected a cursor from a Link header of this list";
                 Some(decode(text, params.path()).ok_or_else(|| wrong("cursor", words))?)

@@ -6,17 +6,20 @@
 use std::str::FromStr;
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Query, Request};
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::code::Code;
 use crate::fields::snake;
+use crate::openapi::Param;
 use crate::problem::{Error, Result};
+use crate::request::Ignored;
+use crate::ticket;
 
-/// A query's parameters, in either casing. Unknown ones are ignored and of one given twice the first counts, unless the
-/// route says [`only`](Params::only).
+/// A query's parameters, in either casing. Unknown ones are ignored, and named in the answer where the route says what it takes; of
+/// one given twice the first counts. Unless the route says [`only`](Params::only).
 #[derive(Debug)]
 pub struct Params {
     pairs: Vec<(String, String)>,
@@ -42,6 +45,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
             None => Ok(params),
         }
     }
+}
+
+/// Other names of what pages are asked for by.
+pub(crate) const PAGE_SIZE: &str = "pageSize";
+pub(crate) const PAGE_TOKEN: &str = "pageToken";
+
+/// Names those parameters of a query in the answer that the route does not take. A ticket is taken on its way in.
+pub(crate) fn tell_unread(request: &Request, known: &[Param]) {
+    let Some(query) = request.uri().query() else { return };
+    let Some(ignored) = request.extensions().get::<Ignored>() else { return };
+    let taken = |name: &str| {
+        let other = [PAGE_SIZE, PAGE_TOKEN].into_iter().chain(ticket::PARAMS);
+        known.iter().map(|param| param.name).chain(other).any(|known| name == known || name == snake(known))
+    };
+    // Nothing that is taken needs an escape, and what is left is named as it was written.
+    let names = query.split('&').filter_map(|pair| pair.split('=').next()).filter(|name| !name.is_empty());
+    let unread =
+        |name: &&str| !taken(name) && percent_decode_str(name).decode_utf8().is_ok_and(|name| !taken(&name));
+    ignored.add(names.filter(unread).map(ToOwned::to_owned).collect());
 }
 
 impl Params {

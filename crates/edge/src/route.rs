@@ -5,10 +5,13 @@
 //! what must not be kept for that says so with `fresh_post_route`. What is open to everybody says so with `public_get` and
 //! its like and is listed in `golden/public-routes.txt`.
 
+use std::future::ready;
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
-use axum::middleware::map_response;
+use axum::middleware::{map_request, map_response};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 use lantern_policy::{Access, Act, Permit};
@@ -18,6 +21,7 @@ use crate::idempotency::{self, Remembers};
 use crate::openapi::{Answers, Call, Operation, Param};
 use crate::prefer::{self, Holds};
 use crate::problem::Shape;
+use crate::query;
 use crate::ticket;
 
 /// Argument lists that begin with a permit, for handlers of one to five arguments. Sealed.
@@ -230,7 +234,19 @@ where
 
 /// A router of these routes. Two routes of one method and path are a mistake that panics at start, in every test.
 pub fn mount<S: Clone + Send + Sync + 'static>(routes: Vec<Route<S>>) -> Router<S> {
-    routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler))
+    routes.into_iter().fold(Router::new(), |router, route| {
+        let handler = if route.operation.query.is_empty() {
+            route.handler
+        } else {
+            // A filter that nobody reads would pass for one that holds.
+            let known: Arc<[Param]> = route.operation.query.into();
+            route.handler.layer(map_request(move |request: Request| {
+                query::tell_unread(&request, &known);
+                ready(request)
+            }))
+        };
+        router.route(route.path, handler)
+    })
 }
 
 /// The table for `golden/routes.txt`: method, path and action, sorted by path.

@@ -15,6 +15,9 @@ use crate::auth;
 use crate::code::Code;
 use crate::problem::{Error, Result};
 
+/// What a ticket is given as.
+pub(crate) const PARAMS: [&str; 2] = ["token", "ticket"];
+
 const PREFIX: &str = "hlx_sse_";
 const RANDOM: usize = 32;
 /// The prefix and 43 letters.

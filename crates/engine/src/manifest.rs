@@ -163,7 +163,7 @@ impl Manifest {
     pub fn check_retry(&self, terms: Terms<'_>) -> Vec<Issue> {
         let mut issues = Vec::new();
         if let Some(retry) = &self.retry {
-            check::retries_fit(retry, "retry", terms.limits.wait_max, &mut issues);
+            check::retries_fit(retry, "retry", terms.limits, &mut issues);
         }
         issues
     }

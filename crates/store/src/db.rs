@@ -19,6 +19,7 @@ mod sqlite;
 mod tls;
 mod tx;
 mod url;
+mod wal;
 mod writer;
 
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The master key: 32 bytes from the operator, or from a file of mode 0600 that is made for a new database.
 //!
 //! Invariant: there is no default key. A key file is made once, whole, and never written over; a file that others can
-//! read is refused. Keys for other purposes are derived, so that no two purposes share one. Does not know whether a
+//! read is refused. It has its name only once a database has begun with it: until then it is prepared under another. Keys for other purposes are derived, so that no two purposes share one. Does not know whether a
 //! database is new: callers do.
 
 use std::fs::{self, File, OpenOptions};
@@ -20,6 +20,8 @@ use crate::error::{Error, Result};
 
 /// The key file's name inside the data folder.
 pub(crate) const FILE: &str = "lantern.key";
+/// Its name until a database has begun with it.
+const PREPARED: &str = "lantern.key.new";
 
 /// The master key.
 #[derive(Clone)]
@@ -53,13 +55,31 @@ impl Keys {
         Self { master: Secret::new(master) }
     }
 
-    /// Makes the data folder's key file of this key; `Conflict` when there is one already, which stands.
-    pub fn make_file(&self, data_dir: &Path) -> Result<()> {
-        let path = data_dir.join(FILE);
-        make(&path, self.master.expose()).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::Conflict,
-            _ => Error::file(format!("make {}", path.display()), e),
-        })
+    /// Writes this key beside where the data folder's key file will be, for a database that is about to begin with it. What was
+    /// prepared before and never kept opens nothing, and goes. `Conflict` when there is a key file already, which stands.
+    pub fn prepare_file(&self, data_dir: &Path) -> Result<()> {
+        if data_dir.join(FILE).exists() {
+            return Err(Error::Conflict);
+        }
+        let path = data_dir.join(PREPARED);
+        write(&path, self.master.expose()).map_err(|e| Error::file(format!("make {}", path.display()), e))
+    }
+
+    /// What was prepared, if anything was.
+    pub fn prepared(data_dir: &Path) -> Result<Option<Self>> {
+        let path = data_dir.join(PREPARED);
+        if path.exists() { Self::load(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// Makes what was prepared the data folder's key file, now that its database has begun. Done already is done.
+    pub fn keep_file(data_dir: &Path) -> Result<()> {
+        let (path, prepared) = (data_dir.join(FILE), data_dir.join(PREPARED));
+        let linked = fs::hard_link(&prepared, &path).and_then(|()| fs::remove_file(&prepared));
+        let synced = linked.and_then(|()| File::open(data_dir)?.sync_all());
+        match synced {
+            Err(_) if path.exists() => Ok(()),
+            done => done.map_err(|e| Error::file(format!("make {}", path.display()), e)),
+        }
     }
 
     fn load(path: &Path) -> Result<Self> {
@@ -107,8 +127,8 @@ impl KeyType for Length32 {
     }
 }
 
-/// Writes a key under another name, syncs it, and links it into place; the link fails when somebody was first.
-fn make(path: &Path, key: &[u8; 32]) -> std::io::Result<()> {
+/// Writes a key, whole, to a new file for its owner alone, in place of what may be there.
+fn write(path: &Path, key: &[u8; 32]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder)?;
     let mut text = hex::encode(key);
@@ -117,7 +137,5 @@ fn make(path: &Path, key: &[u8; 32]) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
     let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
     text.zeroize();
-    let linked = written.and_then(|()| fs::hard_link(&partial, path));
-    fs::remove_file(&partial)?;
-    linked.and_then(|()| File::open(folder)?.sync_all())
+    written.and_then(|()| fs::rename(&partial, path)).and_then(|()| File::open(folder)?.sync_all())
 }

@@ -561,7 +561,9 @@ async fn wait_for_the_store(deps: &Deps, stopping: &Shutdown, error: Error) -> R
     if stopping.is_requested() {
         return Err(Ended::Store(error));
     }
-    tracing::warn!(error = %chain(&error), "the store could not answer; asking again");
+    if deps.memo.tells(deps.clock.now()) {
+        tracing::warn!(error = %chain(&error), "the store could not answer; every run that waits for it asks again");
+    }
     deps.clock.sleep(STORE_RETRY).await;
     Ok(())
 }

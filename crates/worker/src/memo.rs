@@ -4,18 +4,22 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lantern_engine::Manifest;
 use lantern_policy::admit::Terms;
 use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
-use lantern_types::{Limits, VersionId};
+use lantern_types::{At, Dur, Limits, VersionId};
 
 /// Entries of one map.
 const KEPT_MAX: usize = 1_024;
 /// Sets of limits whose digests are kept.
 const TERMS_MAX: usize = 32;
+
+/// How often to tell of a store that does not answer.
+const TELL_AFTER: Dur = Dur::from_secs(10);
 
 /// A process's memory. Cheap to clone; clones share it.
 #[derive(Clone, Default)]
@@ -30,6 +34,8 @@ struct Inner {
     // Sections under this lock are one look-up or insert.
     manifests: Mutex<HashMap<(Scope, VersionId), Arc<Manifest>>>,
     schemas: Checker,
+    /// When a store that does not answer was last told of.
+    told: AtomicI64,
 }
 
 fn find<K: Eq + Hash, V: Clone>(map: &Mutex<HashMap<K, V>>, key: &K) -> Option<V> {
@@ -45,6 +51,17 @@ fn keep<K: Eq + Hash, V>(map: &Mutex<HashMap<K, V>>, key: K, value: V) {
 }
 
 impl Memo {
+    /// Whether to tell of a store that does not answer: every run that waits for it would, twice a second.
+    pub(crate) fn tells(&self, now: At) -> bool {
+        let last = self.inner.told.load(Ordering::Relaxed);
+        let due = now.micros().saturating_sub(last) >= TELL_AFTER.micros();
+        due && self
+            .inner
+            .told
+            .compare_exchange(last, now.micros(), Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
     /// The digests of the rules in force. The catalogue is the same at every call.
     pub(crate) fn terms(&self, catalogue: &Catalogue, limits: &Arc<Limits>) -> Terms {
         let mut known = self.inner.terms.lock().unwrap_or_else(PoisonError::into_inner);

@@ -348,6 +348,31 @@ async fn an_update_may_name_the_revision_it_is_about() {
 }
 
 #[tokio::test]
+async fn who_makes_an_agent_may_say_what_must_be_there_before() {
+    let test = TestApp::new().await;
+    let post = async |name: &str, header: (&'static str, &str), text: &str| {
+        let body = Some(json!({"name": name, "description": text}));
+        let mut request = request("POST", AGENTS, Some(&test.a.owner), body);
+        request.headers_mut().insert(header.0, HeaderValue::from_str(header.1).unwrap());
+        test.send(request).await
+    };
+    post("new", ("if-match", "*"), "one").await.refused(412, "version_mismatch");
+    post("new", ("if-match", "\"1\""), "one").await.refused(412, "version_mismatch");
+    test.get(&test.a.owner, "/v1/agents/new").await.refused(404, "agent_not_found");
+    let tag = post("new", ("if-none-match", "*"), "one").await.is(201).header("etag").to_owned();
+    post("new", ("if-none-match", "*"), "two").await.refused(412, "version_mismatch");
+    post("new", ("if-match", "\"77\""), "two").await.refused(412, "version_mismatch");
+    post("new", ("if-none-match", "\"77\""), "two").await.refused(400, "invalid_header");
+    assert_eq!(test.get(&test.a.owner, "/v1/agents/new").await.is(200).json["description"], "one");
+    post("new", ("if-match", &tag), "two").await.is(201);
+    post("new", ("if-match", "*"), "three").await.is(201);
+    // One that is archived is not there for who makes it afresh.
+    test.send(request("DELETE", "/v1/agents/new", Some(&test.a.owner), None)).await.is(204);
+    post("new", ("if-match", "*"), "four").await.refused(412, "version_mismatch");
+    post("new", ("if-none-match", "*"), "four").await.is(201);
+}
+
+#[tokio::test]
 async fn a_wait_between_attempts_is_bounded_like_any_other() {
     let test = TestApp::new().await;
     let save = async |retry: Value| {

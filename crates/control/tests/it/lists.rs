@@ -97,6 +97,7 @@ async fn filtered(test: &TestApp) {
         ("label=app%5C%3Atier%3Aweb%3A1".to_owned(), &[4]),
         ("label=app:tier:web:1".to_owned(), &[]),
         ("pageSize=10&page_token=".to_owned(), &[5, 4, 3, 2, 1, 0]),
+        ("page_size=2".to_owned(), &[5, 4]),
     ] {
         assert_eq!(list(&query).await, want, "{query}");
     }

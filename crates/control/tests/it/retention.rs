@@ -57,7 +57,13 @@ async fn what_is_kept_is_said_and_counted(test: &TestApp) {
     assert_eq!(test.post(&test.b.owner, PREVIEW, json!({"content": "10m"})).await.is(200).json["runs"], 0);
     let never = test.post(&test.a.owner, SETTING, json!({"content": "never"})).await.is(200).json;
     assert_eq!(never, shown(json!(null), "tenant"));
-    assert_eq!(test.post(&test.a.owner, SETTING, json!({})).await.is(200).json, shown(json!(null), "server"));
+    for vague in [json!({}), json!({"contnt": "60d"}), json!({"content": "60d", "kontent": 1})] {
+        test.post(&test.a.owner, SETTING, vague).await.refused(400, "invalid_body");
+    }
+    let still = test.get(&test.a.owner, SETTING).await.is(200).json;
+    assert_eq!(still, never, "what is misspelt takes nothing away");
+    let back = test.post(&test.a.owner, SETTING, json!({"content": null})).await.is(200).json;
+    assert_eq!(back, shown(json!(null), "server"));
 }
 
 async fn a_run_without_content_shows_what_happened_and_begins_nothing(test: &TestApp) {

@@ -52,6 +52,7 @@ struct Things {
     key: String,
     approval: String,
     stop: String,
+    tenant: String,
 }
 
 async fn things(test: &TestApp) -> Things {
@@ -80,13 +81,14 @@ async fn things(test: &TestApp) -> Things {
         key: text(&key.json["key"]["id"]),
         approval: text(&approval),
         stop: text(&stop),
+        tenant: test.a.id.to_string(),
     }
 }
 
 fn filled(path: &str, things: &Things) -> String {
     let id = match path {
         path if path.contains("/api-keys/") => &things.key,
-        path if path.starts_with("/v1/approvals/") => &things.approval,
+        path if path.contains("/approvals/{id}") => &things.approval,
         path if path.starts_with("/v1/sessions/") => &things.session,
         path if path.starts_with("/v1/stops/") => &things.stop,
         path if path.contains("/receipt") => &things.over,
@@ -101,6 +103,7 @@ fn filled(path: &str, things: &Things) -> String {
         .replace("{version}", "1")
         .replace("{other}", other)
         .replace("{provider}", "lab")
+        .replace("{tenant}", &things.tenant)
 }
 
 #[tokio::test]

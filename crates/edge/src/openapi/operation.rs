@@ -477,7 +477,9 @@ fn variable(segment: &str) -> Option<&str> {
 /// `get_runs_id`: unique, because a method and a path are.
 fn operation_id(method: &str, path: &str) -> String {
     let mut id = if method == "ANY" { "get".to_owned() } else { method.to_lowercase() };
-    for segment in segments(path) {
+    // The only names that are there with and without a version.
+    let versioned = path.starts_with("/v1/.well-known/").then_some("v1");
+    for segment in versioned.into_iter().chain(segments(path)) {
         id.push('_');
         id.extend(variable(segment).unwrap_or(segment).chars().map(|c| match c {
             c if c.is_ascii_alphanumeric() => c,

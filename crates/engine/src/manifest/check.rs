@@ -64,7 +64,7 @@ pub(super) fn on_terms(
             }
             waits_fit(&found, &said, terms.limits.wait_max, issues);
             if let Some(retry) = &found.def.retry {
-                retries_fit(retry, &format!("{}.retry", found.path), terms.limits.wait_max, issues);
+                retries_fit(retry, &format!("{}.retry", found.path), terms.limits, issues);
             }
             if let Some(known) = &inputs {
                 inputs_are_known(&found, known, issues);
@@ -342,6 +342,11 @@ fn items_fit(said: &Literals<'_>, limits: &Limits, issues: &mut Vec<Issue>) {
     if u32::try_from(items).is_ok_and(|items| items > max) {
         said.wrong("items", &format!("{items} items; the limit (mapItemsMax) is {max}"), issues);
     }
+    let (at_once, max) =
+        (said.literal(&["concurrency"]).and_then(|(_, value)| whole(value)), limits.concurrency_max);
+    if at_once.is_some_and(|at_once| at_once == 0 || at_once > max) {
+        said.wrong("concurrency", &format!("expected 1 to {max} (concurrencyMax) at once"), issues);
+    }
 }
 
 /// Whether a step waits no longer than one may, as far as that is written. A step's own timeout counts where its data says
@@ -374,7 +379,13 @@ fn waits_fit(found: &Found<'_>, said: &Literals<'_>, max: Dur, issues: &mut Vec<
 }
 
 /// Whether no wait between two attempts is longer than a wait may be.
-pub(super) fn retries_fit(retry: &Retry, path: &str, max: Dur, issues: &mut Vec<Issue>) {
+pub(super) fn retries_fit(retry: &Retry, path: &str, limits: &Limits, issues: &mut Vec<Issue>) {
+    let (max, attempts) = (limits.wait_max, limits.attempts_per_step_max);
+    if retry.max_attempts > attempts {
+        let message =
+            format!("{} attempts; the limit (attemptsPerStepMax) is {attempts}", retry.max_attempts);
+        issue(issues, &format!("{path}.maxAttempts"), message);
+    }
     let (name, millis) = retry.longest();
     if Dur::from_millis(millis) > max {
         let (secs, most) = (millis / 1_000, max.millis() / 1_000);
@@ -493,8 +504,8 @@ mod tests {
             json!({"kind": "approval", "approvers": ["{{input.boss}}", "ada"]}),
             json!({"kind": "approval", "approvers": "{{input.bosses}}"}),
             json!({"kind": "llm", "prompt": "Greet as {{name}} does", "maxTokens": "100"}),
-            json!({"kind": "map", "items": [1], "concurrency": 0, "step": {"kind": "sleep", "duration": 1}}),
-            json!({"kind": "map", "items": [1], "concurrency": 4096, "step": {"kind": "sleep", "duration": 1}}),
+            json!({"kind": "map", "items": [1], "concurrency": 1, "step": {"kind": "sleep", "duration": 1}}),
+            json!({"kind": "map", "items": [1], "concurrency": 64, "step": {"kind": "sleep", "duration": 1}}),
         ] {
             assert_eq!(wrong(&json!([fine])), []);
         }
@@ -550,6 +561,21 @@ mod tests {
                 json!({"kind": "map", "items": vec!["{{input.topic}}"; 1_001], "step": nap}),
                 "steps[0].items",
                 "1001 items; the limit (mapItemsMax) is 1000",
+            ),
+            (
+                json!({"kind": "map", "items": [1], "concurrency": 0, "step": nap}),
+                "steps[0].concurrency",
+                "expected 1 to 64 (concurrencyMax) at once",
+            ),
+            (
+                json!({"kind": "map", "items": [1], "concurrency": 1_000_000_000, "step": nap}),
+                "steps[0].concurrency",
+                "expected 1 to 64",
+            ),
+            (
+                json!({"kind": "tool", "tool": "calc", "retry": {"maxAttempts": 1_000_000_000}}),
+                "steps[0].retry.maxAttempts",
+                "1000000000 attempts; the limit (attemptsPerStepMax) is 20",
             ),
             (
                 json!({"kind": "llm", "prompt": "{{input.topik}}"}),

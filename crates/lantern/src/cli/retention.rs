@@ -29,7 +29,8 @@ pub(crate) struct RetentionArgs {
 /// Does what was asked.
 pub(crate) async fn run(console: &Console, api: &Api, args: &RetentionArgs) -> Result<(), Failure> {
     let wanted = match args.content.as_deref() {
-        None | Some("default") => json!({}),
+        None => json!({}),
+        Some("default") => json!({ "content": null }),
         Some(time) => json!({ "content": time }),
     };
     if args.dry_run {

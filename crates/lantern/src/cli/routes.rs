@@ -86,6 +86,7 @@ const ROUTES: &[(&str, By)] = &[
     ("GET /v1/receipts/log/inclusion", Nobody("for monitors; a receipt has its own proof in it")),
     ("GET /v1/receipts/log/consistency", Nobody("for monitors, which compare signed heads")),
     ("GET /.well-known/lantern-receipts", Verb(&["receipts keys"])),
+    ("GET /v1/.well-known/lantern-receipts", Same("GET /.well-known/lantern-receipts")),
     ("GET /.well-known/jwks.json", Nobody("the same keys, for libraries that read this form")),
     ("GET /.well-known/lantern-agent-identity", Nobody("it says that there are none yet")),
     ("GET /v1/sessions", Verb(&["sessions list"])),

@@ -79,10 +79,9 @@ pub(crate) async fn calls(console: &Console, api: &Api, args: &CallsArgs) -> Res
 
 /// Shows caps, and sets them first when asked to.
 pub(crate) async fn caps(console: &Console, api: &Api, args: &CapsArgs) -> Result<(), Failure> {
-    let mut shown = api.fetch(Call::get(CAPS)).await?;
-    if args.day.is_some() || args.month.is_some() {
-        shown = api.fetch(Call::post(CAPS, wanted(args, &shown)?)).await?;
-    }
+    let says = args.day.is_some() || args.month.is_some();
+    let call = if says { Call::post(CAPS, wanted(args)?) } else { Call::get(CAPS) };
+    let shown = api.fetch(call).await?;
     let Value::Array(mut caps) = shown else { return Err(api.stranger()) };
     if let Some(key) = args.key {
         caps.retain(|cap| text(cap, "apiKeyId") == key.to_string());
@@ -99,24 +98,15 @@ pub(crate) async fn caps(console: &Console, api: &Api, args: &CapsArgs) -> Resul
     console.table(CAP, &caps.iter().map(cap).collect::<Vec<_>>())
 }
 
-/// What is to hold: what is said, and what held before where nothing is.
-fn wanted(args: &CapsArgs, before: &Value) -> Result<Value, Failure> {
-    let key = args.key.map(|key| key.to_string()).unwrap_or_default();
-    let held = |period: &str| {
-        let mut caps = before.as_array().into_iter().flatten();
-        let cap = caps.find(|cap| text(cap, "apiKeyId") == key && text(cap, "period") == period)?;
-        cap.get("maxCostUsd").cloned()
-    };
+/// What is to hold: what is not said stays.
+fn wanted(args: &CapsArgs) -> Result<Value, Failure> {
     let mut body = Map::new();
-    for (name, flag, said, period) in [
-        ("maxCostUsdPerDay", "--day", &args.day, "day"),
-        ("maxCostUsdPerMonth", "--month", &args.month, "month"),
-    ] {
-        let Some(said) = said.as_deref() else {
-            body.extend(held(period).map(|cap| (name.to_owned(), cap)));
-            continue;
-        };
+    for (name, flag, said) in
+        [("maxCostUsdPerDay", "--day", &args.day), ("maxCostUsdPerMonth", "--month", &args.month)]
+    {
+        let Some(said) = said.as_deref() else { continue };
         if said == NONE {
+            body.insert(name.to_owned(), Value::Null);
             continue;
         }
         let Some(amount) = MicroUsd::parse_usd(said) else {
@@ -181,20 +171,14 @@ mod tests {
             month: month.map(str::to_owned),
             key: None,
         };
-        let held = json!([
-            { "scope": "tenant", "period": "month", "maxCostUsd": 50.0 },
-            { "scope": "apiKey", "apiKeyId": "other", "period": "day", "maxCostUsd": 9.0 },
-        ]);
-        let body = |day, month| wanted(&args(day, month), &held).unwrap();
-        assert_eq!(body(Some("5"), Some("none")), json!({"maxCostUsdPerDay": 5.0}));
-        assert_eq!(body(None, Some("0.50")), json!({"maxCostUsdPerMonth": 0.5}));
+        let body = |day, month| wanted(&args(day, month)).unwrap();
         assert_eq!(
-            body(Some("5"), None),
-            json!({"maxCostUsdPerDay": 5.0, "maxCostUsdPerMonth": 50.0}),
-            "kept"
+            body(Some("5"), Some("none")),
+            json!({"maxCostUsdPerDay": 5.0, "maxCostUsdPerMonth": null})
         );
+        assert_eq!(body(None, Some("0.50")), json!({"maxCostUsdPerMonth": 0.5}));
         for wrong in ["-1", "much", "0.0000001", "1e3"] {
-            assert!(wanted(&args(Some(wrong), None), &held).is_err(), "{wrong}");
+            assert!(wanted(&args(Some(wrong), None)).is_err(), "{wrong}");
         }
     }
 

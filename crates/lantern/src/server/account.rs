@@ -37,7 +37,11 @@ pub(super) async fn seed(app: &App, mode: Mode, address: SocketAddr) -> Result<A
         if !nobody {
             return Ok(Accounts::Some);
         }
-        tracing::warn!("nobody can log in: {}", first());
+        if app.signup() {
+            tracing::warn!("there is no account yet, and whoever signs up first makes one");
+        } else {
+            tracing::warn!("nobody can log in: {}", first());
+        }
         return Ok(Accounts::None);
     };
     let seeded = lantern_control::seed_first(app, &email, password).await;

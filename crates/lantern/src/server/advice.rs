@@ -89,7 +89,7 @@ pub(crate) fn earlier(other: &str) -> String {
     format!("leave it to the program that made it, nothing was written to it, and choose another {other}")
 }
 
-const DAMAGED: (&str, &str) =
+pub(super) const DAMAGED: (&str, &str) =
     ("database_damaged", "restore the folder from a backup, or start on an empty one with --data-dir");
 
 fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
@@ -136,6 +136,13 @@ pub(crate) fn database(error: Error, dir: &Path, postgres: bool) -> anyhow::Erro
         }
         Error::Misuse(_) if postgres => ("invalid_config", format!("check {urls}")),
         // A role that is not there is refused like a wrong password: what is missing may be the first migration.
+        Error::Unavailable(_) if !postgres => (
+            "database_unavailable",
+            format!(
+                "see that the disk has space and that {} and its files can be read and written",
+                dir.display()
+            ),
+        ),
         Error::Unavailable(_) => (
             "database_unavailable",
             format!(

@@ -198,7 +198,7 @@ async fn ground(config: &Config, mode: Mode) -> Result<Ground> {
     }
     let db =
         open(config, mode, clock.as_ref()).await.map_err(|error| advice::database(error, dir, postgres))?;
-    let keys = key::of(&db, dir, ids.as_ref()).await?;
+    let keys = key::of(&db, dir, ids.as_ref(), !postgres).await?;
     let sealer =
         Sealer::new(db.clone(), &keys, ids.clone(), clock.clone()).context("cannot set up sealing")?;
     let own = key::of_receipts()?;

@@ -36,7 +36,7 @@ pub(super) async fn run(args: &RotateArgs) -> Result<(Value, String)> {
     let db = stop::beside(&config).await?;
     let clock = std::sync::Arc::new(RealClock::new());
     let ids = std::sync::Arc::new(RealIds::new(clock.clone()));
-    let keys = key::of(&db, &config.data_dir, ids.as_ref()).await?;
+    let keys = key::of(&db, &config.data_dir, ids.as_ref(), config.postgres.is_none()).await?;
     let sealer = Sealer::new(db, &keys, ids, clock).context("cannot set up sealing")?;
     if key::of_receipts()?.is_some() {
         return Err(Advice::key(

@@ -38,8 +38,11 @@ pub struct Report {
 
 /// Things that people and machines do before the world calms down.
 const ACTS: u64 = 40;
-/// Rounds of half a minute within which a calm world must be at rest.
+/// Rounds within which a calm world must be at rest.
 const ROUNDS_MAX: u32 = 400;
+/// A round, unless all that is left is due later: then it lasts until then.
+const ROUND: Dur = Dur::from_secs(30);
+const ROUND_MAX: Dur = Dur::from_secs(6 * 60 * 60);
 
 /// Runs one seed.
 pub fn run(seed: u64) -> Report {
@@ -128,7 +131,7 @@ async fn calm(place: &mut Place) -> Result<(), Violation> {
     // At half its pace a clock needs twice the rounds.
     let rounds = if place.jumps { 2 * ROUNDS_MAX } else { ROUNDS_MAX };
     for _ in 0..rounds {
-        place.pass(Dur::from_secs(30)).await;
+        place.pass(ROUND.max(place.until_due().await.min(ROUND_MAX))).await;
         if place.at_rest().await? {
             return Ok(());
         }

@@ -386,8 +386,25 @@ impl Place {
 
     pub(super) async fn late(&self) -> String {
         let rows = self.everything().await.unwrap_or_default();
-        let late = rows.iter().filter(|(_, row)| row.finished_at.is_none());
-        late.map(|(told, row)| format!("{} ({})", told.id, row.status)).collect::<Vec<_>>().join(", ")
+        let mut late = Vec::new();
+        for (told, row) in rows.iter().filter(|(_, row)| row.finished_at.is_none()) {
+            let open = match self.folded(told, row).await {
+                Ok((run, ..)) => {
+                    run.open_steps().map(|step| format!("{} {:?}", step.id, step.state)).collect()
+                }
+                Err(broken) => vec![broken.detail],
+            };
+            late.push(format!("{} ({}; {})", told.id, row.status, open.join(", ")));
+        }
+        late.join(", ")
+    }
+
+    /// How long until the first of the runs that are left is due: they may have asked for hours.
+    pub(super) async fn until_due(&self) -> Dur {
+        let rows = self.everything().await.unwrap_or_default();
+        let open = rows.iter().filter(|(_, row)| row.finished_at.is_none());
+        let due = open.filter_map(|(_, row)| row.wake_at).min();
+        due.map_or(Dur::ZERO, |due| due.since(self.clock.now()))
     }
 
     /// A run folded from its journal, whose chain is checked on the way, with its events and the chain's head.

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::tx::{Batch, Conn, Expect, Tx, Work};
 use super::writer::{Flush, Writer, poll_once};
-use super::{Mode, SqliteOptions, copy, migrate};
+use super::{Mode, SqliteOptions, copy, migrate, wal};
 use crate::error::{Error, Result};
 use crate::notify::{Hint, Hub};
 use crate::value::{Row, Value};
@@ -48,6 +48,7 @@ impl Files {
         // SQLite gives its log the same mode as the database.
         let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         made.map_err(|e| Error::file(format!("open {}", path.display()), e))?;
+        wal::check(&path.with_extension("db-wal"))?;
         let mut writer = Connection::open(&path).map_err(fault)?;
         prepare_writer(&mut writer, &path, options)?;
         reserve_log(&path.with_extension("db-wal"))?;
@@ -394,7 +395,8 @@ pub(super) fn fault(error: rusqlite::Error) -> Error {
             Error::Misuse(error.to_string())
         }
         (ErrorCode::ConstraintViolation, _) => Error::Conflict,
-        (ErrorCode::DiskFull, _) => Error::Full,
+        // What the log is found by is mapped, and cannot grow on a full disk.
+        (ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE) => Error::Full,
         (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _) => Error::Corrupt(error.into()),
         (
             ErrorCode::DatabaseBusy

@@ -132,9 +132,17 @@ fn a_key_file_is_made_once_closed_and_never_guessed() {
     let path = folder.path().join("lantern.key");
     assert!(!path.exists(), "to look makes nothing");
     let made = Keys::from_ids(&SeededIds::new(1));
-    made.make_file(folder.path()).unwrap();
+    Keys::from_ids(&SeededIds::new(3)).prepare_file(folder.path()).unwrap();
+    made.prepare_file(folder.path()).unwrap();
+    assert!(find().unwrap().is_none(), "no database has begun with it yet");
+    let prepared = Keys::prepared(folder.path()).unwrap().unwrap();
+    assert_eq!(prepared.derive("x").unwrap().expose(), made.derive("x").unwrap().expose());
+    for _ in 0..2 {
+        Keys::keep_file(folder.path()).unwrap();
+    }
+    assert!(Keys::prepared(folder.path()).unwrap().is_none());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let second = Keys::from_ids(&SeededIds::new(2)).make_file(folder.path());
+    let second = Keys::from_ids(&SeededIds::new(2)).prepare_file(folder.path());
     assert!(matches!(second, Err(Error::Conflict)), "{second:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no partial file is left");
     let again = find().unwrap().unwrap();

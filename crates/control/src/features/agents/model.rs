@@ -175,6 +175,12 @@ impl Model for NewAgent {
             let want = "expected 1 to 128 letters, digits, `.`, `_` or `-`, beginning with a letter or digit";
             fields.issue("name", want);
         }
+        if let Some(taken) = name.as_deref().filter(|name| RESERVED.contains(name)) {
+            fields.issue(
+                "name",
+                format!("`{taken}` is a word of the API: below /v1/agents it names something else"),
+            );
+        }
         let mut changes = Changes::read(fields)?;
         // The contract's upsert overwrites both, said or not.
         if changes.description == Change::Keep {
@@ -186,6 +192,9 @@ impl Model for NewAgent {
         Some(Self { name: name?, changes })
     }
 }
+
+/// What the contract has at the place of an agent's name in a path. An agent of before that is called so is still found.
+const RESERVED: [&str; 5] = ["templates", "from-template", "generate-spec", "generate-code", "loop"];
 
 /// An agent's name, as a JSON Schema pattern.
 const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$";

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use http::HeaderMap;
-use lantern_edge::etag::{IfMatch, Versioned};
+use lantern_edge::etag::{IfMatch, Versioned, Wished};
 use lantern_edge::openapi::{Kind, PAGING, Param};
 use lantern_edge::route::{delete_route, get_route, patch_route, post_route};
 use lantern_edge::{Body, Created, Json, NoContent, Page, Paging, Params, Path, Result, Route};
@@ -29,7 +29,7 @@ const STATUS: Param = Param {
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
         get_route("/v1/agents", "List agents", list).takes(&PAGING).takes(&[STATUS]),
-        post_route("/v1/agents", "Create an agent, or change the one of that name", create),
+        post_route("/v1/agents", "Create an agent, or change the one of that name", create).conditional(),
         get_route("/v1/agents/{name}", "Read an agent with its current manifest", get),
         patch_route("/v1/agents/{name}", "Change an agent", update),
         delete_route("/v1/agents/{name}", "Archive an agent", archive).conditional(),
@@ -59,9 +59,10 @@ const RENEWED: &str = "an archived agent had this name: it is back, with its id,
 async fn create(
     permit: Permit<CreateAgent>,
     State(app): State<App>,
+    headers: HeaderMap,
     Body(new): Body<NewAgent>,
 ) -> Result<Versioned<Created<Detail>>> {
-    let (changed, renewed) = service::create(&app, &permit, new).await?;
+    let (changed, renewed) = service::create(&app, &permit, new, Wished::of(&headers)?).await?;
     let mut warnings = service::warnings(&app, permit.scope(), &changed.current.manifest).await?;
     warnings.extend(renewed.then(|| RENEWED.to_owned()));
     let (revision, location) = (changed.agent.revision, format!("/v1/agents/{}", changed.agent.name));

@@ -4,7 +4,7 @@
 //! transaction that makes it current; so "current" always exists. Everything that can be said of an agent is in the
 //! manifest; the columns beside it are for lists.
 
-use lantern_edge::etag::IfMatch;
+use lantern_edge::etag::{IfMatch, Wished};
 use lantern_edge::{Code, Error, Result};
 use lantern_engine::{Manifest, Terms};
 use lantern_policy::action::{CreateAgent, DeleteAgent, RestoreAgent, UpdateAgent};
@@ -95,11 +95,13 @@ pub(crate) async fn get(app: &App, scope: Scope, name: &str) -> Result<(Agent, C
     found.ok_or_else(|| not_found(name))
 }
 
-/// Makes an agent, or changes the one of that name; an archived one is made afresh, and whether it was is answered too.
+/// Makes an agent, or changes the one of that name if that is what is wished; an archived one is made afresh, and whether it was is
+/// answered too.
 pub(super) async fn create(
     app: &App,
     permit: &Permit<CreateAgent>,
     new: NewAgent,
+    wished: Wished,
 ) -> Result<(Changed, bool)> {
     vet(app, &new.changes).await?;
     let desk = Desk::of(app, permit.actor());
@@ -107,7 +109,12 @@ pub(super) async fn create(
         .db
         .write(permit.scope(), move |tx| {
             Box::pin(async move {
-                Ok(match store::find(tx, &new.name).await? {
+                let found = store::find(tx, &new.name).await?;
+                let there = found.as_ref().filter(|(agent, _)| agent.archived_at.is_none());
+                if let Err(other) = wished.check(there.map(|(agent, _)| agent.revision)) {
+                    return Ok((Err(other), false));
+                }
+                Ok(match found {
                     Some(found) if found.0.archived_at.is_some() => {
                         (renew(tx, &desk, found, new).await?, true)
                     }

@@ -5,7 +5,7 @@
 
 use axum::extract::State;
 use lantern_edge::route::{get_route, post_route};
-use lantern_edge::{Body, Code, Error, Fields, Json, Model, Refusal, Result, Route};
+use lantern_edge::{Body, Change, Code, Error, Fields, Json, Model, Refusal, Result, Route};
 use lantern_policy::action::{ReadCaps, SaveCap};
 use lantern_policy::{Permit, Scope};
 use lantern_store::escrow;
@@ -28,10 +28,10 @@ pub(crate) fn routes() -> Vec<Route<App>> {
     ]
 }
 
-/// What is to hold for an owner from now on: what is not said is not bounded.
+/// What is to hold for an owner from now on: what is not said stays, and `null` takes a cap away.
 struct Wanted {
     owner: Owner,
-    caps: [(Period, Option<MicroUsd>); 2],
+    caps: [(Period, Change<MicroUsd>); 2],
 }
 
 impl Model for Wanted {
@@ -46,8 +46,12 @@ impl Model for Wanted {
                 None
             }
         };
-        let day = fields.dollars("maxCostUsdPerDay");
-        let month = fields.dollars("maxCostUsdPerMonth");
+        let day = fields.change_dollars("maxCostUsdPerDay");
+        let month = fields.change_dollars("maxCostUsdPerMonth");
+        fields.refuse_unread();
+        if (&day, &month) == (&Change::Keep, &Change::Keep) {
+            fields.issue("maxCostUsdPerDay", "say this or `maxCostUsdPerMonth`; `null` takes a cap away");
+        }
         Some(Self { owner: owner?, caps: [(Period::Day, day), (Period::Month, month)] })
     }
 }
@@ -124,7 +128,12 @@ async fn save(
             {
                 return Ok(false);
             }
-            for (period, cap) in caps {
+            for (period, change) in caps {
+                let cap = match change {
+                    Change::Keep => continue,
+                    Change::Clear => None,
+                    Change::Set(cap) => Some(cap),
+                };
                 escrow::set_cap(tx, (owner, period), cap, now).await?;
             }
             Ok(true)

@@ -13,6 +13,7 @@ use crate::App;
 pub(super) fn table() -> Vec<Route<App>> {
     vec![
         public_get("/.well-known/lantern-receipts", "The keys that receipts are signed with", well_known),
+        public_get("/v1/.well-known/lantern-receipts", "The same", well_known),
         public_get("/.well-known/jwks.json", "The same keys as a JSON Web Key Set", jwks),
         public_get("/.well-known/lantern-agent-identity", "The key of running agents' identities", identity)
             .refuses(&[Refusal::NotSupported]),

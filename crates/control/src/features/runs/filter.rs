@@ -47,8 +47,8 @@ pub(super) const FILTERS: &[Param] = &[
         kind: Kind::Text,
     },
 ];
-/// What older clients send to every list, and no server ever read.
-pub(super) const UNREAD: [&str; 2] = ["pageSize", "pageToken"];
+/// Other names of `limit` and `cursor`, which some clients send to every list.
+pub(super) const PAGING_TOO: [&str; 2] = ["pageSize", "pageToken"];
 
 /// What a query asks for. The page is the caller's.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ fn read(params: &Params, filters: &[Param]) -> Result<Wanted> {
         .copied()
         .partition(|filter| matches!(filter.kind, Kind::Texts | Kind::Words(_)));
     let names = |params: Vec<Param>| -> Vec<&str> { params.into_iter().map(|param| param.name).collect() };
-    params.only(&[names(once), UNREAD.to_vec()].concat(), &names(often))?;
+    params.only(&[names(once), PAGING_TOO.to_vec()].concat(), &names(often))?;
     let parents = [params.parsed("parent", "a run id")?, params.parsed("parentRunId", "a run id")?];
     if let [Some(one), Some(other)] = parents
         && one != other

@@ -5,7 +5,7 @@
 
 use axum::extract::State;
 use lantern_edge::route::{get_route, post_route};
-use lantern_edge::{Body, Code, Error, Fields, Json, Model, Result, Route};
+use lantern_edge::{Body, Change, Code, Error, Fields, Json, Model, Result, Route};
 use lantern_policy::action::{ReadRetention, SaveRetention};
 use lantern_policy::{Permit, Scope};
 use lantern_store::retention::{self, Kept, Preview};
@@ -29,22 +29,25 @@ pub(crate) fn routes() -> Vec<Route<App>> {
 
 // Model
 
-/// For how long; `None` where the request leaves it to somebody else.
+/// For how long; `null` leaves it to the server.
 struct Wanted {
-    content: Option<Kept>,
+    content: Change<Kept>,
 }
 
 impl Model for Wanted {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let content = fields.text("content", BYTES_MAX);
-        let read = content.as_deref().map(|text| (text != NEVER).then(|| retention::parse(text)));
-        let content = match read {
-            Some(Some(None)) => {
-                fields.issue("content", format!("{}; or \"{NEVER}\"", retention::EXPECTED));
-                return None;
-            }
-            Some(kept) => Some(kept.flatten()),
-            None => None,
+        fields.refuse_unread();
+        let content = match fields.change_text("content", BYTES_MAX) {
+            Change::Keep => Change::Keep,
+            Change::Clear => Change::Clear,
+            Change::Set(text) if text == NEVER => Change::Set(None),
+            Change::Set(text) => match retention::parse(&text) {
+                Some(kept) => Change::Set(Some(kept)),
+                None => {
+                    fields.issue("content", format!("{}; or \"{NEVER}\"", retention::EXPECTED));
+                    return None;
+                }
+            },
         };
         Some(Self { content })
     }
@@ -131,7 +134,14 @@ async fn save(
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Shown>> {
     let (scope, now) = (permit.scope(), app.clock.now());
-    let kept = wanted.content;
+    let kept = match wanted.content {
+        Change::Set(kept) => Some(kept),
+        Change::Clear => None,
+        Change::Keep => {
+            let words = format!("{}; or \"{NEVER}\"; or null to leave it to the server", retention::EXPECTED);
+            return Err(Error::new(Code::InvalidBody, "say for how long").with_field("content", words));
+        }
+    };
     app.db.write(scope, move |tx| Box::pin(async move { retention::set_own(tx, kept, now).await })).await?;
     let shown = shown(&app, scope).await?;
     tracing::info!(tenant = %scope.tenant(), content = shown.content, "said for how long content is kept");
@@ -145,8 +155,9 @@ async fn preview(
 ) -> Result<Json<Previewed>> {
     let scope = permit.scope();
     let kept = match wanted.content {
-        Some(kept) => kept,
-        None => retention::own(&app.db, scope).await?.unwrap_or(app.content_kept),
+        Change::Set(kept) => kept,
+        Change::Clear => app.content_kept,
+        Change::Keep => retention::own(&app.db, scope).await?.unwrap_or(app.content_kept),
     };
     let found = match kept {
         Some(kept) => retention::preview(&app.db, scope, cutoff(app.clock.now(), kept)).await?,

@@ -92,6 +92,7 @@ pub(crate) fn explain(args: &ExplainArgs) -> Result<Explained> {
         return Err(Advice::config("`dev` reads no file", "leave out --config, or say --for serve").into());
     }
     let local = of == Of::Dev && env::read_local().map_err(|(what, next)| Advice::config(what, next))?;
+    env::refuse_strays().map_err(|(what, next)| Advice::config(what, next))?;
     let (listen, data_dir) = (args.listen, args.data_dir.clone());
     let config = match of {
         Of::Dev => Config::dev(listen, data_dir)?,

@@ -106,6 +106,67 @@ async fn a_damaged_database_is_named_and_left_alone() {
     assert_eq!(std::fs::read(&file).unwrap(), bytes, "nothing was written to it");
 }
 
+/// What is in a log that a kill has left is only there: SQLite would leave out all of it from the damage on, without a word.
+#[tokio::test]
+async fn a_log_that_is_damaged_in_its_middle_is_refused_and_left_alone() {
+    let folder = Folder::new();
+    let server = Server::dev(folder.path());
+    let api = Api::of(&server).await;
+    api.agent(
+        "a",
+        json!({"program": "steps", "steps": [{"id": "one", "kind": "tool",
+        "data": {"tool": "calc", "arguments": {"expression": "1 + 1"}}}]}),
+    )
+    .await;
+    for _ in 0..4 {
+        let id = api.run("a", json!({})).await;
+        assert_eq!(api.ended(&id).await["status"], "succeeded");
+    }
+    server.kill();
+    let file = folder.path().join("lantern.db-wal");
+    let whole = std::fs::read(&file).unwrap();
+    let frame = 24 + 4_096;
+    for at in [0, 32 + 100, 32 + 9 * frame + 2_000] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x40;
+        std::fs::write(&file, &damaged).unwrap();
+        let words = fails(&folder);
+        assert!(words.contains("damaged") && words.contains("lantern.db-wal"), "byte {at}: {words}");
+        assert!(std::fs::read(&file).unwrap() == damaged, "byte {at}: nothing was written to it");
+    }
+    std::fs::write(&file, &whole).unwrap();
+    let server = Server::dev(folder.path());
+    let runs = Api::of(&server).await.get("/v1/runs").await.1;
+    assert_eq!(runs.as_array().unwrap().len(), 4, "{runs}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_from_beside_its_key_is_not_begun_anew() {
+    let folder = Folder::new();
+    drop(Server::dev(folder.path()));
+    let database = || ["", "-wal", "-shm"].map(|end| folder.path().join(format!("lantern.db{end}")));
+    for file in database() {
+        drop(std::fs::remove_file(file));
+    }
+    for _ in 0..2 {
+        let words = fails(&folder);
+        assert!(words.contains("key file") && words.contains("remove lantern.key"), "{words}");
+    }
+    std::fs::remove_file(folder.path().join("lantern.key")).unwrap();
+    assert!(Server::dev(folder.path()).stop().success());
+}
+
+/// A kill between the moment when the database has begun and the one when its key file has its name.
+#[tokio::test]
+async fn a_key_that_was_prepared_when_its_database_began_is_found() {
+    let folder = Folder::new();
+    drop(Server::dev(folder.path()));
+    let [key, prepared] = ["lantern.key", "lantern.key.new"].map(|name| folder.path().join(name));
+    std::fs::rename(&key, &prepared).unwrap();
+    assert!(Server::dev(folder.path()).stop().success());
+    assert!(key.exists() && !prepared.exists());
+}
+
 #[test]
 fn a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

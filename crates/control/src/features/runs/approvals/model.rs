@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::features::runs::filter::{UNREAD, wrong};
+use crate::features::runs::filter::{PAGING_TOO, wrong};
 use crate::features::runs::model::answer;
 
 const STATUSES: [&str; 5] = ["pending", "granted", "denied", "expired", "withdrawn"];
@@ -169,7 +169,7 @@ impl Model for Note {
 /// else wants to see what happened last.
 pub(super) fn wanted(params: &Params, paging: &Paging) -> Result<ApprovalFilter> {
     let paged = PAGING.iter().map(|param| param.name);
-    let once: Vec<&str> = ["agent", "runId"].into_iter().chain(paged).chain(UNREAD).collect();
+    let once: Vec<&str> = ["agent", "runId"].into_iter().chain(paged).chain(PAGING_TOO).collect();
     params.only(&once, &["status"]).map_err(with_names)?;
     let statuses = statuses(params).map_err(with_names)?;
     Ok(ApprovalFilter {
