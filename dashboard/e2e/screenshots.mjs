@@ -47,7 +47,10 @@ try {
       await does[name]?.(page);
       await page.waitForTimeout(700);
       // Those that are longer than a window are taken in a higher one.
-      if (whole.has(name)) await page.setViewportSize({ width: 1280, height: 1400 });
+      if (whole.has(name)) {
+        await page.setViewportSize({ width: 1280, height: 1400 });
+        await page.evaluate(() => scrollTo(0, 0));
+      }
       await page.screenshot({ path: join(folder, `${name}-${theme}.png`) });
       if (whole.has(name)) await page.setViewportSize({ width: 1280, height: 860 });
     }
