@@ -1,13 +1,14 @@
 // The dashboard as a person meets it: the real program on a fresh database, in a real browser.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { axe, openBrowser, openPage, signIn } from "./browser.mjs";
 import { Server } from "./server.mjs";
 import { HELPER, STEPS, history, slow, until } from "./work.mjs";
 
-const PAGES = ["/", "/runs", "/approvals", "/agents", "/sessions", "/providers", "/spending", "/calls", "/keys", "/settings"];
+const PAGES = ["/", "/runs", "/approvals", "/agents", "/sessions", "/providers", "/spending", "/calls", "/receipts", "/keys", "/settings"];
 let browser;
 before(async () => {
   browser = await openBrowser();
@@ -152,6 +153,7 @@ group("a workspace with a history", (world) => {
     ids = await history(server);
     const paths = [
       ...PAGES, `/runs/${ids.squares}?step=each`, `/runs/${ids.release}`, `/runs/${ids.breaks}`, `/runs/${ids.digest}?tab=events`, `/runs/${ids.digest}?tab=input`,
+      `/runs/${ids.helper}?step=llm-2`, `/runs/${ids.helper}?tab=receipt`, `/runs/${ids.squares}?tab=compare&with=${ids.fork}`, `/runs/${ids.helper}?tab=compare&with=${ids.digest}`, "/proof",
       "/agents/helper", "/agents/helper?tab=versions", "/agents/helper?tab=edit", "/agents/helper?tab=runs", `/sessions/${ids.session}`,
       "/runs?start=1", "/agents?create=1", "/sessions?begin=1",
     ];
@@ -233,7 +235,7 @@ group("a workspace with a history", (world) => {
     const { server } = world;
     const phone = await openPage(browser, server, { width: 375, height: 700 });
     await signIn(phone, server.ready.login);
-    for (const path of ["/", "/runs", `/runs/${ids.release}`, "/approvals"]) {
+    for (const path of ["/", "/runs", `/runs/${ids.release}`, `/runs/${ids.helper}?tab=receipt`, `/runs/${ids.squares}?tab=compare&with=${ids.fork}`, "/receipts", "/proof", "/approvals"]) {
       await phone.goto(path);
       await settled(phone);
       const over = await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -243,6 +245,196 @@ group("a workspace with a history", (world) => {
     await phone.getByText("Nothing waits for you").waitFor();
     await until(server, ids.release, "succeeded");
     await phone.context().close();
+  });
+});
+
+group("receipts", (world) => {
+  const golden = new URL("../../crates/verify/tests/golden/", import.meta.url);
+  const fixture = (name) => readFileSync(new URL(name, golden));
+  const keys = { name: "keys.json", mimeType: "application/json", buffer: fixture("keys.json") };
+  const file = (buffer, name = "receipt.json") => ({ name, mimeType: "application/json", buffer });
+  const choose = (page, what) => page.getByRole("region", { name: "Receipt file" }).locator("input[type=file]").setInputFiles(what);
+  const verdict = (page, how) => page.locator(`[data-verdict=${how}]`).waitFor();
+  const states = (page) => page.locator("[data-check]").evaluateAll((rows) => rows.map((row) => `${row.dataset.check} ${row.dataset.state}`));
+
+  test("are checked by anybody, in the browser, without a request", async () => {
+    const { page } = world;
+    await page.goto("/proof");
+    await page.waitForLoadState("networkidle");
+    const asked = [];
+    page.on("request", (request) => asked.push(request.url()));
+    await page.context().setOffline(true);
+    await choose(page, file(fixture("01-succeeded.json")));
+    await verdict(page, "alone");
+    assert.equal((await states(page)).filter((state) => state.endsWith(" holds")).length, 7);
+    await page.getByRole("region", { name: "Keys that you trust" }).locator("input[type=file]").setInputFiles(keys);
+    await verdict(page, "true");
+    for (const name of ["02-cancelled.json", "05-failed.json", "10-failed.json"]) {
+      await choose(page, file(fixture(name), name));
+      await page.getByText(name).waitFor();
+      await page.getByText(JSON.parse(fixture(name)).payload.runId).waitFor();
+      await verdict(page, "true");
+    }
+    // A dollar more, an event less, a letter of the signature.
+    const text = fixture("01-succeeded.json").toString();
+    for (const [from, to, check, before] of [
+      [/"costMicroUsd":\d+,"costUsd":[\d.]+/, '"costMicroUsd":1,"costUsd":0.000001', "signature", 2],
+      [/\{"seq":2,.*?\},(?=\{"seq":3,)/, "", "chain", 5],
+      [/"signature":"../, '"signature":"AA', "signature", 2],
+      [/"algorithm"/, ' "algorithm"', "form", 0],
+    ]) {
+      const changed = text.replace(from, to);
+      assert.notEqual(changed, text);
+      await choose(page, file(Buffer.from(changed), `${check}.json`));
+      await page.locator(`[data-check=${check}][data-state=fails]`).waitFor();
+      await verdict(page, "false");
+      assert.equal((await states(page)).filter((state) => state.endsWith(" holds")).length, before, check);
+    }
+    await page.getByRole("button", { name: "Forget them" }).click();
+    await page.getByLabel("Or a key in base64").fill("u3ceIW8LqyVL7h9czGH3L/ZSq7VOgLhWsToX2cjq/3Q=");
+    await page.getByRole("button", { name: "Use", exact: true }).click();
+    await choose(page, file(Buffer.from(text)));
+    await verdict(page, JSON.parse(text).keyId === "0bf8c9bac81142f5" ? "true" : "false");
+    assert.deepEqual(asked, []);
+    await page.context().setOffline(false);
+    assert.deepEqual(page.faults, []);
+  });
+
+  test("of a run are exported, checked and listed", async () => {
+    const { page, server } = world;
+    await server.api("POST", "/v1/agents", HELPER);
+    const { id } = await server.api("POST", "/v1/runs", { agentName: "helper", input: "What is 2*3?" });
+    await until(server, id, "succeeded");
+    for (const from = Date.now(); (await server.api("GET", "/v1/receipts")).length === 0 && Date.now() - from < 10_000; ) await new Promise((resolve) => setTimeout(resolve, 50));
+    await signIn(page, server.ready.login);
+    await page.goto("/receipts");
+    await page.getByRole("link", { name: "helper" }).click();
+    await page.waitForURL(`**/runs/${id}?tab=receipt`);
+    await page.getByRole("button", { name: "Check it here" }).click();
+    await verdict(page, "true");
+    await page.locator(".verdict").getByText("0 of 1").waitFor();
+    const coming = page.waitForEvent("download");
+    await page.getByRole("button", { name: "Download" }).click();
+    const saved = readFileSync(await (await coming).path());
+    const answer = await fetch(`${server.url}/v1/runs/${id}/receipt/file`, { headers: { Authorization: `Bearer ${server.token}` } });
+    assert.ok(saved.equals(Buffer.from(await answer.arrayBuffer())));
+    // The file, on the page for anybody, by the keys of this server.
+    await page.goto("/proof");
+    await choose(page, file(saved));
+    await verdict(page, "alone");
+    await page.getByRole("button", { name: "Ask this server for its keys" }).click();
+    await verdict(page, "true");
+    for (const theme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme: theme });
+      assert.deepEqual(await axe(page), [], `a receipt that holds, ${theme}`);
+      await choose(page, file(Buffer.from(saved.toString().replace('"status":"succeeded"', '"status":"failed"'))));
+      await verdict(page, "false");
+      assert.deepEqual(await axe(page), [], `a receipt that does not, ${theme}`);
+      await choose(page, file(saved));
+      await verdict(page, "true");
+    }
+    assert.deepEqual(page.faults, []);
+  });
+
+  test("of a run that goes on are not there yet", async () => {
+    const { page, server } = world;
+    await server.api("POST", "/v1/agents", STEPS.waits);
+    const { id } = await server.api("POST", "/v1/runs", { agentName: "waits" });
+    await page.goto(`/runs/${id}?tab=receipt`);
+    await page.getByText("A run has its receipt when it is over.").waitFor();
+    await server.api("POST", `/v1/runs/${id}/cancel`, {});
+    await page.getByRole("button", { name: "Check it here" }).click();
+    await verdict(page, "true");
+    assert.deepEqual(page.faults, []);
+  });
+});
+
+group("a run beside others", (world) => {
+  let ids;
+  test("is compared, and the first difference is shown", async () => {
+    const { page, server } = world;
+    ids = await history(server);
+    await signIn(page, server.ready.login);
+    await page.goto(`/runs/${ids.fork}?tab=compare`);
+    // What it is a replay of is offered first.
+    assert.equal(await page.getByLabel("Compare with").inputValue(), ids.squares);
+    await page.getByRole("button", { name: "Compare", exact: true }).click();
+    await page.waitForURL(`**&with=${ids.squares}`);
+    await page.locator("[data-same=true]").waitFor();
+    const other = await server.api("POST", "/v1/runs", { agentName: "squares", input: { numbers: [1, 2, 9] } });
+    await until(server, other.id, "succeeded");
+    await page.getByLabel("Compare with").fill(other.id);
+    await page.keyboard.press("Enter");
+    await page.locator("[data-same=false]").waitFor();
+    const said = await server.api("GET", `/v1/runs/${ids.fork}/diff/${other.id}`);
+    await page.getByRole("heading", { name: new RegExp(`They part at .*${said.firstDivergence.stepId.replace(/[[\]]/g, "\\$&")}`) }).waitFor();
+    await page.getByText("different input").waitFor();
+    assert.equal(await page.getByRole("table", { name: "Steps" }).getByRole("row").count(), said.steps.length + 1);
+    await page.getByText(`lantern runs diff ${ids.fork} ${other.id}`).waitFor();
+    await page.getByLabel("Compare with").fill("01a22b58-0000-7000-8000-000000000000");
+    await page.keyboard.press("Enter");
+    await page.getByRole("alert").getByText("run_not_found").waitFor();
+    assert.deepEqual(page.faults, []);
+  });
+
+  test("says what each model call was given", async () => {
+    const { page } = world;
+    await page.goto(`/runs/${ids.helper}?step=llm-2`);
+    const detail = page.locator(".detail");
+    await detail.getByText("You help with sums.\nBe brief, and say how you got there.").waitFor();
+    await detail.getByText("What is (120+33)*2, and what is 17% of 240?").first().waitFor();
+    await detail.getByText("2 earlier steps").click();
+    await detail.getByText('"expression": "(120+33)*2"').waitFor();
+    await detail.getByText('"value": 306').waitFor();
+    assert.deepEqual(page.faults, []);
+  });
+
+  test("is forecast before it is started", async () => {
+    const { page, server } = world;
+    await page.goto("/runs?start=1");
+    await page.getByRole("dialog").locator("select").selectOption("helper");
+    await page.getByLabel("Input").fill("What is 1+1?");
+    const panel = page.getByRole("region", { name: "Forecast" });
+    const said = await server.api("POST", "/v1/runs/forecast", { agentName: "helper", input: "What is 1+1?" });
+    await panel.getByText(`${said.provider}/${said.model}`).waitFor();
+    await panel.getByText(said.calibrated ? /earlier runs? of this agent/ : /From prices alone/).waitFor();
+    await page.getByText("lantern forecast helper --input 'What is 1+1?'").waitFor();
+    assert.deepEqual(page.faults, []);
+  });
+
+  test("stands beside the commands for what can be done, without a pointer over it", async () => {
+    const { page, server } = world;
+    await page.goto("/approvals");
+    const [ask] = await server.api("GET", "/v1/approvals?status=pending");
+    for (const how of ["grant", "deny"]) await page.getByText(`lantern approvals ${how} ${ask.id}`).waitFor();
+    await page.goto("/providers");
+    await page.getByText("lantern providers test openai").waitFor();
+    const stop = await server.api("POST", "/v1/stops", { scope: "agent", agentName: "breaks", reason: "a look" });
+    await page.goto("/settings");
+    await page.getByText(`lantern stops lift ${stop.id}`).waitFor();
+    assert.deepEqual(page.faults, []);
+  });
+
+  test("is kept for as long as was said, and an empty field says nothing", async () => {
+    const { page, server } = world;
+    const kept = async () => (await server.api("GET", "/v1/settings/retention")).content;
+    const first = await kept();
+    const field = page.getByLabel("Keep content for");
+    const save = page.getByRole("button", { name: "Save", exact: true });
+    await save.waitFor();
+    assert.ok(await save.isDisabled());
+    await field.fill("   ");
+    assert.ok(await save.isDisabled());
+    await field.fill("30d");
+    await page.getByText("lantern retention --content 30d", { exact: true }).waitFor();
+    await save.click();
+    await page.getByText("Kept for 30d").waitFor();
+    assert.equal(await kept(), "30d");
+    await field.fill("default");
+    await save.click();
+    await page.getByText("Left to the server").waitFor();
+    assert.equal(await kept(), first);
+    assert.deepEqual(page.faults, []);
   });
 });
 

@@ -15,8 +15,25 @@ try {
     home: "/", runs: "/runs", run: `/runs/${ids.squares}?step=each`, "run-model": `/runs/${ids.helper}?step=llm-1`, "run-waiting": `/runs/${ids.release}`,
     "run-failed": `/runs/${ids.breaks}`, "run-events": `/runs/${ids.digest}?tab=events`, "run-output": `/runs/${ids.digest}?tab=input`, approvals: "/approvals",
     agents: "/agents", "agent-versions": "/agents/helper?tab=versions", "agent-edit": "/agents/helper?tab=edit", sessions: "/sessions", session: `/sessions/${ids.session}`,
+    "run-receipt": `/runs/${ids.helper}?tab=receipt`, "run-compare": `/runs/${ids.helper}?tab=compare&with=${ids.other}`, receipts: "/receipts", proof: "/proof", "proof-false": "/proof", "run-start": "/runs?start=1&agent=helper",
     providers: "/providers", spending: "/spending", calls: "/calls", keys: "/keys", settings: "/settings",
   };
+  const file = await fetch(`${server.url}/v1/runs/${ids.helper}/receipt/file`, { headers: { Authorization: `Bearer ${server.token}` } });
+  const receipt = { name: "receipt.json", mimeType: "application/json", buffer: Buffer.from(await file.arrayBuffer()) };
+  // What a page shows once something was done on it.
+  const does = {
+    "run-receipt": async (page) => (await page.getByRole("button", { name: "Check it here" }).click(), page.locator("[data-verdict=true]").waitFor()),
+    "proof-false": async (page) => {
+      await page.locator(".drop input").setInputFiles({ ...receipt, buffer: Buffer.from(receipt.buffer.toString().replace(/"tokensOut":\d+/, '"tokensOut":1')) });
+      await page.locator("[data-verdict=false]").waitFor();
+    },
+    proof: async (page) => {
+      await page.locator(".drop input").setInputFiles(receipt);
+      await page.getByRole("button", { name: "Ask this server for its keys" }).click();
+      await page.locator("[data-verdict=true]").waitFor();
+    },
+  };
+  const whole = new Set(["proof", "proof-false", "run-receipt", "run-compare"]);
   for (const theme of ["light", "dark"]) {
     const page = await openPage(browser, server, { theme });
     await page.goto("/sign-in");
@@ -27,8 +44,15 @@ try {
       await page.goto(path);
       await page.getByRole("heading", { level: 1 }).waitFor();
       await page.waitForLoadState("load");
+      await does[name]?.(page);
       await page.waitForTimeout(700);
+      // Those that are longer than a window are taken in a higher one.
+      if (whole.has(name)) {
+        await page.setViewportSize({ width: 1280, height: 1400 });
+        await page.evaluate(() => scrollTo(0, 0));
+      }
       await page.screenshot({ path: join(folder, `${name}-${theme}.png`) });
+      if (whole.has(name)) await page.setViewportSize({ width: 1280, height: 860 });
     }
     await page.goto("/");
     await page.getByRole("heading", { level: 1 }).waitFor();

@@ -54,12 +54,14 @@ export async function history(server) {
   await until(server, ids.squares, "succeeded");
   ids.digest = await run("digest", NOTES);
   ids.helper = await run("helper", "What is (120+33)*2, and what is 17% of 240?");
+  ids.other = await run("helper", "What is (120+33)*3?");
   ids.breaks = await run("breaks", {});
   ids.cancelled = await run("waits", {});
   await until(server, ids.cancelled, "paused", "running");
   await server.api("POST", `/v1/runs/${ids.cancelled}/cancel`, { reason: "no longer needed" });
   await until(server, ids.digest, "succeeded");
   await until(server, ids.helper, "succeeded");
+  await until(server, ids.other, "succeeded");
   await until(server, ids.breaks, "failed");
   ids.fork = (await server.api("POST", `/v1/runs/${ids.squares}/replay`, {})).id;
   ids.release = await run("release", { changes: "120+33" }, { team: "web" });

@@ -13,6 +13,8 @@ const words = (...names: string[]) => (search: Record<string, unknown>): Search 
 
 const root = createRootRoute({ notFoundComponent: Missing, errorComponent: Crashed });
 const signIn = createRoute({ getParentRoute: () => root, path: "/sign-in", component: SignIn, validateSearch: words("next", "over") });
+// Whoever was given a receipt needs no account to check it.
+const proof = createRoute({ getParentRoute: () => root, path: "/proof", component: lazyRouteComponent(() => import("./pages/proof"), "Proof") });
 
 // Nothing below is shown before it is known to whom.
 const shell = createRoute({
@@ -43,7 +45,7 @@ const run = createRoute({
   getParentRoute: under,
   path: "/runs/$id",
   component: lazyRouteComponent(() => import("./pages/run"), "RunPage"),
-  validateSearch: words("tab", "step"),
+  validateSearch: words("tab", "step", "with"),
 });
 const approvals = createRoute({
   getParentRoute: under,
@@ -77,12 +79,14 @@ const session = createRoute({
 const providers = createRoute({ getParentRoute: under, path: "/providers", component: lazyRouteComponent(() => import("./pages/providers"), "Providers") });
 const spending = createRoute({ getParentRoute: under, path: "/spending", component: lazyRouteComponent(() => import("./pages/spending"), "Spending") });
 const calls = createRoute({ getParentRoute: under, path: "/calls", component: lazyRouteComponent(() => import("./pages/calls"), "Calls") });
+const receipts = createRoute({ getParentRoute: under, path: "/receipts", component: lazyRouteComponent(() => import("./pages/receipts"), "Receipts") });
 const keys = createRoute({ getParentRoute: under, path: "/keys", component: lazyRouteComponent(() => import("./pages/keys"), "Keys") });
 const settings = createRoute({ getParentRoute: under, path: "/settings", component: lazyRouteComponent(() => import("./pages/settings"), "Settings") });
 
 const tree = root.addChildren([
   signIn,
-  shell.addChildren([home, runs, run, approvals, agents, agent, sessions, session, providers, spending, calls, keys, settings]),
+  proof,
+  shell.addChildren([home, runs, run, approvals, agents, agent, sessions, session, providers, spending, calls, receipts, keys, settings]),
 ]);
 
 export const router = createRouter({

@@ -10,6 +10,7 @@ export const PAGES = [
   { to: "/providers", icon: "providers", label: m.nav.providers, key: "m" },
   { to: "/spending", icon: "spending", label: m.nav.spending, key: "b" },
   { to: "/calls", icon: "calls", label: m.nav.calls, key: "c" },
+  { to: "/receipts", icon: "receipts", label: m.nav.receipts, key: "e" },
   { to: "/keys", icon: "keys", label: m.nav.keys, key: "k" },
   { to: "/settings", icon: "settings", label: m.nav.settings, key: "," },
 ] as const;

@@ -1,15 +1,23 @@
 // Amounts, durations and times as people read them. Pure: the time is an argument.
 
+// Formatters are costly to make and cheap to use, and a page has many times and amounts: each is made once, when it is first needed.
+const made = new Map<string, { format(value: number | Date): string }>();
+function kept<T extends { format(value: number | Date): string }>(key: string, make: () => T): T {
+  if (!made.has(key)) made.set(key, make());
+  return made.get(key) as T;
+}
+const HOURS = { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 } as const;
+
 /** Dollars, exact to what matters: a cost that is not nothing never reads as nothing. */
 export function money(usd: number): string {
   if (usd === 0) return "$0.00";
   const size = Math.abs(usd);
   const digits = size >= 0.1 ? 2 : size >= 0.001 ? 4 : 6;
-  return `${usd < 0 ? "−" : ""}$${size.toLocaleString("en-US", { minimumFractionDigits: digits > 2 ? digits : 2, maximumFractionDigits: digits })}`;
+  return `${usd < 0 ? "−" : ""}$${kept(`dollars ${digits}`, () => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })).format(size)}`;
 }
 
 export function count(n: number): string {
-  return n.toLocaleString("en-US");
+  return kept("count", () => new Intl.NumberFormat("en-US")).format(n);
 }
 
 export function duration(ms: number): string {
@@ -44,16 +52,13 @@ export function relative(at: number, now: number): string {
 export function exact(iso: string): string {
   const at = new Date(iso);
   if (Number.isNaN(at.getTime())) return iso;
-  const local = at.toLocaleString(undefined, {
-    year: "numeric", month: "short", day: "numeric",
-    hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, timeZoneName: "short",
-  });
+  const local = kept("exact", () => new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", ...HOURS, timeZoneName: "short" })).format(at);
   return `${local} · ${iso}`;
 }
 
 /** A clock's time in the viewer's zone. */
 export function clock(iso: string): string {
-  return new Date(iso).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
+  return kept("clock", () => new Intl.DateTimeFormat(undefined, HOURS)).format(new Date(iso));
 }
 
 /** JSON for reading; text as it is. */

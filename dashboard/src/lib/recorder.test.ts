@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type RunEvent, nothing, record, waterfall } from "./recorder";
+import { type RunEvent, before, nothing, record, waterfall } from "./recorder";
 
 const BEGAN = Date.parse("2026-11-30T02:45:00Z");
 let seq = 0;
@@ -91,4 +91,10 @@ test("bars lie where they belong, and none beyond the end", () => {
     expect(left).toBeGreaterThanOrEqual(0);
     expect(left + width).toBeLessThanOrEqual(100.001);
   }
+});
+
+test("a model call came after what began before it", () => {
+  const run = record(nothing(), [...SUM, { ...event("step_started", 90, "llm-2", { name: "llm-2", type: "llm" }), seq: SUM.length + 1 }]);
+  const ids = (id: string) => before(run, run.steps.get(id) as never).map((step) => step.id);
+  expect([ids("llm-1"), ids("llm-2")]).toEqual([[], ["llm-1", "llm-1.tool-1"]]);
 });

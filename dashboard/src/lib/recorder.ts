@@ -216,6 +216,16 @@ function change(step: Step, event: RunEvent, at: number): Partial<Step> {
   }
 }
 
+/** The model and tool calls that a model call came after, in the order they began. */
+export function before(run: Recorded, step: Step): Step[] {
+  const earlier: Step[] = [];
+  for (const one of run.steps.values()) {
+    if (one.id === step.id) break;
+    if (one.type === "llm" || one.type === "tool") earlier.push(one);
+  }
+  return earlier;
+}
+
 export interface Bar {
   /** Where it begins and how long it is, in hundredths of the whole. */
   left: number;

@@ -67,12 +67,13 @@ export function AgentPage() {
           </>
         )}
         {may && !active && (
-          <button type="button" className="btn first" title={`lantern agents restore ${shell(name)}`} disabled={restore.isPending} onClick={() => restore.mutate()}>
+          <button type="button" className="btn first" disabled={restore.isPending} onClick={() => restore.mutate()}>
             {m.agents.restore}
           </button>
         )}
       </Head>
       <Failure error={restore.error} />
+      {may && !active && <SameCommand line={`lantern agents restore ${shell(name)}`} />}
       <Tabs.Root value={tab ?? "manifest"} onValueChange={(next) => void navigate({ search: next === "manifest" ? {} : { tab: next }, replace: true })} className="stack">
         <Tabs.List className="tabs" aria-label={name}>
           {(["manifest", "versions", "runs", ...(may && active ? ["edit" as const] : [])] as const).map((one) => (

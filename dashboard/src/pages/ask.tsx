@@ -79,12 +79,12 @@ export function AskCard({ ask, may, inRun }: { ask: Approval; may: boolean; inRu
             <button type="button" className="btn first" disabled={decide.isPending} onClick={() => decide.mutate(true)}>
               {m.approvals.approve}
             </button>
-            <button type="button" className="btn danger" title={`lantern approvals deny ${ask.id}`} disabled={decide.isPending} onClick={() => decide.mutate(false)}>
+            <button type="button" className="btn danger" disabled={decide.isPending} onClick={() => decide.mutate(false)}>
               {m.approvals.deny}
             </button>
           </div>
           <Failure error={decide.error} />
-          <SameCommand line={`lantern approvals grant ${ask.id}${note ? ` --note ${shell(note)}` : ""}`} />
+          <SameCommand line={["grant", "deny"].map((how) => `lantern approvals ${how} ${ask.id}${note ? ` --note ${shell(note)}` : ""}`)} />
         </>
       )}
     </article>

@@ -6,7 +6,7 @@ import { type Run, get, page } from "../api/client";
 import { pending } from "../app/shell";
 import { count, firstLine, money } from "../lib/format";
 import { m } from "../messages/en";
-import { Empty, Failure, Head, Loading, Status, Time, useNow, useTitle } from "../ui/pieces";
+import { Empty, Failure, Head, Loading, Status, Time, useMinute, useTitle } from "../ui/pieces";
 import { Gauge } from "../ui/gauge";
 
 const DAY = 86_400_000;
@@ -15,7 +15,7 @@ const MOST = 200;
 export function Home() {
   useTitle(m.home.title);
   // The window moves on by whole minutes, so that the same question is asked again.
-  const minute = Math.floor(useNow() / 60_000) * 60_000;
+  const minute = useMinute();
   const since = useMemo(() => new Date(minute - DAY).toISOString(), [minute]);
   const runs = useQuery({
     queryKey: ["runs", "day", since],

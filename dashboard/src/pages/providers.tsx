@@ -5,7 +5,7 @@ import { ApiError, get, post, remove } from "../api/client";
 import { useMe } from "../app/session";
 import { shell } from "../lib/format";
 import { m } from "../messages/en";
-import { Confirm, Empty, Failure, Field, Head, Loading, Status, useTitle, useToast } from "../ui/pieces";
+import { Confirm, Empty, Failure, Field, Head, Loading, SameCommand, Status, useTitle, useToast } from "../ui/pieces";
 
 const administers = (role: string | undefined) => role === "owner" || role === "admin";
 
@@ -82,7 +82,7 @@ export function Providers() {
                     {may && (
                       <td className="fit">
                         <span className="row">
-                          <button type="button" className="btn small" title={`lantern providers test ${shell(one.provider)}`} disabled={test.isPending} onClick={() => test.mutate(one.provider)}>
+                          <button type="button" className="btn small" disabled={test.isPending} onClick={() => test.mutate(one.provider)}>
                             {test.isPending && test.variables === one.provider ? m.providers.testing : m.providers.test}
                           </button>
                           {one.createdAt && (
@@ -100,6 +100,7 @@ export function Providers() {
           )}
         </div>
       )}
+      {may && items[0] && <SameCommand line={`lantern providers test ${shell(items[0].provider)}`} />}
       {adding && <Add onClose={() => setAdding(false)} />}
       {leaving !== undefined && (
         <Confirm

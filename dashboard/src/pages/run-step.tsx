@@ -1,12 +1,16 @@
 // One step: what it asked, what came back, what it cost, and what went wrong on the way.
 import { Link } from "@tanstack/react-router";
-import { clock, count, duration, exact, money, pretty } from "../lib/format";
-import type { Step } from "../lib/recorder";
+import { clock, count, duration, exact, money } from "../lib/format";
+import type { Run } from "../api/client";
+import type { Recorded, Step } from "../lib/recorder";
+import { typed } from "../lib/value";
 import { m } from "../messages/en";
+import { Block } from "../ui/block";
 import { useNow } from "../ui/pieces";
 import type { Doing } from "./run-actions";
+import { Prompt } from "./run-prompt";
 
-export function StepDetail({ step, may, act }: { step: Step; may: boolean; act: (doing: Doing) => void }) {
+export function StepDetail({ run, recorded, step, may, act }: { run: Run; recorded: Recorded; step: Step; may: boolean; act: (doing: Doing) => void }) {
   const words = m.run.step;
   const now = useNow();
   const began = new Date(step.startedAt).toISOString();
@@ -86,13 +90,14 @@ export function StepDetail({ step, may, act }: { step: Step; may: boolean; act: 
           </div>
         )}
         {step.asked !== undefined && step.type !== "llm" && <Block title={words.asked} value={step.asked} />}
+        {step.type === "llm" && !run.contentRemovedAt && <Prompt run={run} recorded={recorded} step={step} />}
         {step.saying !== undefined && <Block title={words.saying} value={step.saying} live />}
         {step.output !== undefined && step.output !== "" && <Block title={step.type === "llm" ? words.answered : words.output} value={step.output} />}
         {step.toolCalls.length > 0 && (
           <div className="stack tight">
             <h3>{words.tools}</h3>
             {step.toolCalls.map((call, index) => (
-              <Block key={call.id ?? index} title={call.name} value={call.arguments} small />
+              <Block key={call.id ?? index} title={call.name} value={typed(call.arguments)} small="code" />
             ))}
           </div>
         )}
@@ -105,16 +110,5 @@ export function StepDetail({ step, may, act }: { step: Step; may: boolean; act: 
         )}
       </div>
     </>
-  );
-}
-
-function Block({ title, value, live, small }: { title: string; value: unknown; live?: boolean; small?: boolean }) {
-  return (
-    <div className="stack tight">
-      {small ? <span className="mono isolate">{title}</span> : <h3>{title}</h3>}
-      <pre className="block" tabIndex={0} aria-live={live ? "off" : undefined}>
-        {pretty(value)}
-      </pre>
-    </div>
   );
 }

@@ -14,6 +14,8 @@ import { Failure, Head, Loading, Status, Time, useTitle } from "../ui/pieces";
 import { AskCard, useApprovals } from "./ask";
 import { Events } from "./run-events";
 import { type Doing, RunAction } from "./run-actions";
+import { RunCompare } from "./run-compare";
+import { RunReceipt } from "./run-receipt";
 import { StepDetail } from "./run-step";
 import { Timeline } from "./run-timeline";
 import { Took } from "./runs";
@@ -60,7 +62,7 @@ function useRecorder(id: string): { recorded: Recorded; link: Lifeline; trouble:
 
 export function RunPage() {
   const { id } = useParams({ from: "/shell/runs/$id" });
-  const { tab, step } = useSearch({ from: "/shell/runs/$id" });
+  const { tab, step, with: other } = useSearch({ from: "/shell/runs/$id" });
   const navigate = useNavigate({ from: "/runs/$id" });
   const client = useQueryClient();
   const user = useMe();
@@ -126,7 +128,7 @@ export function RunPage() {
       )}
       <Tabs.Root value={tab ?? "timeline"} onValueChange={(next) => void navigate({ search: (before) => ({ ...before, tab: next === "timeline" ? undefined : next }), replace: true })} className="stack">
         <Tabs.List className="tabs" aria-label={m.run.title(run.data.agentName)}>
-          {(["timeline", "input", "events"] as const).map((name) => (
+          {(["timeline", "input", "receipt", "compare", "events"] as const).map((name) => (
             <Tabs.Trigger key={name} value={name} className="tab">
               {m.run.tabs[name]} {name === "events" && <span className="dim">{count(recorded.events.length)}</span>}
             </Tabs.Trigger>
@@ -136,7 +138,7 @@ export function RunPage() {
           <Timeline recorded={recorded} picked={chosen} pick={pick} />
           <section className="card detail" aria-label={m.run.detail}>
             {picked ? (
-              <StepDetail step={picked} may={may} act={setDoing} />
+              <StepDetail run={run.data} recorded={recorded} step={picked} may={may} act={setDoing} />
             ) : (
               <p className="in note">{m.run.pick}</p>
             )}
@@ -144,6 +146,12 @@ export function RunPage() {
         </Tabs.Content>
         <Tabs.Content value="input" tabIndex={-1}>
           <Contents run={run.data} />
+        </Tabs.Content>
+        <Tabs.Content value="receipt" tabIndex={-1}>
+          <RunReceipt run={run.data} over={OVER.has(run.data.status)} />
+        </Tabs.Content>
+        <Tabs.Content value="compare" tabIndex={-1}>
+          <RunCompare run={run.data} other={other} choose={(id) => void navigate({ search: (before) => ({ ...before, with: id }) })} />
         </Tabs.Content>
         <Tabs.Content value="events" tabIndex={-1}>
           <Events recorded={recorded} />

@@ -206,7 +206,7 @@ function Composer({ id, working }: { id: string; working?: string }) {
         <span className="hint">{m.sessions.keys}</span>
         <span className="row">
           {working !== undefined && (
-            <button type="button" className="btn" title={`lantern runs cancel ${working}`} disabled={halt.isPending} onClick={() => halt.mutate(working)}>
+            <button type="button" className="btn" disabled={halt.isPending} onClick={() => halt.mutate(working)}>
               {m.sessions.interrupt}
             </button>
           )}
@@ -215,7 +215,7 @@ function Composer({ id, working }: { id: string; working?: string }) {
           </button>
         </span>
       </div>
-      <SameCommand line={`lantern sessions send ${id} ${shell(text.trim() || "hello")} --follow`} />
+      <SameCommand line={working === undefined ? `lantern sessions send ${id} ${shell(text.trim() || "hello")} --follow` : `lantern runs cancel ${working}`} />
     </form>
   );
 }

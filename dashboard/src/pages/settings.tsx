@@ -56,6 +56,7 @@ function Stops({ may }: { may: boolean }) {
   const set = useMutation({ mutationFn: () => post("/v1/stops", { body: { scope: "tenant", reason } }), onSuccess: () => done(m.settings.stopSet) });
   const lift = useMutation({ mutationFn: (id: string) => remove("/v1/stops/{id}", { path: { id } }), onSuccess: () => done(m.settings.lifted) });
   const items = stops.data?.items ?? [];
+  const liftable = items.find((stop) => !stop.liftedAt && stop.scope !== "server");
   return (
     <section className="card">
       <header>
@@ -80,13 +81,18 @@ function Stops({ may }: { may: boolean }) {
                 {m.approvals.by(stop.setBy)} <Time at={stop.setAt} />
               </span>
               {may && !stop.liftedAt && stop.scope !== "server" && (
-                <button type="button" className="btn small" title={`lantern stops lift ${stop.id}`} disabled={lift.isPending} onClick={() => lift.mutate(stop.id)}>
+                <button type="button" className="btn small" disabled={lift.isPending} onClick={() => lift.mutate(stop.id)}>
                   {m.settings.lift}
                 </button>
               )}
             </li>
           ))}
         </ul>
+      )}
+      {may && liftable && (
+        <div className="in">
+          <SameCommand line={`lantern stops lift ${liftable.id}`} />
+        </div>
       )}
       {setting && (
         <Confirm
@@ -114,12 +120,15 @@ function Retention({ may }: { may: boolean }) {
   const toast = useToast();
   const [content, setContent] = useState("");
   const kept = useQuery({ queryKey: ["retention"], queryFn: ({ signal }) => get("/v1/settings/retention", { signal }) });
-  const wished = content.trim() === "" || content.trim() === "default" ? null : content.trim();
+  // An empty field asks for nothing: only the word leaves it to the server.
+  const asked = content.trim();
+  const wished = asked === "default" ? null : asked;
   const preview = useMutation({ mutationFn: () => post("/v1/retention/preview", { body: { content: wished } }) });
   const save = useMutation({
     mutationFn: () => post("/v1/settings/retention", { body: { content: wished } }),
     onSuccess: async () => {
-      toast(m.settings.retentionSaved);
+      toast(m.settings.retentionSaved(wished));
+      setContent("");
       await client.invalidateQueries({ queryKey: ["retention"] });
     },
   });
@@ -151,14 +160,14 @@ function Retention({ may }: { may: boolean }) {
             <Failure error={preview.error ?? save.error} />
             {preview.data && <p className="banner">{m.settings.previewed(preview.data.runs, preview.data.bodies)}</p>}
             <div className="formfoot">
-              <button type="button" className="btn" disabled={preview.isPending || content.trim() === ""} onClick={() => preview.mutate()}>
+              <button type="button" className="btn" disabled={preview.isPending || asked === ""} onClick={() => preview.mutate()}>
                 {m.settings.preview}
               </button>
-              <button type="submit" className="btn first" disabled={save.isPending}>
+              <button type="submit" className="btn first" disabled={save.isPending || asked === ""}>
                 {m.common.save}
               </button>
             </div>
-            <SameCommand line={`lantern retention --content ${shell(content.trim() || "90d")}`} />
+            <SameCommand line={asked === "" ? "lantern retention" : [`lantern retention --content ${shell(asked)} --dry-run`, `lantern retention --content ${shell(asked)}`]} />
           </form>
         )}
       </div>

@@ -6,6 +6,7 @@ import { page, post } from "../api/client";
 import { shell } from "../lib/format";
 import { typed } from "../lib/value";
 import { m } from "../messages/en";
+import { ForecastPanel } from "../ui/forecast";
 import { Confirm, Empty, Field } from "../ui/pieces";
 
 export function StartRun({ agent: given, onClose }: { agent?: string; onClose: () => void }) {
@@ -48,6 +49,7 @@ export function StartRun({ agent: given, onClose }: { agent?: string; onClose: (
       <Field label={m.runs.maxCost}>
         <input type="text" name="maxCost" inputMode="decimal" value={cost} onChange={(event) => setCost(event.target.value)} />
       </Field>
+      <ForecastPanel agent={agent} input={typed(input)} command={`lantern forecast ${shell(agent)}${input.trim() ? ` --input ${shell(input.trim())}` : ""}`} />
     </Confirm>
   );
 }

@@ -27,6 +27,10 @@ function watch(then: () => void): () => void {
 export function useNow(): number {
   return useSyncExternalStore(watch, () => now);
 }
+/** The time, to the minute: what needs no more is not drawn anew each second. */
+export function useMinute(): number {
+  return useSyncExternalStore(watch, () => Math.floor(now / 60_000) * 60_000);
+}
 
 /** How long ago, with the exact value on hover and for screen readers. */
 export function Time({ at }: { at: string }) {
@@ -92,12 +96,14 @@ export function Command({ line }: { line: string }) {
   );
 }
 
-/** The command line that does what a button does. */
-export function SameCommand({ line }: { line: string }) {
+/** The command line that does what a button does; several, for several buttons. */
+export function SameCommand({ line }: { line: string | string[] }) {
   return (
     <div className="cli-box">
       <span>{m.common.sameOnCli}</span>
-      <Command line={line} />
+      {[line].flat().map((one) => (
+        <Command key={one} line={one} />
+      ))}
     </div>
   );
 }
