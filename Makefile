@@ -46,7 +46,7 @@ watch: claim ## The same, built and started again whenever a source file changes
 test: claim ## Install what the tests lack, then run every test
 	@.ci/install test
 	@.ci/dashboard build
-	@code=0; boxes=--features=lantern-sandbox/boxes; \
+	@code=0; boxes=--features=lantern/boxes,lantern-sandbox/boxes; \
 	[ "$$(id -u)" = 0 ] || { boxes=; echo 'SKIPPED the tests that make boxes: only root can make them'; }; \
 	cargo test --workspace --locked --no-fail-fast --lib --bins --tests $$boxes || code=$$?; \
 	.ci/dashboard test || code=$$?; exit $$code
@@ -55,7 +55,7 @@ test: claim ## Install what the tests lack, then run every test
 check: claim ## Everything else that must hold: format, lints, structure, dependencies, documentation
 	@.ci/install build
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --features=lantern-sandbox/boxes --locked -- --deny warnings
+	cargo clippy --workspace --all-targets --features=lantern/boxes,lantern-sandbox/boxes --locked -- --deny warnings
 	cargo xtask tidy
 	cargo xtask deps
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --locked --quiet

@@ -25,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::features;
+use crate::features::runtime::Runtime;
 use crate::password::Passwords;
 
 /// The contract's limit on sign-ins, for each address from each peer.
@@ -70,6 +71,8 @@ pub struct Setup {
     pub cors_origins: Vec<String>,
     /// For how long the content of ended runs is kept, where their tenant does not say.
     pub content_kept: Kept,
+    /// The node of this process, if it runs workloads.
+    pub runtime: Option<Runtime>,
 }
 
 /// What the settings pages know of model providers.
@@ -162,6 +165,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) providers: Providers,
     pub(crate) cors: Cors,
+    pub(crate) runtime: Option<Runtime>,
 }
 
 impl Remembers for App {
@@ -239,6 +243,7 @@ impl App {
             metrics,
             providers: setup.providers,
             cors: Cors::of(&setup.cors_origins),
+            runtime: setup.runtime,
         };
         Ok(Self {
             db: setup.db,

@@ -20,6 +20,7 @@ use lantern_edge::{Route, route};
 
 pub use app::{App, OwnEndpoint, Probe, ProbeAsk, Providers, Setup, SharedProvider};
 pub use features::platform::api_docs::openapi;
+pub use features::runtime::{Load, Runtime};
 pub use lantern_edge::limit::Rate;
 pub use seed::{nobody_yet, seed_dev, seed_first};
 

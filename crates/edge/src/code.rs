@@ -85,6 +85,8 @@ codes! {
         PriceUnknown = "price_unknown",
         CallUnbounded = "call_unbounded",
         UnsupportedAlgorithm = "unsupported_algorithm",
+        InvalidSpec = "invalid_spec",
+        WorkloadRefused = "workload_refused",
     }
     Unauthenticated {
         Unauthorized = "unauthorized",
@@ -116,6 +118,8 @@ codes! {
         StopNotFound = "stop_not_found",
         ModelNotFound = "model_not_found",
         LogEntryNotFound = "log_entry_not_found",
+        WorkloadNotFound = "workload_not_found",
+        ImageNotFound = "image_not_found",
     }
     NotAllowed {
         MethodNotAllowed = "method_not_allowed",
@@ -168,6 +172,7 @@ codes! {
     }
     OverBudget {
         BudgetExceeded = "budget_exceeded",
+        QuotaExceeded = "quota_exceeded",
     }
     Unavailable {
         Unavailable = "unavailable",
@@ -183,6 +188,7 @@ codes! {
     NotSupported {
         WireUnsupported = "wire_unsupported",
         AgentIdentityUnsupported = "agent_identity_unsupported",
+        RuntimeUnsupported = "runtime_unsupported",
     }
     BadGateway {
         EgressDenied = "egress_denied",

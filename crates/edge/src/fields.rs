@@ -114,6 +114,12 @@ impl<'a> Fields<'a> {
         Some((found.0.as_str(), found.1))
     }
 
+    /// All of it, as one value that somebody else reads.
+    pub fn whole(&mut self) -> &'a Map<String, Value> {
+        self.seen.extend(self.map.keys().map(String::as_str));
+        self.map
+    }
+
     /// Says, once, that two spellings of a field say different things.
     pub fn differs(&mut self, name: &str, other: &str) {
         if !self.issues.iter().any(|issue| issue.path == name) {

@@ -17,6 +17,7 @@ mod failure;
 mod follow;
 mod forecast;
 mod format;
+mod images;
 mod init;
 mod input;
 mod keys;
@@ -35,6 +36,7 @@ mod spending;
 mod stops;
 mod table;
 mod watch;
+mod workloads;
 
 use std::process::ExitCode;
 
@@ -64,6 +66,7 @@ Exit codes:
     5  the server cannot be reached
     6  the run or the answer that was followed was cancelled
   130  interrupted (a run that was followed goes on)
+`lantern run FILE` answers with the exit code of the program, once it has one.
 
 Environment:
   LANTERN_API_URL      the server, like --api-url
@@ -165,8 +168,15 @@ pub(crate) enum Verb {
     #[command(subcommand, visible_alias = "agent")]
     Agents(agents::Verb),
     /// Start runs, look at them and steer them
-    #[command(subcommand, visible_alias = "run")]
+    #[command(subcommand)]
     Runs(runs::Verb),
+    /// Run somebody's program in a box, and follow it to its end
+    Run(workloads::RunArgs),
+    /// See programs in boxes, stop them, and see which boxes there are
+    #[command(subcommand, name = "vm", visible_aliases = ["vms", "runtime"])]
+    Vm(workloads::Verb),
+    /// Make an image of a folder, the same bytes each time; asks no server
+    Build(images::BuildArgs),
     /// Begin conversations with agents, look at them and end them
     #[command(subcommand, visible_alias = "session")]
     Sessions(sessions::Verb),
@@ -246,7 +256,7 @@ fn ended(console: &Console, done: Result<Exit, Failure>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => {
             console.fail(&failure);
-            failure.exit.into()
+            failure.status.map_or_else(|| failure.exit.into(), ExitCode::from)
         }
     }
 }
@@ -267,6 +277,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Man(args) => man::run(console, Cli::command(), &args)?,
         Verb::Init(args) => init::run(console, args)?,
         Verb::Verify(args) => receipts::check(console, &args)?,
+        Verb::Build(args) => images::build(console, args)?,
         Verb::Login(args) => login::login(console, globals, args).await?,
         Verb::Signup(args) => login::signup(console, globals, args).await?,
         Verb::Onboard(args) => return Box::pin(onboard::run(console, globals, args)).await,
@@ -283,6 +294,8 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Caps(args) => spending::caps(console, &opened(globals).await?, &args).await?,
         Verb::Forecast(args) => return forecast::run(console, &opened(globals).await?, &args).await,
         Verb::Runs(verb) => return Box::pin(runs::run(console, &opened(globals).await?, verb)).await,
+        Verb::Run(args) => return Box::pin(workloads::start(console, &opened(globals).await?, args)).await,
+        Verb::Vm(verb) => return Box::pin(workloads::run(console, &opened(globals).await?, verb)).await,
         Verb::Sessions(verb) => return Box::pin(sessions::run(console, &opened(globals).await?, verb)).await,
         Verb::Chat(args) => return Box::pin(chat::run(console, &opened(globals).await?, args)).await,
         Verb::Approvals(verb) => Box::pin(approvals::run(console, &opened(globals).await?, verb)).await?,
@@ -327,7 +340,6 @@ mod tests {
     #[test]
     fn old_names_still_work() {
         for line in [
-            vec!["lantern", "run", "list"],
             vec!["lantern", "agent", "get", "digest"],
             vec!["lantern", "runs", "create", "--agent", "digest", "--stream"],
             vec!["lantern", "logs", "018f0000-0000-7000-8000-000000000001", "-f", "-o", "json"],

@@ -103,6 +103,10 @@ variables! {
         /// `true`: anybody who reaches the server may make an account, with a tenant of its own; `false`: nobody may. Without
         /// it: in `serve`, unless the operator's own model providers are there for everybody; in `dev`, always.
         SIGNUP = "LANTERN_SIGNUP" in "server.signup";
+        /// `true`: this server runs the programs of workloads in boxes on its machine. Without it: in `dev`, always; in `serve`, never.
+        WORKLOADS = "LANTERN_WORKLOADS" in "server.workloads";
+        /// `1`: `dev` runs workloads of the class `standard` in a plain container where there is no gVisor, and says so of each.
+        ALLOW_RUNC_STANDARD = "LANTERN_ALLOW_RUNC_STANDARD";
         /// PostgreSQL as the role that serves tenants. Together with the system URL it replaces the embedded database.
         DATABASE_APP_URL = "LANTERN_DATABASE_APP_URL" in "database.app_url";
         /// PostgreSQL as the role that claims runs and finds accounts.

@@ -2,7 +2,7 @@
 //!
 //! One line an action. `known` is for whoever is signed in, `read` for members and keys with one of the API's scopes,
 //! `write` for admins and `write` keys, `admin` for admins and `admin` keys, `owner` for owners alone. A key never does
-//! more than its scopes say: with the contract's `runtime:` scopes alone it does nothing here but ask who it is.
+//! more than its scopes say: with the contract's `runtime:` scopes alone it does what is named `runtime.`, and asks who it is.
 
 use lantern_types::{Denial, RequestId};
 
@@ -95,11 +95,18 @@ actions! {
     ListCalls = Read "calls.list";
     ReadCaps = Read "caps.read";
     SaveCap = Admin "caps.save";
+    ScheduleWorkload = Write "runtime.schedule";
+    ListWorkloads = Read "runtime.list";
+    ReadWorkload = Read "runtime.read";
+    StopWorkload = Write "runtime.stop";
+    ReadCluster = Admin "runtime.cluster";
+    ReadQuota = Read "runtime.quota";
+    SaveQuota = Admin "runtime.save_quota";
 }
 
 /// Whether this actor may do `A`: the sole maker of a [`Permit`].
 pub fn authorize<A: Act>(actor: Actor, request: RequestId) -> Result<Permit<A>, Denial> {
-    if allows(&actor.principal, A::ACCESS) {
+    if allows_to(&actor.principal, A::NAME, A::ACCESS) {
         return Ok(Permit::grant(actor, request));
     }
     let code = match actor.principal {
@@ -108,6 +115,17 @@ pub fn authorize<A: Act>(actor: Actor, request: RequestId) -> Result<Permit<A>, 
     };
     Err(Denial::new(code, required(A::ACCESS)))
 }
+
+/// The same for an action by its name: the contract's `runtime:` scopes count for those of the runtime.
+pub fn allows_to(principal: &Principal, name: &str, access: Access) -> bool {
+    let narrow = |scope: &String| scope.strip_prefix("runtime:").and_then(scope_access);
+    allows(principal, access)
+        || matches!(principal, Principal::Key { scopes, .. } if name.starts_with(RUNTIME)
+            && scopes.iter().filter_map(narrow).any(|given| access <= given))
+}
+
+/// What the names of the runtime's actions begin with.
+const RUNTIME: &str = "runtime.";
 
 /// The scope or role that an access asks for, as errors name it.
 pub const fn required(access: Access) -> &'static str {
@@ -187,6 +205,23 @@ mod tests {
                 [Access::Read, Access::Write, Access::Admin, Access::Owner].map(|a| allows(principal, a));
             assert_eq!(&got, want, "{principal:?}");
             assert!(allows(principal, Access::Known), "whoever is known may ask who they are");
+        }
+    }
+
+    #[test]
+    fn a_runtime_scope_opens_the_runtime_alone() {
+        for (scopes, name, access, want) in [
+            (&["runtime:write"][..], "runtime.schedule", Access::Write, true),
+            (&["runtime:write"], "runtime.list", Access::Read, true),
+            (&["runtime:write"], "runtime.cluster", Access::Admin, false),
+            (&["runtime:write"], "runs.create", Access::Write, false),
+            (&["runtime:admin"], "runtime.cluster", Access::Admin, true),
+            (&["runtime:owner"], "runtime.list", Access::Read, false),
+            (&["read"], "runtime.schedule", Access::Write, false),
+            (&["write"], "runtime.schedule", Access::Write, true),
+            (&[], "runtime.list", Access::Read, true),
+        ] {
+            assert_eq!(allows_to(&key(scopes), name, access), want, "{scopes:?} {name}");
         }
     }
 

@@ -54,6 +54,11 @@ impl Images {
         &self.layout
     }
 
+    /// Whether an image is here. What it holds is looked at when it is made ready.
+    pub fn has(&self, image: &Image) -> bool {
+        self.layout.manifest(&image.sha256).is_ok_and(|found| found.is_some())
+    }
+
     /// An image's files and configuration, unpacked now if they were not before. Blocks.
     pub fn ready(&self, image: &Image) -> Result<Ready> {
         let manifest =

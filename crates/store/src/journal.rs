@@ -23,6 +23,7 @@ use crate::outbox::{self, NewOutbox};
 use crate::receipts;
 use crate::stops::{self, Halt};
 use crate::value::{Row, Value};
+use crate::workloads;
 
 pub use crate::runs::{Found, RunFilter, RunRow, full, head, head_in, list, look};
 
@@ -554,6 +555,9 @@ pub async fn latest(db: &Db, scope: Scope, runs: Vec<RunId>, limit: u32) -> Resu
 /// deleted, when it is not there or has not finished.
 pub async fn delete(tx: &mut TenantTx<'_>, run: RunId, now: At) -> Result<Option<Vec<Digest>>> {
     if tx.one(FINISHED, &[run.into()]).await?.is_none() {
+        return Ok(None);
+    }
+    if !workloads::remove(tx, run).await? {
         return Ok(None);
     }
     let mut blobs = Vec::new();

@@ -44,6 +44,7 @@ pub mod value;
 pub mod vault;
 pub mod versions;
 pub mod watched;
+pub mod workloads;
 
 pub use blob::{Blobs, BucketOptions, Credentials};
 pub use db::{

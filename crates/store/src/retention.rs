@@ -16,6 +16,7 @@ use crate::labels;
 use crate::loose;
 use crate::value::Row;
 use crate::vault::Vault;
+use crate::workloads;
 
 /// Bodies that become digests in one transaction.
 const BODIES: u32 = 64;
@@ -161,6 +162,7 @@ pub async fn mark(tx: &mut TenantTx<'_>, run: RunId, now: At) -> Result<bool> {
         return Ok(false);
     }
     labels::remove(tx, run).await?;
+    workloads::forget(tx, run).await?;
     tx.exec(UNLABEL, &[run.into()]).await?;
     tx.changed(run);
     Ok(true)

@@ -28,7 +28,7 @@ use crate::value::Value;
 use crate::versions::Version;
 use crate::{
     approvals, dialect, escrow, inbox, journal, labels, lease, limits, loose, outbox, past, receipts,
-    retention, runs, seal, sessions, share, sign_ins, stops, system, tickets, versions,
+    retention, runs, seal, sessions, share, sign_ins, stops, system, tickets, versions, workloads,
 };
 
 pub use bucket::BucketServer;
@@ -271,6 +271,7 @@ pub async fn prepare_every_statement(db: &Db) {
         stops::STATEMENTS,
         tickets::STATEMENTS,
         versions::STATEMENTS,
+        workloads::STATEMENTS,
     ];
     prepare_statements(db, tenant.concat()).await;
     let own = if schema::is_postgres(db).await {
@@ -301,6 +302,7 @@ pub async fn prepare_every_statement(db: &Db) {
         share::SYSTEM_STATEMENTS,
         outbox::SYSTEM_STATEMENTS,
         stops::server::SYSTEM_STATEMENTS,
+        workloads::SYSTEM_STATEMENTS,
         &own,
     ];
     for sql in system.concat().into_iter().chain(system::statements()) {

@@ -9,6 +9,7 @@ pub(crate) mod money;
 pub(crate) mod platform;
 pub(crate) mod receipts;
 pub(crate) mod runs;
+pub(crate) mod runtime;
 pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod stops;
@@ -41,6 +42,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         money::calls::routes(),
         money::caps::routes(),
         money::forecast::routes(),
+        runtime::routes::routes(),
     ]
     .into_iter()
     .flatten()

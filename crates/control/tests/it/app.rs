@@ -8,7 +8,7 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use lantern_control::testing::{Answered, undocumented};
-use lantern_control::{App, Probe, ProbeAsk, Providers, Rate, Setup, SharedProvider, router};
+use lantern_control::{App, Probe, ProbeAsk, Providers, Rate, Runtime, Setup, SharedProvider, router};
 use lantern_edge::token::{Person, Tokens};
 use lantern_net::{RealClock, RealIds, Shutdown, TaskSet};
 use lantern_policy::egress::Reach;
@@ -108,6 +108,7 @@ pub(crate) struct Wishes {
     pub(crate) signup: bool,
     pub(crate) content_kept: Option<Dur>,
     pub(crate) receipt_seed: Option<[u8; 32]>,
+    pub(crate) runtime: Option<Runtime>,
 }
 
 impl Default for Wishes {
@@ -119,6 +120,7 @@ impl Default for Wishes {
             signup: true,
             content_kept: None,
             receipt_seed: None,
+            runtime: Some(crate::runtime::runtime()),
         }
     }
 }
@@ -156,6 +158,7 @@ impl TestApp {
             ids,
             tasks: Arc::new(TaskSet::new(Handle::current())),
             content_kept: wishes.content_kept,
+            runtime: wishes.runtime,
             limits: wishes.limits.into(),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             tools: tools(),

@@ -45,6 +45,8 @@ mod receipts;
 mod retention;
 mod runs;
 #[cfg(test)]
+mod runtime;
+#[cfg(test)]
 mod session;
 #[cfg(test)]
 mod sessions;

@@ -106,6 +106,10 @@ impl Call {
     pub(crate) fn patch(path: impl Into<String>, body: Value) -> Self {
         Self { method: Method::PATCH, ..Self::post(path, body) }
     }
+    /// Replaces.
+    pub(crate) fn put(path: impl Into<String>, body: Value) -> Self {
+        Self { method: Method::PUT, ..Self::post(path, body) }
+    }
     /// Removes.
     pub(crate) fn delete(path: impl Into<String>) -> Self {
         Self { method: Method::DELETE, ..Self::get(path) }
@@ -253,6 +257,11 @@ impl Api {
         live: bool,
     ) -> Result<Response, Failure> {
         self.stream(format!("/v1/sessions/{session}/events"), after, live).await
+    }
+
+    /// Opens the stream of what a workload writes after the line `after`; with `live` it goes on until the workload is over.
+    pub(crate) async fn logs(&self, vm: &str, after: u64, live: bool) -> Result<Response, Failure> {
+        self.stream(format!("/v1/runtime/vms/{vm}/logs"), after, live).await
     }
 
     async fn stream(&self, path: String, after: u64, live: bool) -> Result<Response, Failure> {

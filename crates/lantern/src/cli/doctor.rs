@@ -17,6 +17,7 @@ use crate::cli::follow::took;
 use crate::cli::format::{duration, line, text};
 use crate::cli::providers::{self, SET, remedy, unpriced, unusable};
 use crate::cli::stops::halted;
+use crate::cli::workloads;
 
 /// How the operator's provider is set.
 const ENVIRONMENT: &str = "the provider's key and base URL in the server's environment";
@@ -50,6 +51,7 @@ async fn examine(console: &Console, api: &Api, checks: &mut Checks<'_>) -> Resul
         return Ok(());
     }
     checks.told("limits", limits(api).await)?;
+    checks.told("boxes", workloads::usable(api).await)?;
     let halted = !checks.told("stops", stops(api).await)?;
     let clock = RealClock::new();
     checks.told("bodies", bodies(api, &clock).await)?;

@@ -67,13 +67,15 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     /// The same request may succeed later: the server is away, busy or restarting.
     pub(crate) passing: bool,
+    /// What the process answers in place of `exit`: the exit code of a program that was followed.
+    pub(crate) status: Option<u8>,
 }
 
 impl Failure {
     /// A failure without code, details or hint.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { exit, message, code: None, details: Vec::new(), hint: None, passing: false }
+        Self { exit, message, code: None, details: Vec::new(), hint: None, passing: false, status: None }
     }
 
     /// The command line or the input makes no sense.
@@ -105,7 +107,7 @@ impl Failure {
             "code": self.code.as_deref().unwrap_or_else(|| self.exit.general().0),
             "details": self.details,
             "next": self.next(),
-            "exitCode": self.exit as u8,
+            "exitCode": self.status.unwrap_or(self.exit as u8),
         })
     }
 

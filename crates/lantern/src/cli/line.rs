@@ -15,6 +15,7 @@ use crate::cli::failure::{Exit, Failure};
 
 /// What the arguments say; or the exit code, when everything that they ask for was answered here.
 pub(crate) fn read(args: &[OsString]) -> Result<Cli, ExitCode> {
+    let args = &renamed(args);
     let error = match Cli::try_parse_from(args) {
         Ok(cli) => return Ok(cli),
         Err(error) => error,
@@ -41,6 +42,30 @@ pub(crate) fn read(args: &[OsString]) -> Result<Cli, ExitCode> {
     let failure = done.err().unwrap_or_else(|| Failure::new(Exit::Ok, ""));
     console.fail(&failure);
     Err(failure.exit.into())
+}
+
+/// The same arguments where `run` was meant as it was called before: `lantern run list` is `lantern runs list`. A file that is called like
+/// a command is `./list`.
+fn renamed(args: &[OsString]) -> Vec<OsString> {
+    let mut args = args.to_vec();
+    let words: Vec<&str> = args.iter().skip(1).map(|arg| arg.to_str().unwrap_or_default()).collect();
+    let at = words.iter().position(|word| *word == "run");
+    let before = at.and_then(|at| words.get(..at)).unwrap_or_default();
+    let next = at.and_then(|at| words.get(at + 1)).copied().unwrap_or_default();
+    let cli = Cli::command();
+    let known = |command: &str, word: &str| {
+        cli.find_subcommand(command).is_some_and(|found| found.find_subcommand(word).is_some())
+    };
+    // Not the value of another command's flag.
+    let first = !before.iter().any(|word| cli.find_subcommand(word).is_some());
+    if let Some(at) = at
+        && first
+        && known("runs", next)
+        && let Some(word) = args.get_mut(at + 1)
+    {
+        *word = "runs".into();
+    }
+    args
 }
 
 fn plain(error: &clap::Error, colour: bool) -> String {
@@ -127,6 +152,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_called_run_before_is_still_found() {
+        for (line, want) in [
+            ("lantern run list", "lantern runs list"),
+            ("lantern -o json run get x", "lantern -o json runs get x"),
+            ("lantern run agent.yaml", "lantern run agent.yaml"),
+            ("lantern run ./list", "lantern run ./list"),
+            ("lantern run", "lantern run"),
+            ("lantern agents create --name run list", "lantern agents create --name run list"),
+        ] {
+            assert_eq!(renamed(&words(line)), words(want), "{line}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_has_a_next_step() {
         for (line, message, next) in [
             ("lantern runs get zzz", "invalid value 'zzz' for '<RUN>'", "`lantern runs list`"),
@@ -142,7 +181,7 @@ mod tests {
             ("lantern run list --limit 0", "'0'", "`lantern runs list --help`"),
             ("lantern runs", "`lantern runs` wants a command", "`lantern runs --help`"),
         ] {
-            let args = words(line);
+            let args = renamed(&words(line));
             let failure = usage(&Cli::try_parse_from(&args).unwrap_err(), &args);
             assert!(failure.message.contains(message), "{line}: {failure:?}");
             assert!(failure.hint.unwrap_or_default().contains(next), "{line}");

@@ -11,8 +11,9 @@ use lantern_edge::route::mount;
 use lantern_gateway::Doors;
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Hangups, Reach, RealClock, RealIds, Signals, TaskSet};
-use lantern_policy::Catalogue;
+use lantern_node::{Boxes, Node};
 use lantern_policy::strategy::Strategy;
+use lantern_policy::{Catalogue, workload};
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
 use lantern_store::{Db, InForce, Keys, Notary, PostgresOptions, Relay, Sealer, SqliteOptions, Vault, stops};
@@ -21,7 +22,7 @@ use lantern_types::llm::Unlisted;
 use lantern_types::{Dur, Secret};
 use lantern_worker::providers::{Providers, Rules, Shared};
 use lantern_worker::tools::{self, Builtin};
-use lantern_worker::{Deps, Options};
+use lantern_worker::{Deps, Options, Tools};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -30,7 +31,7 @@ use super::account::Accounts;
 use super::advice::{self, Advice};
 use super::config::Config;
 use super::reload::{self, Live, Read};
-use super::{account, bodies, dashboard, key, migrate, models};
+use super::{account, bodies, boxes, dashboard, key, migrate, models};
 use crate::cli::DEFAULT_URL;
 use crate::env;
 
@@ -120,11 +121,14 @@ pub(super) async fn run(
         Mode::Dev => models::dev(&ground.client).await,
         Mode::Serve => models::serve(config.private_models),
     });
-    let app = App::new(setup(&ground, &config, &rules)).context("cannot set up the API")?;
+    let node = node(&ground, &config, mode).await?;
+    let runtime = node.as_ref().map(|node| boxes::runtime(node, boxed(mode)));
+    let app =
+        App::new(Setup { runtime, ..setup(&ground, &config, &rules) }).context("cannot set up the API")?;
     let accounts = account::seed(&app, mode, address).await?;
     let providers = Arc::new(providers(&ground, rules.clone()));
     let offers = providers.clone();
-    let deps = deps(&ground, providers);
+    let deps = deps(&ground, providers, node);
     let choices = match accounts {
         // Its tenant may have saved a provider of its own, which comes first.
         Accounts::Dev(scope) => deps.llm.choices(scope).await.unwrap_or_else(|_| rules.choices()),
@@ -266,7 +270,30 @@ fn doors(
     }
 }
 
-fn deps(ground: &Ground, providers: Arc<Providers>) -> Deps {
+/// The node of this process, where the configuration wants one.
+async fn node(ground: &Ground, config: &Config, mode: Mode) -> Result<Option<Arc<Node>>> {
+    if !config.workloads.unwrap_or(mode == Mode::Dev) {
+        return Ok(None);
+    }
+    let on = boxes::Ground {
+        db: &ground.db,
+        vault: &ground.vault,
+        clock: &ground.clock,
+        ids: &ground.ids,
+        tasks: Arc::new(ground.tasks.clone()),
+        stop: ground.tasks.stopping(),
+    };
+    boxes::open(on, &config.data_dir, boxed(mode)).await.map(Some)
+}
+
+/// How boxes go by the way this process was started.
+fn boxed(mode: Mode) -> workload::Mode {
+    let lax = env::get(env::ALLOW_RUNC_STANDARD).is_some_and(|word| word == "1" || word == "true");
+    workload::Mode { dev: mode == Mode::Dev, allow_oci_standard: lax }
+}
+
+fn deps(ground: &Ground, providers: Arc<Providers>, node: Option<Arc<Node>>) -> Deps {
+    let builtin: Arc<dyn Tools> = Arc::new(Builtin::new(ground.fetcher.clone(), ground.limits.clone()));
     Deps {
         db: ground.db.clone(),
         vault: ground.vault.clone(),
@@ -275,7 +302,10 @@ fn deps(ground: &Ground, providers: Arc<Providers>) -> Deps {
         ids: ground.ids.clone(),
         tasks: Arc::new(ground.tasks.clone()),
         llm: providers,
-        tools: Arc::new(Builtin::new(ground.fetcher.clone(), ground.limits.clone())),
+        tools: match node {
+            Some(node) => Arc::new(Boxes::beside(builtin, node)),
+            None => builtin,
+        },
         in_force: ground.limits.clone(),
         limits: ground.limits.base(),
         catalogue: ground.catalogue.clone(),
@@ -303,6 +333,7 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
         stop: ground.tasks.stopping(),
         cors_origins: config.cors_origins.clone(),
         content_kept: ground.content_kept,
+        runtime: None,
     }
 }
 

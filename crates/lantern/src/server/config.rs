@@ -72,6 +72,8 @@ struct Server {
     /// Whether anybody who reaches the server may make an account, with a tenant of its own. Without it: unless the operator's
     /// own model providers are there for everybody.
     signup: Option<bool>,
+    /// Whether this server runs the programs of workloads in boxes on its machine, which takes root. Without it: only in `dev`.
+    workloads: Option<bool>,
     /// Origins of web pages that may call the API.
     cors_origins: Vec<String>,
 }
@@ -86,6 +88,7 @@ impl Default for Server {
             spawn_rate_per_min: 120,
             spawn_burst: None,
             signup: None,
+            workloads: None,
             cors_origins: vec!["http://localhost:3001".to_owned()],
         }
     }
@@ -187,6 +190,8 @@ pub(crate) struct Config {
     pub(crate) spawn: Option<Spawn>,
     /// Whether anybody may make an account, where that is said.
     pub(crate) signup: Option<bool>,
+    /// Whether it runs workloads, where that is said.
+    pub(crate) workloads: Option<bool>,
     /// Whether tenants may name model servers on private addresses.
     pub(crate) private_models: bool,
     /// The private networks that tools may reach.
@@ -219,7 +224,14 @@ impl Config {
     pub(crate) fn dev(listen: Option<SocketAddr>, data_dir: Option<PathBuf>) -> Result<Self> {
         let base = Self::decide(File::default(), listen, data_dir)?;
         let log_level = env::get(env::LOG_LEVEL).unwrap_or_else(|| "warn".to_owned());
-        Ok(Self { log_level, spawn: None, signup: base.signup.or(Some(true)), private_models: true, ..base })
+        Ok(Self {
+            log_level,
+            spawn: None,
+            signup: base.signup.or(Some(true)),
+            workloads: base.workloads.or(Some(true)),
+            private_models: true,
+            ..base
+        })
     }
 
     /// The configuration of `lantern serve`.
@@ -273,6 +285,7 @@ impl Config {
                 "spawn_rate_per_min": spawn.map_or(0, |spawn| spawn.per_min),
                 "spawn_burst": spawn.map(|spawn| spawn.burst),
                 "signup": self.signup,
+                "workloads": self.workloads,
                 "cors_origins": self.cors_origins,
             },
             "database": {
@@ -322,6 +335,7 @@ impl Config {
             private_models: file.models.private_addresses,
             open_networks: file.tools.private_addresses.into(),
             signup: switch(env::SIGNUP)?.or(file.server.signup),
+            workloads: switch(env::WORKLOADS)?.or(file.server.workloads),
             cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins),
             content_kept: file.retention.content.as_deref().and_then(retention::parse),
             limits: file.limits,

@@ -7,6 +7,7 @@ mod advice;
 mod assemble;
 mod backup;
 mod bodies;
+mod boxes;
 mod config;
 mod dashboard;
 mod key;

@@ -16,6 +16,7 @@ fn the_doctor_leaves_nothing_behind() {
             let stop = json!({ "id": "s", "scope": "agent", "agentName": "vat", "reason": "it loops" });
             Answer::Json(200, json!([stop]))
         }
+        "GET /v1/runtime/cluster" => refusal(501, "runtime_unsupported", "this server runs no workloads"),
         "POST /v1/agents" => Answer::Json(201, json!({ "name": seen.body["name"] })),
         "POST /v1/runs" => Answer::Json(201, json!({ "id": RUN, "status": "queued" })),
         line if line.starts_with("GET /v1/runs/") => {
@@ -32,7 +33,7 @@ fn the_doctor_leaves_nothing_behind() {
     let user = User::of(&fake);
     let out = user.run(&["doctor"]).ok();
     let marks: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert_eq!(marks, ["server", "login", "limits", "stops", "bodies", "model", "run"], "{out}");
+    assert_eq!(marks, ["server", "login", "limits", "boxes", "stops", "bodies", "model", "run"], "{out}");
     assert!(out.contains("all spending of the agent vat is halted by s: it loops"), "{out}");
     assert!(out.contains("the built-in offline model") && out.contains("succeeded in 0.5s"), "{out}");
     let agent = fake.seen().iter().find(|seen| seen.line == "POST /v1/agents").unwrap().body["name"].clone();
@@ -40,7 +41,7 @@ fn the_doctor_leaves_nothing_behind() {
     assert!(lines.contains(&format!("DELETE /v1/runs/{RUN}")), "{lines:?}");
     assert!(lines.contains(&format!("DELETE /v1/agents/{}", agent.as_str().unwrap())), "{lines:?}");
     let report: Value = serde_json::from_str(&user.run(&["doctor", "-o", "json"]).ok()).unwrap();
-    assert_eq!((&report["ok"], report["checks"].as_array().unwrap().len()), (&json!(true), 7));
+    assert_eq!((&report["ok"], report["checks"].as_array().unwrap().len()), (&json!(true), 8));
 }
 
 #[test]

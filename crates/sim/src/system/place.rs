@@ -444,6 +444,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
         tasks: deps.tasks.clone(),
         limits: deps.in_force.clone(),
         content_kept: deps.content_kept,
+        runtime: None,
         catalogue: deps.catalogue.clone(),
         tools: setting.tools.clone(),
         spawn: None,

@@ -187,6 +187,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0023_tenant_limits.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 25,
+        name: "workloads",
+        both: include_str!("../../../../migrations/0025_workloads.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0025_workloads.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -34,3 +34,5 @@ mod tickets;
 mod tls;
 mod transactions;
 mod watched;
+#[cfg(test)]
+mod workloads;

@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 30] = [
+const TABLES: [&str; 33] = [
     "tenant_limits",
     "tenants",
     "users",
@@ -85,6 +85,9 @@ const TABLES: [&str; 30] = [
     "accounts",
     "slices",
     "calls",
+    "workloads",
+    "workload_logs",
+    "runtime_quotas",
 ];
 
 fn on_cluster(test: impl AsyncFnOnce(Db)) {

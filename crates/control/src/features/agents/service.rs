@@ -10,6 +10,7 @@ use lantern_engine::{Manifest, Terms};
 use lantern_policy::action::{CreateAgent, DeleteAgent, RestoreAgent, UpdateAgent};
 use lantern_policy::{Actor, Permit, Principal, Scope};
 use lantern_store::TenantTx;
+use lantern_store::versions::Version;
 use lantern_types::{AgentId, At, Limits, ToolDef, UserId, VersionId};
 
 use super::model::{self, Agent, Changes, Current, NewAgent};
@@ -68,6 +69,24 @@ impl Desk {
             style_prompt: new.changes.style_prompt.apply(None),
             current: self.version,
             created_by: self.by.map(|id| id.to_string()),
+            created_at: self.now,
+            updated_at: self.now,
+            archived_at: None,
+            revision: 1,
+        }
+    }
+
+    /// An agent that nobody asked for.
+    fn of_server(&self, name: &str) -> Agent {
+        Agent {
+            id: self.agent,
+            name: name.to_owned(),
+            description: None,
+            labels: serde_json::Map::new(),
+            avatar_url: None,
+            style_prompt: None,
+            current: self.version,
+            created_by: None,
             created_at: self.now,
             updated_at: self.now,
             archived_at: None,
@@ -148,6 +167,70 @@ pub(super) async fn update(
             })
         })
         .await?
+}
+
+/// The version of an agent that the server has for its own purposes in a tenant, with this manifest; made when it is not there. Its
+/// name is none that a person can give, and it is archived from the start: nobody is shown it, and nobody starts a run of it.
+pub(crate) async fn reserved(
+    app: &App,
+    scope: Scope,
+    name: &'static str,
+    manifest: Manifest,
+) -> Result<Version> {
+    let digest = manifest.digest();
+    let found = app.db.glance(scope, move |tx| Box::pin(store::find(tx, name))).await?;
+    let (agent, version) = match found {
+        Some((agent, current)) if current.digest == digest => (agent.id, agent.current),
+        _ => match reserve(app, scope, name, manifest.clone()).await {
+            // Two requests made it at once.
+            Err(lantern_store::Error::Conflict) => reserve(app, scope, name, manifest.clone()).await?,
+            made => made?,
+        },
+    };
+    let (agent_name, manifest) = (name.to_owned(), manifest.canonical());
+    Ok(Version { agent, agent_name, id: version, digest, manifest, archived: false })
+}
+
+async fn reserve(
+    app: &App,
+    scope: Scope,
+    name: &'static str,
+    manifest: Manifest,
+) -> lantern_store::Result<(AgentId, VersionId)> {
+    let desk = Desk {
+        now: app.clock.now(),
+        by: None,
+        agent: AgentId::from_uuid(app.ids.uuid()),
+        version: VersionId::from_uuid(app.ids.uuid()),
+        tools: app.tools.clone(),
+        limits: app.limits(scope),
+    };
+    app.db
+        .write(scope, move |tx| {
+            Box::pin(async move {
+                let agent = match store::find(tx, name).await? {
+                    Some((agent, current)) if current.digest == manifest.digest() => {
+                        return Ok((agent.id, agent.current));
+                    }
+                    Some((mut agent, _)) => {
+                        let number = next_number(tx, agent.id).await?;
+                        store::insert_version(tx, agent.id, desk.new_version(number, &manifest)).await?;
+                        agent.current = desk.version;
+                        store::update(tx, &agent).await?;
+                        Agent { revision: agent.revision.saturating_add(1), ..agent }
+                    }
+                    None => {
+                        let agent = desk.of_server(name);
+                        store::insert(tx, &agent, None, desk.new_version(1, &manifest)).await?;
+                        agent
+                    }
+                };
+                let put_away = Agent { archived_at: Some(desk.now), updated_at: desk.now, ..agent };
+                store::archive(tx, &put_away).await?;
+                Ok((put_away.id, desk.version))
+            })
+        })
+        .await
 }
 
 /// Refuses what could not be saved whatever the agent is now, and whatever takes longer to look at than a transaction

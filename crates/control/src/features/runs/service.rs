@@ -98,7 +98,7 @@ pub(super) async fn start_fork(
 }
 
 /// Counts one more run of the tenant, unless there were too many lately.
-fn allow(app: &App, scope: Scope, now: At) -> Result<()> {
+pub(crate) fn allow(app: &App, scope: Scope, now: At) -> Result<()> {
     let Some(spawns) = app.spawns() else { return Ok(()) };
     spawns.take(scope.tenant(), now).map_err(|wait| {
         Error::new(Code::RunRateLimited, "rate limited: too many runs, slow down").retry_after(wait)
@@ -121,11 +121,14 @@ async fn write(app: &App, scope: Scope, first: journal::NewRun) -> Result<Create
     if created != Some(Created::New) {
         discard(app, scope, body).await?;
     }
-    created.ok_or_else(|| {
-        let words =
-            format!("the tenant has {most} runs that are not over; the limit is concurrentRunsPerTenantMax");
-        Error::new(Code::TooManyRuns, words).retry_after(FULL_WAIT)
-    })
+    created.ok_or_else(|| too_many(most))
+}
+
+/// Whoever has so many runs starts no other.
+pub(crate) fn too_many(most: u32) -> Error {
+    let words =
+        format!("the tenant has {most} runs that are not over; the limit is concurrentRunsPerTenantMax");
+    Error::new(Code::TooManyRuns, words).retry_after(FULL_WAIT)
 }
 
 /// Starts a run, or finds the one that its key started.
@@ -157,7 +160,7 @@ pub(super) async fn start(app: &App, permit: &Permit<CreateRun>, new: NewRun) ->
 }
 
 /// Drops what was sealed for a run that was not made: it belongs to nobody.
-async fn discard(app: &App, scope: Scope, body: Option<Vec<u8>>) -> Result<()> {
+pub(crate) async fn discard(app: &App, scope: Scope, body: Option<Vec<u8>>) -> Result<()> {
     if let Some(body) = body {
         app.vault.discard(scope, &[lantern_store::Vault::digest(&body)?]).await?;
     }
@@ -236,6 +239,36 @@ async fn version(app: &App, scope: Scope, name: &str) -> Result<Version> {
     let found =
         app.db.glance(scope, move |tx| Box::pin(async move { versions::current(tx, &wanted).await })).await?;
     found.ok_or_else(|| agents::service::not_found(name))
+}
+
+/// What a run is asked that belongs to a feature beside this one.
+pub(crate) struct Plain {
+    pub(crate) input: Value,
+    pub(crate) labels: Map<String, Value>,
+    pub(crate) max_cost: Option<MicroUsd>,
+}
+
+/// A run of this version with event 1, for a transaction that writes more beside it; `trigger` is what its row says started it.
+pub(crate) async fn first_of(
+    app: &App,
+    scope: Scope,
+    run: (RunId, At),
+    version: &Version,
+    Plain { input, labels, max_cost }: Plain,
+    trigger: &'static str,
+) -> Result<journal::NewRun> {
+    let new = NewRun {
+        agent_name: version.agent_name.clone(),
+        input: Arc::new(input),
+        session: None,
+        labels,
+        idempotency_key: None,
+        max_cost,
+        priority: Priority::default(),
+        stream: false,
+    };
+    let beginning = Beginning { trigger: Some(trigger), ..Beginning::default() };
+    first_append(app, scope, run, version, new, beginning).await
 }
 
 /// Event 1, sealed and chained.

@@ -25,7 +25,12 @@ fn sample() -> File {
     let url = |role| Some(format!("postgresql://{role}:PASSWORD@db.internal/lantern?sslmode=verify-full"));
     let said = |text: &str| Some(text.to_owned());
     File {
-        server: Server { spawn_burst: Some(20), signup: Some(false), ..Server::default() },
+        server: Server {
+            spawn_burst: Some(20),
+            signup: Some(false),
+            workloads: Some(false),
+            ..Server::default()
+        },
         database: Database {
             app_url: url("lantern_app"),
             system_url: url("lantern_system"),

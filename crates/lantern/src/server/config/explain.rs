@@ -128,7 +128,9 @@ fn source(of: Of, args: &ExplainArgs, said: &toml::Table, key: &str, value: &Val
         said.get(section).and_then(toml::Value::as_table).is_some_and(|keys| keys.contains_key(name));
     match &args.config {
         Some(path) if in_file => Source::File(path.display().to_string()),
-        _ if of == Of::Dev && key == "server.signup" && !value.is_null() => Source::Command("dev"),
+        _ if of == Of::Dev && (key == "server.signup" || key == "server.workloads") && !value.is_null() => {
+            Source::Command("dev")
+        }
         _ if of == Of::Dev && key == "server.log_level" => Source::Command("dev"),
         _ => Source::Default,
     }

@@ -36,3 +36,5 @@ mod stops;
 mod troubleshooting;
 mod watch;
 mod wires;
+#[cfg(feature = "boxes")]
+mod workloads;

@@ -1,0 +1,287 @@
+//! Workloads over HTTP: what is refused and why, who may do what, what a list says, and quotas. No box is made here.
+
+use std::sync::Arc;
+
+use lantern_control::{Load, Runtime};
+use lantern_engine::Input;
+use lantern_policy::workload::{Backend, Capabilities, Mode, Usable};
+use lantern_store::workloads::{self, End, Lines};
+use lantern_types::{Dur, RunId};
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, Wishes, on_both};
+use crate::hand::Hand;
+
+const SCHEDULE: &str = "/v1/runtime/schedule";
+const VMS: &str = "/v1/runtime/vms";
+const QUOTA: &str = "/v1/runtime/quota";
+
+/// A node on which plain containers are proved and nothing else, and which has any image whose digest begins with 1.
+pub(crate) fn runtime() -> Runtime {
+    let mut here = Capabilities::none("not installed");
+    let proved = Usable::Proved { runtime: "crun 1".to_owned(), seen: "a filter".to_owned() };
+    here.backends.insert(Backend::Oci, proved);
+    Runtime {
+        node: "node-1".to_owned(),
+        mode: Mode { dev: true, allow_oci_standard: false },
+        capabilities: Arc::new(move || {
+            let here = here.clone();
+            Box::pin(async move { here })
+        }),
+        has_image: Arc::new(|image| image.sha256.starts_with('1')),
+        load: Arc::new(|| Load {
+            free_cpu_millis: 1_500,
+            free_memory_bytes: 1 << 30,
+            running: 1,
+            pending: 0,
+        }),
+    }
+}
+
+fn image(first: char) -> String {
+    format!("hello@sha256:{first}{}", "0".repeat(63))
+}
+
+fn spec() -> Value {
+    json!({ "imageDigest": image('1'), "isolation": "trusted", "env": {"WORD": "hunter2"}, "labels": {"team": "a"} })
+}
+
+fn run_of(vm: &Value) -> RunId {
+    vm["runId"].as_str().unwrap().parse().unwrap()
+}
+
+on_both! {
+    a_workload_is_scheduled_and_shown_to_its_tenant_alone: scheduled;
+    what_cannot_be_honoured_is_refused_by_name: refused;
+    as_many_as_the_quota_says: quota;
+    lines_are_sent_once_and_then_the_end: logs;
+    a_runtime_scope_is_enough_and_no_more: scopes;
+    what_was_said_is_removed_with_the_run: removed;
+}
+
+async fn scheduled(test: &TestApp) {
+    let asked = json!({ "apiVersion": "lantern.dev/v1", "kind": "AgentSpec", "metadata": {"name": "hello"}, "spec":
+        { "image_digest": image('1'), "isolation": "trusted", "env": {"WORD": "hunter2"} }, "stdin_input": "{\"a\":1}" });
+    let made = test.post(&test.a.owner, SCHEDULE, asked).await.is(201);
+    let vm = made.json["vmId"].as_str().unwrap().to_owned();
+    assert_eq!(made.header("location"), format!("{VMS}/{vm}"));
+    let want = (json!("node-1"), json!("pending"), json!("oci"), json!(false));
+    assert_eq!(
+        (&made.json["node"], &made.json["state"], &made.json["backend"], &made.json["degraded"]),
+        (&want.0, &want.1, &want.2, &want.3)
+    );
+    let listed = test.get(&test.a.member, VMS).await.is(200).json;
+    let shown = &listed[0];
+    assert_eq!(
+        (&shown["vmId"], &shown["isolationClass"], &shown["state"]),
+        (&json!(vm), &json!("trusted"), &json!("pending"))
+    );
+    assert_eq!(shown["spec"]["spec"]["env"], json!({"WORD": "hunter2"}));
+    assert_eq!(shown["spec"]["metadata"]["name"], "hello");
+    for path in [format!("{VMS}/{vm}"), format!("{VMS}/{}", made.json["runId"].as_str().unwrap())] {
+        let told = test.get(&test.a.owner, &path).await.is(200).json;
+        assert_eq!((&told["vm"], &told["events"][0]["action"]), (shown, &json!("schedule")));
+        test.get(&test.b.owner, &path).await.refused(404, "workload_not_found");
+        test.delete(&test.b.owner, &path).await.refused(404, "workload_not_found");
+    }
+    test.get(&test.b.owner, &format!("{VMS}/{vm}/logs")).await.refused(404, "workload_not_found");
+    test.get(&test.a.owner, &format!("{VMS}/nonsense")).await.refused(404, "workload_not_found");
+    assert_eq!(test.get(&test.b.owner, VMS).await.is(200).json, json!([]));
+    for (state, count) in [("pending", 1), ("running", 0), ("terminated", 0), ("failed", 0), ("draining", 0)]
+    {
+        let listed = test.get(&test.a.owner, &format!("{VMS}?state={state}")).await.is(200).json;
+        assert_eq!(listed.as_array().unwrap().len(), count, "{state}");
+    }
+    test.get(&test.a.owner, &format!("{VMS}?state=alive")).await.refused(400, "invalid_query");
+    // The input is the run's, and its agent is nobody's.
+    let run = test
+        .get(&test.a.owner, &format!("/v1/runs/{}", made.json["runId"].as_str().unwrap()))
+        .await
+        .is(200)
+        .json;
+    assert_eq!((&run["input"]["input"], &run["triggerKind"]), (&json!({"a": 1}), &json!("workload")));
+    assert_eq!(test.get(&test.a.owner, "/v1/agents").await.is(200).json, json!([]));
+    test.post(&test.a.owner, "/v1/runs", json!({"agentName": "(workloads)"}))
+        .await
+        .refused(404, "agent_not_found");
+    // Before a node took it, it is over at once.
+    let stopped =
+        test.delete(&test.a.owner, &format!("{VMS}/{vm}?reason=enough&grace=5s")).await.is(200).json;
+    assert_eq!(stopped, json!({"vmId": vm, "status": "terminated"}));
+    let gone = test.get(&test.a.owner, &format!("{VMS}?state=terminated")).await.is(200).json;
+    assert_eq!((&gone[0]["reason"], gone[0]["terminatedAt"].is_string()), (&json!("stopped"), true));
+    let row = run_of(&made.json);
+    assert!(
+        !workloads::take(&test.app.db, test.a.scope, row, "node-1".to_owned(), true).await.unwrap(),
+        "and stays so"
+    );
+    for wrong in ["grace=soon", "grace=6m", "grace=-1"] {
+        test.delete(&test.a.owner, &format!("{VMS}/{vm}?{wrong}")).await.refused(400, "invalid_query");
+    }
+}
+
+async fn refused(test: &TestApp) {
+    let schedule = async |body: Value| test.post(&test.a.owner, SCHEDULE, body).await;
+    let with = |name: &str, value: Value| {
+        let mut spec = spec();
+        spec[name] = value;
+        spec
+    };
+    for (body, path) in [
+        (json!({}), "image_digest"),
+        (with("imageDigest", json!("hello:latest")), "image_digest"),
+        (with("isolation", json!("strong")), "isolation"),
+        (with("cheese", json!(1)), "cheese"),
+        (with("env", json!({"LANTERN_API_KEY": "x"})), "env.LANTERN_API_KEY"),
+        (with("env", json!({"LD_PRELOAD": "x"})), "env.LD_PRELOAD"),
+        (with("env", json!({"https_proxy": "x"})), "env.https_proxy"),
+        (with("limits", json!({"memory": "lots"})), "limits.memory"),
+        (with("image_digest", json!(image('1'))), "image_digest"),
+    ] {
+        let answer = schedule(body.clone()).await.refused(400, "invalid_spec");
+        assert!(answer.paths().contains(&path), "{body}: {}", answer.text);
+    }
+    for (body, path) in [
+        (with("isolation", json!("untrusted")), "isolation"),
+        (with("isolation", json!("hostile")), "isolation"),
+        (with("isolation", Value::Null), "isolation"),
+        (with("network", json!("open")), "network"),
+        (with("secrets", json!([{"env_name": "A", "secret_uri": "lantern.secret/llm/x"}])), "secrets"),
+        (with("restoreSnapshotId", json!("x")), "restore_snapshot_id"),
+        (with("runId", json!("x")), "run_id"),
+        (with("limits", json!({"gpu": "1"})), "limits.gpu"),
+        (with("limits", json!({"timeout": "20h"})), "limits.timeout"),
+    ] {
+        let answer = schedule(body.clone()).await.refused(400, "workload_refused");
+        assert_eq!(answer.paths(), [path], "{body}: {}", answer.text);
+    }
+    schedule(with("imageDigest", json!(image('2')))).await.refused(404, "image_not_found");
+    let mut twice = spec();
+    twice["stdinInput"] = json!(1);
+    twice["stdin_input"] = json!(2);
+    schedule(twice).await.refused(400, "invalid_body");
+    assert_eq!(test.get(&test.a.owner, VMS).await.is(200).json, json!([]), "nothing was started");
+    let cluster = test.get(&test.a.owner, "/v1/runtime/cluster").await.is(200).json;
+    let tiers = &cluster["nodes"][0]["tiers"];
+    assert_eq!((&tiers[0]["isolation"], &tiers[0]["usable"]), (&json!("trusted"), &json!(true)));
+    assert_eq!(tiers[1]["reason"], "no box for standard here: gvisor: not installed");
+    test.get(&test.a.member, "/v1/runtime/cluster").await.refused(403, "role_missing");
+}
+
+async fn quota(test: &TestApp) {
+    let shown = test.get(&test.a.member, QUOTA).await.is(200).json;
+    let defaults = json!({"maxConcurrentVms": 20, "maxComputeHoursPerDay": 10.0, "maxEgressGbPerDay": 5,
+        "maxCostUsdPerDay": 5.0, "hardFail": true});
+    assert_eq!(shown, defaults);
+    let put = async |who: &str, body: Value| {
+        test.send(crate::app::request("PUT", QUOTA, Some(who), Some(body))).await
+    };
+    put(&test.a.member, json!({"maxConcurrentVms": 9})).await.refused(403, "role_missing");
+    put(&test.a.owner, json!({"maxConcurrentVms": 2})).await.is(200);
+    for _ in 0..2 {
+        test.post(&test.a.owner, SCHEDULE, spec()).await.is(201);
+    }
+    let over = test.post(&test.a.owner, SCHEDULE, spec()).await.refused(402, "quota_exceeded");
+    assert!(over.json["reason"].as_str().unwrap().contains("maxConcurrentVms is 2"), "{}", over.text);
+    assert_eq!(over.json["error"], "quota exceeded");
+    // Another tenant has its own.
+    test.post(&test.b.owner, SCHEDULE, spec()).await.is(201);
+    put(&test.a.owner, json!({"hardFail": false})).await.is(200);
+    test.post(&test.a.owner, SCHEDULE, spec()).await.is(201);
+    put(&test.a.owner, json!({"maxConcurrentVms": 0, "hardFail": true})).await.is(200);
+    let shown = test.get(&test.a.owner, QUOTA).await.is(200).json;
+    assert_eq!((&shown["maxConcurrentVms"], &shown["hardFail"]), (&json!(20), &json!(true)));
+    // Time of boxes counts, too.
+    put(&test.a.owner, json!({"maxComputeHoursPerDay": 0.5})).await.is(200);
+    let run = run_of(&test.get(&test.a.owner, VMS).await.json[0]);
+    let (db, scope, node) = (&test.app.db, test.a.scope, || "node-1".to_owned());
+    let now = test.app.clock.now();
+    assert!(workloads::take(db, scope, run, node(), false).await.unwrap());
+    assert!(workloads::started(db, scope, run, node(), now).await.unwrap());
+    test.clock.pass(Dur::from_secs(1_900));
+    test.post(&test.a.owner, SCHEDULE, spec()).await.refused(402, "quota_exceeded");
+    put(&test.a.owner, json!({"maxConcurrentVms": "many"})).await.refused(400, "invalid_body");
+    put(&test.a.owner, json!({"maxCostUsdPerDay": 1e300})).await.refused(400, "invalid_body");
+}
+
+async fn write(test: &TestApp, run: RunId, first: u64, texts: &[&str]) {
+    let line = |text: &&str| json!({"stream": "stdout", "text": text, "at": "2026-11-30T00:00:00Z"});
+    let plain = Value::Array(texts.iter().map(line).collect()).to_string().into_bytes();
+    let lines = Lines { first, n: u64::try_from(texts.len()).unwrap(), plain };
+    assert!(workloads::keep(&test.app.db, test.app.vault.sealer(), test.a.scope, run, lines).await.unwrap());
+}
+
+async fn logs(test: &TestApp) {
+    let made = test.post(&test.a.owner, SCHEDULE, spec()).await.is(201).json;
+    let (run, path) = (run_of(&made), format!("{VMS}/{}/logs", made["vmId"].as_str().unwrap()));
+    let (db, scope, node) = (&test.app.db, test.a.scope, || "node-1".to_owned());
+    assert!(workloads::take(db, scope, run, node(), false).await.unwrap());
+    assert!(workloads::started(db, scope, run, node(), test.app.clock.now()).await.unwrap());
+    write(test, run, 1, &["one", "two\nevent: end"]).await;
+    let sofar = test.get(&test.a.owner, &format!("{path}?live=false")).await.is(200).text;
+    assert!(sofar.contains("id: 1\ndata: ") && sofar.contains(r"two\nevent: end"), "{sofar}");
+    assert!(!sofar.contains("\nevent: end\n"), "a program does not say that it is over: {sofar}");
+    write(test, run, 3, &["three"]).await;
+    let end =
+        End { state: "failed", reason: "exited", exit_code: Some(3), dropped: 0, at: test.app.clock.now() };
+    assert!(workloads::end(db, scope, run, node(), end).await.unwrap());
+    assert!(!workloads::end(db, scope, run, node(), end).await.unwrap(), "once");
+    let all = test.get(&test.a.owner, &path).await.is(200).text;
+    let ids: Vec<&str> = all.lines().filter(|line| line.starts_with("id: ")).collect();
+    assert_eq!(ids, ["id: 1", "id: 2", "id: 3"]);
+    assert!(
+        all.ends_with("\n\n") && all.contains("event: end\n") && all.contains(r#""exitCode":3"#),
+        "{all}"
+    );
+    let rest = test.get(&test.a.owner, &format!("{path}?after=2")).await.is(200).text;
+    assert!(rest.starts_with("id: 3\n"), "{rest}");
+    // In the middle of a row.
+    let rest = test.get(&test.a.owner, &format!("{path}?after=1&live=false")).await.is(200).text;
+    assert!(rest.starts_with("id: 2\n"), "{rest}");
+}
+
+async fn scopes(test: &TestApp) {
+    let (write, read) = (test.key(&["runtime:write"]).await, test.key(&["runtime:read"]).await);
+    test.post(&write, SCHEDULE, spec()).await.is(201);
+    test.get(&write, VMS).await.is(200);
+    test.get(&write, "/v1/runs").await.refused(403, "scope_missing");
+    test.post(&write, "/v1/agents", json!({"name": "a"})).await.refused(403, "scope_missing");
+    test.get(&write, "/v1/runtime/cluster").await.refused(403, "scope_missing");
+    test.get(&read, VMS).await.is(200);
+    test.post(&read, SCHEDULE, spec()).await.refused(403, "scope_missing");
+    test.get(&test.key(&["runtime:admin"]).await, "/v1/runtime/cluster").await.is(200);
+}
+
+async fn removed(test: &TestApp) {
+    let made = test.post(&test.a.owner, SCHEDULE, spec()).await.is(201).json;
+    let (run, vm) = (run_of(&made), made["vmId"].as_str().unwrap().to_owned());
+    let (db, scope, node) = (&test.app.db, test.a.scope, || "node-1".to_owned());
+    assert!(workloads::take(db, scope, run, node(), false).await.unwrap());
+    write(test, run, 1, &["hunter2"]).await;
+    let end = End {
+        state: "terminated",
+        reason: "exited",
+        exit_code: Some(0),
+        dropped: 0,
+        at: test.app.clock.now(),
+    };
+    assert!(workloads::end(db, scope, run, node(), end).await.unwrap());
+    let mut hand = Hand::take(test, &run.to_string()).await;
+    hand.give(Input::Wake).await;
+    hand.returns("box", json!({})).await;
+    test.post(&test.a.owner, &format!("/v1/runs/{run}/redact"), json!({})).await.is(200);
+    let told = test.get(&test.a.owner, &format!("{VMS}/{vm}")).await.is(200);
+    assert_eq!((&told.json["vm"]["spec"], &told.json["vm"]["exitCode"]), (&Value::Null, &json!(0)));
+    let logs = test.get(&test.a.owner, &format!("{VMS}/{vm}/logs")).await.is(200).text;
+    assert!(!logs.contains("hunter2") && logs.contains("event: end"), "{logs}");
+    test.delete(&test.a.owner, &format!("/v1/runs/{run}")).await.is(204);
+    test.get(&test.a.owner, &format!("{VMS}/{vm}")).await.refused(404, "workload_not_found");
+}
+
+#[tokio::test]
+async fn a_server_without_a_node_says_so() {
+    let test = TestApp::with(Wishes { runtime: None, ..Wishes::default() }).await;
+    test.post(&test.a.owner, SCHEDULE, spec()).await.refused(501, "runtime_unsupported");
+    test.get(&test.a.owner, "/v1/runtime/cluster").await.refused(501, "runtime_unsupported");
+    assert_eq!(test.get(&test.a.owner, VMS).await.is(200).json, json!([]));
+}

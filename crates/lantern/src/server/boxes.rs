@@ -1,0 +1,95 @@
+//! The node of this process: boxes for other people's programs, where the configuration wants them.
+//!
+//! Invariant: what an earlier process left of its boxes is taken down before any run is taken up. Which boxes this machine can make is
+//! found out when somebody first asks: a server whose tenants run no workloads makes none.
+
+use std::path::{Path, absolute};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use lantern_control::{Load, Runtime};
+use lantern_node::{Node, Setup};
+use lantern_policy::workload::Mode;
+use lantern_sandbox::Machine;
+use lantern_store::{Db, Vault};
+use lantern_types::edge::{Clock, IdGen, Tasks};
+
+use super::advice::Advice;
+use crate::env;
+
+/// The file in the data folder that names the node.
+const NAME: &str = "node";
+
+/// What a node stands on.
+pub(super) struct Ground<'a> {
+    pub(super) db: &'a Db,
+    pub(super) vault: &'a Vault,
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) ids: &'a Arc<dyn IdGen>,
+    pub(super) tasks: Arc<dyn Tasks>,
+    pub(super) stop: lantern_net::Shutdown,
+}
+
+/// The node on this data folder.
+pub(super) async fn open(ground: Ground<'_>, dir: &Path, mode: Mode) -> Result<Arc<Node>> {
+    let name = name(dir, &**ground.ids)?;
+    let machine = Machine::new(lantern_sandbox::Setup {
+        data_dir: absolute(dir).context("the data folder")?,
+        mode,
+        path: env::get(env::PATH).unwrap_or_default().into(),
+        clock: ground.clock.clone(),
+    });
+    let setup = Setup {
+        db: ground.db.clone(),
+        sealer: ground.vault.sealer().clone(),
+        clock: ground.clock.clone(),
+        tasks: ground.tasks,
+        machine,
+        mode,
+        name,
+        stop: ground.stop,
+    };
+    Node::open(setup).await.context("cannot set up the node of this server")
+}
+
+/// What the API knows of it.
+pub(super) fn runtime(node: &Arc<Node>, mode: Mode) -> Runtime {
+    let (proved, images, used) = (node.clone(), node.clone(), node.clone());
+    Runtime {
+        node: node.name().to_owned(),
+        mode,
+        capabilities: Arc::new(move || {
+            let node = proved.clone();
+            Box::pin(async move { node.capabilities().await })
+        }),
+        has_image: Arc::new(move |image| images.has_image(image)),
+        load: Arc::new(move || {
+            let lantern_node::Load { free_cpu_millis, free_memory_bytes, running } = used.load();
+            Load { free_cpu_millis, free_memory_bytes, running, pending: 0 }
+        }),
+    }
+}
+
+/// The name of the node on this folder, given to it once.
+fn name(dir: &Path, ids: &dyn IdGen) -> Result<String> {
+    let path = dir.join(NAME);
+    let unusable = |error| {
+        let what = format!("cannot use {}", path.display());
+        anyhow::Error::new(error).context(Advice::new(
+            "data_dir_unusable",
+            what,
+            "let the server read and write it",
+        ))
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unusable(error)),
+    }
+    let mut bytes = [0; 8];
+    ids.fill(&mut bytes);
+    let name = format!("node-{:012x}", u64::from_be_bytes(bytes) >> 16);
+    std::fs::write(&path, format!("{name}\n")).map_err(unusable)?;
+    Ok(name)
+}
