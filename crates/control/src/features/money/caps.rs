@@ -92,6 +92,7 @@ async fn shown(app: &App, scope: Scope) -> Result<Vec<Shown>> {
         let (scope, api_key_id) = match account.owner {
             Owner::Tenant => ("tenant", None),
             Owner::Key(id) => ("apiKey", Some(id.to_string())),
+            Owner::Agent(_) => ("agent", None),
         };
         Shown {
             scope,
@@ -133,6 +134,7 @@ async fn save(
     if !found.await? {
         return Err(Error::new(Code::ApiKeyNotFound, "no such API key"));
     }
+    app.db.hub().caps_changed();
     tracing::info!(tenant = %scope.tenant(), %owner, "said what may be spent");
     Ok(Json(shown(&app, scope).await?))
 }
