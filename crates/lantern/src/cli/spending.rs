@@ -61,6 +61,9 @@ pub(crate) struct CapsArgs {
     /// What one API key may spend, and not all of the tenant
     #[arg(long, value_name = "ID")]
     key: Option<ApiKeyId>,
+    /// What the runs of one agent may spend, and not all of the tenant
+    #[arg(long, value_name = "NAME", conflicts_with = "key")]
+    agent: Option<String>,
 }
 
 /// Lists calls.
@@ -87,13 +90,14 @@ pub(crate) async fn caps(console: &Console, api: &Api, args: &CapsArgs) -> Resul
     if let Some(key) = args.key {
         caps.retain(|cap| text(cap, "apiKeyId") == key.to_string());
     }
+    if let Some(agent) = &args.agent {
+        caps.retain(|cap| text(cap, "agentName") == agent);
+    }
     if console.json() {
         return console.value(&Value::Array(caps));
     }
     if caps.is_empty() {
-        console.note(
-            "nothing bounds what is spent through the front doors, and nothing was spent in this month",
-        );
+        console.note("nothing bounds what is spent, and nothing was spent in this month");
         return Ok(());
     }
     console.table(CAP, &caps.iter().map(cap).collect::<Vec<_>>())
@@ -102,9 +106,11 @@ pub(crate) async fn caps(console: &Console, api: &Api, args: &CapsArgs) -> Resul
 /// What is to hold: what is said, and what held before where nothing is.
 fn wanted(args: &CapsArgs, before: &Value) -> Result<Value, Failure> {
     let key = args.key.map(|key| key.to_string()).unwrap_or_default();
+    let agent = args.agent.as_deref().unwrap_or_default();
     let held = |period: &str| {
         let mut caps = before.as_array().into_iter().flatten();
-        let cap = caps.find(|cap| text(cap, "apiKeyId") == key && text(cap, "period") == period)?;
+        let same = |cap: &Value| text(cap, "apiKeyId") == key && text(cap, "agentName") == agent;
+        let cap = caps.find(|cap| same(cap) && text(cap, "period") == period)?;
         cap.get("maxCostUsd").cloned()
     };
     let mut body = Map::new();
@@ -127,6 +133,9 @@ fn wanted(args: &CapsArgs, before: &Value) -> Result<Value, Failure> {
     }
     if let Some(key) = args.key {
         body.insert("apiKeyId".to_owned(), json!(key));
+    }
+    if let Some(agent) = &args.agent {
+        body.insert("agentName".to_owned(), json!(agent));
     }
     Ok(Value::Object(body))
 }
@@ -156,9 +165,10 @@ fn call(call: &Value) -> Vec<String> {
 
 fn cap(cap: &Value) -> Vec<String> {
     let amount = |name: &str| cap.get(name).map(dollars);
-    let whose = match text(cap, "apiKeyId") {
-        "" => "tenant".to_owned(),
-        key => format!("key {}", line(key)),
+    let whose = match (text(cap, "apiKeyId"), text(cap, "agentName")) {
+        ("", "") => text(cap, "scope").to_owned(),
+        ("", agent) => format!("agent {}", line(agent)),
+        (key, _) => format!("key {}", line(key)),
     };
     vec![
         whose,
@@ -180,6 +190,7 @@ mod tests {
             day: day.map(str::to_owned),
             month: month.map(str::to_owned),
             key: None,
+            agent: None,
         };
         let held = json!([
             { "scope": "tenant", "period": "month", "maxCostUsd": 50.0 },
@@ -193,6 +204,14 @@ mod tests {
             json!({"maxCostUsdPerDay": 5.0, "maxCostUsdPerMonth": 50.0}),
             "kept"
         );
+        let mut agent = args(Some("5"), None);
+        agent.agent = Some("digest".to_owned());
+        let body = wanted(&agent, &held).unwrap();
+        assert_eq!(
+            body,
+            json!({"maxCostUsdPerDay": 5.0, "agentName": "digest"}),
+            "the tenant's month is not its own"
+        );
         for wrong in ["-1", "much", "0.0000001", "1e3"] {
             assert!(wanted(&args(Some(wrong), None), &held).is_err(), "{wrong}");
         }
@@ -204,5 +223,8 @@ mod tests {
         assert_eq!((crash[2].as_str(), crash[3].as_str()), ("(a process died)", "charged"));
         let shown = cap(&json!({"scope": "tenant", "period": "day", "spentUsd": 0.0, "heldUsd": 0.0}));
         assert_eq!(shown[..3], ["tenant", "day", "none"].map(str::to_owned));
+        let shown =
+            cap(&json!({"scope": "agent", "agentName": "digest", "period": "day", "maxCostUsd": 2.0}));
+        assert_eq!(shown[..2], ["agent digest", "day"].map(str::to_owned));
     }
 }

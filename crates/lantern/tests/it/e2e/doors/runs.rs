@@ -57,6 +57,38 @@ async fn a_run_is_denied_once_the_cap_of_its_tenant_is_reached() {
     let run = api.run("work", json!({})).await;
     assert_eq!(api.ended(&run).await["status"], "succeeded");
     assert_eq!(released(&api).await, 2 * COST);
+
+    // And so once its agent's is, while another agent goes on.
+    agent(&api, "other", 1, "hi").await;
+    let (status, caps) =
+        api.post("/v1/settings/caps", &json!({"agentName": "work", "maxCostUsdPerMonth": 0.001})).await;
+    let of_agent = caps.as_array().unwrap().iter().find(|cap| cap["scope"] == "agent").unwrap();
+    assert_eq!(
+        (status, &of_agent["agentName"], &of_agent["spentUsd"]),
+        (200, &json!("work"), &json!(0.000_286))
+    );
+    let ended = api.ended(&api.run("work", json!({})).await).await;
+    assert!(
+        ended["error"]["message"].as_str().unwrap().contains("the agent's cap of $0.001000 for the month"),
+        "{ended}"
+    );
+    assert_eq!(api.ended(&api.run("other", json!({})).await).await["status"], "succeeded");
+
+    // Who may not, and what is no cap.
+    for (cap, wants) in [
+        (json!({"agentName": "nobody", "maxCostUsdPerDay": 1}), 404),
+        (json!({"agentName": "work", "maxCostUsdPerDay": -1}), 400),
+        (json!({"agentName": "work", "maxCostUsdPerDay": 1e300}), 400),
+        (json!({"agentName": "work", "apiKeyId": "01a22b5e-5b10-7a54-ad93-ebd9ff400e98"}), 400),
+    ] {
+        let (status, refused) = api.post("/v1/settings/caps", &cap).await;
+        assert_eq!(status, wants, "{cap}: {refused}");
+    }
+    let (_, made) = api.post("/v1/api-keys", &json!({"name": "reads", "scopes": ["read"]})).await;
+    let mut reads = Api::nobody(&server);
+    reads.token = made["rawKey"].as_str().unwrap().to_owned();
+    assert_eq!(reads.post("/v1/settings/caps", &json!({"agentName": "work"})).await.0, 403);
+    assert_eq!(reads.get("/v1/settings/caps").await.0, 200);
     assert!(server.stop().success());
 }
 
