@@ -228,8 +228,10 @@ fn deps(
     // Bodies of these runs are small: none becomes a blob.
     let notary = lantern_store::Notary::new(&sealer, None);
     let vault = Vault::new(sealer, Blobs::memory());
+    let ledger = lantern_ledger::Ledger::new(db.clone(), clock.clone(), ids.clone(), true);
     Ok(Deps {
         db,
+        ledger,
         vault,
         notary,
         clock,

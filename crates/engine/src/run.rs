@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lantern_types::llm::{LlmReply, Message, ToolUse};
-use lantern_types::{At, EffectClass, Grant, MicroUsd, RunId, StopId, ToolName, VersionId};
+use lantern_types::{AgentId, At, EffectClass, Grant, MicroUsd, RunId, StopId, ToolName, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -322,6 +322,8 @@ pub struct Run {
     pub id: RunId,
     /// The version's manifest.
     pub manifest: Arc<Manifest>,
+    /// The agent whose run it is; `None` before it started.
+    pub agent: Option<AgentId>,
     /// The version it runs; `None` before it started.
     pub version: Option<VersionId>,
     /// Its program.
@@ -403,6 +405,7 @@ impl Run {
             program: manifest.program.unwrap_or_default(),
             defs: manifest.steps.clone(),
             manifest,
+            agent: None,
             version: None,
             phase: Phase::New,
             paused: false,

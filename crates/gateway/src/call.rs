@@ -11,6 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use lantern_edge::{Code, Error, Result};
+use lantern_ledger::Refused;
 use lantern_llm::cross::{self, Crossing, Question, Unsayable};
 use lantern_llm::pass::{self, ERROR_BYTES_MAX, Passing};
 use lantern_llm::wire::Stamp;
@@ -269,7 +270,7 @@ impl Caller<'_> {
             output: most.saturating_mul(asked.answers),
         };
         let least = asked.answers.min(worst.output);
-        let held = inner.purse.admit(self.scope, payers, &mut worst, least).await?;
+        let held = inner.ledger.admit(self.scope, &payers, &mut worst, least).await.map_err(refused_money)?;
         let each = worst.output / asked.answers;
         let bounded = capped && self.door != Door::Embeddings && asked.most != Some(each);
         let lowered = (bounded && each < most).then_some(each);
@@ -536,6 +537,19 @@ fn ours(response: &lantern_net::http::Response, endpoint: &Endpoint) -> Result<(
         return Err(Error::new(Code::ProviderRefused, words));
     }
     Ok(())
+}
+
+/// What a caller is told for whom no money could be held.
+fn refused_money(refused: Refused) -> Error {
+    let words = refused.to_string();
+    match refused {
+        Refused::Exceeded { .. } => {
+            Error::new(Code::BudgetExceeded, words).with_extra("reason", "the cap of the period is reached")
+        }
+        Refused::Busy(_) => Error::new(Code::Unavailable, words).retry_after(Dur::from_secs(1)),
+        Refused::Range(error) => Error::internal(error),
+        Refused::Store(error) => error.into(),
+    }
 }
 
 fn heed(stop: Option<&str>) -> Result<()> {

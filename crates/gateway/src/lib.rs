@@ -4,7 +4,6 @@
 //! routes.rs   the doors, and who may use them          shape.rs   errors in the words of each wire
 //! ask.rs      what a request asks for, and the few bytes that are changed in it
 //! resolve.rs  which provider and model are meant        facts.rs   what a tenant has: providers, caps, stops
-//! purse.rs    money for calls, granted in memory        clerk.rs   what is written of it, and what dead processes left
 //! call.rs     one call from end to end                  open.rs    one that money is held for, until it is settled
 //! breakers.rs who did not answer lately, and is asked last
 //! answer.rs   its answer, as it passes                  turned.rs  its answer, from another wire
@@ -20,12 +19,10 @@ mod answer;
 mod ask;
 mod breakers;
 mod call;
-mod clerk;
 mod facts;
 mod models;
 mod open;
 mod permit;
-mod purse;
 mod resolve;
 mod routes;
 mod shape;
@@ -35,18 +32,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use lantern_edge::{Gate, Route, route};
+use lantern_ledger::Ledger;
 use lantern_llm::Offer;
-use lantern_net::{Client, Shutdown};
+use lantern_net::Client;
 use lantern_policy::strategy::Strategy;
 use lantern_policy::{Catalogue, Scope};
 use lantern_store::{Db, InForce};
 use lantern_types::Failure;
-use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
+use lantern_types::edge::{BoxFuture, Clock, IdGen};
 
 use breakers::Breakers;
-use clerk::Clerk;
 use facts::Facts;
-use purse::Purse;
 
 pub use routes::routes;
 
@@ -61,8 +57,6 @@ pub struct Setup {
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.
     pub ids: Arc<dyn IdGen>,
-    /// Where background work runs.
-    pub tasks: Arc<dyn Tasks>,
     /// The limits in force.
     pub limits: InForce,
     /// The model catalogue in force.
@@ -75,10 +69,8 @@ pub struct Setup {
     pub gate: Gate,
     /// Which providers a tenant has.
     pub directory: Directory,
-    /// Told when the process stops.
-    pub stop: Shutdown,
-    /// Nobody else can have this database open: whatever another process left behind is that of a dead one.
-    pub sole: bool,
+    /// The money, of which runs have a part too.
+    pub ledger: Ledger,
 }
 
 /// The state of the front doors. Cheap to clone.
@@ -97,20 +89,16 @@ struct Inner {
     client: Client,
     gate: Gate,
     facts: Facts,
-    purse: Arc<Purse>,
+    ledger: Ledger,
 }
 
 impl Doors {
-    /// Opens the doors, and starts what settles the calls that come through them.
+    /// Opens the doors.
     pub fn open(setup: Setup) -> Self {
-        let Setup { db, clock, ids, tasks, limits, catalogue, strategy, client, gate, directory, stop, sole } =
-            setup;
-        let purse = Arc::new(Purse::new(db.clone(), clock.clone(), ids.clone()));
-        let clerk = Clerk::new(db.clone(), clock.clone(), purse.clone(), sole);
-        tasks.spawn("clerk", Box::pin(clerk.run(stop)));
+        let Setup { db, clock, ids, limits, catalogue, strategy, client, gate, directory, ledger } = setup;
         let facts = Facts::new(db, clock.clone(), directory);
         let breakers = Breakers::default();
-        let inner = Inner { clock, ids, limits, catalogue, strategy, breakers, client, gate, facts, purse };
+        let inner = Inner { clock, ids, limits, catalogue, strategy, breakers, client, gate, facts, ledger };
         Self { inner: Arc::new(inner) }
     }
 }

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
+use lantern_ledger::{Held, Payers, accounts};
 use lantern_llm::Door;
 use lantern_policy::escrow::{Seen, Worst};
-use lantern_store::escrow::Cap;
-use lantern_types::call::{AccountId, CallEnd, CallRecord, Owner, Period};
+use lantern_store::escrow::{self, Cap};
+use lantern_types::call::{CallEnd, CallRecord, Owner};
 use lantern_types::{ApiKeyId, At, MicroUsd, Price, Route};
 use uuid::Uuid;
 
 use crate::Inner;
-use crate::purse::{Held, Payers};
 
 /// A call that money is held for, until it is settled.
 pub(crate) struct Open {
@@ -42,7 +42,7 @@ impl Open {
         record.cost = cost;
         record.reported = self.seen.reported;
         record.counted = self.seen.at_least();
-        self.inner.purse.settle(held, record);
+        self.inner.ledger.settle(held, record);
         cost
     }
 
@@ -61,16 +61,12 @@ impl Drop for Open {
 
 /// Whose accounts a call counts in, and which of them a cap bounds. What costs nothing needs no cap.
 pub(crate) fn payers(key: Option<ApiKeyId>, caps: &[Cap], price: Price, now: At) -> Payers {
-    let owners = [Some(Owner::Tenant), key.map(Owner::Key)];
-    let of = |owner: Owner| Period::ALL.map(|period| AccountId::at(owner, period, now));
-    let accounts: Vec<AccountId> = owners.into_iter().flatten().flat_map(of).collect();
-    let bounds = |account: &&AccountId| {
-        caps.iter().any(|cap| cap.owner == account.owner && cap.period == account.period)
-    };
+    let owners: Vec<Owner> = [Some(Owner::Tenant), key.map(Owner::Key)].into_iter().flatten().collect();
+    let accounts = accounts(&owners, now);
     let capped = if price == Price::default() {
         Vec::new()
     } else {
-        accounts.iter().filter(bounds).copied().collect()
+        accounts.iter().filter(|account| escrow::bounds(caps, account)).copied().collect()
     };
     Payers { accounts, capped }
 }

@@ -5,7 +5,8 @@
 //! from escrow, makes one.
 
 use crate::Catalogue;
-use crate::escrow::Granted;
+use crate::escrow::{Account, Granted};
+use lantern_types::call::{AccountId, Owner};
 use lantern_types::{AdmissionFacts, Denial, Digest, Grant, Limits, MicroUsd, Route, Tokens, money};
 
 /// Work that was admitted: what the crates that act outside take.
@@ -108,6 +109,9 @@ impl Purse {
 /// The code of a denial for want of money.
 pub const OVER_BUDGET: &str = "run_budget_exceeded";
 
+/// The code of a denial because a cap of the tenant or of the agent is reached.
+pub const OVER_CAP: &str = "budget_exceeded";
+
 /// Tokens of wire framing that a provider may add for each request, on top of one token a byte.
 const FRAMING_TOKENS: u64 = 256;
 
@@ -194,6 +198,20 @@ pub fn admit_plain(purse: Purse, terms: Terms) -> Grant {
         catalogue: terms.catalogue,
         limits: terms.limits,
     }
+}
+
+/// The denial of a step for which a cap leaves too little.
+pub fn over_cap(of: AccountId, stands: Account, hold: MicroUsd) -> Denial {
+    let whose = match of.owner {
+        Owner::Tenant => "the tenant's",
+        Owner::Key(_) => "the API key's",
+        Owner::Agent(_) => "the agent's",
+    };
+    let (Account { cap, spent, held }, period) = (stands, of.period.as_str());
+    let words = format!(
+        "this call could cost {hold}; of {whose} cap of {cap} for the {period}, {spent} are spent and {held} are held"
+    );
+    Denial::new(OVER_CAP, words)
 }
 
 fn facts(purse: Purse) -> AdmissionFacts {

@@ -39,6 +39,14 @@ impl Account {
         MicroUsd::from_micros(self.cap.micros().saturating_sub(taken).max(0))
     }
 
+    /// Why `hold` does not fit, given that it does not.
+    pub fn lack(self, hold: MicroUsd) -> Lack {
+        match self.spent.plus(hold) {
+            Ok(total) if total <= self.cap => Lack::Held,
+            _ => Lack::Spent,
+        }
+    }
+
     /// How much a process takes that wants `need` now, for a call that costs at most `worst`. For one call it is that and no
     /// more: a crash charges what was taken, and with few calls there is no hurry. With `several` at once it is enough for some
     /// of them, at most half of what is left so that others find something too, and never less than it needs. `None` when there
@@ -48,6 +56,15 @@ impl Account {
         let wish = if several { worst.micros().max(0).saturating_mul(CALLS).max(left / PART) } else { 0 };
         (need <= left).then(|| MicroUsd::from_micros(wish.min(left / 2).max(need)))
     }
+}
+
+/// Why so much cannot be held of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// It is held for others, who may give it back.
+    Held,
+    /// It is spent, or there never was so much.
+    Spent,
 }
 
 /// What a process has taken of one account and not yet written off.
@@ -260,6 +277,20 @@ mod tests {
         ] {
             let sliced = |several| account.slice(usd(worst), usd(need), several).map(MicroUsd::micros);
             assert_eq!((sliced(true), sliced(false)), (want, want.map(|_| need)), "{account:?}");
+        }
+    }
+
+    #[test]
+    fn what_others_hold_may_come_back_and_what_is_spent_does_not() {
+        for (account, hold, want) in [
+            (account(100, 40, 60), 60, Lack::Held),
+            (account(100, 40, 60), 61, Lack::Spent),
+            (account(100, 100, 0), 1, Lack::Spent),
+            (account(100, 200, 0), 1, Lack::Spent),
+            (account(0, 0, 0), 1, Lack::Spent),
+            (account(i64::MAX, i64::MAX, 0), i64::MAX, Lack::Spent),
+        ] {
+            assert_eq!(account.lack(usd(hold)), want, "{account:?} {hold}");
         }
     }
 

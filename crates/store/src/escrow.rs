@@ -30,6 +30,11 @@ pub struct Cap {
     pub cap: MicroUsd,
 }
 
+/// Whether one of these caps bounds an account.
+pub fn bounds(caps: &[Cap], account: &AccountId) -> bool {
+    caps.iter().any(|cap| cap.owner == account.owner && cap.period == account.period)
+}
+
 /// What a process asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
@@ -218,7 +223,7 @@ async fn caps_in(tx: &mut TenantTx<'_>) -> Result<Vec<Cap>> {
     tx.all(CAPS, &[]).await?.iter().map(read).collect()
 }
 
-/// Sets a cap, or lifts it. A cap below what is spent and held already refuses what comes; it takes back nothing.
+/// Sets a cap, or lifts it; [`Hub::caps_changed`](crate::notify::Hub::caps_changed) says so once it is durable. A cap below what is spent and held already refuses what comes; it takes back nothing.
 pub async fn set_cap(
     tx: &mut TenantTx<'_>,
     (owner, period): (Owner, Period),

@@ -4,6 +4,7 @@
 //! those who watch runs [`watched`](crate::watched) does, so the database stays the only truth.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lantern_policy::Scope;
@@ -58,6 +59,8 @@ struct Inner {
     runs: Mutex<HashMap<RunId, Told>>,
     outside: OnceLock<mpsc::Sender<Hint>>,
     relay: OnceLock<Outlets>,
+    /// How often this process has set caps.
+    caps: AtomicU64,
     /// Runs that other processes watch, with the renewals that each is still believed for. As short a lock.
     elsewhere: Mutex<HashMap<RunId, u8>>,
 }
@@ -100,9 +103,20 @@ impl Hub {
             runs: Mutex::new(HashMap::new()),
             outside: OnceLock::new(),
             relay: OnceLock::new(),
+            caps: AtomicU64::new(0),
             elsewhere: Mutex::new(HashMap::new()),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Caps were set here, durably: what is remembered of them is old.
+    pub fn caps_changed(&self) {
+        self.inner.caps.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often that was.
+    pub fn caps_set(&self) -> u64 {
+        self.inner.caps.load(Ordering::Acquire)
     }
 
     /// Woken whenever some run may want a worker.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::money::{self, Overflow, Price, Tokens};
-use crate::{ApiKeyId, At, MicroUsd};
+use crate::{AgentId, ApiKeyId, At, MicroUsd};
 
 /// Whose money it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +18,8 @@ pub enum Owner {
     Tenant,
     /// What one of its keys spends.
     Key(ApiKeyId),
+    /// What the runs of one of its agents spend.
+    Agent(AgentId),
 }
 
 /// How long an account counts before the next one begins. Periods are those of UTC.
@@ -51,6 +53,7 @@ impl fmt::Display for Owner {
         match self {
             Self::Tenant => f.write_str("tenant"),
             Self::Key(id) => write!(f, "key:{id}"),
+            Self::Agent(id) => write!(f, "agent:{id}"),
         }
     }
 }
@@ -58,10 +61,11 @@ impl fmt::Display for Owner {
 impl FromStr for Owner {
     type Err = Unknown;
     fn from_str(text: &str) -> Result<Self, Unknown> {
-        match text.strip_prefix("key:") {
-            Some(id) => id.parse().map(Self::Key).map_err(|_| Unknown),
+        match text.split_once(':') {
+            Some(("key", id)) => id.parse().map(Self::Key).map_err(|_| Unknown),
+            Some(("agent", id)) => id.parse().map(Self::Agent).map_err(|_| Unknown),
             None if text == "tenant" => Ok(Self::Tenant),
-            None => Err(Unknown),
+            _ => Err(Unknown),
         }
     }
 }
@@ -197,6 +201,8 @@ pub enum CallEvent {
     Call(Box<CallRecord>),
     /// A process died with these slices: what it had not settled of them counts as spent.
     CrashCharge(CrashCharge),
+    /// Steps of runs are over. Each stands in the journal of its run; here they are summed up.
+    Runs(RunsSpent),
 }
 
 /// What is kept of a call.
@@ -264,6 +270,68 @@ const fn is_first(attempt: &u32) -> bool {
     *attempt == 1
 }
 
+/// What steps of runs have cost that ended at about the same time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunsSpent {
+    /// Its place in the stream.
+    pub seq: i64,
+    /// When.
+    pub at: At,
+    /// By agent and model.
+    pub items: Vec<StepSpent>,
+}
+
+/// What model calls of one agent's runs have cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepSpent {
+    /// Whose runs.
+    pub agent: AgentId,
+    /// Who was asked.
+    pub provider: String,
+    /// For which model.
+    pub model: String,
+    /// How often.
+    pub calls: u64,
+    /// What is known to have been spent.
+    pub cost: MicroUsd,
+    /// What may have been billed besides: attempts that broke off count at all that was held for them.
+    #[serde(default, skip_serializing_if = "MicroUsd::is_zero")]
+    pub unconfirmed: MicroUsd,
+    /// Prompt tokens.
+    pub tokens_in: u64,
+    /// Completion tokens.
+    pub tokens_out: u64,
+    /// They were settled after their slice had been charged as that of a dead process: the crash charge covers it.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub late: bool,
+}
+
+impl StepSpent {
+    /// What counts as spent.
+    pub fn charged(&self) -> MicroUsd {
+        self.cost.plus(self.unconfirmed).unwrap_or(MicroUsd::from_micros(i64::MAX))
+    }
+
+    /// Whether both are of the same agent and model, and as late.
+    pub fn is_of(&self, other: &Self) -> bool {
+        self.agent == other.agent
+            && self.model == other.model
+            && self.provider == other.provider
+            && self.late == other.late
+    }
+
+    /// The sum of both.
+    pub fn add(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.cost = self.cost.plus(other.cost).unwrap_or(self.cost);
+        self.unconfirmed = self.unconfirmed.plus(other.unconfirmed).unwrap_or(self.unconfirmed);
+        self.tokens_in = self.tokens_in.saturating_add(other.tokens_in);
+        self.tokens_out = self.tokens_out.saturating_add(other.tokens_out);
+    }
+}
+
 /// A slice that a call was held from, as it stood then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -326,10 +394,13 @@ mod tests {
     #[test]
     fn owners_are_written_and_read() {
         let key = Owner::Key(ApiKeyId::from_uuid(Uuid::from_u128(7)));
-        for owner in [Owner::Tenant, key] {
+        let agent = Owner::Agent(AgentId::from_uuid(Uuid::from_u128(8)));
+        for owner in [Owner::Tenant, key, agent] {
             assert_eq!(owner.to_string().parse(), Ok(owner));
         }
         assert_eq!("key:".parse::<Owner>(), Err(Unknown));
+        assert_eq!("agent:x".parse::<Owner>(), Err(Unknown));
+        assert_eq!("run:7".parse::<Owner>(), Err(Unknown));
         assert_eq!("Tenant".parse::<Owner>(), Err(Unknown));
     }
 

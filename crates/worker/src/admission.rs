@@ -1,8 +1,9 @@
 //! Gathers the facts that an admission is decided on, and asks `policy`.
 
 use lantern_engine::{
-    Input, LlmAsk, ProgramKind, Run, Step, StepKind, StepState, Work, llm_ask, offered_tools,
+    Input, LlmAsk, ProgramKind, Run, Step, StepId, StepKind, StepState, Work, llm_ask, offered_tools,
 };
+use lantern_ledger::{Hold, Withheld};
 use lantern_policy::admit::{OVER_BUDGET, Purse};
 use lantern_policy::route::Choices;
 use lantern_policy::{
@@ -13,25 +14,46 @@ use lantern_types::{Denial, Failure, Grant, MicroUsd, ToolDef, ToolName};
 
 use crate::Deps;
 
-/// The input that admits or denies a requested step; `None` when it must wait for what other steps of the run hold. `Err`
-/// when the facts cannot be had now.
-pub(crate) async fn admit(
-    deps: &Deps,
-    scope: Scope,
-    run: &Run,
-    step: &Step,
-) -> Result<Option<Input>, Failure> {
+/// What becomes of a step that asks for admission.
+pub(crate) enum Verdict {
+    /// It is admitted, with what was held for it of the caps of its tenant and agent; or denied.
+    Decided(Box<(Input, Option<Hold>)>),
+    /// It waits for what other steps of the run hold.
+    WaitsForRun,
+    /// It waits for what others hold of a cap.
+    WaitsForCap,
+}
+
+/// Admits or denies a requested step, or lets it wait. `Err` when the facts cannot be had now.
+pub(crate) async fn admit(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> Result<Verdict, Failure> {
     let choices = match &step.work {
         Some(Work::Turn { .. } | Work::Llm { .. }) => deps.llm.choices(scope).await?,
         _ => Choices::default(),
     };
     let verdict = admit_or_wait(purse(run), |purse| verdict(deps, run, step, (purse, &choices)));
-    let step = step.id.clone();
-    Ok(match verdict {
-        Ok(Some(grant)) => Some(Input::Admit { step, grant: Box::new(grant) }),
-        Ok(None) => None,
-        Err(denial) => Some(Input::Deny { step, denial }),
-    })
+    let id = step.id.clone();
+    let grant = match verdict {
+        Ok(Some(grant)) => grant,
+        Ok(None) => return Ok(Verdict::WaitsForRun),
+        Err(denial) => return Ok(denied(id, denial)),
+    };
+    let hold = match (&grant.route, run.agent) {
+        (Some(route), Some(agent)) => match deps.ledger.hold(scope, agent, route, grant.hold).await {
+            Ok(hold) => Some(hold),
+            Err(Withheld::Waits) => return Ok(Verdict::WaitsForCap),
+            Err(Withheld::Denied(denial)) => {
+                return Ok(denied(id, denial));
+            }
+            Err(Withheld::Store(error)) => return Err(Failure::refused("unavailable", error.to_string())),
+        },
+        // Only models are paid for. What a child may spend is held step by step, as it spends it.
+        _ => None,
+    };
+    Ok(Verdict::Decided(Box::new((Input::Admit { step: id, grant: Box::new(grant) }, hold))))
+}
+
+fn denied(step: StepId, denial: Denial) -> Verdict {
+    Verdict::Decided(Box::new((Input::Deny { step, denial }, None)))
 }
 
 fn verdict(

@@ -5,18 +5,15 @@
 //! in memory; the journal is read only when a run is taken up, or an emergency stop has come between.
 
 mod halt;
+mod outside;
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use futures_util::StreamExt;
-use futures_util::future::{AbortHandle, Abortable};
-use futures_util::stream::FuturesUnordered;
 use lantern_engine::{
-    Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepId, StepKind, approval, decide, effects,
-    event, questions, taken_up,
+    Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepKind, approval, decide, effects, event,
+    questions, taken_up,
 };
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
@@ -28,13 +25,15 @@ use lantern_store::record::Record;
 use lantern_store::seal::Place;
 use lantern_store::stops::StopRow;
 use lantern_store::{Error, approvals, inbox};
-use lantern_types::edge::BoxFuture;
 use lantern_types::{At, ChainHead, Dur, InboxId};
 use tokio::sync::Notify;
 
+use crate::admission::Verdict;
 use crate::load::{self, Unloadable};
 use crate::perform::{Performed, Start, perform, reconcile};
+use crate::purse::Holds;
 use crate::{Deps, admission, outbox};
+use outside::Outside;
 
 /// No count of pokes: the inbox was not read yet.
 const UNREAD: i64 = -1;
@@ -45,6 +44,8 @@ const STORE_RETRY: Dur = Dur::from_millis(500);
 /// How often a run that a stop halts is looked at, while something of it is outside still. One with nothing outside is let go,
 /// and woken by whoever lifts the stop.
 const LOOK_FOR_STOPS: Dur = Dur::from_secs(1);
+/// When a step asks again that waits for what others hold of a cap.
+const ASK_AGAIN: Dur = Dur::from_millis(250);
 /// When a run that cannot be read is due again: the cause may be mended by then, or a process of another build be there. Its
 /// own next time is not known, and a timer may be late by so much.
 const LOOK_AGAIN: Dur = Dur::from_secs(60);
@@ -171,6 +172,8 @@ async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &S
         summary: loaded.summary,
         run: Some(loaded.run),
         outside: Outside::default(),
+        holds: Holds::default(),
+        ask_at: None,
         stopping,
     };
     // What an earlier holder asked and was not told is asked again.
@@ -181,48 +184,6 @@ async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &S
     match driver.work(first, ear, stopping).await {
         Ok(()) => Ended::Done,
         Err(ended) => ended,
-    }
-}
-
-/// Effects that are outside right now.
-#[derive(Default)]
-struct Outside {
-    futures: FuturesUnordered<Abortable<BoxFuture<'static, Performed>>>,
-    handles: HashMap<StepId, AbortHandle>,
-}
-
-impl Outside {
-    fn start(&mut self, step: StepId, work: BoxFuture<'static, Performed>) {
-        let (handle, registration) = AbortHandle::new_pair();
-        if let Some(earlier) = self.handles.insert(step, handle) {
-            earlier.abort();
-        }
-        self.futures.push(Abortable::new(work, registration));
-    }
-
-    fn stop(&mut self, step: &StepId) {
-        if let Some(handle) = self.handles.remove(step) {
-            handle.abort();
-        }
-    }
-
-    /// The next result and every other that is ready by then; never completes when nothing is outside.
-    async fn results(&mut self) -> Vec<Performed> {
-        let mut results = Vec::new();
-        while results.is_empty() {
-            match self.futures.next().await {
-                Some(Ok(result)) => results.push(result),
-                Some(Err(_aborted)) => {}
-                None => std::future::pending().await,
-            }
-        }
-        while let Some(Some(next)) = self.futures.next().now_or_never() {
-            results.extend(next.ok());
-        }
-        for (step, ..) in &results {
-            self.handles.remove(step);
-        }
-        results
     }
 }
 
@@ -245,6 +206,9 @@ struct Driver<'a> {
     /// Always there between two decisions.
     run: Option<Run>,
     outside: Outside,
+    holds: Holds,
+    /// When a step asks again that waits for what others hold of a cap; nobody tells it.
+    ask_at: Option<At>,
     stopping: &'a Shutdown,
 }
 
@@ -310,14 +274,23 @@ impl Driver<'_> {
         for input in inputs {
             self.decide(input, &mut events)?;
         }
-        let mut waiting = Vec::new();
+        let (mut waiting, mut admitted) = (Vec::new(), Vec::new());
+        self.ask_at = None;
         loop {
             let run = held(self.run.as_ref())?;
             let Some(step) = run.awaiting_admission_beside(&waiting).filter(|_| admit) else { break };
             match admission::admit(self.deps, self.scope, run, step).await {
-                Ok(Some(verdict)) => self.decide(verdict, &mut events)?,
+                Ok(Verdict::Decided(decided)) => {
+                    let (verdict, hold) = *decided;
+                    admitted.extend(hold.map(|hold| (step.id.clone(), hold)));
+                    self.decide(verdict, &mut events)?;
+                }
                 // Its turn comes when another step settles, or a child of the run tells.
-                Ok(None) => waiting.push(step.id.clone()),
+                Ok(Verdict::WaitsForRun) => waiting.push(step.id.clone()),
+                Ok(Verdict::WaitsForCap) => {
+                    waiting.push(step.id.clone());
+                    self.ask_at = Some(self.deps.clock.now() + ASK_AGAIN);
+                }
                 Err(failure) => {
                     let error = Error::Unavailable(failure.message.into());
                     wait_for_the_store(self.deps, self.stopping, error).await?;
@@ -328,6 +301,7 @@ impl Driver<'_> {
             return self.discard(drained).await;
         }
         self.append(&events, drained).await?;
+        self.holds.heed(&events, admitted);
         self.perform(&events)
     }
 
@@ -502,14 +476,14 @@ impl Driver<'_> {
     /// Lets the run go when nothing is outside and nothing will happen soon, or when the process is stopping.
     /// `false` when it is still held.
     async fn let_go(&mut self, stopping: &Shutdown) -> Result<bool, Ended> {
-        if !self.outside.handles.is_empty() {
+        if !self.outside.is_empty() {
             return Ok(false);
         }
         let run = held(self.run.as_ref())?;
         let now = self.deps.clock.now();
         let due = run.next_due();
         let stopped = stopping.is_requested();
-        if !stopped && due.is_some_and(|due| due <= now + PARK_AFTER) {
+        if !stopped && (self.ask_at.is_some() || due.is_some_and(|due| due <= now + PARK_AFTER)) {
             return Ok(false);
         }
         let version = i64::try_from(run.seq).unwrap_or(i64::MAX);
@@ -528,13 +502,17 @@ impl Driver<'_> {
     async fn wait(&mut self, ear: &Notify, stopping: &Shutdown) -> Result<Woken, Ended> {
         let run = held(self.run.as_ref())?;
         let now = self.deps.clock.now();
-        let idle = self.outside.handles.is_empty();
+        let idle = self.outside.is_empty();
         let due = run.next_due().map(|due| due.since(now));
         // Whoever lifts a stop wakes runs that were let go; this one is not yet.
         let due = match due {
             due if idle || run.halted.is_none() => due,
             Some(due) => Some(due.min(LOOK_FOR_STOPS)),
             None => Some(LOOK_FOR_STOPS),
+        };
+        let due = match self.ask_at.map(|at| at.since(now)) {
+            Some(asks) => Some(due.map_or(asks, |due| due.min(asks))),
+            None => due,
         };
         // With nothing outside and nothing due soon the run was not let go because it was poked: look at once.
         if idle && (stopping.is_requested() || due.is_none_or(|due| due > PARK_AFTER)) {

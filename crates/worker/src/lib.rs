@@ -12,6 +12,7 @@ mod memo;
 mod outbox;
 mod perform;
 pub mod providers;
+mod purse;
 mod retention;
 mod schema;
 mod seal;
@@ -22,6 +23,7 @@ pub mod tools;
 use std::sync::Arc;
 
 use lantern_engine::Context;
+use lantern_ledger::Ledger;
 use lantern_policy::Catalogue;
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
@@ -50,6 +52,8 @@ pub struct Deps {
     pub tasks: Arc<dyn Tasks>,
     /// Models.
     pub llm: Arc<dyn Llm>,
+    /// The money of tenants and agents, of which the front doors have a part too.
+    pub ledger: Ledger,
     /// Tools.
     pub tools: Arc<dyn Tools>,
     /// The limits in force, for everybody.

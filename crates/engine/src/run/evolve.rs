@@ -124,11 +124,12 @@ pub fn evolve(run: &mut Run, event: &Event) {
 }
 
 fn started(run: &mut Run, event: &Event) {
-    let Fact::RunStarted { version, program, parent, depth, continues, forks, cap, deadline, .. } =
+    let Fact::RunStarted { agent, version, program, parent, depth, continues, forks, cap, deadline, .. } =
         &event.fact
     else {
         return;
     };
+    run.agent = Some(*agent);
     run.version = Some(*version);
     run.phase = Phase::Active;
     run.program = *program;

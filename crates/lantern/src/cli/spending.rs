@@ -61,6 +61,9 @@ pub(crate) struct CapsArgs {
     /// What one API key may spend, and not all of the tenant
     #[arg(long, value_name = "ID")]
     key: Option<ApiKeyId>,
+    /// What the runs of one agent may spend, and not all of the tenant
+    #[arg(long, value_name = "NAME", conflicts_with = "key")]
+    agent: Option<String>,
 }
 
 /// Lists calls.
@@ -86,13 +89,14 @@ pub(crate) async fn caps(console: &Console, api: &Api, args: &CapsArgs) -> Resul
     if let Some(key) = args.key {
         caps.retain(|cap| text(cap, "apiKeyId") == key.to_string());
     }
+    if let Some(agent) = &args.agent {
+        caps.retain(|cap| text(cap, "agentName") == agent);
+    }
     if console.json() {
         return console.value(&Value::Array(caps));
     }
     if caps.is_empty() {
-        console.note(
-            "nothing bounds what is spent through the front doors, and nothing was spent in this month",
-        );
+        console.note("nothing bounds what is spent, and nothing was spent in this month");
         return Ok(());
     }
     console.table(CAP, &caps.iter().map(cap).collect::<Vec<_>>())
@@ -117,6 +121,9 @@ fn wanted(args: &CapsArgs) -> Result<Value, Failure> {
     }
     if let Some(key) = args.key {
         body.insert("apiKeyId".to_owned(), json!(key));
+    }
+    if let Some(agent) = &args.agent {
+        body.insert("agentName".to_owned(), json!(agent));
     }
     Ok(Value::Object(body))
 }
@@ -146,9 +153,10 @@ fn call(call: &Value) -> Vec<String> {
 
 fn cap(cap: &Value) -> Vec<String> {
     let amount = |name: &str| cap.get(name).map(dollars);
-    let whose = match text(cap, "apiKeyId") {
-        "" => "tenant".to_owned(),
-        key => format!("key {}", line(key)),
+    let whose = match (text(cap, "apiKeyId"), text(cap, "agentName")) {
+        ("", "") => text(cap, "scope").to_owned(),
+        ("", agent) => format!("agent {}", line(agent)),
+        (key, _) => format!("key {}", line(key)),
     };
     vec![
         whose,
@@ -170,6 +178,7 @@ mod tests {
             day: day.map(str::to_owned),
             month: month.map(str::to_owned),
             key: None,
+            agent: None,
         };
         let body = |day, month| wanted(&args(day, month)).unwrap();
         assert_eq!(
@@ -177,6 +186,9 @@ mod tests {
             json!({"maxCostUsdPerDay": 5.0, "maxCostUsdPerMonth": null})
         );
         assert_eq!(body(None, Some("0.50")), json!({"maxCostUsdPerMonth": 0.5}));
+        let mut agent = args(Some("5"), None);
+        agent.agent = Some("digest".to_owned());
+        assert_eq!(wanted(&agent).unwrap(), json!({"maxCostUsdPerDay": 5.0, "agentName": "digest"}));
         for wrong in ["-1", "much", "0.0000001", "1e3"] {
             assert!(wanted(&args(Some(wrong), None)).is_err(), "{wrong}");
         }
@@ -188,5 +200,8 @@ mod tests {
         assert_eq!((crash[2].as_str(), crash[3].as_str()), ("(a process died)", "charged"));
         let shown = cap(&json!({"scope": "tenant", "period": "day", "spentUsd": 0.0, "heldUsd": 0.0}));
         assert_eq!(shown[..3], ["tenant", "day", "none"].map(str::to_owned));
+        let shown =
+            cap(&json!({"scope": "agent", "agentName": "digest", "period": "day", "maxCostUsd": 2.0}));
+        assert_eq!(shown[..2], ["agent digest", "day"].map(str::to_owned));
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use lantern_control::{App, Providers as Known, Setup, SharedProvider};
 use lantern_edge::route::mount;
 use lantern_gateway::Doors;
+use lantern_ledger::Ledger;
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Hangups, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_node::{Boxes, Node};
@@ -128,22 +129,25 @@ pub(super) async fn run(
     let accounts = account::seed(&app, mode, address).await?;
     let providers = Arc::new(providers(&ground, rules.clone()));
     let offers = providers.clone();
-    let deps = deps(&ground, providers, node);
+    let stopping = ground.tasks.stopping();
+    let sole = config.postgres.is_none();
+    let ledger = Ledger::new(ground.db.clone(), ground.clock.clone(), ground.ids.clone(), sole);
+    let deps = deps(&ground, providers, (ledger.clone(), node));
     let choices = match accounts {
         // Its tenant may have saved a provider of its own, which comes first.
         Accounts::Dev(scope) => deps.llm.choices(scope).await.unwrap_or_else(|_| rules.choices()),
         Accounts::Some | Accounts::None => rules.choices(),
     };
     let model = models::answering(&choices, &ground.catalogue);
-    let stopping = ground.tasks.stopping();
     let relay = Relay::new(&ground.keys, ground.ids.clone()).context("cannot set up the relay")?;
     ground.db.relay(relay, &ground.tasks, ground.clock.clone(), &stopping);
     ground.db.follow(&ground.tasks, ground.clock.clone(), &stopping);
-    let options = Options { sole: config.postgres.is_none(), ..Options::default() };
+    let options = Options { sole, ..Options::default() };
     let db = ground.db.clone();
+    ledger.keep(&ground.tasks, stopping.clone());
     let work = lantern_worker::run(deps, options, stopping.clone());
     ground.tasks.spawn("worker", Box::pin(work));
-    let doors = Doors::open(doors(&ground, &config, &app, (offers, rules.strategy)));
+    let doors = Doors::open(doors(&ground, &app, (offers, rules.strategy), ledger));
     let live = Live { app: app.clone(), limits: ground.limits.clone() };
     let beside = lantern_gateway::router(doors).merge(mount(dashboard::routes()));
     let router = lantern_control::router_beside(app, beside);
@@ -247,15 +251,14 @@ fn providers(ground: &Ground, rules: Arc<Rules>) -> Providers {
 
 fn doors(
     ground: &Ground,
-    config: &Config,
     app: &App,
     (providers, strategy): (Arc<Providers>, Strategy),
+    ledger: Ledger,
 ) -> lantern_gateway::Setup {
     lantern_gateway::Setup {
         db: ground.db.clone(),
         clock: ground.clock.clone(),
         ids: ground.ids.clone(),
-        tasks: Arc::new(ground.tasks.clone()),
         limits: ground.limits.clone(),
         catalogue: ground.catalogue.clone(),
         strategy,
@@ -265,8 +268,7 @@ fn doors(
             let providers = providers.clone();
             Box::pin(async move { providers.offers(scope).await })
         }),
-        stop: ground.tasks.stopping(),
-        sole: config.postgres.is_none(),
+        ledger,
     }
 }
 
@@ -292,7 +294,7 @@ fn boxed(mode: Mode) -> workload::Mode {
     workload::Mode { dev: mode == Mode::Dev, allow_oci_standard: lax }
 }
 
-fn deps(ground: &Ground, providers: Arc<Providers>, node: Option<Arc<Node>>) -> Deps {
+fn deps(ground: &Ground, providers: Arc<Providers>, (ledger, node): (Ledger, Option<Arc<Node>>)) -> Deps {
     let builtin: Arc<dyn Tools> = Arc::new(Builtin::new(ground.fetcher.clone(), ground.limits.clone()));
     Deps {
         db: ground.db.clone(),
@@ -302,6 +304,7 @@ fn deps(ground: &Ground, providers: Arc<Providers>, node: Option<Arc<Node>>) -> 
         ids: ground.ids.clone(),
         tasks: Arc::new(ground.tasks.clone()),
         llm: providers,
+        ledger,
         tools: match node {
             Some(node) => Arc::new(Boxes::beside(builtin, node)),
             None => builtin,

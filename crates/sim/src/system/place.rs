@@ -10,6 +10,7 @@ use http::Request;
 use lantern_control::{App, Providers, Setup};
 use lantern_edge::token::{Person, Tokens};
 use lantern_engine::{Event, Run, event};
+use lantern_ledger::Ledger;
 use lantern_net::{Shutdown, TaskSet};
 use lantern_policy::egress::Reach;
 use lantern_policy::strategy::Strategy;
@@ -220,6 +221,7 @@ impl Place {
             ids: ids.clone(),
             tasks: Arc::new(tasks.clone()),
             llm: edges.clone(),
+            ledger: Ledger::new(db.clone(), clock.clone(), ids.clone(), false),
             tools: edges.clone(),
             in_force: InForce::new(setting.limits.clone()),
             limits: Arc::new(setting.limits.clone()),
@@ -267,7 +269,9 @@ impl Place {
 
     pub(super) fn start_process(&mut self, n: usize) {
         let tasks = TaskSet::new(Handle::current());
-        let deps = Deps { tasks: Arc::new(tasks.clone()), ..self.deps.clone() };
+        let ledger = Ledger::new(self.db.clone(), self.clock.clone(), self.ids.clone(), false);
+        ledger.keep(&tasks, tasks.stopping());
+        let deps = Deps { tasks: Arc::new(tasks.clone()), ledger, ..self.deps.clone() };
         let options = Options { poll: Dur::from_secs(1), ..Options::default() };
         tasks.spawn("worker", Box::pin(lantern_worker::run(deps, options, tasks.stopping())));
         match self.processes.get_mut(n) {

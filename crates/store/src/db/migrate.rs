@@ -188,10 +188,10 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
     },
     Migration {
-        number: 25,
+        number: 24,
         name: "workloads",
-        both: include_str!("../../../../migrations/0025_workloads.sql"),
-        postgres: include_str!("../../../../migrations/postgres/0025_workloads.sql"),
+        both: include_str!("../../../../migrations/0024_workloads.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0024_workloads.sql"),
         sqlite: "",
     },
 ];

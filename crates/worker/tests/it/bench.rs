@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lantern_engine::{Arrival, Context, Event, Manifest, Run, Start, continuation, event, start};
+use lantern_ledger::Ledger;
 use lantern_net::{RealIds, TaskSet};
 use lantern_policy::route::{Choices, Provider};
 use lantern_policy::{Admitted, Catalogue, Scope};
@@ -318,6 +319,7 @@ impl Bench {
             ids: ids.clone(),
             tasks: Arc::new(tasks.clone()),
             llm: script.clone(),
+            ledger: Ledger::new(db.clone(), clock.clone(), ids.clone(), true),
             tools: script.clone(),
             in_force: InForce::new(limits.clone()),
             limits: Arc::new(limits),
@@ -369,7 +371,9 @@ impl Bench {
     fn start_worker_as(&self, reader: Reader, clock: Arc<dyn Clock>) {
         use lantern_types::edge::Tasks as _;
         let tasks = TaskSet::new(Handle::current());
-        let deps = Deps { tasks: Arc::new(tasks.clone()), reader, clock, ..self.deps.clone() };
+        let ledger = Ledger::new(self.db.clone(), clock.clone(), self.ids.clone(), self.sole);
+        ledger.keep(&tasks, tasks.stopping());
+        let deps = Deps { tasks: Arc::new(tasks.clone()), reader, clock, ledger, ..self.deps.clone() };
         let options = Options { sole: self.sole, ..Options::default() };
         tasks.spawn("worker", Box::pin(lantern_worker::run(deps, options, tasks.stopping())));
         *self.tasks.lock().unwrap() = tasks;

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod caps;
+#[cfg(test)]
 mod clocks;
 #[cfg(test)]
 mod crash;

@@ -140,15 +140,18 @@ async fn list(permit: Permit<ListCalls>, State(app): State<App>, params: Params)
     events.sort_by_key(|event| std::cmp::Reverse(at(event)));
     events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let show = |event| match event {
-        CallEvent::Call(record) => of_call(*record),
-        CallEvent::CrashCharge(charge) => of_crash(&charge),
+        CallEvent::Call(record) => Some(of_call(*record)),
+        CallEvent::CrashCharge(charge) => Some(of_crash(&charge)),
+        // Those stand in the journals of their runs.
+        CallEvent::Runs(_) => None,
     };
-    Ok(Json(events.into_iter().map(show).collect()))
+    Ok(Json(events.into_iter().filter_map(show).collect()))
 }
 
 fn at(event: &CallEvent) -> At {
     match event {
         CallEvent::Call(record) => record.at,
         CallEvent::CrashCharge(charge) => charge.at,
+        CallEvent::Runs(runs) => runs.at,
     }
 }

@@ -1,47 +1,65 @@
-//! Caps: how much the tenant, or one of its keys, may spend through the front doors in a day and in a month.
+//! Caps: how much the tenant may spend in a day and in a month, one of its keys through the front doors, or the runs of an agent.
 //!
 //! Invariant: a cap refuses what comes after it and takes back nothing: lowered below what is spent and held, it is passed until
 //! the period ends by as much as that was. Days and months are those of UTC.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use lantern_edge::route::{get_route, post_route};
 use lantern_edge::{Body, Change, Code, Error, Fields, Json, Model, Refusal, Result, Route};
 use lantern_policy::action::{ReadCaps, SaveCap};
 use lantern_policy::{Permit, Scope};
-use lantern_store::escrow;
+use lantern_store::escrow::{self, Cap};
 use lantern_types::call::{AccountId, Owner, Period};
-use lantern_types::{ApiKeyId, MicroUsd};
+use lantern_types::{AgentId, ApiKeyId, MicroUsd};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::features::agents;
 
 const KEY: &str = "SELECT id FROM api_keys WHERE tenant_id = $1 AND id = $2";
+const NAME: &str = "SELECT name FROM agents WHERE tenant_id = $1 AND id = $2";
 
-pub(crate) const STATEMENTS: &[&str] = &[KEY];
+pub(crate) const STATEMENTS: &[&str] = &[KEY, NAME];
+
+const AGENT_NAME_BYTES_MAX: usize = 128;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
-        get_route("/v1/settings/caps", "Read what may be spent through the front doors, and what was", read),
-        post_route("/v1/settings/caps", "Say what may be spent through the front doors", save)
+        get_route("/v1/settings/caps", "Read what may be spent by calls and runs, and what was", read),
+        post_route("/v1/settings/caps", "Say what may be spent by calls and runs", save)
             .refuses(&[Refusal::NotFound]),
     ]
 }
 
 /// What is to hold for an owner from now on: what is not said stays, and `null` takes a cap away.
 struct Wanted {
-    owner: Owner,
+    whose: Whose,
     caps: [(Period, Change<MicroUsd>); 2],
+}
+
+/// An owner as a request names it.
+enum Whose {
+    Owner(Owner),
+    Agent(String),
 }
 
 impl Model for Wanted {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let key = fields.text("apiKeyId", 64);
         let id = key.as_deref().map(str::parse::<ApiKeyId>);
-        let owner = match id {
-            None => Some(Owner::Tenant),
-            Some(Ok(id)) => Some(Owner::Key(id)),
-            Some(Err(_)) => {
+        let agent = fields.text("agentName", AGENT_NAME_BYTES_MAX);
+        let whose = match (id, agent) {
+            (Some(Ok(_)), Some(_)) => {
+                fields.issue("agentName", "name an API key or an agent, and not both");
+                None
+            }
+            (None, Some(agent)) => Some(Whose::Agent(agent)),
+            (None, None) => Some(Whose::Owner(Owner::Tenant)),
+            (Some(Ok(id)), None) => Some(Whose::Owner(Owner::Key(id))),
+            (Some(Err(_)), _) => {
                 fields.issue("apiKeyId", "expected the id of an API key");
                 None
             }
@@ -52,7 +70,7 @@ impl Model for Wanted {
         if (&day, &month) == (&Change::Keep, &Change::Keep) {
             fields.issue("maxCostUsdPerDay", "say this or `maxCostUsdPerMonth`; `null` takes a cap away");
         }
-        Some(Self { owner: owner?, caps: [(Period::Day, day), (Period::Month, month)] })
+        Some(Self { whose: whose?, caps: [(Period::Day, day), (Period::Month, month)] })
     }
 }
 
@@ -61,10 +79,12 @@ impl Model for Wanted {
 #[serde(rename_all = "camelCase")]
 #[schema(as = SpendingCap)]
 struct Shown {
-    /// `tenant` or `apiKey`.
+    /// `tenant`, `apiKey` or `agent`.
     scope: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     api_key_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_name: Option<String>,
     /// `day` or `month`.
     period: &'static str,
     /// When the period began.
@@ -72,9 +92,9 @@ struct Shown {
     /// The most that may be spent in it; nothing bounds it without.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_cost_usd: Option<f64>,
-    /// What calls have cost.
+    /// What calls and steps of runs have cost.
     spent_usd: f64,
-    /// What servers have set aside for calls.
+    /// What servers have set aside for them.
     held_usd: f64,
 }
 
@@ -90,16 +110,22 @@ async fn shown(app: &App, scope: Scope) -> Result<Vec<Shown>> {
             current.push((account, MicroUsd::ZERO, MicroUsd::ZERO));
         }
     }
+    // What an agent spends without a cap is no matter of caps.
+    current
+        .retain(|(account, ..)| !matches!(account.owner, Owner::Agent(_)) || escrow::bounds(&caps, account));
     current.sort_by_key(|(account, ..)| *account);
+    let names = names(app, scope, &caps).await?;
     let show = |(account, spent, held): (AccountId, MicroUsd, MicroUsd)| {
         let cap = caps.iter().find(|cap| cap.owner == account.owner && cap.period == account.period);
-        let (scope, api_key_id) = match account.owner {
-            Owner::Tenant => ("tenant", None),
-            Owner::Key(id) => ("apiKey", Some(id.to_string())),
+        let (scope, api_key_id, agent_name) = match account.owner {
+            Owner::Tenant => ("tenant", None, None),
+            Owner::Key(id) => ("apiKey", Some(id.to_string()), None),
+            Owner::Agent(id) => ("agent", None, names.get(&id).cloned()),
         };
         Shown {
             scope,
             api_key_id,
+            agent_name,
             period: account.period.as_str(),
             began_at: account.began_at.to_string(),
             max_cost_usd: cap.map(|cap| cap.cap.to_wire()),
@@ -108,6 +134,32 @@ async fn shown(app: &App, scope: Scope) -> Result<Vec<Shown>> {
         }
     };
     Ok(current.into_iter().map(show).collect())
+}
+
+/// The names of the agents that have caps.
+async fn names(app: &App, scope: Scope, caps: &[Cap]) -> Result<BTreeMap<AgentId, String>> {
+    let agents: BTreeSet<AgentId> = caps
+        .iter()
+        .filter_map(|cap| match cap.owner {
+            Owner::Agent(id) => Some(id),
+            Owner::Tenant | Owner::Key(_) => None,
+        })
+        .collect();
+    if agents.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let read = app.db.read(scope, move |tx| {
+        Box::pin(async move {
+            let mut names = BTreeMap::new();
+            for id in agents {
+                if let Some(row) = tx.one(NAME, &[id.into()]).await? {
+                    names.insert(id, row.text("name")?);
+                }
+            }
+            Ok(names)
+        })
+    });
+    Ok(read.await?)
 }
 
 async fn read(permit: Permit<ReadCaps>, State(app): State<App>) -> Result<Json<Vec<Shown>>> {
@@ -120,7 +172,11 @@ async fn save(
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Vec<Shown>>> {
     let (scope, now) = (permit.scope(), app.clock.now());
-    let Wanted { owner, caps } = wanted;
+    let Wanted { whose, caps } = wanted;
+    let owner = match whose {
+        Whose::Owner(owner) => owner,
+        Whose::Agent(name) => Owner::Agent(agents::service::get(&app, scope, &name).await?.0.id),
+    };
     let found = app.db.write(scope, move |tx| {
         Box::pin(async move {
             if let Owner::Key(id) = owner
@@ -142,6 +198,7 @@ async fn save(
     if !found.await? {
         return Err(Error::new(Code::ApiKeyNotFound, "no such API key"));
     }
+    app.db.hub().caps_changed();
     tracing::info!(tenant = %scope.tenant(), %owner, "said what may be spent");
     Ok(Json(shown(&app, scope).await?))
 }

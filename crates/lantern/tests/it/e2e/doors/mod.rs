@@ -5,5 +5,6 @@ mod caps;
 mod clients;
 mod cluster;
 mod failover;
+mod runs;
 mod upstream;
 mod vendors;

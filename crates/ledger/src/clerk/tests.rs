@@ -42,6 +42,10 @@ fn record(hold: MicroUsd, cost: MicroUsd) -> CallRecord {
     }
 }
 
+fn call(hold: MicroUsd, cost: MicroUsd) -> Entry {
+    Entry::Call(Box::new(record(hold, cost)))
+}
+
 /// A process of this database: its purse and its clerk, which acts when it is told.
 fn process(db: &Db, clock: &Arc<SetClock>, seed: u64) -> (Arc<Purse>, Clerk) {
     let purse = Arc::new(Purse::new(db.clone(), clock.clone(), Arc::new(SeededIds::new(seed))));
@@ -74,26 +78,26 @@ db_test!(what_a_process_settles_that_was_taken_for_dead_is_written_and_not_charg
     let (paused, mut paused_clerk) = process(&db, &clock, 1);
     let (_, other_clerk) = process(&db, &clock, 2);
 
-    let first = paused.admit(scope, payers(), &mut worst.clone(), 1).await.unwrap();
-    paused.settle(first, record(usd(100), usd(30)));
-    paused_clerk.write().await;
+    let first = paused.admit(scope, &payers(), &mut worst.clone(), 1).await.unwrap();
+    paused.settle(first, call(usd(100), usd(30)));
+    paused_clerk.write(false).await;
     assert_eq!(stands(&db, scope).await, (30, 70), "what one call needs, and no more");
-    let second = paused.admit(scope, payers(), &mut worst.clone(), 1).await.unwrap();
+    let second = paused.admit(scope, &payers(), &mut worst.clone(), 1).await.unwrap();
 
     // It stops for a while, and somebody else charges what it had.
     clock.set(NOON + TTL + Dur::from_secs(1));
     other_clerk.bury(false).await;
     assert_eq!(stands(&db, scope).await, (130, 0));
     let was = paused.process();
-    paused.settle(second, record(usd(100), usd(40)));
-    paused_clerk.write().await;
+    paused.settle(second, call(usd(100), usd(40)));
+    paused_clerk.write(false).await;
     assert_eq!(stands(&db, scope).await, (130, 0), "the crash charge covers it");
     assert_ne!(paused.process(), was, "it goes on as another process");
 
     // And as that one it grants again.
-    let third = paused.admit(scope, payers(), &mut worst.clone(), 1).await.unwrap();
-    paused.settle(third, record(usd(100), usd(50)));
-    paused_clerk.write().await;
+    let third = paused.admit(scope, &payers(), &mut worst.clone(), 1).await.unwrap();
+    paused.settle(third, call(usd(100), usd(50)));
+    paused_clerk.write(false).await;
     paused_clerk.give_back(true).await;
     assert_eq!(stands(&db, scope).await, (180, 0));
     let told: Vec<(i64, bool)> = events(&db, scope)
@@ -102,6 +106,7 @@ db_test!(what_a_process_settles_that_was_taken_for_dead_is_written_and_not_charg
         .map(|event| match event {
             CallEvent::Call(record) => (record.cost.micros(), record.late),
             CallEvent::CrashCharge(charge) => (charge.charges[0].amount.micros(), false),
+            CallEvent::Runs(_) => (0, false),
         })
         .collect();
     let mut sorted = told.clone();
@@ -123,7 +128,7 @@ db_test!(many_calls_at_once_get_what_there_is_and_no_more, async |db| {
     let calls = (0..64).map(|_| async {
         let mut worst = Worst { price, input: 70, output: 30 };
         let payers = Payers { accounts: vec![account], capped: vec![account] };
-        purse.admit(scope, payers, &mut worst, 1).await.map(|held| (held, worst.output))
+        purse.admit(scope, &payers, &mut worst, 1).await.map(|held| (held, worst.output))
     });
     let admitted: Vec<_> = join_all(calls).await.into_iter().filter_map(Result::ok).collect();
     assert_eq!(admitted.len(), 50);
@@ -131,9 +136,12 @@ db_test!(many_calls_at_once_get_what_there_is_and_no_more, async |db| {
     assert_eq!(held, 5_000);
     for (held, _) in admitted {
         let hold = held.granted.hold();
-        purse.settle(held, record(hold, hold));
+        purse.settle(held, call(hold, hold));
     }
-    clerk.write().await;
+    clerk.write(false).await;
     clerk.give_back(true).await;
     assert_eq!(stands(&db, scope).await, (5_000, 0));
 });
+
+#[path = "steps.rs"]
+mod steps;

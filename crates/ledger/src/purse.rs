@@ -1,20 +1,24 @@
-//! Money for calls: granted from slices that this process has taken, without asking the database for each call.
+//! Money for calls and steps: granted from slices that this process has taken, without asking the database for each call.
 //!
 //! Invariant: a grant is covered by slices that are durable and this process's own. A process that could not prolong its slices
 //! in time counts as dead, to itself too: it goes on as another one, with none of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lantern_edge::{Code, Error, Result};
 use lantern_policy::Scope;
 use lantern_policy::escrow::{self, Account, Granted, Slice, Worst};
 use lantern_store::Db;
 use lantern_store::escrow::{Ask, Spent, Taken, take};
-use lantern_types::call::{AccountId, CallRecord, HeldFrom};
+use lantern_types::call::{AccountId, CallRecord, HeldFrom, Owner, Period, StepSpent};
 use lantern_types::edge::{Clock, IdGen};
-use lantern_types::{At, Dur, MicroUsd, ProcessId, TenantId};
+use lantern_types::money::Overflow;
+use lantern_types::{AgentId, At, Dur, MicroUsd, ProcessId, TenantId};
 use tokio::sync::Notify;
+
+use crate::Refused;
+
+type Result<T> = std::result::Result<T, Refused>;
 
 /// How long slices are a process's that does not beat.
 pub(crate) const TTL: Dur = Dur::from_secs(10);
@@ -24,6 +28,7 @@ const MARGIN: Dur = Dur::from_secs(2);
 const UNWRITTEN_MAX: usize = 20_000;
 /// Times that a call asks anew for what others were quicker to take.
 const TRIES: u32 = 8;
+const CONTENDED: Refused = Refused::Busy("the cap is being spent by many calls at once");
 /// After how long unused a slice is given back.
 const IDLE: Dur = Dur::from_millis(250);
 
@@ -42,7 +47,19 @@ struct State {
     next_n: i64,
     books: HashMap<(TenantId, AccountId), Book>,
     done: Vec<Done>,
+    /// Steps that no cap bounds, summed up until they are written.
+    counted: BTreeMap<Sort, (Scope, StepSpent)>,
     in_flight: usize,
+}
+
+/// Which steps are summed up together.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Sort {
+    tenant: TenantId,
+    agent: AgentId,
+    provider: String,
+    model: String,
+    day: At,
 }
 
 /// A slice, and who wants more of it.
@@ -57,31 +74,76 @@ struct Book {
     taking: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Money that is held for one call.
+/// Money that is held for one call, or for an attempt of a step.
 #[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) granted: Granted,
-    pub(crate) from: Vec<HeldFrom>,
+pub struct Held {
+    /// What lets it be made.
+    pub granted: Granted,
+    /// The slices that it is held from.
+    pub from: Vec<HeldFrom>,
     scope: Scope,
     process: ProcessId,
     slices: Vec<(AccountId, i64)>,
     accounts: Vec<AccountId>,
 }
 
-/// A call that is over and to be written.
+/// What is over.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    Call(Box<CallRecord>),
+    Step(StepSpent),
+}
+
+impl Entry {
+    /// What is charged: what may have been billed, too.
+    fn cost(&self) -> MicroUsd {
+        match self {
+            Self::Call(record) => record.cost,
+            Self::Step(step) => step.charged(),
+        }
+    }
+
+    pub(crate) const fn is_late(&mut self) {
+        match self {
+            Self::Call(record) => record.late = true,
+            Self::Step(step) => step.late = true,
+        }
+    }
+}
+
+/// What is over and to be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Done {
     pub(crate) scope: Scope,
-    pub(crate) record: CallRecord,
+    pub(crate) entry: Entry,
     pub(crate) spent: Vec<Spent>,
 }
 
 /// Whose money a call needs.
-pub(crate) struct Payers {
+#[derive(Clone, Debug)]
+pub struct Payers {
     /// Every account that it counts in.
-    pub(crate) accounts: Vec<AccountId>,
+    pub accounts: Vec<AccountId>,
     /// Those that a cap bounds.
-    pub(crate) capped: Vec<AccountId>,
+    pub capped: Vec<AccountId>,
+}
+
+/// Every account of these owners at this time.
+pub fn accounts(owners: &[Owner], now: At) -> Vec<AccountId> {
+    let of = |owner: &Owner| {
+        let owner = *owner;
+        Period::ALL.map(move |period| AccountId::at(owner, period, now))
+    };
+    owners.iter().flat_map(of).collect()
+}
+
+/// What became of one try.
+enum Tried {
+    Held(Held),
+    /// This account has too little: as it stands, and what is left of it at the most.
+    Short(AccountId, Account, MicroUsd),
+    /// Something was taken, or others were quicker.
+    Again,
 }
 
 impl Purse {
@@ -92,52 +154,72 @@ impl Purse {
             next_n: 1,
             books: HashMap::new(),
             done: Vec::new(),
+            counted: BTreeMap::new(),
             in_flight: 0,
         };
         Self { db, clock, ids, state: Mutex::new(state), bell: Notify::new() }
     }
 
-    /// Holds the money for a call, whose completion tokens are lowered to what the caps allow. `budget_exceeded` when that is
-    /// fewer than `least`.
+    /// Holds the money for a call, whose completion tokens are lowered to what the caps allow.
     pub(crate) async fn admit(
         &self,
         scope: Scope,
-        payers: Payers,
+        payers: &Payers,
         worst: &mut Worst,
         least: u64,
     ) -> Result<Held> {
-        let Payers { accounts, capped } = payers;
         for _ in 0..TRIES {
-            let hold = worst.hold().map_err(Error::internal)?;
-            let short = match self.grant(scope, (&accounts, &capped), hold)? {
-                Ok(held) => return Ok(held),
-                Err(short) => short,
-            };
-            if let Some((account, left)) = self.take(scope, short, hold).await? {
-                match worst.affordable(left).filter(|tokens| *tokens >= least) {
-                    Some(tokens) if tokens < worst.output => worst.output = tokens,
-                    // What was free a moment ago is not any more.
-                    Some(_) => {}
-                    None => return Err(exceeded(account, hold)),
+            let hold = worst.hold()?;
+            match self.try_hold(scope, payers, hold).await? {
+                Tried::Held(held) => return Ok(held),
+                Tried::Again => {}
+                Tried::Short(account, stands, left) => {
+                    match worst.affordable(left).filter(|tokens| *tokens >= least) {
+                        Some(tokens) if tokens < worst.output => worst.output = tokens,
+                        // What was free a moment ago is not any more.
+                        Some(_) => {}
+                        None => return Err(Refused::Exceeded { account, stands, hold }),
+                    }
                 }
             }
         }
-        let words = "the cap is being spent by many calls at once; try again";
-        Err(Error::new(Code::Unavailable, words).retry_after(Dur::from_secs(1)))
+        Err(CONTENDED)
+    }
+
+    /// Holds so much, and no less.
+    pub(crate) async fn hold(&self, scope: Scope, payers: &Payers, hold: MicroUsd) -> Result<Held> {
+        for _ in 0..TRIES {
+            match self.try_hold(scope, payers, hold).await? {
+                Tried::Held(held) => return Ok(held),
+                Tried::Short(account, stands, left) if left < hold => {
+                    return Err(Refused::Exceeded { account, stands, hold });
+                }
+                Tried::Short(..) | Tried::Again => {}
+            }
+        }
+        Err(CONTENDED)
+    }
+
+    async fn try_hold(&self, scope: Scope, payers: &Payers, hold: MicroUsd) -> Result<Tried> {
+        let short = match self.grant(scope, payers, hold)? {
+            Ok(held) => return Ok(Tried::Held(held)),
+            Err(short) => short,
+        };
+        let taken = self.take(scope, short, hold).await?;
+        Ok(taken.map_or(Tried::Again, |(stands, left)| Tried::Short(short, stands, left)))
     }
 
     /// All of it or nothing: the account that has too little.
     fn grant(
         &self,
         scope: Scope,
-        (accounts, capped): (&[AccountId], &[AccountId]),
+        Payers { accounts, capped }: &Payers,
         hold: MicroUsd,
-    ) -> Result<Result<Held, AccountId>> {
+    ) -> Result<std::result::Result<Held, AccountId>> {
         let now = self.clock.now();
         let mut state = self.state();
         if state.done.len() >= UNWRITTEN_MAX {
-            let words = "calls end faster than they can be written down";
-            return Err(Error::new(Code::Unavailable, words).retry_after(Dur::from_secs(1)));
+            return Err(Refused::Busy("calls end faster than they can be written down"));
         }
         if now >= state.valid_until {
             self.begin_anew(&mut state, now);
@@ -162,9 +244,10 @@ impl Purse {
             let owner = account.owner.to_string();
             from.push(HeldFrom { owner, period: account.period, slice: book.n, free });
         }
-        let Some(granted) = granted else { return Err(Error::new(Code::Internal, "internal error")) };
+        // No hold is below zero.
+        let Some(granted) = granted else { return Err(Refused::Range(Overflow)) };
         *in_flight += 1;
-        let (process, accounts) = (*process, accounts.to_vec());
+        let (process, accounts) = (*process, accounts.clone());
         Ok(Ok(Held { granted, from, scope, process, slices, accounts }))
     }
 
@@ -208,30 +291,41 @@ impl Purse {
             (Ok(Taken::Amount(amount)), Some(book)) => {
                 book.durable = true;
                 book.slice.add(amount);
+                self.bell.notify_one();
             }
             (Ok(Taken::Short(account)), Some(book)) => {
                 let free = book.slice.free();
                 return Ok(Some((account, account.left().plus(free).unwrap_or(free))));
             }
             (Ok(Taken::Uncapped), _) => {
-                let words = "the cap was lifted at this moment; try again";
-                return Err(Error::new(Code::Unavailable, words).retry_after(Dur::from_secs(1)));
+                return Err(Refused::Busy("the cap was lifted at this moment"));
             }
             (Ok(Taken::Lost), Some(_)) => self.begin_anew(&mut state, now),
             // An earlier attempt whose answer was lost had made the row.
             (Err(lantern_store::Error::Conflict), Some(book)) if !more => book.durable = true,
-            (Err(error), _) => return Err(error.into()),
+            (Err(error), _) => return Err(Refused::Store(error)),
             // The process has begun anew meanwhile: what was taken is its predecessor's.
             (Ok(_), None) => {}
         }
         Ok(None)
     }
 
-    /// Settles a call: what it needed is spent, and the rest is free again.
-    pub(crate) fn settle(&self, held: Held, mut record: CallRecord) {
+    /// Settles: what was needed is spent, and the rest is free again.
+    pub(crate) fn settle(&self, held: Held, mut entry: Entry) {
         let Held { granted, scope, process, slices, accounts, .. } = held;
         let mut state = self.state();
-        let (now, cost, living) = (self.clock.now(), record.cost, state.process == process);
+        state.in_flight = state.in_flight.saturating_sub(1);
+        if slices.is_empty()
+            && let Entry::Step(step) = entry
+        {
+            let first = state.counted.is_empty();
+            state.count(scope, &accounts, step);
+            if first {
+                self.bell.notify_one();
+            }
+            return;
+        }
+        let (now, cost, living) = (self.clock.now(), entry.cost(), state.process == process);
         let mut spent = Vec::with_capacity(accounts.len());
         for account in accounts {
             let Some((_, n)) = slices.iter().find(|(of, _)| *of == account) else {
@@ -246,26 +340,40 @@ impl Purse {
                     spent.push(Spent { account, cost, from: Some((*n, charge.drawn)) });
                 }
                 // All of the slice was charged, or will be.
-                None => record.late = true,
+                None => entry.is_late(),
             }
         }
-        state.in_flight = state.in_flight.saturating_sub(1);
-        state.done.push(Done { scope, record, spent });
+        state.done.push(Done { scope, entry, spent });
         drop(state);
         self.bell.notify_one();
     }
 
     // What follows is for the clerk.
 
-    /// Waits until a call is over.
+    /// Waits until something is over, or taken.
     pub(crate) async fn rung(&self) {
         self.bell.notified().await;
     }
 
-    /// The process whose slices these are, and what is over and not written.
-    pub(crate) fn unwritten(&self) -> (ProcessId, Vec<Done>) {
+    /// The process whose slices these are, and what is over and not written: with `counted`, also what no cap bounds.
+    pub(crate) fn unwritten(&self, counted: bool) -> (ProcessId, Vec<Done>) {
         let mut state = self.state();
-        (state.process, std::mem::take(&mut state.done))
+        let mut done = std::mem::take(&mut state.done);
+        if counted {
+            done.extend(std::mem::take(&mut state.counted).into_iter().map(
+                |(Sort { agent, day, .. }, (scope, step))| {
+                    let cost = step.charged();
+                    let owners = if cost == MicroUsd::ZERO {
+                        Vec::new()
+                    } else {
+                        accounts(&[Owner::Tenant, Owner::Agent(agent)], day)
+                    };
+                    let spent = owners.into_iter().map(|account| Spent { account, cost, from: None });
+                    Done { scope, spent: spent.collect(), entry: Entry::Step(step) }
+                },
+            ));
+        }
+        (state.process, done)
     }
 
     /// What was drawn on slices is durable.
@@ -327,10 +435,16 @@ impl Purse {
         idle
     }
 
+    /// Whether there is nothing to write, to prolong or to give back.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.books.is_empty() && state.done.is_empty() && state.counted.is_empty()
+    }
+
     /// Whether a call is under way, or over and not written.
     pub(crate) fn is_busy(&self) -> bool {
         let state = self.state();
-        state.in_flight > 0 || !state.done.is_empty()
+        state.in_flight > 0 || !state.done.is_empty() || !state.counted.is_empty()
     }
 
     fn begin_anew(&self, state: &mut State, now: At) {
@@ -348,6 +462,21 @@ impl Purse {
 }
 
 impl State {
+    fn count(&mut self, scope: Scope, accounts: &[AccountId], step: StepSpent) {
+        let day = accounts.iter().find(|account| account.period == Period::Day);
+        let sort = Sort {
+            tenant: scope.tenant(),
+            agent: step.agent,
+            provider: step.provider.clone(),
+            model: step.model.clone(),
+            day: day.map(|account| account.began_at).unwrap_or_default(),
+        };
+        match self.counted.entry(sort) {
+            std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().1.add(&step),
+            std::collections::btree_map::Entry::Vacant(new) => drop(new.insert((scope, step))),
+        }
+    }
+
     fn book(&mut self, scope: Scope, account: AccountId, now: At) -> &mut Book {
         let next_n = &mut self.next_n;
         self.books.entry((scope.tenant(), account)).or_insert_with(|| {
@@ -362,12 +491,4 @@ impl State {
             }
         })
     }
-}
-
-fn exceeded(account: Account, hold: MicroUsd) -> Error {
-    let Account { cap, spent, held } = account;
-    let words = format!(
-        "out of budget: this call could cost {hold}; of the cap of {cap}, {spent} are spent and {held} are held"
-    );
-    Error::new(Code::BudgetExceeded, words).with_extra("reason", "the cap of the period is reached")
 }

@@ -1,4 +1,4 @@
--- Row-level security and grants of 0025. A node that starts ends what it left behind, whosever it is.
+-- Row-level security and grants of 0024. A node that starts ends what it left behind, whosever it is.
 
 ALTER TABLE workloads ENABLE ROW LEVEL SECURITY;
 ALTER TABLE workloads FORCE ROW LEVEL SECURITY;

@@ -1,4 +1,4 @@
-//! Writes down what calls cost, keeps this process's slices alive, and charges those of dead processes.
+//! Writes down what calls and steps cost, keeps this process's slices alive, and charges those of dead processes.
 //!
 //! Invariant: a call that is over is written within some milliseconds, together with what ended meanwhile; none is written twice.
 //! When the process stops, what nobody holds is given back.
@@ -11,22 +11,24 @@ use lantern_net::Shutdown;
 use lantern_policy::Scope;
 use lantern_store::escrow::{self, NewCalls, Spent};
 use lantern_store::{Db, Error};
-use lantern_types::call::{CallEvent, Charged, CrashCharge};
+use lantern_types::call::{CallEvent, Charged, CrashCharge, RunsSpent, StepSpent};
 use lantern_types::edge::Clock;
 use lantern_types::{At, ChainHead, Digest, Dur, MicroUsd, ProcessId, TenantId, link};
 
-use crate::purse::{Done, Purse, TTL};
+use crate::purse::{Done, Entry, Purse, TTL};
 
 /// How long a call that is over waits for others to be written with.
 const GATHER: Dur = Dur::from_millis(3);
 /// How often slices are prolonged, and dead processes looked for: three times before they run out.
 const BEAT: Dur = Dur::from_secs(3);
+/// How often dead processes are looked for where nobody else can be alive: what this one was before it was late.
+const LOOK: Dur = Dur::from_secs(60);
 /// How often unused slices are given back: what a process holds when it dies is charged, so soon.
 const TIDY: Dur = Dur::from_millis(250);
+/// How often what no cap bounds is written: nothing is decided by it, so a step costs no commit of its own.
+const COUNT: Dur = Dur::from_secs(1);
 /// Records of one commit.
 const RECORDS_MAX: usize = 1_000;
-/// How long a stop waits for calls that are under way.
-const END_MAX: Dur = Dur::from_secs(15);
 const PAUSE: Dur = Dur::from_millis(20);
 
 pub(crate) struct Clerk {
@@ -48,22 +50,33 @@ impl Clerk {
     pub(crate) async fn run(mut self, stop: Shutdown) {
         // Whoever had this database before is dead, when nobody else can have it.
         self.bury(self.sole).await;
-        let (mut beat_at, mut tidy_at) = (self.clock.now() + BEAT, self.clock.now() + TIDY);
+        let now = self.clock.now();
+        let (mut beat_at, mut tidy_at, mut count_at) = (now + BEAT, now + TIDY, now + COUNT);
         while !stop.is_requested() {
-            let wait = tidy_at.min(beat_at).since(self.clock.now());
-            tokio::select! {
+            let idle = self.strays.is_empty() && self.purse.is_empty();
+            let next = if idle { beat_at } else { tidy_at.min(beat_at).min(count_at) };
+            let next = if idle && self.sole { self.clock.now() + LOOK } else { next };
+            let rung = tokio::select! {
                 biased;
                 () = stop.requested() => break,
-                () = self.purse.rung() => {
-                    self.clock.sleep(GATHER).await;
-                    self.write().await;
-                }
-                () = self.clock.sleep(wait) => {}
+                () = self.purse.rung() => true,
+                () = self.clock.sleep(next.since(self.clock.now())) => false,
+            };
+            if rung {
+                self.clock.sleep(GATHER).await;
+                self.write(false).await;
             }
             let now = self.clock.now();
+            if idle {
+                (tidy_at, count_at) = (now + TIDY, now + COUNT);
+            }
             if now >= tidy_at {
                 self.give_back(false).await;
                 tidy_at = now + TIDY;
+            }
+            if now >= count_at {
+                self.write(true).await;
+                count_at = now + COUNT;
             }
             if now >= beat_at {
                 self.beat().await;
@@ -74,15 +87,14 @@ impl Clerk {
         self.finish().await;
     }
 
-    /// Waits for the calls that are under way, and leaves nothing held.
+    /// Waits for what is under way, and leaves nothing held. The process's own grace period bounds this.
     async fn finish(&mut self) {
-        let until = self.clock.now() + END_MAX;
-        while self.purse.is_busy() && self.clock.now() < until {
+        while self.purse.is_busy() {
             self.beat().await;
-            self.write().await;
+            self.write(true).await;
             self.clock.sleep(PAUSE).await;
         }
-        self.write().await;
+        self.write(true).await;
         self.give_back(true).await;
     }
 
@@ -149,8 +161,8 @@ impl Clerk {
     }
 
     /// Writes what is over, each tenant's in a commit of its own.
-    async fn write(&mut self) {
-        let (process, done) = self.purse.unwritten();
+    async fn write(&mut self, counted: bool) {
+        let (process, done) = self.purse.unwritten(counted);
         if done.is_empty() {
             return;
         }
@@ -189,16 +201,11 @@ impl Clerk {
         let Some(scope) = done.first().map(|done| done.scope) else { return (process, (first_seq, head)) };
         let mut pause = PAUSE;
         loop {
-            let mut bytes = Vec::new();
-            for (seq, Done { record, .. }) in (first_seq..).zip(&mut done) {
-                record.seq = seq;
-                bytes.extend(line(&CallEvent::Call(Box::new(record.clone()))));
-            }
+            let now = self.clock.now();
+            let (n, bytes) = lines(first_seq, now, &mut done);
             let chain = link(head, &bytes, Digest::of(&[]));
-            let n = i64::try_from(done.len()).unwrap_or(i64::MAX);
             let spent = summed(&done);
-            let new =
-                NewCalls { process, first_seq, n, at: self.clock.now(), bytes, chain, spent: spent.clone() };
+            let new = NewCalls { process, first_seq, n, at: now, bytes, chain, spent: spent.clone() };
             match escrow::write(&self.db, scope, &new.into()).await {
                 Ok(true) => {
                     self.purse.written(scope, process, &spent);
@@ -211,8 +218,10 @@ impl Clerk {
                     if let Ok(left) = escrow::left(&self.db, scope, process).await {
                         (first_seq, head) = (left.next_seq, left.chain);
                     }
-                    for Done { record, spent, .. } in &mut done {
-                        record.late |= spent.iter().any(|spent| spent.from.is_some());
+                    for Done { entry, spent, .. } in &mut done {
+                        if spent.iter().any(|spent| spent.from.is_some()) {
+                            entry.is_late();
+                        }
                         spent.retain(|spent| spent.from.is_none());
                     }
                 }
@@ -224,6 +233,30 @@ impl Clerk {
             }
         }
     }
+}
+
+/// The records from `first_seq` on, and how many: one for each call, and one for all steps together.
+fn lines(first_seq: i64, at: At, done: &mut [Done]) -> (i64, Vec<u8>) {
+    let (mut n, mut bytes, mut items) = (0, Vec::new(), Vec::<StepSpent>::new());
+    for Done { entry, .. } in done {
+        match entry {
+            Entry::Call(record) => {
+                record.seq = first_seq.saturating_add(n);
+                bytes.extend(line(&CallEvent::Call(record.clone())));
+                n += 1;
+            }
+            Entry::Step(step) => match items.iter_mut().find(|item| item.is_of(step)) {
+                Some(item) => item.add(step),
+                None => items.push(step.clone()),
+            },
+        }
+    }
+    if !items.is_empty() {
+        let seq = first_seq.saturating_add(n);
+        bytes.extend(line(&CallEvent::Runs(RunsSpent { seq, at, items })));
+        n += 1;
+    }
+    (n, bytes)
 }
 
 /// What was spent of each account, from each slice.

@@ -1,0 +1,187 @@
+//! Runs and calls through the front doors against one cap of the tenant.
+
+use futures_util::future::join_all;
+use lantern_store::testing::{Cluster, Folder as Scratch};
+use serde_json::{Value, json};
+
+use super::caps::{Raw, released, seen, stands};
+use super::clients::{cap, key};
+use super::upstream::Upstream;
+use crate::e2e::api::{Api, tick};
+use crate::e2e::cluster::{LOGIN, served_by};
+use crate::e2e::process::{Folder, NEVER, Server};
+
+/// Micro-dollars.
+const CAP: i64 = 30_000;
+/// What the provider charges for each that it answers: 9 and 12 tokens of the model.
+const COST: i64 = 143;
+const STEPS: usize = 60;
+
+/// An agent that asks so often, one after another, each for at most sixty tokens.
+async fn agent(api: &Api, name: &str, steps: usize, prompt: &str) {
+    let ask = |n: usize| {
+        let data = json!({"prompt": prompt, "model": "gpt-4o", "maxTokens": 60});
+        json!({"id": format!("s{n}"), "kind": "llm", "data": data})
+    };
+    let steps: Vec<Value> = (0..steps).map(ask).collect();
+    api.agent(name, json!({"program": "steps", "maxCostUsd": 1, "steps": steps})).await;
+}
+
+async fn within(api: &Api) -> (i64, i64) {
+    let (spent, held) = stands(api).await;
+    assert!(spent + held <= CAP, "{spent} and {held} of {CAP}");
+    (spent, held)
+}
+
+#[tokio::test]
+async fn a_run_is_denied_once_the_cap_of_its_tenant_is_reached() {
+    let (folder, upstream) = (Folder::new(), Upstream::start().await);
+    let server = Server::dev_with(folder.path(), &upstream.env());
+    let api = Api::of(&server).await;
+    agent(&api, "work", 2, "hi").await;
+    // For the very next step, without a wait.
+    cap(&api, 0.0001).await;
+    let run = api.run("work", json!({})).await;
+    let ended = api.ended(&run).await;
+    assert_eq!(
+        (&ended["status"], &ended["error"]["code"]),
+        (&json!("failed"), &json!("budget_exceeded")),
+        "{ended}"
+    );
+    assert!(
+        ended["error"]["message"].as_str().unwrap().contains("the tenant's cap of $0.000100 for the day"),
+        "{ended}"
+    );
+    assert!(upstream.asked().is_empty());
+    cap(&api, 1.0).await;
+    let run = api.run("work", json!({})).await;
+    assert_eq!(api.ended(&run).await["status"], "succeeded");
+    assert_eq!(released(&api).await, 2 * COST);
+
+    // And so once its agent's is, while another agent goes on.
+    agent(&api, "other", 1, "hi").await;
+    let (status, caps) =
+        api.post("/v1/settings/caps", &json!({"agentName": "work", "maxCostUsdPerMonth": 0.001})).await;
+    let of_agent = caps.as_array().unwrap().iter().find(|cap| cap["scope"] == "agent").unwrap();
+    assert_eq!(
+        (status, &of_agent["agentName"], &of_agent["spentUsd"]),
+        (200, &json!("work"), &json!(0.000_286))
+    );
+    let ended = api.ended(&api.run("work", json!({})).await).await;
+    assert!(
+        ended["error"]["message"].as_str().unwrap().contains("the agent's cap of $0.001000 for the month"),
+        "{ended}"
+    );
+    assert_eq!(api.ended(&api.run("other", json!({})).await).await["status"], "succeeded");
+
+    // Who may not, and what is no cap.
+    for (cap, wants) in [
+        (json!({"agentName": "nobody", "maxCostUsdPerDay": 1}), 404),
+        (json!({"agentName": "work", "maxCostUsdPerDay": -1}), 400),
+        (json!({"agentName": "work", "maxCostUsdPerDay": 1e300}), 400),
+        (json!({"agentName": "work", "apiKeyId": "01a22b5e-5b10-7a54-ad93-ebd9ff400e98"}), 400),
+    ] {
+        let (status, refused) = api.post("/v1/settings/caps", &cap).await;
+        assert_eq!(status, wants, "{cap}: {refused}");
+    }
+    let (_, made) = api.post("/v1/api-keys", &json!({"name": "reads", "scopes": ["read"]})).await;
+    let mut reads = Api::nobody(&server);
+    reads.token = made["rawKey"].as_str().unwrap().to_owned();
+    assert_eq!(reads.post("/v1/settings/caps", &json!({"agentName": "work"})).await.0, 403);
+    assert_eq!(reads.get("/v1/settings/caps").await.0, 200);
+    assert!(server.stop().success());
+}
+
+#[tokio::test]
+async fn a_killed_server_is_charged_for_the_steps_of_its_runs_and_they_go_on() {
+    let (folder, upstream) = (Folder::new(), Upstream::start().await);
+    let server = Server::dev_with(folder.path(), &upstream.env());
+    let api = Api::of(&server).await;
+    agent(&api, "one", STEPS, "hi").await;
+    agent(&api, "two", STEPS, "hi").await;
+    cap(&api, 0.03).await;
+    seen(&api).await;
+    let raw = Raw::new(&server, &key(&api).await);
+    let mut talking = raw.chat("talk", json!({"stream": true, "max_tokens": 60})).await.unwrap();
+    talking.chunk().await.unwrap().unwrap();
+    let runs = [api.run("one", json!({})).await, api.run("two", json!({})).await];
+    while upstream.asked().len() < 20 {
+        within(&api).await;
+        tick().await;
+    }
+    server.kill();
+    drop(talking);
+
+    let again = Server::dev_with(folder.path(), &upstream.env());
+    let api = Api::of(&again).await;
+    let raw = Raw::new(&again, &key(&api).await);
+    let calls = async {
+        join_all((0..40).map(|_| async { raw.chat("hi", json!({"max_tokens": 60})).await.unwrap().status() }))
+            .await
+    };
+    let ends = async { (api.ended(&runs[0]).await, api.ended(&runs[1]).await) };
+    let ((first, second), answers) = futures_util::future::join(ends, calls).await;
+    let spent = tokio::time::timeout(NEVER, released(&api)).await.expect("something stays held");
+    within(&api).await;
+    let asked = i64::try_from(upstream.asked().len()).unwrap();
+    assert!(COST * (asked - 1) <= spent && spent <= CAP, "{asked} were asked, {spent} are spent");
+    let refused = answers.iter().filter(|status| status.as_u16() == 429).count();
+    println!(
+        "{} {}; {refused} of 40 calls refused; {asked} asked, {spent} of {CAP} spent",
+        first["status"], second["status"]
+    );
+    for run in [first, second] {
+        let denied = run["error"]["code"] == "budget_exceeded";
+        assert!(run["status"] == "succeeded" || denied, "{run}");
+    }
+    assert!(again.stop().success());
+}
+
+#[test]
+fn runs_and_calls_of_two_processes_never_pass_the_cap_and_one_dies() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let database = Cluster::shared().database().await;
+        let options = database.options();
+        let (app, system) = (options.app_url.expose(), options.system_url.expose());
+        let upstream = Upstream::start().await;
+        let folders: Vec<Scratch> = (0..2).map(|n| Scratch::new(&format!("runs-{n}"))).collect();
+        let start = |n: usize| Server::start(served_by(folders[n].path(), app, system, &upstream.env()));
+        let (dies, lives) = (start(0), start(1));
+        let api = Api::login(&lives, LOGIN.0, LOGIN.1).await;
+        cap(&api, 0.03).await;
+        seen(&api).await;
+        for name in ["one", "two", "three", "four"] {
+            agent(&api, name, STEPS, "hi").await;
+        }
+        let secret = key(&api).await;
+        let raw = Raw::new(&lives, &secret);
+        let mut runs = Vec::new();
+        for name in ["one", "two", "three", "four"] {
+            runs.push(api.run(name, json!({})).await);
+        }
+        let calls = async {
+            for _ in 0..30 {
+                drop(raw.chat("hi", json!({"max_tokens": 60})).await.unwrap().bytes(1 << 20).await);
+            }
+        };
+        let kill = async {
+            while upstream.asked().len() < 40 {
+                within(&api).await;
+                tick().await;
+            }
+            dies.kill();
+            join_all(runs.iter().map(|run| api.ended(run))).await
+        };
+        let (ended, ()) = futures_util::future::join(kill, calls).await;
+        let spent = tokio::time::timeout(NEVER, released(&api)).await.expect("something stays held");
+        let charged = COST * i64::try_from(upstream.asked().len()).unwrap();
+        assert!(charged <= CAP, "the provider was asked for {charged}");
+        assert!(charged <= spent && spent <= CAP, "{spent} are spent, {charged} were charged");
+        let denied = ended.iter().filter(|run| run["error"]["code"] == "budget_exceeded").count();
+        assert!(denied >= 1, "two hundred and forty steps do not fit");
+        println!("{denied} of 4 runs denied; {charged} charged, {spent} of {CAP} spent");
+        assert!(lives.stop().success());
+        database.discard().await;
+    });
+}

@@ -1,0 +1,204 @@
+//! Steps of runs beside one another: what is held, what is counted, what a process that died costs.
+
+use lantern_types::{AgentId, Denial, PriceSource, Route};
+
+use super::*;
+use crate::{Bill, Hold, Ledger, Withheld};
+
+const AGENT: AgentId = AgentId::from_uuid(Uuid::from_u128(7));
+const OTHER: AgentId = AgentId::from_uuid(Uuid::from_u128(8));
+
+fn route(micros: i64) -> Route {
+    Route {
+        provider: "p".to_owned(),
+        model: "m".to_owned(),
+        price: Price { input: usd(micros), output: usd(micros) },
+        price_source: PriceSource::Catalogue,
+        why: None,
+    }
+}
+
+/// A process of this database, whose clerk acts when it is told.
+fn ledger(db: &Db, clock: &Arc<SetClock>, seed: u64) -> (Ledger, Clerk) {
+    let ledger = Ledger::new(db.clone(), clock.clone(), Arc::new(SeededIds::new(seed)), false);
+    let clerk = Clerk::new(db.clone(), clock.clone(), ledger.purse.clone(), false);
+    (ledger, clerk)
+}
+
+async fn cap(db: &Db, scope: Scope, owner: Owner, micros: Option<i64>) {
+    let set =
+        db.write(scope, move |tx| Box::pin(escrow::set_cap(tx, (owner, Period::Day), micros.map(usd), NOON)));
+    set.await.unwrap();
+    db.hub().caps_changed();
+}
+
+/// What one account of the day has spent and held.
+async fn of(db: &Db, scope: Scope, owner: Owner) -> (i64, i64) {
+    let accounts = escrow::accounts(db, scope, At::from_micros(0)).await.unwrap();
+    let account = AccountId::at(owner, Period::Day, NOON);
+    let found = accounts.into_iter().find(|(id, ..)| *id == account);
+    found.map_or((0, 0), |(_, spent, held)| (spent.micros(), held.micros()))
+}
+
+async fn hold(ledger: &Ledger, scope: Scope, agent: AgentId, micros: i64) -> Result<Hold, Withheld> {
+    let mut hold = ledger.hold(scope, agent, &route(1), usd(micros)).await?;
+    hold.sends();
+    Ok(hold)
+}
+
+fn denied(withheld: Result<Hold, Withheld>) -> Denial {
+    match withheld.map(drop) {
+        Err(Withheld::Denied(denial)) => denial,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn bill(cost: i64) -> Bill {
+    Bill { cost: usd(cost), tokens_in: 3, tokens_out: 4, ..Bill::default() }
+}
+
+db_test!(an_attempt_is_held_for_from_every_cap_and_settled_once, async |db| {
+    let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
+    let clock = Arc::new(SetClock::at(NOON));
+    let (ledger, mut clerk) = ledger(&db, &clock, 1);
+    cap(&db, scope, Owner::Tenant, Some(1_000)).await;
+    cap(&db, scope, Owner::Agent(AGENT), Some(250)).await;
+
+    let first = hold(&ledger, scope, AGENT, 100).await.unwrap();
+    assert_eq!(of(&db, scope, Owner::Tenant).await, (0, 100), "durable before anything is sent");
+    assert_eq!(of(&db, scope, Owner::Agent(AGENT)).await, (0, 100));
+    // Whoever never was sent costs nothing; whoever was and is not heard of costs all of it.
+    drop(ledger.hold(scope, AGENT, &route(1), usd(100)).await.unwrap_or_else(|_| panic!("it fits")));
+    drop(hold(&ledger, scope, AGENT, 100).await.unwrap());
+    first.settle(bill(30));
+    clerk.write(false).await;
+    clerk.give_back(true).await;
+    assert_eq!(of(&db, scope, Owner::Tenant).await, (130, 0));
+    assert_eq!(of(&db, scope, Owner::Agent(AGENT)).await, (130, 0));
+
+    // The agent's cap does not leave a hundred and twenty-one; the tenant's leaves that to another.
+    let denial = denied(hold(&ledger, scope, AGENT, 121).await);
+    assert_eq!(denial.code, "budget_exceeded");
+    assert!(denial.reason.contains("the agent's cap of $0.000250 for the day"), "{}", denial.reason);
+    hold(&ledger, scope, OTHER, 121).await.unwrap().settle(bill(121));
+    clerk.write(false).await;
+    let denial = denied(hold(&ledger, scope, OTHER, 750).await);
+    assert!(denial.reason.contains("the tenant's cap"), "{}", denial.reason);
+    clerk.write(false).await;
+    clerk.give_back(true).await;
+    assert_eq!(of(&db, scope, Owner::Tenant).await, (251, 0));
+    assert_eq!(of(&db, scope, Owner::Agent(OTHER)).await, (121, 0), "counted without a cap of its own");
+});
+
+db_test!(what_others_hold_is_waited_for, async |db| {
+    let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
+    let clock = Arc::new(SetClock::at(NOON));
+    let (here, mut clerk) = ledger(&db, &clock, 1);
+    let (there, _) = ledger(&db, &clock, 2);
+    cap(&db, scope, Owner::Tenant, Some(150)).await;
+    let first = hold(&here, scope, AGENT, 100).await.unwrap();
+    for ledger in [&here, &there] {
+        assert!(matches!(hold(ledger, scope, OTHER, 100).await, Err(Withheld::Waits)));
+    }
+    first.settle(bill(60));
+    clerk.write(false).await;
+    clerk.give_back(true).await;
+    assert_eq!(
+        denied(hold(&there, scope, OTHER, 100).await).code,
+        "budget_exceeded",
+        "too much is spent now"
+    );
+    assert!(hold(&there, scope, OTHER, 90).await.is_ok());
+});
+
+db_test!(what_no_cap_bounds_is_counted_in_one_commit, async |db| {
+    let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
+    let clock = Arc::new(SetClock::at(NOON));
+    let (ledger, mut clerk) = ledger(&db, &clock, 1);
+    for n in 0..100 {
+        let agent = if n < 60 { AGENT } else { OTHER };
+        hold(&ledger, scope, agent, 100).await.unwrap().settle(bill(n));
+    }
+    clerk.write(false).await;
+    assert!(events(&db, scope).await.is_empty(), "a step writes nothing");
+    clerk.write(true).await;
+    assert_eq!(of(&db, scope, Owner::Tenant).await, (4_950, 0));
+    assert_eq!(of(&db, scope, Owner::Agent(AGENT)).await, (1_770, 0));
+    let [CallEvent::Runs(runs)] = &events(&db, scope).await[..] else { panic!("one record") };
+    let told: Vec<_> = runs.items.iter().map(|item| (item.agent, item.calls, item.cost.micros())).collect();
+    assert_eq!(told, [(AGENT, 60, 1_770), (OTHER, 40, 3_180)]);
+    assert_eq!((runs.items[0].tokens_in, runs.items[0].tokens_out), (180, 240));
+    clerk.write(true).await;
+    assert_eq!(events(&db, scope).await.len(), 1, "nothing is written twice");
+
+    // A cap that comes later knows what was spent, and holds for the next step.
+    cap(&db, scope, Owner::Agent(AGENT), Some(1_800)).await;
+    assert_eq!(denied(hold(&ledger, scope, AGENT, 31).await).code, "budget_exceeded");
+    assert!(hold(&ledger, scope, AGENT, 30).await.is_ok());
+    cap(&db, scope, Owner::Agent(AGENT), None).await;
+    assert!(hold(&ledger, scope, AGENT, 1_000).await.is_ok(), "lifted");
+});
+
+db_test!(the_crash_charge_covers_the_step_that_is_taken_over, async |db| {
+    let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
+    let clock = Arc::new(SetClock::at(NOON));
+    let (dies, mut late_clerk) = ledger(&db, &clock, 1);
+    let (lives, mut clerk) = ledger(&db, &clock, 2);
+    cap(&db, scope, Owner::Tenant, Some(300)).await;
+    let lost = hold(&dies, scope, AGENT, 100).await.unwrap();
+    clock.set(NOON + TTL + Dur::from_secs(1));
+    clerk.bury(false).await;
+    assert_eq!(of(&db, scope, Owner::Tenant).await, (100, 0));
+    let again = hold(&lives, scope, AGENT, 100).await.unwrap();
+    again.settle(bill(40));
+    clerk.write(false).await;
+    // It was not dead: what it settles now is written, and paid for already.
+    lost.settle(bill(70));
+    late_clerk.write(false).await;
+    for clerk in [&mut clerk, &mut late_clerk] {
+        clerk.give_back(true).await;
+    }
+    assert_eq!(of(&db, scope, Owner::Tenant).await, (140, 0));
+    // The agent has no cap, so nothing was charged to it for the dead: what is known counts.
+    assert_eq!(of(&db, scope, Owner::Agent(AGENT)).await, (110, 0));
+});
+
+db_test!(no_cap_is_passed_by_calls_and_steps_of_two_processes, async |db| {
+    let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
+    let clock = Arc::new(SetClock::at(NOON));
+    let (here, mut first) = ledger(&db, &clock, 1);
+    let (there, mut second) = ledger(&db, &clock, 2);
+    cap(&db, scope, Owner::Tenant, Some(5_000)).await;
+    let account = AccountId::at(Owner::Tenant, Period::Day, NOON);
+    let price = Price { input: usd(1_000_000), output: usd(1_000_000) };
+    let steps = (0..64).map(|n| {
+        let ledger = if n % 2 == 0 { &here } else { &there };
+        async move { hold(ledger, scope, AGENT, 100).await.ok() }
+    });
+    let calls = (0..64).map(|n| {
+        let ledger = if n % 2 == 0 { &here } else { &there };
+        async move {
+            let payers = Payers { accounts: vec![account], capped: vec![account] };
+            let mut worst = Worst { price, input: 70, output: 30 };
+            ledger.admit(scope, &payers, &mut worst, 30).await.ok().map(|held| (n, held))
+        }
+    });
+    let (steps, calls) = futures_util::future::join(join_all(steps), join_all(calls)).await;
+    let (steps, calls): (Vec<Hold>, Vec<_>) =
+        (steps.into_iter().flatten().collect(), calls.into_iter().flatten().collect());
+    let granted = i64::try_from(steps.len() + calls.len()).unwrap() * 100;
+    let (spent, held) = of(&db, scope, Owner::Tenant).await;
+    assert!(granted > 0 && granted <= held && spent + held <= 5_000, "{granted} of {held}");
+    for step in steps {
+        step.settle(bill(100));
+    }
+    for (n, held) in calls {
+        let ledger = if n % 2 == 0 { &here } else { &there };
+        ledger.settle(held, record(usd(100), usd(100)));
+    }
+    for clerk in [&mut first, &mut second] {
+        clerk.write(true).await;
+        clerk.give_back(true).await;
+    }
+    assert_eq!(of(&db, scope, Owner::Tenant).await, (granted, 0));
+});

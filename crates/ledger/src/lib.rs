@@ -1,0 +1,139 @@
+//! Money of a process: slices of the caps of a tenant, its agents and its keys, from which calls and steps of runs are granted.
+//!
+//! Invariant: nothing is granted that is not covered by a slice which is durable, so no cap is passed whoever dies. Without a
+//! cap nothing is taken, and what is spent is counted all the same. Knows no route, no wire and no run.
+//!
+//! ```text
+//! purse.rs  grants in memory, settles        caps.rs  what bounds a tenant's runs now
+//! clerk.rs  what is written of it, and what dead processes left        hold.rs  money of one attempt of a step
+//! ```
+
+mod caps;
+mod clerk;
+mod hold;
+mod purse;
+
+use std::sync::Arc;
+
+use lantern_net::Shutdown;
+use lantern_policy::escrow::{Account, Worst};
+use lantern_policy::{Scope, admit, escrow};
+use lantern_store::Db;
+use lantern_types::call::{AccountId, CallRecord, Owner};
+use lantern_types::edge::{Clock, IdGen, Tasks};
+use lantern_types::{AgentId, Denial, MicroUsd, Route};
+
+use caps::Caps;
+use clerk::Clerk;
+use purse::Purse;
+
+pub use hold::{Bill, Hold};
+pub use purse::{Held, Payers, accounts};
+
+/// Why nothing was granted.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// A cap does not leave so much.
+    #[error("out of budget: this call could cost {hold}; of the cap of {}, {} are spent and {} are held", .stands.cap, .stands.spent, .stands.held)]
+    Exceeded {
+        /// Whose, and of which period.
+        account: AccountId,
+        /// As it stands.
+        stands: Account,
+        /// What was asked for.
+        hold: MicroUsd,
+    },
+    /// Not now: in a second it may be.
+    #[error("{0}; try again")]
+    Busy(&'static str),
+    /// The amount is out of range.
+    #[error(transparent)]
+    Range(#[from] lantern_types::money::Overflow),
+    /// The database could not say.
+    #[error(transparent)]
+    Store(#[from] lantern_store::Error),
+}
+
+/// Why a step of a run was not granted anything.
+#[derive(Debug)]
+pub enum Withheld {
+    /// What is spent leaves too little.
+    Denied(Denial),
+    /// Others hold what is missing, and may give it back.
+    Waits,
+    /// The database could not say.
+    Store(lantern_store::Error),
+}
+
+/// The ledger of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Ledger {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    caps: Arc<Caps>,
+    purse: Arc<Purse>,
+    sole: bool,
+}
+
+impl Ledger {
+    /// A ledger with nothing in it. `sole`: nobody else can have this database open, so whatever another process left behind is
+    /// that of a dead one, and no cap changes but here.
+    pub fn new(db: Db, clock: Arc<dyn Clock>, ids: Arc<dyn IdGen>, sole: bool) -> Self {
+        let caps = Arc::new(Caps::new(db.clone(), clock.clone(), sole));
+        let purse = Arc::new(Purse::new(db.clone(), clock.clone(), ids));
+        Self { db, clock, caps, purse, sole }
+    }
+
+    /// Starts what writes down what was spent and gives back what is not used, until the process stops.
+    pub fn keep(&self, tasks: &dyn Tasks, stop: Shutdown) {
+        let clerk = Clerk::new(self.db.clone(), self.clock.clone(), self.purse.clone(), self.sole);
+        tasks.spawn("clerk", Box::pin(clerk.run(stop)));
+    }
+
+    /// Holds the money for a call, whose completion tokens are lowered to what the caps allow. `Exceeded` when that is fewer
+    /// than `least`.
+    pub async fn admit(
+        &self,
+        scope: Scope,
+        payers: &Payers,
+        worst: &mut Worst,
+        least: u64,
+    ) -> Result<Held, Refused> {
+        self.purse.admit(scope, payers, worst, least).await
+    }
+
+    /// Settles a call: what it needed is spent, and the rest is free again.
+    pub fn settle(&self, held: Held, record: CallRecord) {
+        self.purse.settle(held, purse::Entry::Call(Box::new(record)));
+    }
+
+    /// Holds so much for an attempt of a step of one of the agent's runs: all of it, from every cap that bounds it, or nothing.
+    /// What costs nothing asks for nothing.
+    pub async fn hold(
+        &self,
+        scope: Scope,
+        agent: AgentId,
+        route: &Route,
+        amount: MicroUsd,
+    ) -> Result<Hold, Withheld> {
+        let owners = [Owner::Tenant, Owner::Agent(agent)];
+        let accounts = accounts(&owners, self.clock.now());
+        let capped = if amount == MicroUsd::ZERO {
+            Vec::new()
+        } else {
+            self.caps.bounding(scope, &accounts).await.map_err(Withheld::Store)?
+        };
+        match self.purse.hold(scope, &Payers { accounts, capped }, amount).await {
+            Ok(held) => Ok(Hold::new(self.purse.clone(), held, agent, route)),
+            Err(Refused::Exceeded { account, stands, hold }) => Err(match stands.lack(hold) {
+                escrow::Lack::Held => Withheld::Waits,
+                escrow::Lack::Spent => Withheld::Denied(admit::over_cap(account, stands, hold)),
+            }),
+            Err(Refused::Busy(_)) => Err(Withheld::Waits),
+            Err(Refused::Range(_)) => {
+                Err(Withheld::Denied(Denial::new(admit::OVER_CAP, "the worst-case cost is out of range")))
+            }
+            Err(Refused::Store(error)) => Err(Withheld::Store(error)),
+        }
+    }
+}
