@@ -179,7 +179,7 @@ fn a_database_that_takes_no_writes_is_read_and_runs_wait_for_it_with_what_they_h
             assert_eq!(of_the_first, 1, "what the model said was kept until it could be written: {keys:?}");
             assert!(server.stop().success());
             let words = std::fs::read_to_string(log).unwrap();
-            assert!(!words.contains("panicked") && words.contains("asking again"), "{words}");
+            assert!(!words.contains("panicked") && words.contains("asks again"), "{words}");
             database.discard().await;
         }
     });
