@@ -7,12 +7,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::response::Response;
+use lantern_edge::audit;
 use lantern_edge::idempotency::{Answers, Remembers};
 use lantern_edge::limit::{Buckets, Rate, Windows};
 use lantern_edge::prefer::{Held, Holds};
 use lantern_edge::{Code, Cors, Error, Gate, Metrics, Result};
 use lantern_net::Shutdown;
 use lantern_policy::egress::Reach;
+use lantern_policy::network::Network;
 use lantern_policy::strategy::Strategy;
 use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
@@ -69,6 +71,8 @@ pub struct Setup {
     pub stop: Shutdown,
     /// The origins of web pages that may call, such as `http://localhost:3001`.
     pub cors_origins: Vec<String>,
+    /// Proxies that are believed about whom they ask for.
+    pub trusted_proxies: Arc<[Network]>,
     /// For how long the content of ended runs is kept, where their tenant does not say.
     pub content_kept: Kept,
     /// The node of this process, if it runs workloads.
@@ -166,6 +170,8 @@ pub(crate) struct Inner {
     pub(crate) providers: Providers,
     pub(crate) cors: Cors,
     pub(crate) runtime: Option<Runtime>,
+    pub(crate) trusted: Arc<[Network]>,
+    pub(crate) audit: audit::Log,
 }
 
 impl Remembers for App {
@@ -225,6 +231,8 @@ impl App {
         let metrics = Metrics::install();
         metrics.keep(&*setup.tasks, setup.clock.clone(), setup.stop.clone());
         gate.keep(setup.stop.clone());
+        let audit = audit::Log::new(setup.db.clone(), &setup.keys, setup.clock.clone())?;
+        audit.keep(&*setup.tasks, setup.stop.clone());
         setup.limits.keep(&setup.db, &*setup.tasks, setup.clock.clone(), setup.stop.clone());
         watched::keep(&setup.db, &*setup.tasks, setup.clock.clone(), setup.stop.clone());
         let streams = usize::try_from(setup.limits.base().subscribers_max).unwrap_or(Semaphore::MAX_PERMITS);
@@ -244,6 +252,8 @@ impl App {
             providers: setup.providers,
             cors: Cors::of(&setup.cors_origins),
             runtime: setup.runtime,
+            trusted: setup.trusted_proxies,
+            audit,
         };
         Ok(Self {
             db: setup.db,

@@ -31,7 +31,13 @@ pub fn router(app: App) -> Router {
 
 /// The same with other routes beside it, which brought their own state.
 pub fn router_beside(app: App, others: Router<App>) -> Router {
-    let around = Around { ids: app.ids.clone(), clock: app.clock.clone(), cors: app.inner.cors.clone() };
+    let around = Around {
+        ids: app.ids.clone(),
+        clock: app.clock.clone(),
+        cors: app.inner.cors.clone(),
+        trusted: app.inner.trusted.clone(),
+        audit: Some(app.inner.audit.clone()),
+    };
     request::wrap(route::mount(routes()).merge(others), around, &app.limits.base()).with_state(app)
 }
 

@@ -16,6 +16,7 @@ use lantern_store::{Db, Keys, tickets};
 use lantern_types::edge::{Clock, Tasks};
 use lantern_types::{ApiKeyId, At, Digest, Dur};
 
+use crate::audit::{Who, Witness};
 use crate::code::Code;
 use crate::cookie::{self, Cookies};
 use crate::pass::{Pass, Passes};
@@ -102,18 +103,18 @@ impl Gate {
 
     /// Who this request speaks for: its headers, else the cookie of a page, else the ticket in its address. `unauthorized` when nobody.
     pub(crate) async fn known(&self, parts: &Parts) -> Result<Known> {
-        let now = self.clock.now();
+        let (now, witness) = (self.clock.now(), Witness::of(parts));
         let Some(credential) = presented(&parts.headers) else {
             if let Some(cookie) = cookie::presented(&parts.headers) {
-                return self.by_cookie(cookie, now).await;
+                return self.by_cookie(cookie, now, &witness).await;
             }
             let ticket = ticket::presented(parts)?.ok_or_else(nobody)?;
             return self.by_ticket(ticket, now).await;
         };
         if credential.starts_with(KEY_PREFIX) {
-            return self.by_key(credential, now).await;
+            return self.by_key(credential, now, &witness).await;
         }
-        self.by_token(credential, now).await
+        self.by_token(credential, now, &witness).await
     }
 
     /// Lets somebody in who may: uses their ticket up, or notes the use of their key. `ticket_spent` when another request
@@ -128,8 +129,9 @@ impl Gate {
         Ok(())
     }
 
-    async fn by_token(&self, token: &str, now: At) -> Result<Known> {
+    async fn by_token(&self, token: &str, now: At, witness: &Witness) -> Result<Known> {
         let access = self.tokens.read(token, now).ok_or_else(nobody)?;
+        witness.shown(access.tenant, Who::Person(access.user));
         let found = system::sign_in(&self.db, access.tenant, access.sign_in).await?;
         let principal =
             found.filter(|found| found.user == access.user).and_then(|found| signed_in(found, now));
@@ -138,19 +140,21 @@ impl Gate {
         Ok(Known { actor, touch: None, ticket: None })
     }
 
-    async fn by_cookie(&self, cookie: &str, now: At) -> Result<Known> {
+    async fn by_cookie(&self, cookie: &str, now: At, witness: &Witness) -> Result<Known> {
         let (tenant, sign_in) = self.cookies.read(cookie).ok_or_else(nobody)?;
         let row = system::sign_in(&self.db, tenant, sign_in).await?.ok_or_else(nobody)?;
+        witness.shown(tenant, Who::Person(row.user));
         let until = Some(row.expires_at);
         let principal = signed_in(row, now).ok_or_else(nobody)?;
         Ok(Known { actor: Actor { tenant, principal, until }, touch: None, ticket: None })
     }
 
-    async fn by_key(&self, key: &str, now: At) -> Result<Known> {
+    async fn by_key(&self, key: &str, now: At, witness: &Witness) -> Result<Known> {
         if key.len() != KEY_LENGTH {
             return Err(nobody());
         }
         let row = system::key_by_hash(&self.db, hash(key)).await?.ok_or_else(nobody)?;
+        witness.shown(row.tenant, Who::Key(row.id));
         let principal = valid(&row, now)?.ok_or_else(nobody)?;
         let stale = row.last_used_at.is_none_or(|at| at + TOUCH_EVERY <= now);
         let actor = Actor { tenant: row.tenant, principal, until: row.expires_at };

@@ -10,6 +10,7 @@
 //! unread.rs    what is answered when the HTTP library cannot read a request
 //! idempotency.rs   what is answered when a POST is sent again      around every POST that is not public
 //! openapi/     what the API says of itself, from its routes
+//! audit/       what every request and every denial leaves in its tenant's log     proxy.rs   where a request comes from
 //! cors.rs      which web pages may call                          leftover.rs what a refused request still sends
 //! ```
 //!
@@ -17,6 +18,7 @@
 
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod auth;
 pub mod body;
 pub mod code;
@@ -35,6 +37,7 @@ pub mod pass;
 mod permit;
 pub mod prefer;
 pub mod problem;
+mod proxy;
 pub mod query;
 pub mod refresh;
 pub mod reply;
@@ -46,6 +49,7 @@ pub mod ticket;
 pub mod token;
 mod unread;
 
+pub use audit::Witness;
 pub use auth::Gate;
 pub use body::{Body, Model, Raw};
 pub use code::{Code, Kind as Refusal};

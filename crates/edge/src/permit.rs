@@ -8,13 +8,17 @@ use lantern_policy::{Act, Permit, authorize};
 use lantern_types::{Denial, RequestId};
 use uuid::Uuid;
 
+use crate::audit::{Who, Witness};
 use crate::auth::Gate;
 use crate::code::Code;
 use crate::problem::{Error, Result};
 
 /// The permit for `A`: 401 for nobody, 403 for somebody who may not. A ticket is used up when it leads to a permit.
 pub async fn permit<A: Act>(parts: &Parts, gate: &Gate) -> Result<Permit<A>> {
+    let witness = Witness::of(parts);
+    witness.asked(A::NAME);
     let known = gate.known(parts).await?;
+    witness.shown(known.actor.tenant, Who::of(&known.actor.principal));
     let request = parts.extensions.get::<RequestId>().copied();
     let request = request.unwrap_or_else(|| RequestId::from_uuid(Uuid::nil()));
     let permit = authorize::<A>(known.actor.clone(), request).map_err(refused)?;

@@ -17,22 +17,26 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use lantern_policy::network::Network;
 use lantern_types::edge::{Clock, IdGen};
 use lantern_types::{Limits, RequestId};
 use tracing::Instrument;
 
+use crate::audit::{self, Answered, Asked, Witness};
 use crate::code::Code;
 use crate::cors::{self, Cors};
 use crate::leftover::Leftover;
 use crate::metrics;
 use crate::problem::{Error, Shape};
+use crate::proxy;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IGNORED: HeaderName = HeaderName::from_static("lantern-ignored");
 /// The most of a `Lantern-Ignored` header that is sent, in bytes.
 const IGNORED_MAX: usize = 1_024;
 
-/// Where a connection comes from: the peer of the socket. No header is believed.
+/// Where a request comes from: the peer of the socket, or whom a proxy that the operator trusts says that it asks for. No other
+/// header is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
@@ -61,6 +65,10 @@ pub struct Around {
     pub clock: Arc<dyn Clock>,
     /// Which web pages may call.
     pub cors: Cors,
+    /// Proxies that are believed about whom they ask for.
+    pub trusted: Arc<[Network]>,
+    /// Where requests leave their entries; nowhere in tests that have no log.
+    pub audit: Option<audit::Log>,
 }
 
 /// Puts the layer around a router whose routes are all there, with answers for what it has no route for.
@@ -146,6 +154,11 @@ async fn around_each(State(around): State<Around>, request: Request, next: Next)
     let ignored = Ignored::default();
     request.extensions_mut().insert(id);
     request.extensions_mut().insert(ignored.clone());
+    let source = from(&mut request, &around.trusted);
+    let witness = Witness::default();
+    request.extensions_mut().insert(witness.clone());
+    let asked_for = Asked { id, method: method.clone(), path: path.clone(), source };
+    let watch = around.audit.as_ref().map(|log| log.watch(asked_for, witness));
 
     let span = tracing::info_span!("http.request", request_id = %id, method = %method, path);
     let unread = request.extensions_mut().remove::<Unread>();
@@ -161,8 +174,10 @@ async fn around_each(State(around): State<Around>, request: Request, next: Next)
         Ok(response) => response,
         Err(panic) => Error::internal(Panicked(words(&*panic))).into_response(),
     };
+    let mut code = None;
     if let Some(error) = response.extensions_mut().remove::<Error>() {
         error.log(id);
+        code = Some(error.code());
         let allow = response.headers_mut().remove(header::ALLOW);
         response = match response.extensions_mut().remove::<Shape>() {
             Some(shape) => error.render_shaped(id, shape),
@@ -171,6 +186,11 @@ async fn around_each(State(around): State<Around>, request: Request, next: Next)
         if let Some(allow) = allow {
             response.headers_mut().insert(header::ALLOW, allow);
         }
+    }
+    if let Some(watch) = watch
+        && !watch.answered(Answered::of(&response, code)).await
+    {
+        response = unwritten().render(id, &path, &asked);
     }
     let refused = !response.status().is_success();
     let whole = waits || !refused || leftover.discard(&*around.clock).await;
@@ -192,6 +212,24 @@ async fn around_each(State(around): State<Around>, request: Request, next: Next)
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     metrics::answered(route, &method, response.status(), around.clock.now().since(started));
     response
+}
+
+/// Where it comes from, which from now on is its [`Peer`].
+fn from(request: &mut Request, trusted: &[Network]) -> Option<IpAddr> {
+    let Peer(socket) = request.extensions().get::<Peer>().copied()?;
+    let source = proxy::source(socket.ip(), request.headers(), trusted);
+    if source != socket.ip().to_canonical() {
+        // Which of the proxy's ports it was says nothing.
+        request.extensions_mut().insert(Peer(SocketAddr::new(source, 0)));
+    }
+    Some(source)
+}
+
+/// It was done, and nobody may be told so before it is in the log.
+fn unwritten() -> Error {
+    let words =
+        "it was done, but its entry in the audit log is not written yet: look before you send it again";
+    Error::new(Code::Unavailable, words)
 }
 
 /// The request with a body that can be taken back.
@@ -233,7 +271,8 @@ mod tests {
 
     async fn ask(router: Router, request: Request) -> (http::response::Parts, Value) {
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
-        let around = Around { ids: Arc::new(RealIds::new(clock.clone())), clock, cors: Cors::default() };
+        let ids = Arc::new(RealIds::new(clock.clone()));
+        let around = Around { ids, clock, cors: Cors::default(), trusted: Arc::default(), audit: None };
         let router = wrap(router, around, &Limits::default());
         let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
         let bytes = to_bytes(body, 1 << 20).await.unwrap();

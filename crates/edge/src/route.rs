@@ -24,7 +24,7 @@ use crate::problem::Shape;
 use crate::query;
 use crate::ticket;
 
-/// Argument lists that begin with a permit, for handlers of one to five arguments. Sealed.
+/// Argument lists that begin with a permit, for handlers of one to six arguments. Sealed.
 pub trait Guarded: sealed::Sealed {
     /// The action that the permit is for.
     type Act: Act;
@@ -49,6 +49,7 @@ guarded! {
     (T1, T2);
     (T1, T2, T3);
     (T1, T2, T3, T4);
+    (T1, T2, T3, T4, T5);
 }
 
 /// One method of one path.
@@ -117,6 +118,12 @@ impl<S> Route<S> {
             response.extensions_mut().insert(shape);
             response
         }));
+        self
+    }
+
+    /// The same, answering with a file of this media type.
+    pub fn sends(mut self, media: &'static str, about: &'static str) -> Self {
+        self.operation.file(media, about);
         self
     }
 

@@ -268,7 +268,8 @@ mod tests {
 
     fn wrapped(router: Router) -> Router {
         let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
-        let around = Around { ids: Arc::new(RealIds::new(clock.clone())), clock, cors: Cors::default() };
+        let ids = Arc::new(RealIds::new(clock.clone()));
+        let around = Around { ids, clock, cors: Cors::default(), trusted: Arc::default(), audit: None };
         request::wrap(router, around, &Limits::default())
     }
 

@@ -8,6 +8,7 @@ mod about;
 mod agents;
 mod api;
 mod approvals;
+mod audit;
 mod chat;
 mod checks;
 mod console;
@@ -209,6 +210,9 @@ pub(crate) enum Verb {
     Receipts(receipts::Verb),
     /// Check a receipt file, without any server
     Verify(receipts::VerifyArgs),
+    /// Show who did what and what was denied, write it to a file, and check that nothing of it was changed
+    #[command(subcommand)]
+    Audit(audit::Verb),
     /// Say what a run would probably cost, from what earlier runs of the agent did
     Forecast(forecast::ForecastArgs),
     /// Write runs to files: their events, their rows and their manifests
@@ -292,6 +296,8 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Retention(args) => retention::run(console, &opened(globals).await?, &args).await?,
         Verb::Calls(args) => spending::calls(console, &opened(globals).await?, &args).await?,
         Verb::Caps(args) => spending::caps(console, &opened(globals).await?, &args).await?,
+        Verb::Audit(audit::Verb::Verify { file: Some(file) }) => audit::check(console, &file)?,
+        Verb::Audit(verb) => Box::pin(audit::run(console, &opened(globals).await?, verb)).await?,
         Verb::Forecast(args) => return forecast::run(console, &opened(globals).await?, &args).await,
         Verb::Runs(verb) => return Box::pin(runs::run(console, &opened(globals).await?, verb)).await,
         Verb::Run(args) => return Box::pin(workloads::start(console, &opened(globals).await?, args)).await,

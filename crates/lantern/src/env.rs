@@ -100,6 +100,8 @@ variables! {
         DRAIN_TIMEOUT = "LANTERN_DRAIN_TIMEOUT" in "server.drain_secs";
         /// Origins of web pages that may call the API, separated by commas.
         CORS_ORIGINS = "LANTERN_CORS_ORIGINS" in "server.cors_origins";
+        /// Proxies in front of the server, separated by commas, whose `X-Forwarded-For` says where a request comes from.
+        TRUSTED_PROXIES = "LANTERN_TRUSTED_PROXIES" in "server.trusted_proxies";
         /// `true`: anybody who reaches the server may make an account, with a tenant of its own; `false`: nobody may. Without
         /// it: in `serve`, unless the operator's own model providers are there for everybody; in `dev`, always.
         SIGNUP = "LANTERN_SIGNUP" in "server.signup";

@@ -102,6 +102,7 @@ actions! {
     ReadCluster = Admin "runtime.cluster";
     ReadQuota = Read "runtime.quota";
     SaveQuota = Admin "runtime.save_quota";
+    ReadAudit = Admin "audit.read";
 }
 
 /// Whether this actor may do `A`: the sole maker of a [`Permit`].

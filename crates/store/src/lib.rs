@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 pub mod approvals;
+pub mod audit;
 pub mod backup;
 mod bell;
 pub mod blob;

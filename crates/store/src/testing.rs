@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, dialect, escrow, inbox, journal, labels, lease, limits, loose, outbox, past, receipts,
+    approvals, audit, dialect, escrow, inbox, journal, labels, lease, limits, loose, outbox, past, receipts,
     retention, runs, seal, sessions, share, sign_ins, stops, system, tickets, versions, workloads,
 };
 
@@ -256,6 +256,7 @@ pub async fn prepare_every_statement(db: &Db) {
         runs::list::STATEMENTS,
         labels::STATEMENTS,
         approvals::STATEMENTS,
+        audit::STATEMENTS,
         escrow::STATEMENTS,
         inbox::STATEMENTS,
         outbox::STATEMENTS,

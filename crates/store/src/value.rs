@@ -61,7 +61,7 @@ macro_rules! ids {
 
 ids!(
     TenantId, UserId, AgentId, VersionId, RunId, SessionId, SignInId, ApiKeyId, ProcessId, InboxId,
-    ApprovalId, StopId
+    ApprovalId, StopId, RequestId
 );
 
 macro_rules! values {

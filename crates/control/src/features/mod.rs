@@ -3,6 +3,7 @@
 //! A feature may use another's `model` and `service`, never its `store` or `routes`.
 
 pub(crate) mod agents;
+pub(crate) mod audit;
 pub(crate) mod identity;
 pub(crate) mod limits;
 pub(crate) mod money;
@@ -38,6 +39,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         settings::retention::routes(),
         tools::routes(),
         limits::routes(),
+        audit::routes(),
         stops::routes(),
         money::calls::routes(),
         money::caps::routes(),
@@ -62,6 +64,7 @@ pub(crate) fn statements() -> Vec<&'static str> {
         runs::store::STATEMENTS,
         settings::providers::STATEMENTS,
         money::caps::STATEMENTS,
+        audit::STATEMENTS,
     ]
     .concat()
 }

@@ -173,6 +173,7 @@ impl TestApp {
                 probe: probe(probed.clone()),
             },
             stop: stop.clone(),
+            trusted_proxies: Arc::new(["10.0.0.0/8".parse().unwrap()]),
             cors_origins: vec!["http://localhost:3001".to_owned(), "https://lantern.example".to_owned()],
             db,
         };

@@ -8,6 +8,8 @@ mod app;
 #[cfg(test)]
 mod approvals;
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod batch;
 #[cfg(test)]
 mod bodies;

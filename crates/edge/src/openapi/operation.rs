@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::{Kind, Param, sketch};
+use crate::audit::Witness;
 use crate::body::{Body, Model, Raw};
 use crate::code;
 use crate::etag::Versioned;
@@ -69,6 +70,7 @@ impl<T> Argument for Path<T> {}
 impl Argument for HeaderMap {}
 impl Argument for Heard {}
 impl Argument for Peer {}
+impl Argument for Witness {}
 impl Argument for Request {}
 
 impl Argument for Params {
@@ -249,6 +251,7 @@ calls! {
     (T1, T2, T3);
     (T1, T2, T3, T4);
     (T1, T2, T3, T4, T5);
+    (T1, T2, T3, T4, T5, T6);
 }
 
 /// Handlers without arguments.
@@ -302,6 +305,11 @@ impl Operation {
     pub(crate) fn event_stream(&mut self, about: &'static str) {
         // What a frame holds is told by `docs/guide/events.md`: OpenAPI has no words for a stream of several kinds.
         self.answer(reply::OK, about, Some(("text/event-stream", json!({}))));
+    }
+
+    /// A file, told by those who answer with [`Response`].
+    pub(crate) fn file(&mut self, media: &'static str, about: &'static str) {
+        self.answer(reply::OK, about, Some((media, json!({ "type": "string" }))));
     }
 
     fn answer(&mut self, status: u16, about: &'static str, media: Option<(&'static str, Value)>) {

@@ -335,6 +335,7 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
         providers: known(ground.client.clone(), rules),
         stop: ground.tasks.stopping(),
         cors_origins: config.cors_origins.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
         content_kept: ground.content_kept,
         runtime: None,
     }

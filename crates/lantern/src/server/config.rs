@@ -76,6 +76,10 @@ struct Server {
     workloads: Option<bool>,
     /// Origins of web pages that may call the API.
     cors_origins: Vec<String>,
+    /// Proxies in front of the server, whose `X-Forwarded-For` says where a request comes from: `"10.0.0.0/8"`, `"192.168.1.5"`.
+    /// Nobody else's header is believed.
+    #[serde(deserialize_with = "networks")]
+    trusted_proxies: Vec<Network>,
 }
 
 impl Default for Server {
@@ -90,6 +94,7 @@ impl Default for Server {
             signup: None,
             workloads: None,
             cors_origins: vec!["http://localhost:3001".to_owned()],
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -164,8 +169,7 @@ fn networks<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Vec<Network>, D
     let listed = Vec::<Network>::deserialize(file)?;
     match listed.iter().find(|network| network.is_everything()) {
         Some(all) => {
-            let words = format!("{all} is every address: list the networks that tools may reach");
-            Err(serde::de::Error::custom(words))
+            Err(serde::de::Error::custom(format!("{all} is every address: list the networks that are meant")))
         }
         None => Ok(listed),
     }
@@ -198,6 +202,8 @@ pub(crate) struct Config {
     pub(crate) open_networks: Arc<[Network]>,
     /// The origins of web pages that may call the API.
     pub(crate) cors_origins: Vec<String>,
+    /// Proxies that are believed about whom they ask for.
+    pub(crate) trusted_proxies: Arc<[Network]>,
     /// For how long content is kept, where its tenant does not say; `None` for ever.
     pub(crate) content_kept: Option<Dur>,
     /// The limits in force.
@@ -258,6 +264,7 @@ impl Config {
             server.spawn_rate_per_min = spawn.per_min,
             server.spawn_burst = spawn.burst,
             server.cors_origins = self.cors_origins.join(","),
+            server.trusted_proxies = listed(self.trusted_proxies.iter()),
             database = if self.postgres.is_some() { "postgresql" } else { "sqlite" },
             database.connections = self.postgres.as_ref().map(|postgres| postgres.connections),
             bodies.bucket = bucket.map(|bucket| bucket.bucket.as_str()),
@@ -287,6 +294,7 @@ impl Config {
                 "signup": self.signup,
                 "workloads": self.workloads,
                 "cors_origins": self.cors_origins,
+                "trusted_proxies": self.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
             },
             "database": {
                 "app_url": secret(postgres.is_some()),
@@ -337,6 +345,7 @@ impl Config {
             signup: switch(env::SIGNUP)?.or(file.server.signup),
             workloads: switch(env::WORKLOADS)?.or(file.server.workloads),
             cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins),
+            trusted_proxies: proxies(env::get(env::TRUSTED_PROXIES), file.server.trusted_proxies)?,
             content_kept: file.retention.content.as_deref().and_then(retention::parse),
             limits: file.limits,
         })
@@ -438,6 +447,24 @@ fn origins(said: Option<String>, file: Vec<String>) -> Vec<String> {
     plain.filter(|origin| !origin.is_empty()).map(ToOwned::to_owned).collect()
 }
 
+fn proxies(said: Option<String>, file: Vec<Network>) -> Result<Arc<[Network]>> {
+    let Some(said) = said else { return Ok(file.into()) };
+    let names = said.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let listed: Result<Vec<Network>, _> = names.map(str::parse).collect();
+    let what = || {
+        let next = format!(
+            "write networks such as 10.0.0.0/8, with commas between them, in {}",
+            env::TRUSTED_PROXIES
+        );
+        Advice::config(format!("{} is {said:?}", env::TRUSTED_PROXIES), next)
+    };
+    let listed = listed.with_context(what)?;
+    if listed.iter().any(|network| network.is_everything()) {
+        return Err(anyhow::Error::new(what()));
+    }
+    Ok(listed.into())
+}
+
 fn number(name: &'static str) -> Result<Option<u64>> {
     let Some(text) = env::get(name) else { return Ok(None) };
     let digits = text.trim().trim_end_matches('s');
@@ -527,6 +554,20 @@ mod tests {
         let opened: File = toml::from_str("[tools]\nprivate_addresses = [\"10.20.0.0/16\"]").unwrap();
         let opened = Config::decide(opened, None, None).unwrap().open_networks;
         assert_eq!(*opened, ["10.20.0.0/16".parse().unwrap()]);
+    }
+
+    #[test]
+    fn proxies_are_listed_or_the_files_and_never_everybody() {
+        let of = |said: Option<&str>| {
+            let file = vec!["192.168.1.5".parse().unwrap()];
+            proxies(said.map(ToOwned::to_owned), file).map(|found| listed(found.iter())).ok()
+        };
+        assert_eq!(of(None).as_deref(), Some("192.168.1.5/32"));
+        assert_eq!(of(Some("10.0.0.0/8, fd00::/8")).as_deref(), Some("10.0.0.0/8,fd00::/8"));
+        assert_eq!(of(Some("")).as_deref(), Some(""));
+        for wrong in ["0.0.0.0/0", "10.0.0.1/8", "proxy", "::/0, 10.0.0.0/8"] {
+            assert_eq!(of(Some(wrong)), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -454,6 +454,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
         spawn: None,
         signup: false,
         cors_origins: Vec::new(),
+        trusted_proxies: Arc::default(),
         providers: Providers {
             vendor_urls: BTreeMap::new(),
             shared: Vec::new(),

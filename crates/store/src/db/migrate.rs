@@ -194,6 +194,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0024_workloads.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 25,
+        name: "audit",
+        both: include_str!("../../../../migrations/0025_audit.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0025_audit.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -8,6 +8,7 @@
 )]
 
 mod approvals;
+mod audit;
 mod backup;
 mod bucket;
 mod escrow;

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use lantern_edge::etag::{IfMatch, Versioned, Wished};
 use lantern_edge::openapi::{Kind, PAGING, Param};
 use lantern_edge::route::{delete_route, get_route, patch_route, post_route};
-use lantern_edge::{Body, Created, Json, NoContent, Page, Paging, Params, Path, Result, Route};
+use lantern_edge::{Body, Created, Json, NoContent, Page, Paging, Params, Path, Result, Route, Witness};
 use lantern_policy::action::{
     CreateAgent, DeleteAgent, ListAgents, PromoteAgent, ReadAgent, RestoreAgent, UpdateAgent,
 };
@@ -59,10 +59,12 @@ const RENEWED: &str = "an archived agent had this name: it is back, with its id,
 async fn create(
     permit: Permit<CreateAgent>,
     State(app): State<App>,
+    witness: Witness,
     headers: HeaderMap,
     Body(new): Body<NewAgent>,
 ) -> Result<Versioned<Created<Detail>>> {
     let (changed, renewed) = service::create(&app, &permit, new, Wished::of(&headers)?).await?;
+    witness.changed(changed.before, Some(changed.current.digest));
     let mut warnings = service::warnings(&app, permit.scope(), &changed.current.manifest).await?;
     warnings.extend(renewed.then(|| RENEWED.to_owned()));
     let (revision, location) = (changed.agent.revision, format!("/v1/agents/{}", changed.agent.name));
@@ -84,11 +86,13 @@ async fn get(
 async fn update(
     permit: Permit<UpdateAgent>,
     State(app): State<App>,
+    witness: Witness,
     Path(name): Path<String>,
     headers: HeaderMap,
     Body(changes): Body<Changes>,
 ) -> Result<Versioned<Json<Patched>>> {
     let changed = service::update(&app, &permit, name, changes, IfMatch::of(&headers)?).await?;
+    witness.changed(changed.before, Some(changed.current.digest));
     let warnings = service::warnings(&app, permit.scope(), &changed.current.manifest).await?;
     let revision = changed.agent.revision;
     let body = Json(Patched {
@@ -115,20 +119,24 @@ async fn archive(
 async fn restore(
     permit: Permit<RestoreAgent>,
     State(app): State<App>,
+    witness: Witness,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Versioned<Json<Detail>>> {
     let changed = service::restore(&app, &permit, &name, IfMatch::of(&headers)?).await?;
+    witness.changed(changed.before, Some(changed.current.digest));
     Ok(shown(permit.scope(), changed))
 }
 
 async fn promote(
     permit: Permit<PromoteAgent>,
     State(app): State<App>,
+    witness: Witness,
     Path((name, version)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Versioned<Json<Detail>>> {
     let changed = versions::promote(&app, &permit, (&name, &version), IfMatch::of(&headers)?).await?;
+    witness.changed(changed.before, Some(changed.current.digest));
     Ok(shown(permit.scope(), changed))
 }
 

@@ -11,7 +11,7 @@ use lantern_policy::action::{CreateAgent, DeleteAgent, RestoreAgent, UpdateAgent
 use lantern_policy::{Actor, Permit, Principal, Scope};
 use lantern_store::TenantTx;
 use lantern_store::versions::Version;
-use lantern_types::{AgentId, At, Limits, ToolDef, UserId, VersionId};
+use lantern_types::{AgentId, At, Digest, Limits, ToolDef, UserId, VersionId};
 
 use super::model::{self, Agent, Changes, Current, NewAgent};
 use super::store::{self, NewVersion};
@@ -23,6 +23,8 @@ const APPROVERS_MAX: usize = 50;
 
 /// An agent after a request, and whether the request changed anything.
 pub(super) struct Changed {
+    /// The digest of its manifest as it was; of a new agent there is none.
+    pub(super) before: Option<Digest>,
     pub(super) agent: Agent,
     pub(super) current: Current,
     pub(super) updated: bool,
@@ -319,7 +321,8 @@ async fn set_aside(
                     store::archive(tx, &agent).await?;
                     agent.revision = agent.revision.saturating_add(1);
                 }
-                Ok(Ok(Changed { agent, current, updated }))
+                let before = Some(current.digest);
+                Ok(Ok(Changed { before, agent, current, updated }))
             })
         })
         .await?
@@ -343,11 +346,12 @@ async fn insert(tx: &mut TenantTx<'_>, desk: &Desk, new: NewAgent) -> Answer {
     let version = desk.new_version(1, &manifest);
     let digest = version.digest;
     store::insert(tx, &agent, desk.by, version).await?;
-    Ok(Ok(Changed { agent, current: Current { number: 1, digest, manifest }, updated: true }))
+    let current = Current { number: 1, digest, manifest };
+    Ok(Ok(Changed { before: None, agent, current, updated: true }))
 }
 
 /// An archived agent begins again with what this request says and nothing of what it was.
-async fn renew(tx: &mut TenantTx<'_>, desk: &Desk, (old, _): (Agent, Current), new: NewAgent) -> Answer {
+async fn renew(tx: &mut TenantTx<'_>, desk: &Desk, (old, was): (Agent, Current), new: NewAgent) -> Answer {
     let manifest = match new.changes.manifest(Manifest::default(), desk.terms()) {
         Ok(manifest) => manifest,
         Err(invalid) => return Ok(Err(invalid)),
@@ -366,7 +370,8 @@ async fn renew(tx: &mut TenantTx<'_>, desk: &Desk, (old, _): (Agent, Current), n
     store::insert_version(tx, agent.id, version).await?;
     store::update(tx, &agent).await?;
     agent.revision = agent.revision.saturating_add(1);
-    Ok(Ok(Changed { agent, current: Current { number, digest, manifest }, updated: true }))
+    let current = Current { number, digest, manifest };
+    Ok(Ok(Changed { before: Some(was.digest), agent, current, updated: true }))
 }
 
 async fn change(
@@ -379,7 +384,7 @@ async fn change(
         return Ok(Err(archived(&old.name)));
     }
     if changes.is_empty() {
-        return Ok(Ok(Changed { agent: old, current, updated: false }));
+        return Ok(Ok(Changed { before: Some(current.digest), agent: old, current, updated: false }));
     }
     let manifest = match changes.manifest(current.manifest.clone(), desk.terms()) {
         Ok(manifest) => manifest,
@@ -396,14 +401,15 @@ async fn change(
     let manifest = agent.told(manifest);
     let digest = manifest.digest();
     if digest == current.digest {
-        return Ok(Ok(Changed { agent: old, current, updated: false }));
+        return Ok(Ok(Changed { before: Some(current.digest), agent: old, current, updated: false }));
     }
     let number = next_number(tx, agent.id).await?;
     store::insert_version(tx, agent.id, desk.new_version(number, &manifest)).await?;
     agent.current = desk.version;
     store::update(tx, &agent).await?;
     agent.revision = agent.revision.saturating_add(1);
-    Ok(Ok(Changed { agent, current: Current { number, digest, manifest }, updated: true }))
+    let before = Some(current.digest);
+    Ok(Ok(Changed { before, agent, current: Current { number, digest, manifest }, updated: true }))
 }
 
 /// The number of an agent's next version: an older one than the last may be current.

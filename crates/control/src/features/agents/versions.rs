@@ -98,7 +98,7 @@ async fn make_current(
     }
     let Some(found) = store::find_version(tx, old.id, wanted).await? else { return Ok(Err(not_found())) };
     if found.row.id == old.current {
-        return Ok(Ok(Changed { agent: old, current, updated: false }));
+        return Ok(Ok(Changed { before: Some(current.digest), agent: old, current, updated: false }));
     }
     let manifest: Manifest = match serde_json::from_str(&found.manifest) {
         Ok(manifest) => manifest,
@@ -107,8 +107,9 @@ async fn make_current(
     let mut agent = Agent { current: found.row.id, updated_at: now, ..old.retold(&manifest) };
     store::update(tx, &agent).await?;
     agent.revision = agent.revision.saturating_add(1);
+    let before = Some(current.digest);
     let current = Current { number: found.row.number, digest: found.row.digest, manifest };
-    Ok(Ok(Changed { agent, current, updated: true }))
+    Ok(Ok(Changed { before, agent, current, updated: true }))
 }
 
 /// An agent, archived or not, and these versions of it.

@@ -4,9 +4,10 @@
 //! password is kept is decided in `password.rs`.
 
 use axum::extract::State;
+use lantern_edge::audit::Who;
 use lantern_edge::request::Peer;
 use lantern_edge::route::public_post;
-use lantern_edge::{Body, Code, Created, Error, Fields, Model, Refusal, Result, Route};
+use lantern_edge::{Body, Code, Created, Error, Fields, Model, Refusal, Result, Route, Witness};
 use lantern_policy::{Role, Scope};
 use lantern_store::system;
 use lantern_types::edge::IdGen;
@@ -120,7 +121,12 @@ fn is_address(text: &str) -> bool {
             .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'))
 }
 
-async fn signup(State(app): State<App>, peer: Peer, Body(new): Body<Signup>) -> Result<Created<SignedIn>> {
+async fn signup(
+    State(app): State<App>,
+    peer: Peer,
+    witness: Witness,
+    Body(new): Body<Signup>,
+) -> Result<Created<SignedIn>> {
     if !app.inner.signup {
         let words = "nobody can sign up here; whoever runs this server makes accounts";
         return Err(Error::new(Code::SignupClosed, words));
@@ -133,6 +139,7 @@ async fn signup(State(app): State<App>, peer: Peer, Body(new): Body<Signup>) -> 
     create(&app, account, new.password).await?;
     let made = system::user_by_email(&app.db, key).await?;
     let made = made.ok_or_else(|| Error::new(Code::Conflict, "the account was removed meanwhile"))?;
+    witness.names(made.tenant, Who::Person(made.id), "auth.sign_up");
     tracing::info!(tenant = %made.tenant, user = %made.id, "signed up");
     let body = session::begin(&app, made).await?;
     Ok(Created { location: "/auth/me".to_owned(), body })

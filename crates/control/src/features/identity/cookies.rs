@@ -8,7 +8,7 @@ use http::HeaderMap;
 use lantern_edge::cookie;
 use lantern_edge::request::Peer;
 use lantern_edge::route::{delete_route, public_post};
-use lantern_edge::{Body, Json, NoContent, Refusal, Result, Route, WithCookie};
+use lantern_edge::{Body, Json, NoContent, Refusal, Result, Route, WithCookie, Witness};
 use lantern_policy::Permit;
 use lantern_policy::action::SignOut;
 use lantern_types::Dur;
@@ -29,11 +29,12 @@ pub(crate) fn routes() -> Vec<Route<App>> {
 async fn begin(
     State(app): State<App>,
     peer: Peer,
+    witness: Witness,
     headers: HeaderMap,
     Body(login): Body<Login>,
 ) -> Result<WithCookie<Json<User>>> {
     cookie::from_page(&headers)?;
-    let account = session::account(&app, peer, login).await?;
+    let account = session::account(&app, peer, &witness, login).await?;
     let until = app.clock.now() + LASTS;
     let person = session::keep(&app, account, until).await?;
     let cookies = app.inner.gate.cookies();

@@ -6,11 +6,12 @@
 //! time was copied, by whom nobody can say, and ends its sign-in.
 
 use axum::extract::State;
+use lantern_edge::audit::Who;
 use lantern_edge::refresh::Refresh;
 use lantern_edge::request::Peer;
 use lantern_edge::route::{fresh_post_route, get_route, public_post};
 use lantern_edge::token::{self, Person};
-use lantern_edge::{Body, Code, Error, Fields, Json, Model, NoContent, Refusal, Result, Route};
+use lantern_edge::{Body, Code, Error, Fields, Json, Model, NoContent, Refusal, Result, Route, Witness};
 use lantern_policy::action::{ReadSelf, SignOut};
 use lantern_policy::{Permit, Principal, Role, Scope};
 use lantern_store::sign_ins::{self, NewSignIn};
@@ -23,6 +24,8 @@ use crate::App;
 
 pub(super) const EMAIL_BYTES_MAX: usize = 320;
 pub(super) const PASSWORD_BYTES_MAX: usize = 1_024;
+/// What the audit log calls signing in.
+const SIGN_IN: &str = "auth.sign_in";
 const REFRESH_TOKEN_BYTES_MAX: usize = 256;
 /// A sign-in that is not renewed for so long is over.
 const IDLE_MAX: Dur = Dur::from_secs(30 * 86_400);
@@ -129,13 +132,18 @@ impl User {
     }
 }
 
-async fn login(State(app): State<App>, peer: Peer, Body(login): Body<Login>) -> Result<Json<SignedIn>> {
-    let account = account(&app, peer, login).await?;
+async fn login(
+    State(app): State<App>,
+    peer: Peer,
+    witness: Witness,
+    Body(login): Body<Login>,
+) -> Result<Json<SignedIn>> {
+    let account = account(&app, peer, &witness, login).await?;
     begin(&app, account).await.map(Json)
 }
 
 /// The account of somebody who knows its password.
-pub(super) async fn account(app: &App, peer: Peer, login: Login) -> Result<Account> {
+pub(super) async fn account(app: &App, peer: Peer, witness: &Witness, login: Login) -> Result<Account> {
     let now = app.clock.now();
     let email = login.email.trim().to_lowercase();
     let peer = peer.0.ip();
@@ -148,6 +156,10 @@ pub(super) async fn account(app: &App, peer: Peer, login: Login) -> Result<Accou
     let found = system::user_by_email(&app.db, email).await?;
     let stored = found.as_ref().map(|account| account.password_hash.clone());
     let verified = app.inner.passwords.verify(login.password, stored).await?;
+    if let Some((tenant, id)) = found.as_ref().map(|found| (found.tenant, found.id)) {
+        let who = if verified { Who::Person(id) } else { Who::Stranger(id) };
+        witness.names(tenant, who, SIGN_IN);
+    }
     let account = found.filter(|_| verified);
     account.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))
 }
@@ -186,7 +198,11 @@ enum Renewed {
     No,
 }
 
-async fn refresh(State(app): State<App>, Body(Renewal(token)): Body<Renewal>) -> Result<Json<SignedIn>> {
+async fn refresh(
+    State(app): State<App>,
+    witness: Witness,
+    Body(Renewal(token)): Body<Renewal>,
+) -> Result<Json<SignedIn>> {
     let now = app.clock.now();
     let invalid = || Error::new(Code::InvalidRefreshToken, "the refresh token is not good; sign in again");
     let Refresh { tenant, sign_in, generation } =
@@ -195,6 +211,7 @@ async fn refresh(State(app): State<App>, Body(Renewal(token)): Body<Renewal>) ->
     let row = row.ok_or_else(invalid)?;
     let until = (now + IDLE_MAX).min(row.created_at + AGE_MAX);
     let person = person(row).ok_or_else(invalid)?;
+    witness.names(tenant, Who::Person(person.id), "auth.refresh");
     let renewed = app.db.write(Scope::of_lease(tenant), move |tx| {
         Box::pin(async move {
             if sign_ins::renew(tx, sign_in, generation, now, until).await? {

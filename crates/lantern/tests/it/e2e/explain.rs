@@ -75,6 +75,7 @@ fn every_value_says_where_it_comes_from() {
         ("server.log_level", "reloadable"),
         ("limits.bodyBytesMax", "restart"),
         ("server.cors_origins", "restart"),
+        ("server.trusted_proxies", "restart"),
         ("server.listen", "restart"),
         ("LANTERN_CREDENTIAL_KEY", "restart"),
     ] {

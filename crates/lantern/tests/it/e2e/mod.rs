@@ -3,6 +3,7 @@
 mod about;
 mod agents;
 mod api;
+mod audit;
 mod backup;
 mod bodies;
 mod children;
