@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(left.log(&left.whole), Log { commits: 41, commits_behind: 0 });
         assert!(left.check(&[]).is_ok());
         assert!(check(&left.path.with_extension("none")).is_ok());
-        let room = [left.whole.as_slice(), &[0; 100_000]].concat();
+        let room = [left.whole.as_slice(), &vec![0; 100_000]].concat();
         assert_eq!(left.log(&room), Log { commits: 41, commits_behind: 0 });
         for end in (0..left.whole.len()).step_by(4_999) {
             assert!(left.check(&left.whole[..end]).is_ok(), "cut at {end}");
