@@ -3,7 +3,7 @@
 //! Invariant: decided here for all routes, from what [`permit`](crate::permit()) saw of the request and how it was answered; a new route
 //! needs to say nothing. A public route says whom it found ([`Witness::names`]), for nobody else can know. A request that is given up
 //! halfway leaves an entry too. Who was answered that something succeeded has an entry that lasts, but for what happens all the
-//! time ([`OFTEN`]): that is written within [`log::EVERY`].
+//! time (`OFTEN`): that is written within a quarter of a second.
 
 mod log;
 
@@ -136,7 +136,7 @@ impl Answered {
         let outcome = match code.map(Code::kind) {
             Some(Kind::Unauthenticated | Kind::Forbidden) => DENIED,
             _ if headers.contains_key(&REPLAYED) => "replayed",
-            _ if status.is_server_error() => "failed",
+            _ if status.is_server_error() => FAILED,
             _ if status.is_client_error() => "refused",
             _ => "succeeded",
         };
@@ -152,6 +152,7 @@ impl Answered {
 }
 
 const DENIED: &str = "denied";
+const FAILED: &str = "failed";
 
 /// An entry that is due.
 #[derive(Debug)]
@@ -192,8 +193,10 @@ fn due(asked: &Asked, witness: &Witness, answered: Answered, at: At) -> Option<D
         request: asked.id,
         source: asked.source.map(|address| address.to_string()),
     };
-    // A denial changes nothing; and how long one takes must not tell whether there is such an account.
-    let waits = !denied && !OFTEN.contains(&action);
+    // A denial changes nothing; and how long one takes must not tell whether there is such an account. What failed has words of its
+    // own, which are not to be taken for those of something done.
+    let failed = answered.outcome == FAILED;
+    let waits = !denied && !failed && !OFTEN.contains(&action);
     Some(Due { tenant, entry, waits, counted: denied || action == COUNTED })
 }
 
@@ -224,7 +227,7 @@ mod tests {
             ("POST", "runs.create", 201, None, Some(("succeeded", false, false))),
             ("POST", "models.call", 200, None, Some(("succeeded", false, true))),
             ("DELETE", "agents.delete", 404, Some(Code::AgentNotFound), Some(("refused", true, false))),
-            ("PATCH", "agents.update", 500, Some(Code::Internal), Some(("failed", true, false))),
+            ("PATCH", "agents.update", 500, Some(Code::Internal), Some(("failed", false, false))),
             ("POST", "agents.create", 403, Some(Code::RoleMissing), Some(("denied", false, true))),
             ("GET", "audit.read", 403, Some(Code::RoleMissing), Some(("denied", false, true))),
             ("GET", "runs.list", 401, Some(Code::Unauthorized), Some(("denied", false, true))),

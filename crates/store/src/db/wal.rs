@@ -55,7 +55,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
 struct Log {
     /// Commits that SQLite reads.
     commits: u64,
-    /// Commits of the same generation behind the first that it does not.
+    /// Commits of the same generation in one row behind the first frame that it does not.
     commits_behind: u64,
 }
 
@@ -83,7 +83,7 @@ impl Log {
         }
         let (mut frame, mut log) = (vec![0; FRAME_HEADER + page], none);
         let mut at = HEADER as u64;
-        if let Some(Header { mut sums, is_big, .. }) = sound {
+        if let Some(&Header { mut sums, is_big, .. }) = sound.as_ref() {
             while fill(file, &mut frame, at)? {
                 let (head, page) = frame.split_at(FRAME_HEADER);
                 sums = add(sums, head.get(..8).unwrap_or_default(), is_big);
@@ -95,9 +95,18 @@ impl Log {
                 at += frame.len() as u64;
             }
         }
-        let mut head = [0; FRAME_HEADER];
-        while fill(file, &mut head, at)? {
-            log.commits_behind += u64::from(of_frame(&head) == salts && commits(&head));
+        // Commits that follow one another were all made; what attempts that failed have left lies side by side and does not follow.
+        let is_big = sound.as_ref().map_or(cfg!(target_endian = "big"), |header| header.is_big);
+        let (mut before, mut row): (Option<[u32; 2]>, u64) = (None, 0);
+        while fill(file, &mut frame, at)? {
+            let (head, page) = frame.split_at(FRAME_HEADER);
+            let own = [word(head, 16), word(head, 20)];
+            let summed = |sums| add(add(sums, head.get(..8).unwrap_or_default(), is_big), page, is_big);
+            let of_this = of_frame(head) == salts;
+            let follows = of_this && before.is_some_and(|sums| summed(sums) == own);
+            row = if follows { row } else { 0 } + u64::from(of_this && commits(head));
+            log.commits_behind = log.commits_behind.max(row);
+            before = of_this.then_some(own);
             at += frame.len() as u64;
         }
         Ok(log)
@@ -244,6 +253,18 @@ mod tests {
         let mut blank = left.whole.clone();
         blank[..HEADER].fill(0);
         assert!(left.check(&blank).is_err(), "a header that is gone");
+    }
+
+    #[test]
+    fn what_attempts_that_failed_have_left_is_no_damage() {
+        let left = Left::new("failed", 40);
+        let frame = FRAME_HEADER + 4_096;
+        let commits: Vec<&[u8]> = left.whole[HEADER..].chunks(frame).filter(|frame| commits(frame)).collect();
+        // Each began at the same place as the one before it, and was longer or shorter: their ends lie side by side, each of one commit.
+        let mut failed = left.whole.clone();
+        failed.extend(commits.iter().rev().flat_map(|frame| frame.iter()));
+        assert!(left.log(&failed).commits_behind <= 1, "{:?}", left.log(&failed));
+        assert!(left.check(&failed).is_ok());
     }
 
     #[test]
