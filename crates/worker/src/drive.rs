@@ -300,7 +300,13 @@ impl Driver<'_> {
         if events.is_empty() {
             return self.discard(drained).await;
         }
-        self.append(&events, drained).await?;
+        if let Err(ended) = self.append(&events, drained).await {
+            // It may be durable all the same: whoever takes the run up then makes the calls, and settles nothing for them.
+            if matches!(ended, Ended::Store(_)) {
+                admitted.iter_mut().for_each(|(_, hold)| hold.sends());
+            }
+            return Err(ended);
+        }
         self.holds.heed(&events, admitted);
         self.perform(&events)
     }
