@@ -20,6 +20,9 @@ use crate::auth;
 /// How long what another process revoked or signed out may still be in use here.
 pub const EVERY: Dur = Dur::from_secs(5);
 
+/// What whoever may follow a stream no longer is told in its last frame.
+pub const NO_LONGER: &str = "the key or sign-in that opened this stream has ended or was revoked";
+
 /// How long a pass waits before it looks at the clock again.
 const STEP_MAX: Dur = Dur::from_secs(60);
 

@@ -10,7 +10,7 @@ use std::collections::{HashSet, VecDeque};
 
 use futures_util::{Stream, stream};
 use lantern_edge::sse::{Frame, Resume};
-use lantern_edge::{Code, Error, Result};
+use lantern_edge::{Code, Error, Result, pass};
 use lantern_engine::{Event, Fact, wire};
 use lantern_policy::Scope;
 use lantern_store::journal::{self, RunRow, Stored};
@@ -231,7 +231,7 @@ fn unreadable(run: RunId) -> Result<Frame> {
 
 /// The last frame for a client who may no longer follow the run.
 pub(super) fn no_longer(run: RunId) -> Result<Frame> {
-    broken(run, Code::Unauthorized, "the key or sign-in that opened this stream has ended or was revoked")
+    broken(run, Code::Unauthorized, pass::NO_LONGER)
 }
 
 fn broken(run: RunId, code: Code, error: &'static str) -> Result<Frame> {

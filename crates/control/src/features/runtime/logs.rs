@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use futures_util::{Stream, stream};
 use lantern_edge::sse::{After, Frame};
-use lantern_edge::{Code, Error, Result};
+use lantern_edge::{Code, Error, Result, pass};
 use lantern_policy::Scope;
 use lantern_store::notify::RunWatch;
 use lantern_store::workloads::{self, Lines, WorkloadRow};
@@ -69,8 +69,7 @@ pub(super) async fn follow(
 
 /// The last frame for a client who may no longer follow.
 pub(super) fn no_longer() -> Frame {
-    let words = "the key or sign-in that opened this stream has ended or was revoked";
-    let data = json!({ "code": Code::Unauthorized.as_str(), "error": words });
+    let data = json!({ "code": Code::Unauthorized.as_str(), "error": pass::NO_LONGER });
     Frame { id: None, event: "error".into(), data: data.to_string() }
 }
 

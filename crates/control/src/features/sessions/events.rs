@@ -9,7 +9,7 @@ use std::collections::{HashSet, VecDeque};
 
 use futures_util::{Stream, stream};
 use lantern_edge::sse::{After, Frame};
-use lantern_edge::{Code, Result};
+use lantern_edge::{Code, Result, pass};
 use lantern_engine::Fact;
 use lantern_policy::Scope;
 use lantern_store::journal::{self, RunRow, Stored};
@@ -58,8 +58,8 @@ pub(super) async fn follow(
 
 /// The last frame for a client who may no longer follow.
 pub(super) fn no_longer(at: At) -> Frame {
-    let words = "the key or sign-in that opened this stream has ended or was revoked";
-    frame(None, &Told::new("error", at, &[("code", Code::Unauthorized.as_str()), ("error", words)]))
+    let (code, words) = (Code::Unauthorized.as_str(), pass::NO_LONGER);
+    frame(None, &Told::new("error", at, &[("code", code), ("error", words)]))
 }
 
 /// Where the frame stands that says that a session was stopped.
