@@ -2,9 +2,9 @@
 //!
 //! It reads a log up to the first frame whose checksum is wrong, and takes what follows for what a power loss left. That is so at the
 //! end of a log. In the middle of one it is damage, and everything after it would be gone without a word: a young database lies
-//! almost wholly in its log. The two are told apart by what follows: each commit is on the disk before the next one is written, but for
-//! a few that wait for the sync of another, so behind a loss of power there are few commits of the same generation, and
-//! behind damage as many as were made since.
+//! almost wholly in its log. The two are told apart by the commits behind that follow one another. Each commit is on the disk before the
+//! next one is written, but for a few that wait for the sync of another, so behind a loss of power few are in a row, and behind
+//! damage as many as were made since. What attempts that failed have left does not follow: each began at the same place.
 //!
 //! The format: <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>.
 
