@@ -303,7 +303,9 @@ impl Driver<'_> {
         if let Err(ended) = self.append(&events, drained).await {
             // It may be durable all the same: whoever takes the run up then makes the calls, and settles nothing for them.
             if matches!(ended, Ended::Store(_)) {
-                admitted.iter_mut().for_each(|(_, hold)| hold.sends());
+                for (_, hold) in &mut admitted {
+                    hold.sends();
+                }
             }
             return Err(ended);
         }
