@@ -39,7 +39,8 @@ async fn write(test: &TestApp, Wrote { at, seq, events, lines }: Wrote) {
     let day = Period::Day.began(at);
     let cost = lines.iter().fold(MicroUsd::ZERO, |sum, (.., amount)| sum.plus(amount.cost).unwrap());
     let mut spent = vec![Spent { account: AccountId::at(Owner::Tenant, Period::Day, at), cost, from: None }];
-    spent.extend(lines.iter().map(|(owner, _, amount)| Spent {
+    let owned = lines.iter().filter(|(owner, ..)| *owner != Owner::Tenant);
+    spent.extend(owned.map(|(owner, _, amount)| Spent {
         account: AccountId::at(*owner, Period::Day, at),
         cost: amount.cost,
         from: None,
@@ -195,7 +196,7 @@ async fn every_run_that_begins_is_bound(test: &TestApp) {
     let cap = async |body: Value| {
         let run = test.run(body).await.parse().unwrap();
         let first = journal::read(&test.app.db, test.a.scope, run, 1, 1).await.unwrap().remove(0);
-        String::from_utf8(first.bytes.to_vec()).unwrap()
+        String::from_utf8(first.bytes).unwrap()
     };
     let says = |text: &str, micros: i64| text.contains(&format!("\"cap\":{micros}"));
     let free = cap(json!({"agentName": "mine"})).await;
