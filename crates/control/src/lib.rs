@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod app;
+mod csv;
 mod features;
 mod password;
 mod permit;

@@ -114,6 +114,7 @@ codes! {
         SessionNotFound = "session_not_found",
         ApprovalNotFound = "approval_not_found",
         ApiKeyNotFound = "api_key_not_found",
+        BudgetNotFound = "budget_not_found",
         ProviderNotFound = "provider_not_found",
         StopNotFound = "stop_not_found",
         ModelNotFound = "model_not_found",

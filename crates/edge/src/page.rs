@@ -96,6 +96,17 @@ impl<T> Page<T> {
         Self { items, next: last.map(|cursor| Next { link: params.with_cursor(&cursor), cursor }) }
     }
 
+    /// An answer that leads to the next page as this one does, for lists that stand in something larger.
+    pub fn leads(self, mut response: Response) -> Response {
+        if let Some(Next { link, cursor }) = self.next {
+            let headers = response.headers_mut();
+            let values = [(header::LINK, format!("<{link}>; rel=\"next\"")), (NEXT_CURSOR, cursor)];
+            headers
+                .extend(values.into_iter().filter_map(|(name, value)| Some((name, value.try_into().ok()?))));
+        }
+        response
+    }
+
     /// The same page of other items.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(f).collect(), next: self.next }
@@ -120,14 +131,8 @@ impl<T> Page<T> {
 
 impl<T: Serialize> IntoResponse for Page<T> {
     fn into_response(self) -> Response {
-        let mut response = Json(self.items).into_response();
-        if let Some(Next { link, cursor }) = self.next {
-            let headers = response.headers_mut();
-            let values = [(header::LINK, format!("<{link}>; rel=\"next\"")), (NEXT_CURSOR, cursor)];
-            headers
-                .extend(values.into_iter().filter_map(|(name, value)| Some((name, value.try_into().ok()?))));
-        }
-        response
+        let (items, page) = self.split();
+        page.leads(Json(items).into_response())
     }
 }
 

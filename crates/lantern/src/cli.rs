@@ -9,9 +9,11 @@ mod agents;
 mod api;
 mod approvals;
 mod audit;
+mod budgets;
 mod chat;
 mod checks;
 mod console;
+mod costs;
 mod doctor;
 mod export;
 mod failure;
@@ -205,6 +207,11 @@ pub(crate) enum Verb {
     Calls(spending::CallsArgs),
     /// Show or set what may be spent through the front doors for models
     Caps(spending::CapsArgs),
+    /// Show what was spent, as a chart by day, agent or model
+    Costs(costs::CostsArgs),
+    /// Show, set and remove what the runs of agents may spend
+    #[command(subcommand, visible_alias = "budget")]
+    Budgets(budgets::Verb),
     /// Show receipts of runs, write one to a file, and see how far their log has come
     #[command(subcommand, visible_alias = "receipt")]
     Receipts(receipts::Verb),
@@ -296,6 +303,8 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Retention(args) => retention::run(console, &opened(globals).await?, &args).await?,
         Verb::Calls(args) => spending::calls(console, &opened(globals).await?, &args).await?,
         Verb::Caps(args) => spending::caps(console, &opened(globals).await?, &args).await?,
+        Verb::Costs(args) => costs::run(console, &opened(globals).await?, &args).await?,
+        Verb::Budgets(verb) => budgets::run(console, &opened(globals).await?, verb).await?,
         Verb::Audit(audit::Verb::Verify { file: Some(file) }) => audit::check(console, &file)?,
         Verb::Audit(verb) => Box::pin(audit::run(console, &opened(globals).await?, verb)).await?,
         Verb::Forecast(args) => return forecast::run(console, &opened(globals).await?, &args).await,

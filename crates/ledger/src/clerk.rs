@@ -10,8 +10,11 @@ use futures_util::future::join_all;
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
 use lantern_store::escrow::{self, NewCalls, Spent};
+use lantern_store::usage::{self, Amount, What};
 use lantern_store::{Db, Error};
-use lantern_types::call::{CallEvent, Charged, CrashCharge, RunsSpent, StepSpent};
+use lantern_types::call::{
+    AccountId, CallEvent, Charged, Counted, CrashCharge, Happened, Owner, Period, RunsSpent, StepSpent,
+};
 use lantern_types::edge::Clock;
 use lantern_types::{At, ChainHead, Digest, Dur, MicroUsd, ProcessId, TenantId, link};
 
@@ -156,7 +159,9 @@ impl Clerk {
         let bytes = line(&CallEvent::CrashCharge(CrashCharge { seq: left.next_seq, at: now, charges }));
         let chain = link(left.chain, &bytes, Digest::of(&[]));
         let (first_seq, spent) = (left.next_seq, Vec::new());
-        let record = NewCalls { process: dead, first_seq, n: 1, at: now, bytes, chain, spent };
+        let used = Vec::new();
+        let record =
+            NewCalls { process: dead, first_seq, n: 1, at: now, bytes, chain, doors: 1, spent, used };
         escrow::charge(&self.db, scope, left.slices, record).await
     }
 
@@ -202,10 +207,11 @@ impl Clerk {
         let mut pause = PAUSE;
         loop {
             let now = self.clock.now();
-            let (n, bytes) = lines(first_seq, now, &mut done);
+            let Lines { n, doors, bytes } = lines(first_seq, now, &mut done);
             let chain = link(head, &bytes, Digest::of(&[]));
-            let spent = summed(&done);
-            let new = NewCalls { process, first_seq, n, at: now, bytes, chain, spent: spent.clone() };
+            let (spent, used) = (summed(&done), used(&done));
+            let new =
+                NewCalls { process, first_seq, n, at: now, bytes, chain, doors, spent: spent.clone(), used };
             match escrow::write(&self.db, scope, &new.into()).await {
                 Ok(true) => {
                     self.purse.written(scope, process, &spent);
@@ -235,9 +241,17 @@ impl Clerk {
     }
 }
 
-/// The records from `first_seq` on, and how many: one for each call, and one for all steps together.
-fn lines(first_seq: i64, at: At, done: &mut [Done]) -> (i64, Vec<u8>) {
-    let (mut n, mut bytes, mut items) = (0, Vec::new(), Vec::<StepSpent>::new());
+/// Records as they are written.
+struct Lines {
+    n: i64,
+    /// Those that are not of runs.
+    doors: i64,
+    bytes: Vec<u8>,
+}
+
+/// The records from `first_seq` on: one for each call, and one for all that runs did.
+fn lines(first_seq: i64, at: At, done: &mut [Done]) -> Lines {
+    let (mut n, mut bytes, mut items, mut counts) = (0, Vec::new(), Vec::<StepSpent>::new(), Vec::new());
     for Done { entry, .. } in done {
         match entry {
             Entry::Call(record) => {
@@ -249,14 +263,54 @@ fn lines(first_seq: i64, at: At, done: &mut [Done]) -> (i64, Vec<u8>) {
                 Some(item) => item.add(step),
                 None => items.push(step.clone()),
             },
+            Entry::Count(counted) => counts.push(counted.clone()),
         }
     }
-    if !items.is_empty() {
+    let doors = n;
+    if !items.is_empty() || !counts.is_empty() {
         let seq = first_seq.saturating_add(n);
-        bytes.extend(line(&CallEvent::Runs(RunsSpent { seq, at, items })));
+        bytes.extend(line(&CallEvent::Runs(RunsSpent { seq, at, items, counts })));
         n += 1;
     }
-    (n, bytes)
+    Lines { n, doors, bytes }
+}
+
+/// What was used, at what the tenant's account of the day is charged for it.
+fn used(done: &[Done]) -> Vec<usage::Line> {
+    done.iter().map(used_by).collect()
+}
+
+fn used_by(Done { day, entry, spent, .. }: &Done) -> usage::Line {
+    let tenant = AccountId { owner: Owner::Tenant, period: Period::Day, began_at: *day };
+    let charged = spent.iter().find(|spent| spent.account == tenant);
+    let cost = charged.map_or(MicroUsd::ZERO, |spent| spent.cost);
+    let (owner, what, amount) = match entry {
+        Entry::Call(record) => {
+            let tokens = record.reported.unwrap_or_default();
+            let amount = Amount {
+                times: 1,
+                tokens_in: tokens.prompt(),
+                tokens_out: tokens.output.max(record.counted),
+                cost,
+            };
+            let owner = record.key.map_or(Owner::Tenant, Owner::Key);
+            (owner, What::Model { provider: record.provider.clone(), name: record.model.clone() }, amount)
+        }
+        Entry::Step(step) => {
+            let StepSpent { agent, provider, model, calls, tokens_in, tokens_out, .. } = step;
+            let amount = Amount { times: *calls, tokens_in: *tokens_in, tokens_out: *tokens_out, cost };
+            let what = What::Model { provider: provider.clone(), name: model.clone() };
+            (Owner::Agent(*agent), what, amount)
+        }
+        Entry::Count(Counted { agent, what, times }) => {
+            let what = match what {
+                Happened::Tool(name) => What::Tool(name.clone()),
+                Happened::Run(outcome) => What::Run(outcome.clone()),
+            };
+            (Owner::Agent(*agent), what, Amount { times: *times, ..Amount::default() })
+        }
+    };
+    usage::Line { day: *day, owner, what, amount }
 }
 
 /// What was spent of each account, from each slice.

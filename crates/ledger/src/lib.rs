@@ -19,7 +19,7 @@ use lantern_net::Shutdown;
 use lantern_policy::escrow::{Account, Worst};
 use lantern_policy::{Scope, admit, escrow};
 use lantern_store::Db;
-use lantern_types::call::{AccountId, CallRecord, Owner};
+use lantern_types::call::{AccountId, CallRecord, Happened, Owner};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::{AgentId, Denial, MicroUsd, Route};
 
@@ -105,6 +105,11 @@ impl Ledger {
     /// Settles a call: what it needed is spent, and the rest is free again.
     pub fn settle(&self, held: Held, record: CallRecord) {
         self.purse.settle(held, purse::Entry::Call(Box::new(record)));
+    }
+
+    /// Counts something that costs nothing by itself. It is written within a second.
+    pub fn happened(&self, scope: Scope, agent: AgentId, what: Happened) {
+        self.purse.happened(scope, agent, what);
     }
 
     /// Holds so much for an attempt of a step of one of the agent's runs: all of it, from every cap that bounds it, or nothing.

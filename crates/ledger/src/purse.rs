@@ -10,7 +10,7 @@ use lantern_policy::Scope;
 use lantern_policy::escrow::{self, Account, Granted, Slice, Worst};
 use lantern_store::Db;
 use lantern_store::escrow::{Ask, Spent, Taken, take};
-use lantern_types::call::{AccountId, CallRecord, HeldFrom, Owner, Period, StepSpent};
+use lantern_types::call::{AccountId, CallRecord, Counted, Happened, HeldFrom, Owner, Period, StepSpent};
 use lantern_types::edge::{Clock, IdGen};
 use lantern_types::money::Overflow;
 use lantern_types::{AgentId, At, Dur, MicroUsd, ProcessId, TenantId};
@@ -49,6 +49,8 @@ struct State {
     done: Vec<Done>,
     /// Steps that no cap bounds, summed up until they are written.
     counted: BTreeMap<Sort, (Scope, StepSpent)>,
+    /// What costs nothing, likewise.
+    happened: BTreeMap<(TenantId, At, AgentId, Happened), (Scope, u64)>,
     in_flight: usize,
 }
 
@@ -92,6 +94,7 @@ pub struct Held {
 pub(crate) enum Entry {
     Call(Box<CallRecord>),
     Step(StepSpent),
+    Count(Counted),
 }
 
 impl Entry {
@@ -100,6 +103,7 @@ impl Entry {
         match self {
             Self::Call(record) => record.cost,
             Self::Step(step) => step.charged(),
+            Self::Count(_) => MicroUsd::ZERO,
         }
     }
 
@@ -107,6 +111,7 @@ impl Entry {
         match self {
             Self::Call(record) => record.late = true,
             Self::Step(step) => step.late = true,
+            Self::Count(_) => {}
         }
     }
 }
@@ -115,6 +120,8 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Done {
     pub(crate) scope: Scope,
+    /// The day that it counts in.
+    pub(crate) day: At,
     pub(crate) entry: Entry,
     pub(crate) spent: Vec<Spent>,
 }
@@ -137,6 +144,12 @@ pub fn accounts(owners: &[Owner], now: At) -> Vec<AccountId> {
     owners.iter().flat_map(of).collect()
 }
 
+/// The day that these accounts are of.
+fn day_of(accounts: &[AccountId]) -> At {
+    let day = accounts.iter().find(|account| account.period == Period::Day);
+    day.map(|account| account.began_at).unwrap_or_default()
+}
+
 /// What became of one try.
 enum Tried {
     Held(Held),
@@ -155,6 +168,7 @@ impl Purse {
             books: HashMap::new(),
             done: Vec::new(),
             counted: BTreeMap::new(),
+            happened: BTreeMap::new(),
             in_flight: 0,
         };
         Self { db, clock, ids, state: Mutex::new(state), bell: Notify::new() }
@@ -318,14 +332,15 @@ impl Purse {
         if slices.is_empty()
             && let Entry::Step(step) = entry
         {
-            let first = state.counted.is_empty();
-            state.count(scope, &accounts, step);
+            let first = state.nothing_counted();
+            state.count(scope, day_of(&accounts), step);
             if first {
                 self.bell.notify_one();
             }
             return;
         }
         let (now, cost, living) = (self.clock.now(), entry.cost(), state.process == process);
+        let day = day_of(&accounts);
         let mut spent = Vec::with_capacity(accounts.len());
         for account in accounts {
             let Some((_, n)) = slices.iter().find(|(of, _)| *of == account) else {
@@ -343,9 +358,20 @@ impl Purse {
                 None => entry.is_late(),
             }
         }
-        state.done.push(Done { scope, entry, spent });
+        state.done.push(Done { scope, day, entry, spent });
         drop(state);
         self.bell.notify_one();
+    }
+
+    /// Counts what costs nothing.
+    pub(crate) fn happened(&self, scope: Scope, agent: AgentId, what: Happened) {
+        let day = Period::Day.began(self.clock.now());
+        let mut state = self.state();
+        let first = state.nothing_counted();
+        state.happened.entry((scope.tenant(), day, agent, what)).or_insert((scope, 0)).1 += 1;
+        if first {
+            self.bell.notify_one();
+        }
     }
 
     // What follows is for the clerk.
@@ -369,7 +395,13 @@ impl Purse {
                         accounts(&[Owner::Tenant, Owner::Agent(agent)], day)
                     };
                     let spent = owners.into_iter().map(|account| Spent { account, cost, from: None });
-                    Done { scope, spent: spent.collect(), entry: Entry::Step(step) }
+                    Done { scope, day, spent: spent.collect(), entry: Entry::Step(step) }
+                },
+            ));
+            done.extend(std::mem::take(&mut state.happened).into_iter().map(
+                |((_, day, agent, what), (scope, times))| {
+                    let entry = Entry::Count(Counted { agent, what, times });
+                    Done { scope, day, spent: Vec::new(), entry }
                 },
             ));
         }
@@ -438,13 +470,13 @@ impl Purse {
     /// Whether there is nothing to write, to prolong or to give back.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.state();
-        state.books.is_empty() && state.done.is_empty() && state.counted.is_empty()
+        state.books.is_empty() && state.done.is_empty() && state.nothing_counted()
     }
 
     /// Whether a call is under way, or over and not written.
     pub(crate) fn is_busy(&self) -> bool {
         let state = self.state();
-        state.in_flight > 0 || !state.done.is_empty() || !state.counted.is_empty()
+        state.in_flight > 0 || !state.done.is_empty() || !state.nothing_counted()
     }
 
     fn begin_anew(&self, state: &mut State, now: At) {
@@ -462,14 +494,17 @@ impl Purse {
 }
 
 impl State {
-    fn count(&mut self, scope: Scope, accounts: &[AccountId], step: StepSpent) {
-        let day = accounts.iter().find(|account| account.period == Period::Day);
+    fn nothing_counted(&self) -> bool {
+        self.counted.is_empty() && self.happened.is_empty()
+    }
+
+    fn count(&mut self, scope: Scope, day: At, step: StepSpent) {
         let sort = Sort {
             tenant: scope.tenant(),
             agent: step.agent,
             provider: step.provider.clone(),
             model: step.model.clone(),
-            day: day.map(|account| account.began_at).unwrap_or_default(),
+            day,
         };
         match self.counted.entry(sort) {
             std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().1.add(&step),

@@ -93,6 +93,11 @@ actions! {
     CallModel = Write "models.call";
     ForecastRun = Read "runs.forecast";
     ListCalls = Read "calls.list";
+    ReadUsage = Read "usage.read";
+    ListBudgets = Read "budgets.list";
+    ReadBudget = Read "budgets.read";
+    SaveBudget = Admin "budgets.save";
+    DeleteBudget = Admin "budgets.delete";
     ReadCaps = Read "caps.read";
     SaveCap = Admin "caps.save";
     ScheduleWorkload = Write "runtime.schedule";

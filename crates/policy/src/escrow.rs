@@ -58,6 +58,13 @@ impl Account {
     }
 }
 
+/// From which amount on a warning is due, when it is at so many percent of a cap.
+pub fn notify_at(cap: MicroUsd, percent: u8) -> MicroUsd {
+    let hundredths = i128::from(cap.micros()) * i128::from(percent.min(100));
+    let rounded_up = (hundredths + 99).div_euclid(100);
+    MicroUsd::from_micros(i64::try_from(rounded_up).unwrap_or(i64::MAX))
+}
+
 /// Why so much cannot be held of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lack {
@@ -291,6 +298,21 @@ mod tests {
             (account(i64::MAX, i64::MAX, 0), i64::MAX, Lack::Spent),
         ] {
             assert_eq!(account.lack(usd(hold)), want, "{account:?} {hold}");
+        }
+    }
+
+    #[test]
+    fn a_warning_is_due_at_its_part_and_not_a_micro_dollar_before() {
+        for (cap, percent, want) in [
+            (100, 80, 80),
+            (101, 80, 81),
+            (1, 1, 1),
+            (0, 80, 0),
+            (1_000, 100, 1_000),
+            (1_000, 255, 1_000),
+            (i64::MAX, 100, i64::MAX),
+        ] {
+            assert_eq!(notify_at(usd(cap), percent), usd(want), "{percent}% of {cap}");
         }
     }
 

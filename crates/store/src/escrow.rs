@@ -3,17 +3,19 @@
 //! Invariant: what an account holds is the sum of its slices, and `spent + held <= cap` at every instant: taking a slice is one
 //! guarded update, and whatever takes money out of a slice takes it out of the account's `held` in the same transaction. Accounts
 //! are locked before slices and in one order, so no two transactions wait for each other. How much is taken, and what a call
-//! costs, is decided in [`lantern_policy::escrow`]; records are bytes here.
+//! costs, is decided in [`lantern_policy::escrow`]; records are bytes here. What was used of what is added up in the commit of the records
+//! ([`crate::usage`]); that a warning is due is found in the statement that gives it, so each is given once.
 
 use std::sync::Arc;
 
 use lantern_policy::Scope;
-use lantern_policy::escrow::Account;
+use lantern_policy::escrow::{Account, notify_at};
 use lantern_types::call::{AccountId, Owner, Period};
 use lantern_types::{At, ChainHead, MicroUsd, ProcessId, TenantId};
 
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::error::{Error, Result};
+use crate::usage;
 use crate::value::{Row, Value};
 
 /// How a record is written.
@@ -28,6 +30,23 @@ pub struct Cap {
     pub period: Period,
     /// How much.
     pub cap: MicroUsd,
+    /// From which part of it on a warning is due, in percent.
+    pub notify_at_pct: Option<u8>,
+    /// When it was set.
+    pub updated_at: At,
+}
+
+/// That so much of a cap was spent that a warning was due: one of each account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Of which account.
+    pub account: AccountId,
+    /// Its cap then.
+    pub cap: MicroUsd,
+    /// What was spent then.
+    pub spent: MicroUsd,
+    /// When.
+    pub at: At,
 }
 
 /// Whether one of these caps bounds an account.
@@ -95,14 +114,18 @@ pub struct NewCalls {
     pub bytes: Vec<u8>,
     /// The chain after them.
     pub chain: ChainHead,
+    /// How many of them are not of runs.
+    pub doors: i64,
     /// What is spent.
     pub spent: Vec<Spent>,
+    /// What was used, by day.
+    pub used: Vec<usage::Line>,
 }
 
 impl NewCalls {
-    /// What [`WRITE`] writes, and what is spent.
-    fn apart(self) -> (Vec<Value>, Vec<Spent>) {
-        let Self { process, first_seq, n, at, bytes, chain, spent } = self;
+    /// What [`WRITE`] writes, what is spent, and what was used.
+    fn apart(self) -> (Vec<Value>, Vec<Spent>, Vec<usage::Line>) {
+        let Self { process, first_seq, n, at, bytes, chain, doors, spent, used } = self;
         let row = vec![
             process.into(),
             first_seq.into(),
@@ -111,8 +134,9 @@ impl NewCalls {
             FORMAT.into(),
             bytes.into(),
             chain.into(),
+            doors.into(),
         ];
-        (row, spent)
+        (row, spent, used)
     }
 }
 
@@ -158,10 +182,12 @@ const STALE_MAX: u32 = 100;
 /// Times that a slice is asked for anew when others took what was left at the same time.
 const TRIES: u32 = 8;
 
-const CAPS: &str = "SELECT owner, period, cap FROM caps WHERE tenant_id = $1 ORDER BY owner, period";
-const SET_CAP: &str =
-    "INSERT INTO caps (tenant_id, owner, period, cap, updated_at) VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (tenant_id, owner, period) DO UPDATE SET cap = excluded.cap, updated_at = excluded.updated_at";
+const CAPS: &str = "SELECT owner, period, cap, notify_at_pct, updated_at FROM caps WHERE tenant_id = $1 ORDER BY owner, period";
+const CAP: &str = "SELECT owner, period, cap, notify_at_pct, updated_at FROM caps WHERE tenant_id = $1 AND owner = $2 AND period = $3";
+const SET_CAP: &str = "INSERT INTO caps (tenant_id, owner, period, cap, updated_at, notify_at_pct, notify_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (tenant_id, owner, period) DO UPDATE SET cap = excluded.cap, updated_at = excluded.updated_at,
+    notify_at_pct = excluded.notify_at_pct, notify_at = excluded.notify_at";
 const LIFT_CAP: &str = "DELETE FROM caps WHERE tenant_id = $1 AND owner = $2 AND period = $3";
 const OPEN: &str =
     "INSERT INTO accounts (tenant_id, owner, period, began_at, spent, held) VALUES ($1, $2, $3, $4, 0, 0)
@@ -175,8 +201,9 @@ const TAKE: &str = "INSERT INTO slices (tenant_id, process, n, owner, period, be
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 const TAKE_MORE: &str = "UPDATE slices SET held = held + $4, expires_at = $5
     WHERE tenant_id = $1 AND process = $2 AND n = $3";
-const WRITE: &str = "INSERT INTO calls (tenant_id, process, first_seq, n, at, format, bytes, body, chain)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, $8)";
+const WRITE: &str =
+    "INSERT INTO calls (tenant_id, process, first_seq, n, at, format, bytes, body, chain, doors)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, $8, $9)";
 const SPEND: &str =
     "INSERT INTO accounts (tenant_id, owner, period, began_at, spent, held) VALUES ($1, $2, $3, $4, $5, 0)
     ON CONFLICT (tenant_id, owner, period, began_at)
@@ -192,7 +219,19 @@ const FREE: &str = "UPDATE accounts SET held = held - $5, spent = spent + $6
     WHERE tenant_id = $1 AND owner = $2 AND period = $3 AND began_at = $4";
 const FORGET: &str = "DELETE FROM slices WHERE tenant_id = $1 AND process = $2 AND n = $3 AND held = $4";
 const RECENT: &str = "SELECT process, first_seq, at, bytes, chain FROM calls
+    WHERE tenant_id = $1 AND at <= $2 AND doors > 0 ORDER BY at DESC LIMIT $3 OFFSET $4";
+#[cfg(feature = "testing")]
+const RECORDS: &str = "SELECT process, first_seq, at, bytes, chain FROM calls
     WHERE tenant_id = $1 AND at <= $2 ORDER BY at DESC LIMIT $3";
+const WARN: &str = "INSERT INTO warnings (tenant_id, owner, period, began_at, cap, spent, at)
+    SELECT a.tenant_id, a.owner, a.period, a.began_at, c.cap, a.spent, CAST($5 AS BIGINT) FROM accounts a JOIN caps c
+    ON c.tenant_id = a.tenant_id AND c.owner = a.owner AND c.period = a.period
+    WHERE a.tenant_id = $1 AND a.owner = $2 AND a.period = $3 AND a.began_at = $4 AND a.spent >= c.notify_at
+    ON CONFLICT (tenant_id, owner, period, began_at) DO NOTHING";
+const WITHDRAW: &str =
+    "DELETE FROM warnings WHERE tenant_id = $1 AND owner = $2 AND period = $3 AND began_at = $4";
+const WARNINGS: &str = "SELECT owner, period, began_at, cap, spent, at FROM warnings
+    WHERE tenant_id = $1 AND began_at >= $2 ORDER BY owner, period, began_at";
 const ACCOUNTS: &str = "SELECT owner, period, began_at, spent, held FROM accounts
     WHERE tenant_id = $1 AND began_at >= $2 ORDER BY owner, period, began_at";
 
@@ -203,8 +242,8 @@ const OTHERS: &str = "SELECT DISTINCT tenant_id, process FROM slices WHERE proce
 /// Every statement of this file that runs for one tenant.
 #[cfg(feature = "testing")]
 pub(crate) const STATEMENTS: &[&str] = &[
-    CAPS, SET_CAP, LIFT_CAP, OPEN, LOOK, HOLD, TAKE, TAKE_MORE, WRITE, SPEND, DRAW, CHAIN_AT, LAST, SLICES,
-    FREE, FORGET, RECENT, ACCOUNTS,
+    CAPS, CAP, SET_CAP, LIFT_CAP, OPEN, LOOK, HOLD, TAKE, TAKE_MORE, WRITE, SPEND, DRAW, CHAIN_AT, LAST,
+    SLICES, FREE, FORGET, RECENT, RECORDS, ACCOUNTS, WARN, WITHDRAW, WARNINGS,
 ];
 /// Every statement of this file that runs across tenants.
 #[cfg(feature = "testing")]
@@ -216,26 +255,63 @@ pub async fn caps(db: &Db, scope: Scope) -> Result<Vec<Cap>> {
 }
 
 async fn caps_in(tx: &mut TenantTx<'_>) -> Result<Vec<Cap>> {
-    let read = |row: &Row| {
-        let (owner, period) = (owner(row)?, period(row)?);
-        Ok(Cap { owner, period, cap: MicroUsd::from_micros(row.int("cap")?) })
-    };
-    tx.all(CAPS, &[]).await?.iter().map(read).collect()
+    tx.all(CAPS, &[]).await?.iter().map(cap).collect()
 }
 
-/// Sets a cap, or lifts it; [`Hub::caps_changed`](crate::notify::Hub::caps_changed) says so once it is durable. A cap below what is spent and held already refuses what comes; it takes back nothing.
+/// One cap.
+pub async fn cap_of(tx: &mut TenantTx<'_>, (owner, period): (Owner, Period)) -> Result<Option<Cap>> {
+    tx.one(CAP, &[owner.to_string().into(), period.as_str().into()]).await?.as_ref().map(cap).transpose()
+}
+
+fn cap(row: &Row) -> Result<Cap> {
+    let pct = row.opt_int("notify_at_pct")?;
+    Ok(Cap {
+        owner: owner(row)?,
+        period: period(row)?,
+        cap: MicroUsd::from_micros(row.int("cap")?),
+        notify_at_pct: pct.and_then(|pct| u8::try_from(pct).ok()),
+        updated_at: row.at("updated_at")?,
+    })
+}
+
+/// Sets a cap, or lifts it; [`Hub::caps_changed`](crate::notify::Hub::caps_changed) says so once it is durable. A cap below what is spent and held already refuses what comes; it takes back nothing. When a warning is due stays as it was said before.
 pub async fn set_cap(
     tx: &mut TenantTx<'_>,
-    (owner, period): (Owner, Period),
+    which: (Owner, Period),
     cap: Option<MicroUsd>,
     now: At,
 ) -> Result<()> {
-    let (owner, period) = (owner.to_string(), period.as_str());
-    match cap {
-        Some(cap) => tx.exec(SET_CAP, &[owner.into(), period.into(), cap.into(), now.into()]).await,
-        None => tx.exec(LIFT_CAP, &[owner.into(), period.into()]).await,
-    }
-    .map(drop)
+    let before = cap_of(tx, which).await?;
+    set_cap_with(tx, which, cap.map(|cap| (cap, before.and_then(|before| before.notify_at_pct))), now).await
+}
+
+/// The same, and from which part of it on a warning is due. What was warned of in this period is forgotten, and warned of anew when it is due.
+pub async fn set_cap_with(
+    tx: &mut TenantTx<'_>,
+    (owner, period): (Owner, Period),
+    cap: Option<(MicroUsd, Option<u8>)>,
+    now: At,
+) -> Result<()> {
+    let [owner, period, began_at] = key(AccountId::at(owner, period, now));
+    tx.exec(WITHDRAW, &[owner.clone(), period.clone(), began_at.clone()]).await?;
+    let Some((cap, pct)) = cap else { return tx.exec(LIFT_CAP, &[owner, period]).await.map(drop) };
+    let notify_at = pct.map(|pct| notify_at(cap, pct));
+    let row =
+        [owner.clone(), period.clone(), cap.into(), now.into(), pct.map(i64::from).into(), notify_at.into()];
+    tx.exec(SET_CAP, &row).await?;
+    tx.exec(WARN, &[owner, period, began_at, now.into()]).await.map(drop)
+}
+
+/// The warnings of periods that began no earlier than this.
+pub async fn warnings(db: &Db, scope: Scope, since: At) -> Result<Vec<Warning>> {
+    let read = |row: &Row| {
+        let (cap, spent) = (row.money("cap")?, row.money("spent")?);
+        Ok(Warning { account: account(row)?, cap, spent, at: row.at("at")? })
+    };
+    db.read(scope, move |tx| {
+        Box::pin(async move { tx.all(WARNINGS, &[since.into()]).await?.iter().map(read).collect() })
+    })
+    .await
 }
 
 /// The accounts whose period began no earlier than this: what is spent, and what is held.
@@ -300,12 +376,22 @@ pub struct Prepared {
     process: ProcessId,
     first_seq: i64,
     chain: ChainHead,
+    /// Where in the batch warnings are given, of which accounts.
+    warns: Vec<(usize, AccountId)>,
+}
+
+impl Prepared {
+    /// Of which accounts a commit that changed so many rows by each statement gave warnings.
+    fn warned(&self, counts: &[u64]) -> Vec<AccountId> {
+        let given = |(at, _): &&(usize, AccountId)| counts.get(*at).is_some_and(|rows| *rows > 0);
+        self.warns.iter().filter(given).map(|(_, account)| *account).collect()
+    }
 }
 
 impl From<NewCalls> for Prepared {
     fn from(new: NewCalls) -> Self {
-        let NewCalls { process, first_seq, chain, .. } = new;
-        let (row, mut spent) = new.apart();
+        let NewCalls { process, first_seq, chain, at, .. } = new;
+        let (row, mut spent, used) = new.apart();
         let mut batch = Batch::new();
         batch.add(WRITE, row, Expect::Rows(1));
         spent.sort_by_key(|spent| key_order(spent.account));
@@ -317,15 +403,28 @@ impl From<NewCalls> for Prepared {
         for (n, drawn) in spent.iter().filter_map(|spent| spent.from) {
             batch.add(DRAW, vec![process.into(), n.into(), drawn.into()], Expect::Rows(1));
         }
-        Self { batch: Arc::new(batch), process, first_seq, chain }
+        usage::add(&mut batch, used);
+        let mut warns = Vec::new();
+        for Spent { account, .. } in spent.iter().filter(|spent| spent.from.is_some()) {
+            warns.push((batch.len(), *account));
+            warn(&mut batch, *account, at);
+        }
+        Self { batch: Arc::new(batch), process, first_seq, chain, warns }
     }
 }
 
 /// Writes records of calls and settles what they cost, in one commit. `false`, and nothing written, when a slice that they
-/// draw on is not the process's any more. What was written by an earlier attempt whose answer was lost counts as written.
+/// draw on is not the process's any more. What was written by an earlier attempt whose answer was lost counts as written. A warning
+/// that came of it is logged.
 pub async fn write(db: &Db, scope: Scope, calls: &Prepared) -> Result<bool> {
     match db.submit(scope, Arc::clone(&calls.batch)).await {
-        Ok(_) => return Ok(true),
+        Ok(counts) => {
+            for AccountId { owner, period, .. } in calls.warned(&counts) {
+                let (tenant, period) = (scope.tenant(), period.as_str());
+                tracing::warn!(%tenant, %owner, period, "much of a cap is spent: a warning was due");
+            }
+            return Ok(true);
+        }
         Err(Error::Conflict) => {}
         Err(error) => return Err(error),
     }
@@ -382,10 +481,19 @@ pub async fn left(db: &Db, scope: Scope, process: ProcessId) -> Result<Left> {
 /// it was seen: somebody else did it, or the process lives.
 pub async fn charge(db: &Db, scope: Scope, dead: Vec<SliceRow>, record: NewCalls) -> Result<()> {
     let mut batch = Batch::new();
-    let process = record.process;
+    let (process, at) = (record.process, record.at);
     batch.add(WRITE, record.apart().0, Expect::Rows(1));
     end(&mut batch, process, &dead, |slice| slice.held);
+    for slice in &dead {
+        warn(&mut batch, slice.account, at);
+    }
     db.submit(scope, batch).await.map(drop)
+}
+
+/// Gives the warning that is due of an account, once.
+fn warn(batch: &mut Batch, account: AccountId, at: At) {
+    let [owner, period, began_at] = key(account);
+    batch.add(WARN, vec![owner, period, began_at, at.into()], Expect::Any);
 }
 
 /// Gives slices back that no call holds anything of.
@@ -412,23 +520,30 @@ fn end(batch: &mut Batch, process: ProcessId, slices: &[SliceRow], spent: fn(&Sl
     }
 }
 
-/// The last so many commits of records up to a time, newest first.
-pub async fn recent(db: &Db, scope: Scope, until: At, limit: u32) -> Result<Vec<Written>> {
-    let read = |row: &Row| {
-        Ok(Written {
-            process: row.id("process")?,
-            first_seq: row.int("first_seq")?,
-            at: row.at("at")?,
-            bytes: row.bytes("bytes")?,
-            chain: row.chain("chain")?,
-        })
-    };
-    db.read(scope, move |tx| {
-        Box::pin(
-            async move { tx.all(RECENT, &[until.into(), limit.into()]).await?.iter().map(read).collect() },
-        )
+/// So many commits of records up to a time, the newest first but for those that are `skipped`. What holds records of runs and nothing else is
+/// left out; of an earlier build's nobody knows.
+pub async fn recent(db: &Db, scope: Scope, until: At, limit: u32, skipped: u32) -> Result<Vec<Written>> {
+    let params = [until.into(), limit.into(), skipped.into()];
+    let rows = db.read(scope, move |tx| Box::pin(async move { tx.all(RECENT, &params).await })).await?;
+    rows.iter().map(written).collect()
+}
+
+/// The same of all records, those of runs too.
+#[cfg(feature = "testing")]
+pub async fn records(db: &Db, scope: Scope, until: At, limit: u32) -> Result<Vec<Written>> {
+    let params = [until.into(), limit.into()];
+    let rows = db.read(scope, move |tx| Box::pin(async move { tx.all(RECORDS, &params).await })).await?;
+    rows.iter().map(written).collect()
+}
+
+fn written(row: &Row) -> Result<Written> {
+    Ok(Written {
+        process: row.id("process")?,
+        first_seq: row.int("first_seq")?,
+        at: row.at("at")?,
+        bytes: row.bytes("bytes")?,
+        chain: row.chain("chain")?,
     })
-    .await
 }
 
 /// In which order accounts are locked.

@@ -41,6 +41,7 @@ pub mod system;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tickets;
+pub mod usage;
 pub mod value;
 pub mod vault;
 pub mod versions;

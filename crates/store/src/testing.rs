@@ -28,7 +28,7 @@ use crate::value::Value;
 use crate::versions::Version;
 use crate::{
     approvals, audit, dialect, escrow, inbox, journal, labels, lease, limits, loose, outbox, past, receipts,
-    retention, runs, seal, sessions, share, sign_ins, stops, system, tickets, versions, workloads,
+    retention, runs, seal, sessions, share, sign_ins, stops, system, tickets, usage, versions, workloads,
 };
 
 pub use bucket::BucketServer;
@@ -211,6 +211,7 @@ impl Seeded {
             digest: Digest::of(b"manifest"),
             manifest: "{}".to_owned(),
             archived: false,
+            run_cost_max: None,
         }
     }
 }
@@ -258,6 +259,7 @@ pub async fn prepare_every_statement(db: &Db) {
         approvals::STATEMENTS,
         audit::STATEMENTS,
         escrow::STATEMENTS,
+        usage::STATEMENTS,
         inbox::STATEMENTS,
         outbox::STATEMENTS,
         past::STATEMENTS,

@@ -3,7 +3,7 @@
 //! Reads only. How versions come about is the control plane's business.
 
 use lantern_policy::Scope;
-use lantern_types::{AgentId, At, Digest, Priority, RunId, VersionId};
+use lantern_types::{AgentId, At, Digest, MicroUsd, Priority, RunId, VersionId};
 
 use crate::db::{Db, TenantTx};
 use crate::error::Result;
@@ -26,9 +26,16 @@ pub struct Version {
     pub manifest: String,
     /// Whether its agent is archived: what runs goes on, and nothing new begins.
     pub archived: bool,
+    /// The most that one run of its agent may spend, by the agent's budget.
+    pub run_cost_max: Option<MicroUsd>,
 }
 
 impl Version {
+    /// The most that a run of this version may spend, where either says so: its manifest, or the budget of its agent.
+    pub fn run_cap(&self, of_manifest: Option<MicroUsd>) -> Option<MicroUsd> {
+        of_manifest.into_iter().chain(self.run_cost_max).min()
+    }
+
     /// A run of this version with its first event, waiting to be taken up: asked for through the API, no run's child, in
     /// no conversation, without labels and key.
     pub fn queued_run(&self, id: RunId, first: Record, at: At) -> NewRun {
@@ -56,11 +63,11 @@ impl Version {
 }
 
 const CURRENT: &str = "SELECT a.id AS agent_id, a.name AS agent_name, v.id AS id, v.digest AS digest,
-    v.manifest AS manifest, a.archived_at AS archived_at FROM agents a
+    v.manifest AS manifest, a.archived_at AS archived_at, a.run_cost_max AS run_cost_max FROM agents a
     JOIN agent_versions v ON v.tenant_id = a.tenant_id AND v.id = a.current_version_id
     WHERE a.tenant_id = $1 AND a.name = $2 AND a.archived_at IS NULL";
 const BY_ID: &str = "SELECT v.agent_id AS agent_id, a.name AS agent_name, v.id AS id, v.digest AS digest,
-    v.manifest AS manifest, a.archived_at AS archived_at FROM agent_versions v
+    v.manifest AS manifest, a.archived_at AS archived_at, a.run_cost_max AS run_cost_max FROM agent_versions v
     JOIN agents a ON a.tenant_id = v.tenant_id AND a.id = v.agent_id
     WHERE v.tenant_id = $1 AND v.id = $2";
 
@@ -88,5 +95,6 @@ fn read(row: Row) -> Result<Version> {
         digest: row.digest("digest")?,
         manifest: row.text("manifest")?,
         archived: row.opt_at("archived_at")?.is_some(),
+        run_cost_max: row.opt_int("run_cost_max")?.map(MicroUsd::from_micros),
     })
 }

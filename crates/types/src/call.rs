@@ -280,6 +280,32 @@ pub struct RunsSpent {
     pub at: At,
     /// By agent and model.
     pub items: Vec<StepSpent>,
+    /// What costs nothing and is counted all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<Counted>,
+}
+
+/// What happened in one agent's runs that costs nothing by itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "of", content = "name", rename_all = "snake_case")]
+pub enum Happened {
+    /// A tool was called.
+    Tool(String),
+    /// A run ended so: `succeeded`, `failed` or `cancelled`.
+    Run(String),
+}
+
+/// How often something of the kind happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counted {
+    /// Whose runs.
+    pub agent: AgentId,
+    /// What.
+    #[serde(flatten)]
+    pub what: Happened,
+    /// How often.
+    pub times: u64,
 }
 
 /// What model calls of one agent's runs have cost.

@@ -31,7 +31,7 @@ use tokio::sync::Notify;
 use crate::admission::Verdict;
 use crate::load::{self, Unloadable};
 use crate::perform::{Performed, Start, perform, reconcile};
-use crate::purse::Holds;
+use crate::purse::{self, Holds};
 use crate::{Deps, admission, outbox};
 use outside::Outside;
 
@@ -310,6 +310,9 @@ impl Driver<'_> {
             return Err(ended);
         }
         self.holds.heed(&events, admitted);
+        if let Some(agent) = held(self.run.as_ref())?.agent {
+            purse::count(&self.deps.ledger, self.scope, agent, &events);
+        }
         self.perform(&events)
     }
 

@@ -43,6 +43,8 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         stops::routes(),
         money::calls::routes(),
         money::caps::routes(),
+        money::budgets::routes(),
+        money::usage::routes(),
         money::forecast::routes(),
         runtime::routes::routes(),
     ]
@@ -64,6 +66,7 @@ pub(crate) fn statements() -> Vec<&'static str> {
         runs::store::STATEMENTS,
         settings::providers::STATEMENTS,
         money::caps::STATEMENTS,
+        money::budgets::STATEMENTS,
         audit::STATEMENTS,
     ]
     .concat()

@@ -210,6 +210,10 @@ impl TestApp {
         self.send(request("POST", path, Some(token), Some(body))).await
     }
 
+    pub(crate) async fn put(&self, token: &str, path: &str, body: Value) -> Answer {
+        self.send(request("PUT", path, Some(token), Some(body))).await
+    }
+
     pub(crate) async fn patch(&self, token: &str, path: &str, body: Value) -> Answer {
         self.send(request("PATCH", path, Some(token), Some(body))).await
     }

@@ -32,6 +32,8 @@ mod limits;
 #[cfg(test)]
 mod lists;
 #[cfg(test)]
+mod money;
+#[cfg(test)]
 mod passes;
 #[cfg(test)]
 mod platform;

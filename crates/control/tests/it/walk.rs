@@ -38,6 +38,7 @@ pub(crate) fn body(action: &str, path: &str) -> Option<Value> {
         "runs.forecast" => json!({"agentName": "mine"}),
         "api_keys.create" => json!({"name": "walked"}),
         "stops.set" => json!({"scope": "agent", "agentName": "mine", "reason": "walked"}),
+        "budgets.save" => json!({"maxCostUsdPerDay": 1}),
         "runtime.schedule" => program("walked"),
         "providers.save" => json!({"provider": "vendor", "apiKey": "sk-0123456789"}),
         _ => return None,
@@ -71,6 +72,7 @@ pub(crate) async fn things(test: &TestApp) -> Things {
     Hand::take(test, &asks).await.give(Input::Wake).await;
     let approval = test.get(&test.a.owner, "/v1/approvals").await.is(200).json[0]["id"].clone();
     let key = test.post(&test.a.owner, "/v1/api-keys", json!({"name": "k"})).await.is(201);
+    test.put(&test.a.owner, "/v1/agents/mine/budget", json!({"maxCostUsdPerRun": 1})).await.is(200);
     let lab = json!({"provider": "lab", "baseUrl": "http://127.0.0.1:1/v1"});
     test.post(&test.a.owner, "/v1/settings/llm-providers", lab).await.is(200);
     let session = test.post(&test.a.owner, "/v1/sessions", json!({"agentName": "mine"})).await.is(201).json;

@@ -1,9 +1,9 @@
 //! Steps of runs beside one another: what is held, what is counted, what a process that died costs.
 
-use lantern_types::{AgentId, Denial, PriceSource, Route};
+use lantern_types::{AgentId, ApiKeyId, Denial, PriceSource, Route};
 
 use super::*;
-use crate::{Bill, Hold, Ledger, Withheld};
+use crate::{Bill, Hold, Ledger, Withheld, accounts};
 
 const AGENT: AgentId = AgentId::from_uuid(Uuid::from_u128(7));
 const OTHER: AgentId = AgentId::from_uuid(Uuid::from_u128(8));
@@ -201,4 +201,87 @@ db_test!(no_cap_is_passed_by_calls_and_steps_of_two_processes, async |db| {
         clerk.give_back(true).await;
     }
     assert_eq!(of(&db, scope, Owner::Tenant).await, (granted, 0));
+});
+
+/// What usage says of the day, and what no line tells of.
+async fn used(db: &Db, scope: Scope, by: usage::By) -> (usage::Used, Vec<usage::Group>) {
+    let days =
+        usage::Days { from: Period::Day.began(NOON), to: Period::Day.began(NOON) + Dur::from_secs(86_400) };
+    let part = usage::Part { skipped: 0, limit: 100 };
+    (usage::of(db, scope, days).await.unwrap(), usage::groups(db, scope, days, by, part).await.unwrap())
+}
+
+db_test!(usage_adds_up_to_the_ledger_whoever_dies, async |db| {
+    let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
+    let clock = Arc::new(SetClock::at(NOON));
+    let (dies, mut late_clerk) = ledger(&db, &clock, 1);
+    let (lives, mut clerk) = ledger(&db, &clock, 2);
+    let key = ApiKeyId::from_uuid(Uuid::from_u128(9));
+    // Without a cap, with one, and with one of an agent alone.
+    for n in 0..30 {
+        if n == 10 {
+            cap(&db, scope, Owner::Tenant, Some(100_000)).await;
+        }
+        if n == 20 {
+            cap(&db, scope, Owner::Tenant, None).await;
+            cap(&db, scope, Owner::Agent(OTHER), Some(50_000)).await;
+        }
+        let agent = if n % 3 == 0 { AGENT } else { OTHER };
+        hold(&lives, scope, agent, 100).await.unwrap().settle(bill(n + 1));
+        // Nobody knows what came of it, so all that was held counts.
+        drop(hold(&lives, scope, agent, 7).await.unwrap());
+        lives.happened(scope, agent, Happened::Tool("calc".to_owned()));
+        clerk.write(n % 4 == 0).await;
+    }
+    for outcome in ["succeeded", "succeeded", "failed", "cancelled"] {
+        lives.happened(scope, AGENT, Happened::Run(outcome.to_owned()));
+    }
+    let accounts = accounts(&[Owner::Tenant, Owner::Key(key)], NOON);
+    let payers = Payers { accounts, capped: Vec::new() };
+    let price = Price { input: usd(1_000_000), output: usd(1_000_000) };
+    let held = lives.admit(scope, &payers, &mut Worst { price, input: 70, output: 30 }, 30).await.unwrap();
+    lives.settle(held, CallRecord { key: Some(key), ..record(usd(100), usd(55)) });
+    clerk.write(true).await;
+    let (told, agents) = used(&db, scope, usage::By::Owner).await;
+    let (spent, _) = of(&db, scope, Owner::Tenant).await;
+    assert_eq!(spent, (1..=30).sum::<i64>() + 30 * 7 + 55);
+    assert_eq!((told.sum.cost, told.untold), (usd(spent), MicroUsd::ZERO));
+    let sums = |groups: &[usage::Group]| groups.iter().map(|group| group.sum.cost.micros()).sum::<i64>();
+    assert_eq!(sums(&agents), spent);
+    for (owner, group) in agents.iter().filter_map(|group| Some((group.owner?, group))) {
+        assert_eq!(of(&db, scope, owner).await.0, group.sum.cost.micros(), "{owner}");
+    }
+    let ours = agents.iter().find(|group| group.owner == Some(Owner::Agent(AGENT))).unwrap().sum;
+    assert_eq!((ours.runs, ours.succeeded, ours.failed, ours.tool_calls, ours.calls), (4, 2, 1, 10, 20));
+    assert_eq!(sums(&used(&db, scope, usage::By::Model).await.1), spent);
+    let tools = used(&db, scope, usage::By::Tool).await.1;
+    assert_eq!((tools[0].name.as_deref(), tools[0].sum.tool_calls), (Some("calc"), 30));
+    // Counted once, though it was asked to write again.
+    clerk.write(true).await;
+    assert_eq!(used(&db, scope, usage::By::Owner).await.1, agents);
+
+    clerk.give_back(true).await;
+
+    // A process dies; what it is charged is in the ledger, and nobody knows for what.
+    cap(&db, scope, Owner::Tenant, Some(100_000)).await;
+    let lost = hold(&dies, scope, AGENT, 1_000).await.unwrap();
+    clock.set(NOON + TTL + Dur::from_secs(1));
+    clerk.bury(false).await;
+    lost.settle(bill(70));
+    late_clerk.write(true).await;
+    for clerk in [&mut clerk, &mut late_clerk] {
+        clerk.give_back(true).await;
+    }
+    let (told, agents) = used(&db, scope, usage::By::Owner).await;
+    assert_eq!(of(&db, scope, Owner::Tenant).await, (spent + 1_000, 0));
+    assert_eq!((told.sum.cost, told.untold), (usd(spent + 1_000), usd(1_000)));
+    assert_eq!(
+        sums(&agents) + told.untold.micros(),
+        spent + 1_000,
+        "the groups, and what they do not tell of"
+    );
+    let (_, days) = used(&db, scope, usage::By::Day).await;
+    assert_eq!((days.len(), days[0].sum.cost), (1, usd(spent + 1_000)));
+    // What was settled late was used, and cost nothing more.
+    assert_eq!(agents.iter().map(|group| group.sum.calls).sum::<u64>(), 62);
 });

@@ -59,7 +59,7 @@ async fn stands(db: &Db, scope: Scope) -> (i64, i64) {
 }
 
 async fn events(db: &Db, scope: Scope) -> Vec<CallEvent> {
-    let written = escrow::recent(db, scope, At::from_micros(i64::MAX), 10).await.unwrap();
+    let written = escrow::records(db, scope, At::from_micros(i64::MAX), 10).await.unwrap();
     let lines = written.iter().rev().flat_map(|written| written.bytes.split(|byte| *byte == b'\n'));
     lines.filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).unwrap()).collect()
 }

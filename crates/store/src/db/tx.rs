@@ -260,7 +260,6 @@ impl Batch {
     }
 
     /// How many statements it has.
-    #[cfg(test)]
     pub(crate) const fn len(&self) -> usize {
         self.steps.len()
     }

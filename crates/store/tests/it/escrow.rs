@@ -42,7 +42,7 @@ async fn stands(db: &Db, scope: Scope) -> (i64, i64) {
 fn calls(by: ProcessId, first_seq: i64, spent: Vec<Spent>) -> Prepared {
     let bytes = format!("{{\"seq\":{first_seq}}}\n").into_bytes();
     let chain = link(ChainHead::genesis(), &bytes, Digest::of(&[]));
-    NewCalls { process: by, first_seq, n: 1, at: NOON, bytes, chain, spent }.into()
+    NewCalls { process: by, first_seq, n: 1, at: NOON, bytes, chain, doors: 1, spent, used: vec![] }.into()
 }
 
 fn spent(cost: i64, from: Option<(i64, i64)>) -> Vec<Spent> {
@@ -77,7 +77,7 @@ db_test!(a_slice_is_taken_drawn_on_and_given_back, async |db| {
     escrow::release(&db, scope, one, &[1]).await.unwrap();
     assert_eq!(stands(&db, scope).await, (75, 0));
     let seqs: Vec<_> =
-        escrow::recent(&db, scope, NOON, 10).await.unwrap().into_iter().map(|w| w.first_seq).collect();
+        escrow::recent(&db, scope, NOON, 10, 0).await.unwrap().into_iter().map(|w| w.first_seq).collect();
     assert_eq!(seqs.len(), 2);
     cap(&db, scope, None).await;
     assert!(escrow::caps(&db, scope).await.unwrap().is_empty());
@@ -101,7 +101,18 @@ db_test!(a_dead_process_is_charged_once_and_nothing_stays_held, async |db| {
     assert_eq!((left.next_seq, left.slices.len(), left.slices[0].held), (2, 1, usd(50)));
     let bytes = b"{\"seq\":2}\n".to_vec();
     let chain = link(left.chain, &bytes, Digest::of(&[]));
-    let record = NewCalls { process: one, first_seq: 2, n: 1, at: late, bytes, chain, spent: vec![] };
+    let at = late;
+    let record = NewCalls {
+        process: one,
+        first_seq: 2,
+        n: 1,
+        at,
+        bytes,
+        chain,
+        doors: 1,
+        spent: vec![],
+        used: vec![],
+    };
     escrow::charge(&db, scope, left.slices.clone(), record.clone()).await.unwrap();
     assert_eq!(stands(&db, scope).await, (80, 80));
     let again = escrow::charge(&db, scope, left.slices, NewCalls { first_seq: 3, ..record }).await;
@@ -143,8 +154,80 @@ db_test!(another_tenants_money_is_not_there, async |db| {
     assert!(escrow::write(&db, one, &calls(process(1), 1, spent(1, Some((1, 1))))).await.unwrap());
     assert!(escrow::caps(&db, two).await.unwrap().is_empty());
     assert!(escrow::accounts(&db, two, At::from_micros(0)).await.unwrap().is_empty());
-    assert!(escrow::recent(&db, two, NOON, 10).await.unwrap().is_empty());
+    assert!(escrow::recent(&db, two, NOON, 10, 0).await.unwrap().is_empty());
     escrow::release(&db, two, process(1), &[1]).await.unwrap();
     assert_eq!(stands(&db, one).await, (1, 9));
     assert!(!escrow::write(&db, two, &calls(process(1), 1, spent(1, Some((1, 1))))).await.unwrap());
+});
+
+/// Sets a cap that warns, and what an account has spent.
+async fn warns(db: &Db, scope: Scope, cap: i64, pct: u8) {
+    let set = db.write(scope, move |tx| {
+        Box::pin(escrow::set_cap_with(tx, (Owner::Tenant, Period::Day), Some((usd(cap), Some(pct))), NOON))
+    });
+    set.await.unwrap();
+}
+
+async fn warned(db: &Db, scope: Scope) -> Vec<(i64, i64)> {
+    let warnings = escrow::warnings(db, scope, day().began_at).await.unwrap();
+    warnings.iter().map(|warning| (warning.cap.micros(), warning.spent.micros())).collect()
+}
+
+db_test!(a_warning_is_given_once_and_again_when_the_cap_is_another, async |db| {
+    let scope = seed(&db, tenant(1)).await.unwrap().scope;
+    let one = process(1);
+    warns(&db, scope, 1_000, 80).await;
+    assert_eq!(escrow::take(&db, scope, ask(one, 1, false, 900)).await.unwrap(), Taken::Amount(usd(900)));
+    for (seq, cost, want) in [(1, 799, &[][..]), (2, 1, &[(1_000, 800)]), (3, 50, &[(1_000, 800)])] {
+        assert!(escrow::write(&db, scope, &calls(one, seq, spent(cost, Some((1, cost))))).await.unwrap());
+        assert_eq!(warned(&db, scope).await, want, "after {cost}");
+    }
+    // An amount that is set anew warns anew: not before its own part is spent, and at once when it is already.
+    warns(&db, scope, 2_000, 80).await;
+    assert_eq!(warned(&db, scope).await, []);
+    warns(&db, scope, 1_000, 50).await;
+    assert_eq!(warned(&db, scope).await, [(1_000, 850)]);
+    cap(&db, scope, Some(900)).await;
+    let kept = escrow::caps(&db, scope).await.unwrap();
+    assert_eq!((kept[0].cap, kept[0].notify_at_pct), (usd(900), Some(50)), "only the amount was said");
+    // What a dead process had not settled counts too.
+    warns(&db, scope, 1_000, 90).await;
+    assert_eq!(warned(&db, scope).await, []);
+    let left = escrow::left(&db, scope, one).await.unwrap();
+    let bytes = b"{\"seq\":4}\n".to_vec();
+    let chain = link(left.chain, &bytes, Digest::of(&[]));
+    let at = NOON;
+    let record = NewCalls {
+        process: one,
+        first_seq: 4,
+        n: 1,
+        at,
+        bytes,
+        chain,
+        doors: 1,
+        spent: vec![],
+        used: vec![],
+    };
+    escrow::charge(&db, scope, left.slices, record).await.unwrap();
+    assert_eq!(warned(&db, scope).await, [(1_000, 900)]);
+    cap(&db, scope, None).await;
+    assert_eq!(warned(&db, scope).await, []);
+});
+
+db_test!(records_of_runs_are_no_calls, async |db| {
+    let scope = seed(&db, tenant(1)).await.unwrap().scope;
+    for seq in 1..=40 {
+        let bytes = format!("{{\"seq\":{seq}}}\n").into_bytes();
+        let chain = link(ChainHead::genesis(), &bytes, Digest::of(&[]));
+        let (doors, at) = (i64::from(seq % 10 == 0), NOON + Dur::from_secs(u64::try_from(seq).unwrap()));
+        let (process, spent, used) = (process(1), vec![], vec![]);
+        let new = NewCalls { process, first_seq: seq, n: 1, at, bytes, chain, doors, spent, used };
+        assert!(escrow::write(&db, scope, &new.into()).await.unwrap());
+    }
+    let recent = async |limit, skipped| {
+        let found = escrow::recent(&db, scope, NOON + Dur::from_secs(60), limit, skipped).await.unwrap();
+        found.iter().map(|written| written.first_seq).collect::<Vec<_>>()
+    };
+    assert_eq!(recent(3, 0).await, [40, 30, 20]);
+    assert_eq!(recent(3, 3).await, [10]);
 });

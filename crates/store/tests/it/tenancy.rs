@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 35] = [
+const TABLES: [&str; 37] = [
     "audit_entries",
     "audit_heads",
     "tenant_limits",
@@ -87,6 +87,8 @@ const TABLES: [&str; 35] = [
     "accounts",
     "slices",
     "calls",
+    "usage_days",
+    "warnings",
     "workloads",
     "workload_logs",
     "runtime_quotas",

@@ -194,7 +194,7 @@ async fn first(
     manifest: Manifest,
 ) -> Result<Result<NewRun, Refusal>> {
     let context = deps.context();
-    let cap = manifest.max_cost.map_or(wanted.cap, |own| own.min(wanted.cap));
+    let cap = version.run_cap(manifest.max_cost).map_or(wanted.cap, |own| own.min(wanted.cap));
     let begin = Start {
         agent: version.agent,
         version: version.id,

@@ -206,6 +206,6 @@ async fn without_a_cap_nothing_is_held_and_little_is_written() {
     bench.until(run, "succeeded").await;
     bench.pass(3).await;
     assert_eq!(stands(&bench, Owner::Tenant).await, (40 * COST, 0));
-    let written = escrow::recent(&bench.db, bench.scope, At::from_micros(i64::MAX), 100).await.unwrap();
+    let written = escrow::records(&bench.db, bench.scope, At::from_micros(i64::MAX), 100).await.unwrap();
     assert!(written.len() <= 2, "{} commits for forty steps", written.len());
 }

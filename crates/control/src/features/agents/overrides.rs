@@ -12,15 +12,9 @@ use crate::App;
 
 /// A version of an agent by its number or id, to be run. `agent_version_not_found` when there is none.
 pub(crate) async fn version(app: &App, scope: Scope, agent: &str, wanted: &str) -> Result<Version> {
-    let (agent, [found]) = versions::find(app, scope, agent, [wanted]).await?;
-    Ok(Version {
-        agent: agent.id,
-        agent_name: agent.name,
-        id: found.row.id,
-        digest: found.row.digest,
-        manifest: found.manifest,
-        archived: agent.archived_at.is_some(),
-    })
+    let (_, [found]) = versions::find(app, scope, agent, [wanted]).await?;
+    let version = lantern_store::versions::by_id(&app.db, scope, found.row.id).await?;
+    version.ok_or_else(|| service::not_found(agent))
 }
 
 /// The version that says what `base` says but for these changes: one that is there, else a new one, which is not made current.

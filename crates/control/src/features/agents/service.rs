@@ -190,7 +190,7 @@ pub(crate) async fn reserved(
         },
     };
     let (agent_name, manifest) = (name.to_owned(), manifest.canonical());
-    Ok(Version { agent, agent_name, id: version, digest, manifest, archived: false })
+    Ok(Version { agent, agent_name, id: version, digest, manifest, archived: false, run_cost_max: None })
 }
 
 async fn reserve(

@@ -2,6 +2,8 @@
 //!
 //! Invariant: what is shown is what the records say. None holds a word of what was asked or answered.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use lantern_edge::openapi::{Kind, Param};
 use lantern_edge::route::get_route;
@@ -18,6 +20,8 @@ use crate::App;
 
 const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: u32 = 500;
+/// Commits that are looked at for one answer.
+const COMMITS_MAX: u32 = 20_000;
 
 const FILTERS: &[Param] = &[
     Param {
@@ -129,29 +133,36 @@ async fn list(permit: Permit<ListCalls>, State(app): State<App>, params: Params)
     let limit = params.at_most("limit", LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT);
     let until =
         params.parsed("until", "a time such as 2026-01-31T12:00:00Z")?.unwrap_or(At::from_micros(i64::MAX));
-    // Each commit holds one call at least.
-    let written = escrow::recent(&app.db, permit.scope(), until, limit).await?;
-    let mut events = Vec::new();
-    for line in written.iter().flat_map(|written| written.bytes.split(|byte| *byte == b'\n')) {
-        if !line.is_empty() {
-            events.push(serde_json::from_slice::<CallEvent>(line).map_err(Error::internal)?);
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (at_once, mut skipped) = (limit.max(LIMIT_DEFAULT), 0);
+    let mut shown: Vec<(At, Shown)> = Vec::new();
+    let mut seen = HashSet::new();
+    // Most commits hold a call. Some of an earlier build's hold records of runs and nothing else.
+    while shown.len() < most && skipped < COMMITS_MAX {
+        let written = escrow::recent(&app.db, permit.scope(), until, at_once, skipped).await?;
+        // What is written meanwhile moves the others on.
+        let new = written.iter().filter(|written| seen.insert((written.process, written.first_seq)));
+        for line in new.flat_map(|written| written.bytes.split(|byte| *byte == b'\n')) {
+            if !line.is_empty() {
+                shown.extend(of_event(serde_json::from_slice(line).map_err(Error::internal)?));
+            }
         }
+        let found = u32::try_from(written.len()).unwrap_or(u32::MAX);
+        if found < at_once {
+            break;
+        }
+        skipped = skipped.saturating_add(found);
     }
-    events.sort_by_key(|event| std::cmp::Reverse(at(event)));
-    events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let show = |event| match event {
-        CallEvent::Call(record) => Some(of_call(*record)),
-        CallEvent::CrashCharge(charge) => Some(of_crash(&charge)),
-        // Those stand in the journals of their runs.
-        CallEvent::Runs(_) => None,
-    };
-    Ok(Json(events.into_iter().filter_map(show).collect()))
+    shown.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    shown.truncate(most);
+    Ok(Json(shown.into_iter().map(|(_, shown)| shown).collect()))
 }
 
-fn at(event: &CallEvent) -> At {
+fn of_event(event: CallEvent) -> Option<(At, Shown)> {
     match event {
-        CallEvent::Call(record) => record.at,
-        CallEvent::CrashCharge(charge) => charge.at,
-        CallEvent::Runs(runs) => runs.at,
+        CallEvent::Call(record) => Some((record.at, of_call(*record))),
+        CallEvent::CrashCharge(charge) => Some((charge.at, of_crash(&charge))),
+        // Those stand in the journals of their runs.
+        CallEvent::Runs(_) => None,
     }
 }

@@ -114,7 +114,7 @@ async fn shown(app: &App, scope: Scope) -> Result<Vec<Shown>> {
     current
         .retain(|(account, ..)| !matches!(account.owner, Owner::Agent(_)) || escrow::bounds(&caps, account));
     current.sort_by_key(|(account, ..)| *account);
-    let names = names(app, scope, &caps).await?;
+    let names = names(app, scope, capped(&caps)).await?;
     let show = |(account, spent, held): (AccountId, MicroUsd, MicroUsd)| {
         let cap = caps.iter().find(|cap| cap.owner == account.owner && cap.period == account.period);
         let (scope, api_key_id, agent_name) = match account.owner {
@@ -136,15 +136,21 @@ async fn shown(app: &App, scope: Scope) -> Result<Vec<Shown>> {
     Ok(current.into_iter().map(show).collect())
 }
 
-/// The names of the agents that have caps.
-async fn names(app: &App, scope: Scope, caps: &[Cap]) -> Result<BTreeMap<AgentId, String>> {
-    let agents: BTreeSet<AgentId> = caps
-        .iter()
-        .filter_map(|cap| match cap.owner {
-            Owner::Agent(id) => Some(id),
-            Owner::Tenant | Owner::Key(_) => None,
-        })
-        .collect();
+/// The agents that have caps.
+pub(super) fn capped(caps: &[Cap]) -> BTreeSet<AgentId> {
+    let agent = |cap: &Cap| match cap.owner {
+        Owner::Agent(id) => Some(id),
+        Owner::Tenant | Owner::Key(_) => None,
+    };
+    caps.iter().filter_map(agent).collect()
+}
+
+/// The names of these agents.
+pub(super) async fn names(
+    app: &App,
+    scope: Scope,
+    agents: BTreeSet<AgentId>,
+) -> Result<BTreeMap<AgentId, String>> {
     if agents.is_empty() {
         return Ok(BTreeMap::new());
     }

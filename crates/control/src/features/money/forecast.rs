@@ -157,7 +157,7 @@ struct Estimate {
 }
 
 async fn shown(app: &App, scope: Scope, Asked { agent, input, model }: Asked) -> Result<Shown> {
-    let manifest = manifest(app, scope, &agent).await?;
+    let (manifest, run_cap) = manifest(app, scope, &agent).await?;
     let past = past::of_agent(&app.db, scope, agent.clone(), app.clock.now() - WINDOW, RUNS_MAX).await?;
     let asked_for = model.unwrap_or_else(|| manifest.model.clone());
     let choices = settings::providers::choices(app, scope).await?;
@@ -165,15 +165,15 @@ async fn shown(app: &App, scope: Scope, Asked { agent, input, model }: Asked) ->
     let text = if input.is_null() { String::new() } else { input.to_string() };
     let bytes = text.len() as u64;
     let limits = app.limits.of(scope.tenant());
-    let cap = manifest.max_cost.unwrap_or(limits.run_cost_default).min(limits.run_cost_max);
+    let cap = run_cap.unwrap_or(limits.run_cost_default).min(limits.run_cost_max);
     let known = Known { bytes, route, cap, past };
     let estimate = learned(&known)
         .unwrap_or_else(|| prior(&known, &manifest, u64::from(limits.completion_tokens_default)));
     Ok(told(agent, asked_for, known, text.chars().count(), estimate))
 }
 
-/// The agent's current version.
-async fn manifest(app: &App, scope: Scope, agent: &str) -> Result<Manifest> {
+/// What the agent's current version says, and the most that a run of it may spend where that or a budget says so.
+async fn manifest(app: &App, scope: Scope, agent: &str) -> Result<(Manifest, Option<MicroUsd>)> {
     let (found, _) = agents::service::get(app, scope, agent).await?;
     if found.archived_at.is_some() {
         return Err(agents::service::archived(agent));
@@ -183,7 +183,10 @@ async fn manifest(app: &App, scope: Scope, agent: &str) -> Result<Manifest> {
         .glance(scope, move |tx| Box::pin(async move { versions::current(tx, &found.name).await }))
         .await?;
     let version = version.ok_or_else(|| agents::service::not_found(agent))?;
-    serde_json::from_str(&version.manifest).map_err(lantern_edge::Error::internal)
+    let manifest: Manifest =
+        serde_json::from_str(&version.manifest).map_err(lantern_edge::Error::internal)?;
+    let cap = version.run_cap(manifest.max_cost);
+    Ok((manifest, cap))
 }
 
 /// From the agent's runs, when there are enough.

@@ -1,5 +1,7 @@
-//! What calls through the front doors may cost, and what they did.
+//! What calls and runs may cost, and what they did.
 
+pub(crate) mod budgets;
 pub(crate) mod calls;
 pub(crate) mod caps;
 pub(crate) mod forecast;
+pub(crate) mod usage;

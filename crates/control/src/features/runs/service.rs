@@ -207,12 +207,16 @@ async fn started_before(app: &App, scope: Scope, run: RunId, asked: &Asked) -> R
     // Of a run that cannot be read nobody knows the input; it was started all the same.
     let opening = history::readable(run, history::opening(app, scope, run).await)?.unwrap_or_default();
     let found = versions::by_id(&app.db, scope, row.agent_version_id).await?;
-    let manifest: Option<Manifest> = found.and_then(|version| serde_json::from_str(&version.manifest).ok());
+    let manifest: Option<Manifest> =
+        found.as_ref().and_then(|version| serde_json::from_str(&version.manifest).ok());
     let limits = app.limits(scope);
     let cap = manifest.map(|manifest| model::cap(&limits, manifest.max_cost, asked.max_cost));
+    // The budget of its agent may have been another then.
+    let budget = found.and_then(|version| version.run_cost_max);
+    let explained = |was: MicroUsd, would_be: MicroUsd| was == would_be || budget.is_some() && was < would_be;
     let same = asked.is_of(&row)
         && opening.input.is_none_or(|input| input == *asked.input)
-        && opening.cap.zip(cap).is_none_or(|(was, would_be)| was == would_be);
+        && opening.cap.zip(cap).is_none_or(|(was, would_be)| explained(was, would_be));
     if !same {
         let words = "this idempotency key started a run by another request";
         return Err(Error::new(Code::IdempotencyMismatch, words).with_extra("existing", run.to_string()));
@@ -295,7 +299,7 @@ async fn first_append(
         carried,
         recall,
         forks,
-        cap: model::cap(&limits, manifest.max_cost, new.max_cost),
+        cap: model::cap(&limits, version.run_cap(manifest.max_cost), new.max_cost),
         policy: lantern_policy::digest(),
         catalogue: app.catalogue.digest(),
     };

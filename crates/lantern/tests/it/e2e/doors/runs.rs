@@ -9,7 +9,7 @@ use super::clients::{cap, key};
 use super::upstream::Upstream;
 use crate::e2e::api::{Api, tick};
 use crate::e2e::cluster::{LOGIN, served_by};
-use crate::e2e::process::{Folder, NEVER, Server};
+use crate::e2e::process::{Folder, NEVER, Server, lantern};
 
 /// Micro-dollars.
 const CAP: i64 = 30_000;
@@ -184,4 +184,85 @@ fn runs_and_calls_of_two_processes_never_pass_the_cap_and_one_dies() {
         assert!(lives.stop().success());
         database.discard().await;
     });
+}
+
+/// What `lantern` answers to whoever has this token.
+fn told(server: &Server, api: &Api, arguments: &[&str]) -> String {
+    let mut command = lantern();
+    command.args(arguments).env("LANTERN_API_URL", &server.api).env("LANTERN_API_TOKEN", &api.token);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn costs_are_those_of_the_ledger_and_a_budget_warns_once_and_stops() {
+    let (folder, upstream) = (Folder::new(), Upstream::start().await);
+    let server = Server::dev_with(folder.path(), &upstream.env());
+    let api = Api::of(&server).await;
+    agent(&api, "work", 2, "hi").await;
+    let set =
+        ["budgets", "set", "work", "--day", "0.01", "--run", "1", "--notify-at", "2", "--output", "json"];
+    let budget: Value = serde_json::from_str(&told(&server, &api, &set)).unwrap();
+    assert_eq!((&budget["maxCostUsdPerDay"], &budget["warnings"]), (&json!(0.01), &json!([])));
+    assert_eq!(api.ended(&api.run("work", json!({})).await).await["status"], "succeeded");
+    let raw = Raw::new(&server, &key(&api).await);
+    drop(raw.chat("hi", json!({"max_tokens": 60})).await.unwrap().bytes(1 << 20).await);
+    // What a cap says is what the budget says.
+    let month = json!({"agentName": "work", "maxCostUsdPerMonth": 0.001});
+    assert_eq!(api.post("/v1/settings/caps", &month).await.0, 200);
+    let ended = api.ended(&api.run("work", json!({})).await).await;
+    assert_eq!(ended["error"]["code"], "budget_exceeded", "{ended}");
+
+    // All that was counted is written within a second.
+    let counted = async {
+        loop {
+            let (status, usage) = api.get("/v1/usage?by=agent").await;
+            assert_eq!(status, 200, "{usage}");
+            if usage["periods"]["today"]["costUsd"] == json!(0.000_429) && usage["sum"]["failed"] == 1 {
+                return usage;
+            }
+            tick().await;
+        }
+    };
+    let usage = tokio::time::timeout(NEVER, counted).await.expect("not all of it is counted");
+    assert_eq!(stands(&api).await, (3 * COST, 0));
+    let today = &usage["periods"]["today"];
+    assert_eq!((&today["runs"], &today["succeeded"], &today["running"]), (&json!(2), &json!(1), &json!(0)));
+    assert_eq!(
+        (&today["calls"], &today["tokensIn"], &today["tokensOut"]),
+        (&json!(3), &json!(27), &json!(36))
+    );
+    let of = |name: &str| {
+        usage["groups"].as_array().unwrap().iter().find(|group| group["agentName"] == name).cloned()
+    };
+    assert_eq!(of("work").unwrap()["costUsd"], 0.000_286);
+    assert_eq!((&usage["untoldUsd"], usage["groups"].as_array().unwrap().len()), (&json!(0.0), 2));
+    let (_, budget) = api.get("/v1/agents/work/budget").await;
+    assert_eq!(
+        (&budget["spentTodayUsd"], budget["warnings"].as_array().unwrap().len()),
+        (&json!(0.000_286), 1)
+    );
+    assert_eq!(
+        (&budget["warnings"][0]["spentUsd"], &budget["maxCostUsdPerMonth"]),
+        (&json!(0.000_286), &json!(0.001))
+    );
+
+    let chart = told(&server, &api, &["costs", "--by", "agent"]);
+    println!("{chart}");
+    assert!(chart.starts_with("today $0.000429, 7 days $0.000429"), "{chart}");
+    assert!(chart.contains("work") && chart.contains('█') && chart.contains("$0.000286"), "{chart}");
+    let models = told(&server, &api, &["costs", "--by", "model", "--output", "json"]);
+    let models: Value = serde_json::from_str(&models).unwrap();
+    assert_eq!(models["groups"][0]["costUsd"], 0.000_429, "{models}");
+    let listed = told(&server, &api, &["budgets", "list"]);
+    println!("{listed}");
+    assert!(listed.contains("work") && listed.contains("day at $0.000286"), "{listed}");
+    told(&server, &api, &["budgets", "delete", "work"]);
+    assert_eq!(api.ended(&api.run("work", json!({})).await).await["status"], "succeeded");
+
+    // Of runs nothing is listed among the calls, and nothing stands in the way of those that there are.
+    let (_, calls) = api.get("/v1/calls?limit=1").await;
+    assert_eq!((calls.as_array().unwrap().len(), &calls[0]["kind"]), (1, &json!("call")), "{calls}");
+    assert!(server.stop().success());
 }
