@@ -19,6 +19,7 @@ use lantern_edge::request::{self, Around};
 use lantern_edge::{Route, route};
 
 pub use app::{App, OwnEndpoint, Probe, ProbeAsk, Providers, Setup, SharedProvider};
+pub use features::identity::passwords::reset_by_operator;
 pub use features::platform::api_docs::openapi;
 pub use features::runtime::{Load, Runtime};
 pub use lantern_edge::limit::Rate;

@@ -25,7 +25,9 @@ mod keys;
 mod line;
 mod login;
 mod man;
+mod members;
 mod onboard;
+mod password;
 mod providers;
 mod receipts;
 mod retention;
@@ -144,6 +146,9 @@ pub(crate) enum Command {
     Stop(server::StopArgs),
     /// Show how much of everything the server allows, or what one tenant has apart from the others
     Limits(server::LimitsArgs),
+    /// Look after the accounts of a server, with its configuration
+    #[command(subcommand)]
+    Admin(server::AdminVerb),
     /// Show the configuration of a server
     #[command(subcommand)]
     Config(server::ConfigVerb),
@@ -165,6 +170,15 @@ pub(crate) enum Verb {
     Signup(login::SignupArgs),
     /// End the saved login and forget it
     Logout(login::LogoutArgs),
+    /// Choose another password
+    #[command(subcommand)]
+    Password(password::Verb),
+    /// See where you are logged in, and end a login
+    #[command(subcommand)]
+    Logins(members::LoginsVerb),
+    /// Invite people into the tenant, give them roles and remove them
+    #[command(subcommand, visible_alias = "member")]
+    Members(members::Verb),
     /// Create, show and remove agents
     #[command(subcommand, visible_alias = "agent")]
     Agents(agents::Verb),
@@ -284,6 +298,9 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Build(args) => images::build(console, args)?,
         Verb::Login(args) => login::login(console, globals, args).await?,
         Verb::Signup(args) => login::signup(console, globals, args).await?,
+        Verb::Password(verb) => password::run(console, globals, verb).await?,
+        Verb::Logins(verb) => members::logins(console, &opened(globals).await?, verb).await?,
+        Verb::Members(verb) => Box::pin(members::run(console, globals, verb)).await?,
         Verb::Onboard(args) => return Box::pin(onboard::run(console, globals, args)).await,
         Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,
         Verb::Receipts(verb) => Box::pin(receipts::run(console, &opened(globals).await?, verb)).await?,

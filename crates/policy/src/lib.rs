@@ -12,6 +12,7 @@ pub mod egress;
 pub mod escrow;
 pub mod forecast;
 pub mod network;
+pub mod people;
 pub mod route;
 pub mod strategy;
 pub mod workload;

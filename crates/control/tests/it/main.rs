@@ -32,7 +32,11 @@ mod limits;
 #[cfg(test)]
 mod lists;
 #[cfg(test)]
+mod members;
+#[cfg(test)]
 mod passes;
+#[cfg(test)]
+mod passwords;
 #[cfg(test)]
 mod platform;
 #[cfg(test)]

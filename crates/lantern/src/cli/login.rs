@@ -56,6 +56,64 @@ pub(crate) struct LogoutArgs {
     everywhere: bool,
 }
 
+/// A password that somebody chooses.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Chosen {
+    /// Read the new password from standard input: its first line
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// What was handed on, and the password that is chosen with it, as far as the flags do not say.
+pub(crate) fn slip(
+    console: &Console,
+    said: Option<String>,
+    chosen: Chosen,
+    what: &str,
+) -> Result<(Secret<String>, Secret<String>), Failure> {
+    let interactive = console.interactive();
+    let missing = |what: &str, next: &str| {
+        Failure::usage(format!("there is nobody to ask for {what}")).hint(next.to_owned())
+    };
+    let slip = match said {
+        Some(said) => Secret::new(said),
+        None if interactive => ask_password_as(what)?,
+        None => return Err(missing(&format!("the {}", what.to_lowercase()), "write it behind the command")),
+    };
+    let password = if chosen.password_stdin {
+        piped_password()?
+    } else if interactive {
+        ask_twice()?
+    } else {
+        return Err(missing("the password", "pass --password-stdin"));
+    };
+    Ok((slip, password))
+}
+
+/// Asks for a secret, which is not shown.
+pub(crate) fn ask_password_as(what: &str) -> Result<Secret<String>, Failure> {
+    let answer = rpassword::prompt_password(question(what, None)).map_err(|error| unanswered(&error))?;
+    let needed = || Failure::usage(format!("this needs an answer: {}", what.to_lowercase()));
+    answered(&answer, None).map(Secret::new).ok_or_else(needed)
+}
+
+/// Asks for a new password until it is the same twice in a row; nobody sees what they type.
+pub(crate) fn ask_twice() -> Result<Secret<String>, Failure> {
+    let (one, again) = (ask_password_as("New password")?, ask_password_as("The same again")?);
+    if one.expose() == again.expose() { Ok(one) } else { Err(Failure::usage("these are not the same")) }
+}
+
+/// Secrets from standard input, one for each line.
+pub(crate) fn piped_lines() -> Result<Vec<Secret<String>>, Failure> {
+    let failed = |error: io::Error| {
+        Failure::usage(format!("cannot read the passwords: {error}")).hint("give them as lines of text")
+    };
+    let mut text = String::new();
+    io::Read::read_to_string(&mut io::Read::take(io::stdin().lock(), PASSWORD_BYTES_MAX), &mut text)
+        .map_err(failed)?;
+    Ok(text.lines().filter(|line| !line.is_empty()).map(|line| Secret::new(line.to_owned())).collect())
+}
+
 /// Leaves the password out.
 impl std::fmt::Debug for LoginArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -122,7 +180,7 @@ fn save(api: &Api, reply: &Value) -> Result<Credentials, Failure> {
 }
 
 /// Saves what the server answered to a login, and says so.
-fn keep(console: &Console, api: &Api, reply: &Value, done: &str) -> Result<(), Failure> {
+pub(crate) fn keep(console: &Console, api: &Api, reply: &Value, done: &str) -> Result<(), Failure> {
     let credentials = save(api, reply)?;
     let token = text(reply, "token");
     let until = Some(text(reply, "refreshExpiresAt")).and_then(|at| at.parse().ok()).or_else(|| until(token));

@@ -5,7 +5,10 @@
 //! over all addresses, so that nobody can try one password on everybody. A refresh token is good once; one that comes a second
 //! time was copied, by whom nobody can say, and ends its sign-in.
 
+use std::net::IpAddr;
+
 use axum::extract::State;
+use http::{HeaderMap, header};
 use lantern_edge::audit::Who;
 use lantern_edge::refresh::Refresh;
 use lantern_edge::request::Peer;
@@ -27,6 +30,8 @@ pub(super) const PASSWORD_BYTES_MAX: usize = 1_024;
 /// What the audit log calls signing in.
 const SIGN_IN: &str = "auth.sign_in";
 const REFRESH_TOKEN_BYTES_MAX: usize = 256;
+/// As much of a client's name for itself is kept.
+const CLIENT_CHARS_MAX: usize = 200;
 /// A sign-in that is not renewed for so long is over.
 const IDLE_MAX: Dur = Dur::from_secs(30 * 86_400);
 /// And so is one that is this old, however often it was renewed.
@@ -136,10 +141,11 @@ async fn login(
     State(app): State<App>,
     peer: Peer,
     witness: Witness,
+    headers: HeaderMap,
     Body(login): Body<Login>,
 ) -> Result<Json<SignedIn>> {
     let account = account(&app, peer, &witness, login).await?;
-    begin(&app, account).await.map(Json)
+    begin(&app, account, &Device::of(peer, &headers)).await.map(Json)
 }
 
 /// The account of somebody who knows its password.
@@ -149,10 +155,7 @@ pub(super) async fn account(app: &App, peer: Peer, witness: &Witness, login: Log
     let peer = peer.0.ip();
     // The peer first: so nobody fills the other buckets with addresses that they make up.
     let taken = app.inner.logins_of_peer.take(peer, now);
-    taken.and_then(|()| app.inner.logins.take((email.clone(), peer), now)).map_err(|wait| {
-        Error::new(Code::LoginRateLimited, "too many login attempts; please try again later")
-            .retry_after(wait)
-    })?;
+    taken.and_then(|()| app.inner.logins.take((email.clone(), peer), now)).map_err(rate_limited)?;
     let found = system::user_by_email(&app.db, email).await?;
     let stored = found.as_ref().map(|account| account.password_hash.clone());
     let verified = app.inner.passwords.verify(login.password, stored).await?;
@@ -164,25 +167,51 @@ pub(super) async fn account(app: &App, peer: Peer, witness: &Witness, login: Log
     account.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))
 }
 
+pub(super) fn rate_limited(wait: Dur) -> Error {
+    Error::new(Code::LoginRateLimited, "too many login attempts; please try again later").retry_after(wait)
+}
+
+pub(super) fn not_signed_in() -> Error {
+    Error::new(Code::NotSignedIn, "a key is not signed in; DELETE /v1/api-keys/{id} revokes it")
+}
+
+/// What somebody signs in from, as its owner is shown it.
+pub(super) struct Device {
+    source: IpAddr,
+    client: Option<String>,
+}
+
+impl Device {
+    pub(super) fn of(peer: Peer, headers: &HeaderMap) -> Self {
+        let client = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let client = client.map(|text| text.chars().take(CLIENT_CHARS_MAX).collect());
+        Self { source: peer.0.ip(), client }
+    }
+}
+
 /// Signs somebody in who has shown that they are who this account is of.
-pub(super) async fn begin(app: &App, account: Account) -> Result<SignedIn> {
+pub(super) async fn begin(app: &App, account: Account, device: &Device) -> Result<SignedIn> {
     let now = app.clock.now();
     let until = now + IDLE_MAX;
-    let person = keep(app, account, until).await?;
+    let person = keep(app, account, until, device).await?;
     shown(app, person, sign_ins::FIRST, now, until)
 }
 
 /// Keeps a sign-in of this account until then.
-pub(super) async fn keep(app: &App, account: Account, until: At) -> Result<Person> {
+pub(super) async fn keep(app: &App, account: Account, until: At, device: &Device) -> Result<Person> {
     let now = app.clock.now();
     let sign_in = SignInId::from_uuid(app.ids.uuid());
     let Account { tenant, id, email, name, role, .. } = account;
     let role = Role::parse(&role);
     let role = role.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))?;
     let new = NewSignIn { id: sign_in, user: id, expires_at: until };
+    let (source, client) = (device.source.to_string(), device.client.clone());
     app.db
         .write(Scope::of_lease(tenant), move |tx| {
-            Box::pin(async move { sign_ins::begin(tx, new, now).await })
+            Box::pin(async move {
+                sign_ins::begin(tx, new, now).await?;
+                sign_ins::note(tx, sign_in, source, client).await
+            })
         })
         .await?;
     tracing::info!(%tenant, user = %id, %sign_in, "signed in");
@@ -244,8 +273,7 @@ async fn logout(
 /// Ends the sign-in that a request was made with, or all of the same person.
 pub(super) async fn leave(app: &App, permit: &Permit<SignOut>, everywhere: bool) -> Result<()> {
     let Principal::User { id, sign_in, .. } = permit.actor().principal else {
-        let words = "a key is not signed in; DELETE /v1/api-keys/{id} revokes it";
-        return Err(Error::new(Code::NotSignedIn, words));
+        return Err(not_signed_in());
     };
     let ended = app.db.write(permit.scope(), move |tx| {
         Box::pin(async move {
