@@ -95,6 +95,8 @@ codes! {
         NotATicket = "not_a_ticket",
         TicketSpent = "ticket_spent",
         InvalidRefreshToken = "invalid_refresh_token",
+        SecondFactorRequired = "second_factor_required",
+        WrongCode = "wrong_code",
         InvalidInvitation = "invalid_invitation",
         InvalidResetToken = "invalid_reset_token",
         RefreshTokenReused = "refresh_token_reused",
@@ -137,6 +139,8 @@ codes! {
     Conflict {
         Conflict = "conflict",
         EmailRegistered = "email_registered",
+        FactorEnabled = "factor_enabled",
+        FactorNotBegun = "factor_not_begun",
         AlreadyMember = "already_member",
         LastOwner = "last_owner",
         OwnAccount = "own_account",

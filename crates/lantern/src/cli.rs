@@ -38,6 +38,7 @@ mod sessions;
 mod spending;
 mod stops;
 mod table;
+mod totp;
 mod watch;
 mod workloads;
 
@@ -163,7 +164,7 @@ pub(crate) enum Verb {
     /// Go from a server to the first answer of an agent
     Onboard(onboard::OnboardArgs),
     /// Log in and remember it
-    Login(login::LoginArgs),
+    Login(login::CodedArgs),
     /// Show who you are to the server
     Whoami,
     /// Make an account with a workspace of its own, and log in
@@ -173,6 +174,9 @@ pub(crate) enum Verb {
     /// Choose another password
     #[command(subcommand)]
     Password(password::Verb),
+    /// Log in with a code of an authenticator app beside the password
+    #[command(subcommand)]
+    Totp(totp::Verb),
     /// See where you are logged in, and end a login
     #[command(subcommand)]
     Logins(members::LoginsVerb),
@@ -299,6 +303,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Login(args) => login::login(console, globals, args).await?,
         Verb::Signup(args) => login::signup(console, globals, args).await?,
         Verb::Password(verb) => password::run(console, globals, verb).await?,
+        Verb::Totp(verb) => totp::run(console, &opened(globals).await?, verb).await?,
         Verb::Logins(verb) => members::logins(console, &opened(globals).await?, verb).await?,
         Verb::Members(verb) => Box::pin(members::run(console, globals, verb)).await?,
         Verb::Onboard(args) => return Box::pin(onboard::run(console, globals, args)).await,

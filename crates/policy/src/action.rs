@@ -54,11 +54,14 @@ actions! {
     ListSignIns = Known "self.list_sign_ins";
     EndSignIn = Known "self.end_sign_in";
     ChangePassword = Known "self.change_password";
+    ReadFactor = Known "self.read_factor";
+    ChangeFactor = Known "self.change_factor";
     ListMembers = Read "members.list";
     ChangeRole = Admin "members.change_role";
     RemoveMember = Admin "members.remove";
     SignMemberOut = Admin "members.sign_out";
     MakeReset = Admin "members.reset_password";
+    RemoveFactor = Admin "members.remove_factor";
     ListInvitations = Admin "invitations.list";
     Invite = Admin "invitations.create";
     WithdrawInvitation = Admin "invitations.withdraw";

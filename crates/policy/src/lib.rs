@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod egress;
 pub mod escrow;
 pub mod forecast;
+pub mod lockout;
 pub mod network;
 pub mod people;
 pub mod route;

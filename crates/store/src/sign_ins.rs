@@ -57,12 +57,15 @@ const END_OF: &str = "DELETE FROM sign_ins WHERE tenant_id = $1 AND id = $2 AND 
 const END_ALL: &str = "DELETE FROM sign_ins WHERE tenant_id = $1 AND user_id = $2";
 const END_OTHERS: &str = "DELETE FROM sign_ins WHERE tenant_id = $1 AND user_id = $2 AND id <> $3";
 const NOTE: &str = "UPDATE sign_ins SET source = $3, client = $4 WHERE tenant_id = $1 AND id = $2";
+const FROM: &str = "SELECT 1 AS one FROM sign_ins
+    WHERE tenant_id = $1 AND user_id = $2 AND source = $3 AND expires_at > $4 LIMIT 1";
 const LIST: &str =
     "SELECT id, created_at, used_at, expires_at, source, client FROM sign_ins WHERE tenant_id = $1";
 
 /// Every statement of this file.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[SWEEP, BEGIN, RENEW, END, END_OF, END_ALL, END_OTHERS, NOTE, LIST];
+pub(crate) const STATEMENTS: &[&str] =
+    &[SWEEP, BEGIN, RENEW, END, END_OF, END_ALL, END_OTHERS, NOTE, FROM, LIST];
 
 /// Keeps a sign-in, and sweeps what is over of the same person's.
 pub async fn begin(tx: &mut TenantTx<'_>, new: NewSignIn, now: At) -> Result<()> {
@@ -75,6 +78,11 @@ pub async fn begin(tx: &mut TenantTx<'_>, new: NewSignIn, now: At) -> Result<()>
 /// Notes where a sign-in came from.
 pub async fn note(tx: &mut TenantTx<'_>, id: SignInId, source: String, client: Option<String>) -> Result<()> {
     tx.exec(NOTE, &[id.into(), source.into(), client.into()]).await.map(drop)
+}
+
+/// Whether a person has a sign-in that lasts and came from this address.
+pub async fn knows(tx: &mut TenantTx<'_>, user: UserId, source: String, now: At) -> Result<bool> {
+    Ok(tx.one(FROM, &[user.into(), source.into(), now.into()]).await?.is_some())
 }
 
 /// A person's sign-ins that last, the newest first, from the one after `before` on.

@@ -18,6 +18,8 @@ mod cors;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod factors;
+#[cfg(test)]
 mod fork;
 #[cfg(test)]
 mod goldens;
@@ -31,6 +33,8 @@ mod keys;
 mod limits;
 #[cfg(test)]
 mod lists;
+#[cfg(test)]
+mod lockout;
 #[cfg(test)]
 mod members;
 #[cfg(test)]

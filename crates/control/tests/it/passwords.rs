@@ -17,6 +17,7 @@ on_both! {
     a_reset_is_good_once_and_ends_every_sign_in: reset_once;
     a_reset_is_made_by_whoever_is_above: reset_by_whom;
     an_operator_makes_a_reset_for_anybody: operator;
+    a_sign_in_beside_a_reset_leaves_nobody_in: beside_a_reset;
     somebody_sees_and_ends_their_own_sign_ins: own_sign_ins;
 }
 
@@ -92,6 +93,19 @@ async fn reset_once(test: &TestApp) {
     // Nobody learns from any of these who has an account.
     for bad in ["", "hlx_rst_", "x"].map(|bad| format!("{bad} ")) {
         assert!([400, 401].contains(&reset(test, &bad).await.status.as_u16()));
+    }
+}
+
+/// A password that was right while it was looked at lets nobody in once it is another.
+async fn beside_a_reset(test: &TestApp) {
+    let ada = joined(test, EMAIL, "member").await;
+    let path = format!("/v1/members/{}/password-reset", ada["user"]["id"].as_str().unwrap());
+    for current in [PASSWORD, NEW, NEW] {
+        let made = test.post(&test.a.admin, &path, json!({})).await.is(201).json;
+        let (entered, done) =
+            tokio::join!(login(test, EMAIL, current), reset(test, made["token"].as_str().unwrap()));
+        done.is(204);
+        assert!(entered.status == 401 || !is_in(test, &entered.json).await, "{}", entered.text);
     }
 }
 

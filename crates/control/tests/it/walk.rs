@@ -39,6 +39,8 @@ pub(crate) fn body(action: &str, path: &str) -> Option<Value> {
         "runs.forecast" => json!({"agentName": "mine"}),
         "members.change_role" => json!({"role": "member"}),
         "invitations.create" => json!({"email": "walked@example.com"}),
+        "self.change_factor" if path.ends_with("/confirm") => json!({"code": "000000"}),
+        "self.change_factor" => json!({"password": "x"}),
         "self.change_password" => json!({"currentPassword": "x", "newPassword": "correct horse battery"}),
         "api_keys.create" => json!({"name": "walked"}),
         "stops.set" => json!({"scope": "agent", "agentName": "mine", "reason": "walked"}),
@@ -162,8 +164,9 @@ async fn the_weakest_get_what_the_table_says() {
                     ("self.sign_out", "role_missing") => 204,
                     // Somebody else's, and not the password.
                     ("self.end_sign_in", "role_missing") => 404,
-                    ("self.change_password", "role_missing") => 400,
-                    ("self.read", _) | ("self.list_sign_ins", "role_missing") => 200,
+                    ("self.change_factor", "role_missing") if path.ends_with("/confirm") => 409,
+                    ("self.change_password" | "self.change_factor", "role_missing") => 400,
+                    ("self.read", _) | ("self.list_sign_ins" | "self.read_factor", "role_missing") => 200,
                     // A key is not signed in, and may know it.
                     (action, _) if action.starts_with("self.") => 409,
                     _ => 200,

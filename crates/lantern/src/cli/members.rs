@@ -122,6 +122,11 @@ pub(crate) enum Verb {
         /// The member's id
         member: UserId,
     },
+    /// Let a member log in without a code, because their authenticator app is gone
+    RemoveTotp {
+        /// The member's id
+        member: UserId,
+    },
     /// Make a password reset for a member: the answer is what to hand to them, which is shown once
     ResetPassword {
         /// The member's id
@@ -170,14 +175,26 @@ pub(crate) async fn run(console: &Console, globals: &Globals, verb: Verb) -> Res
                     ["id", "email", "name", "role"].map(|name| text(one, name).to_owned());
                 vec![id, email, name, role, time(text(one, "lastSeenAt")), time(text(one, "createdAt"))]
             };
-            list(console, api, (MEMBERS, limit), (PEOPLE, &row), "nobody is a member").await
+            list(
+                console,
+                api,
+                List { path: MEMBERS, limit, columns: PEOPLE, none: "nobody is a member" },
+                row,
+            )
+            .await
         }
         Verb::Invitations { limit } => {
             let row = |one: &Value| {
                 let [id, email, role] = ["id", "email", "role"].map(|name| text(one, name).to_owned());
                 vec![id, email, role, time(text(one, "expiresAt")), time(text(one, "createdAt"))]
             };
-            list(console, api, (INVITATIONS, limit), (WAITING, &row), "no invitation waits").await
+            list(
+                console,
+                api,
+                List { path: INVITATIONS, limit, columns: WAITING, none: "no invitation waits" },
+                row,
+            )
+            .await
         }
         Verb::Invite { email, role, expires_in_days } => {
             let body = json!({ "email": email, "role": role.as_str(), "expiresInDays": expires_in_days });
@@ -219,6 +236,11 @@ pub(crate) async fn run(console: &Console, globals: &Globals, verb: Verb) -> Res
             let answer = json!({ "id": member, "loggedOut": true });
             console.answer(&answer, || format!("logged the member {member} out everywhere"))
         }
+        Verb::RemoveTotp { member } => {
+            api.send(Call::delete(format!("{MEMBERS}/{member}/totp"))).await?;
+            let answer = json!({ "id": member, "removed": true });
+            console.answer(&answer, || format!("the member {member} logs in without a code now"))
+        }
         Verb::ResetPassword { member } => {
             let made = api.fetch(Call::post(format!("{MEMBERS}/{member}/password-reset"), json!({}))).await?;
             let until = time(text(&made, "expiresAt"));
@@ -244,7 +266,13 @@ pub(crate) async fn logins(console: &Console, api: &Api, verb: LoginsVerb) -> Re
                 let times = ["lastUsedAt", "expiresAt", "createdAt"].map(|name| time(text(one, name)));
                 [id, this.to_owned(), from, client].into_iter().chain(times).collect()
             };
-            list(console, api, (LOGINS, limit), (PLACES, &row), "you are logged in nowhere").await
+            list(
+                console,
+                api,
+                List { path: LOGINS, limit, columns: PLACES, none: "you are logged in nowhere" },
+                row,
+            )
+            .await
         }
         LoginsVerb::End { login } => {
             api.send(Call::delete(format!("{LOGINS}/{login}"))).await?;
@@ -273,22 +301,30 @@ fn hand_on(console: &Console, api: &Api, made: &Value, note: &str) -> Result<(),
     Ok(())
 }
 
+/// Which list, and how it is shown.
+struct List {
+    path: &'static str,
+    limit: u32,
+    columns: &'static [Column],
+    /// What is said when there is nothing.
+    none: &'static str,
+}
+
 async fn list(
     console: &Console,
     api: &Api,
-    (path, limit): (&str, u32),
-    (columns, row): (&[Column], &dyn Fn(&Value) -> Vec<String>),
-    none: &str,
+    list: List,
+    row: impl Fn(&Value) -> Vec<String>,
 ) -> Result<(), Failure> {
-    let listed = api.list(path, limit).await?;
+    let listed = api.list(list.path, list.limit).await?;
     let found = listed.entries;
     if console.json() {
         console.value(&Value::Array(found))?;
     } else if found.is_empty() {
-        console.note(none);
+        console.note(list.none);
     } else {
-        console.table(columns, &found.iter().map(row).collect::<Vec<_>>())?;
+        console.table(list.columns, &found.iter().map(row).collect::<Vec<_>>())?;
     }
-    console.more(listed.more, limit);
+    console.more(listed.more, list.limit);
     Ok(())
 }

@@ -22,12 +22,14 @@ pub(crate) enum AdminVerb {
         after_help = "The answer is the reset, which is good once and for an hour: `lantern password reset` takes it, at the server. \
                       The password stays as it is until then."
     )]
-    ResetPassword(ResetArgs),
+    ResetPassword(AccountArgs),
+    /// Let any account log in without a code, as for an owner whose authenticator app is gone
+    RemoveTotp(AccountArgs),
 }
 
-/// Flags of `lantern admin reset-password`.
+/// Which account.
 #[derive(Debug, Args)]
-pub(crate) struct ResetArgs {
+pub(crate) struct AccountArgs {
     /// The address of the account
     #[arg(long)]
     email: String,
@@ -41,15 +43,30 @@ pub(crate) struct ResetArgs {
 
 /// Does what was asked. Answers what was done, for programs and in words.
 pub(super) async fn run(verb: &AdminVerb) -> Result<(Value, String)> {
-    let AdminVerb::ResetPassword(args) = verb;
+    match verb {
+        AdminVerb::ResetPassword(args) => reset(args).await,
+        AdminVerb::RemoveTotp(args) => {
+            let db = stop::open(args.config.as_deref(), args.data_dir.clone()).await?;
+            if !lantern_control::remove_factor_by_operator(&db, &args.email).await? {
+                return Err(unknown(args));
+            }
+            let told = format!("{} logs in without a code now", args.email);
+            Ok((json!({ "email": args.email, "totp": false }), told))
+        }
+    }
+}
+
+async fn reset(args: &AccountArgs) -> Result<(Value, String)> {
     let db = stop::open(args.config.as_deref(), args.data_dir.clone()).await?;
     let clock = Arc::new(RealClock::new());
     let ids = RealIds::new(clock.clone());
     let made = lantern_control::reset_by_operator(&db, &ids, clock.now(), &args.email).await?;
-    let Some((token, until)) = made else {
-        let what = format!("no account of this server has the address {}", args.email);
-        return Err(Advice::new("account_not_found", what, "look for a slip in the address").into());
-    };
+    let (token, until) = made.ok_or_else(|| unknown(args))?;
     let answer = json!({ "email": args.email, "token": token.expose(), "expiresAt": until.to_string() });
     Ok((answer, token.expose().clone()))
+}
+
+fn unknown(args: &AccountArgs) -> anyhow::Error {
+    let what = format!("no account of this server has the address {}", args.email);
+    Advice::new("account_not_found", what, "look for a slip in the address").into()
 }

@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod api_keys;
 pub(crate) mod cookies;
+pub(crate) mod factors;
 pub(crate) mod invitations;
 pub(crate) mod members;
 pub(crate) mod passwords;

@@ -11,10 +11,10 @@ use lantern_edge::route::{fresh_post_route, public_post};
 use lantern_edge::{Body, Code, Created, Error, Fields, Model, NoContent, Refusal, Result, Route, Witness};
 use lantern_policy::action::{ChangePassword, MakeReset};
 use lantern_policy::people::{self, Change};
-use lantern_policy::{Permit, Principal, Scope};
+use lantern_policy::{Act, Permit, Principal, Scope};
 use lantern_store::{Db, TenantTx, Value, sign_ins, system};
 use lantern_types::edge::IdGen;
-use lantern_types::{At, Dur, Secret, UserId};
+use lantern_types::{At, Dur, Secret, SignInId, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -83,6 +83,7 @@ const PASSWORD: &str = "SELECT password_hash FROM users WHERE tenant_id = $1 AND
 const REPLACE: &str =
     "UPDATE users SET password_hash = $3 WHERE tenant_id = $1 AND id = $2 AND password_hash = $4";
 const SET: &str = "UPDATE users SET password_hash = $3 WHERE tenant_id = $1 AND id = $2";
+const ADDRESS: &str = "SELECT email_key FROM users WHERE tenant_id = $1 AND id = $2";
 const KEEP: &str = "INSERT INTO password_resets (tenant_id, user_id, hash, created_at, expires_at)
     VALUES ($1, $2, $3, $4, $5)";
 const FIND: &str = "SELECT 1 AS one FROM password_resets
@@ -91,7 +92,7 @@ const TAKE: &str =
     "DELETE FROM password_resets WHERE tenant_id = $1 AND user_id = $2 AND hash = $3 AND expires_at > $4";
 
 /// Every statement of this file.
-pub(crate) const STATEMENTS: &[&str] = &[PASSWORD, REPLACE, SET, KEEP, FIND, TAKE];
+pub(crate) const STATEMENTS: &[&str] = &[PASSWORD, REPLACE, SET, ADDRESS, KEEP, FIND, TAKE];
 
 /// Keeps a new reset in place of the one before.
 async fn keep(tx: &mut TenantTx<'_>, id: UserId, row: &[Value; 4]) -> lantern_store::Result<()> {
@@ -108,23 +109,8 @@ async fn change(
     peer: Peer,
     Body(Wanted { current, new }): Body<Wanted>,
 ) -> Result<NoContent> {
-    let Principal::User { id, email, sign_in, .. } = permit.actor().principal.clone() else {
-        return Err(not_signed_in());
-    };
-    // As many tries as there are at signing in: a sign-in that was stolen is no way to find out the password.
-    let tried = (email.to_lowercase(), peer.0.ip());
-    app.inner.logins.take(tried, app.clock.now()).map_err(rate_limited)?;
+    let Caller { id, sign_in, stored, .. } = caller(&app, &permit, peer, current, "currentPassword").await?;
     let scope = permit.scope();
-    let stored =
-        app.db.read(scope, move |tx| Box::pin(async move { tx.one(PASSWORD, &[id.into()]).await })).await?;
-    let stored = stored.ok_or_else(not_found)?.text("password_hash")?;
-    let wrong = || {
-        Error::new(Code::WrongPassword, "this is not your password")
-            .with_field("currentPassword", "is not your password")
-    };
-    if !app.inner.passwords.verify(current, Some(stored.clone())).await? {
-        return Err(wrong());
-    }
     let hash = app.inner.passwords.hash(new).await?;
     let changed = app.db.write(scope, move |tx| {
         Box::pin(async move {
@@ -138,11 +124,47 @@ async fn change(
     });
     // Somebody else was faster, and theirs holds.
     if !changed.await? {
-        return Err(wrong());
+        return Err(wrong("currentPassword"));
     }
     app.inner.gate.revoked();
     tracing::info!(tenant = %scope.tenant(), user = %id, "changed a password");
     Ok(NoContent)
+}
+
+/// A person who has shown their password again.
+pub(super) struct Caller {
+    pub(super) id: UserId,
+    pub(super) email: String,
+    sign_in: SignInId,
+    stored: String,
+}
+
+/// Who asks, once they have shown their password in this field. There are as many tries as at signing in: a sign-in that was
+/// stolen is no way to find the password out.
+pub(super) async fn caller<A: Act>(
+    app: &App,
+    permit: &Permit<A>,
+    peer: Peer,
+    password: Secret<String>,
+    field: &str,
+) -> Result<Caller> {
+    let Principal::User { id, email, sign_in, .. } = permit.actor().principal.clone() else {
+        return Err(not_signed_in());
+    };
+    let tried = (email.to_lowercase(), peer.0.ip());
+    app.inner.logins.take(tried, app.clock.now()).map_err(rate_limited)?;
+    let read =
+        app.db.read(permit.scope(), move |tx| Box::pin(async move { tx.one(PASSWORD, &[id.into()]).await }));
+    let stored = read.await?.ok_or_else(not_found)?.text("password_hash")?;
+    if app.inner.passwords.verify(password, Some(stored.clone())).await? {
+        Ok(Caller { id, email, sign_in, stored })
+    } else {
+        Err(wrong(field))
+    }
+}
+
+fn wrong(field: &str) -> Error {
+    Error::new(Code::WrongPassword, "this is not your password").with_field(field, "is not your password")
 }
 
 /// Make a password reset for a member of a lower role than the caller's; owners make them for each other too. Hand it to them
@@ -198,16 +220,15 @@ async fn reset(
     let taken = app.db.write(scope, move |tx| {
         Box::pin(async move {
             if tx.exec(TAKE, &shown).await? == 0 {
-                return Ok(false);
+                return Ok(None);
             }
             tx.exec(SET, &[id.into(), hash.into()]).await?;
             sign_ins::end_all(tx, id).await?;
-            Ok(true)
+            tx.one(ADDRESS, &[id.into()]).await
         })
     });
-    if !taken.await? {
-        return Err(invalid());
-    }
+    // Whoever tried the old one does not keep them waiting.
+    app.inner.lockout.forget(&taken.await?.ok_or_else(invalid)?.text("email_key")?);
     app.inner.gate.revoked();
     tracing::info!(tenant = %scope.tenant(), user = %id, "reset a password");
     Ok(NoContent)

@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::factors;
 use crate::App;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
@@ -145,6 +146,7 @@ async fn perform(
         Change::Removal => {
             sign_ins::end_all(tx, id).await?;
             tx.exec(FORGET_RESET, &[id.into()]).await?;
+            factors::forget(tx, id).await?;
             let revoked = disown(tx, id, None, now).await?;
             tx.exec(REMOVE, &[id.into()]).await?;
             revoked
