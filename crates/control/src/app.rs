@@ -22,12 +22,13 @@ use lantern_store::retention::Kept;
 use lantern_store::{Db, InForce, Keys, Notary, Vault, watched};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
-use lantern_types::{At, Dur, Limits, Secret, TenantId, ToolDef};
+use lantern_types::{At, Dur, Limits, Secret, TenantId, ToolDef, UserId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::features;
 use crate::features::runtime::Runtime;
+use crate::lockout::Lockout;
 use crate::password::Passwords;
 
 /// The contract's limit on sign-ins, for each address from each peer.
@@ -35,6 +36,9 @@ const LOGINS: Rate = Rate { count: 10, per: Dur::from_secs(60), burst: 10 };
 
 /// Sign-ins from one peer, whichever addresses it names.
 const LOGINS_OF_PEER: Rate = Rate { count: 30, per: Dur::from_secs(60), burst: 30 };
+
+/// Codes of a second factor that are tried on one account, by somebody who knows its password.
+const CODES: Rate = Rate { count: 10, per: Dur::from_secs(600), burst: 5 };
 
 /// New accounts from one peer.
 const SIGNUPS_OF_PEER: Rate = Rate { count: 60, per: Dur::from_secs(60), burst: 60 };
@@ -160,6 +164,8 @@ pub(crate) struct Inner {
     pub(crate) passwords: Passwords,
     pub(crate) logins: Buckets<(String, IpAddr)>,
     pub(crate) logins_of_peer: Buckets<IpAddr>,
+    pub(crate) lockout: Lockout,
+    pub(crate) codes: Buckets<(UserId, Option<IpAddr>)>,
     pub(crate) signup: bool,
     pub(crate) signups: Buckets<IpAddr>,
     // Sections under this lock are one look or one replacement.
@@ -243,6 +249,8 @@ impl App {
             passwords: Passwords::new(setup.ids.clone()),
             logins: Buckets::new(LOGINS),
             logins_of_peer: Buckets::new(LOGINS_OF_PEER),
+            lockout: Lockout::default(),
+            codes: Buckets::new(CODES),
             signup: setup.signup,
             signups: Buckets::new(SIGNUPS_OF_PEER),
             spawns: RwLock::new(setup.spawn.map(Spawns::new).map(Arc::new)),

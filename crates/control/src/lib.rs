@@ -8,6 +8,7 @@
 mod app;
 mod csv;
 mod features;
+mod lockout;
 mod password;
 mod permit;
 mod schema;
@@ -20,6 +21,8 @@ use lantern_edge::request::{self, Around};
 use lantern_edge::{Route, route};
 
 pub use app::{App, OwnEndpoint, Probe, ProbeAsk, Providers, Setup, SharedProvider};
+pub use features::identity::factors::remove_factor_by_operator;
+pub use features::identity::passwords::reset_by_operator;
 pub use features::platform::api_docs::openapi;
 pub use features::runtime::{Load, Runtime};
 pub use lantern_edge::limit::Rate;

@@ -4,6 +4,7 @@
 //! request.rs   id, span, measurements, rendering of errors      around every request
 //! permit.rs    authenticate (auth.rs, token.rs, cookie.rs, ticket.rs; refresh.rs for what renews a token),
 //!              then authorize                                    before every handler that is not public
+//!              totp.rs computes the codes of a second factor
 //! body.rs      bounded JSON (json.rs) into a model               query.rs and page.rs likewise for the query
 //! problem.rs   an error's status and body                        code.rs lists every code
 //! sse.rs       event streams, as long as pass.rs lets them         serve.rs connections and their end
@@ -47,6 +48,7 @@ pub mod serve;
 pub mod sse;
 pub mod ticket;
 pub mod token;
+pub mod totp;
 mod unread;
 
 pub use audit::Witness;

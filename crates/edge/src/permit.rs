@@ -4,6 +4,7 @@
 //! [`permit`] in three lines; the rules are `lantern_policy::authorize` and nowhere else.
 
 use http::request::Parts;
+use lantern_policy::action::least_role;
 use lantern_policy::{Act, Permit, authorize};
 use lantern_types::{Denial, RequestId};
 use uuid::Uuid;
@@ -21,26 +22,19 @@ pub async fn permit<A: Act>(parts: &Parts, gate: &Gate) -> Result<Permit<A>> {
     witness.shown(known.actor.tenant, Who::of(&known.actor.principal));
     let request = parts.extensions.get::<RequestId>().copied();
     let request = request.unwrap_or_else(|| RequestId::from_uuid(Uuid::nil()));
-    let permit = authorize::<A>(known.actor.clone(), request).map_err(refused)?;
+    let permit = authorize::<A>(known.actor.clone(), request).map_err(refused::<A>)?;
     gate.admit(permit.scope(), &known).await?;
     Ok(permit)
 }
 
-fn refused(denial: Denial) -> Error {
+/// People have roles, not scopes: the least that would do is named.
+fn refused<A: Act>(denial: Denial) -> Error {
+    let role = least_role(A::NAME, A::ACCESS).as_str();
     let (code, words) = match denial.code.as_str() {
-        "role_missing" => (Code::RoleMissing, format!("this needs the role {}", needed(&denial.reason))),
+        "role_missing" => (Code::RoleMissing, format!("this needs the role {role}")),
         _ => (Code::ScopeMissing, format!("API key missing required scope: {}", denial.reason)),
     };
     Error::new(code, words).with_extra("required_scope", denial.reason)
-}
-
-/// People have roles, not scopes: the least role that reads, writes or administers.
-fn needed(scope: &str) -> &'static str {
-    match scope {
-        "read" => "member",
-        "write" | "admin" => "admin",
-        _ => "owner",
-    }
 }
 
 #[cfg(test)]

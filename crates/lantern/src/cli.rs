@@ -27,7 +27,9 @@ mod keys;
 mod line;
 mod login;
 mod man;
+mod members;
 mod onboard;
+mod password;
 mod providers;
 mod receipts;
 mod retention;
@@ -38,6 +40,7 @@ mod sessions;
 mod spending;
 mod stops;
 mod table;
+mod totp;
 mod watch;
 mod workloads;
 
@@ -146,6 +149,9 @@ pub(crate) enum Command {
     Stop(server::StopArgs),
     /// Show how much of everything the server allows, or what one tenant has apart from the others
     Limits(server::LimitsArgs),
+    /// Look after the accounts of a server, with its configuration
+    #[command(subcommand)]
+    Admin(server::AdminVerb),
     /// Show the configuration of a server
     #[command(subcommand)]
     Config(server::ConfigVerb),
@@ -160,13 +166,25 @@ pub(crate) enum Verb {
     /// Go from a server to the first answer of an agent
     Onboard(onboard::OnboardArgs),
     /// Log in and remember it
-    Login(login::LoginArgs),
+    Login(login::CodedArgs),
     /// Show who you are to the server
     Whoami,
     /// Make an account with a workspace of its own, and log in
     Signup(login::SignupArgs),
     /// End the saved login and forget it
     Logout(login::LogoutArgs),
+    /// Choose another password
+    #[command(subcommand)]
+    Password(password::Verb),
+    /// Log in with a code of an authenticator app beside the password
+    #[command(subcommand)]
+    Totp(totp::Verb),
+    /// See where you are logged in, and end a login
+    #[command(subcommand)]
+    Logins(members::LoginsVerb),
+    /// Invite people into the tenant, give them roles and remove them
+    #[command(subcommand, visible_alias = "member")]
+    Members(members::Verb),
     /// Create, show and remove agents
     #[command(subcommand, visible_alias = "agent")]
     Agents(agents::Verb),
@@ -291,6 +309,10 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Build(args) => images::build(console, args)?,
         Verb::Login(args) => login::login(console, globals, args).await?,
         Verb::Signup(args) => login::signup(console, globals, args).await?,
+        Verb::Password(verb) => password::run(console, globals, verb).await?,
+        Verb::Totp(verb) => totp::run(console, &opened(globals).await?, verb).await?,
+        Verb::Logins(verb) => members::logins(console, &opened(globals).await?, verb).await?,
+        Verb::Members(verb) => Box::pin(members::run(console, globals, verb)).await?,
         Verb::Onboard(args) => return Box::pin(onboard::run(console, globals, args)).await,
         Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,
         Verb::Receipts(verb) => Box::pin(receipts::run(console, &opened(globals).await?, verb)).await?,

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         },
         Command::Limits(args) if args.asks() => cli::limits(&globals),
         Command::Limits(args) => server::limits(&args, &globals.console()),
+        Command::Admin(verb) => server::admin(&verb, &globals.console()),
         Command::Config(verb) => server::configuration(&verb, &globals.console()),
         Command::Client(cli::Verb::Receipts(cli::ReceiptsVerb::RotateKey(args))) => {
             server::rotate(&args, &globals.console())

@@ -1,8 +1,9 @@
 //! The table of actions: what every route names, and who may do it.
 //!
-//! One line an action. `known` is for whoever is signed in, `read` for members and keys with one of the API's scopes,
-//! `write` for admins and `write` keys, `admin` for admins and `admin` keys, `owner` for owners alone. A key never does
-//! more than its scopes say: with the contract's `runtime:` scopes alone it does what is named `runtime.`, and asks who it is.
+//! One line an action. `known` is for whoever is signed in, `read` for everybody in the tenant and keys with one of the API's
+//! scopes, `write` for members and `write` keys, `admin` for admins and `admin` keys, `owner` for owners alone. Of what is named
+//! `runtime.` members only read, as in the contract. A key never does more than its scopes say: with the contract's `runtime:`
+//! scopes alone it does what is named `runtime.`, and asks who it is.
 
 use lantern_types::{Denial, RequestId};
 
@@ -50,6 +51,20 @@ macro_rules! actions {
 actions! {
     ReadSelf = Known "self.read";
     SignOut = Known "self.sign_out";
+    ListSignIns = Known "self.list_sign_ins";
+    EndSignIn = Known "self.end_sign_in";
+    ChangePassword = Known "self.change_password";
+    ReadFactor = Known "self.read_factor";
+    ChangeFactor = Known "self.change_factor";
+    ListMembers = Read "members.list";
+    ChangeRole = Admin "members.change_role";
+    RemoveMember = Admin "members.remove";
+    SignMemberOut = Admin "members.sign_out";
+    MakeReset = Admin "members.reset_password";
+    RemoveFactor = Admin "members.remove_factor";
+    ListInvitations = Admin "invitations.list";
+    Invite = Admin "invitations.create";
+    WithdrawInvitation = Admin "invitations.withdraw";
     CreateTicket = Read "tickets.create";
     ListAgents = Read "agents.list";
     ReadAgent = Read "agents.read";
@@ -125,9 +140,29 @@ pub fn authorize<A: Act>(actor: Actor, request: RequestId) -> Result<Permit<A>, 
 /// The same for an action by its name: the contract's `runtime:` scopes count for those of the runtime.
 pub fn allows_to(principal: &Principal, name: &str, access: Access) -> bool {
     let narrow = |scope: &String| scope.strip_prefix("runtime:").and_then(scope_access);
-    allows(principal, access)
-        || matches!(principal, Principal::Key { scopes, .. } if name.starts_with(RUNTIME)
-            && scopes.iter().filter_map(narrow).any(|given| access <= given))
+    match principal {
+        Principal::User { role, .. } => access <= reach(*role, name),
+        Principal::Key { scopes, .. } => {
+            allows(principal, access)
+                || name.starts_with(RUNTIME) && scopes.iter().filter_map(narrow).any(|given| access <= given)
+        }
+    }
+}
+
+/// The most that a role may do of what is named so.
+fn reach(role: Role, name: &str) -> Access {
+    match role {
+        Role::Owner => Access::Owner,
+        Role::Admin => Access::Admin,
+        Role::Member if name.starts_with(RUNTIME) => Access::Read,
+        Role::Member => Access::Write,
+        Role::Viewer => Access::Read,
+    }
+}
+
+/// The least role of a person who may do this.
+pub fn least_role(name: &str, access: Access) -> Role {
+    Role::ALL.into_iter().find(|role| access <= reach(*role, name)).unwrap_or(Role::Owner)
 }
 
 /// What the names of the runtime's actions begin with.
@@ -146,11 +181,7 @@ pub const fn required(access: Access) -> &'static str {
 /// The table itself: who has which access.
 pub fn allows(principal: &Principal, access: Access) -> bool {
     match principal {
-        Principal::User { role, .. } => match role {
-            Role::Owner => true,
-            Role::Admin => access <= Access::Admin,
-            Role::Member => access <= Access::Read,
-        },
+        Principal::User { role, .. } => access <= reach(*role, ""),
         Principal::Key { scopes, .. } => {
             let unsaid = if scopes.is_empty() { Access::Read } else { Access::Known };
             let highest = scopes.iter().filter_map(|scope| scope_access(scope)).max();
@@ -197,7 +228,8 @@ mod tests {
         let rows: &[(Principal, [bool; 4])] = &[
             (user(Role::Owner), [true, true, true, true]),
             (user(Role::Admin), [true, true, true, false]),
-            (user(Role::Member), [true, false, false, false]),
+            (user(Role::Member), [true, true, false, false]),
+            (user(Role::Viewer), [true, false, false, false]),
             (key(&[]), [true, false, false, false]),
             (key(&["read"]), [true, false, false, false]),
             (key(&["write"]), [true, true, false, false]),
@@ -232,8 +264,25 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_the_least_role_that_would_do() {
+        for (name, access, want) in [
+            ("agents.list", Access::Read, Role::Viewer),
+            ("agents.create", Access::Write, Role::Member),
+            ("runtime.list", Access::Read, Role::Viewer),
+            ("runtime.schedule", Access::Write, Role::Admin),
+            ("members.remove", Access::Admin, Role::Admin),
+            ("tenant.delete", Access::Owner, Role::Owner),
+        ] {
+            assert_eq!(least_role(name, access), want, "{name}");
+            for role in Role::ALL {
+                assert_eq!(allows_to(&user(role), name, access), role >= want, "{role:?} {name}");
+            }
+        }
+    }
+
+    #[test]
     fn a_permit_opens_only_the_actors_tenant() {
-        let actor = Actor { tenant: DEV_TENANT, principal: user(Role::Member), until: None };
+        let actor = Actor { tenant: DEV_TENANT, principal: user(Role::Viewer), until: None };
         let request = RequestId::from_uuid(DEV_USER.uuid());
         let permit = authorize::<ListAgents>(actor.clone(), request).unwrap();
         assert_eq!(permit.scope().tenant(), DEV_TENANT);

@@ -8,22 +8,29 @@ use std::marker::PhantomData;
 use lantern_types::{ApiKeyId, At, RequestId, SignInId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 
-/// What a person may do in their tenant.
+/// What a person may do in their tenant, from the least to the most. The fifth role of the contract, `service`, is that of every
+/// key: it may what its scopes say, and no person has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads.
+    Viewer,
+    /// Reads and writes: agents, runs, what people are asked.
     Member,
-    /// Reads and writes, and manages keys and providers.
+    /// The same, and manages keys, providers and people up to their own rank.
     Admin,
     /// Everything, including what ends the tenant.
     Owner,
 }
 
 impl Role {
+    /// All of them, from the least to the most.
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Member, Self::Admin, Self::Owner];
+
     /// The contract's word for it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Viewer => "viewer",
             Self::Member => "member",
             Self::Admin => "admin",
             Self::Owner => "owner",
@@ -32,6 +39,7 @@ impl Role {
     /// Reads the contract's word.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
+            "viewer" => Some(Self::Viewer),
             "member" => Some(Self::Member),
             "admin" => Some(Self::Admin),
             "owner" => Some(Self::Owner),

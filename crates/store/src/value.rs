@@ -60,8 +60,20 @@ macro_rules! ids {
 }
 
 ids!(
-    TenantId, UserId, AgentId, VersionId, RunId, SessionId, SignInId, ApiKeyId, ProcessId, InboxId,
-    ApprovalId, StopId, RequestId
+    TenantId,
+    UserId,
+    AgentId,
+    VersionId,
+    RunId,
+    SessionId,
+    SignInId,
+    ApiKeyId,
+    ProcessId,
+    InboxId,
+    ApprovalId,
+    StopId,
+    RequestId,
+    InvitationId
 );
 
 macro_rules! values {

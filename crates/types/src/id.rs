@@ -76,6 +76,8 @@ id! {
     SessionId,
     /// One time that somebody signed in.
     SignInId,
+    /// One invitation into a tenant.
+    InvitationId,
     /// An `hlx_live_…` key's row (never the key itself).
     ApiKeyId,
     /// One running `lantern` process.

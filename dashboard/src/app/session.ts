@@ -21,16 +21,17 @@ export function useMe(): User | undefined {
 
 /** Whether somebody may change things. The server decides; this only spares people buttons that would be refused. */
 export function mayWrite(user: User | undefined): boolean {
-  return user?.role === "owner" || user?.role === "admin";
+  return user?.role === "owner" || user?.role === "admin" || user?.role === "member";
 }
 
-export async function signIn(email: string, password: string): Promise<void> {
+/** A `code` of an authenticator app goes along where the server asks for one. */
+export async function signIn(email: string, password: string, code?: string): Promise<void> {
   let response: Response;
   try {
     response = await fetch("/auth/session", {
       method: "POST",
       headers: { ...PAGE, "Content-Type": "application/json" },
-      body: JSON.stringify({ email, password }),
+      body: JSON.stringify({ email, password, code }),
       credentials: "same-origin",
     });
   } catch {

@@ -2,6 +2,7 @@
 import { useMutation } from "@tanstack/react-query";
 import { useRouter, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
+import { ApiError } from "../api/client";
 import { signIn } from "../app/session";
 import { m } from "../messages/en";
 import { Command, Failure, Field, useTitle } from "../ui/pieces";
@@ -17,10 +18,18 @@ export function SignIn() {
   const { next, over } = useSearch({ from: "/sign-in" });
   const [email, setEmail] = useState("");
   const [password, setPassword] = useState("");
+  const [code, setCode] = useState("");
+  const [coded, setCoded] = useState(false);
   const enter = useMutation({
-    mutationFn: () => signIn(email, password),
+    mutationFn: () => signIn(email, password, coded ? code : undefined),
     onSuccess: () => router.history.push(safeNext(next)),
-    onError: () => setPassword(""),
+    onError: (error) => {
+      // The password was right: only the code is asked for again.
+      const asked = error instanceof ApiError && (error.code === "second_factor_required" || error.code === "wrong_code");
+      setCoded(asked);
+      setCode("");
+      if (!asked) setPassword("");
+    },
   });
   return (
     <main className="door">
@@ -42,6 +51,11 @@ export function SignIn() {
           <Field label={m.signIn.password}>
             <input type="password" name="password" autoComplete="current-password" required value={password} onChange={(event) => setPassword(event.target.value)} />
           </Field>
+          {coded && (
+            <Field label={m.signIn.code}>
+              <input name="code" autoComplete="one-time-code" required autoFocus value={code} onChange={(event) => setCode(event.target.value)} />
+            </Field>
+          )}
           <Failure error={enter.error} />
           <button type="submit" className="btn first" disabled={enter.isPending}>
             {enter.isPending ? m.signIn.working : m.signIn.submit}

@@ -86,7 +86,10 @@ pub(crate) struct Tenant {
     pub(crate) id: TenantId,
     pub(crate) scope: Scope,
     pub(crate) owner: String,
+    pub(crate) admin: String,
     pub(crate) member: String,
+    /// The weakest of them.
+    pub(crate) viewer: String,
 }
 
 pub(crate) struct TestApp {
@@ -129,7 +132,8 @@ const TENANT: &str =
     "INSERT INTO tenants (tenant_id, slug, name, tier, created_at) VALUES ($1, $2, $2, 'team', 1)";
 const USER: &str =
     "INSERT INTO users (tenant_id, id, email, email_key, name, role, password_hash, created_at)
-    VALUES ($1, $2, $3, $3, $4, $4, 'none', 1)";
+    VALUES ($1, $2, $3, $3, $4, $4,
+    '$argon2id$v=19$m=9216,t=4,p=1$bGFudGVybi1ub2JvZHktIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA', 1)";
 const START: i64 = 1_800_000_000_000_000;
 
 impl TestApp {
@@ -313,7 +317,7 @@ async fn tenant(app: &App, tokens: &Tokens, n: u128) -> Tenant {
         .write(scope, move |tx| {
             Box::pin(async move {
                 tx.exec(TENANT, &[id.to_string().into()]).await?;
-                for role in [Role::Owner, Role::Admin, Role::Member] {
+                for role in Role::ALL {
                     let Person { id, email, name, sign_in, .. } = person(id, role);
                     let expires_at = At::from_micros(START) + Dur::from_secs(30 * 86_400);
                     tx.exec(USER, &[id.into(), email.into(), name.into()]).await?;
@@ -326,7 +330,8 @@ async fn tenant(app: &App, tokens: &Tokens, n: u128) -> Tenant {
         .await
         .unwrap();
     let issue = |role| tokens.issue(&person(id, role), app.clock.now()).unwrap();
-    Tenant { id, scope, owner: issue(Role::Owner), member: issue(Role::Member) }
+    let [viewer, member, admin, owner] = Role::ALL.map(issue);
+    Tenant { id, scope, owner, admin, member, viewer }
 }
 
 fn tools() -> Vec<ToolDef> {

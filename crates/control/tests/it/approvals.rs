@@ -255,7 +255,7 @@ async fn permitted(test: &TestApp) {
     let id = only(test).await;
     post(test, &id, "grant", json!({})).await.refused(403, "not_an_approver");
     let path = format!("{APPROVALS}/{id}/grant");
-    test.post(&test.a.member, &path, json!({})).await.refused(403, "role_missing");
+    test.post(&test.a.viewer, &path, json!({})).await.refused(403, "role_missing");
     let key = test.key(&["read"]).await;
     test.post(&key, &path, json!({})).await.refused(403, "scope_missing");
     assert_eq!(hand.drain().await, 0);

@@ -137,7 +137,7 @@ async fn none(test: &TestApp) {
         let refused = post(test, runs.clone()).await.refused(status, code);
         assert_eq!(refused.paths(), paths, "{runs} {}", refused.text);
     }
-    test.post(&test.a.member, BATCH, json!({"runs": [fine()]})).await.refused(403, "role_missing");
+    test.post(&test.a.viewer, BATCH, json!({"runs": [fine()]})).await.refused(403, "role_missing");
     test.post(&test.b.owner, BATCH, json!({"runs": [fine()]})).await.refused(404, "agent_not_found");
     assert_eq!(count(test).await, 0);
     post(test, Value::from(vec![fine(); 100])).await.is(201);

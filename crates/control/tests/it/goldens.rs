@@ -44,6 +44,7 @@ fn the_matrix_of_roles_and_actions_is_as_listed() {
         ("owner", user(Role::Owner)),
         ("admin", user(Role::Admin)),
         ("member", user(Role::Member)),
+        ("viewer", user(Role::Viewer)),
         ("key:admin", key("admin")),
         ("key:write", key("write")),
         ("key:read", key("read")),

@@ -18,6 +18,8 @@ mod cors;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod factors;
+#[cfg(test)]
 mod fork;
 #[cfg(test)]
 mod goldens;
@@ -32,9 +34,15 @@ mod limits;
 #[cfg(test)]
 mod lists;
 #[cfg(test)]
+mod lockout;
+#[cfg(test)]
+mod members;
+#[cfg(test)]
 mod money;
 #[cfg(test)]
 mod passes;
+#[cfg(test)]
+mod passwords;
 #[cfg(test)]
 mod platform;
 #[cfg(test)]

@@ -71,7 +71,7 @@ async fn a_run_without_content_shows_what_happened_and_begins_nothing(test: &Tes
     let (run, other) = (ended(test, "one").await, ended(test, "two").await);
     let path = format!("/v1/runs/{run}");
     let before = test.get(&test.a.owner, &path).await.is(200).json;
-    test.post(&test.a.member, &format!("{path}/redact"), json!({})).await.refused(403, "role_missing");
+    test.post(&test.a.viewer, &format!("{path}/redact"), json!({})).await.refused(403, "role_missing");
     test.post(&test.b.owner, &format!("{path}/redact"), json!({})).await.refused(404, "run_not_found");
     let redacted = test.post(&test.a.owner, &format!("{path}/redact"), json!({})).await.is(200).json;
     let since = redacted["contentRemovedAt"].as_str().unwrap().to_owned();

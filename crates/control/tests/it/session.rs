@@ -233,7 +233,7 @@ async fn nothing_but_a_refresh_token_renews() {
 #[tokio::test]
 async fn a_role_counts_from_the_moment_it_is_changed() {
     const DEMOTE: &str =
-        "UPDATE users SET role = 'member', name = 'New' WHERE tenant_id = $1 AND role = 'owner'";
+        "UPDATE users SET role = 'viewer', name = 'New' WHERE tenant_id = $1 AND role = 'owner'";
     let test = TestApp::new().await;
     test.post(&test.a.owner, "/v1/agents", json!({"name": "a"})).await.is(201);
     test.app.db.write(test.a.scope, |tx| Box::pin(async move { tx.exec(DEMOTE, &[]).await })).await.unwrap();

@@ -103,7 +103,7 @@ async fn a_stop_says_what_it_halts_and_why() {
     // A name that is misspelt would halt nothing, and look as if it did.
     let asked = json!({"scope": "agent", "agentName": "nime", "reason": "x"});
     test.post(&test.a.owner, STOPS, asked).await.refused(404, "agent_not_found");
-    test.post(&test.a.member, STOPS, json!({"scope": "tenant", "reason": "x"}))
+    test.post(&test.a.viewer, STOPS, json!({"scope": "tenant", "reason": "x"}))
         .await
         .refused(403, "role_missing");
 }

@@ -3,10 +3,11 @@
 use lantern_control::routes;
 use lantern_edge::Route;
 use lantern_engine::{Arrival, Input};
-use lantern_policy::Access;
+use lantern_policy::action::least_role;
+use lantern_policy::{Access, Role};
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, request};
+use crate::app::{TestApp, person, request};
 use crate::hand::Hand;
 
 pub(crate) type Guarded = (&'static str, &'static str, &'static str, Access);
@@ -36,6 +37,11 @@ pub(crate) fn body(action: &str, path: &str) -> Option<Value> {
         "sessions.send" => json!({"content": "hi"}),
         "approvals.decide" => json!({"approved": true}),
         "runs.forecast" => json!({"agentName": "mine"}),
+        "members.change_role" => json!({"role": "member"}),
+        "invitations.create" => json!({"email": "walked@example.com"}),
+        "self.change_factor" if path.ends_with("/confirm") => json!({"code": "000000"}),
+        "self.change_factor" => json!({"password": "x"}),
+        "self.change_password" => json!({"currentPassword": "x", "newPassword": "correct horse battery"}),
         "api_keys.create" => json!({"name": "walked"}),
         "stops.set" => json!({"scope": "agent", "agentName": "mine", "reason": "walked"}),
         "budgets.save" => json!({"maxCostUsdPerDay": 1}),
@@ -61,6 +67,9 @@ pub(crate) struct Things {
     stop: String,
     workload: String,
     tenant: String,
+    /// Somebody's, and their sign-in's, which is called the same.
+    member: String,
+    invitation: String,
 }
 
 pub(crate) async fn things(test: &TestApp) -> Things {
@@ -84,6 +93,8 @@ pub(crate) async fn things(test: &TestApp) -> Things {
     let cancel = Arrival::Cancel { by: String::new(), reason: None };
     Hand::take(test, &over).await.give(Input::Arrived(cancel)).await;
     test.post(&test.a.owner, &format!("/v1/runs/{over}/receipt"), json!({})).await.is(200);
+    let invited =
+        test.post(&test.a.owner, "/v1/invitations", json!({"email": "mine@example.com"})).await.is(201);
     Things {
         run,
         over,
@@ -93,6 +104,8 @@ pub(crate) async fn things(test: &TestApp) -> Things {
         stop: text(&stop),
         workload: text(&workload["vmId"]),
         tenant: test.a.id.to_string(),
+        member: person(test.a.id, Role::Admin).id.to_string(),
+        invitation: text(&invited.json["invitation"]["id"]),
     }
 }
 
@@ -103,6 +116,8 @@ pub(crate) fn filled(path: &str, things: &Things) -> String {
         path if path.starts_with("/v1/sessions/") => &things.session,
         path if path.starts_with("/v1/stops/") => &things.stop,
         path if path.starts_with("/v1/runtime/vms/") => &things.workload,
+        path if path.starts_with("/v1/members/") || path.starts_with("/auth/sign-ins/") => &things.member,
+        path if path.starts_with("/v1/invitations/") => &things.invitation,
         path if path.contains("/receipt") => &things.over,
         _ => &things.run,
     };
@@ -140,7 +155,7 @@ async fn the_weakest_get_what_the_table_says() {
     let mut signed_out = false;
     for (method, path, action, access) in guarded() {
         let path = filled(path, &things);
-        for (token, code) in [(&test.a.member, "role_missing"), (&key, "scope_missing")] {
+        for (token, code) in [(&test.a.viewer, "role_missing"), (&key, "scope_missing")] {
             if access <= Access::Read {
                 if ["/events", "/stream", "/logs"].iter().any(|end| path.ends_with(end)) {
                     continue;
@@ -149,8 +164,13 @@ async fn the_weakest_get_what_the_table_says() {
                 let want = match (action, code) {
                     ("self.sign_out", "role_missing") if signed_out => 401,
                     ("self.sign_out", "role_missing") => 204,
+                    // Somebody else's, and not the password.
+                    ("self.end_sign_in", "role_missing") => 404,
+                    ("self.change_factor", "role_missing") if path.ends_with("/confirm") => 409,
+                    ("self.change_password" | "self.change_factor", "role_missing") => 400,
+                    ("self.read", _) | ("self.list_sign_ins" | "self.read_factor", "role_missing") => 200,
                     // A key is not signed in, and may know it.
-                    ("self.sign_out", _) => 409,
+                    (action, _) if action.starts_with("self.") => 409,
                     _ => 200,
                 };
                 assert_eq!(answer.status, want, "{method} {path} {}", answer.text);
@@ -160,6 +180,27 @@ async fn the_weakest_get_what_the_table_says() {
                 let answer = test.send(refused).await.refused(403, code);
                 assert!(["write", "admin"].contains(&answer.json["required_scope"].as_str().unwrap()));
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_member_does_what_is_not_for_admins() {
+    let test = TestApp::new().await;
+    let things = things(&test).await;
+    for (method, path, action, access) in guarded() {
+        if action == "self.sign_out" {
+            continue;
+        }
+        let filled = filled(path, &things);
+        let asked = request(method, &filled, Some(&test.a.member), body(action, path));
+        let least = least_role(action, access);
+        if least <= Role::Member {
+            let answer = test.open(asked).await;
+            assert!(![401, 403].contains(&answer.status().as_u16()), "{method} {path} {}", answer.status());
+        } else {
+            let answer = test.send(asked).await.refused(403, "role_missing");
+            assert_eq!(answer.json["error"], format!("this needs the role {}", least.as_str()));
         }
     }
 }

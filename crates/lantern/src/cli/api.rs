@@ -115,8 +115,12 @@ impl Call {
         Self { method: Method::DELETE, ..Self::get(path) }
     }
     /// Exchanges a password for tokens.
-    pub(crate) fn login(email: &str, password: &Secret<String>) -> Self {
-        Self::post("/auth/login", json!({ "email": email, "password": password.expose() })).public()
+    pub(crate) fn login(email: &str, password: &Secret<String>, code: Option<&str>) -> Self {
+        let mut body = json!({ "email": email, "password": password.expose() });
+        if let (Some(code), Some(fields)) = (code, body.as_object_mut()) {
+            fields.insert("code".to_owned(), code.into());
+        }
+        Self::post("/auth/login", body).public()
     }
     /// Makes an account, and answers as a login does.
     pub(crate) fn signup(email: &str, password: &Secret<String>, name: Option<&str>) -> Self {

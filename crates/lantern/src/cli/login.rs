@@ -24,7 +24,7 @@ const DEV_LOGIN: (&str, &str) = ("admin@lantern.dev", "lantern");
 /// More than any server takes as a password.
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
-/// Flags of `lantern login`.
+/// Who logs in.
 #[derive(Args, Default)]
 pub(crate) struct LoginArgs {
     /// Your email address; asked for when left out
@@ -36,6 +36,16 @@ pub(crate) struct LoginArgs {
     /// Read the password from standard input: its first line
     #[arg(long, requires = "email", conflicts_with = "password")]
     password_stdin: bool,
+}
+
+/// Flags of `lantern login`, whole.
+#[derive(Args, Debug)]
+pub(crate) struct CodedArgs {
+    #[command(flatten)]
+    login: LoginArgs,
+    /// The code of your authenticator app, or a recovery code; asked for when it is needed and left out
+    #[arg(long)]
+    code: Option<String>,
 }
 
 /// Flags of `lantern signup`.
@@ -56,6 +66,80 @@ pub(crate) struct LogoutArgs {
     everywhere: bool,
 }
 
+/// A password that somebody chooses.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Chosen {
+    /// Read the new password from standard input: its first line
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// What was handed on, and the password that is chosen with it, as far as the flags do not say.
+pub(crate) fn slip(
+    console: &Console,
+    said: Option<String>,
+    chosen: Chosen,
+    what: &str,
+) -> Result<(Secret<String>, Secret<String>), Failure> {
+    let interactive = console.interactive();
+    let missing = |what: &str, next: &str| {
+        Failure::usage(format!("there is nobody to ask for {what}")).hint(next.to_owned())
+    };
+    let slip = match said {
+        Some(said) => Secret::new(said),
+        None if interactive => ask_password_as(what)?,
+        None => return Err(missing(&format!("the {}", what.to_lowercase()), "write it behind the command")),
+    };
+    let password = if chosen.password_stdin {
+        piped_password()?
+    } else if interactive {
+        ask_twice()?
+    } else {
+        return Err(missing("the password", "pass --password-stdin"));
+    };
+    Ok((slip, password))
+}
+
+/// Asks for a secret, which is not shown.
+pub(crate) fn ask_password_as(what: &str) -> Result<Secret<String>, Failure> {
+    let answer = rpassword::prompt_password(question(what, None)).map_err(|error| unanswered(&error))?;
+    let needed = || Failure::usage(format!("this needs an answer: {}", what.to_lowercase()));
+    answered(&answer, None).map(Secret::new).ok_or_else(needed)
+}
+
+/// Asks for the code that an authenticator app shows.
+pub(crate) fn ask_code() -> Result<String, Failure> {
+    ask_password_as("Code of your app").map(|code| code.expose().clone())
+}
+
+/// The password of somebody who is logged in, from standard input or asked for.
+pub(crate) fn password_again(console: &Console, piped: bool) -> Result<Secret<String>, Failure> {
+    if piped {
+        piped_password()
+    } else if console.interactive() {
+        ask_password_as("Password")
+    } else {
+        Err(Failure::usage("there is nobody to ask for the password").hint("pass --password-stdin"))
+    }
+}
+
+/// Asks for a new password until it is the same twice in a row; nobody sees what they type.
+pub(crate) fn ask_twice() -> Result<Secret<String>, Failure> {
+    let (one, again) = (ask_password_as("New password")?, ask_password_as("The same again")?);
+    if one.expose() == again.expose() { Ok(one) } else { Err(Failure::usage("these are not the same")) }
+}
+
+/// Secrets from standard input, one for each line.
+pub(crate) fn piped_lines() -> Result<Vec<Secret<String>>, Failure> {
+    let failed = |error: io::Error| {
+        Failure::usage(format!("cannot read the passwords: {error}")).hint("give them as lines of text")
+    };
+    let mut text = String::new();
+    io::Read::read_to_string(&mut io::Read::take(io::stdin().lock(), PASSWORD_BYTES_MAX), &mut text)
+        .map_err(failed)?;
+    Ok(text.lines().filter(|line| !line.is_empty()).map(|line| Secret::new(line.to_owned())).collect())
+}
+
 /// Leaves the password out.
 impl std::fmt::Debug for LoginArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,17 +156,28 @@ impl LoginArgs {
 
 /// Logs in and saves the login, and says nothing of it.
 pub(crate) async fn sign_in(console: &Console, api: &Api, args: LoginArgs) -> Result<(), Failure> {
-    let (email, password) = ask(console, api, args, true).await?;
-    let reply = api.fetch(Call::login(&email, &password)).await?;
+    let reply = show(console, api, args, None).await?;
     save(api, &reply).map(drop)
 }
 
 /// Logs in and saves the login.
-pub(crate) async fn login(console: &Console, globals: &Globals, args: LoginArgs) -> Result<(), Failure> {
+pub(crate) async fn login(console: &Console, globals: &Globals, args: CodedArgs) -> Result<(), Failure> {
     let api = Api::anonymous(globals)?;
-    let (email, password) = ask(console, &api, args, true).await?;
-    let reply = api.fetch(Call::login(&email, &password)).await?;
+    let reply = show(console, &api, args.login, args.code.as_deref()).await?;
     keep(console, &api, &reply, "logged in")
+}
+
+/// Shows who one is, and the code of one's app where the server asks for it.
+async fn show(console: &Console, api: &Api, args: LoginArgs, code: Option<&str>) -> Result<Value, Failure> {
+    let (email, password) = ask(console, api, args, true).await?;
+    match api.fetch(Call::login(&email, &password, code)).await {
+        Err(failure)
+            if failure.code.as_deref() == Some("second_factor_required") && console.interactive() =>
+        {
+            api.fetch(Call::login(&email, &password, Some(&ask_code()?))).await
+        }
+        reply => reply,
+    }
 }
 
 /// Makes an account and saves its login.
@@ -122,7 +217,7 @@ fn save(api: &Api, reply: &Value) -> Result<Credentials, Failure> {
 }
 
 /// Saves what the server answered to a login, and says so.
-fn keep(console: &Console, api: &Api, reply: &Value, done: &str) -> Result<(), Failure> {
+pub(crate) fn keep(console: &Console, api: &Api, reply: &Value, done: &str) -> Result<(), Failure> {
     let credentials = save(api, reply)?;
     let token = text(reply, "token");
     let until = Some(text(reply, "refreshExpiresAt")).and_then(|at| at.parse().ok()).or_else(|| until(token));

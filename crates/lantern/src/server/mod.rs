@@ -3,6 +3,7 @@
 //! `dev` and `serve` differ in configuration only; what runs is the same. Nothing here knows a route or a rule.
 
 mod account;
+mod admin;
 mod advice;
 mod assemble;
 mod backup;
@@ -30,6 +31,7 @@ use serde_json::json;
 
 use crate::cli::{Console, Exit, Failure};
 use crate::env;
+pub(crate) use admin::AdminVerb;
 use advice::Advice;
 use assemble::{Mode, Ready};
 pub(crate) use backup::{BackupArgs, RestoreArgs};
@@ -143,6 +145,18 @@ pub(crate) fn rotate(args: &RotateArgs, console: &Console) -> ExitCode {
     let run = || {
         logging::start("warn", console.json())?;
         block_on(rotate::run(args))
+    };
+    match run() {
+        Ok((answer, words)) => told(console, console.answer(&answer, || words)),
+        Err(error) => exit(console, Err(error)),
+    }
+}
+
+/// Runs `lantern admin`.
+pub(crate) fn admin(verb: &AdminVerb, console: &Console) -> ExitCode {
+    let run = || {
+        logging::start("warn", console.json())?;
+        block_on(admin::run(verb))
     };
     match run() {
         Ok((answer, words)) => told(console, console.answer(&answer, || words)),

@@ -13,6 +13,8 @@ mod cli_help;
 #[cfg(test)]
 mod cli_login;
 #[cfg(test)]
+mod cli_members;
+#[cfg(test)]
 mod cli_settings;
 #[cfg(test)]
 mod cli_told;

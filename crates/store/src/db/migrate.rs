@@ -208,6 +208,20 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0026_usage.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 27,
+        name: "members",
+        both: include_str!("../../../../migrations/0027_members.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0027_members.sql"),
+        sqlite: "",
+    },
+    Migration {
+        number: 28,
+        name: "second_factors",
+        both: include_str!("../../../../migrations/0028_second_factors.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0028_second_factors.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -54,7 +54,11 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 37] = [
+const TABLES: [&str; 41] = [
+    "second_factors",
+    "recovery_codes",
+    "invitations",
+    "password_resets",
     "audit_entries",
     "audit_heads",
     "tenant_limits",

@@ -4,6 +4,7 @@
 //! password is kept is decided in `password.rs`.
 
 use axum::extract::State;
+use http::HeaderMap;
 use lantern_edge::audit::Who;
 use lantern_edge::request::Peer;
 use lantern_edge::route::public_post;
@@ -13,10 +14,10 @@ use lantern_store::system;
 use lantern_types::edge::IdGen;
 use lantern_types::{Secret, TenantId, UserId};
 
-use super::session::{self, EMAIL_BYTES_MAX, PASSWORD_BYTES_MAX, SignedIn};
+use super::session::{self, Device, EMAIL_BYTES_MAX, PASSWORD_BYTES_MAX, SignedIn};
 use crate::App;
 
-const NAME_BYTES_MAX: usize = 200;
+pub(super) const NAME_BYTES_MAX: usize = 200;
 /// The contract's.
 const PASSWORD_CHARS_MIN: usize = 12;
 
@@ -30,7 +31,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
 const TENANT: &str =
     "INSERT INTO tenants (tenant_id, slug, name, tier, created_at) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (tenant_id) DO NOTHING";
-const USER: &str =
+pub(super) const USER: &str =
     "INSERT INTO users (tenant_id, id, email, email_key, name, role, password_hash, created_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
@@ -97,18 +98,30 @@ struct Signup {
 
 impl Model for Signup {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let email = fields.required_text("email", EMAIL_BYTES_MAX).map(|text| text.trim().to_owned());
-        if email.as_deref().is_some_and(|email| !is_address(email)) {
-            fields.issue("email", "expected an address such as ada@example.com");
-        }
-        let password = fields.required_text("password", PASSWORD_BYTES_MAX);
-        if password.as_deref().is_some_and(|password| password.chars().count() < PASSWORD_CHARS_MIN) {
-            fields.issue("password", format!("expected at least {PASSWORD_CHARS_MIN} characters"));
-        }
+        let email = address(fields);
+        let password = new_password(fields, "password");
         let name = fields.text("name", NAME_BYTES_MAX).map(|name| name.trim().to_owned());
         let name = name.filter(|name| !name.is_empty());
-        Some(Self { email: email?, password: password.map(Secret::new)?, name })
+        Some(Self { email: email?, password: password?, name })
     }
+}
+
+/// Reads an address of mail.
+pub(super) fn address(fields: &mut Fields<'_>) -> Option<String> {
+    let email = fields.required_text("email", EMAIL_BYTES_MAX).map(|text| text.trim().to_owned());
+    if email.as_deref().is_some_and(|email| !is_address(email)) {
+        fields.issue("email", "expected an address such as ada@example.com");
+    }
+    email
+}
+
+/// Reads a password that somebody chooses.
+pub(super) fn new_password(fields: &mut Fields<'_>, name: &str) -> Option<Secret<String>> {
+    let password = fields.required_text(name, PASSWORD_BYTES_MAX);
+    if password.as_deref().is_some_and(|password| password.chars().count() < PASSWORD_CHARS_MIN) {
+        fields.issue(name, format!("expected at least {PASSWORD_CHARS_MIN} characters"));
+    }
+    password.map(Secret::new)
 }
 
 /// Whether mail could go there: something before and something after one `@`, and nothing that no address has. Whether it
@@ -125,6 +138,7 @@ async fn signup(
     State(app): State<App>,
     peer: Peer,
     witness: Witness,
+    headers: HeaderMap,
     Body(new): Body<Signup>,
 ) -> Result<Created<SignedIn>> {
     if !app.inner.signup {
@@ -141,7 +155,7 @@ async fn signup(
     let made = made.ok_or_else(|| Error::new(Code::Conflict, "the account was removed meanwhile"))?;
     witness.names(made.tenant, Who::Person(made.id), "auth.sign_up");
     tracing::info!(tenant = %made.tenant, user = %made.id, "signed up");
-    let body = session::begin(&app, made).await?;
+    let body = session::begin(&app, made, &Device::of(peer, &headers)).await?;
     Ok(Created { location: "/auth/me".to_owned(), body })
 }
 

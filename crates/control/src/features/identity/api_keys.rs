@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::people::TAKE_BACK;
 use crate::App;
 
 const NAME_BYTES_MAX: usize = 200;
@@ -238,7 +239,13 @@ async fn revoke(
     let params = [id.into(), app.clock.now().into()];
     let found = app
         .db
-        .write(permit.scope(), move |tx| Box::pin(async move { tx.exec(REVOKE, &params).await }))
+        .write(permit.scope(), move |tx| {
+            Box::pin(async move {
+                // Whoever had the key may have let somebody in with it.
+                tx.exec(TAKE_BACK, &[id.into()]).await?;
+                tx.exec(REVOKE, &params).await
+            })
+        })
         .await?;
     if found == 0 {
         return Err(not_found());

@@ -13,7 +13,7 @@ use lantern_policy::Permit;
 use lantern_policy::action::SignOut;
 use lantern_types::Dur;
 
-use super::session::{self, Login, User};
+use super::session::{self, Device, Login, User};
 use crate::App;
 
 const LASTS: Dur = Dur::from_secs(7 * 86_400);
@@ -34,9 +34,10 @@ async fn begin(
     Body(login): Body<Login>,
 ) -> Result<WithCookie<Json<User>>> {
     cookie::from_page(&headers)?;
+    let device = Device::of(peer, &headers);
     let account = session::account(&app, peer, &witness, login).await?;
     let until = app.clock.now() + LASTS;
-    let person = session::keep(&app, account, until).await?;
+    let person = session::keep(&app, account, until, &device).await?;
     let cookies = app.inner.gate.cookies();
     let cookie = cookies.issue(person.tenant, person.sign_in, LASTS, cookie::over_tls(&headers))?;
     Ok(WithCookie { cookie, answer: Json(User::until(person, until)) })

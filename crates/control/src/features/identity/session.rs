@@ -2,10 +2,14 @@
 //!
 //! Invariant: an unknown address, a wrong password and a role that is none all answer the same words after the same
 //! work. Tries are limited for each address from each peer, so that nobody can lock somebody else out, and for each peer
-//! over all addresses, so that nobody can try one password on everybody. A refresh token is good once; one that comes a second
+//! over all addresses, so that nobody can try one password on everybody; and what many peers try on one address waits, but not
+//! from where its owner is signed in (`lantern_policy::lockout`). A refresh token is good once; one that comes a second
 //! time was copied, by whom nobody can say, and ends its sign-in.
 
+use std::net::IpAddr;
+
 use axum::extract::State;
+use http::{HeaderMap, header};
 use lantern_edge::audit::Who;
 use lantern_edge::refresh::Refresh;
 use lantern_edge::request::Peer;
@@ -16,10 +20,12 @@ use lantern_policy::action::{ReadSelf, SignOut};
 use lantern_policy::{Permit, Principal, Role, Scope};
 use lantern_store::sign_ins::{self, NewSignIn};
 use lantern_store::system::{self, Account, PresentedSignIn};
-use lantern_types::{At, Dur, Secret, SignInId, TenantId};
+use lantern_types::{At, Dur, Secret, SignInId, TenantId, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
+use super::factors::{self, Passed};
 use crate::App;
 
 pub(super) const EMAIL_BYTES_MAX: usize = 320;
@@ -27,10 +33,18 @@ pub(super) const PASSWORD_BYTES_MAX: usize = 1_024;
 /// What the audit log calls signing in.
 const SIGN_IN: &str = "auth.sign_in";
 const REFRESH_TOKEN_BYTES_MAX: usize = 256;
+/// As much of a client's name for itself is kept.
+const CLIENT_CHARS_MAX: usize = 200;
 /// A sign-in that is not renewed for so long is over.
 const IDLE_MAX: Dur = Dur::from_secs(30 * 86_400);
 /// And so is one that is this old, however often it was renewed.
 const AGE_MAX: Dur = Dur::from_secs(365 * 86_400);
+
+/// Locks a person while their password is this one, so that who changes it finds the sign-in that it began.
+const STILL: &str = "UPDATE users SET name = name WHERE tenant_id = $1 AND id = $2 AND password_hash = $3";
+
+/// Every statement of this file.
+pub(crate) const STATEMENTS: &[&str] = &[STILL];
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
@@ -47,13 +61,16 @@ pub(crate) fn routes() -> Vec<Route<App>> {
 pub(super) struct Login {
     email: String,
     password: Secret<String>,
+    /// Of a second factor.
+    code: Option<String>,
 }
 
 impl Model for Login {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let email = fields.required_text("email", EMAIL_BYTES_MAX);
         let password = fields.required_text("password", PASSWORD_BYTES_MAX).map(Secret::new);
-        Some(Self { email: email?, password: password? })
+        let code = fields.text("code", factors::CODE_BYTES_MAX).filter(|code| !code.trim().is_empty());
+        Some(Self { email: email?, password: password?, code })
     }
 }
 
@@ -136,10 +153,11 @@ async fn login(
     State(app): State<App>,
     peer: Peer,
     witness: Witness,
+    headers: HeaderMap,
     Body(login): Body<Login>,
 ) -> Result<Json<SignedIn>> {
     let account = account(&app, peer, &witness, login).await?;
-    begin(&app, account).await.map(Json)
+    begin(&app, account, &Device::of(peer, &headers)).await.map(Json)
 }
 
 /// The account of somebody who knows its password.
@@ -149,11 +167,14 @@ pub(super) async fn account(app: &App, peer: Peer, witness: &Witness, login: Log
     let peer = peer.0.ip();
     // The peer first: so nobody fills the other buckets with addresses that they make up.
     let taken = app.inner.logins_of_peer.take(peer, now);
-    taken.and_then(|()| app.inner.logins.take((email.clone(), peer), now)).map_err(|wait| {
-        Error::new(Code::LoginRateLimited, "too many login attempts; please try again later")
-            .retry_after(wait)
-    })?;
-    let found = system::user_by_email(&app.db, email).await?;
+    taken.and_then(|()| app.inner.logins.take((email.clone(), peer), now)).map_err(rate_limited)?;
+    let found = system::user_by_email(&app.db, email.clone()).await?;
+    if let Err(wait) = app.inner.lockout.enter(&email, now) {
+        if !knows(app, found.as_ref(), peer).await? {
+            return Err(rate_limited(wait));
+        }
+        app.inner.lockout.count(&email, now);
+    }
     let stored = found.as_ref().map(|account| account.password_hash.clone());
     let verified = app.inner.passwords.verify(login.password, stored).await?;
     if let Some((tenant, id)) = found.as_ref().map(|found| (found.tenant, found.id)) {
@@ -161,30 +182,88 @@ pub(super) async fn account(app: &App, peer: Peer, witness: &Witness, login: Log
         witness.names(tenant, who, SIGN_IN);
     }
     let account = found.filter(|_| verified);
-    account.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))
+    let account = account.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))?;
+    app.inner.lockout.right(&email);
+    let known = knows(app, Some(&account), peer).await?.then_some(peer);
+    match factors::pass(app, &account, known, login.code.as_deref()).await? {
+        Passed::Yes => Ok(account),
+        shown => {
+            witness.names(account.tenant, Who::Stranger(account.id), SIGN_IN);
+            Err(match shown {
+                Passed::Asked => {
+                    let words = "this account signs in with a code of its app, too: send it as code";
+                    Error::new(Code::SecondFactorRequired, words)
+                }
+                _ => Error::new(Code::WrongCode, "the code is not a good one, or was used before"),
+            })
+        }
+    }
+}
+
+/// Whether the account has a sign-in from there. For nobody's address the same is looked for in vain.
+async fn knows(app: &App, account: Option<&Account>, source: IpAddr) -> Result<bool> {
+    let nobody = (TenantId::from_uuid(Uuid::nil()), UserId::from_uuid(Uuid::nil()));
+    let (tenant, user) = account.map_or(nobody, |account| (account.tenant, account.id));
+    let (source, now) = (source.to_string(), app.clock.now());
+    let look = app.db.read(Scope::of_lease(tenant), move |tx| {
+        Box::pin(async move { sign_ins::knows(tx, user, source, now).await })
+    });
+    Ok(look.await?)
+}
+
+pub(super) fn rate_limited(wait: Dur) -> Error {
+    Error::new(Code::LoginRateLimited, "too many login attempts; please try again later").retry_after(wait)
+}
+
+pub(super) fn not_signed_in() -> Error {
+    Error::new(Code::NotSignedIn, "a key is not signed in; DELETE /v1/api-keys/{id} revokes it")
+}
+
+/// What somebody signs in from, as its owner is shown it.
+pub(super) struct Device {
+    source: IpAddr,
+    client: Option<String>,
+}
+
+impl Device {
+    pub(super) fn of(peer: Peer, headers: &HeaderMap) -> Self {
+        let client = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let client = client.map(|text| text.chars().take(CLIENT_CHARS_MAX).collect());
+        Self { source: peer.0.ip(), client }
+    }
 }
 
 /// Signs somebody in who has shown that they are who this account is of.
-pub(super) async fn begin(app: &App, account: Account) -> Result<SignedIn> {
+pub(super) async fn begin(app: &App, account: Account, device: &Device) -> Result<SignedIn> {
     let now = app.clock.now();
     let until = now + IDLE_MAX;
-    let person = keep(app, account, until).await?;
+    let person = keep(app, account, until, device).await?;
     shown(app, person, sign_ins::FIRST, now, until)
 }
 
 /// Keeps a sign-in of this account until then.
-pub(super) async fn keep(app: &App, account: Account, until: At) -> Result<Person> {
+pub(super) async fn keep(app: &App, account: Account, until: At, device: &Device) -> Result<Person> {
     let now = app.clock.now();
     let sign_in = SignInId::from_uuid(app.ids.uuid());
-    let Account { tenant, id, email, name, role, .. } = account;
+    let Account { tenant, id, email, name, role, password_hash } = account;
     let role = Role::parse(&role);
     let role = role.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))?;
     let new = NewSignIn { id: sign_in, user: id, expires_at: until };
-    app.db
-        .write(Scope::of_lease(tenant), move |tx| {
-            Box::pin(async move { sign_ins::begin(tx, new, now).await })
+    let (source, client) = (device.source.to_string(), device.client.clone());
+    let kept = app.db.write(Scope::of_lease(tenant), move |tx| {
+        Box::pin(async move {
+            let still = tx.exec(STILL, &[id.into(), password_hash.into()]).await? > 0;
+            if still {
+                sign_ins::begin(tx, new, now).await?;
+                sign_ins::note(tx, sign_in, source, client).await?;
+            }
+            Ok(still)
         })
-        .await?;
+    });
+    // The password was changed, or its person removed, while it was looked at.
+    if !kept.await? {
+        return Err(Error::new(Code::InvalidCredentials, "invalid credentials"));
+    }
     tracing::info!(%tenant, user = %id, %sign_in, "signed in");
     Ok(Person { tenant, id, email, name, role, sign_in })
 }
@@ -244,8 +323,7 @@ async fn logout(
 /// Ends the sign-in that a request was made with, or all of the same person.
 pub(super) async fn leave(app: &App, permit: &Permit<SignOut>, everywhere: bool) -> Result<()> {
     let Principal::User { id, sign_in, .. } = permit.actor().principal else {
-        let words = "a key is not signed in; DELETE /v1/api-keys/{id} revokes it";
-        return Err(Error::new(Code::NotSignedIn, words));
+        return Err(not_signed_in());
     };
     let ended = app.db.write(permit.scope(), move |tx| {
         Box::pin(async move {

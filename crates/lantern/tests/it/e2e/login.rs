@@ -157,3 +157,28 @@ fn a_server_that_is_gone_keeps_nobody_logged_in() {
     assert!(done.err.contains("warning: the server was not told: cannot reach"), "{done:?}");
     assert!(saved["token"].is_string() && !user.home.join(".lantern/credentials.json").exists());
 }
+
+#[test]
+fn an_owner_who_is_locked_out_comes_back_by_the_servers_machine() {
+    let person = Person::new();
+    person.sign_up("ada@example.com");
+    let folder = person.folder.path().to_str().unwrap();
+    let nobody = ["admin", "reset-password", "--email", "eve@example.com", "--data-dir", folder];
+    let done = person.run(&nobody);
+    assert!(done.code != 0 && done.err.contains("(account_not_found)"), "{done:?}");
+    // Beside the server, which runs.
+    let made =
+        person.run(&["admin", "reset-password", "--email", "ADA@example.com", "--data-dir", folder]).ok();
+    let reset = ["password", "reset", made.trim(), "--password-stdin"];
+    person.user.run_reading(&reset, "another horse battery\n").ok();
+    assert_eq!(person.run(&["whoami"]).code, 3, "whoever was logged in with the old one is out");
+    let again = person.user.run_reading(&reset, "a third horse battery\n");
+    assert!(again.code == 3 && again.err.contains("(invalid_reset_token)"), "{again:?}");
+    let login = |password| person.run(&["login", "--email", "ada@example.com", "--password", password]);
+    assert_eq!(login("correct horse").code, 3);
+    login("another horse battery").ok();
+    assert!(person.run(&["whoami"]).ok().contains("role    owner\n"));
+    // And for a second factor that is gone; there is none here, and that is no fault.
+    let done = person.run(&["admin", "remove-totp", "--email", "ada@example.com", "--data-dir", folder]);
+    assert_eq!(done.ok(), "ada@example.com logs in without a code now\n");
+}
