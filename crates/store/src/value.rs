@@ -61,7 +61,7 @@ macro_rules! ids {
 
 ids!(
     TenantId, UserId, AgentId, VersionId, RunId, SessionId, SignInId, ApiKeyId, ProcessId, InboxId,
-    ApprovalId, StopId, RequestId
+    ApprovalId, StopId, FeedbackId, RequestId
 );
 
 macro_rules! values {

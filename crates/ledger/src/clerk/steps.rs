@@ -1,6 +1,6 @@
 //! Steps of runs beside one another: what is held, what is counted, what a process that died costs.
 
-use lantern_types::{AgentId, Denial, PriceSource, Route};
+use lantern_types::{AgentId, Denial, PriceSource, Route, Zone};
 
 use super::*;
 use crate::{Bill, Hold, Ledger, Withheld};
@@ -201,4 +201,32 @@ db_test!(no_cap_is_passed_by_calls_and_steps_of_two_processes, async |db| {
         clerk.give_back(true).await;
     }
     assert_eq!(of(&db, scope, Owner::Tenant).await, (granted, 0));
+});
+
+db_test!(a_cap_of_a_zone_is_free_again_at_its_own_midnight, async |db| {
+    let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
+    let clock = Arc::new(SetClock::at(NOON));
+    let (ledger, mut clerk) = ledger(&db, &clock, 1);
+    cap(&db, scope, Owner::Agent(AGENT), Some(100)).await;
+    let tokyo = Zone::parse("Asia/Tokyo").unwrap();
+    let zoned = db.write(scope, move |tx| Box::pin(escrow::set_zone(tx, Owner::Agent(AGENT), tokyo, NOON)));
+    zoned.await.unwrap();
+    db.hub().caps_changed();
+    hold(&ledger, scope, AGENT, 90).await.unwrap().settle(bill(90));
+    clerk.write(true).await;
+    let account = |now: At| AccountId::within(tokyo, Owner::Agent(AGENT), Period::Day, now);
+    let spent = async |now: At| {
+        let accounts = escrow::accounts(&db, scope, At::from_micros(i64::MIN)).await.unwrap();
+        accounts.iter().find(|(id, ..)| *id == account(now)).map(|(_, spent, _)| spent.micros())
+    };
+    assert_eq!((spent(NOON).await, of(&db, scope, Owner::Agent(AGENT)).await.0), (Some(90), 90), "in both");
+    denied(hold(&ledger, scope, AGENT, 20).await);
+    // Three in the afternoon is midnight there, and not a microsecond sooner.
+    let midnight = NOON + Dur::from_secs(3 * 3_600);
+    clock.set(midnight - Dur::from_micros(1));
+    denied(hold(&ledger, scope, AGENT, 20).await);
+    clock.set(midnight);
+    hold(&ledger, scope, AGENT, 20).await.unwrap().settle(bill(20));
+    clerk.write(true).await;
+    assert_eq!((spent(midnight).await, of(&db, scope, Owner::Agent(AGENT)).await.0), (Some(20), 110));
 });

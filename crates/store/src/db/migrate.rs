@@ -201,6 +201,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0025_audit.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 26,
+        name: "control",
+        both: include_str!("../../../../migrations/0026_control.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0026_control.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

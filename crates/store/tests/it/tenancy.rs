@@ -54,7 +54,8 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 35] = [
+const TABLES: [&str; 36] = [
+    "feedback",
     "audit_entries",
     "audit_heads",
     "tenant_limits",
