@@ -135,6 +135,8 @@ impl Answered {
         let (status, headers) = (response.status(), response.headers());
         let outcome = match code.map(Code::kind) {
             Some(Kind::Unauthenticated | Kind::Forbidden) => DENIED,
+            // Nothing was tried.
+            Some(Kind::NotSupported) => "refused",
             _ if headers.contains_key(&REPLAYED) => "replayed",
             _ if status.is_server_error() => FAILED,
             _ if status.is_client_error() => "refused",
@@ -227,6 +229,7 @@ mod tests {
             ("POST", "runs.create", 201, None, Some(("succeeded", false, false))),
             ("POST", "models.call", 200, None, Some(("succeeded", false, true))),
             ("DELETE", "agents.delete", 404, Some(Code::AgentNotFound), Some(("refused", true, false))),
+            ("PUT", "agents.update", 501, Some(Code::NotBuilt), Some(("refused", true, false))),
             ("PATCH", "agents.update", 500, Some(Code::Internal), Some(("failed", false, false))),
             ("POST", "agents.create", 403, Some(Code::RoleMissing), Some(("denied", false, true))),
             ("GET", "audit.read", 403, Some(Code::RoleMissing), Some(("denied", false, true))),

@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::fields::Fields;
 use crate::json::{self, Fault};
 use crate::problem::{Error, FieldError, Result};
-use crate::request::Ignored;
+use crate::request::{BodyMax, Ignored};
 
 /// How long a client may take to send a body.
 const TIME_MAX: Dur = Dur::from_secs(30);
@@ -67,6 +67,13 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
 /// A request's body as it came, within its time and size.
 pub(crate) async fn bytes(request: Request) -> Result<Bytes> {
     plain(request.headers())?;
+    // Whoever says how long it is need not send it to be told.
+    let said =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let max = request.extensions().get::<BodyMax>();
+    if said.zip(max).is_some_and(|(said, BodyMax(max)): (u64, _)| said > *max) {
+        return Err(too_large());
+    }
     match tokio::time::timeout(TIME_MAX.std(), Bytes::from_request(request, &())).await {
         Ok(read) => read.map_err(unread),
         Err(_) => Err(Error::new(Code::BodyTooSlow, "the body took too long to arrive")),
@@ -130,11 +137,13 @@ fn refused(fault: &Fault) -> Error {
     }
 }
 
+fn too_large() -> Error {
+    Error::new(Code::BodyTooLarge, "the body is larger than this server takes")
+}
+
 fn unread(rejection: BytesRejection) -> Error {
     match rejection {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-            Error::new(Code::BodyTooLarge, "the body is larger than this server takes")
-        }
+        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => too_large(),
         other => Error::new(Code::InvalidBody, "the body could not be received").caused_by(other),
     }
 }

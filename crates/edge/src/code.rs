@@ -130,6 +130,8 @@ codes! {
         LogEntryNotFound = "log_entry_not_found",
         WorkloadNotFound = "workload_not_found",
         ImageNotFound = "image_not_found",
+        TemplateNotFound = "template_not_found",
+        TenantNotFound = "tenant_not_found",
     }
     NotAllowed {
         MethodNotAllowed = "method_not_allowed",
@@ -148,6 +150,7 @@ codes! {
         TooManyInvitations = "too_many_invitations",
         NotSignedIn = "not_signed_in",
         AgentArchived = "agent_archived",
+        AgentExists = "agent_exists",
         IdempotencyMismatch = "idempotency_mismatch",
         RunFinished = "run_finished",
         RunEnding = "run_ending",
@@ -205,6 +208,8 @@ codes! {
         WireUnsupported = "wire_unsupported",
         AgentIdentityUnsupported = "agent_identity_unsupported",
         RuntimeUnsupported = "runtime_unsupported",
+        NotBuilt = "not_built",
+        TemplateUnsupported = "template_unsupported",
     }
     BadGateway {
         EgressDenied = "egress_denied",

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE, OPTIONS");
 const HEADERS: HeaderValue = HeaderValue::from_static(
-    "Content-Type, Authorization, X-Request-ID, X-API-Key, Idempotency-Key, Last-Event-ID, If-Match, Prefer, \
+    "Content-Type, Authorization, X-Request-ID, X-API-Key, Idempotency-Key, Last-Event-ID, If-Match, If-None-Match, Prefer, \
      X-Lantern-Turn-Hint",
 );
 /// What a page may read of an answer beside its body.

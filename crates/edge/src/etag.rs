@@ -1,11 +1,15 @@
 //! Optimistic concurrency: a thing's revision as its `ETag`, and `If-Match` as the revision that an update is about. A
-//! revision counts changes; the versions of an agent are something else.
+//! revision counts changes; the versions of an agent are something else. And what a reader has already: `If-None-Match`.
 //!
 //! Invariant: an update that names a revision happens on that revision or not at all. Without the header the last
-//! writer wins, as the contract's clients expect.
+//! writer wins, as the contract's clients expect. A read is answered 304 only where its tag is of all that it shows: an
+//! answer without a tag of its own gets one of its bytes.
 
+use axum::body::{self, Body};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper::body::Body as _;
+use lantern_types::Digest;
 
 use crate::code::Code;
 use crate::problem::{Error, Result};
@@ -27,6 +31,85 @@ impl<T: IntoResponse> IntoResponse for Versioned<T> {
         }
         response
     }
+}
+
+/// An answer whose tag says how something was set, and not all that is shown beside it: it is for `If-Match`, and is no reason to
+/// answer 304.
+#[derive(Debug)]
+pub struct Live<T>(pub Versioned<T>);
+
+#[derive(Clone, Copy)]
+struct IsLive;
+
+impl<T: IntoResponse> IntoResponse for Live<T> {
+    fn into_response(self) -> Response {
+        let mut response = self.0.into_response();
+        response.extensions_mut().insert(IsLive);
+        response
+    }
+}
+
+/// The largest answer that gets a tag of its bytes. Whoever reads more reads a file.
+const TAGGED_BYTES_MAX: usize = 1 << 20;
+/// How many letters of a digest are a tag.
+const TAG_LETTERS: usize = 32;
+
+/// What a reader has already, as `If-None-Match` lists it. What cannot be read is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen(Vec<String>);
+
+impl Seen {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let lines: Vec<&str> =
+            headers.get_all(header::IF_NONE_MATCH).iter().map(|line| line.to_str().unwrap_or("?")).collect();
+        let text = lines.join(",");
+        if text.trim() == "*" { Self(vec!["*".to_owned()]) } else { Self(tags(&text).unwrap_or_default()) }
+    }
+
+    /// Whether it is this one: a tag that was made weak on the way is the same one.
+    fn has(&self, own: &HeaderValue) -> bool {
+        let own = own.to_str().unwrap_or_default();
+        let bare = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+        self.0.iter().any(|tag| tag == "*" || bare(tag) == bare(own))
+    }
+}
+
+/// The answer to a read: with a tag, where it is JSON that is there as a whole, and without what its reader has already.
+pub(crate) async fn answered(response: Response, seen: &Seen) -> Response {
+    if response.status() != StatusCode::OK || response.extensions().get::<IsLive>().is_some() {
+        return response;
+    }
+    let response =
+        if response.headers().contains_key(header::ETAG) { response } else { tagged(response).await };
+    match response.headers().get(header::ETAG) {
+        Some(tag) if seen.has(tag) => {
+            let (mut parts, _) = response.into_parts();
+            parts.status = StatusCode::NOT_MODIFIED;
+            parts.headers.remove(header::CONTENT_TYPE);
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(parts, Body::empty())
+        }
+        _ => response,
+    }
+}
+
+async fn tagged(response: Response) -> Response {
+    let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let length = response.body().size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    if !json || length.is_none_or(|length| length > TAGGED_BYTES_MAX) {
+        return response;
+    }
+    let (mut parts, whole) = response.into_parts();
+    let bytes = match body::to_bytes(whole, TAGGED_BYTES_MAX).await {
+        Ok(bytes) => bytes,
+        Err(error) => return Error::internal(error).into_response(),
+    };
+    let digest = Digest::of(&bytes).to_string();
+    let letters: String = digest.chars().filter(char::is_ascii_hexdigit).take(TAG_LETTERS).collect();
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{letters}\"")) {
+        parts.headers.insert(header::ETAG, tag);
+    }
+    Response::from_parts(parts, Body::from(bytes))
 }
 
 /// Which revisions an update is about, as `If-Match` lists them.
@@ -124,6 +207,38 @@ fn tags(mut text: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Json;
+
+    #[tokio::test]
+    async fn a_reader_is_not_sent_what_it_has() {
+        let shown = || Json(serde_json::json!({ "a": 1 })).into_response();
+        let own = answered(shown(), &Seen::default()).await.headers()[header::ETAG].clone();
+        let own = own.to_str().unwrap();
+        let weak = format!("W/{own}");
+        let revision = || Versioned { body: Json(1), revision: 7 };
+        for (response, has, want) in [
+            (shown(), "", 200),
+            (shown(), own, 304),
+            (shown(), &weak, 304),
+            (shown(), "\"other\", *", 200),
+            (shown(), &format!("\"other\", {own}"), 304),
+            (shown(), "*", 304),
+            (shown(), "nonsense", 200),
+            (Json(serde_json::json!({ "a": 2 })).into_response(), own, 200),
+            (revision().into_response(), "\"7\"", 304),
+            (revision().into_response(), "\"6\"", 200),
+            (Live(revision()).into_response(), "\"7\"", 200),
+            (crate::Created { body: 1, location: "/x".to_owned() }.into_response(), "*", 201),
+            (([(header::CONTENT_TYPE, "text/plain")], "x").into_response(), "*", 200),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, has.parse().unwrap());
+            let response = answered(response, &Seen::of(&headers)).await;
+            assert_eq!(response.status().as_u16(), want, "{has}");
+            let empty = body::to_bytes(response.into_body(), 1 << 10).await.unwrap().is_empty();
+            assert_eq!(empty, want == 304, "{has}");
+        }
+    }
 
     #[test]
     fn a_revision_is_matched_or_refused() {

@@ -216,7 +216,7 @@ impl Error {
         let cause = Chain(self.source.as_deref().map(|source| source as &(dyn StdError + 'static)));
         match self.code.kind() {
             _ if self.code == Code::StorageDamaged => {
-                tracing::error!(%request, code, %at, %cause, "the database is damaged: restore it from a backup");
+                tracing::error!(%request, code, %at, %cause, "{}: restore it from a backup", self.public);
             }
             Kind::Internal => tracing::error!(%request, code, %at, %cause, "a request failed by our fault"),
             Kind::Unavailable | Kind::BadGateway => {
@@ -266,6 +266,7 @@ impl From<lantern_store::Error> for Error {
             Store::Full => (Code::StorageFull, "the database has no space left", Some(60)),
             Store::ReadOnly => (Code::StorageReadOnly, "the database takes no writes now", Some(5)),
             Store::Corrupt(_) => (Code::StorageDamaged, "the database is damaged", None),
+            Store::Missing(_) => (Code::StorageDamaged, "a file that holds what was said is missing", None),
             _ => (Code::Internal, "internal error", None),
         };
         let made = Self::new(code, words).caused_by(error);
@@ -403,6 +404,7 @@ mod tests {
             (Store::Full, 503, "storage_full"),
             (Store::ReadOnly, 503, "storage_read_only"),
             (Store::Corrupt("malformed".into()), 503, "storage_damaged"),
+            (Store::Missing(lantern_types::Digest::of(b"x")), 503, "storage_damaged"),
             (Store::Internal("odd".into()), 500, "internal"),
         ] {
             let (response, body) = rendered(&error.into(), &HeaderMap::new());

@@ -13,6 +13,7 @@ pub(crate) const OK: u16 = StatusCode::OK.as_u16();
 pub(crate) const CREATED: u16 = StatusCode::CREATED.as_u16();
 pub(crate) const ACCEPTED: u16 = StatusCode::ACCEPTED.as_u16();
 pub(crate) const NO_CONTENT: u16 = StatusCode::NO_CONTENT.as_u16();
+pub(crate) const NOT_MODIFIED: u16 = StatusCode::NOT_MODIFIED.as_u16();
 pub(crate) const OVER_BUDGET: u16 = StatusCode::PAYMENT_REQUIRED.as_u16();
 pub(crate) const NOT_READY: u16 = StatusCode::SERVICE_UNAVAILABLE.as_u16();
 

@@ -10,10 +10,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
@@ -25,6 +25,7 @@ use tracing::Instrument;
 use crate::audit::{self, Answered, Asked, Witness};
 use crate::code::Code;
 use crate::cors::{self, Cors};
+use crate::etag::{self, Seen};
 use crate::leftover::Leftover;
 use crate::metrics;
 use crate::problem::{Error, Shape};
@@ -56,6 +57,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Peer {
 #[derive(Clone, Debug)]
 pub(crate) struct Unread(pub(crate) Error);
 
+/// The largest body that is read, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyMax(pub(crate) u64);
+
 /// What the layer needs.
 #[derive(Clone)]
 pub struct Around {
@@ -82,6 +87,7 @@ pub fn wrap<S: Clone + Send + Sync + 'static>(
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(body_max))
+        .layer(Extension(BodyMax(limits.body_bytes_max)))
         .layer(from_fn_with_state(around, around_each))
 }
 
@@ -151,6 +157,7 @@ async fn around_each(State(around): State<Around>, request: Request, next: Next)
     let route = request.extensions().get::<MatchedPath>().cloned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let asked = accept(request.headers());
+    let seen = (method == Method::GET).then(|| Seen::of(request.headers()));
     let ignored = Ignored::default();
     request.extensions_mut().insert(id);
     request.extensions_mut().insert(ignored.clone());
@@ -194,6 +201,9 @@ async fn around_each(State(around): State<Around>, request: Request, next: Next)
     }
     let refused = !response.status().is_success();
     let whole = waits || !refused || leftover.discard(&*around.clock).await;
+    if let Some(seen) = seen {
+        response = etag::answered(response, &seen).await;
+    }
     let headers = response.headers_mut();
     if !whole {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -298,6 +308,22 @@ mod tests {
         let never = Body::from_stream(futures_util::stream::pending::<Result<&str, Infallible>>());
         let (parts, body) = ask(router, to("POST", never)).await;
         assert_eq!((parts.status.as_u16(), body["code"].as_str()), (408, Some("body_too_slow")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_said_to_be_too_large_is_not_read() {
+        let router = || Router::new().route("/x", post(|Model(()): Model<()>| async { "read" }));
+        let max = Limits::default().body_bytes_max;
+        for (said, status, code) in
+            [(max + 1, 413, "body_too_large"), (u64::MAX, 413, "body_too_large"), (max, 408, "body_too_slow")]
+        {
+            let never = Body::from_stream(futures_util::stream::pending::<Result<&str, Infallible>>());
+            let mut request = to("POST", never);
+            request.headers_mut().insert(header::CONTENT_LENGTH, said.into());
+            let (parts, body) = ask(router(), request).await;
+            assert_eq!((parts.status.as_u16(), body["code"].as_str()), (status, Some(code)), "{said}");
+            assert_eq!(parts.headers[header::CONNECTION], "close");
+        }
     }
 
     #[tokio::test]

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use lantern_ledger::{Held, Payers, accounts};
+use lantern_ledger::{Held, Payers};
 use lantern_llm::Door;
 use lantern_policy::escrow::{Seen, Worst};
-use lantern_store::escrow::{self, Cap};
+use lantern_store::escrow::{Cap, accounts_of};
 use lantern_types::call::{CallEnd, CallRecord, Owner};
 use lantern_types::{ApiKeyId, At, MicroUsd, Price, Route};
 use uuid::Uuid;
@@ -62,12 +62,8 @@ impl Drop for Open {
 /// Whose accounts a call counts in, and which of them a cap bounds. What costs nothing needs no cap.
 pub(crate) fn payers(key: Option<ApiKeyId>, caps: &[Cap], price: Price, now: At) -> Payers {
     let owners: Vec<Owner> = [Some(Owner::Tenant), key.map(Owner::Key)].into_iter().flatten().collect();
-    let accounts = accounts(&owners, now);
-    let capped = if price == Price::default() {
-        Vec::new()
-    } else {
-        accounts.iter().filter(|account| escrow::bounds(caps, account)).copied().collect()
-    };
+    let caps = if price == Price::default() { &[] } else { caps };
+    let (accounts, capped) = accounts_of(&owners, caps, now);
     Payers { accounts, capped }
 }
 

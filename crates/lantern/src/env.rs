@@ -35,6 +35,7 @@ impl Variable {
             GEMINI_API_KEY,
             ADMIN_PASSWORD,
             DATABASE_OWNER_URL,
+            DATABASE_URL,
         ]
         .contains(&self.name)
     }
@@ -156,6 +157,9 @@ variables! {
         OLLAMA_HOST = "OLLAMA_HOST";
     }
     "`serve`" {
+        /// No setting of ours. Where it is set and PostgreSQL is not configured by the two URLs above, `serve` refuses to start
+        /// rather than to use its embedded database; set to nothing, it is nobody's.
+        DATABASE_URL = "DATABASE_URL";
         /// Runs that one tenant may start in a minute; 0 for no limit. `dev` has none.
         SPAWN_RATE_PER_MIN = "LANTERN_SPAWN_RATE_PER_MIN" in "server.spawn_rate_per_min";
         /// Runs that one tenant may start at once before the rate counts. Without it: as many as in a whole minute.

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lantern_policy::Scope;
 use lantern_store::Db;
 use lantern_store::escrow::{self, Cap};
-use lantern_types::call::AccountId;
 use lantern_types::edge::Clock;
 use lantern_types::{At, Dur, TenantId};
 
@@ -39,17 +38,8 @@ impl Caps {
         Self { db, clock, sole, known: Mutex::default() }
     }
 
-    /// Those of these accounts that a cap bounds.
-    pub(crate) async fn bounding(
-        &self,
-        scope: Scope,
-        accounts: &[AccountId],
-    ) -> lantern_store::Result<Vec<AccountId>> {
-        let caps = self.of(scope).await?;
-        Ok(accounts.iter().filter(|account| escrow::bounds(&caps, account)).copied().collect())
-    }
-
-    async fn of(&self, scope: Scope) -> lantern_store::Result<Arc<[Cap]>> {
+    /// The tenant's caps.
+    pub(crate) async fn of(&self, scope: Scope) -> lantern_store::Result<Arc<[Cap]>> {
         let (now, set) = (self.clock.now(), self.db.hub().caps_set());
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&scope.tenant()).cloned();
         let holds = |known: &Known| known.set == set && (self.sole || now.since(known.read_at) < FRESH);

@@ -19,6 +19,7 @@ use lantern_net::Shutdown;
 use lantern_policy::escrow::{Account, Worst};
 use lantern_policy::{Scope, admit, escrow};
 use lantern_store::Db;
+use lantern_store::escrow::{Cap, accounts_of};
 use lantern_types::call::{AccountId, CallRecord, Happened, Owner};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::{AgentId, Denial, MicroUsd, Route};
@@ -28,7 +29,7 @@ use clerk::Clerk;
 use purse::Purse;
 
 pub use hold::{Bill, Hold};
-pub use purse::{Held, Payers, accounts};
+pub use purse::{Held, Payers};
 
 /// Why nothing was granted.
 #[derive(Debug, thiserror::Error)]
@@ -122,12 +123,12 @@ impl Ledger {
         amount: MicroUsd,
     ) -> Result<Hold, Withheld> {
         let owners = [Owner::Tenant, Owner::Agent(agent)];
-        let accounts = accounts(&owners, self.clock.now());
-        let capped = if amount == MicroUsd::ZERO {
-            Vec::new()
+        let caps: Arc<[Cap]> = if amount == MicroUsd::ZERO {
+            Arc::default()
         } else {
-            self.caps.bounding(scope, &accounts).await.map_err(Withheld::Store)?
+            self.caps.of(scope).await.map_err(Withheld::Store)?
         };
+        let (accounts, capped) = accounts_of(&owners, &caps, self.clock.now());
         match self.purse.hold(scope, &Payers { accounts, capped }, amount).await {
             Ok(held) => Ok(Hold::new(self.purse.clone(), held, agent, route)),
             Err(Refused::Exceeded { account, stands, hold }) => Err(match stands.lack(hold) {

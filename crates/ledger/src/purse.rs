@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lantern_policy::Scope;
 use lantern_policy::escrow::{self, Account, Granted, Slice, Worst};
 use lantern_store::Db;
-use lantern_store::escrow::{Ask, Spent, Taken, take};
+use lantern_store::escrow::{Ask, Spent, Taken, accounts_of, take};
 use lantern_types::call::{AccountId, CallRecord, Counted, Happened, HeldFrom, Owner, Period, StepSpent};
 use lantern_types::edge::{Clock, IdGen};
 use lantern_types::money::Overflow;
@@ -133,15 +133,6 @@ pub struct Payers {
     pub accounts: Vec<AccountId>,
     /// Those that a cap bounds.
     pub capped: Vec<AccountId>,
-}
-
-/// Every account of these owners at this time.
-pub fn accounts(owners: &[Owner], now: At) -> Vec<AccountId> {
-    let of = |owner: &Owner| {
-        let owner = *owner;
-        Period::ALL.map(move |period| AccountId::at(owner, period, now))
-    };
-    owners.iter().flat_map(of).collect()
 }
 
 /// The day that these accounts are of.
@@ -392,7 +383,7 @@ impl Purse {
                     let owners = if cost == MicroUsd::ZERO {
                         Vec::new()
                     } else {
-                        accounts(&[Owner::Tenant, Owner::Agent(agent)], day)
+                        accounts_of(&[Owner::Tenant, Owner::Agent(agent)], &[], day).0
                     };
                     let spent = owners.into_iter().map(|account| Spent { account, cost, from: None });
                     Done { scope, day, spent: spent.collect(), entry: Entry::Step(step) }

@@ -87,6 +87,8 @@ actions! {
     StopSession = Write "sessions.stop";
     DeleteSession = Write "sessions.delete";
     RedactRun = Write "runs.redact";
+    RateRun = Write "runs.rate";
+    RehearseRuns = Read "runs.rehearse";
     ReadReceipts = Read "receipts.read";
     ListApprovals = Read "approvals.list";
     ReadApproval = Read "approvals.read";
@@ -123,6 +125,7 @@ actions! {
     ReadQuota = Read "runtime.quota";
     SaveQuota = Admin "runtime.save_quota";
     ReadAudit = Admin "audit.read";
+    DeleteTenant = Owner "tenants.delete";
 }
 
 /// Whether this actor may do `A`: the sole maker of a [`Permit`].

@@ -101,14 +101,14 @@ impl Blobs {
         Ok([&[NAMED][..], digest.bytes()].concat())
     }
 
-    /// The sealed bytes that [`park`](Self::park) was given. `Corrupt` for what was removed.
+    /// The sealed bytes that [`park`](Self::park) was given. `Missing` for what was removed.
     pub async fn fetch(&self, scope: Scope, stored: &[u8]) -> Result<Vec<u8>> {
         if let Some((&INLINE, sealed)) = stored.split_first() {
             return Ok(sealed.to_vec());
         }
         let digest = named(stored).ok_or_else(|| Error::Corrupt("a stored body has no known form".into()))?;
         let found = self.find(scope.tenant(), digest).await?;
-        let sealed = found.ok_or_else(|| Error::Corrupt(format!("the blob {digest} is missing").into()))?;
+        let sealed = found.ok_or(Error::Missing(digest))?;
         if Digest::of(&sealed) == digest {
             Ok(sealed)
         } else {

@@ -37,6 +37,9 @@ pub enum Error {
     /// The database file is damaged: restore it from a backup.
     #[error("the database file is damaged")]
     Corrupt(#[source] Source),
+    /// A file that holds what was said is not where it was put: the database is well, and what it names is gone.
+    #[error("the payload {0} is missing")]
+    Missing(lantern_types::Digest),
     /// The file is a healthy database of some other program.
     #[error("the database belongs to another program")]
     Foreign,
@@ -121,6 +124,7 @@ impl Error {
             Self::Full => Self::Full,
             Self::ReadOnly => Self::ReadOnly,
             Self::Corrupt(source) => Self::Corrupt(source.to_string().into()),
+            Self::Missing(digest) => Self::Missing(*digest),
             Self::Unavailable(source) | Self::Internal(source) => Self::unavailable(source.to_string()),
             other => Self::unavailable(other.to_string()),
         }

@@ -16,11 +16,13 @@ use crate::blob;
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::dialect;
 use crate::error::{Error, Result};
+use crate::feedback;
 use crate::inbox::{self, Kept, NewInput};
 use crate::labels;
 use crate::loose;
 use crate::outbox::{self, NewOutbox};
 use crate::receipts;
+use crate::sessions;
 use crate::stops::{self, Halt};
 use crate::value::{Row, Value};
 use crate::workloads;
@@ -570,6 +572,8 @@ pub async fn delete(tx: &mut TenantTx<'_>, run: RunId, now: At) -> Result<Option
     labels::remove(tx, run).await?;
     approvals::remove(tx, run).await?;
     receipts::remove(tx, run).await?;
+    feedback::remove(tx, run).await?;
+    sessions::run_goes(tx, run).await?;
     for sql in [DELETE_JOURNAL, DELETE_INBOX, DELETE_OUTBOX, DELETE_RUN] {
         tx.exec(sql, &[run.into()]).await?;
     }

@@ -16,6 +16,7 @@ pub mod db;
 mod dialect;
 pub mod error;
 pub mod escrow;
+pub mod feedback;
 pub mod inbox;
 pub mod journal;
 pub mod keys;

@@ -11,6 +11,7 @@ use lantern_types::*;
 use crate::blob;
 use crate::db::{Db, TenantTx};
 use crate::error::{Error, Result};
+use crate::feedback;
 use crate::journal::{CONTENT_GONE, CONTENT_MARK, UNLABEL};
 use crate::labels;
 use crate::loose;
@@ -100,27 +101,42 @@ const MEASURE: &str = "SELECT count(*) AS bodies, CAST(COALESCE(SUM(length(j.bod
     FROM (SELECT id FROM runs WHERE tenant_id = $1 AND finished_at <= $2 AND content_removed_at IS NULL
         ORDER BY finished_at LIMIT $3) r
     JOIN journal j ON j.tenant_id = $1 AND j.run_id = r.id WHERE j.body IS NOT NULL";
-const KEPT: &str = "SELECT content_kept FROM tenant_settings WHERE tenant_id = $1";
-const KEEP: &str = "INSERT INTO tenant_settings (tenant_id, content_kept, updated_at) VALUES ($1, $2, $3)
-    ON CONFLICT (tenant_id) DO UPDATE SET content_kept = excluded.content_kept, updated_at = excluded.updated_at";
+const KEPT: &str = "SELECT content_kept, revision FROM tenant_settings WHERE tenant_id = $1";
+const KEEP: &str = "INSERT INTO tenant_settings (tenant_id, content_kept, updated_at, revision) VALUES ($1, $2, $3, 1)
+    ON CONFLICT (tenant_id) DO UPDATE SET content_kept = excluded.content_kept, updated_at = excluded.updated_at,
+        revision = tenant_settings.revision + 1";
+const LOCK: &str = "INSERT INTO tenant_settings (tenant_id, updated_at) VALUES ($1, $2)
+    ON CONFLICT (tenant_id) DO UPDATE SET revision = tenant_settings.revision";
 
 /// Every statement of this file that runs for one tenant.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[DUE, NEXT, FORGET, COUNT, MEASURE, KEPT, KEEP];
+pub(crate) const STATEMENTS: &[&str] = &[DUE, NEXT, FORGET, COUNT, MEASURE, KEPT, KEEP, LOCK];
 /// Every statement of this file that runs across tenants.
 #[cfg(feature = "testing")]
 pub(crate) const SYSTEM_STATEMENTS: &[&str] = &[TENANTS, LEFT];
 
 /// For how long the tenant itself says that content is kept; `None` when it leaves that to the server.
 pub async fn own(db: &Db, scope: Scope) -> Result<Option<Kept>> {
+    Ok(revised(db, scope).await?.0)
+}
+
+/// The same, and how often the tenant has said so.
+pub async fn revised(db: &Db, scope: Scope) -> Result<(Option<Kept>, i64)> {
     db.read(scope, |tx| {
         Box::pin(async move {
-            let row = tx.one(KEPT, &[]).await?;
-            let micros = row.map(|row| row.opt_int("content_kept")).transpose()?.flatten();
-            Ok(micros.map(|micros| (micros > 0).then(|| Dur::from_micros(micros))))
+            let Some(row) = tx.one(KEPT, &[]).await? else { return Ok((None, 0)) };
+            let kept = row.opt_int("content_kept")?;
+            let kept = kept.map(|micros| (micros > 0).then(|| Dur::from_micros(micros)));
+            Ok((kept, row.int("revision")?))
         })
     })
     .await
+}
+
+/// How often the tenant has said so, for a transaction that says it anew: whoever comes second waits for the first.
+pub async fn locked_revision(tx: &mut TenantTx<'_>, now: At) -> Result<i64> {
+    tx.exec(LOCK, &[now.into()]).await?;
+    tx.one(KEPT, &[]).await?.map_or(Ok(0), |row| row.int("revision"))
 }
 
 /// Keeps what the tenant itself says.
@@ -163,6 +179,7 @@ pub async fn mark(tx: &mut TenantTx<'_>, run: RunId, now: At) -> Result<bool> {
     }
     labels::remove(tx, run).await?;
     workloads::forget(tx, run).await?;
+    feedback::forget(tx, run).await?;
     tx.exec(UNLABEL, &[run.into()]).await?;
     tx.changed(run);
     Ok(true)

@@ -25,6 +25,8 @@ pub struct NewSession {
     pub agent_name: String,
     /// The person or key that asked for it.
     pub created_by: [u8; 16],
+    /// The most that all its messages together may cost.
+    pub cost_max: Option<MicroUsd>,
     /// When.
     pub at: At,
 }
@@ -46,12 +48,30 @@ pub struct SessionRow {
     pub answered_at: Option<At>,
     /// Whether an exchange is going on.
     pub busy: bool,
+    /// The most that all its messages together may cost, and what they have cost or may have.
+    pub cost: Option<Cost>,
     /// When it was stopped.
     pub stopped_at: Option<At>,
     /// When it was made.
     pub created_at: At,
     /// When it last took a message or was stopped.
     pub updated_at: At,
+}
+
+/// What a session may cost, and has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// At most so much.
+    pub max: MicroUsd,
+    /// What its runs have spent or hold, those that were deleted too.
+    pub spent: MicroUsd,
+}
+
+impl Cost {
+    /// What the next message may cost.
+    pub fn left(self) -> MicroUsd {
+        MicroUsd::from_micros(self.max.micros().saturating_sub(self.spent.micros()).max(0))
+    }
 }
 
 /// A message that a session is to take.
@@ -69,10 +89,12 @@ pub struct Claim {
 
 const CREATE: &str =
     "INSERT INTO sessions (tenant_id, id, agent_id, agent_name, created_by, exchanges, last_run_id,
-    stopped_at, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, 0, NULL, NULL, $6, $6)";
+    stopped_at, created_at, updated_at, cost_max) VALUES ($1, $2, $3, $4, $5, 0, NULL, NULL, $6, $6, $7)";
 // A run that goes on as a new one is over a moment before that one is there.
 pub(crate) const LIST: &str =
-    "SELECT id, agent_name, exchanges, last_run_id, stopped_at, created_at, updated_at,
+    "SELECT id, agent_name, exchanges, last_run_id, stopped_at, created_at, updated_at, cost_max,
+    CASE WHEN cost_max IS NULL THEN 0 ELSE cost_gone + (SELECT CAST(COALESCE(SUM(r.spent + r.held), 0) AS BIGINT) FROM runs r
+        WHERE r.tenant_id = $1 AND r.session_id = sessions.id) END AS cost,
     (SELECT r.created_at FROM runs r WHERE r.tenant_id = $1 AND r.id = sessions.last_run_id) AS asked_at,
     (SELECT r.finished_at FROM runs r WHERE r.tenant_id = $1 AND r.id = sessions.last_run_id) AS answered_at,
     CASE WHEN EXISTS (SELECT 1 FROM runs r WHERE r.tenant_id = $1 AND r.session_id = sessions.id
@@ -98,13 +120,17 @@ const STOP: &str = "UPDATE sessions SET stopped_at = $3, updated_at = $3
     WHERE tenant_id = $1 AND id = $2 AND stopped_at IS NULL";
 const RUNS: &str = "SELECT id FROM runs WHERE tenant_id = $1 AND session_id = $2
     AND trigger_kind IN ('session', 'continue') ORDER BY created_at, id LIMIT $3";
+const RUN_GOES: &str = "UPDATE sessions SET cost_gone = cost_gone +
+        (SELECT r.spent + r.held FROM runs r WHERE r.tenant_id = $1 AND r.id = $2)
+    WHERE tenant_id = $1 AND cost_max IS NOT NULL
+    AND id = (SELECT r.session_id FROM runs r WHERE r.tenant_id = $1 AND r.id = $2)";
 const FORGET_RUNS: &str = "DELETE FROM session_runs WHERE tenant_id = $1 AND session_id = $2";
 const REMOVE: &str = "DELETE FROM sessions WHERE tenant_id = $1 AND id = $2";
 
 /// Every statement of this file.
 #[cfg(feature = "testing")]
 pub(crate) const STATEMENTS: &[&str] =
-    &[CREATE, LIST, CLAIM, TAKEN, EXCHANGES, STOP, RUNS, FORGET_RUNS, REMOVE];
+    &[CREATE, LIST, CLAIM, TAKEN, EXCHANGES, STOP, RUNS, RUN_GOES, FORGET_RUNS, REMOVE];
 
 /// As what a session is watched: whoever listens to this is woken when the session takes a message or is stopped.
 pub const fn watched(session: SessionId) -> RunId {
@@ -114,7 +140,8 @@ pub const fn watched(session: SessionId) -> RunId {
 /// Makes a session that nobody has said anything in.
 pub async fn create(tx: &mut TenantTx<'_>, new: NewSession) -> Result<()> {
     let by = Value::Id(new.created_by);
-    let params = [new.id.into(), new.agent_id.into(), new.agent_name.into(), by, new.at.into()];
+    let most = new.cost_max.map(MicroUsd::micros);
+    let params = [new.id.into(), new.agent_id.into(), new.agent_name.into(), by, new.at.into(), most.into()];
     tx.exec(CREATE, &params).await.map(drop)
 }
 
@@ -194,6 +221,11 @@ pub async fn runs(db: &Db, scope: Scope, session: SessionId, limit: u32) -> Resu
     .await
 }
 
+/// Remembers of a run that is about to be deleted what it cost its session.
+pub(crate) async fn run_goes(tx: &mut TenantTx<'_>, run: RunId) -> Result<()> {
+    tx.exec(RUN_GOES, &[run.into()]).await.map(drop)
+}
+
 /// Removes a session whose runs are gone.
 pub async fn remove(tx: &mut TenantTx<'_>, session: SessionId) -> Result<()> {
     tx.exec(FORGET_RUNS, &[session.into()]).await?;
@@ -211,6 +243,10 @@ fn read(row: &Row) -> Result<SessionRow> {
         asked_at: row.opt_at("asked_at")?,
         answered_at: row.opt_at("answered_at")?,
         busy: row.int("busy")? > 0,
+        cost: match row.opt_int("cost_max")? {
+            Some(max) => Some(Cost { max: MicroUsd::from_micros(max), spent: row.money("cost")? }),
+            None => None,
+        },
         stopped_at: row.opt_at("stopped_at")?,
         created_at: row.at("created_at")?,
         updated_at: row.at("updated_at")?,

@@ -27,8 +27,8 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, audit, dialect, escrow, inbox, journal, labels, lease, limits, loose, outbox, past, receipts,
-    retention, runs, seal, sessions, share, sign_ins, stops, system, tickets, usage, versions, workloads,
+    approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose, outbox, past,
+    receipts, retention, runs, seal, sessions, share, sign_ins, stops, system, tickets, usage, versions, workloads,
 };
 
 pub use bucket::BucketServer;
@@ -260,6 +260,7 @@ pub async fn prepare_every_statement(db: &Db) {
         audit::STATEMENTS,
         escrow::STATEMENTS,
         usage::STATEMENTS,
+        feedback::STATEMENTS,
         inbox::STATEMENTS,
         outbox::STATEMENTS,
         past::STATEMENTS,

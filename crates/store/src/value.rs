@@ -72,6 +72,7 @@ ids!(
     InboxId,
     ApprovalId,
     StopId,
+    FeedbackId,
     RequestId,
     InvitationId
 );

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::money::{self, Overflow, Price, Tokens};
-use crate::{AgentId, ApiKeyId, At, MicroUsd};
+use crate::{AgentId, ApiKeyId, At, MicroUsd, Zone};
 
 /// Whose money it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +22,7 @@ pub enum Owner {
     Agent(AgentId),
 }
 
-/// How long an account counts before the next one begins. Periods are those of UTC.
+/// How long an account counts before the next one begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Period {
@@ -82,7 +82,7 @@ impl Period {
         }
     }
 
-    /// When the period began that `now` is in.
+    /// When the period of UTC began that `now` is in; [`Zone::began`] knows those of other zones.
     pub fn began(self, now: At) -> At {
         const DAY: i64 = 86_400;
         let day = now.seconds().div_euclid(DAY);
@@ -112,9 +112,14 @@ impl FromStr for Period {
 }
 
 impl AccountId {
-    /// The owner's account at this time.
+    /// The owner's account of UTC at this time.
     pub fn at(owner: Owner, period: Period, now: At) -> Self {
-        Self { owner, period, began_at: period.began(now) }
+        Self::within(Zone::UTC, owner, period, now)
+    }
+
+    /// The owner's account of a zone at this time.
+    pub fn within(zone: Zone, owner: Owner, period: Period, now: At) -> Self {
+        Self { owner, period, began_at: zone.began(period, now) }
     }
 }
 

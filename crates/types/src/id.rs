@@ -90,6 +90,8 @@ id! {
     ApprovalId,
     /// One emergency stop.
     StopId,
+    /// What somebody thought of a run.
+    FeedbackId,
 }
 
 /// The tenant that `lantern dev` seeds.

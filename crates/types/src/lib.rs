@@ -23,6 +23,7 @@ pub mod secret;
 pub mod stop;
 pub mod time;
 pub mod tool;
+pub mod zone;
 
 pub use chain::{ChainHead, link};
 pub use digest::Digest;
@@ -37,3 +38,4 @@ pub use secret::Secret;
 pub use stop::StopScope;
 pub use time::{At, Dur};
 pub use tool::{EffectClass, EffectKey, Finding, ToolDef, ToolName};
+pub use zone::Zone;

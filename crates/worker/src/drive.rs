@@ -73,7 +73,7 @@ impl From<Error> for Ended {
     fn from(error: Error) -> Self {
         match error {
             Error::Conflict => Self::Lost,
-            Error::Corrupt(_) | Error::Sealed(_) => Self::Unreadable(error.to_string()),
+            Error::Corrupt(_) | Error::Missing(_) | Error::Sealed(_) => Self::Unreadable(error.to_string()),
             other => Self::Store(other),
         }
     }

@@ -15,6 +15,7 @@ pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod stops;
 pub(crate) mod tools;
+pub(crate) mod unbuilt;
 
 use lantern_edge::Route;
 
@@ -36,8 +37,12 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         identity::api_keys::routes(),
         identity::tickets::routes(),
         agents::routes::routes(),
+        agents::templates::routes(),
         runs::routes::routes(),
         runs::approvals::routes(),
+        runs::feedback::routes(),
+        runs::rehearse::routes(),
+        runs::takeover::routes(),
         receipts::routes(),
         sessions::routes::routes(),
         settings::providers::routes(),
@@ -52,6 +57,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         money::usage::routes(),
         money::forecast::routes(),
         runtime::routes::routes(),
+        unbuilt::routes(),
     ]
     .into_iter()
     .flatten()

@@ -104,11 +104,16 @@ impl Hand {
 
     /// The model answers a step.
     pub(crate) async fn replies(&mut self, step: &str, text: &str) {
+        self.replies_at_length(step, text, 5).await;
+    }
+
+    /// The same with so many completion tokens, after a prompt of ten.
+    pub(crate) async fn replies_at_length(&mut self, step: &str, text: &str, tokens_out: u64) {
         let reply = LlmReply {
             content: text.to_owned(),
             tool_calls: Vec::new(),
             finish: Finish::Stop,
-            usage: Some(Usage { tokens_in: 10, tokens_out: 5 }),
+            usage: Some(Usage { tokens_in: 10, tokens_out }),
             model: "m".to_owned(),
         };
         self.performed(step, Ok(Done::Reply { reply, violations: Vec::new() })).await;

@@ -14,11 +14,15 @@ mod batch;
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
+mod conditional;
+#[cfg(test)]
 mod cors;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
 mod factors;
+#[cfg(test)]
+mod feedback;
 #[cfg(test)]
 mod fork;
 #[cfg(test)]
@@ -66,6 +70,8 @@ mod sessions;
 mod steer;
 #[cfg(test)]
 mod stops;
+#[cfg(test)]
+mod templates;
 #[cfg(test)]
 mod texts;
 #[cfg(test)]

@@ -664,3 +664,66 @@ async fn a_run_names_a_session_of_its_tenant_and_agent() {
     let words = "attachments[0]: application/pdf is neither text nor one of image/png, image/jpeg, image/gif, image/webp";
     assert_eq!((&refused.json["error"], refused.paths()), (&json!(words), vec!["attachments[0]"]));
 }
+
+/// A session with 1,015 micro-dollars for all of its messages.
+async fn capped(test: &TestApp) -> String {
+    test.agent(json!({"name": "a"})).await;
+    for wrong in [json!(-1), json!("much")] {
+        let new = json!({"agentName": "a", "maxCostUsd": wrong});
+        test.post(&test.a.owner, "/v1/sessions", new).await.refused(400, "invalid_body");
+    }
+    let new = json!({"agentName": "a", "maxCostUsd": 0.001_015});
+    let made = test.post(&test.a.owner, "/v1/sessions", new).await.is(201).json;
+    format!("/v1/sessions/{}", made["id"].as_str().unwrap())
+}
+
+/// What a run may cost.
+async fn of_run(test: &TestApp, run: &str) -> Value {
+    let first = test.get(&test.a.owner, &format!("/v1/runs/{run}/events?live=false")).await.is(200);
+    let line = first.text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let event: Value = serde_json::from_str(line).unwrap();
+    event["payload"]["capUsd"].clone()
+}
+
+db_test!(a_session_with_a_cap_is_never_passed_by_its_messages, async |db| {
+    let test = TestApp::over(db, Wishes::default()).await;
+    let session = capped(&test).await;
+    assert_eq!(get(&test, &session).await["costUsd"], 0.0);
+    let (first, mut hand) = says(&test, &session, json!({"content": "one"})).await;
+    post(&test, &session, json!({"content": "at once"})).await.refused(409, "session_busy");
+    hand.replies("llm-1", "1").await;
+    assert_eq!(get(&test, &session).await["costUsd"], 0.000_015);
+    let keyed = || {
+        let body = json!({"content": "two", "maxCostUsd": 1});
+        let mut request = request("POST", &format!("{session}/messages"), Some(&test.a.owner), Some(body));
+        request.headers_mut().insert("idempotency-key", "k".parse().unwrap());
+        request
+    };
+    let second = test.send(keyed()).await.is(202).json["runId"].as_str().unwrap().to_owned();
+    assert_eq!([of_run(&test, &first).await, of_run(&test, &second).await], [0.001_015, 0.001]);
+    assert_eq!(test.send(keyed()).await.is(202).json["runId"], json!(second), "while it is answered");
+    let mut hand = Hand::take(&test, &second).await;
+    hand.give(Input::Wake).await;
+    assert_eq!(get(&test, &session).await["costUsd"], 0.001_015, "what is held counts");
+    hand.replies_at_length("llm-1", "2", 990).await;
+
+    let shown = get(&test, &session).await;
+    assert_eq!((&shown["maxCostUsd"], &shown["costUsd"]), (&json!(0.001_015), &json!(0.001_015)));
+    let refused = post(&test, &session, json!({"content": "three"})).await.refused(402, "budget_exceeded");
+    assert_eq!(refused.json["reason"], "session");
+    let run = json!({"agentName": "a", "sessionId": session.rsplit('/').next().unwrap()});
+    test.post(&test.a.owner, "/v1/runs", run).await.refused(402, "budget_exceeded");
+    // The same message again, by what its run says and not by what the answer was.
+    let key = test.key(&["write"]).await;
+    test.clock.pass(Dur::from_secs(2 * 86_400));
+    let mut again = keyed();
+    again.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    assert_eq!(test.send(again).await.is(202).json["runId"], json!(second));
+    // What a run cost is remembered when it is deleted.
+    for run in [&first, &second] {
+        test.delete(&key, &format!("/v1/runs/{run}")).await.is(204);
+    }
+    assert_eq!(test.get(&key, &session).await.is(200).json["costUsd"], 0.001_015);
+    let four = json!({"content": "four"});
+    test.post(&key, &format!("{session}/messages"), four).await.refused(402, "budget_exceeded");
+});

@@ -26,6 +26,7 @@ pub(crate) fn guarded() -> Vec<Guarded> {
 /// A body that the action accepts, so that nothing but the caller is wrong.
 pub(crate) fn body(action: &str, path: &str) -> Option<Value> {
     Some(match action {
+        "agents.create" if path.ends_with("/from-template") => json!({"templateId": "basic"}),
         "agents.create" => json!({"name": "walked"}),
         "agents.update" => json!({"description": "walked"}),
         "runs.create" if path.ends_with("/batch") => json!({"runs": [{"agentName": "mine"}]}),
@@ -36,7 +37,8 @@ pub(crate) fn body(action: &str, path: &str) -> Option<Value> {
         "sessions.create" => json!({"agentName": "mine"}),
         "sessions.send" => json!({"content": "hi"}),
         "approvals.decide" => json!({"approved": true}),
-        "runs.forecast" => json!({"agentName": "mine"}),
+        "runs.forecast" | "runs.rehearse" => json!({"agentName": "mine"}),
+        "runs.rate" => json!({"score": 5}),
         "members.change_role" => json!({"role": "member"}),
         "invitations.create" => json!({"email": "walked@example.com"}),
         "self.change_factor" if path.ends_with("/confirm") => json!({"code": "000000"}),
@@ -109,6 +111,9 @@ pub(crate) async fn things(test: &TestApp) -> Things {
     }
 }
 
+/// Reads that nothing answers yet.
+const UNBUILT: [&str; 2] = ["/workflow", "/deploy"];
+
 pub(crate) fn filled(path: &str, things: &Things) -> String {
     let id = match path {
         path if path.contains("/api-keys/") => &things.key,
@@ -127,6 +132,7 @@ pub(crate) fn filled(path: &str, things: &Things) -> String {
         .replace("{*path}", "0/000.p/1")
         .replace("{name}", name)
         .replace("{stepId}", "s")
+        .replace("{takeoverId}", &things.approval)
         .replace("{version}", "1")
         .replace("{other}", other)
         .replace("{provider}", "lab")
@@ -171,6 +177,7 @@ async fn the_weakest_get_what_the_table_says() {
                     ("self.read", _) | ("self.list_sign_ins" | "self.read_factor", "role_missing") => 200,
                     // A key is not signed in, and may know it.
                     (action, _) if action.starts_with("self.") => 409,
+                    _ if UNBUILT.iter().any(|end| path.ends_with(end)) => 501,
                     _ => 200,
                 };
                 assert_eq!(answer.status, want, "{method} {path} {}", answer.text);
@@ -178,7 +185,9 @@ async fn the_weakest_get_what_the_table_says() {
             } else {
                 let refused = request(method, &path, Some(token), body(action, &path));
                 let answer = test.send(refused).await.refused(403, code);
-                assert!(["write", "admin"].contains(&answer.json["required_scope"].as_str().unwrap()));
+                assert!(
+                    ["write", "admin", "owner"].contains(&answer.json["required_scope"].as_str().unwrap())
+                );
             }
         }
     }

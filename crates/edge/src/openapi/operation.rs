@@ -15,7 +15,7 @@ use super::{Kind, Param, sketch};
 use crate::audit::Witness;
 use crate::body::{Body, Model, Raw};
 use crate::code;
-use crate::etag::Versioned;
+use crate::etag::{Live, Versioned};
 use crate::page::Page;
 use crate::problem::{self, Error};
 use crate::query::{Params, Path};
@@ -35,6 +35,8 @@ pub struct Operation {
     streams: bool,
     /// It answers with an `ETag`, and a change may name one.
     versioned: bool,
+    /// That `ETag` is not of all that is shown.
+    live: bool,
     /// A change that may name one although its method or its answer does not say so.
     conditional: bool,
     /// A client may prefer that the answer waits.
@@ -110,6 +112,11 @@ impl<X, T: Answers> Answers for (Extension<X>, T) {
     }
 }
 
+/// It only ever refuses.
+impl Answers for std::convert::Infallible {
+    fn describe(_: &mut Operation) {}
+}
+
 impl<A: Answers, B: Answers> Answers for Either<A, B> {
     fn describe(operation: &mut Operation) {
         A::describe(operation);
@@ -127,6 +134,13 @@ impl<T: Answers> Answers for Versioned<T> {
     fn describe(operation: &mut Operation) {
         operation.versioned = true;
         T::describe(operation);
+    }
+}
+
+impl<T: Answers> Answers for Live<T> {
+    fn describe(operation: &mut Operation) {
+        operation.live = true;
+        <Versioned<T> as Answers>::describe(operation);
     }
 }
 
@@ -370,6 +384,14 @@ impl Operation {
         self.conditional || self.versioned && matches!(method, "PUT" | "PATCH" | "DELETE")
     }
 
+    /// Whether a reader may say what it has already.
+    fn rereads(&self, method: &str) -> bool {
+        let json = |answer: &Answer| {
+            answer.status == reply::OK && matches!(answer.media, Some(("application/json", _)))
+        };
+        method == "GET" && !self.live && !self.streams && self.answers.iter().any(json)
+    }
+
     fn headers(&self, method: &str) -> impl Iterator<Item = Value> {
         let key = self.keyed.then(|| {
             json!({
@@ -397,7 +419,13 @@ impl Operation {
                                 `Preference-Applied` says are waited.",
             })
         });
-        key.into_iter().chain(resume).chain(version).chain(wait)
+        let seen = self.rereads(method).then(|| {
+            json!({
+                "name": "If-None-Match", "in": "header", "schema": { "type": "string" },
+                "description": "The `ETag` of an answer that is there already, or several: if it is still that, it is not sent again.",
+            })
+        });
+        key.into_iter().chain(resume).chain(version).chain(wait).chain(seen)
     }
 
     fn responses(&self, (method, path): (&str, &str), guarded: bool) -> Value {
@@ -408,6 +436,12 @@ impl Operation {
             if let Some((media, schema)) = &answer.media {
                 put_content(response, media, schema.clone());
             }
+        }
+        if self.rereads(method) {
+            responses.insert(
+                reply::NOT_MODIFIED.to_string(),
+                json!({ "description": "It is what `If-None-Match` names." }),
+            );
         }
         for kind in self.refusals(method, path, guarded) {
             let status = problem::status(kind).as_u16().to_string();

@@ -4,6 +4,7 @@
 //! and fields that the server does not know are named instead of lost.
 
 mod edit;
+mod templates;
 mod versions;
 
 use std::path::Path;
@@ -68,6 +69,21 @@ edited again, and is kept in a file that is named. To leave it as it was saves n
     },
     /// Bring an archived agent back as it was
     Restore {
+        /// The agent's name
+        name: String,
+    },
+    /// List agents to begin with
+    Templates,
+    /// Make an agent from a template, with a cap for the day
+    FromTemplate {
+        /// The template's id: `lantern agents templates` lists them
+        template: String,
+        /// The agent's name [default: the template's id]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Show what people thought of an agent's runs
+    Feedback {
         /// The agent's name
         name: String,
     },
@@ -167,6 +183,9 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), 
             let agent = api.fetch(Call::post(format!("{}/restore", path(&name)), json!({}))).await?;
             console.answer(&agent, || format!("restored the agent {name}"))
         }
+        Verb::Templates => templates::list(console, api).await,
+        Verb::FromTemplate { template, name } => templates::make(console, api, template, name).await,
+        Verb::Feedback { name } => templates::feedback(console, api, &path(&name)).await,
         Verb::Versions { name, limit } => versions::list(console, api, &name, limit).await,
         Verb::Diff { name, from, to } => versions::diff(console, api, &name, (&from, &to)).await,
         Verb::Promote { name, version } => versions::promote(console, api, &name, &version).await,

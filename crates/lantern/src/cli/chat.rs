@@ -38,7 +38,7 @@ pub(crate) async fn run(console: &Console, api: &Api, args: ChatArgs) -> Result<
             session
         }
         (None, agent) => {
-            let made = sessions::create(api, agent.as_deref().unwrap_or_default()).await?;
+            let made = sessions::create(api, agent.as_deref().unwrap_or_default(), None).await?;
             text(&made, "id").parse().map_err(|_| api.stranger())?
         }
     };

@@ -1,10 +1,11 @@
 //! `lantern export`: runs as files that can be read without us.
 //!
-//! Invariant: a run's folder gets its name when all of it is there, with every event once and in order. What is exported is
+//! Invariant: a run's folder gets its name when all of it is there, with every event once and in order. One of a run that was not over
+//! is made again by the next export, and is there until the new one is whole; one of a run that was over is never touched. What is exported is
 //! what the caller may read, in the clear; so the files are for their owner alone.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,7 @@ const PAGE: u32 = 100;
 #[command(
     after_help = "DIR/RUN/ holds run.json (the run, with its whole input and output), manifest.json (the agent's version \
                   that ran) and journal.jsonl (its events as `logs -o json` shows them, one a line; long texts in them are \
-                  cut). Nothing in them is encrypted. A run that is there already is left alone."
+                  cut). Nothing in them is encrypted. A run that is there already is left alone, unless it was not over: then it is exported again."
 )]
 pub(crate) struct ExportArgs {
     /// The run's id
@@ -47,8 +48,10 @@ pub(crate) struct ExportArgs {
 struct Done {
     runs: u64,
     events: u64,
-    /// Runs that were there already.
+    /// Runs that were there already, and over.
     kept: u64,
+    /// Runs that were there as they stood before they were over.
+    renewed: u64,
     /// Runs that are not over: more will happen to them.
     open: u64,
 }
@@ -69,11 +72,15 @@ pub(crate) async fn run(console: &Console, api: &Api, args: &ExportArgs) -> Resu
         console.note(&format!("{} runs were there already and are as they were", done.kept));
     }
     if done.open > 0 {
-        console.note(&format!("{} runs are not over: remove their folders to export them again", done.open));
+        console.note(&format!("{} runs are not over: export them again when they are", done.open));
+    }
+    if done.renewed > 0 {
+        console
+            .note(&format!("{} runs were there as they stood before, and were exported again", done.renewed));
     }
     let folder = args.to.display().to_string();
     let answer = json!({ "to": folder, "runs": done.runs, "events": done.events, "kept": done.kept,
-        "open": done.open });
+        "renewed": done.renewed, "open": done.open });
     console.answer(&answer, || {
         format!("exported {} runs with {} events to {}", done.runs, done.events, line(&folder))
     })
@@ -107,7 +114,8 @@ async fn one(api: &Api, row: &Value, to: &Path, done: &mut Done) -> Result<(), F
     // An id, and so no path.
     let run: RunId = text(row, "id").parse().map_err(|_| api.stranger())?;
     let folder = to.join(run.to_string());
-    if folder.exists() {
+    let there = folder.exists();
+    if there && was_over(&folder)? {
         done.kept += 1;
         return Ok(());
     }
@@ -123,13 +131,42 @@ async fn one(api: &Api, row: &Value, to: &Path, done: &mut Done) -> Result<(), F
     keep(&part.join("manifest.json"), version.get("manifest").unwrap_or(&version))?;
     let events = journal(api, run, &part.join("journal.jsonl")).await?;
     keep(&part.join("run.json"), row)?;
-    fs::rename(&part, &folder).map_err(|error| unwritable(&folder, &error))?;
+    if there {
+        let old = to.join(format!(".{run}.old"));
+        drop(fs::remove_dir_all(&old));
+        fs::rename(&folder, &old).map_err(|error| unwritable(&folder, &error))?;
+        let moved = fs::rename(&part, &folder);
+        if moved.is_err() {
+            drop(fs::rename(&old, &folder));
+        }
+        moved.map_err(|error| unwritable(&folder, &error))?;
+        drop(fs::remove_dir_all(&old));
+        done.renewed += 1;
+    } else {
+        fs::rename(&part, &folder).map_err(|error| unwritable(&folder, &error))?;
+    }
     done.runs += 1;
     done.events += events;
-    if !matches!(text(row, "status"), "succeeded" | "failed" | "cancelled") {
+    if !over(row) {
         done.open += 1;
     }
     Ok(())
+}
+
+fn over(row: &Value) -> bool {
+    matches!(text(row, "status"), "succeeded" | "failed" | "cancelled")
+}
+
+/// Whether the run of this folder was over when it was exported. Of one that cannot be read nobody knows, and it stays.
+fn was_over(folder: &Path) -> Result<bool, Failure> {
+    let path = folder.join("run.json");
+    let row =
+        fs::read(&path).and_then(|bytes| serde_json::from_slice::<Value>(&bytes).map_err(io::Error::from));
+    row.map(|row| over(&row)).map_err(|error| {
+        Failure::new(Exit::Failed, format!("cannot read {}: {error}", path.display()))
+            .code("output_failed")
+            .hint("it is no export of a run: name another folder in --to, or remove it")
+    })
 }
 
 /// Writes the events that there are, a line each, and answers how many.
@@ -203,7 +240,7 @@ fn make(folder: &Path) -> Result<(), Failure> {
     made.map_err(|error| unwritable(folder, &error))
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Exit::Failed, format!("cannot write {}: {error}", path.display()))
         .code("output_failed")
         .hint("make space, or name a folder that can be written in --to")

@@ -24,6 +24,8 @@ enum By {
 
 use By::{None as Nobody, Same, Verb};
 
+const UNBUILT: &str = "not built yet: it answers 501, with why";
+
 const ROUTES: &[(&str, By)] = &[
     ("GET /docs/api", Nobody("a page for a browser")),
     ("GET /openapi.json", Nobody("for generators of clients, which fetch it themselves")),
@@ -69,6 +71,30 @@ const ROUTES: &[(&str, By)] = &[
     ("GET /v1/agents/{name}/runs", Same("GET /v1/runs")),
     ("POST /v1/agents/{name}/runs", Same("POST /v1/runs")),
     ("POST /v1/agents/{name}/trigger", Same("POST /v1/runs")),
+    ("GET /v1/agents/templates", Verb(&["agents templates"])),
+    ("POST /v1/agents/from-template", Verb(&["agents from-template"])),
+    ("GET /v1/agents/{name}/setup", Nobody("no template needs anything yet that could be missing")),
+    ("GET /v1/agents/{name}/feedback", Verb(&["agents feedback"])),
+    ("GET /v1/runs/{id}/feedback", Verb(&["runs feedback"])),
+    ("POST /v1/runs/{id}/feedback", Verb(&["runs rate"])),
+    ("POST /v1/runs/rehearse", Verb(&["runs rehearse"])),
+    ("GET /v1/runs/{id}/takeover", Nobody("the contract's words for what `approvals list` shows")),
+    (
+        "POST /v1/runs/{id}/takeover/{takeoverId}/release",
+        Nobody("the contract's words for `approvals grant`"),
+    ),
+    ("GET /v1/agents/{name}/workflow", Nobody(UNBUILT)),
+    ("PUT /v1/agents/{name}/workflow", Nobody(UNBUILT)),
+    ("GET /v1/agents/{name}/deploy", Nobody(UNBUILT)),
+    ("POST /v1/agents/{name}/deploy", Nobody(UNBUILT)),
+    ("POST /v1/agents/{name}/deploy/stop", Nobody(UNBUILT)),
+    ("POST /v1/agents/loop", Nobody(UNBUILT)),
+    ("POST /v1/agents/generate-spec", Nobody(UNBUILT)),
+    ("POST /v1/agents/generate-code", Nobody(UNBUILT)),
+    ("POST /v1/runs/{id}/takeover/request", Nobody(UNBUILT)),
+    ("POST /v1/runs/{id}/takeover/{takeoverId}/grant", Nobody(UNBUILT)),
+    ("POST /v1/runs/{id}/takeover/{takeoverId}/answer", Nobody(UNBUILT)),
+    ("DELETE /v1/tenants/{id}", Nobody(UNBUILT)),
     ("GET /v1/runs", Verb(&["runs list", "runs watch", "export"])),
     ("POST /v1/runs", Verb(&["runs create"])),
     ("POST /v1/runs/batch", Verb(&["runs create"])),
@@ -130,7 +156,7 @@ const ROUTES: &[(&str, By)] = &[
     ("POST /v1/settings/llm-providers", Verb(&["providers set", "onboard"])),
     ("DELETE /v1/settings/llm-providers/{provider}", Verb(&["providers delete"])),
     ("POST /v1/settings/llm-providers/{provider}/test", Verb(&["providers test", "onboard"])),
-    ("GET /v1/stops", Verb(&["stops list", "doctor"])),
+    ("GET /v1/stops", Verb(&["stops list", "stops history", "doctor"])),
     ("POST /v1/stops", Verb(&["stop"])),
     ("GET /v1/stops/{id}", Verb(&["stops get"])),
     ("DELETE /v1/stops/{id}", Verb(&["stops lift"])),

@@ -5,6 +5,7 @@
 
 mod batch;
 mod explain;
+mod feedback;
 mod fork;
 mod list;
 mod wait;
@@ -107,6 +108,15 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "JSON|TEXT|@FILE")]
         result: Option<String>,
     },
+    /// Say what you think of a run
+    Rate(feedback::RateArgs),
+    /// List what was thought of a run
+    Feedback {
+        /// The run's id
+        run: RunId,
+    },
+    /// List runs of an agent that are worth trying again
+    Rehearse(feedback::RehearseArgs),
     /// Remove what was said in a run that is over, and keep what happened
     Redact {
         /// The run's id
@@ -255,6 +265,9 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
             }
             tell(console, api, format!("{}/steps/{}/resolve", path(run), encode(&step)), body).await?;
         }
+        Verb::Rate(args) => feedback::rate(console, api, args).await?,
+        Verb::Feedback { run } => feedback::feedback(console, api, run).await?,
+        Verb::Rehearse(args) => feedback::rehearse(console, api, args).await?,
         Verb::Redact { run, force } => {
             confirmed(console, force, &format!("remove what was said in the run {run}, for good"))?;
             let redacted = api.fetch(Call::post(format!("{}/redact", path(run)), json!({}))).await?;

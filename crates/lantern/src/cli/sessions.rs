@@ -9,14 +9,14 @@ pub(crate) mod send;
 
 use clap::{Args, Subcommand};
 use lantern_net::RealClock;
-use lantern_types::SessionId;
+use lantern_types::{MicroUsd, SessionId};
 use serde_json::{Value, json};
 
 use crate::cli::api::{Api, Call};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::format::{block, line, number, text, time};
-use crate::cli::runs::confirmed;
+use crate::cli::format::{block, dollars, line, number, text, time, usd};
+use crate::cli::runs::{confirmed, price};
 use crate::cli::table::Column;
 
 use listen::Listener;
@@ -40,6 +40,9 @@ pub(crate) enum Verb {
         /// The agent to talk to
         #[arg(long, value_name = "NAME")]
         agent: String,
+        /// The most that all its messages together may cost, in dollars
+        #[arg(long, value_name = "USD", value_parser = price, allow_negative_numbers = true)]
+        max_cost_usd: Option<MicroUsd>,
     },
     /// List sessions, the one that was updated last first
     List(ListArgs),
@@ -100,8 +103,8 @@ pub(crate) struct EventsArgs {
 /// Does what was asked.
 pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit, Failure> {
     match verb {
-        Verb::Create { agent } => {
-            let made = create(api, &agent).await?;
+        Verb::Create { agent, max_cost_usd } => {
+            let made = create(api, &agent, max_cost_usd).await?;
             console.answer(&made, || format!("began the session {}", line(text(&made, "id"))))?;
             if !console.json() {
                 console.note(&format!("talk: lantern chat --session {}", line(text(&made, "id"))));
@@ -131,8 +134,12 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
 }
 
 /// Begins a session.
-pub(crate) async fn create(api: &Api, agent: &str) -> Result<Value, Failure> {
-    api.fetch(Call::post("/v1/sessions", json!({ "agentName": agent }))).await
+pub(crate) async fn create(api: &Api, agent: &str, most: Option<MicroUsd>) -> Result<Value, Failure> {
+    let mut body = json!({ "agentName": agent });
+    if let (Some(most), Some(body)) = (most, body.as_object_mut()) {
+        body.insert("maxCostUsd".to_owned(), json!(most.to_wire()));
+    }
+    api.fetch(Call::post("/v1/sessions", body)).await
 }
 
 /// Where the server keeps a session.
@@ -182,10 +189,16 @@ fn row(session: &Value) -> Vec<String> {
 
 fn described(session: &Value) -> String {
     let column = |name: &str| text(session, name).to_owned();
+    let amount = |name: &str| session.get(name).map(|amount| usd(dollars(amount))).unwrap_or_default();
+    let cost = match session.get("maxCostUsd") {
+        Some(_) => format!("{} of {}", amount("costUsd"), amount("maxCostUsd")),
+        None => String::new(),
+    };
     let head = fields(&[
         ("id", column("id")),
         ("agent", column("agentName")),
         ("status", column("status")),
+        ("cost", cost),
         ("created", time(text(session, "createdAt"))),
         ("updated", time(text(session, "updatedAt"))),
     ]);

@@ -36,6 +36,7 @@ const CAP: &[Column] = &[
     Column::whole("SPENT"),
     Column::whole("HELD"),
     Column::spare("SINCE"),
+    Column::spare("ZONE"),
 ];
 
 /// Flags of `lantern calls`.
@@ -49,7 +50,8 @@ pub(crate) struct CallsArgs {
 /// Flags of `lantern caps`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without flags it shows what holds. A cap that is not named stays as it is. Days and months are those of UTC."
+    after_help = "Without flags it shows what holds. A cap that is not named stays as it is. Days and months are those \
+                  of UTC unless the owner of a cap has another time zone."
 )]
 pub(crate) struct CapsArgs {
     /// At most so many dollars a day, as in 5 or 0.50; none to bound nothing
@@ -58,6 +60,9 @@ pub(crate) struct CapsArgs {
     /// At most so many dollars a month; none to bound nothing
     #[arg(long, value_name = "USD")]
     month: Option<String>,
+    /// Count days and months in this time zone, such as Europe/Berlin; none for UTC
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
     /// What one API key may spend, and not all of the tenant
     #[arg(long, value_name = "ID")]
     key: Option<ApiKeyId>,
@@ -82,7 +87,7 @@ pub(crate) async fn calls(console: &Console, api: &Api, args: &CallsArgs) -> Res
 
 /// Shows caps, and sets them first when asked to.
 pub(crate) async fn caps(console: &Console, api: &Api, args: &CapsArgs) -> Result<(), Failure> {
-    let says = args.day.is_some() || args.month.is_some();
+    let says = args.day.is_some() || args.month.is_some() || args.time_zone.is_some();
     let call = if says { Call::post(CAPS, wanted(args)?) } else { Call::get(CAPS) };
     let shown = api.fetch(call).await?;
     let Value::Array(mut caps) = shown else { return Err(api.stranger()) };
@@ -118,6 +123,10 @@ fn wanted(args: &CapsArgs) -> Result<Value, Failure> {
             return Err(Failure::new(Exit::Usage, words));
         };
         body.insert(name.to_owned(), json!(amount.to_wire()));
+    }
+    if let Some(zone) = &args.time_zone {
+        let zone = if zone == NONE { Value::Null } else { json!(zone) };
+        body.insert("timeZone".to_owned(), zone);
     }
     if let Some(key) = args.key {
         body.insert("apiKeyId".to_owned(), json!(key));
@@ -165,6 +174,7 @@ fn cap(cap: &Value) -> Vec<String> {
         usd(amount("spentUsd").unwrap_or_default()),
         usd(amount("heldUsd").unwrap_or_default()),
         time(text(cap, "beganAt")),
+        text(cap, "timeZone").to_owned(),
     ]
 }
 
@@ -177,6 +187,7 @@ mod tests {
         let args = |day: Option<&str>, month: Option<&str>| CapsArgs {
             day: day.map(str::to_owned),
             month: month.map(str::to_owned),
+            time_zone: None,
             key: None,
             agent: None,
         };
@@ -189,6 +200,11 @@ mod tests {
         let mut agent = args(Some("5"), None);
         agent.agent = Some("digest".to_owned());
         assert_eq!(wanted(&agent).unwrap(), json!({"maxCostUsdPerDay": 5.0, "agentName": "digest"}));
+        let mut zone = args(None, None);
+        zone.time_zone = Some("Europe/Berlin".to_owned());
+        assert_eq!(wanted(&zone).unwrap(), json!({"timeZone": "Europe/Berlin"}));
+        zone.time_zone = Some("none".to_owned());
+        assert_eq!(wanted(&zone).unwrap(), json!({"timeZone": null}));
         for wrong in ["-1", "much", "0.0000001", "1e3"] {
             assert!(wanted(&args(Some(wrong), None)).is_err(), "{wrong}");
         }

@@ -3,7 +3,7 @@
 //! A stop of the whole server is the operator's: `lantern stop --server` does not come here.
 
 use clap::Subcommand;
-use lantern_types::StopId;
+use lantern_types::{At, StopId};
 use serde_json::{Value, json};
 
 use crate::cli::api::{Api, Call};
@@ -26,6 +26,17 @@ const COLUMNS: &[Column] = &[
     Column::spare("LIFTED"),
 ];
 
+/// What a history says of one thing that happened.
+const HISTORY: &[Column] = &[
+    Column::whole("WHEN"),
+    Column::whole("WHAT"),
+    Column::text("BY"),
+    Column::whole("SCOPE"),
+    Column::text("AGENT"),
+    Column::text("REASON"),
+    Column::spare("ID"),
+];
+
 /// What can be done with emergency stops.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -35,6 +46,16 @@ pub(crate) enum Verb {
         #[arg(long)]
         holding: bool,
         /// At most this many
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// List who set and who lifted emergency stops, one line each, the newest first
+    #[command(
+        after_help = "A stop is kept for good, with who set and who lifted it. The audit log has the same requests, each with the hash of \
+                      all before it: `lantern audit list --action stops.set --action stops.lift`."
+    )]
+    History {
+        /// Of at most this many stops
         #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
@@ -63,6 +84,7 @@ pub(crate) struct Asked {
 pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::List { holding, limit } => list(console, api, holding, limit).await,
+        Verb::History { limit } => history(console, api, limit).await,
         Verb::Get { stop } => {
             let stop = api.fetch(Call::get(format!("{PATH}/{stop}"))).await?;
             console.answer(&stop, || described(&stop))
@@ -111,6 +133,42 @@ async fn list(console: &Console, api: &Api, holding: bool, limit: u32) -> Result
     Ok(())
 }
 
+async fn history(console: &Console, api: &Api, limit: u32) -> Result<(), Failure> {
+    let listed = api.list(PATH, limit).await?;
+    let events = events(&listed.entries);
+    if console.json() {
+        console.value(&Value::Array(events))?;
+    } else if events.is_empty() {
+        console.note("there was no emergency stop yet");
+    } else {
+        console.table(HISTORY, &events.iter().map(event).collect::<Vec<_>>())?;
+    }
+    console.more(listed.more, limit);
+    Ok(())
+}
+
+/// What happened to these stops, the newest first.
+fn events(stops: &[Value]) -> Vec<Value> {
+    let mut events = Vec::new();
+    for stop in stops {
+        for (what, by, at) in [("set", "setBy", "setAt"), ("lifted", "liftedBy", "liftedAt")] {
+            let Some(at) = stop.get(at).and_then(Value::as_str) else { continue };
+            events.push(json!({ "at": at, "event": what, "by": text(stop, by), "stopId": text(stop, "id"),
+                "scope": text(stop, "scope"), "agentName": stop.get("agentName"), "reason": text(stop, "reason") }));
+        }
+    }
+    let moment = |event: &Value| text(event, "at").parse::<At>().unwrap_or_default();
+    events.sort_by_key(|event| std::cmp::Reverse(moment(event)));
+    events
+}
+
+fn event(event: &Value) -> Vec<String> {
+    let column = |name: &str| line(text(event, name));
+    let [what, by, scope, agent, reason, id] =
+        ["event", "by", "scope", "agentName", "reason", "stopId"].map(column);
+    vec![time(text(event, "at")), what, by, scope, agent, reason, id]
+}
+
 fn described(stop: &Value) -> String {
     let names = ["id", "scope", "agent", "status", "reason", "by", "set", "lifted"];
     let pairs: Vec<(&str, String)> = names.into_iter().zip(row(stop)).collect();
@@ -122,4 +180,25 @@ fn row(stop: &Value) -> Vec<String> {
     let words = ["id", "scope", "agentName", "status", "reason", "setBy"].map(column);
     let times = ["setAt", "liftedAt"].map(|name| time(text(stop, name)));
     words.into_iter().chain(times).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_has_a_line_for_each_thing_that_happened() {
+        let stops = [
+            json!({"id": "b", "scope": "agent", "agentName": "x", "reason": "r", "setBy": "me", "setAt": "2026-08-01T11:00:00Z"}),
+            json!({"id": "a", "scope": "tenant", "reason": "r", "setBy": "me", "setAt": "2026-08-01T10:00:00Z",
+                "liftedBy": "you", "liftedAt": "2026-08-01T11:00:00.5Z"}),
+        ];
+        let told: Vec<String> = events(&stops)
+            .iter()
+            .map(|event| {
+                format!("{} {} by {}", text(event, "stopId"), text(event, "event"), text(event, "by"))
+            })
+            .collect();
+        assert_eq!(told, ["a lifted by you", "b set by me", "a set by me"]);
+    }
 }

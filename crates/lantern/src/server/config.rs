@@ -418,6 +418,7 @@ fn postgres(file: Database) -> Result<Option<Postgres>> {
     let app = env::get(env::DATABASE_APP_URL).or(file.app_url);
     let system = env::get(env::DATABASE_SYSTEM_URL).or(file.system_url);
     match (app, system) {
+        (None, None) if env::get(env::DATABASE_URL).is_some() => Err(unread_url().into()),
         (None, None) => Ok(None),
         (Some(app), Some(system)) => Ok(Some(Postgres {
             app_url: Secret::new(app),
@@ -430,6 +431,18 @@ fn postgres(file: Database) -> Result<Option<Postgres>> {
             Err(Advice::config(what, next).into())
         }
     }
+}
+
+/// Somebody who names a database means it: to keep runs in another one would be found out late.
+fn unread_url() -> Advice {
+    let what = format!("{} is set, and PostgreSQL is not configured", env::DATABASE_URL);
+    let next = format!(
+        "tenants are kept apart by two roles: set {} and {} (docs/serve.md), or {}= for the embedded database",
+        env::DATABASE_APP_URL,
+        env::DATABASE_SYSTEM_URL,
+        env::DATABASE_URL
+    );
+    Advice::config(what, next)
 }
 
 /// The contract's spawn limit: so many in a minute, all at once unless a burst is named; a rate of 0 means none.

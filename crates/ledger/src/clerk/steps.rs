@@ -1,9 +1,9 @@
 //! Steps of runs beside one another: what is held, what is counted, what a process that died costs.
 
-use lantern_types::{AgentId, ApiKeyId, Denial, PriceSource, Route};
+use lantern_types::{AgentId, ApiKeyId, Denial, PriceSource, Route, Zone};
 
 use super::*;
-use crate::{Bill, Hold, Ledger, Withheld, accounts};
+use crate::{Bill, Hold, Ledger, Withheld};
 
 const AGENT: AgentId = AgentId::from_uuid(Uuid::from_u128(7));
 const OTHER: AgentId = AgentId::from_uuid(Uuid::from_u128(8));
@@ -236,7 +236,7 @@ db_test!(usage_adds_up_to_the_ledger_whoever_dies, async |db| {
     for outcome in ["succeeded", "succeeded", "failed", "cancelled"] {
         lives.happened(scope, AGENT, Happened::Run(outcome.to_owned()));
     }
-    let accounts = accounts(&[Owner::Tenant, Owner::Key(key)], NOON);
+    let (accounts, _) = escrow::accounts_of(&[Owner::Tenant, Owner::Key(key)], &[], NOON);
     let payers = Payers { accounts, capped: Vec::new() };
     let price = Price { input: usd(1_000_000), output: usd(1_000_000) };
     let held = lives.admit(scope, &payers, &mut Worst { price, input: 70, output: 30 }, 30).await.unwrap();
@@ -284,4 +284,32 @@ db_test!(usage_adds_up_to_the_ledger_whoever_dies, async |db| {
     assert_eq!((days.len(), days[0].sum.cost), (1, usd(spent + 1_000)));
     // What was settled late was used, and cost nothing more.
     assert_eq!(agents.iter().map(|group| group.sum.calls).sum::<u64>(), 62);
+});
+
+db_test!(a_cap_of_a_zone_is_free_again_at_its_own_midnight, async |db| {
+    let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
+    let clock = Arc::new(SetClock::at(NOON));
+    let (ledger, mut clerk) = ledger(&db, &clock, 1);
+    cap(&db, scope, Owner::Agent(AGENT), Some(100)).await;
+    let tokyo = Zone::parse("Asia/Tokyo").unwrap();
+    let zoned = db.write(scope, move |tx| Box::pin(escrow::set_zone(tx, Owner::Agent(AGENT), tokyo, NOON)));
+    zoned.await.unwrap();
+    db.hub().caps_changed();
+    hold(&ledger, scope, AGENT, 90).await.unwrap().settle(bill(90));
+    clerk.write(true).await;
+    let account = |now: At| AccountId::within(tokyo, Owner::Agent(AGENT), Period::Day, now);
+    let spent = async |now: At| {
+        let accounts = escrow::accounts(&db, scope, At::from_micros(i64::MIN)).await.unwrap();
+        accounts.iter().find(|(id, ..)| *id == account(now)).map(|(_, spent, _)| spent.micros())
+    };
+    assert_eq!((spent(NOON).await, of(&db, scope, Owner::Agent(AGENT)).await.0), (Some(90), 90), "in both");
+    denied(hold(&ledger, scope, AGENT, 20).await);
+    // Three in the afternoon is midnight there, and not a microsecond sooner.
+    let midnight = NOON + Dur::from_secs(3 * 3_600);
+    clock.set(midnight - Dur::from_micros(1));
+    denied(hold(&ledger, scope, AGENT, 20).await);
+    clock.set(midnight);
+    hold(&ledger, scope, AGENT, 20).await.unwrap().settle(bill(20));
+    clerk.write(true).await;
+    assert_eq!((spent(midnight).await, of(&db, scope, Owner::Agent(AGENT)).await.0), (Some(20), 110));
 });

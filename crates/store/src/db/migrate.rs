@@ -222,6 +222,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0028_second_factors.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 29,
+        name: "control",
+        both: include_str!("../../../../migrations/0029_control.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0029_control.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -69,10 +69,10 @@ fn what_is_put_is_signed_kept_found_and_removed() {
         assert_eq!(fake.objects(), [want]);
         assert_eq!(blobs.fetch(scope(), &stored).await.unwrap(), large(7));
         let stranger = blobs.fetch(Scope::of_lease(tenant(2)), &stored).await;
-        assert!(matches!(stranger, Err(Error::Corrupt(_))), "{stranger:?}");
+        assert!(matches!(stranger, Err(Error::Missing(_))), "{stranger:?}");
         blobs.discard(scope(), digest).await.unwrap();
         blobs.discard(scope(), digest).await.unwrap();
-        assert!(matches!(blobs.fetch(scope(), &stored).await, Err(Error::Corrupt(_))));
+        assert!(matches!(blobs.fetch(scope(), &stored).await, Err(Error::Missing(_))));
         fake.asked();
         let small = blobs.park(scope(), b"small".to_vec()).await.unwrap();
         assert_eq!(blobs.fetch(scope(), &small).await.unwrap(), b"small");
@@ -157,7 +157,7 @@ fn bodies_from_before_the_bucket_are_found_in_the_folder() {
         assert_eq!(blobs.fetch(scope(), &stored).await.unwrap(), large(5));
         blobs.discard(scope(), Digest::of(&large(5))).await.unwrap();
         let gone = Blobs::folder(folder.path()).fetch(scope(), &stored).await;
-        assert!(matches!(gone, Err(Error::Corrupt(_))), "{gone:?}");
+        assert!(matches!(gone, Err(Error::Missing(_))), "{gone:?}");
     });
 }
 
@@ -224,7 +224,7 @@ fn a_real_server_keeps_what_two_processes_share() {
             let stored = one.park(scope(), sealed.clone()).await.unwrap();
             assert_eq!(two.fetch(scope(), &stored).await.unwrap(), sealed);
             two.discard(scope(), Digest::of(&sealed)).await.unwrap();
-            assert!(matches!(one.fetch(scope(), &stored).await, Err(Error::Corrupt(_))), "{size}");
+            assert!(matches!(one.fetch(scope(), &stored).await, Err(Error::Missing(_))), "{size}");
         }
         mistakes(server.options(), nobody_there().await).await;
     });

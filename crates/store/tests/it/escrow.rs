@@ -231,3 +231,69 @@ db_test!(records_of_runs_are_no_calls, async |db| {
     assert_eq!(recent(3, 0).await, [40, 30, 20]);
     assert_eq!(recent(3, 3).await, [10]);
 });
+
+/// What one account has spent and holds.
+async fn of(db: &Db, scope: Scope, account: AccountId) -> Option<(i64, i64)> {
+    let accounts = escrow::accounts(db, scope, At::from_micros(i64::MIN)).await.unwrap();
+    let found = accounts.into_iter().find(|(id, ..)| *id == account);
+    found.map(|(_, spent, held)| (spent.micros(), held.micros()))
+}
+
+db_test!(a_cap_that_is_moved_to_another_zone_begins_with_what_was_spent, async |db| {
+    let scope = seed(&db, tenant(1)).await.unwrap().scope;
+    let tokyo = Zone::parse("Asia/Tokyo").unwrap();
+    let zoned =
+        |zone: Zone| db.write(scope, move |tx| Box::pin(escrow::set_zone(tx, Owner::Tenant, zone, NOON)));
+    zoned(tokyo).await.unwrap();
+    assert_eq!(escrow::revision(&db, scope).await.unwrap(), 0, "nobody has a cap yet");
+    cap(&db, scope, Some(1_000)).await;
+    assert!(escrow::write(&db, scope, &calls(process(1), 1, spent(70, None))).await.unwrap());
+    // The day of Tokyo that noon is in began at three in the afternoon of the day before.
+    let before = AccountId::at(Owner::Tenant, Period::Day, NOON - Dur::from_secs(86_400));
+    let late = vec![Spent { account: before, cost: usd(30), from: None }];
+    assert!(escrow::write(&db, scope, &calls(process(2), 1, late)).await.unwrap());
+    zoned(tokyo).await.unwrap();
+    let account = AccountId::within(tokyo, Owner::Tenant, Period::Day, NOON);
+    assert_eq!(account.began_at, NOON - Dur::from_secs(21 * 3_600));
+    let caps = escrow::caps(&db, scope).await.unwrap();
+    assert_eq!((caps[0].zone, caps[0].account(NOON)), (tokyo, account));
+    assert_eq!(of(&db, scope, account).await, Some((100, 0)), "both days of UTC that it has part in");
+    let (accounts, capped) = escrow::accounts_of(&[Owner::Tenant], &caps, NOON);
+    assert_eq!(
+        (capped.as_slice(), accounts.len()),
+        (&[account][..], 3),
+        "the two of UTC are counted all the same"
+    );
+
+    // More is taken of it, and to say the same zone again, or another amount, changes nothing of that.
+    let more = Ask { account, ..ask(process(1), 1, false, 900) };
+    assert_eq!(escrow::take(&db, scope, more).await.unwrap(), Taken::Amount(usd(900)));
+    assert!(matches!(
+        escrow::take(&db, scope, Ask { n: 2, need: usd(1), ..more }).await.unwrap(),
+        Taken::Short(_)
+    ));
+    let revision = escrow::revision(&db, scope).await.unwrap();
+    zoned(tokyo).await.unwrap();
+    assert_eq!(escrow::revision(&db, scope).await.unwrap(), revision);
+    cap(&db, scope, Some(2_000)).await;
+    assert_eq!(
+        (of(&db, scope, account).await, escrow::revision(&db, scope).await.unwrap()),
+        (Some((100, 900)), revision + 1)
+    );
+    // There and back again makes nothing free.
+    for zone in [Zone::UTC, tokyo] {
+        zoned(zone).await.unwrap();
+    }
+    assert_eq!(of(&db, scope, account).await, Some((100, 900)));
+    // And a cap that is taken away and set anew begins with what is known.
+    cap(&db, scope, None).await;
+    assert!(escrow::write(&db, scope, &calls(process(3), 1, spent(2_000, None))).await.unwrap());
+    cap(&db, scope, Some(2_000)).await;
+    assert_eq!(
+        escrow::caps(&db, scope).await.unwrap()[0].zone,
+        Zone::UTC,
+        "no cap is left to say of which zone"
+    );
+    zoned(tokyo).await.unwrap();
+    assert_eq!(of(&db, scope, account).await, Some((1_200, 900)), "no less than was spent by days of UTC");
+});

@@ -116,7 +116,7 @@ db_test!(what_was_said_goes_and_the_chain_holds, async |db| {
         assert!(is.body.as_ref().is_none_or(|body| body.len() == 41));
     }
     let large = record::open(&stand.vault, stand.seeded.scope, run(1), &before[3]).await;
-    assert!(matches!(large, Err(Error::Corrupt(_))), "the blob is gone: {large:?}");
+    assert!(matches!(large, Err(Error::Missing(_))), "the blob is gone: {large:?}");
     let labelled = RunFilter {
         labels: vec![lantern_store::labels::Label {
             key: "team".to_owned(),

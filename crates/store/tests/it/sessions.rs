@@ -14,6 +14,7 @@ fn session(n: u128) -> SessionId {
 
 async fn make(db: &Db, seeded: Seeded, n: u128, micros: i64) {
     let new = NewSession {
+        cost_max: None,
         id: session(n),
         agent_id: seeded.current().agent,
         agent_name: "digest".to_owned(),

@@ -49,7 +49,7 @@ impl Stand {
 
     async fn is_there(&self, blob: &Sealed) -> bool {
         match self.vault.open(self.seeded.scope, HERE, &blob.stored).await {
-            Err(Error::Corrupt(_)) => false,
+            Err(Error::Missing(_)) => false,
             opened => opened.unwrap().len() == 100_000,
         }
     }

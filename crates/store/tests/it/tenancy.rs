@@ -54,7 +54,8 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 41] = [
+const TABLES: [&str; 42] = [
+    "feedback",
     "second_factors",
     "recovery_codes",
     "invitations",

@@ -12,4 +12,5 @@ pub(crate) mod routes;
 pub(crate) mod service;
 mod show;
 pub(crate) mod store;
+pub(crate) mod templates;
 mod versions;

@@ -1,18 +1,21 @@
 //! Caps: how much the tenant may spend in a day and in a month, one of its keys through the front doors, or the runs of an agent.
 //!
 //! Invariant: a cap refuses what comes after it and takes back nothing: lowered below what is spent and held, it is passed until
-//! the period ends by as much as that was. Days and months are those of UTC.
+//! the period ends by as much as that was. Days and months are those of the zone that a cap names, or of UTC. An update that names a
+//! revision happens on that revision or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
+use http::HeaderMap;
+use lantern_edge::etag::{IfMatch, Live, Versioned};
 use lantern_edge::route::{get_route, post_route};
 use lantern_edge::{Body, Change, Code, Error, Fields, Json, Model, Refusal, Result, Route};
 use lantern_policy::action::{ReadCaps, SaveCap};
 use lantern_policy::{Permit, Scope};
 use lantern_store::escrow::{self, Cap};
 use lantern_types::call::{AccountId, Owner, Period};
-use lantern_types::{AgentId, ApiKeyId, MicroUsd};
+use lantern_types::{AgentId, ApiKeyId, MicroUsd, Zone};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -25,11 +28,13 @@ const NAME: &str = "SELECT name FROM agents WHERE tenant_id = $1 AND id = $2";
 pub(crate) const STATEMENTS: &[&str] = &[KEY, NAME];
 
 const AGENT_NAME_BYTES_MAX: usize = 128;
+const ZONE_BYTES_MAX: usize = 64;
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
         get_route("/v1/settings/caps", "Read what may be spent by calls and runs, and what was", read),
         post_route("/v1/settings/caps", "Say what may be spent by calls and runs", save)
+            .conditional()
             .refuses(&[Refusal::NotFound]),
     ]
 }
@@ -38,6 +43,8 @@ pub(crate) fn routes() -> Vec<Route<App>> {
 struct Wanted {
     whose: Whose,
     caps: [(Period, Change<MicroUsd>); 2],
+    /// Of which zone the owner's days and months are from now on; `null` is UTC.
+    zone: Change<Zone>,
 }
 
 /// An owner as a request names it.
@@ -66,11 +73,25 @@ impl Model for Wanted {
         };
         let day = fields.change_dollars("maxCostUsdPerDay");
         let month = fields.change_dollars("maxCostUsdPerMonth");
+        let zone = match fields.change_text("timeZone", ZONE_BYTES_MAX) {
+            Change::Keep => Change::Keep,
+            Change::Clear => Change::Set(Zone::UTC),
+            Change::Set(name) => match Zone::parse(&name) {
+                Ok(zone) => Change::Set(zone),
+                Err(unknown) => {
+                    fields.issue("timeZone", unknown.to_string());
+                    return None;
+                }
+            },
+        };
         fields.refuse_unread();
-        if (&day, &month) == (&Change::Keep, &Change::Keep) {
-            fields.issue("maxCostUsdPerDay", "say this or `maxCostUsdPerMonth`; `null` takes a cap away");
+        if (&day, &month, &zone) == (&Change::Keep, &Change::Keep, &Change::Keep) {
+            fields.issue(
+                "maxCostUsdPerDay",
+                "say this, `maxCostUsdPerMonth` or `timeZone`; `null` takes a cap away",
+            );
         }
-        Some(Self { whose: whose?, caps: [(Period::Day, day), (Period::Month, month)] })
+        Some(Self { whose: whose?, caps: [(Period::Day, day), (Period::Month, month)], zone })
     }
 }
 
@@ -87,6 +108,9 @@ struct Shown {
     agent_name: Option<String>,
     /// `day` or `month`.
     period: &'static str,
+    /// Of which IANA zone the days and months of the cap are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_zone: Option<&'static str>,
     /// When the period began.
     began_at: String,
     /// The most that may be spent in it; nothing bounds it without.
@@ -101,18 +125,26 @@ struct Shown {
 async fn shown(app: &App, scope: Scope) -> Result<Vec<Shown>> {
     let now = app.clock.now();
     let caps = escrow::caps(&app.db, scope).await?;
-    let accounts = escrow::accounts(&app.db, scope, Period::Month.began(now)).await?;
+    let bounded: Vec<AccountId> = caps.iter().map(|cap| cap.account(now)).collect();
+    let since = bounded.iter().map(|account| account.began_at).chain([Period::Month.began(now)]).min();
+    let accounts = escrow::accounts(&app.db, scope, since.unwrap_or(now)).await?;
+    // Where a cap bounds, its own account; else that of UTC. What an agent spends without a cap is no matter of caps.
+    let shows = |account: &AccountId| {
+        let cap = caps.iter().find(|cap| cap.owner == account.owner && cap.period == account.period);
+        match cap {
+            Some(cap) => cap.account(now) == *account,
+            None => {
+                !matches!(account.owner, Owner::Agent(_)) && account.began_at == account.period.began(now)
+            }
+        }
+    };
     let mut current: Vec<(AccountId, MicroUsd, MicroUsd)> =
-        accounts.into_iter().filter(|(account, ..)| account.began_at == account.period.began(now)).collect();
-    for cap in &caps {
-        let account = AccountId::at(cap.owner, cap.period, now);
+        accounts.into_iter().filter(|(account, ..)| shows(account)).collect();
+    for account in bounded {
         if !current.iter().any(|(known, ..)| *known == account) {
             current.push((account, MicroUsd::ZERO, MicroUsd::ZERO));
         }
     }
-    // What an agent spends without a cap is no matter of caps.
-    current
-        .retain(|(account, ..)| !matches!(account.owner, Owner::Agent(_)) || escrow::bounds(&caps, account));
     current.sort_by_key(|(account, ..)| *account);
     let names = names(app, scope, capped(&caps)).await?;
     let show = |(account, spent, held): (AccountId, MicroUsd, MicroUsd)| {
@@ -127,6 +159,7 @@ async fn shown(app: &App, scope: Scope) -> Result<Vec<Shown>> {
             api_key_id,
             agent_name,
             period: account.period.as_str(),
+            time_zone: cap.map(|cap| cap.zone.name()),
             began_at: account.began_at.to_string(),
             max_cost_usd: cap.map(|cap| cap.cap.to_wire()),
             spent_usd: spent.to_wire(),
@@ -168,17 +201,28 @@ pub(super) async fn names(
     Ok(read.await?)
 }
 
-async fn read(permit: Permit<ReadCaps>, State(app): State<App>) -> Result<Json<Vec<Shown>>> {
-    Ok(Json(shown(&app, permit.scope()).await?))
+/// Caps as they stand; the tag is of what is set, and not of what was spent.
+type Answer = Live<Json<Vec<Shown>>>;
+
+async fn answer(app: &App, scope: Scope) -> Result<Answer> {
+    // The revision first: what is shown may be newer than it, and then the next update by it is refused.
+    let revision = escrow::revision(&app.db, scope).await?;
+    Ok(Live(Versioned { body: Json(shown(app, scope).await?), revision }))
+}
+
+async fn read(permit: Permit<ReadCaps>, State(app): State<App>) -> Result<Answer> {
+    answer(&app, permit.scope()).await
 }
 
 async fn save(
     permit: Permit<SaveCap>,
     State(app): State<App>,
+    headers: HeaderMap,
     Body(wanted): Body<Wanted>,
-) -> Result<Json<Vec<Shown>>> {
+) -> Result<Answer> {
     let (scope, now) = (permit.scope(), app.clock.now());
-    let Wanted { whose, caps } = wanted;
+    let asked = IfMatch::of(&headers)?;
+    let Wanted { whose, caps, zone } = wanted;
     let owner = match whose {
         Whose::Owner(owner) => owner,
         Whose::Agent(name) => Owner::Agent(agents::service::get(&app, scope, &name).await?.0.id),
@@ -188,7 +232,10 @@ async fn save(
             if let Owner::Key(id) = owner
                 && tx.one(KEY, &[id.into()]).await?.is_none()
             {
-                return Ok(false);
+                return Ok(Err(Error::new(Code::ApiKeyNotFound, "no such API key")));
+            }
+            if let Err(outdated) = asked.check(escrow::locked_revision(tx, now).await?) {
+                return Ok(Err(outdated));
             }
             for (period, change) in caps {
                 let cap = match change {
@@ -198,13 +245,14 @@ async fn save(
                 };
                 escrow::set_cap(tx, (owner, period), cap, now).await?;
             }
-            Ok(true)
+            if let Change::Set(zone) = zone {
+                escrow::set_zone(tx, owner, zone, now).await?;
+            }
+            Ok(Ok(()))
         })
     });
-    if !found.await? {
-        return Err(Error::new(Code::ApiKeyNotFound, "no such API key"));
-    }
+    found.await??;
     app.db.hub().caps_changed();
     tracing::info!(tenant = %scope.tenant(), %owner, "said what may be spent");
-    Ok(Json(shown(&app, scope).await?))
+    answer(&app, scope).await
 }

@@ -18,9 +18,10 @@ use lantern_policy::{Permit, Scope};
 use lantern_store::approvals::{self, ApprovalRow};
 use lantern_store::journal::Stored;
 use lantern_types::approval::Status;
-use lantern_types::{ApprovalId, Dur};
+use lantern_types::{ApprovalId, Dur, RunId};
 use uuid::Uuid;
 
+pub(super) use self::model::not_found;
 use self::model::{Approval, FILTERS, Note, Said};
 use super::model::Decision;
 use super::{history, steer};
@@ -116,7 +117,7 @@ async fn resolve(
     Body(decision): Body<Decision>,
 ) -> Result<Shown> {
     if tenant.parse().ok() != Some(permit.scope().tenant()) {
-        return Err(model::not_found());
+        return Err(not_found());
     }
     decide(&app, &permit, named(&id)?, decision).await
 }
@@ -127,6 +128,25 @@ pub(super) async fn show(app: &App, scope: Scope, id: Uuid) -> Result<Option<Res
         Some(row) => Ok(Some(shown(app, scope, row).await?.into_response())),
         None => Ok(None),
     }
+}
+
+/// The same for a question that is named with its run.
+pub(super) async fn decide_of(
+    app: &App,
+    permit: &Permit<DecideApproval>,
+    (run, id): (RunId, ApprovalId),
+    decision: Decision,
+) -> Result<()> {
+    if find(app, permit.scope(), id).await?.run != run {
+        return Err(not_found());
+    }
+    decide(app, permit, id, decision).await.map(drop)
+}
+
+/// Why a question is asked, when that can be read and is not too long for a list.
+pub(super) async fn reason(app: &App, scope: Scope, row: &ApprovalRow) -> Result<Option<String>> {
+    let told = approvals::told(&app.db, scope, std::slice::from_ref(row)).await?.pop().unwrap_or_default();
+    Ok(said(app, scope, row, told).await?.cut(CONTENT_MAX).reason)
 }
 
 /// Decides, and waits a moment for whoever drives the run to take the decision in.
@@ -191,10 +211,10 @@ async fn said(
 }
 
 async fn find(app: &App, scope: Scope, id: ApprovalId) -> Result<ApprovalRow> {
-    approvals::find(&app.db, scope, id).await?.ok_or_else(model::not_found)
+    approvals::find(&app.db, scope, id).await?.ok_or_else(not_found)
 }
 
 /// What is no id names no approval.
 fn named(id: &str) -> Result<ApprovalId> {
-    id.parse().map_err(|_| model::not_found())
+    id.parse().map_err(|_| not_found())
 }

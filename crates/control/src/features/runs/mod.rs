@@ -6,15 +6,18 @@
 
 pub(crate) mod approvals;
 mod events;
+pub(crate) mod feedback;
 mod filter;
 mod fork;
 mod give_up;
 pub(crate) mod history;
 pub(crate) mod model;
+pub(crate) mod rehearse;
 pub(crate) mod routes;
 pub(crate) mod service;
 pub(crate) mod steer;
 pub(crate) mod store;
+pub(crate) mod takeover;
 pub(crate) mod wait;
 
 pub(crate) use steer::by;

@@ -35,7 +35,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
             .takes(&[filter::AGENT])
             .takes(filter::FILTERS),
         held_post_route("/v1/runs", "Start a run, or answer the one that its key started", create)
-            .refuses(&[Refusal::NotFound, Refusal::RateLimited])
+            .refuses(&[Refusal::NotFound, Refusal::RateLimited, Refusal::OverBudget])
             .answers::<Created<Run>>()
             .answers::<Json<Run>>()
             .streams("The events of the run, when `stream` is true."),
@@ -87,12 +87,12 @@ pub(crate) fn routes() -> Vec<Route<App>> {
             .takes(&PAGING)
             .takes(filter::FILTERS),
         held_post_route("/v1/agents/{name}/runs", "Start a run of an agent", create_of_agent)
-            .refuses(&[Refusal::RateLimited])
+            .refuses(&[Refusal::RateLimited, Refusal::OverBudget])
             .answers::<Created<Run>>()
             .answers::<Json<Run>>()
             .streams("The events of the run, when `stream` is true."),
         held_post_route("/v1/agents/{name}/trigger", "Start a run of an agent", create_of_agent)
-            .refuses(&[Refusal::RateLimited])
+            .refuses(&[Refusal::RateLimited, Refusal::OverBudget])
             .answers::<Created<Run>>()
             .answers::<Json<Run>>()
             .streams("The events of the run, when `stream` is true."),

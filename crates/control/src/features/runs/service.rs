@@ -31,7 +31,7 @@ const FULL_WAIT: Dur = Dur::from_secs(5);
 
 /// The most runs that one page of a list is made from, where filters are combined that no index answers together. With a
 /// thousand stored runs it is all of them, and a list is to take no longer with a million.
-const LOOKS_MAX: u32 = 1_000;
+pub(super) const LOOKS_MAX: u32 = 1_000;
 /// The most agents and labels that one search may find.
 const HITS_MAX: usize = 100;
 
@@ -58,13 +58,15 @@ struct Beginning {
     forks: Option<(Forks, Arc<[Reusable]>)>,
     carried: Option<Arc<Carried>>,
     recall: Option<Arc<Recall>>,
+    /// What its session has left of a cap.
+    left: Option<MicroUsd>,
     /// What the row says started it, when that was no plain request.
     trigger: Option<&'static str>,
 }
 
 impl From<Forked> for Beginning {
     fn from(Forked { forks, steps, carried, recall, trigger }: Forked) -> Self {
-        Self { forks: Some((forks, steps)), carried, recall, trigger: Some(trigger) }
+        Self { forks: Some((forks, steps)), carried, recall, left: None, trigger: Some(trigger) }
     }
 }
 
@@ -175,6 +177,8 @@ struct Asked {
     session: Option<SessionId>,
     max_cost: Option<MicroUsd>,
     priority: Priority,
+    /// What its session left of its cap may have lowered what it may cost.
+    bounded: bool,
 }
 
 impl Asked {
@@ -186,6 +190,7 @@ impl Asked {
             session: new.session,
             max_cost: new.max_cost,
             priority: new.priority,
+            bounded: false,
         }
     }
 
@@ -216,7 +221,9 @@ async fn started_before(app: &App, scope: Scope, run: RunId, asked: &Asked) -> R
     let explained = |was: MicroUsd, would_be: MicroUsd| was == would_be || budget.is_some() && was < would_be;
     let same = asked.is_of(&row)
         && opening.input.is_none_or(|input| input == *asked.input)
-        && opening.cap.zip(cap).is_none_or(|(was, would_be)| explained(was, would_be));
+        && opening.cap.zip(cap).is_none_or(|(was, would_be)| {
+            explained(was, would_be) || asked.bounded && was < would_be
+        });
     if !same {
         let words = "this idempotency key started a run by another request";
         return Err(Error::new(Code::IdempotencyMismatch, words).with_extra("existing", run.to_string()));
@@ -287,7 +294,8 @@ async fn first_append(
     let manifest: Manifest = serde_json::from_str(&version.manifest).map_err(Error::internal)?;
     check_input(app, &manifest, &new).await?;
     let limits = app.limits(scope);
-    let Beginning { forks, carried, recall, trigger } = beginning;
+    let Beginning { forks, carried, recall, left, trigger } = beginning;
+    let cap = model::cap(&limits, manifest.max_cost, new.max_cost);
     let start = Start {
         agent: version.agent,
         version: version.id,
@@ -299,7 +307,7 @@ async fn first_append(
         carried,
         recall,
         forks,
-        cap: model::cap(&limits, version.run_cap(manifest.max_cost), new.max_cost),
+        cap: left.map_or(cap, |left| cap.min(left)),
         policy: lantern_policy::digest(),
         catalogue: app.catalogue.digest(),
     };
@@ -351,6 +359,12 @@ fn refused(refused: Refused) -> Error {
 /// A run's row. `run_not_found` when there is none, or it is another tenant's.
 pub(super) async fn head(app: &App, scope: Scope, run: RunId) -> Result<RunRow> {
     journal::head(&app.db, scope, run).await?.ok_or_else(model::not_found)
+}
+
+/// Whether the tenant has the run that a path names. What is no id names none.
+pub(crate) async fn there(app: &App, scope: Scope, id: &str) -> Result<()> {
+    let run = id.parse().map_err(|_| model::not_found())?;
+    head(app, scope, run).await.map(drop)
 }
 
 /// A run with its input, its outcome and its step log; with `run_unreadable` in their place when they are spoilt.

@@ -21,11 +21,15 @@ const HINT_BYTES_MAX: usize = 64 << 10;
 /// A request to begin a session.
 pub(super) struct NewSession {
     pub(super) agent_name: String,
+    /// The most that all its messages together may cost.
+    pub(super) max_cost: Option<MicroUsd>,
 }
 
 impl Model for NewSession {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self { agent_name: fields.required_text("agentName", AGENT_NAME_BYTES_MAX)? })
+        let agent_name = fields.required_text("agentName", AGENT_NAME_BYTES_MAX);
+        let max_cost = fields.dollars("maxCostUsd");
+        Some(Self { agent_name: agent_name?, max_cost })
     }
 }
 
@@ -82,6 +86,12 @@ pub(super) struct Session {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
     last_run_id: Option<RunId>,
+    /// The most that all its messages together may cost; without it each is bounded by itself alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_cost_usd: Option<f64>,
+    /// What of that its messages have cost, or hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_usd: Option<f64>,
     /// There were more exchanges: ask with `before` for those before this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     earlier: Option<u32>,
@@ -113,6 +123,8 @@ pub(super) fn shown(
         messages,
         exchanges: row.exchanges,
         last_run_id: row.last_run,
+        max_cost_usd: row.cost.map(|cost| cost.max.to_wire()),
+        cost_usd: row.cost.map(|cost| cost.spent.to_wire()),
         earlier,
         created_at: row.created_at.to_string(),
         updated_at: row.updated_at.to_string(),

@@ -38,7 +38,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         get_route("/v1/sessions/{id}", "Read a session with what was said in it", get).takes(&BEFORE),
         delete_route("/v1/sessions/{id}", "Delete a session and all that was said in it", delete),
         post_route("/v1/sessions/{id}/messages", "Send a message, which a run answers", send)
-            .refuses(&[Refusal::RateLimited]),
+            .refuses(&[Refusal::RateLimited, Refusal::OverBudget]),
         post_route("/v1/sessions/{id}/stop", "Stop a session for good", stop)
             .refuses(&[Refusal::RateLimited]),
         stream_route("/v1/sessions/{id}/events", "Follow what is said in a session", follow)

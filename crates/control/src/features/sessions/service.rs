@@ -48,6 +48,7 @@ pub(super) async fn create(app: &App, permit: &Permit<CreateSession>, new: NewSe
         agent_id: agent.id,
         agent_name: agent.name,
         created_by,
+        cost_max: new.max_cost,
         at: app.clock.now(),
     };
     app.db.write(scope, move |tx| Box::pin(sessions::create(tx, new))).await?;

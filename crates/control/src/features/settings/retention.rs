@@ -4,6 +4,8 @@
 //! business; when, the worker's.
 
 use axum::extract::State;
+use http::HeaderMap;
+use lantern_edge::etag::{IfMatch, Live, Versioned};
 use lantern_edge::route::{get_route, post_route};
 use lantern_edge::{Body, Change, Code, Error, Fields, Json, Model, Result, Route};
 use lantern_policy::action::{ReadRetention, SaveRetention};
@@ -22,7 +24,7 @@ const NEVER: &str = "never";
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
         get_route("/v1/settings/retention", "Read for how long content is kept", read),
-        post_route("/v1/settings/retention", "Say for how long content is kept", save),
+        post_route("/v1/settings/retention", "Say for how long content is kept", save).conditional(),
         post_route("/v1/retention/preview", "Count what would be removed, and remove nothing", preview),
     ]
 }
@@ -108,13 +110,17 @@ impl Previewed {
 
 // Service
 
-async fn shown(app: &App, scope: Scope) -> Result<Shown> {
-    let (own, server) = (retention::own(&app.db, scope).await?, app.content_kept);
-    Ok(Shown {
+/// What holds; the tag is of what the tenant says, and not of what the server does.
+type Answer = Live<Json<Shown>>;
+
+async fn shown(app: &App, scope: Scope) -> Result<Answer> {
+    let ((own, revision), server) = (retention::revised(&app.db, scope).await?, app.content_kept);
+    let shown = Shown {
         content: own.unwrap_or(server).map(retention::text),
         source: if own.is_some() { "tenant" } else { "server" },
         server_content: server.map(retention::text),
-    })
+    };
+    Ok(Live(Versioned { body: Json(shown), revision }))
 }
 
 /// What ended before this is older than `kept`.
@@ -124,16 +130,18 @@ fn cutoff(now: At, kept: Dur) -> At {
 
 // Routes
 
-async fn read(permit: Permit<ReadRetention>, State(app): State<App>) -> Result<Json<Shown>> {
-    Ok(Json(shown(&app, permit.scope()).await?))
+async fn read(permit: Permit<ReadRetention>, State(app): State<App>) -> Result<Answer> {
+    shown(&app, permit.scope()).await
 }
 
 async fn save(
     permit: Permit<SaveRetention>,
     State(app): State<App>,
+    headers: HeaderMap,
     Body(wanted): Body<Wanted>,
-) -> Result<Json<Shown>> {
+) -> Result<Answer> {
     let (scope, now) = (permit.scope(), app.clock.now());
+    let asked = IfMatch::of(&headers)?;
     let kept = match wanted.content {
         Change::Set(kept) => Some(kept),
         Change::Clear => None,
@@ -142,10 +150,18 @@ async fn save(
             return Err(Error::new(Code::InvalidBody, "say for how long").with_field("content", words));
         }
     };
-    app.db.write(scope, move |tx| Box::pin(async move { retention::set_own(tx, kept, now).await })).await?;
+    let said = app.db.write(scope, move |tx| {
+        Box::pin(async move {
+            if let Err(outdated) = asked.check(retention::locked_revision(tx, now).await?) {
+                return Ok(Err(outdated));
+            }
+            retention::set_own(tx, kept, now).await.map(Ok)
+        })
+    });
+    said.await??;
     let shown = shown(&app, scope).await?;
-    tracing::info!(tenant = %scope.tenant(), content = shown.content, "said for how long content is kept");
-    Ok(Json(shown))
+    tracing::info!(tenant = %scope.tenant(), content = shown.0.body.0.content, "said for how long content is kept");
+    Ok(shown)
 }
 
 async fn preview(

@@ -65,6 +65,13 @@ async fn a_run_is_exported_as_its_events_its_row_and_its_manifest() {
     let before = lines(&early);
     assert!(before.len() < all.len() && before[..] == all[..before.len()]);
     assert_eq!(made["events"], all.len());
+    // What was exported too early is exported again, and then left alone.
+    let again = answer(&export(&server, &api.token, &[&run], &early));
+    assert_eq!((&again["runs"], &again["renewed"], &again["kept"]), (&json!(1), &json!(1), &json!(0)));
+    assert_eq!((lines(&early), read(&early.join(&run).join("run.json"))), (all.clone(), row));
+    assert_eq!(answer(&export(&server, &api.token, &[&run], &early))["kept"], 1);
+    let names: Vec<_> = std::fs::read_dir(&early).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [run.as_str()], "nothing else is left there");
 
     assert_eq!(answer(&export(&server, &api.token, &[&run], &to))["kept"], 1);
     let mut archive = lantern();

@@ -8,6 +8,7 @@ mod backup;
 mod bodies;
 mod children;
 mod cluster;
+mod contract;
 mod database;
 mod digest;
 mod doors;

@@ -340,6 +340,23 @@ fn a_database_whose_key_is_not_given_gets_no_other() {
 }
 
 #[test]
+fn a_database_url_that_nobody_reads_is_not_ignored() {
+    let folder = Folder::new();
+    let mut command = serve(&folder);
+    command.env("DATABASE_URL", "postgres://me:secret@127.0.0.1/lantern");
+    let (exit, error) = refused(&mut command);
+    assert_eq!((exit, &error["code"]), (Some(2), &json!("invalid_config")), "{error}");
+    assert!(error["error"].as_str().unwrap().starts_with("DATABASE_URL is set"), "{error}");
+    assert!(error["next"].as_str().unwrap().contains("LANTERN_DATABASE_APP_URL"), "{error}");
+    assert!(!error.to_string().contains("secret"), "{error}");
+    // Set to nothing, it is nobody's: then it is the other half that is missing.
+    let mut command = serve(&folder);
+    command.env("DATABASE_URL", "").env("LANTERN_DATABASE_APP_URL", "postgres://app@127.0.0.1/lantern");
+    let (_, error) = refused(&mut command);
+    assert_eq!(error["error"], "PostgreSQL is configured by half", "{error}");
+}
+
+#[test]
 fn database_urls_that_were_swapped_are_named() {
     block_on(async {
         let database = Cluster::shared().database().await;

@@ -54,7 +54,7 @@ pub(super) struct Approval {
 pub(super) struct Said {
     /// Why it is asked, in the words of the agent's author.
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// The tool that is called when it is granted.
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<String>,
@@ -201,7 +201,7 @@ fn statuses(params: &Params) -> Result<Vec<Status>> {
 }
 
 /// 404 for a question that is not there, or is somebody else's.
-pub(super) fn not_found() -> Error {
+pub(in crate::features::runs) fn not_found() -> Error {
     Error::new(Code::ApprovalNotFound, "approval not found")
 }
 

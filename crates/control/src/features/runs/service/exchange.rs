@@ -1,6 +1,7 @@
 //! Starting the run of a message in a session: what holds for every run holds for it, and it is told what was said before.
 //!
-//! Invariant: the run, its place in the session and the guard that it is the only one are one transaction. What it recalls is
+//! Invariant: the run, its place in the session and the guard that it is the only one are one transaction. So where the session has a
+//! cap, a message may spend what those before it left, and no other message begins with the same money. What it recalls is
 //! sealed in its first event, so that it needs nothing of the runs before it from then on.
 
 use std::sync::Arc;
@@ -105,11 +106,13 @@ async fn start(
     narrower: (Option<String>, Tools),
 ) -> Result<Started> {
     check_cost(app, scope, new.max_cost)?;
-    let (asked, key) = (Asked::of(&new), new.idempotency_key.clone());
+    let asked = Asked { bounded: session.cost.is_some(), ..Asked::of(&new) };
+    let key = new.idempotency_key.clone();
     if let Some(found) = by_key(app, scope, key.clone()).await? {
         return started_before(app, scope, found, &asked).await;
     }
     takes(&session)?;
+    let left = affordable(&session)?;
     let now = app.clock.now();
     let version = super::version(app, scope, &session.agent_name).await?;
     allow(app, scope, now)?;
@@ -120,7 +123,7 @@ async fn start(
         ProgramKind::Steps => None,
     };
     let run = RunId::from_uuid(app.ids.uuid());
-    let beginning = Beginning { recall, trigger: Some(sessions::TRIGGER), ..Beginning::default() };
+    let beginning = Beginning { recall, left, trigger: Some(sessions::TRIGGER), ..Beginning::default() };
     let first = first_append(app, scope, (run, now), &version, new, beginning).await?;
     let claim = Claim { session: session.id, exchanges: session.exchanges, run, at: now };
     match write(app, scope, first, claim).await {
@@ -166,6 +169,19 @@ fn takes(session: &SessionRow) -> Result<()> {
         return Err(Error::new(Code::SessionStopped, "session is not active: it was stopped"));
     }
     if session.busy { Err(busy(session.last_run)) } else { Ok(()) }
+}
+
+/// What is left for a message in a session as it stands, where that has a cap.
+fn affordable(session: &SessionRow) -> Result<Option<MicroUsd>> {
+    let Some(cost) = session.cost else { return Ok(None) };
+    if cost.left() > MicroUsd::ZERO {
+        return Ok(Some(cost.left()));
+    }
+    let words = format!("the session's cap of {} is spent", cost.max);
+    Err(Error::new(Code::BudgetExceeded, words)
+        .with_extra("reason", "session")
+        .with_extra("maxCostUsd", cost.max.to_wire())
+        .with_extra("costUsd", cost.spent.to_wire()))
 }
 
 /// 409 for a session whose last message is still being answered.
