@@ -20,6 +20,7 @@ use crate::probe::{self, Findings};
 use crate::process;
 use crate::running::{self, Happened, Hold, Parts, Running};
 use crate::seccomp;
+use crate::wire::Wire;
 
 /// What a machine is made of.
 #[derive(Clone)]
@@ -109,7 +110,12 @@ impl Machine {
 
     fn runtime(&self, flavour: Flavour) -> Option<Runtime> {
         let program = found(flavour.program(), &self.setup.path)?;
-        Some(Runtime { flavour, program, state: self.boxes.join(STATE).join(flavour.program()) })
+        Some(Runtime {
+            flavour,
+            program,
+            state: self.boxes.join(STATE).join(flavour.program()),
+            wired: false,
+        })
     }
 
     /// Finds out what this machine can do, by making a box with each backend and looking at it from inside.
@@ -194,7 +200,7 @@ impl Machine {
             }
         );
         let inside = self.probing(&id).map_err(|error| error.to_string())?;
-        let mut running = self.make(inside, maker, &[]).map_err(|error| error.to_string())?;
+        let mut running = self.make(inside, maker, &[], None).map_err(|error| error.to_string())?;
         let (mut seen, mut complaint) = (String::new(), String::new());
         let ended = loop {
             match running.next().await {
@@ -237,24 +243,28 @@ impl Machine {
             env: [("PATH".to_owned(), "/usr/bin:/bin:/usr/sbin:/sbin".to_owned())].into(),
             cwd: "/".to_owned(),
             limits,
+            wire: None,
         })
     }
 
-    /// Starts a workload in its box. `facts` are variables of ours that it sees, `input` is what it reads.
+    /// Starts a workload in its box. `facts` are variables of ours that it sees, `input` is what it reads, and `wire` the network
+    /// that it has, which a spec that lists where to must have and no other may.
     pub async fn start(
         &self,
         placed: &Placed,
         id: &str,
         facts: &[(&str, String)],
         input: &[u8],
+        wire: Option<Wire>,
     ) -> Result<Running> {
-        gate::check(placed, self.setup.mode)?;
+        gate::check(placed, self.setup.mode, wire.is_some())?;
         let maker = self.maker(placed.backend())?;
         let (images, image) = (self.images.clone(), placed.spec().image.clone());
         let ready = tokio::task::spawn_blocking(move || images.ready(&image)).await;
         let ready = ready.map_err(|error| Error::NotMade(error.to_string()))??;
-        let inside = launch::inside(placed, &ready, id, facts, input)?;
-        self.make(inside, maker, input)
+        let mut inside = launch::inside(placed, &ready, id, facts, input)?;
+        inside.wire = wire.as_ref().map(Wire::path);
+        self.make(inside, maker, input, wire)
     }
 
     /// What this machine itself proved, whatever whoever placed the workload believes.
@@ -268,9 +278,9 @@ impl Machine {
     }
 
     /// Must be called on a thread that lives as long as the runtime: a box by bubblewrap ends with the thread that made it.
-    fn make(&self, inside: Inside, maker: Maker, input: &[u8]) -> Result<Running> {
+    fn make(&self, inside: Inside, maker: Maker, input: &[u8], wire: Option<Wire>) -> Result<Running> {
         let dir = self.boxes.join(&inside.id);
-        let made = self.made(&inside, maker, input, &dir);
+        let made = self.made(&inside, maker, input, (&dir, wire));
         if made.is_err() {
             // The reason why it failed matters, not that its rest could not be removed.
             let _ = fs::remove_dir_all(&dir);
@@ -281,7 +291,13 @@ impl Machine {
         made
     }
 
-    fn made(&self, inside: &Inside, maker: Maker, input: &[u8], dir: &Path) -> Result<Running> {
+    fn made(
+        &self,
+        inside: &Inside,
+        maker: Maker,
+        input: &[u8],
+        (dir, wire): (&Path, Option<Wire>),
+    ) -> Result<Running> {
         fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
@@ -290,6 +306,7 @@ impl Machine {
         let groups = Groups::find(Path::new(cgroup::ROOT)).map_err(Error::Refused)?;
         let (line, hold) = match maker {
             Maker::Runtime(runtime) => {
+                let runtime = Runtime { wired: inside.wire.is_some(), ..runtime };
                 let config = oci::config::config(inside, runtime.facts(groups.counts_swap()));
                 write("config.json", config.to_string().as_bytes())?;
                 let pid_file = dir.join("pid");
@@ -323,6 +340,7 @@ impl Machine {
                 clock: self.setup.clock.clone(),
                 path: self.setup.path.clone(),
                 timeout: inside.limits.timeout,
+                wire,
             },
         ))
     }

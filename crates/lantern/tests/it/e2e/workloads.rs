@@ -16,7 +16,7 @@ use crate::cli_fake::User;
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/headless-agents/01-hello");
 
 /// The folder with the odd program, built once.
-fn odd() -> &'static Path {
+pub(super) fn odd() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("odd-{}", std::process::id()));
@@ -83,7 +83,7 @@ impl House {
     }
 }
 
-fn left(folder: &Path) -> BTreeSet<String> {
+pub(super) fn left(folder: &Path) -> BTreeSet<String> {
     let mut left = BTreeSet::new();
     for entry in std::fs::read_dir(folder.join("boxes")).into_iter().flatten().flatten() {
         let name = entry.file_name().into_string().unwrap();
