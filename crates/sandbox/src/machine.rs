@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
@@ -61,6 +62,7 @@ enum Maker {
 
 /// Runtimes keep what they know of their boxes here, beside the boxes.
 const STATE: &str = ".state";
+static PROBES: AtomicU32 = AtomicU32::new(1);
 const PROBE_MAX: Dur = Dur::from_secs(15);
 /// Folders of the host whose programs a probe runs.
 const PROGRAMS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -192,13 +194,12 @@ impl Machine {
 
     /// Makes a box with the host's own programs in it, and judges what it sees.
     async fn proves(&self, backend: Backend, maker: Maker) -> std::result::Result<String, String> {
-        let id = format!(
-            "probe-{}",
-            match &maker {
-                Maker::Runtime(runtime) => runtime.flavour.program(),
-                Maker::Bubblewrap(_) => "bwrap",
-            }
-        );
+        let name = match &maker {
+            Maker::Runtime(runtime) => runtime.flavour.program(),
+            Maker::Bubblewrap(_) => "bwrap",
+        };
+        // Control groups have one name for all servers of a machine.
+        let id = format!("probe-{name}-{}-{}", std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed));
         let inside = self.probing(&id).map_err(|error| error.to_string())?;
         let mut running = self.make(inside, maker, &[], None).map_err(|error| error.to_string())?;
         let (mut seen, mut complaint) = (String::new(), String::new());
