@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 mod clock;
+pub mod dial;
 mod dns;
 mod error;
 pub mod http;

@@ -3,29 +3,54 @@
 //! Invariant: lines are stored in order, some at a time, and no more of them than a workload may have; how it ended is stored after
 //! the last of them. Whoever waits hears of the end after that.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lantern_policy::Scope;
-use lantern_policy::workload::Placed;
-use lantern_sandbox::{Happened, Running, Stream, Why};
+use lantern_policy::workload::{Network, Placed};
+use lantern_sandbox::{Happened, PORT, Running, Stream, Why, Wire};
 use lantern_store::workloads::{self, End, LOST, Lines};
 use lantern_types::edge::BoxFuture;
 use lantern_types::{Dur, RunId};
 use serde_json::{Value, json};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Node;
+use crate::egress::{Egress, Local, Said, Told};
 
 /// Bytes of lines that are stored together, and how long the first of them may wait for others.
 const BATCH_BYTES: usize = 32 << 10;
 const BATCH_WAIT: Dur = Dur::from_millis(20);
 /// Bytes of lines of one workload that are kept.
 const KEPT_BYTES: usize = 16 << 20;
+/// Bytes of lines about its egress that are kept, beside those.
+const AUDIT_BYTES: usize = 4 << 20;
+/// Under which name its run is told of its egress, and of how many kinds of decisions.
+const TOLD: &str = "lantern:egress";
+const TOLD_MAX: usize = 200;
+/// How long the run may take to hear of them before it hears of the end.
+const HEAR_MAX: Dur = Dur::from_secs(5);
 /// How long a program has to end when the server stops.
 const STOPPING: Dur = Dur::from_secs(5);
 /// How often the end is told to a database that cannot answer, and how long it waits in between.
 const TELLINGS: u32 = 60;
 const AGAIN: Dur = Dur::from_secs(1);
+
+/// Variables by which programs find the way out.
+const PROXIES: [&str; 6] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+const NOT_BY_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+/// What is told next of a box that has a way out.
+async fn told(way: &mut Option<Way>) -> Told {
+    match way {
+        Some(way) => match way.said.recv().await {
+            Some(said) => said,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
 
 /// Held by whoever waits for a box; without anybody who waits it is stopped.
 pub(crate) struct Leash(pub(crate) Arc<Notify>);
@@ -58,8 +83,20 @@ pub(crate) struct Keeper {
     /// The number of the next line.
     next: u64,
     kept: usize,
+    audit_kept: usize,
     dropped: i64,
     stopped: bool,
+    way: Option<Way>,
+    /// What the run was told of its egress, and what it is to be told.
+    told: BTreeSet<String>,
+    to_tell: Vec<(String, Value)>,
+}
+
+/// The way out of a box. Who drops it closes it.
+struct Way {
+    egress: Arc<Egress>,
+    said: mpsc::Receiver<Told>,
+    _open: oneshot::Sender<()>,
 }
 
 impl Keeper {
@@ -79,14 +116,19 @@ impl Keeper {
             bytes: 0,
             next: 1,
             kept: 0,
+            audit_kept: 0,
             dropped: 0,
             stopped: false,
+            way: None,
+            told: BTreeSet::new(),
+            to_tell: Vec::new(),
         }
     }
 
     /// Takes the workload, makes its box and looks after it until it is gone.
     pub(crate) async fn keep(mut self, placed: Placed, input: String) {
-        let (setup, run) = (&self.node.setup, self.run);
+        let (node, run) = (self.node.clone(), self.run);
+        let setup = &node.setup;
         let again = placed.spec().idempotent;
         match workloads::take(&setup.db, self.scope, run, setup.name.clone(), again).await {
             Ok(true) => {}
@@ -102,6 +144,7 @@ impl Keeper {
             Ok(running) => self.live(running).await,
             Err(error) => (Why::NotMade(error.to_string()), None),
         };
+        self.close_way();
         let stopping = self.node.setup.stop.is_requested();
         let (reason, words) = match why {
             Why::Exited => ("exited", String::new()),
@@ -120,6 +163,9 @@ impl Keeper {
             self.line("harness", &words);
         }
         self.store().await;
+        if placed.spec().network == Network::Allowlist && !stopping {
+            setup.mail.taken_in((self.scope, run), HEAR_MAX).await;
+        }
         let exit_code = code.map(i64::from);
         self.tell(reason, exit_code).await;
         self.node.with(|boxes| boxes.remove(&run));
@@ -132,15 +178,67 @@ impl Keeper {
         let _ = self.done.send(Ended { reason, exit_code, lines, words });
     }
 
-    async fn made(&self, placed: &Placed, input: &str) -> lantern_sandbox::Result<Running> {
+    async fn made(&mut self, placed: &Placed, input: &str) -> lantern_sandbox::Result<Running> {
         let id = format!("vm-{}", self.run);
-        let facts = [
+        let mut facts = vec![
             ("LANTERN_RUNTIME", "true".to_owned()),
             ("LANTERN_VM_ID", id.clone()),
             ("LANTERN_RUN_ID", self.run.to_string()),
             ("LANTERN_TENANT_ID", self.scope.tenant().to_string()),
         ];
-        self.node.setup.machine.start(placed, &id, &facts, input.as_bytes()).await
+        let mut wire = None;
+        if placed.spec().network == Network::Allowlist {
+            let proxy = format!("http://127.0.0.1:{PORT}");
+            facts.extend(PROXIES.map(|name| (name, proxy.clone())));
+            facts.push(("LANTERN_LOCAL_URL", proxy));
+            facts.extend(NOT_BY_PROXY.map(|name| (name, "127.0.0.1,localhost".to_owned())));
+            wire = Some(self.open_way(placed).await?);
+        }
+        self.node.setup.machine.start(placed, &id, &facts, input.as_bytes(), wire).await
+    }
+
+    /// Makes the network of a box, and serves what comes from it.
+    async fn open_way(&mut self, placed: &Placed) -> lantern_sandbox::Result<Wire> {
+        let setup = &self.node.setup;
+        let (wire, listener) = Wire::lay().await?;
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|error| lantern_sandbox::Error::NotMade(error.to_string()))?;
+        let rules = placed.spec().egress.clone();
+        let local = Local::new(setup.mail.clone(), (self.scope, self.run), placed.spec().limits.max_steps);
+        let (egress, said) = Egress::new(rules, setup.outside.clone(), setup.clock.clone(), Some(local));
+        let (open, gone) = oneshot::channel();
+        setup.tasks.spawn("node.egress", Box::pin(egress.clone().serve(listener, gone)));
+        self.way = Some(Way { egress, said, _open: open });
+        Ok(wire)
+    }
+
+    /// Cuts what is left of its connections, and takes note of what was decided last.
+    fn close_way(&mut self) {
+        let Some(mut way) = self.way.take() else { return };
+        way.said.close();
+        while let Ok(told) = way.said.try_recv() {
+            self.heard(&told);
+        }
+        let (sent, received) = way.egress.counted();
+        if sent + received > 0 {
+            self.audit(&format!("egress: {sent} bytes sent, {received} received"));
+        }
+    }
+
+    fn heard(&mut self, told: &Told) {
+        match told {
+            Told::Decided(said) => self.decided(said),
+            Told::Logged(text) => self.line("harness", text),
+        }
+    }
+
+    fn decided(&mut self, said: &Said) {
+        self.audit(&said.line());
+        let value = said.told();
+        let key = value.to_string();
+        if self.told.len() < TOLD_MAX && self.told.insert(key.clone()) {
+            self.to_tell.push((key, value));
+        }
     }
 
     async fn live(&mut self, mut running: Running) -> (Why, Option<i32>) {
@@ -183,6 +281,8 @@ impl Keeper {
                     Happened::Line(Stream::Stderr, text) => self.line("stderr", &text),
                     Happened::Ended(ended) => return (ended.why, ended.code),
                 },
+                // Last: a flood of connections keeps nobody from ending the box.
+                told = told(&mut self.way) => self.heard(&told),
             }
             if self.bytes >= BATCH_BYTES {
                 due = None;
@@ -199,6 +299,19 @@ impl Keeper {
         row.ok().flatten().map_or(STOPPING, |row| row.grace)
     }
 
+    /// A line about its egress, which no flood of its own lines keeps out.
+    fn audit(&mut self, text: &str) {
+        let (kept, bytes) = (self.kept, text.len().saturating_add(64));
+        if self.audit_kept.saturating_add(bytes) > AUDIT_BYTES {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        self.audit_kept = self.audit_kept.saturating_add(bytes);
+        self.kept = 0;
+        self.line("audit", text);
+        self.kept = kept;
+    }
+
     fn line(&mut self, stream: &str, text: &str) {
         if self.kept.saturating_add(text.len()) > KEPT_BYTES {
             self.dropped = self.dropped.saturating_add(1);
@@ -210,8 +323,14 @@ impl Keeper {
         self.waiting.push(json!({ "stream": stream, "text": text, "at": at }));
     }
 
-    /// Stores the lines that wait. Those that cannot be stored are counted.
+    /// Stores the lines that wait, and tells the run what it is to be told. Lines that cannot be stored are counted.
     async fn store(&mut self) {
+        for (key, value) in std::mem::take(&mut self.to_tell) {
+            let told = self.node.setup.mail.tell((self.scope, self.run), (TOLD, &key), value).await;
+            if !matches!(told, Ok(true)) {
+                tracing::warn!(run = %self.run, "a run was not told of a connection that its box asked for");
+            }
+        }
         let lines = std::mem::take(&mut self.waiting);
         self.bytes = 0;
         if lines.is_empty() {

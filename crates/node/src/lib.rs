@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+mod egress;
 mod keep;
 mod tool;
 
@@ -20,8 +21,10 @@ use lantern_sandbox::Machine;
 use lantern_store::{Db, Sealer, workloads};
 use lantern_types::RunId;
 use lantern_types::edge::{Clock, Tasks};
+use lantern_worker::Mail;
 use tokio::sync::OnceCell;
 
+pub use egress::{Outside, Resolve};
 pub use tool::Boxes;
 
 /// What a node is made of.
@@ -42,6 +45,10 @@ pub struct Setup {
     pub name: String,
     /// Ends the boxes when the process stops.
     pub stop: Shutdown,
+    /// What runs are told of their boxes.
+    pub mail: Mail,
+    /// Where boxes may reach out to.
+    pub outside: Outside,
 }
 
 /// What went wrong when a node was to start.

@@ -3,17 +3,30 @@
 //! Whoever places a workload goes by what is the best box for it; this table only says what would be a breach. They are
 //! two on purpose: a mistake in one is caught by the other.
 
-use lantern_policy::workload::{Backend, Isolation, Mode, Placed};
+use lantern_policy::workload::{Backend, Isolation, Mode, Network, Placed};
 
 use crate::error::{Error, Result};
 
-/// Refuses a workload whose class must not be in this box.
-pub fn check(placed: &Placed, mode: Mode) -> Result<()> {
+/// Refuses a workload whose class must not be in this box, or whose network would not be what its spec says.
+pub fn check(placed: &Placed, mode: Mode, wired: bool) -> Result<()> {
+    let network = placed.spec().network;
+    if !joins(network, wired) {
+        return Err(Error::Refused(format!("no box here has a network of {}", network.as_str())));
+    }
     let (class, backend) = (placed.spec().isolation, placed.backend());
     if admits(backend, class, mode) {
         return Ok(());
     }
     Err(Error::Refused(format!("{} code must not run in a box of {}", class.as_str(), backend.as_str())))
+}
+
+/// Whether a box with this network is one that its spec allows: a wire leads to the node's own door and nowhere else.
+pub const fn joins(network: Network, wired: bool) -> bool {
+    match network {
+        Network::None => !wired,
+        Network::Allowlist => wired,
+        Network::TenantVpc | Network::Open => false,
+    }
 }
 
 /// Whether such a box holds such code.
@@ -32,6 +45,13 @@ pub const fn admits(backend: Backend, class: Isolation, mode: Mode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_who_lists_where_to_has_a_wire() {
+        let all = [Network::None, Network::Allowlist, Network::TenantVpc, Network::Open];
+        assert_eq!(all.map(|network| joins(network, false)), [true, false, false, false]);
+        assert_eq!(all.map(|network| joins(network, true)), [false, true, false, false]);
+    }
 
     #[test]
     fn only_what_is_listed_is_admitted() {

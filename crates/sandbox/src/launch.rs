@@ -31,6 +31,8 @@ pub struct Inside {
     pub cwd: String,
     /// How much it may use.
     pub limits: Limits,
+    /// The network that it has in place of none of its own, as a path.
+    pub wire: Option<PathBuf>,
 }
 
 /// Puts together what a workload runs.
@@ -71,6 +73,7 @@ pub(crate) fn inside(
         env,
         cwd,
         limits: spec.limits,
+        wire: None,
     })
 }
 

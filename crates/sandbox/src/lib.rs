@@ -17,10 +17,12 @@ pub mod probe;
 mod process;
 mod running;
 pub mod seccomp;
+mod wire;
 
 pub use error::{Error, Result};
 pub use machine::{Machine, Setup};
 pub use running::{Ended, Happened, Running, Stream, Why};
+pub use wire::{PORT, Wire};
 
 pub use oci::config as oci_config;
 pub use process::args as process_args;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
@@ -20,6 +21,7 @@ use crate::probe::{self, Findings};
 use crate::process;
 use crate::running::{self, Happened, Hold, Parts, Running};
 use crate::seccomp;
+use crate::wire::Wire;
 
 /// What a machine is made of.
 #[derive(Clone)]
@@ -60,6 +62,7 @@ enum Maker {
 
 /// Runtimes keep what they know of their boxes here, beside the boxes.
 const STATE: &str = ".state";
+static PROBES: AtomicU32 = AtomicU32::new(1);
 const PROBE_MAX: Dur = Dur::from_secs(15);
 /// Folders of the host whose programs a probe runs.
 const PROGRAMS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -109,7 +112,12 @@ impl Machine {
 
     fn runtime(&self, flavour: Flavour) -> Option<Runtime> {
         let program = found(flavour.program(), &self.setup.path)?;
-        Some(Runtime { flavour, program, state: self.boxes.join(STATE).join(flavour.program()) })
+        Some(Runtime {
+            flavour,
+            program,
+            state: self.boxes.join(STATE).join(flavour.program()),
+            wired: false,
+        })
     }
 
     /// Finds out what this machine can do, by making a box with each backend and looking at it from inside.
@@ -186,15 +194,14 @@ impl Machine {
 
     /// Makes a box with the host's own programs in it, and judges what it sees.
     async fn proves(&self, backend: Backend, maker: Maker) -> std::result::Result<String, String> {
-        let id = format!(
-            "probe-{}",
-            match &maker {
-                Maker::Runtime(runtime) => runtime.flavour.program(),
-                Maker::Bubblewrap(_) => "bwrap",
-            }
-        );
+        let name = match &maker {
+            Maker::Runtime(runtime) => runtime.flavour.program(),
+            Maker::Bubblewrap(_) => "bwrap",
+        };
+        // Control groups have one name for all servers of a machine.
+        let id = format!("probe-{name}-{}-{}", std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed));
         let inside = self.probing(&id).map_err(|error| error.to_string())?;
-        let mut running = self.make(inside, maker, &[]).map_err(|error| error.to_string())?;
+        let mut running = self.make(inside, maker, &[], None).map_err(|error| error.to_string())?;
         let (mut seen, mut complaint) = (String::new(), String::new());
         let ended = loop {
             match running.next().await {
@@ -237,24 +244,28 @@ impl Machine {
             env: [("PATH".to_owned(), "/usr/bin:/bin:/usr/sbin:/sbin".to_owned())].into(),
             cwd: "/".to_owned(),
             limits,
+            wire: None,
         })
     }
 
-    /// Starts a workload in its box. `facts` are variables of ours that it sees, `input` is what it reads.
+    /// Starts a workload in its box. `facts` are variables of ours that it sees, `input` is what it reads, and `wire` the network
+    /// that it has, which a spec that lists where to must have and no other may.
     pub async fn start(
         &self,
         placed: &Placed,
         id: &str,
         facts: &[(&str, String)],
         input: &[u8],
+        wire: Option<Wire>,
     ) -> Result<Running> {
-        gate::check(placed, self.setup.mode)?;
+        gate::check(placed, self.setup.mode, wire.is_some())?;
         let maker = self.maker(placed.backend())?;
         let (images, image) = (self.images.clone(), placed.spec().image.clone());
         let ready = tokio::task::spawn_blocking(move || images.ready(&image)).await;
         let ready = ready.map_err(|error| Error::NotMade(error.to_string()))??;
-        let inside = launch::inside(placed, &ready, id, facts, input)?;
-        self.make(inside, maker, input)
+        let mut inside = launch::inside(placed, &ready, id, facts, input)?;
+        inside.wire = wire.as_ref().map(Wire::path);
+        self.make(inside, maker, input, wire)
     }
 
     /// What this machine itself proved, whatever whoever placed the workload believes.
@@ -268,9 +279,9 @@ impl Machine {
     }
 
     /// Must be called on a thread that lives as long as the runtime: a box by bubblewrap ends with the thread that made it.
-    fn make(&self, inside: Inside, maker: Maker, input: &[u8]) -> Result<Running> {
+    fn make(&self, inside: Inside, maker: Maker, input: &[u8], wire: Option<Wire>) -> Result<Running> {
         let dir = self.boxes.join(&inside.id);
-        let made = self.made(&inside, maker, input, &dir);
+        let made = self.made(&inside, maker, input, (&dir, wire));
         if made.is_err() {
             // The reason why it failed matters, not that its rest could not be removed.
             let _ = fs::remove_dir_all(&dir);
@@ -281,7 +292,13 @@ impl Machine {
         made
     }
 
-    fn made(&self, inside: &Inside, maker: Maker, input: &[u8], dir: &Path) -> Result<Running> {
+    fn made(
+        &self,
+        inside: &Inside,
+        maker: Maker,
+        input: &[u8],
+        (dir, wire): (&Path, Option<Wire>),
+    ) -> Result<Running> {
         fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
@@ -290,6 +307,7 @@ impl Machine {
         let groups = Groups::find(Path::new(cgroup::ROOT)).map_err(Error::Refused)?;
         let (line, hold) = match maker {
             Maker::Runtime(runtime) => {
+                let runtime = Runtime { wired: inside.wire.is_some(), ..runtime };
                 let config = oci::config::config(inside, runtime.facts(groups.counts_swap()));
                 write("config.json", config.to_string().as_bytes())?;
                 let pid_file = dir.join("pid");
@@ -323,6 +341,7 @@ impl Machine {
                 clock: self.setup.clock.clone(),
                 path: self.setup.path.clone(),
                 timeout: inside.limits.timeout,
+                wire,
             },
         ))
     }

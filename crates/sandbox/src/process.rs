@@ -32,9 +32,14 @@ pub fn args(
     filter: &Path,
     groups: &[impl AsRef<Path>],
 ) -> Vec<OsString> {
-    let mut line: Vec<OsString> = ["unshare", "-m", "--propagation", "private", "bash", "-c", SCRIPT, "bash"]
-        .map(OsString::from)
-        .into();
+    let mut line: Vec<OsString> = Vec::new();
+    if let Some(wire) = &inside.wire {
+        let mut net = OsString::from("--net=");
+        net.push(wire);
+        line.extend(["nsenter".into(), net]);
+    }
+    let words = ["unshare", "-m", "--propagation", "private", "bash", "-c", SCRIPT, "bash"];
+    line.extend(words.map(OsString::from));
     line.extend([status, filter, &inside.rootfs].map(OsString::from));
     line.push(groups.len().to_string().into());
     line.extend(groups.iter().map(|group| group.as_ref().into()));
@@ -42,8 +47,12 @@ pub fn args(
     let user = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups", "--no-new-privs"];
     line.extend(user.map(OsString::from));
     line.push(bwrap.into());
+    line.push("--unshare-all".into());
+    if inside.wire.is_some() {
+        // The network that it was put into above, which belongs to nobody in the box.
+        line.push("--share-net".into());
+    }
     let flags = [
-        "--unshare-all",
         "--unshare-user",
         "--disable-userns",
         "--uid",

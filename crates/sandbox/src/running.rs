@@ -19,6 +19,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use crate::cgroup::{Group, Groups};
 use crate::oci::{Flavour, Runtime};
 use crate::process;
+use crate::wire::Wire;
 
 /// Bytes of a line; a longer one is cut into several.
 const LINE_MAX: usize = 16 * 1_024;
@@ -97,6 +98,8 @@ pub struct Running {
     pub(crate) groups: Groups,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) path: OsString,
+    /// Keeps the box's network until the box is gone.
+    _wire: Option<Wire>,
     out: Option<Lines<ChildStdout>>,
     err: Option<Lines<ChildStderr>>,
     tail: VecDeque<String>,
@@ -114,15 +117,31 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) path: OsString,
     pub(crate) timeout: Dur,
+    pub(crate) wire: Option<Wire>,
 }
 
 impl Running {
     pub(crate) fn new(mut child: Child, parts: Parts) -> Self {
-        let Parts { id, hold, dir, groups, clock, path, timeout } = parts;
+        let Parts { id, hold, dir, groups, clock, path, timeout, wire } = parts;
         let (out, err) = (child.stdout.take().map(Lines::new), child.stderr.take().map(Lines::new));
         let over_at = clock.now() + timeout;
         let (tail, killed_at, why) = (VecDeque::new(), None, Why::Exited);
-        Self { id, child, hold, dir, groups, clock, path, out, err, tail, over_at, killed_at, why }
+        Self {
+            id,
+            child,
+            hold,
+            dir,
+            groups,
+            clock,
+            path,
+            _wire: wire,
+            out,
+            err,
+            tail,
+            over_at,
+            killed_at,
+            why,
+        }
     }
 
     /// Asks the program to end, and ends it after `grace`. Asking again only shortens the grace.

@@ -8,6 +8,7 @@ mod admission;
 mod drive;
 pub mod edge;
 mod load;
+mod mail;
 mod memo;
 mod outbox;
 mod perform;
@@ -32,6 +33,7 @@ use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::{Limits, TenantId};
 
 pub use edge::{Llm, Tools};
+pub use mail::Mail;
 pub use memo::Memo;
 pub use service::{Options, run};
 

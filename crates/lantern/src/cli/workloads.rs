@@ -389,12 +389,28 @@ fn described(told: &Value) -> String {
         vm.pointer("/spec/spec/image_digest").and_then(Value::as_str).map(line).unwrap_or_default(),
     ));
     let events = told.get("events").and_then(Value::as_array).into_iter().flatten();
-    let happened = events.map(|event| {
-        let code = event.pointer("/attrs/code").and_then(Value::as_str).map(line).unwrap_or_default();
-        format!("\n{}  {} {code}", line(text(event, "at")), line(text(event, "action"))).trim_end().to_owned()
+    let listed = events.map(|event| {
+        let words = happened(text(event, "action"), event.get("attrs").unwrap_or(&Value::Null));
+        format!("\n{}  {} {words}", line(text(event, "at")), line(text(event, "action")))
+            .trim_end()
+            .to_owned()
     });
-    let happened: Vec<String> = happened.map(|line| format!("\n{}", line.trim_start())).collect();
-    format!("{}\n{}", fields(&pairs), happened.concat())
+    let listed: Vec<String> = listed.map(|line| format!("\n{}", line.trim_start())).collect();
+    format!("{}\n{}", fields(&pairs), listed.concat())
+}
+
+/// What there is to say of something that happened: whom a box asked for, which step, or a code.
+fn happened(action: &str, attrs: &Value) -> String {
+    let words = match action {
+        "egress" => {
+            let port = attrs.get("port").map(Value::to_string).unwrap_or_default();
+            let word = |name| text(attrs, name);
+            format!("{}: {} {}:{port} {}", word("verdict"), word("method"), word("host"), word("reason"))
+        }
+        "step" => text(attrs, "key").to_owned(),
+        _ => text(attrs, "code").to_owned(),
+    };
+    line(words.trim_end())
 }
 
 async fn cluster(console: &Console, api: &Api) -> Result<(), Failure> {

@@ -284,6 +284,8 @@ async fn node(ground: &Ground, config: &Config, mode: Mode) -> Result<Option<Arc
         ids: &ground.ids,
         tasks: Arc::new(ground.tasks.clone()),
         stop: ground.tasks.stopping(),
+        limits: &ground.limits,
+        opened: config.open_networks.clone(),
     };
     boxes::open(on, &config.data_dir, boxed(mode)).await.map(Some)
 }

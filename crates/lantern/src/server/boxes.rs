@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use lantern_control::{Load, Runtime};
-use lantern_node::{Node, Setup};
+use lantern_net::{Network, Reach};
+use lantern_node::{Node, Outside, Setup};
+use lantern_policy::egress::Rule;
 use lantern_policy::workload::Mode;
 use lantern_sandbox::Machine;
-use lantern_store::{Db, Vault};
+use lantern_store::{Db, InForce, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
+use lantern_worker::Mail;
 
 use super::advice::Advice;
 use crate::env;
@@ -28,6 +31,9 @@ pub(super) struct Ground<'a> {
     pub(super) ids: &'a Arc<dyn IdGen>,
     pub(super) tasks: Arc<dyn Tasks>,
     pub(super) stop: lantern_net::Shutdown,
+    pub(super) limits: &'a InForce,
+    /// Networks that the operator opened.
+    pub(super) opened: Arc<[Network]>,
 }
 
 /// The node on this data folder.
@@ -48,6 +54,17 @@ pub(super) async fn open(ground: Ground<'_>, dir: &Path, mode: Mode) -> Result<A
         mode,
         name,
         stop: ground.stop,
+        mail: Mail {
+            db: ground.db.clone(),
+            vault: ground.vault.clone(),
+            clock: ground.clock.clone(),
+            ids: ground.ids.clone(),
+            limits: ground.limits.clone(),
+        },
+        outside: Outside {
+            reach: Rule { reach: Reach::Public, opened: ground.opened },
+            resolve: Arc::new(|name| Box::pin(async move { lantern_net::dial::addresses(&name).await })),
+        },
     };
     Node::open(setup).await.context("cannot set up the node of this server")
 }

@@ -38,6 +38,33 @@ fn main() {
             println!("write {}", std::fs::write("/odd2", "x").is_ok());
             println!("net {}", std::net::TcpStream::connect("127.0.0.1:80").is_ok());
         }
+        // Says each of the other arguments to the box's way out, and the first line of each answer.
+        "ask" => {
+            for text in &args[1..] {
+                let text = text.replace("\\r", "\r").replace("\\n", "\n");
+                let mut stream = std::net::TcpStream::connect("127.0.0.1:3128").unwrap();
+                stream.write_all(text.as_bytes()).unwrap();
+                let mut answer = Vec::new();
+                drop(stream.read_to_end(&mut answer));
+                let answer = String::from_utf8_lossy(&answer);
+                let reason = answer.lines().find(|line| line.starts_with("x-lantern-reason"));
+                println!("{} {}", answer.lines().next().unwrap_or("nothing"), reason.unwrap_or_default());
+            }
+        }
+        // Tries to get out by every way but that one.
+        "escape" => {
+            for name in ["lo", "eth0"] {
+                println!("{name} {}", std::fs::read_to_string("/proc/net/dev").unwrap().contains(name));
+            }
+            for address in args[1..].iter() {
+                let address = address.parse().unwrap();
+                let wait = std::time::Duration::from_secs(2);
+                println!("tcp {address} {}", std::net::TcpStream::connect_timeout(&address, wait).is_ok());
+                let udp = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.send_to(b"x", address));
+                println!("udp {address} {}", udp.is_ok() && !address.ip().is_loopback());
+            }
+            println!("name {}", std::net::ToSocketAddrs::to_socket_addrs("example.com:80").is_ok());
+        }
         _ => std::process::exit(64),
     }
 }

@@ -4,6 +4,8 @@
 //! and no box is chosen that its isolation class does not allow. Pure: what this machine can do comes as facts.
 
 pub mod doc;
+pub mod egress;
+pub mod hello;
 pub mod place;
 mod read;
 pub mod schema;

@@ -164,13 +164,13 @@ pub fn backend(isolation: Isolation, capabilities: &Capabilities, mode: Mode) ->
     Err(format!("no box for {} here: {}", isolation.as_str(), missing.join("; ")))
 }
 
-/// What a spec asks for that no box of this build gives. Caps on steps, tokens and cost hold by themselves: without a
-/// network a workload reaches no model.
+/// What a spec asks for that no box of this build gives.
 fn unsupported(spec: &AgentSpec) -> Vec<Refusal> {
-    let network = "a box has no network yet; say none, and list no rules";
+    let network =
+        "a box reaches what its rules list and nothing else; say allowlist and list egress_rules, or none";
+    let listed = matches!(spec.network, Network::None | Network::Allowlist);
     let asked = [
-        (spec.network != Network::None, "network", network),
-        (!spec.egress.is_empty(), "egress_rules", network),
+        (!listed, "network", network),
         (spec.limits.gpus > 0, "limits.gpu", "no box of this build has a graphics processor"),
         (!spec.secrets.is_empty(), "secrets", "secrets are not handed into boxes yet"),
         (spec.restore_snapshot_id.is_some(), "restore_snapshot_id", "no box of this build has snapshots"),
@@ -248,7 +248,6 @@ mod tests {
         for (rest, path) in [
             ("network: open\n", "network"),
             ("network: tenant_vpc\n", "network"),
-            ("network: allowlist\negress_rules: [{host: a.b}]\n", "egress_rules"),
             ("limits: {gpu: 1}\n", "limits.gpu"),
             ("limits: {memory: 32Mi}\n", "limits.memory"),
             ("secrets: [{env_name: A, secret_uri: lantern.secret/llm/x}]\n", "secrets"),
@@ -259,7 +258,7 @@ mod tests {
             let refused = place(spec(rest), &with(&Backend::ALL), DEV).unwrap_err();
             assert!(refused.iter().any(|refusal| refusal.path == path), "{rest}: {refused:?}");
         }
-        let rest = "limits: {max_steps: 1, max_tokens: 1, max_cost_usd: 1}\nidempotent: true\nlabels: {a: b}\npreferred_regions: [eu]\n";
+        let rest = "limits: {max_steps: 1, max_tokens: 1, max_cost_usd: 1}\nidempotent: true\nlabels: {a: b}\npreferred_regions: [eu]\nnetwork: allowlist\negress_rules: [{host: a.b}]\n";
         assert!(place(spec(rest), &with(&Backend::ALL), DEV).is_ok());
     }
 }

@@ -311,11 +311,27 @@ impl Reader {
                 let words = format!("is {wrong:?}; expected some of {}", methods.join(", "));
                 self.problem(node, &join(&path, "http_methods"), words);
             }
+            let ports = self.ports(&fields);
             let rate = |text: &str| text.parse::<u64>().ok().filter(|rate| *rate > 0);
             let rate_bps = self.amount(&fields, "rate_bps", "expected bytes a second, more than 0", rate);
-            rules.extend(pattern.map(|pattern| EgressRule { pattern, http_methods, rate_bps }));
+            rules.extend(pattern.map(|pattern| EgressRule { pattern, http_methods, ports, rate_bps }));
         }
         rules
+    }
+
+    fn ports(&mut self, fields: &Fields<'_>) -> Vec<u16> {
+        let mut ports = Vec::new();
+        for (path, node) in self.list(fields, "ports") {
+            let port = match &node.what {
+                What::Number(text) | What::Text(text) => text.parse().ok().filter(|port| *port > 0),
+                _ => None,
+            };
+            match port {
+                Some(port) => ports.push(port),
+                None => self.problem(node, &path, "expected a port, from 1 to 65535"),
+            }
+        }
+        ports
     }
 
     fn pattern(&mut self, fields: &Fields<'_>) -> Option<String> {

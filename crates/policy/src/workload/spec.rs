@@ -165,6 +165,8 @@ pub struct EgressRule {
     pub pattern: String,
     /// Only these methods; any when empty.
     pub http_methods: Vec<String>,
+    /// Only these ports; 80 and 443 when empty.
+    pub ports: Vec<u16>,
     /// Bytes a second.
     pub rate_bps: Option<u64>,
 }
@@ -184,7 +186,7 @@ impl AgentSpec {
         let limits = &self.limits;
         let rules = |rule: &EgressRule| {
             let (pattern, methods) = (&rule.pattern, &rule.http_methods);
-            json!({ "pattern": pattern, "http_methods": methods, "rate_bps": rule.rate_bps })
+            json!({ "pattern": pattern, "http_methods": methods, "ports": rule.ports, "rate_bps": rule.rate_bps })
         };
         let secret =
             |secret: &SecretRef| json!({ "env_name": secret.env_name, "secret_uri": secret.secret_uri });

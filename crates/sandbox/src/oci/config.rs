@@ -46,7 +46,10 @@ pub fn config(inside: &Inside, facts: Facts) -> Value {
     let limits = &inside.limits;
     let env: Vec<String> = inside.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let none: [&str; 0] = [];
-    let namespaces = NAMESPACES.map(|kind| json!({ "type": kind }));
+    let namespaces = NAMESPACES.map(|kind| match &inside.wire {
+        Some(wire) if kind == "network" => json!({ "type": kind, "path": wire }),
+        _ => json!({ "type": kind }),
+    });
     let swap = facts.swap.then_some(limits.memory_bytes);
     let mut memory = json!({ "limit": limits.memory_bytes });
     if let (Some(memory), Some(swap)) = (memory.as_object_mut(), swap) {
@@ -124,7 +127,13 @@ mod tests {
             env: [("A".to_owned(), "b c".to_owned())].into(),
             cwd: "/".to_owned(),
             limits: Limits { cpu_millis: 500, pids: 10, memory_bytes: 64 << 20, ..Limits::default() },
+            wire: None,
         };
+        let wired = Inside { wire: Some("/proc/7/fd/9".into()), ..inside.clone() };
+        let (alone, wired) = (config(&inside, Facts::default()), config(&wired, Facts::default()));
+        let joined = json!({ "type": "network", "path": "/proc/7/fd/9" });
+        assert_eq!(wired.pointer("/linux/namespaces/1"), Some(&joined));
+        assert_eq!(alone.pointer("/linux/namespaces/1"), Some(&json!({ "type": "network" })));
         let text = format!("{:#}\n", config(&inside, Facts { swap: true, runtime_pids: 3 }));
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/config.json");
         if std::env::vars().any(|(name, _)| name == "UPDATE") {

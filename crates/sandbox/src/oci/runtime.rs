@@ -25,6 +25,8 @@ pub(crate) struct Runtime {
     pub(crate) program: PathBuf,
     /// Where it keeps what it knows of its boxes.
     pub(crate) state: PathBuf,
+    /// Whether the box joins a network that is there already, and has nothing in it but its own loopback.
+    pub(crate) wired: bool,
 }
 
 /// The tree of control groups that a hybrid machine has beside the first.
@@ -79,7 +81,9 @@ impl Runtime {
         line.push(self.program.clone().into());
         line.extend([OsString::from("--root"), self.state.clone().into()]);
         if self.flavour == Flavour::Runsc {
-            let flags = ["--platform=systrap", "--network=none", "--oci-seccomp", "--overlay2=none"];
+            // "host" means the namespace of the bundle, of which gVisor's own stack would see no listener.
+            let network = if self.wired { "--network=host" } else { "--network=none" };
+            let flags = ["--platform=systrap", network, "--oci-seccomp", "--overlay2=none"];
             line.extend(flags.map(OsString::from));
         }
         line.extend(verb.iter().map(OsString::from));

@@ -5,9 +5,9 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
 use lantern_policy::workload::Backend::{Gvisor, Oci, Process};
-use lantern_sandbox::Why;
+use lantern_sandbox::{Why, Wire};
 
-use crate::support::{BACKENDS, Outcome, bench};
+use crate::support::{BACKENDS, Outcome, RUNTIME, bench};
 
 /// Tricks that must be refused in every box, whatever the words.
 const REFUSED: &[&[&str]] = &[
@@ -77,6 +77,54 @@ fn what_reaches_out_is_refused_in_every_box() {
         }
     }
     assert!(escaped.is_empty(), "{escaped:#?}");
+}
+
+#[test]
+fn a_wire_leads_to_its_listener_and_opens_nothing_else() {
+    let name = format!("lantern-wired-{}", std::process::id());
+    let _abstract = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap().to_string();
+    let reach = format!("127.0.0.1:{}", lantern_sandbox::PORT);
+    let mut escaped = Vec::new();
+    for backend in BACKENDS {
+        let ran = bench().run_wired(backend, &["tcp", &reach]);
+        assert_eq!(ran.out, "done: ()\n", "{backend:?}: {ran:?}");
+        let ran = bench().run_wired(backend, &["read", "/proc/net/dev"]);
+        let interfaces = ran.out.matches(": ").count().saturating_sub(1);
+        assert!(
+            ran.out.contains("lo:") && interfaces >= 1 && !ran.out.contains("eth"),
+            "{backend:?}: {ran:?}"
+        );
+        let more = if backend == Gvisor { &[] } else { REFUSED_BY_THE_SHARED };
+        let host: [&[&str]; 4] = [
+            &["abstract", &name],
+            &["tcp", &address],
+            &["tcp", "8.8.8.8:53"],
+            &["tcp", "[2001:4860:4860::8888]:443"],
+        ];
+        for trick in REFUSED.iter().chain(more).chain(&host) {
+            let ran = bench().run_wired(backend, trick);
+            let refused = ran.out.starts_with("refused: ") || ran.ended.code == Some(BAD_CALL);
+            if !refused || ran.ended.why != Why::Exited {
+                escaped.push(format!("{backend:?} {trick:?}: {ran:?}"));
+            }
+        }
+    }
+    assert!(escaped.is_empty(), "{escaped:#?}");
+}
+
+#[test]
+fn a_box_has_the_network_that_its_spec_says_or_is_not_made() {
+    for backend in BACKENDS {
+        let wire = RUNTIME.block_on(Wire::lay()).unwrap().0;
+        for (more, wire) in [("", Some(wire)), ("network: allowlist\n", None)] {
+            let placed = bench().placed(backend, &["hello"], more);
+            let start = bench().machine.start(&placed, "vm-test-refused", &[], b"", wire);
+            let refused = RUNTIME.block_on(start).err().unwrap();
+            assert!(matches!(refused, lantern_sandbox::Error::Refused(_)), "{backend:?} {more}: {refused}");
+        }
+    }
 }
 
 #[test]
@@ -201,7 +249,7 @@ fn two_boxes_share_no_scratch() {
         assert_eq!(ran.out, "done: []\n", "{backend:?}");
         let ran = bench().run(backend, &["kill-all"], "");
         assert_eq!(ran.ended.why, Why::Exited);
-        crate::support::RUNTIME.block_on(first.stop(lantern_types::Dur::from_secs(20)));
+        RUNTIME.block_on(first.stop(lantern_types::Dur::from_secs(20)));
         let first = Outcome::of(first);
         assert_eq!(first.ended.code, Some(7), "{backend:?}: the first lived until it was stopped");
     }
@@ -209,7 +257,7 @@ fn two_boxes_share_no_scratch() {
 
 fn lantern_up(running: &mut lantern_sandbox::Running) {
     let up = lantern_sandbox::Happened::Line(lantern_sandbox::Stream::Stdout, "up".to_owned());
-    assert_eq!(crate::support::RUNTIME.block_on(running.next()), up);
+    assert_eq!(RUNTIME.block_on(running.next()), up);
 }
 
 #[test]
@@ -217,6 +265,6 @@ fn a_box_is_not_made_for_a_class_that_it_does_not_hold() {
     let placed = bench().placed(Gvisor, &["exit", "0"], "");
     let dir = crate::support::folder("unproved");
     let unproved = crate::support::machine(&dir);
-    let error = crate::support::RUNTIME.block_on(unproved.start(&placed, "vm-x", &[], b"")).err().unwrap();
+    let error = RUNTIME.block_on(unproved.start(&placed, "vm-x", &[], b"", None)).err().unwrap();
     assert_eq!(error.to_string(), "gvisor is not proved on this machine");
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use lantern_net::RealClock;
 use lantern_policy::workload::{Backend, Capabilities, Mode, Placed, Usable, place, read_text};
 use lantern_sandbox::image::{Layout, Plan, build};
-use lantern_sandbox::{Ended, Happened, Machine, Running, Setup, Stream};
+use lantern_sandbox::{Ended, Happened, Machine, Running, Setup, Stream, Wire};
 use tokio::runtime::Runtime;
 
 /// Every class that a test needs, also where the operator must allow it.
@@ -94,13 +94,35 @@ impl Bench {
         place(read_text(&text).unwrap(), &only, MODE).unwrap()
     }
 
+    /// The same in a network of its own, where somebody accepts and says nothing.
+    pub(crate) fn run_wired(&self, backend: Backend, args: &[&str]) -> Outcome {
+        let (wire, listener) = RUNTIME.block_on(Wire::lay()).unwrap();
+        let more = "network: allowlist\nlimits: {timeout: 20s}\n";
+        let ran = Outcome::of(self.started(backend, args, more, "", Some(wire)));
+        drop(listener);
+        ran
+    }
+
     pub(crate) fn start(&self, backend: Backend, args: &[&str], more: &str, input: &str) -> Running {
+        self.started(backend, args, more, input, None)
+    }
+
+    fn started(
+        &self,
+        backend: Backend,
+        args: &[&str],
+        more: &str,
+        input: &str,
+        wire: Option<Wire>,
+    ) -> Running {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let id = format!("vm-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let placed = self.placed(backend, args, more);
         let (id, input) = (id, input.to_owned());
         let facts = [("LANTERN_VM_ID", id.clone())];
-        RUNTIME.block_on(async { self.machine.start(&placed, &id, &facts, input.as_bytes()).await }).unwrap()
+        RUNTIME
+            .block_on(async { self.machine.start(&placed, &id, &facts, input.as_bytes(), wire).await })
+            .unwrap()
     }
 
     pub(crate) fn run(&self, backend: Backend, args: &[&str], more: &str) -> Outcome {

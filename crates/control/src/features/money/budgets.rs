@@ -203,7 +203,8 @@ struct Facts {
 
 async fn facts(app: &App, scope: Scope) -> Result<Facts> {
     let now = app.clock.now();
-    let since = Period::Month.began(now);
+    // A month begins up to a day sooner elsewhere.
+    let since = Period::Month.began(now) - Dur::from_secs(86_400);
     let accounts = escrow::accounts(&app.db, scope, since).await?;
     let accounts = accounts.into_iter().map(|(account, spent, held)| (account, (spent, held))).collect();
     Ok(Facts { now, accounts, warnings: escrow::warnings(&app.db, scope, since).await? })
@@ -211,7 +212,9 @@ async fn facts(app: &App, scope: Scope) -> Result<Facts> {
 
 fn shown(budget: Budget, facts: &Facts) -> Shown {
     let owner = Owner::Agent(budget.own.id);
-    let current = |period| AccountId::at(owner, period, facts.now);
+    // All caps of an owner are of one zone.
+    let zone = budget.caps.first().map_or(Zone::UTC, |cap| cap.zone);
+    let current = |period| AccountId::within(zone, owner, period, facts.now);
     let stands = |period| facts.accounts.get(&current(period)).copied().unwrap_or_default();
     let cap = |period| budget.caps.iter().find(|cap| cap.period == period);
     let amount = |period| cap(period).map(|cap| cap.cap.to_wire());

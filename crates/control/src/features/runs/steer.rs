@@ -25,6 +25,8 @@ const SETTLING_WAIT_MAX: Dur = Dur::from_secs(10);
 /// How often it looks without being told.
 const POLL: Dur = Dur::from_millis(250);
 const NAME_BYTES_MAX: usize = 200;
+/// How the names begin under which runs are told things by the server itself.
+const OURS: &str = "lantern:";
 const PAUSED: &str = "paused";
 
 /// Who asks, as the journal records it.
@@ -121,6 +123,10 @@ pub(super) async fn signal(
     }
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
         let words = format!("a signal's name has 1 to {NAME_BYTES_MAX} bytes");
+        return Err(Error::new(Code::InvalidBody, words.clone()).with_field("name", words));
+    }
+    if name.starts_with(OURS) {
+        let words = format!("names that begin with {OURS} are the server's own");
         return Err(Error::new(Code::InvalidBody, words.clone()).with_field("name", words));
     }
     // The inbox drops a repeat while the first lies there, and the run knows it for one ever after.

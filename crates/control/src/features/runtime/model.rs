@@ -58,7 +58,12 @@ fn described() -> Vec<(&'static str, Value)> {
         ),
         ("limits", any("What it may use: `vcpu`, `memory`, `pids`, `scratchSize`, `timeout`, and caps.")),
         ("network", json!({ "enum": ["none", "allowlist", "allowlist_domain", "tenant_vpc", "open", null] })),
-        ("egressRules", any("Refused: a box has no network yet.")),
+        (
+            "egressRules",
+            any(
+                "Where the program may connect to, with network allowlist: `pattern`, `httpMethods`, `ports`, `rateBps`.",
+            ),
+        ),
         ("secrets", any("Refused: secrets are not handed into boxes yet.")),
         ("labels", map()),
         ("preferredRegions", texts()),
@@ -181,7 +186,7 @@ pub(super) struct Happening {
     #[schema(value_type = String, format = "uuid")]
     pub(super) tenant_id: TenantId,
     pub(super) vm_id: String,
-    /// `schedule`, `place`, `spawn`, `respawn`, `stop`, `report`, `terminate`, or the journal's own word.
+    /// `schedule`, `place`, `spawn`, `respawn`, `egress`, `step`, `stop`, `report`, `terminate`, or the journal's own word.
     pub(super) action: &'static str,
     pub(super) attrs: Value,
     pub(super) at: String,

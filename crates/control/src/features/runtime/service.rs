@@ -69,18 +69,39 @@ async fn happenings(app: &App, scope: Scope, run: RunId) -> Result<(Vec<Happenin
             }
             if all.len() < SHOWN_MAX {
                 let kind = wire::kind(&event.fact);
+                let told = told_by_node(&event);
                 all.push(Happening {
                     id: event.seq,
                     tenant_id: scope.tenant(),
                     vm_id: vm_id(run),
-                    action: model::action(kind),
-                    attrs: attrs(kind, &event.fact),
+                    action: told.as_ref().map_or_else(|| model::action(kind), |(action, _)| action),
+                    attrs: told.map_or_else(|| attrs(kind, &event.fact), |(_, attrs)| attrs),
                     at: event.at.to_string(),
                 });
             }
         }
     }
     Ok((all, input))
+}
+
+/// What a node told the run of its box: the contract's word for it, and what was told; nothing of it once that was removed.
+fn told_by_node(event: &lantern_engine::Event) -> Option<(&'static str, Value)> {
+    let Fact::SignalReceived { name, .. } = &event.fact else { return None };
+    let action = match name.as_str() {
+        "lantern:egress" => "egress",
+        "lantern:step" => "step",
+        _ => return None,
+    };
+    let value = match &event.content {
+        Some(lantern_engine::Content::Signal(value)) => Value::clone(value),
+        _ => Value::Null,
+    };
+    // A decision is told whole, and of a step only which it was: its result is the program's.
+    let attrs = match action {
+        "egress" => value.get("value").cloned().unwrap_or(Value::Null),
+        _ => json!({ "key": value.get("key") }),
+    };
+    Some((action, attrs))
 }
 
 fn attrs(kind: &str, fact: &Fact) -> Value {

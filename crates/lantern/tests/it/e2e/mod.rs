@@ -13,6 +13,8 @@ mod database;
 mod digest;
 mod doors;
 mod edit;
+#[cfg(feature = "boxes")]
+mod egress;
 mod explain;
 mod export;
 mod faults;

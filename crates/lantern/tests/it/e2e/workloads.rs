@@ -16,7 +16,7 @@ use crate::cli_fake::User;
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/headless-agents/01-hello");
 
 /// The folder with the odd program, built once.
-fn odd() -> &'static Path {
+pub(super) fn odd() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("odd-{}", std::process::id()));
@@ -83,7 +83,7 @@ impl House {
     }
 }
 
-fn left(folder: &Path) -> BTreeSet<String> {
+pub(super) fn left(folder: &Path) -> BTreeSet<String> {
     let mut left = BTreeSet::new();
     for entry in std::fs::read_dir(folder.join("boxes")).into_iter().flatten().flatten() {
         let name = entry.file_name().into_string().unwrap();
@@ -277,6 +277,9 @@ async fn another_tenant_sees_and_stops_nothing() {
     assert_eq!(status, 400, "{refused}");
     let (status, refused) = eve.post("/v1/runs", &json!({"agentName": "(workloads)", "input": {}})).await;
     assert_eq!((status, &refused["code"]), (404, &json!("agent_not_found")), "{refused}");
-    let user = &house.user;
-    tokio::task::block_in_place(|| user.run(&["vm", "stop", &vm, "--grace", "0"]).ok());
+    tokio::task::block_in_place(|| {
+        house.user.run(&["vm", "stop", &vm, "--grace", "0"]).ok();
+        // One that is killed leaves its boxes to the next, and here is none.
+        assert!(house.server.stop().success());
+    });
 }
