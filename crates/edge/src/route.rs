@@ -9,7 +9,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::handler::Handler;
 use axum::middleware::{map_request, map_response};
 use axum::response::Response;
@@ -24,6 +24,9 @@ use crate::prefer::{self, Holds};
 use crate::problem::Shape;
 use crate::query;
 use crate::ticket;
+
+/// The largest body that anybody may send who has not said who it is: many of them are held at once.
+const PUBLIC_BODY_BYTES_MAX: usize = 256 << 10;
 
 /// Argument lists that begin with a permit, for handlers of one to six arguments. Sealed.
 pub trait Guarded: sealed::Sealed {
@@ -200,7 +203,8 @@ macro_rules! verbs {
             S: Clone + Send + Sync + 'static,
         {
             let operation = Operation::of::<H, T>(summary);
-            Route::new(($text, path), None, on(MethodFilter::$filter, handler), operation)
+            let handler = on(MethodFilter::$filter, handler).layer(DefaultBodyLimit::max(PUBLIC_BODY_BYTES_MAX));
+            Route::new(($text, path), None, handler, operation)
         }
     )+};
 }
@@ -225,7 +229,8 @@ where
         let handler = handler.clone();
         async move {
             let inner = state.clone();
-            idempotency::once::<T::Act, S, _>(&state, request, |request| handler.call(request, inner)).await
+            let handle = move |request| handler.call(request, inner);
+            idempotency::once::<T::Act, S, _>(&state, request, handle).await
         }
     };
     let operation = Operation::of::<H, T>(summary).keyed();
@@ -245,7 +250,7 @@ where
         let inner = state.clone();
         async move {
             let wish = prefer::wait(request.headers());
-            let handle = |request| handler.call(request, inner);
+            let handle = move |request| handler.call(request, inner);
             let answer = idempotency::once::<T::Act, S, _>(&state, request, handle).await;
             prefer::hold(&state, wish, answer).await
         }
