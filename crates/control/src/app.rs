@@ -242,7 +242,12 @@ impl App {
         setup.limits.keep(&setup.db, &*setup.tasks, setup.clock.clone(), setup.stop.clone());
         watched::keep(&setup.db, &*setup.tasks, setup.clock.clone(), setup.stop.clone());
         let streams = usize::try_from(setup.limits.base().subscribers_max).unwrap_or(Semaphore::MAX_PERMITS);
-        let answers = Answers::new(setup.db.clone(), setup.vault.sealer().clone(), setup.clock.clone());
+        let answers = Answers::new(
+            setup.db.clone(),
+            setup.vault.sealer().clone(),
+            setup.clock.clone(),
+            setup.tasks.clone(),
+        );
         let inner = Inner {
             gate,
             answers,

@@ -16,13 +16,16 @@ mod seed;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-use axum::Router;
+use std::sync::Arc;
+
+use axum::{Extension, Router};
 use lantern_edge::request::{self, Around};
-use lantern_edge::{Route, route};
+use lantern_edge::{Entry, Route, route};
 
 pub use app::{App, OwnEndpoint, Probe, ProbeAsk, Providers, Setup, SharedProvider};
 pub use features::identity::factors::remove_factor_by_operator;
 pub use features::identity::passwords::reset_by_operator;
+use features::platform::api_docs::Described;
 pub use features::platform::api_docs::openapi;
 pub use features::runtime::{Load, Runtime};
 pub use lantern_edge::limit::Rate;
@@ -30,11 +33,11 @@ pub use seed::{nobody_yet, seed_dev, seed_first};
 
 /// Everything this crate serves, ready for [`lantern_edge::serve()`].
 pub fn router(app: App) -> Router {
-    router_beside(app, Router::new())
+    router_beside(app, Router::new(), Vec::new())
 }
 
-/// The same with other routes beside it, which brought their own state.
-pub fn router_beside(app: App, others: Router<App>) -> Router {
+/// The same with other routes beside it, which brought their own state. The API's description has `described` of them.
+pub fn router_beside(app: App, others: Router<App>, described: Vec<Entry>) -> Router {
     let around = Around {
         ids: app.ids.clone(),
         clock: app.clock.clone(),
@@ -42,7 +45,9 @@ pub fn router_beside(app: App, others: Router<App>) -> Router {
         trusted: app.inner.trusted.clone(),
         audit: Some(app.inner.audit.clone()),
     };
-    request::wrap(route::mount(routes()).merge(others), around, &app.limits.base()).with_state(app)
+    let described = Extension(Arc::new(Described::new(described)));
+    let router = route::mount(routes()).merge(others).layer(described);
+    request::wrap(router, around, &app.limits.base()).with_state(app)
 }
 
 /// Every route: method, path and action.

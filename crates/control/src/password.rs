@@ -1,4 +1,4 @@
-//! Password hashes: argon2id with 9 MiB, four passes and one lane, one of the choices that OWASP holds to be equal
+//! Password hashes: argon2id with 7 MiB, five passes and one lane, one of the choices that OWASP holds to be equal
 //! (<https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html>) and a small one in memory.
 //!
 //! Invariant: at most two are computed at once, so that signing in cannot take the machine's memory or all of its
@@ -18,7 +18,7 @@ const AT_ONCE: usize = 2;
 const WAITING_MAX: usize = 64;
 /// Checked when there is no such user. Nothing hashes to it.
 const NOBODY: &str =
-    "$argon2id$v=19$m=9216,t=4,p=1$bGFudGVybi1ub2JvZHktIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    "$argon2id$v=19$m=7168,t=5,p=1$bGFudGVybi1ub2JvZHktIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Computes and checks hashes.
 pub(crate) struct Passwords {
@@ -79,7 +79,7 @@ impl Passwords {
 }
 
 fn hasher() -> argon2::password_hash::Result<Argon2<'static>> {
-    let params = Params::new(9_216, 4, 1, None).map_err(|_| argon2::password_hash::Error::ParamsInvalid)?;
+    let params = Params::new(7_168, 5, 1, None).map_err(|_| argon2::password_hash::Error::ParamsInvalid)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
@@ -97,7 +97,7 @@ mod tests {
         let passwords = Passwords::new(Arc::new(RealIds::new(Arc::new(RealClock::new()))));
         let secret = |text: &str| Secret::new(text.to_owned());
         let stored = passwords.hash(secret("correct horse")).await.unwrap();
-        assert!(stored.starts_with("$argon2id$v=19$m=9216,t=4,p=1$"), "{stored}");
+        assert!(stored.starts_with("$argon2id$v=19$m=7168,t=5,p=1$"), "{stored}");
         assert!(passwords.verify(secret("correct horse"), Some(stored.clone())).await.unwrap());
         assert!(!passwords.verify(secret("wrong horse"), Some(stored)).await.unwrap());
         assert!(!passwords.verify(secret("correct horse"), None).await.unwrap());

@@ -3,7 +3,8 @@
 //! Invariant: a key stands for one request of one tenant to one path. What was answered is remembered for a day, sealed,
 //! because an answer may hold a secret that is shown once. Only successes are remembered: after a refusal the same key may
 //! try again. Of an answer that shows what may be deleted the body is not kept: a repeat is shown it as it is by then.
-//! A request whose process died halfway may be made again after a minute; whatever must not happen twice even
+//! Whoever sent a request may go away: it is done, and remembered, all the same. Nor does it matter to an answer that it cannot be
+//! remembered just now. A request whose process died halfway may be made again after a minute; whatever must not happen twice even
 //! then has a guard of its own, as starting a run has. Event streams are never remembered.
 
 use axum::body::{Body, to_bytes};
@@ -12,11 +13,12 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use lantern_policy::{Act, Scope};
 use lantern_store::seal::Place;
-use lantern_store::{Db, Sealer};
-use lantern_types::edge::Clock;
+use lantern_store::{Db, Sealer, Value};
+use lantern_types::edge::{Clock, Tasks};
 use lantern_types::{At, Digest, Dur};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::auth::Gate;
@@ -34,6 +36,8 @@ pub const KEY_BYTES_MAX: usize = 255;
 const KEPT: Dur = Dur::from_secs(24 * 60 * 60);
 /// How long a request may be under way before its key may be used again: its process died.
 const UNDER_WAY_MAX: Dur = Dur::from_secs(60);
+/// How long after a write that failed it is tried again.
+const LATE: Dur = Dur::from_secs(2);
 /// The largest answer that is remembered. After a larger one the request is made again.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Headers that are part of an answer; the others are made afresh.
@@ -74,6 +78,7 @@ pub struct Answers {
     db: Db,
     sealer: Sealer,
     clock: Arc<dyn Clock>,
+    tasks: Arc<dyn Tasks>,
 }
 
 /// What a key stands for, and when this request took it.
@@ -128,17 +133,38 @@ pub fn replayed(mut response: Response) -> Response {
 
 /// Answers a request by `handle`, or by what was answered when its key was first used. Who may not make the request is told
 /// so before anything is looked up.
-pub(crate) async fn once<A: Act, S: Remembers, F: Future<Output = Response>>(
+pub(crate) async fn once<A: Act, S: Remembers, F: Future<Output = Response> + Send + 'static>(
     state: &S,
     request: Request,
-    handle: impl FnOnce(Request) -> F,
+    handle: impl FnOnce(Request) -> F + Send + 'static,
 ) -> Response {
     let key = match key(request.headers()) {
         Ok(None) => return handle(request).await,
         Ok(Some(key)) => key,
         Err(error) => return error.into_response(),
     };
-    keyed::<A, S, F>(state, request, &key, handle).await.unwrap_or_else(IntoResponse::into_response)
+    let (tell, told) = oneshot::channel();
+    let own = state.clone();
+    let work = async move {
+        let (answer, left) = match keyed::<A, S, F>(&own, request, &key, handle).await {
+            Ok(done) => done,
+            Err(error) => (error.into_response(), None),
+        };
+        // Nobody may be there any more to be told.
+        drop(tell.send(answer));
+        if let Some(left) = left {
+            own.answers().write_late(left).await;
+        }
+    };
+    state.answers().tasks.spawn("idempotency.request", Box::pin(work));
+    told.await.unwrap_or_else(|_| Error::new(Code::Internal, "internal error").into_response())
+}
+
+/// A write about a key that could not be made yet.
+struct Left {
+    scope: Scope,
+    sql: &'static str,
+    params: Vec<Value>,
 }
 
 async fn keyed<A: Act, S: Remembers, F: Future<Output = Response>>(
@@ -146,7 +172,7 @@ async fn keyed<A: Act, S: Remembers, F: Future<Output = Response>>(
     request: Request,
     key: &str,
     handle: impl FnOnce(Request) -> F,
-) -> Result<Response> {
+) -> Result<(Response, Option<Left>)> {
     let (parts, body) = request.into_parts();
     let scope = permit::<A>(&parts, state.gate()).await?.scope();
     let bytes = body::bytes(Request::from_parts(parts.clone(), body)).await?;
@@ -157,7 +183,7 @@ async fn keyed<A: Act, S: Remembers, F: Future<Output = Response>>(
     match answers.claim(scope, &claim, [digest, Digest::of(&bytes)]).await? {
         Found::Mine => {}
         Found::Answered(sealed) => {
-            return again(state, scope, answers.open(scope, &claim, &sealed).await?).await;
+            return Ok((again(state, scope, answers.open(scope, &claim, &sealed).await?).await?, None));
         }
         Found::Other => {
             let words = "this idempotency key stands for another request to this path";
@@ -186,9 +212,9 @@ fn said(body: &[u8]) -> Digest {
 }
 
 impl Answers {
-    /// Remembers in this database, sealed.
-    pub fn new(db: Db, sealer: Sealer, clock: Arc<dyn Clock>) -> Self {
-        Self { db, sealer, clock }
+    /// Remembers in this database, sealed. What is under way with a key is one of these tasks.
+    pub fn new(db: Db, sealer: Sealer, clock: Arc<dyn Clock>, tasks: Arc<dyn Tasks>) -> Self {
+        Self { db, sealer, clock, tasks }
     }
 
     /// Takes the key for a body of this digest. One that an earlier build took for it is known by the body's bytes.
@@ -218,36 +244,57 @@ impl Answers {
         Ok(found.await?)
     }
 
-    /// Remembers an answer, or forgets the key when it is none to remember.
-    async fn remember(&self, scope: Scope, claim: Claim, response: Response) -> Result<Response> {
+    /// Remembers an answer, or forgets the key when it is none to remember. What it cannot write now is left.
+    async fn remember(
+        &self,
+        scope: Scope,
+        claim: Claim,
+        response: Response,
+    ) -> Result<(Response, Option<Left>)> {
         let (parts, body) = response.into_parts();
         let streams = parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+        let forget =
+            |claim: &Claim| Left { scope, sql: FORGET, params: vec![claim.id.into(), claim.at.into()] };
         if streams || !parts.status.is_success() {
-            self.forget(scope, claim).await?;
-            return Ok(Response::from_parts(parts, body));
+            let left = self.write(forget(&claim)).await;
+            return Ok((Response::from_parts(parts, body), left));
         }
         let bytes = to_bytes(body, usize::MAX).await.map_err(Error::internal)?;
         let text =
             |name: &HeaderName| Some((name.to_string(), parts.headers.get(name)?.to_str().ok()?.to_owned()));
         let headers = HEADERS.iter().filter_map(text).collect();
         let about = parts.extensions.get().map(|About(id)| *id);
-        match std::str::from_utf8(if about.is_some() { &[] } else { &bytes }) {
+        let write = match std::str::from_utf8(if about.is_some() { &[] } else { &bytes }) {
             Ok(body) if body.len() <= ANSWER_BYTES_MAX => {
                 let answer = Answer { status: parts.status.as_u16(), headers, body: body.to_owned(), about };
                 let plain = serde_json::to_vec(&answer).map_err(Error::internal)?;
                 let sealed = self.sealer.seal(scope, place(&claim.id), &plain).await?;
-                let params = [claim.id.into(), claim.at.into(), sealed.into()];
-                self.db.write(scope, move |tx| Box::pin(async move { tx.exec(KEEP, &params).await })).await?;
+                Left { scope, sql: KEEP, params: vec![claim.id.into(), claim.at.into(), sealed.into()] }
             }
-            _ => self.forget(scope, claim).await?,
-        }
-        Ok(Response::from_parts(parts, Body::from(bytes)))
+            _ => forget(&claim),
+        };
+        let left = self.write(write).await;
+        Ok((Response::from_parts(parts, Body::from(bytes)), left))
     }
 
-    async fn forget(&self, scope: Scope, claim: Claim) -> Result<()> {
-        let params = [claim.id.into(), claim.at.into()];
-        self.db.write(scope, move |tx| Box::pin(async move { tx.exec(FORGET, &params).await })).await?;
-        Ok(())
+    /// Writes, or gives back what could not be written: what was answered is true all the same.
+    async fn write(&self, left: Left) -> Option<Left> {
+        let (scope, sql, params) = (left.scope, left.sql, left.params.clone());
+        let wrote =
+            self.db.write(scope, move |tx| Box::pin(async move { tx.exec(sql, &params).await })).await;
+        let error = wrote.err()?;
+        tracing::warn!(%error, "an answer to a request with a key is not remembered yet");
+        Some(left)
+    }
+
+    /// Goes on trying while the key is still taken for it.
+    async fn write_late(&self, left: Left) {
+        let until = self.clock.now() + UNDER_WAY_MAX;
+        let mut left = Some(left);
+        while let Some(again) = left.filter(|_| self.clock.now() < until) {
+            tokio::time::sleep(LATE.std()).await;
+            left = self.write(again).await;
+        }
     }
 
     async fn open(&self, scope: Scope, claim: &Claim, sealed: &[u8]) -> Result<Answer> {

@@ -65,5 +65,5 @@ pub use problem::{Error, FieldError, Result, Shape, Told};
 pub use query::{Params, Path};
 pub use reply::{Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady, OverBudget, WithCookie};
 pub use request::Heard;
-pub use route::Route;
+pub use route::{Entry, Route};
 pub use serve::serve;

@@ -67,6 +67,8 @@ pub struct Error {
     fields: Vec<FieldError>,
     extras: Map<String, Value>,
     retry_after: Option<Dur>,
+    /// Somebody else's, passed on in place of our own.
+    status: Option<StatusCode>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     at: &'static Location<'static>,
 }
@@ -81,6 +83,7 @@ impl Error {
             fields: Vec::new(),
             extras: Map::new(),
             retry_after: None,
+            status: None,
             source: None,
             at: Location::caller(),
         }
@@ -143,6 +146,12 @@ impl Error {
         self
     }
 
+    /// The same with the status of somebody further on, whose refusal it passes on.
+    pub const fn passing_on(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self
+    }
+
     /// What caused it, for the log.
     pub fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(source));
@@ -173,7 +182,7 @@ impl Error {
 
     /// The whole response. `instance` is the request's path.
     pub(crate) fn render(&self, request: RequestId, instance: &str, asked: &HeaderMap) -> Response {
-        let status = status(self.code.kind());
+        let status = self.status.unwrap_or(status(self.code.kind()));
         let document = Document {
             error: &self.public,
             code: self.code.as_str(),
@@ -280,7 +289,7 @@ impl From<lantern_store::Error> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = status(self.code.kind());
+        *response.status_mut() = self.status.unwrap_or(status(self.code.kind()));
         response.extensions_mut().insert(self);
         response
     }

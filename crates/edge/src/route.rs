@@ -9,12 +9,13 @@ use std::future::ready;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::handler::Handler;
 use axum::middleware::{map_request, map_response};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, any, on};
 use lantern_policy::{Access, Act, Permit};
+use serde_json::Value;
 
 use crate::code::Kind;
 use crate::idempotency::{self, Remembers};
@@ -23,6 +24,9 @@ use crate::prefer::{self, Holds};
 use crate::problem::Shape;
 use crate::query;
 use crate::ticket;
+
+/// The largest body that anybody may send who has not said who it is: many of them are held at once.
+const PUBLIC_BODY_BYTES_MAX: usize = 256 << 10;
 
 /// Argument lists that begin with a permit, for handlers of one to six arguments. Sealed.
 pub trait Guarded: sealed::Sealed {
@@ -54,14 +58,20 @@ guarded! {
 
 /// One method of one path.
 pub struct Route<S> {
+    entry: Entry,
+    handler: MethodRouter<S>,
+}
+
+/// A route as it is listed and described, whoever's state it needs.
+#[derive(Clone, Debug)]
+pub struct Entry {
     method: &'static str,
     path: &'static str,
     action: Option<(&'static str, Access)>,
-    handler: MethodRouter<S>,
-    operation: Operation,
+    pub(crate) operation: Operation,
 }
 
-impl<S> Route<S> {
+impl Entry {
     /// `GET`, or `ANY`.
     pub const fn method(&self) -> &'static str {
         self.method
@@ -74,38 +84,62 @@ impl<S> Route<S> {
     pub const fn action(&self) -> Option<(&'static str, Access)> {
         self.action
     }
-    /// What it says of itself.
-    pub fn operation(&self) -> Operation {
-        self.operation.clone()
+}
+
+impl<S> Route<S> {
+    const fn new(
+        (method, path): (&'static str, &'static str),
+        action: Option<(&'static str, Access)>,
+        handler: MethodRouter<S>,
+        operation: Operation,
+    ) -> Self {
+        Self { entry: Entry { method, path, action, operation }, handler }
+    }
+
+    /// As it is listed and described.
+    pub const fn entry(&self) -> &Entry {
+        &self.entry
+    }
+    /// `GET`, or `ANY`.
+    pub const fn method(&self) -> &'static str {
+        self.entry.method
+    }
+    /// `/v1/runs/{id}`.
+    pub const fn path(&self) -> &'static str {
+        self.entry.path
+    }
+    /// The action's name and what it asks for; `None` for a public route.
+    pub const fn action(&self) -> Option<(&'static str, Access)> {
+        self.entry.action
     }
 
     /// The same, taking these parameters in its query.
     pub fn takes(mut self, params: &[Param]) -> Self {
-        self.operation.query.extend(params);
+        self.entry.operation.query.extend(params);
         self
     }
 
     /// The same, refusing in these ways as well, which neither its arguments nor its method say.
     pub fn refuses(mut self, kinds: &[Kind]) -> Self {
-        self.operation.refuses(kinds);
+        self.entry.operation.refuses(kinds);
         self
     }
 
     /// The same, reading `If-Match`, which neither its method nor its answer says.
     pub const fn conditional(mut self) -> Self {
-        self.operation.conditional();
+        self.entry.operation.conditional();
         self
     }
 
     /// The same, reading `Prefer: wait`.
     pub const fn waits(mut self) -> Self {
-        self.operation.waits();
+        self.entry.operation.waits();
         self
     }
 
     /// The same, answering with a `T`, which its handler's type does not say.
     pub fn answers<T: Answers>(mut self) -> Self {
-        self.operation.also::<T>();
+        self.entry.operation.also::<T>();
         self
     }
 
@@ -118,18 +152,31 @@ impl<S> Route<S> {
             response.extensions_mut().insert(shape);
             response
         }));
+        self.entry.operation.shaped();
+        self
+    }
+
+    /// The same, reading a body that its handler takes as it comes.
+    pub fn reads(mut self, schema: Value) -> Self {
+        self.entry.operation.reads(schema);
+        self
+    }
+
+    /// The same, passing on what somebody else answers, whatever its status.
+    pub fn passes_on(mut self, about: &'static str) -> Self {
+        self.entry.operation.passes_on(about);
         self
     }
 
     /// The same, answering with a file of this media type.
     pub fn sends(mut self, media: &'static str, about: &'static str) -> Self {
-        self.operation.file(media, about);
+        self.entry.operation.file(media, about);
         self
     }
 
     /// The same, answering with a stream of events.
     pub fn streams(mut self, about: &'static str) -> Self {
-        self.operation.event_stream(about);
+        self.entry.operation.event_stream(about);
         self
     }
 }
@@ -145,7 +192,7 @@ macro_rules! verbs {
         {
             let action = Some((T::Act::NAME, T::Act::ACCESS));
             let operation = Operation::of::<H, T>(summary);
-            Route { method: $text, path, action, handler: on(MethodFilter::$filter, handler), operation }
+            Route::new(($text, path), action, on(MethodFilter::$filter, handler), operation)
         }
 
         #[doc = concat!("`", $text, " path` for everybody.")]
@@ -156,7 +203,8 @@ macro_rules! verbs {
             S: Clone + Send + Sync + 'static,
         {
             let operation = Operation::of::<H, T>(summary);
-            Route { method: $text, path, action: None, handler: on(MethodFilter::$filter, handler), operation }
+            let handler = on(MethodFilter::$filter, handler).layer(DefaultBodyLimit::max(PUBLIC_BODY_BYTES_MAX));
+            Route::new(($text, path), None, handler, operation)
         }
     )+};
 }
@@ -181,11 +229,12 @@ where
         let handler = handler.clone();
         async move {
             let inner = state.clone();
-            idempotency::once::<T::Act, S, _>(&state, request, |request| handler.call(request, inner)).await
+            let handle = move |request| handler.call(request, inner);
+            idempotency::once::<T::Act, S, _>(&state, request, handle).await
         }
     };
     let operation = Operation::of::<H, T>(summary).keyed();
-    Route { method: "POST", path, action, handler: on(MethodFilter::POST, handler), operation }
+    Route::new(("POST", path), action, on(MethodFilter::POST, handler), operation)
 }
 
 /// The same, with an answer that is held for a client that would wait until what it is about is over.
@@ -201,13 +250,13 @@ where
         let inner = state.clone();
         async move {
             let wish = prefer::wait(request.headers());
-            let handle = |request| handler.call(request, inner);
+            let handle = move |request| handler.call(request, inner);
             let answer = idempotency::once::<T::Act, S, _>(&state, request, handle).await;
             prefer::hold(&state, wish, answer).await
         }
     };
     let operation = Operation::of::<H, T>(summary).keyed();
-    let route = Route { method: "POST", path, action, handler: on(MethodFilter::POST, handler), operation };
+    let route = Route::new(("POST", path), action, on(MethodFilter::POST, handler), operation);
     route.waits()
 }
 
@@ -225,7 +274,7 @@ where
         handler.clone().call(request, state)
     };
     let operation = Operation::of::<H, T>(summary).streaming();
-    Route { method: "GET", path, action, handler: on(MethodFilter::GET, handler), operation }
+    Route::new(("GET", path), action, on(MethodFilter::GET, handler), operation)
 }
 
 /// `path` with any method, for everybody.
@@ -236,33 +285,33 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let operation = Operation::of::<H, T>(summary);
-    Route { method: "ANY", path, action: None, handler: any(handler), operation }
+    Route::new(("ANY", path), None, any(handler), operation)
 }
 
 /// A router of these routes. Two routes of one method and path are a mistake that panics at start, in every test.
 pub fn mount<S: Clone + Send + Sync + 'static>(routes: Vec<Route<S>>) -> Router<S> {
     routes.into_iter().fold(Router::new(), |router, route| {
-        let handler = if route.operation.query.is_empty() {
+        let handler = if route.entry.operation.query.is_empty() {
             route.handler
         } else {
             // A filter that nobody reads would pass for one that holds.
-            let known: Arc<[Param]> = route.operation.query.into();
+            let known: Arc<[Param]> = route.entry.operation.query.into();
             route.handler.layer(map_request(move |request: Request| {
                 query::tell_unread(&request, &known);
                 ready(request)
             }))
         };
-        router.route(route.path, handler)
+        router.route(route.entry.path, handler)
     })
 }
 
 /// The table for `golden/routes.txt`: method, path and action, sorted by path.
 pub fn table<S>(routes: &[Route<S>]) -> String {
     let mut lines: Vec<_> = routes.iter().collect();
-    lines.sort_by_key(|route| (route.path, route.method));
+    lines.sort_by_key(|route| (route.path(), route.method()));
     let line = |route: &&Route<S>| {
-        let action = route.action.map_or("public", |(name, _)| name);
-        format!("{:<6} {:<44} {action}\n", route.method, route.path)
+        let action = route.action().map_or("public", |(name, _)| name);
+        format!("{:<6} {:<44} {action}\n", route.method(), route.path())
     };
     lines.iter().map(line).collect()
 }

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 /// Completion tokens of a call that does not say how many it wants.
 const UNSAID: u64 = 16_384;
 /// A model's name.
-const MODEL_BYTES_MAX: usize = 256;
+pub(crate) const MODEL_BYTES_MAX: usize = 256;
 /// Answers that one call may ask for.
 const ANSWERS_MAX: u64 = 128;
 

@@ -14,7 +14,8 @@ use lantern_store::{Db, stops};
 use lantern_types::edge::Clock;
 use lantern_types::{At, Dur, TenantId};
 
-use crate::{Directory, call};
+use crate::Directory;
+use crate::missed::failed;
 
 /// How old a fact may be.
 const FRESH: Dur = Dur::from_millis(250);
@@ -50,7 +51,7 @@ impl Facts {
         if let Some(known) = known.filter(|known| now.since(known.read_at) < FRESH) {
             return Ok(known);
         }
-        let offers = (self.directory)(scope).await.map_err(|failure| call::failed(&failure))?;
+        let offers = (self.directory)(scope).await.map_err(|failure| failed(&failure))?;
         let caps = escrow::caps(&self.db, scope).await.map_err(Error::from)?;
         // No agent has this name, so what is found halts the whole tenant or server.
         let stop = stops::holding(&self.db, scope, String::new()).await?.map(|stop| stop.reason);

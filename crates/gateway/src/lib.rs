@@ -4,9 +4,13 @@
 //! routes.rs   the doors, and who may use them          shape.rs   errors in the words of each wire
 //! ask.rs      what a request asks for, and the few bytes that are changed in it
 //! resolve.rs  which provider and model are meant        facts.rs   what a tenant has: providers, caps, stops
-//! call.rs     one call from end to end                  open.rs    one that money is held for, until it is settled
+//! call.rs     one call from end to end: who is asked, one after another
+//! attempt.rs  one attempt: hold, send, pass on          missed.rs  one that came to nothing, and what its caller is told
+//! open.rs     a call that money is held for, until it is settled
 //! breakers.rs who did not answer lately, and is asked last
 //! answer.rs   its answer, as it passes                  turned.rs  its answer, from another wire
+//! count.rs    counting tokens                           models.rs  the list of models
+//! own/        doors that speak no vendor's wire
 //! ```
 //!
 //! Invariant: no call is made before what it could cost was held, where a cap bounds it; and every call that was made is settled
@@ -17,11 +21,15 @@
 
 mod answer;
 mod ask;
+mod attempt;
 mod breakers;
 mod call;
+mod count;
 mod facts;
+mod missed;
 mod models;
 mod open;
+mod own;
 mod permit;
 mod resolve;
 mod routes;
@@ -31,12 +39,13 @@ mod turned;
 use std::sync::Arc;
 
 use axum::Router;
-use lantern_edge::{Gate, Route, route};
+use lantern_edge::{Entry, Gate, Route, route};
 use lantern_ledger::Ledger;
 use lantern_llm::Offer;
 use lantern_net::Client;
 use lantern_policy::strategy::Strategy;
 use lantern_policy::{Catalogue, Scope};
+use lantern_schema::Checker;
 use lantern_store::{Db, InForce};
 use lantern_types::Failure;
 use lantern_types::edge::{BoxFuture, Clock, IdGen};
@@ -90,6 +99,7 @@ struct Inner {
     gate: Gate,
     facts: Facts,
     ledger: Ledger,
+    checker: Checker,
 }
 
 impl Doors {
@@ -97,8 +107,9 @@ impl Doors {
     pub fn open(setup: Setup) -> Self {
         let Setup { db, clock, ids, limits, catalogue, strategy, client, gate, directory, ledger } = setup;
         let facts = Facts::new(db, clock.clone(), directory);
-        let breakers = Breakers::default();
-        let inner = Inner { clock, ids, limits, catalogue, strategy, breakers, client, gate, facts, ledger };
+        let (breakers, checker) = (Breakers::default(), Checker::default());
+        let inner =
+            Inner { clock, ids, limits, catalogue, strategy, breakers, client, gate, facts, ledger, checker };
         Self { inner: Arc::new(inner) }
     }
 }
@@ -106,6 +117,11 @@ impl Doors {
 /// Everything this crate serves, to be merged into a router that is wrapped by [`lantern_edge::request::wrap`].
 pub fn router<S: Clone + Send + Sync + 'static>(doors: Doors) -> Router<S> {
     route::mount::<Doors>(routes()).with_state(doors)
+}
+
+/// Every route as it is described.
+pub fn entries() -> Vec<Entry> {
+    routes().iter().map(|route| route.entry().clone()).collect()
 }
 
 /// Method, path and action of every route, for the list of them.

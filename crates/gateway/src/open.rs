@@ -4,6 +4,7 @@
 //! far as that can be told, else at all that was held for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use lantern_ledger::{Held, Payers};
 use lantern_llm::Door;
@@ -26,6 +27,21 @@ pub(crate) struct Open {
     pub(crate) seen: Seen,
     /// Nothing went out yet.
     pub(crate) unsent: bool,
+    pub(crate) bill: Bill,
+}
+
+/// What one call has cost, over all its attempts. It is complete once the answer has come to its end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bill(Arc<AtomicI64>);
+
+impl Bill {
+    fn add(&self, cost: MicroUsd) {
+        self.0.fetch_add(cost.micros(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn total(&self) -> MicroUsd {
+        MicroUsd::from_micros(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Open {
@@ -42,6 +58,7 @@ impl Open {
         record.cost = cost;
         record.reported = self.seen.reported;
         record.counted = self.seen.at_least();
+        self.bill.add(cost);
         self.inner.ledger.settle(held, record);
         cost
     }

@@ -18,7 +18,8 @@ use lantern_types::Failure;
 use lantern_types::call::CallEnd;
 
 use crate::answer::END_WAIT;
-use crate::call::{ANSWER_BYTES_MAX, failed};
+use crate::attempt::{ANSWER_BYTES_MAX, priced};
+use crate::missed::failed;
 use crate::open::Open;
 
 type Answer = axum::response::Response;
@@ -59,7 +60,7 @@ impl Turned<'_> {
                 open.seen = seen;
                 let cost = open.settle(CallEnd::Complete);
                 let mut answer = json(StatusCode::OK, body);
-                crate::call::priced(answer.headers_mut(), cost);
+                priced(answer.headers_mut(), cost);
                 Ok(answer)
             }
             Err(failure) => {

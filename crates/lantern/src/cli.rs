@@ -8,6 +8,7 @@ mod about;
 mod agents;
 mod api;
 mod approvals;
+mod ask;
 mod audit;
 mod budgets;
 mod chat;
@@ -28,6 +29,7 @@ mod line;
 mod login;
 mod man;
 mod members;
+mod models;
 mod onboard;
 mod password;
 mod providers;
@@ -238,6 +240,10 @@ pub(crate) enum Verb {
     /// Show who did what and what was denied, write it to a file, and check that nothing of it was changed
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// List the models that can be called by name
+    Models,
+    /// Ask a model one question, outside of any agent
+    Ask(ask::AskArgs),
     /// Say what a run would probably cost, from what earlier runs of the agent did
     Forecast(forecast::ForecastArgs),
     /// Write runs to files: their events, their rows and their manifests
@@ -329,6 +335,8 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Budgets(verb) => budgets::run(console, &opened(globals).await?, verb).await?,
         Verb::Audit(audit::Verb::Verify { file: Some(file) }) => audit::check(console, &file)?,
         Verb::Audit(verb) => Box::pin(audit::run(console, &opened(globals).await?, verb)).await?,
+        Verb::Models => models::run(console, &opened(globals).await?).await?,
+        Verb::Ask(args) => ask::run(console, &opened(globals).await?, &args).await?,
         Verb::Forecast(args) => return forecast::run(console, &opened(globals).await?, &args).await,
         Verb::Runs(verb) => return Box::pin(runs::run(console, &opened(globals).await?, verb)).await,
         Verb::Run(args) => return Box::pin(workloads::start(console, &opened(globals).await?, args)).await,

@@ -6,6 +6,7 @@
 use lantern_types::Failure;
 use lantern_types::llm::LlmReply;
 
+use crate::failure::final_but_unknown;
 use crate::neutral::{Assembly, Delta, Opening};
 use crate::wire::{Decoder, read_reply};
 use crate::{Deltas, Family};
@@ -17,11 +18,22 @@ pub(crate) struct Reader {
     assembly: Assembly,
     /// The parts that are words for whoever listens.
     words: Vec<usize>,
+    /// Bytes of words, thoughts and arguments so far.
+    said: usize,
 }
+
+/// The most that one reply may say, thoughts included. A step takes no larger output; many are read at once.
+const REPLY_BYTES_MAX: usize = 4 << 20;
 
 impl Reader {
     pub(crate) fn new(family: Family) -> Self {
-        Self { family, decoder: Decoder::new(family), assembly: Assembly::default(), words: Vec::new() }
+        Self {
+            family,
+            decoder: Decoder::new(family),
+            assembly: Assembly::default(),
+            words: Vec::new(),
+            said: 0,
+        }
     }
 
     /// Takes the next bytes and hands on the text in them. `true` once the stream has said that it is over.
@@ -36,6 +48,13 @@ impl Reader {
     }
 
     fn take(&mut self, step: &Delta, deltas: Deltas<'_>) -> Result<(), Failure> {
+        if let Delta::Add { text, .. } = step {
+            self.said += text.len();
+            if self.said > REPLY_BYTES_MAX {
+                let message = format!("the reply has more than {REPLY_BYTES_MAX} bytes");
+                return Err(final_but_unknown("output_too_large", message));
+            }
+        }
         self.assembly.take(step)?;
         match step {
             Delta::Open { part, what: Opening::Text } => self.words.push(*part),

@@ -207,7 +207,8 @@ const TRIES: u32 = 8;
 const CAPS: &str = "SELECT owner, period, cap, notify_at_pct, updated_at, zone FROM caps WHERE tenant_id = $1 ORDER BY owner, period";
 const CAP: &str = "SELECT owner, period, cap, notify_at_pct, updated_at, zone FROM caps WHERE tenant_id = $1 AND owner = $2 AND period = $3";
 // A new cap of an owner is of the zone that the owner's others are of.
-const SET_CAP: &str = "INSERT INTO caps (tenant_id, owner, period, cap, updated_at, notify_at_pct, notify_at, zone)
+const SET_CAP: &str =
+    "INSERT INTO caps (tenant_id, owner, period, cap, updated_at, notify_at_pct, notify_at, zone)
     VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT MAX(zone) FROM caps WHERE tenant_id = $1 AND owner = $2))
     ON CONFLICT (tenant_id, owner, period) DO UPDATE SET cap = excluded.cap, updated_at = excluded.updated_at,
     notify_at_pct = excluded.notify_at_pct, notify_at = excluded.notify_at";
@@ -281,9 +282,35 @@ const OTHERS: &str = "SELECT DISTINCT tenant_id, process FROM slices WHERE proce
 /// Every statement of this file that runs for one tenant.
 #[cfg(feature = "testing")]
 pub(crate) const STATEMENTS: &[&str] = &[
-    CAPS, CAP, SET_CAP, LIFT_CAP, OPEN, LOOK, HOLD, TAKE, TAKE_MORE, WRITE, SPEND, DRAW, CHAIN_AT, LAST,
-    SLICES, FREE, FORGET, RECENT, RECORDS, ACCOUNTS, WARN, WITHDRAW, WARNINGS,
-    SET_ZONE, SPENT_SINCE, BEGIN_WITH, LOCK, REVISION, REVISED,
+    CAPS,
+    CAP,
+    SET_CAP,
+    LIFT_CAP,
+    OPEN,
+    LOOK,
+    HOLD,
+    TAKE,
+    TAKE_MORE,
+    WRITE,
+    SPEND,
+    DRAW,
+    CHAIN_AT,
+    LAST,
+    SLICES,
+    FREE,
+    FORGET,
+    RECENT,
+    RECORDS,
+    ACCOUNTS,
+    WARN,
+    WITHDRAW,
+    WARNINGS,
+    SET_ZONE,
+    SPENT_SINCE,
+    BEGIN_WITH,
+    LOCK,
+    REVISION,
+    REVISED,
 ];
 /// Every statement of this file that runs across tenants.
 #[cfg(feature = "testing")]

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use axum::extract::State;
 use lantern_edge::route::{delete_route, fresh_post_route, get_route, put_route};
 use lantern_edge::{Code, Error, Path, Refusal, Result, Route};
-use lantern_policy::action::{CreateAgent, DeleteTenant, ReadAgent, SteerRun, UpdateAgent};
+use lantern_policy::action::{CallModel, CreateAgent, DeleteTenant, ReadAgent, SteerRun, UpdateAgent};
 use lantern_policy::{Act, Permit};
 
 use crate::App;
@@ -18,8 +18,8 @@ type Never = Result<Infallible>;
 /// Why, and what to do.
 const WORKFLOW: &str = "graphs of a workflow are not run yet, so none is kept: say what an agent does as `steps` of its manifest";
 const DEPLOY: &str = "nothing is deployed: the current version of an agent is what runs, from the moment it is saved or promoted";
-const GENERATE: &str =
-    "this server writes no agents yet: begin with POST /v1/agents/from-template, or with `lantern init`";
+const SOUND: &str = "sound has no price in the catalogue yet, so no cap could bound it; models that read sound are asked through the front doors";
+const LOOP: &str = "no agent repeats itself yet: begin with POST /v1/agents/generate-spec or from-template, and start its runs yourself";
 const SCREEN: &str = "no run has a screen that a person could take over: let a step ask a person (`approval`), or pause the run";
 const TENANT: &str = "a tenant is not deleted over the API yet: its content goes by retention and redaction, its runs one by one";
 
@@ -50,13 +50,9 @@ pub(crate) fn routes() -> Vec<Route<App>> {
             "Not built yet: end a deployment",
             agent::<UpdateAgent, 1>,
         ),
-        fresh_post_route("/v1/agents/loop", "Not built yet: make an agent that repeats itself", generate),
-        fresh_post_route(
-            "/v1/agents/generate-spec",
-            "Not built yet: write an agent from its description",
-            generate,
-        ),
-        fresh_post_route("/v1/agents/generate-code", "Not built yet: write an agent's code", generate),
+        fresh_post_route("/v1/agents/loop", "Not built yet: make an agent that repeats itself", repeat),
+        fresh_post_route("/v1/audio/transcriptions", "Not built yet: write down what is said", sound),
+        fresh_post_route("/v1/voice/tts", "Not built yet: speak a text", sound),
         fresh_post_route("/v1/runs/{id}/takeover/request", "Not built yet: ask for a run's screen", run),
         fresh_post_route(
             "/v1/runs/{id}/takeover/{takeoverId}/grant",
@@ -87,8 +83,12 @@ async fn agent<A: Act, const WHY: usize>(
     refuse(if WHY == 0 { WORKFLOW } else { DEPLOY })
 }
 
-async fn generate(_: Permit<CreateAgent>) -> Never {
-    refuse(GENERATE)
+async fn repeat(_: Permit<CreateAgent>) -> Never {
+    refuse(LOOP)
+}
+
+async fn sound(_: Permit<CallModel>) -> Never {
+    refuse(SOUND)
 }
 
 async fn run(permit: Permit<SteerRun>, State(app): State<App>, Path(id): Path<String>) -> Never {

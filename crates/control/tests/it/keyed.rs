@@ -1,9 +1,11 @@
 //! `Idempotency-Key` on every POST: one thing is made, its answer is given again, and nobody else learns of it.
 
 use axum::body::Body;
+use futures_util::FutureExt as _;
 use http::Request;
 use lantern_types::{Digest, Dur};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::app::{Answer, TestApp, request};
 use crate::hand::Hand;
@@ -163,4 +165,33 @@ async fn a_key_that_an_earlier_build_took_by_its_bytes_is_known() {
     assert_eq!(taken.await.unwrap(), 1);
     assert_eq!(send(body).await.is(201).text, first.text);
     send("{}").await.refused(409, "idempotency_mismatch");
+}
+
+/// Whoever goes away, however far their request has come, finds that it was done once, or not at all and is done now.
+pub(crate) async fn who_goes_away_in_the_middle_has_made_one_thing(test: &TestApp) {
+    for polls in 0..16 {
+        let key = format!("gone-{polls}");
+        let body = json!({"name": key});
+        let mut going =
+            Box::pin(test.router.clone().oneshot(keyed(&test.a.owner, "/v1/api-keys", &key, body.clone())));
+        for _ in 0..polls {
+            if going.as_mut().now_or_never().is_some() {
+                break;
+            }
+            // Meanwhile the database goes on.
+            test.get(&test.a.owner, "/auth/me").await.is(200);
+        }
+        drop(going);
+        let mut again = test.send(keyed(&test.a.owner, "/v1/api-keys", &key, body.clone())).await;
+        for _ in 0..1_000 {
+            if again.status != 409 {
+                break;
+            }
+            again = test.send(keyed(&test.a.owner, "/v1/api-keys", &key, body.clone())).await;
+        }
+        assert_eq!(again.status, 201, "{polls}: {}", again.text);
+        let keys = test.get(&test.a.owner, "/v1/api-keys").await;
+        let named = keys.json.as_array().unwrap().iter().filter(|found| found["name"] == *key).count();
+        assert_eq!(named, 1, "after {polls} looks");
+    }
 }

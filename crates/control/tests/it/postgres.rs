@@ -21,6 +21,7 @@ fn the_features_work_over_postgres() {
         let run = test.run(body.clone()).await;
         assert_eq!(test.post(&test.a.owner, "/v1/runs", body).await.is(201).json["id"], run.as_str());
         crate::keyed::a_key_makes_one_thing(&test).await;
+        crate::keyed::who_goes_away_in_the_middle_has_made_one_thing(&test).await;
         let mut hand = Hand::take(&test, &run).await;
         hand.give(lantern_engine::Input::Wake).await;
         hand.replies("llm-1", "done").await;

@@ -22,7 +22,7 @@ pub(crate) use sketch::Sketch;
 
 use crate::code::{Code, Kind as Kinds};
 use crate::problem;
-use crate::route::Route;
+use crate::route::Entry;
 
 /// A parameter of a query, as its reader takes it.
 #[derive(Clone, Copy, Debug)]
@@ -80,11 +80,11 @@ pub struct About {
 }
 
 /// The document of these routes.
-pub fn document<S>(about: About, routes: &[Route<S>]) -> Value {
+pub fn document<'a>(about: About, routes: impl IntoIterator<Item = &'a Entry>) -> Value {
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     let mut schemas = Map::new();
     for route in routes {
-        let operation = route.operation();
+        let operation = route.operation.clone();
         let item = paths.entry(route.path().replace("{*", "{")).or_default();
         // What answers to any method is described as what people ask of it.
         let method = if route.method() == "ANY" { "get".to_owned() } else { route.method().to_lowercase() };

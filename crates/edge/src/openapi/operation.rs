@@ -49,6 +49,10 @@ pub struct Operation {
     answers: Vec<Answer>,
     /// What it refuses beyond what its arguments say.
     refuses: Vec<code::Kind>,
+    /// Its errors are in the words of another API.
+    shaped: bool,
+    /// What is said of an answer that is somebody else's.
+    passes_on: Option<&'static str>,
     schemas: Map<String, Value>,
 }
 
@@ -303,6 +307,18 @@ impl Operation {
         self.conditional = true;
     }
 
+    pub(crate) const fn shaped(&mut self) {
+        self.shaped = true;
+    }
+
+    pub(crate) fn reads(&mut self, schema: Value) {
+        self.body = Some((schema, true));
+    }
+
+    pub(crate) const fn passes_on(&mut self, about: &'static str) {
+        self.passes_on = Some(about);
+    }
+
     pub(crate) const fn waits(&mut self) {
         self.waits = true;
     }
@@ -445,13 +461,34 @@ impl Operation {
         }
         for kind in self.refusals(method, path, guarded) {
             let status = problem::status(kind).as_u16().to_string();
-            let reference = json!({ "$ref": format!("#/components/responses/{}", refusal(kind)) });
+            if self.shaped {
+                let title = problem::status(kind).canonical_reason().unwrap_or("Error");
+                let response = responses.entry(status).or_insert(json!({ "description": title }));
+                put_content(response, problem::MEDIA[0], json!({ "type": "object" }));
+                continue;
+            }
+            let reference = match self.passes_on {
+                // What is passed on may have any status, those of ours too.
+                Some(about) => json!({ "description": about }),
+                None => json!({ "$ref": format!("#/components/responses/{}", refusal(kind)) }),
+            };
             let response = responses.entry(status).or_insert(reference);
             if response.get("$ref").is_none() {
                 for media in problem::MEDIA {
                     put_content(response, media, json!({ "$ref": PROBLEM }));
                 }
             }
+        }
+        if let Some(about) = self.passes_on {
+            let mut response = json!({ "description": about });
+            for media in problem::MEDIA {
+                put_content(
+                    &mut response,
+                    media,
+                    if self.shaped { json!({}) } else { json!({ "$ref": PROBLEM }) },
+                );
+            }
+            responses.insert("default".to_owned(), response);
         }
         Value::Object(responses)
     }

@@ -28,36 +28,42 @@ impl Draft<'_> {
     pub(super) fn resolved(&mut self, id: &StepId, happened: bool, output: Value, by: String) {
         let Some(step) = self.run.step(id).filter(|step| step.state == StepState::InDoubt) else { return };
         debug_assert!(step.kind != StepKind::Llm, "a model call is keyed and never in doubt");
-        self.emit(Fact::StepResolved { step: id.clone(), happened, by }, None);
         if happened {
+            self.emit(Fact::StepResolved { step: id.clone(), happened, by }, None);
             self.settle(id, &Arc::new(output));
         } else {
-            self.fail_step(id, "did_not_happen", "found not to have happened".to_owned(), Acted::No);
+            self.did_not_happen(id, by);
         }
     }
 
-    /// The other side says whether a step in doubt happened. What did not happen is as good as refused: the step is tried
-    /// again, under a new key, as often as its policy allows. No answer leaves it in doubt.
+    /// The other side says whether a step in doubt happened. No answer leaves it in doubt.
     pub(super) fn found(&mut self, id: &StepId, generation: u32, finding: Option<Finding>) {
         let asked = |step: &&Step| is_asked(step) && step.generation == generation;
         let (Some(step), Some(finding)) = (self.run.step(id).filter(asked), finding) else { return };
         let by = step::name_of(step.work.as_ref()).unwrap_or_default();
-        let happened = matches!(finding, Finding::Happened(_));
-        let (code, again) = (step.doubt.clone().unwrap_or_default(), self.again(step));
-        let crashed = code == CRASHED;
-        self.emit(Fact::StepResolved { step: id.clone(), happened, by }, None);
-        match (finding, again) {
-            (Finding::Happened(output), _) => self.returned(id, output),
-            (Finding::DidNotHappen, Some(due)) => {
-                let (generation, acted, bill) = (generation + 1, Acted::No, Bill::default());
-                let given_up = GivenUp { generation, code, acted, due, crashed, bill };
-                self.make_again(id, given_up, "found not to have happened".to_owned());
+        match finding {
+            Finding::Happened(output) => {
+                self.emit(Fact::StepResolved { step: id.clone(), happened: true, by }, None);
+                self.returned(id, output);
             }
-            (Finding::DidNotHappen, None) => {
-                let message = "found not to have happened, and no attempt is left".to_owned();
-                self.fail_step(id, "did_not_happen", message, Acted::No);
-            }
+            Finding::DidNotHappen => self.did_not_happen(id, by),
         }
+    }
+
+    /// What did not happen is as good as refused: the step is tried again, under a new key, as often as its policy allows.
+    fn did_not_happen(&mut self, id: &StepId, by: String) {
+        let Some(step) = self.run.step(id) else { return };
+        let (code, again, generation) =
+            (step.doubt.clone().unwrap_or_default(), self.again(step), step.generation + 1);
+        let crashed = code == CRASHED;
+        self.emit(Fact::StepResolved { step: id.clone(), happened: false, by }, None);
+        let Some(due) = again else {
+            let message = "found not to have happened, and no attempt is left".to_owned();
+            return self.fail_step(id, "did_not_happen", message, Acted::No);
+        };
+        let (acted, bill) = (Acted::No, Bill::default());
+        let given_up = GivenUp { generation, code, acted, due, crashed, bill };
+        self.make_again(id, given_up, "found not to have happened".to_owned());
     }
 
     /// When a step that did not happen is tried again: at once after a crash, else as after any failure.

@@ -1,9 +1,10 @@
-//! `lantern agents`: create, get, list, edit, archive and restore, and their versions.
+//! `lantern agents`: create, get, list, edit, archive and restore, generate, and their versions.
 //!
 //! Invariant: what a manifest may say is the server's to decide; here it is only put together from a file and flags,
 //! and fields that the server does not know are named instead of lost.
 
 mod edit;
+mod generate;
 mod templates;
 mod versions;
 
@@ -104,6 +105,8 @@ edited again, and is kept in a file that is named. To leave it as it was saves n
         /// The version that it is compared with
         to: String,
     },
+    /// Make an agent's specification of a description, or code of a specification
+    Generate(generate::GenerateArgs),
     /// Let new runs run another version; what runs keeps its own
     Promote {
         /// The agent's name
@@ -188,6 +191,7 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), 
         Verb::Feedback { name } => templates::feedback(console, api, &path(&name)).await,
         Verb::Versions { name, limit } => versions::list(console, api, &name, limit).await,
         Verb::Diff { name, from, to } => versions::diff(console, api, &name, (&from, &to)).await,
+        Verb::Generate(args) => generate::run(console, api, &args).await,
         Verb::Promote { name, version } => versions::promote(console, api, &name, &version).await,
     }
 }

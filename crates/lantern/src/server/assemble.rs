@@ -150,7 +150,7 @@ pub(super) async fn run(
     let doors = Doors::open(doors(&ground, &app, (offers, rules.strategy), ledger));
     let live = Live { app: app.clone(), limits: ground.limits.clone() };
     let beside = lantern_gateway::router(doors).merge(mount(dashboard::routes()));
-    let router = lantern_control::router_beside(app, beside);
+    let router = lantern_control::router_beside(app, beside, lantern_gateway::entries());
     let serving = lantern_edge::serve(listener, router, stopping);
     ground.tasks.spawn("api", Box::pin(serving));
     let stops = stops::server::count(&db).await.unwrap_or_default();

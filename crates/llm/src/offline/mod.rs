@@ -68,10 +68,10 @@ fn plan(transcript: &Transcript<'_>) -> Plan {
         .unwrap_or_else(|| Plan::Say(summary::answer(&transcript.question)))
 }
 
-/// Structured output has no room for a banner; there the model's name in the reply tells.
+/// In structured output the texts say it, where there are any; the model's name in the reply says it always.
 fn worded(call: &LlmCall, text: String) -> String {
     match &call.output_schema {
-        Some(schema) => schema::fill(schema, &text).to_string(),
+        Some(schema) => schema::fill(schema, &format!("{BANNER} {text}")).to_string(),
         None => format!("{BANNER}\n\n{text}"),
     }
 }

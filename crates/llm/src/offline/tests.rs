@@ -131,7 +131,7 @@ fn structured_output_is_json_alone_and_comes_after_the_tools() {
     let call = LlmCall { output_schema: Some(schema), ..call("what is 2+2?", &["calc"]) };
     let (asked, said) = play(call, |_, _| "4".to_owned());
     assert_eq!(asked.len(), 1);
-    assert_eq!(said.content, r#"{"answer":"2+2 = 4"}"#);
+    assert_eq!(said.content, json!({"answer": format!("{BANNER} 2+2 = 4")}).to_string());
     assert_eq!(said.model, "offline");
 }
 

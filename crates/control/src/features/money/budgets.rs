@@ -14,7 +14,7 @@ use lantern_policy::{Permit, Scope};
 use lantern_store::escrow::{self, Cap, Warning};
 use lantern_store::{Row, TenantTx};
 use lantern_types::call::{AccountId, Owner, Period};
-use lantern_types::{AgentId, At, MicroUsd};
+use lantern_types::{AgentId, At, Dur, MicroUsd, Zone};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;

@@ -1,13 +1,14 @@
 //! The API's description, for programs and for people: what the routes say of themselves.
 //!
-//! Invariant: made of the very routes that are mounted, once for each process, when somebody first asks.
+//! Invariant: made of the very routes that are mounted, those beside ours too, once for each process, when somebody first asks.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, OnceLock};
 
+use axum::Extension;
 use axum::response::Html;
 use lantern_edge::openapi::{self, About};
 use lantern_edge::route::public_get;
-use lantern_edge::{Json, Route};
+use lantern_edge::{Entry, Json, Route};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -22,8 +23,27 @@ const ABOUT: About = About {
         `Lantern-Ignored` header of the answer.",
 };
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi::document(ABOUT, &crate::routes()));
-static PAGE: LazyLock<String> = LazyLock::new(|| openapi::page(&DOCUMENT));
+/// What is described, and its description once somebody asked.
+pub(crate) struct Described {
+    /// The routes that are mounted beside ours.
+    beside: Vec<Entry>,
+    document: OnceLock<Arc<Value>>,
+    page: OnceLock<String>,
+}
+
+impl Described {
+    pub(crate) const fn new(beside: Vec<Entry>) -> Self {
+        Self { beside, document: OnceLock::new(), page: OnceLock::new() }
+    }
+
+    fn document(&self) -> Arc<Value> {
+        self.document.get_or_init(|| Arc::new(openapi(&self.beside))).clone()
+    }
+
+    fn page(&self) -> String {
+        self.page.get_or_init(|| openapi::page(&self.document())).clone()
+    }
+}
 
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
@@ -36,17 +56,18 @@ pub(crate) fn routes() -> Vec<Route<App>> {
 #[derive(Serialize, ToSchema)]
 #[serde(transparent)]
 #[schema(as = OpenApi, value_type = Object)]
-struct Document(&'static Value);
+struct Document(Arc<Value>);
 
-async fn document() -> Json<Document> {
-    Json(Document(&DOCUMENT))
+async fn document(Extension(described): Extension<Arc<Described>>) -> Json<Document> {
+    Json(Document(described.document()))
 }
 
-/// The description, as it is committed.
-pub fn openapi() -> &'static Value {
-    &DOCUMENT
+/// The description of our routes and of those that are mounted beside them.
+pub fn openapi(beside: &[Entry]) -> Value {
+    let ours = crate::routes();
+    openapi::document(ABOUT, ours.iter().map(Route::entry).chain(beside))
 }
 
-async fn page() -> Html<&'static str> {
-    Html(&PAGE)
+async fn page(Extension(described): Extension<Arc<Described>>) -> Html<String> {
+    Html(described.page())
 }

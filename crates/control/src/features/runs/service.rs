@@ -221,9 +221,10 @@ async fn started_before(app: &App, scope: Scope, run: RunId, asked: &Asked) -> R
     let explained = |was: MicroUsd, would_be: MicroUsd| was == would_be || budget.is_some() && was < would_be;
     let same = asked.is_of(&row)
         && opening.input.is_none_or(|input| input == *asked.input)
-        && opening.cap.zip(cap).is_none_or(|(was, would_be)| {
-            explained(was, would_be) || asked.bounded && was < would_be
-        });
+        && opening
+            .cap
+            .zip(cap)
+            .is_none_or(|(was, would_be)| explained(was, would_be) || asked.bounded && was < would_be);
     if !same {
         let words = "this idempotency key started a run by another request";
         return Err(Error::new(Code::IdempotencyMismatch, words).with_extra("existing", run.to_string()));

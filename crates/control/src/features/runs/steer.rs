@@ -6,7 +6,9 @@
 //! steps.
 
 use lantern_edge::{Code, Error, Result};
-use lantern_engine::{Arrival, StepId, StepKind, StepState, continuation, may_decide, signal_key};
+use lantern_engine::{
+    Arrival, Step, StepId, StepKind, StepState, Work, continuation, may_decide, signal_key,
+};
 use lantern_policy::{Actor, Principal, Scope};
 use lantern_store::inbox::{self, Kept, NewInput, Put};
 use lantern_store::journal::{self, RunRow};
@@ -130,7 +132,7 @@ pub(super) async fn signal(
         return Err(Error::new(Code::InvalidBody, words.clone()).with_field("name", words));
     }
     // The inbox drops a repeat while the first lies there, and the run knows it for one ever after.
-    let row = match &key {
+    let place = match &key {
         // Earlier builds wrote `signal:` and the two as they are, which names `a:b` and `c` as it does `a` and `b:c`.
         Some(key) => format!("signal-{}", signal_key(run, &name, key)),
         None => unique(app, "signal"),
@@ -140,14 +142,26 @@ pub(super) async fn signal(
         let words = format!("the value has {bytes} bytes; the limit is {max}");
         return Err(Error::new(Code::SignalTooLarge, words));
     }
-    let new = sealed(app, scope, (run, row), &Arrival::Signal { name, value, key }).await?;
+    let new = sealed(app, scope, (run, place), &Arrival::Signal { name: name.clone(), value, key }).await?;
     let most = Kept {
         count: app.limits(scope).signals_per_run_max.into(),
         bytes: app.limits(scope).signal_bytes_per_run_max,
     };
     let rows_max = app.limits(scope).inbox_rows_max;
+    let again = new.clone();
     let put = app.db.write(scope, move |tx| Box::pin(inbox::put_signal(tx, new, rows_max, most))).await?;
+    if put != Put::Enough || !waits_for_signal(app, scope, &row, &name).await? {
+        return taken(app, scope, (run, put)).await.map(drop);
+    }
+    // What a step waits for is taken in and gone at once: it is not kept beside the others.
+    let put = app.db.write(scope, move |tx| Box::pin(inbox::put(tx, again, rows_max))).await?;
     taken(app, scope, (run, put)).await.map(drop)
+}
+
+async fn waits_for_signal(app: &App, scope: Scope, row: &RunRow, name: &str) -> Result<bool> {
+    let folded = history::fold(app, scope, row).await?;
+    let waits = |step: &Step| matches!(&step.work, Some(Work::Signal { name: waiting }) if waiting == name);
+    Ok(folded.open_steps().any(waits))
 }
 
 /// Decides an approval that a step waits for.

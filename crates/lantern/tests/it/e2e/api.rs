@@ -35,7 +35,12 @@ impl Api {
 
     /// A client of this server that has no credential.
     pub(crate) fn nobody(server: &Server) -> Self {
-        Self { client: Client::new().unwrap(), base: server.api.clone(), token: String::new() }
+        Self::with(server, "")
+    }
+
+    /// Whoever has this token or key.
+    pub(crate) fn with(server: &Server, token: &str) -> Self {
+        Self { client: Client::new().unwrap(), base: server.api.clone(), token: token.to_owned() }
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
@@ -84,6 +89,13 @@ impl Api {
         }
         let deadline = Dur::from_millis(u64::try_from(NEVER.as_millis()).unwrap());
         self.client.send(Reach::Private, request, Deadlines::total(deadline)).await.unwrap()
+    }
+
+    /// Posts, and answers with the text of what came, a stream's to its end.
+    pub(crate) async fn text(&self, path: &str, body: &Value) -> String {
+        let response = self.send(Method::POST, path, Some(body), None).await;
+        assert_eq!(response.status(), 200, "{path}");
+        String::from_utf8(response.bytes(16 << 20).await.unwrap().to_vec()).unwrap()
     }
 
     /// Saves an agent.

@@ -5,6 +5,7 @@ mod caps;
 mod clients;
 mod cluster;
 mod failover;
+mod own;
 mod runs;
 mod upstream;
 mod vendors;

@@ -170,7 +170,12 @@ fn failure(status: u16, anthropic: bool) -> Response {
 fn chat(upstream: &Upstream, body: &Value, said: &str) -> Response {
     let tool =
         body["tools"].is_array() && body["messages"].as_array().unwrap().last().unwrap()["role"] != "tool";
-    let text = if body["response_format"].is_object() { "{\"answer\":42}" } else { "Hello from the model" };
+    let made = made(body);
+    let text = match &made {
+        Some(made) => made.as_str(),
+        None if body["response_format"].is_object() => "{\"answer\":42}",
+        None => "Hello from the model",
+    };
     let usage = json!({"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21});
     let call = json!([{"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\":\"Oslo\"}"}}]);
     if body["stream"] != true {
@@ -214,6 +219,24 @@ fn chat(upstream: &Upstream, body: &Value, said: &str) -> Response {
     }
     events.push("data: [DONE]\n\n".to_owned());
     events_of(events)
+}
+
+/// What is made of a description: wrong at first, right when it is told so, and never for who is never right.
+fn made(body: &Value) -> Option<String> {
+    let messages = body["messages"].as_array()?;
+    let task = messages.first()?["content"].as_str()?;
+    if task.starts_with("You write AI agents") {
+        return Some("```json\n{\"code\": \"print(1)\", \"yaml\": \"name: x\"}\n```".to_owned());
+    }
+    let mut spec = json!({"name": "My Digest", "description": "It sums up.", "model": "auto",
+        "steps": [{"name": "read", "type": "tool", "description": "reads", "config": {}}], "tools": ["http.fetch"],
+        "connectors": [], "surfaces": [], "triggers": [{"type": "manual"}], "isolation": "none",
+        "limits": {"timeout": "5m", "maxTokens": 1000, "maxCostUsd": 0.5}});
+    if messages.len() > 2 && messages.get(1)?["content"] != "never right" {
+        spec["name"] = "news-digest".into();
+        spec["isolation"] = "standard".into();
+    }
+    task.starts_with("You design AI agents").then(|| spec.to_string())
 }
 
 /// An answer that breaks off after its first words.
