@@ -136,7 +136,7 @@ gen: claim ## Write anew what is generated: goldens, help texts, config.example.
 	@.ci/install test
 	@UPDATE=1 cargo test --quiet --locked -p lantern-engine -p lantern-llm -p lantern-store -p lantern-control -p lantern-gateway
 	@UPDATE=1 cargo test --quiet --locked -p lantern --bin lantern
-	@UPDATE=1 cargo test --quiet --locked -p lantern --test it cli_help
+	@UPDATE=1 cargo test --quiet --locked -p lantern --test it -- cli_help description
 
 .PHONY: seed
 seed: claim ## Fill the dev tenant of a running `make dev` by really running a few agents

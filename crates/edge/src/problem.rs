@@ -182,7 +182,7 @@ impl Error {
 
     /// The whole response. `instance` is the request's path.
     pub(crate) fn render(&self, request: RequestId, instance: &str, asked: &HeaderMap) -> Response {
-        let status = self.status.unwrap_or(status(self.code.kind()));
+        let status = self.status.unwrap_or_else(|| status(self.code.kind()));
         let document = Document {
             error: &self.public,
             code: self.code.as_str(),
@@ -289,7 +289,7 @@ impl From<lantern_store::Error> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.status.unwrap_or(status(self.code.kind()));
+        *response.status_mut() = self.status.unwrap_or_else(|| status(self.code.kind()));
         response.extensions_mut().insert(self);
         response
     }

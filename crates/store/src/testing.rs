@@ -260,6 +260,7 @@ pub async fn prepare_every_statement(db: &Db) {
         approvals::STATEMENTS,
         audit::STATEMENTS,
         escrow::STATEMENTS,
+        escrow::CAPS_STATEMENTS,
         usage::STATEMENTS,
         feedback::STATEMENTS,
         inbox::STATEMENTS,

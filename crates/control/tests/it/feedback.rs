@@ -41,7 +41,7 @@ async fn kept(test: &TestApp) {
         let refused = test.post(&test.a.owner, &path, wrong).await.refused(400, "invalid_body");
         assert_eq!(refused.paths()[0], "score");
     }
-    test.post(&test.a.member, &path, json!({"score": 5})).await.refused(403, "role_missing");
+    test.post(&test.a.viewer, &path, json!({"score": 5})).await.refused(403, "role_missing");
     for path in [&path, "/v1/agents/a/feedback"] {
         test.get(&test.b.owner, path).await.is(404);
     }

@@ -108,6 +108,15 @@ async fn a_budget_is_the_caps_of_its_agent(test: &TestApp) {
     assert_eq!((&shown["maxCostUsdPerMonth"], &shown["maxCostUsdPerRun"]), (&Value::Null, &Value::Null));
     assert_eq!((&shown["hardFail"], &shown["notifyAtPct"]), (&json!(true), &json!(80)));
 
+    // A soft limit stops as well when it is reached, and whoever wants one is told so.
+    let soft = test
+        .put(&test.a.owner, BUDGET, json!({"maxCostUsdPerDay": 0.001, "hardFail": false}))
+        .await
+        .is(200)
+        .json;
+    assert_eq!((&soft["status"], soft["warning"].is_string()), (&json!("saved"), true), "{soft}");
+    assert_eq!(test.get(&test.a.member, BUDGET).await.is(200).json["hardFail"], true);
+
     for (wrong, paths) in [
         (json!({"maxCostUsdPerDay": -1}), vec!["maxCostUsdPerDay"]),
         (json!({"maxCostUsdPerDay": 0}), vec!["maxCostUsdPerDay"]),
@@ -117,7 +126,6 @@ async fn a_budget_is_the_caps_of_its_agent(test: &TestApp) {
         (json!({"notifyAtPct": 101}), vec!["notifyAtPct"]),
         (json!({"maxCostUsdPerDay": 3, "maxCostUsdPerMonth": 2}), vec!["maxCostUsdPerDay"]),
         // What nothing enforces is not kept unread.
-        (json!({"hardFail": false}), vec!["hardFail"]),
         (json!({"maxTokensPerDay": 5}), vec!["maxTokensPerDay"]),
         (json!({"maxRunsPerDay": 5, "toolLimits": {"calc": 1}}), vec!["maxRunsPerDay", "toolLimits"]),
         (json!({"maxCostUsdPerDy": 5}), vec!["maxCostUsdPerDy"]),

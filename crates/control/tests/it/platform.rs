@@ -59,7 +59,7 @@ fn every_statement_fits_postgres() {
 #[tokio::test]
 async fn a_full_disk_is_said_and_reads_go_on() {
     let folder = Folder::new("full");
-    let options = SqliteOptions { pages_max: Some(160), ..SqliteOptions::at(At::from_micros(1)) };
+    let options = SqliteOptions { pages_max: Some(240), ..SqliteOptions::at(At::from_micros(1)) };
     let db = Db::open_sqlite(folder.path(), options).await.unwrap();
     let test = TestApp::over(db, Wishes::default()).await;
     test.agent(json!({"name": "a"})).await;

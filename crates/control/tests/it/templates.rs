@@ -63,7 +63,7 @@ async fn made(test: &TestApp) {
     assert!(refused.refused(501, "template_unsupported").text.contains("schedules"));
     let unknown = test.post(&test.a.owner, MAKE, json!({"templateId": "reserch"})).await;
     assert!(unknown.refused(404, "template_not_found").text.contains("did you mean"));
-    test.post(&test.a.member, MAKE, json!({"templateId": "basic"})).await.refused(403, "role_missing");
+    test.post(&test.a.viewer, MAKE, json!({"templateId": "basic"})).await.refused(403, "role_missing");
 }
 
 async fn released(test: &TestApp) {

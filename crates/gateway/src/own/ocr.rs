@@ -25,8 +25,8 @@ const READ: &str = "Write out all text in this picture, in its order and languag
 
 pub(super) fn routes() -> Vec<Route<Doors>> {
     vec![
-        fresh_post_route("/v1/vision/ocr", "Read the text in a picture", read)
-            .answers::<Json<Text>>()
+        fresh_post_route("/v1/vision/ocr", "Read the text in a picture", ocr)
+            .answers::<Json<Read>>()
             .refuses(REFUSES)
             .passes_on(REFUSED),
     ]
@@ -68,7 +68,7 @@ fn is_picture(url: &str) -> bool {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = PictureText)]
-struct Text {
+struct Read {
     text: String,
     model: String,
     provider: String,
@@ -76,7 +76,7 @@ struct Text {
     cost_usd: f64,
 }
 
-async fn read(
+async fn ocr(
     permit: Permit<CallModel>,
     State(doors): State<Doors>,
     headers: HeaderMap,
@@ -90,7 +90,7 @@ async fn read(
     match ask(&doors, &permit, chat, &Bill::default()).await? {
         Outcome::Answer(said, told) => {
             let (text, model, provider) = (said.content, said.model, said.provider);
-            Ok((told, Json(Text { text, model, provider, cost_usd: said.cost_usd })).into_response())
+            Ok((told, Json(Read { text, model, provider, cost_usd: said.cost_usd })).into_response())
         }
         Outcome::Refusal(refusal) => Ok(refusal),
     }

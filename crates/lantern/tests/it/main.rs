@@ -19,4 +19,6 @@ mod cli_settings;
 #[cfg(test)]
 mod cli_told;
 #[cfg(test)]
+mod description;
+#[cfg(test)]
 mod e2e;

@@ -121,7 +121,7 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
         }
         Fact::StepRetrying { generation, attempt, acted, due, crashed, .. } => {
             let died = entry.doubt.as_deref() == Some("crashed");
-            let found = matches!(cause, Input::Found { .. });
+            let found = finds(cause);
             let crash = matches!(cause, Input::Recovered) || (found && died);
             must(*crashed == crash, "crashes-are-no-failures")?;
             let from = if found { Mark::Resolved(false) } else { Mark::Performing };
@@ -176,6 +176,11 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether somebody, the other side or a person, says what became of a step in doubt.
+pub(super) fn finds(cause: &Input) -> bool {
+    matches!(cause, Input::Found { .. } | Input::Arrived(Arrival::Resolution { .. }))
 }
 
 /// How long the other side asked to wait.

@@ -1,7 +1,7 @@
 //! What the agent's version says holds: which tools, how often, with whose approval, how many turns and attempts.
 
 use lantern_engine::manifest::ToolRef;
-use lantern_engine::{Event, Fact, Input, Manifest, ProgramKind, Retry, StepKind, Work};
+use lantern_engine::{Arrival, Event, Fact, Input, Manifest, ProgramKind, Retry, StepKind, Work};
 use lantern_types::{Dur, EffectClass, Finding, Limits, ToolDef};
 
 use super::book::{Book, Entry};
@@ -62,9 +62,10 @@ fn given_up(entry: &Entry, cause: &Input, terms: &Terms<'_>) -> Checked {
             failure.code
         }
         Input::Found { step, finding: Some(Finding::DidNotHappen), .. } if *step == entry.id => doubt,
+        Input::Arrived(Arrival::Resolution { step, happened: false, .. }) if *step == entry.id => doubt,
         _ => return Ok(()),
     };
-    let crashed = matches!(cause, Input::Found { .. }) && doubt == "crashed";
+    let crashed = super::life::finds(cause) && doubt == "crashed";
     let retry = terms.manifest.retry.clone().unwrap_or_default();
     let declared = entry.failures + 1 >= retry.max_attempts || retry.non_retryable.iter().any(|c| c == code);
     let last = (declared && !crashed) || entry.attempt >= terms.limits.attempts_per_step_max;

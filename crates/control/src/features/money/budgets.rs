@@ -51,6 +51,7 @@ struct Wanted {
     month: Option<MicroUsd>,
     run: Option<MicroUsd>,
     notify_at_pct: u8,
+    soft: bool,
 }
 
 impl Model for Wanted {
@@ -59,13 +60,8 @@ impl Model for Wanted {
         let month = amount(fields, "maxCostUsdPerMonth");
         let run = amount(fields, "maxCostUsdPerRun");
         let pct = fields.integer("notifyAtPct", 1..=100).and_then(|pct| u8::try_from(pct).ok());
-        // Left out it holds, so that a client that knows only amounts does not lift them.
-        if fields.boolean("hardFail") == Some(false) {
-            fields.issue(
-                "hardFail",
-                "a budget that asks instead of stopping is not there yet; leave this out, and say with notifyAtPct when to be warned",
-            );
-        }
+        // Of what a soft limit may do when it is reached, ask or stop, this stops; so it is taken, and whoever said it is told.
+        let soft = fields.boolean("hardFail") == Some(false);
         for (name, what) in [("maxTokensPerDay", "tokens"), ("maxRunsPerDay", "runs")] {
             absent(fields, name, &format!("{what} of a day are counted and bound nothing yet; leave it out"));
         }
@@ -82,7 +78,7 @@ impl Model for Wanted {
         {
             fields.issue("maxCostUsdPerDay", "is more than maxCostUsdPerMonth");
         }
-        Some(Self { day, month, run, notify_at_pct: pct.unwrap_or(NOTIFY_AT_PCT) })
+        Some(Self { day, month, run, notify_at_pct: pct.unwrap_or(NOTIFY_AT_PCT), soft })
     }
 }
 
@@ -159,7 +155,12 @@ struct ShownWarning {
 struct Done {
     /// `saved` or `removed`.
     status: &'static str,
+    /// What holds otherwise than it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'static str>,
 }
+
+const STOPS: &str = "hardFail is false, and nobody is asked when the budget is reached: it warns once at notifyAtPct, and stops";
 
 /// An agent as its row says.
 struct Own {
@@ -289,8 +290,9 @@ async fn put(
     Path(name): Path<String>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Done>> {
+    let warning = wanted.soft.then_some(STOPS);
     save(&app, permit.scope(), &name, Some(wanted)).await?;
-    Ok(Json(Done { status: "saved" }))
+    Ok(Json(Done { status: "saved", warning }))
 }
 
 async fn delete(
@@ -299,7 +301,7 @@ async fn delete(
     Path(name): Path<String>,
 ) -> Result<Json<Done>> {
     save(&app, permit.scope(), &name, None).await?;
-    Ok(Json(Done { status: "removed" }))
+    Ok(Json(Done { status: "removed", warning: None }))
 }
 
 /// Lets this hold, and nothing else.

@@ -296,7 +296,7 @@ async fn first_append(
     check_input(app, &manifest, &new).await?;
     let limits = app.limits(scope);
     let Beginning { forks, carried, recall, left, trigger } = beginning;
-    let cap = model::cap(&limits, manifest.max_cost, new.max_cost);
+    let cap = model::cap(&limits, version.run_cap(manifest.max_cost), new.max_cost);
     let start = Start {
         agent: version.agent,
         version: version.id,
