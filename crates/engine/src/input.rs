@@ -156,6 +156,9 @@ pub enum Arrival {
         output: Value,
         /// Who says so.
         by: String,
+        /// Of which attempt under a key of its own, so that it is not taken for another one. Earlier builds did not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        generation: Option<u32>,
     },
     /// A child run ended.
     ChildFinished {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
-use lantern_types::{Acted, Digest, MicroUsd, RunId};
+use lantern_types::{Acted, Digest, Finding, MicroUsd, RunId};
 use serde_json::{Value, json};
 
 use super::Draft;
@@ -19,7 +19,10 @@ impl Draft<'_> {
             Arrival::Approval { step, granted, by, note, answer } => {
                 self.approved(&step, granted, by, (note, answer));
             }
-            Arrival::Resolution { step, happened, output, by } => self.resolved(&step, happened, output, by),
+            Arrival::Resolution { step, happened, output, by, generation } => {
+                let finding = if happened { Finding::Happened(output) } else { Finding::DidNotHappen };
+                self.resolved(&step, generation, finding, by);
+            }
             Arrival::ChildFinished { step, outcome, spent, output } => {
                 self.child_finished(&step, outcome, spent, output);
             }

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use lantern_types::{Acted, At, EffectClass, Finding};
-use serde_json::Value;
 
 use super::Draft;
 use super::perform::GivenUp;
@@ -24,15 +23,24 @@ impl Draft<'_> {
         self.emit(fact, Some(Content::Error(message)));
     }
 
-    /// Someone found out whether a step in doubt had happened.
-    pub(super) fn resolved(&mut self, id: &StepId, happened: bool, output: Value, by: String) {
+    /// Someone found out whether a step in doubt had happened: what was sent under this generation. A finding that does not say
+    /// which it is about is of an earlier build, and lets nothing be done again.
+    pub(super) fn resolved(&mut self, id: &StepId, generation: Option<u32>, finding: Finding, by: String) {
         let Some(step) = self.run.step(id).filter(|step| step.state == StepState::InDoubt) else { return };
         debug_assert!(step.kind != StepKind::Llm, "a model call is keyed and never in doubt");
-        if happened {
-            self.emit(Fact::StepResolved { step: id.clone(), happened, by }, None);
-            self.settle(id, &Arc::new(output));
-        } else {
-            self.did_not_happen(id, by);
+        if generation.is_some_and(|generation| generation != step.generation) {
+            return;
+        }
+        match finding {
+            Finding::Happened(output) => {
+                self.emit(Fact::StepResolved { step: id.clone(), happened: true, by }, None);
+                self.settle(id, &Arc::new(output));
+            }
+            Finding::DidNotHappen if generation.is_some() => self.did_not_happen(id, by),
+            Finding::DidNotHappen => {
+                self.emit(Fact::StepResolved { step: id.clone(), happened: false, by }, None);
+                self.fail_step(id, "did_not_happen", "found not to have happened".to_owned(), Acted::No);
+            }
         }
     }
 

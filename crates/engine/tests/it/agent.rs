@@ -148,9 +148,39 @@ fn what_cannot_be_repeated_is_doubted_and_resolved_by_someone() {
     assert_eq!(desk.status(), Status::Paused);
     assert_eq!(desk.returns("llm-1.tool-1", json!("late")), [""; 0]);
     let step = StepId::new("llm-1.tool-1");
-    let found = Arrival::Resolution { step, happened: true, output: json!("paid"), by: "ada".into() };
+    let found = Arrival::Resolution {
+        step,
+        happened: true,
+        output: json!("paid"),
+        by: "ada".into(),
+        generation: None,
+    };
     assert_eq!(desk.arrives(found), ["step_resolved", "step_completed", "step_started", "step_admitted"]);
     assert_eq!(desk.performed().iter().filter(|s| s.contains("tool")).count(), 1, "it was sent once");
+}
+
+#[test]
+fn what_somebody_finds_not_to_have_happened_is_tried_again_if_attempts_are_left() {
+    let begin = |attempts: u32| {
+        let mut desk =
+            Desk::open(json!({"tools": ["pay"], "retry": {"maxAttempts": attempts}}), json!("pay"));
+        desk.asks("llm-1", &[("pay", json!({}))]);
+        desk.fails("llm-1.tool-1", Failure::unknown("tool_broke", "?"));
+        desk
+    };
+    let not = |generation: Option<u32>| {
+        let step = StepId::new("llm-1.tool-1");
+        Arrival::Resolution { step, happened: false, output: json!(null), by: "ada".into(), generation }
+    };
+    let mut desk = begin(2);
+    assert_eq!(desk.arrives(not(Some(1))), ["step_resolved", "step_retrying"]);
+    assert_eq!(desk.later(60), ["step_readmitted", "step_admitted"]);
+    assert_eq!(desk.last_grant_generation("llm-1.tool-1"), 2, "under a new key");
+    desk.fails("llm-1.tool-1", Failure::unknown("tool_broke", "?"));
+    assert_eq!(desk.arrives(not(Some(1))), [""; 0], "that is not what was found out about");
+    let given_up = ["step_resolved", "step_failed", "step_started", "step_admitted"];
+    assert_eq!(desk.arrives(not(Some(2))), given_up, "no attempt is left");
+    assert_eq!(begin(2).arrives(not(None)), given_up, "nobody knows which attempt is meant");
 }
 
 #[test]

@@ -132,6 +132,11 @@ impl Outside {
         Sent { refused, acted, results: results(fate, done) }
     }
 
+    /// Whether what was sent under a key was done.
+    pub(crate) fn acted(&self, key: &EffectKey) -> bool {
+        self.acted.get(&key.to_string()).copied().unwrap_or(false)
+    }
+
     /// Asks what became of a key. What the other side says is true; now and then it does not know.
     pub(crate) fn ask(&mut self, key: &EffectKey, effect: EffectClass, ask: &Ask) -> Option<Finding> {
         let name = key.to_string();

@@ -79,7 +79,13 @@ pub(super) async fn help(place: &Place) -> Result<(), Violation> {
             };
             match (&step.state, &step.work) {
                 (StepState::InDoubt, _) => {
-                    arrivals.push(Arrival::Resolution { step: id, happened: true, output: Value::Null, by });
+                    arrivals.push(Arrival::Resolution {
+                        step: id,
+                        happened: true,
+                        output: Value::Null,
+                        by,
+                        generation: None,
+                    });
                 }
                 (StepState::AwaitingApproval { .. }, _) | (_, Some(Work::Approval { .. })) => {
                     arrivals.push(Arrival::Approval {

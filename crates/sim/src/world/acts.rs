@@ -1,7 +1,7 @@
 //! What happens in a world: each [`Kind`] of step, and whom its dice choose.
 
 use lantern_engine::{Arrival, Input, Run, StepId, StepKind, StepState, questions, taken_up};
-use lantern_types::{Dur, Failure};
+use lantern_types::{Dur, EffectKey, Failure};
 use serde_json::json;
 
 use super::World;
@@ -273,9 +273,18 @@ impl World {
         let doubts =
             self.steps(|run, step| run.step(step).is_some_and(|step| step.state == StepState::InDoubt));
         let Some((n, step)) = rng.pick(&doubts).cloned() else { return false };
-        let happened = rng.chance(60);
+        let Some((run, generation)) = self.run(n).and_then(|run| Some((run.id, run.step(&step)?.generation)))
+        else {
+            return false;
+        };
+        // Whoever says that it did not happen has looked; that it did is said at times of what did not.
+        let key = EffectKey { run, step: step.to_string(), generation };
+        let happened = rng.chance(60) || self.outside.acted(&key);
         self.name(n, &format!("is told that {step} happened: {happened}"));
-        self.put(n, resolution(step, happened));
+        if !happened {
+            self.checks.absent(run, &step, generation);
+        }
+        self.put(n, resolution(step, happened, Some(generation)));
         true
     }
 
@@ -355,6 +364,6 @@ fn keyed(mut arrival: Arrival, rng: &mut Rng) -> Arrival {
     arrival
 }
 
-pub(super) fn resolution(step: StepId, happened: bool) -> Arrival {
-    Arrival::Resolution { step, happened, output: json!("found out"), by: "ada".to_owned() }
+pub(super) fn resolution(step: StepId, happened: bool, generation: Option<u32>) -> Arrival {
+    Arrival::Resolution { step, happened, output: json!("found out"), by: "ada".to_owned(), generation }
 }

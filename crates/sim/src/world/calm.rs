@@ -88,7 +88,7 @@ impl World {
         }
         for (n, step) in self.steps(|run, step| run.step(step).is_some_and(|s| s.state == StepState::InDoubt))
         {
-            self.put(n, resolution(step, true));
+            self.put(n, resolution(step, true, None));
             acted = true;
         }
         for (n, step) in self.steps(|run, step| run.step(step).is_some_and(|s| s.kind == StepKind::Signal)) {

@@ -35,7 +35,13 @@ async fn a_process_that_is_hours_ahead_takes_runs_over_and_repeats_nothing_that_
     bench.pass(600).await;
     assert_eq!(bench.script.calls(), ["llm-1#1", "llm-1.tool-1#1"], "nobody pays again");
     let step = StepId::new("llm-1.tool-1");
-    let found = Arrival::Resolution { step, happened: true, output: json!("receipt 7"), by: "ada".into() };
+    let found = Arrival::Resolution {
+        step,
+        happened: true,
+        output: json!("receipt 7"),
+        by: "ada".into(),
+        generation: None,
+    };
     bench.send(run, "k", found).await;
     bench.until(run, "succeeded").await;
     assert_eq!(settled(&bench, run, "llm-1.tool-1").await, 1);

@@ -106,7 +106,13 @@ async fn an_irreversible_call_is_doubted_after_a_crash_and_resolved_by_a_person(
     bench.pass(3_600).await;
     assert_eq!(bench.script.calls().len(), 2, "nobody sends it again");
     let step = StepId::new("llm-1.tool-1");
-    let found = Arrival::Resolution { step, happened: true, output: json!("receipt 7"), by: "ada".into() };
+    let found = Arrival::Resolution {
+        step,
+        happened: true,
+        output: json!("receipt 7"),
+        by: "ada".into(),
+        generation: None,
+    };
     bench.send(run, "k", found).await;
     bench.until(run, "succeeded").await;
 }
@@ -156,7 +162,13 @@ async fn a_question_without_an_answer_leaves_the_doubt_to_a_person_and_is_asked_
     bench.send(run, "s", Arrival::Signal { name: "x".into(), value: json!(1), key: None }).await;
     bench.until_calls(5).await;
     let step = StepId::new("llm-1.tool-1");
-    let found = Arrival::Resolution { step, happened: true, output: json!("booked"), by: "ada".into() };
+    let found = Arrival::Resolution {
+        step,
+        happened: true,
+        output: json!("booked"),
+        by: "ada".into(),
+        generation: None,
+    };
     bench.send(run, "k", found).await;
     bench.until(run, "succeeded").await;
     bench.pass(120).await;

@@ -196,8 +196,10 @@ pub(super) async fn resolve(
     if found.state != StepState::InDoubt {
         return Err(Error::new(Code::StepNotInDoubt, format!("step {step} is not in doubt")));
     }
+    let generation = Some(found.generation);
     let (key, step) = (format!("resolve:{step}:{}", found.generation), StepId::new(step));
-    let arrival = Arrival::Resolution { step, happened: finding.happened, output: finding.output, by };
+    let Finding { happened, output } = finding;
+    let arrival = Arrival::Resolution { step, happened, output, by, generation };
     let second = (Code::StepNotInDoubt, "a finding on this step is on its way already");
     put_first(app, scope, run, key, &arrival, second).await
 }
