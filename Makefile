@@ -58,6 +58,7 @@ check: claim ## Everything else that must hold: format, lints, structure, depend
 	cargo clippy --workspace --all-targets --features=lantern/boxes,lantern-sandbox/boxes --locked -- --deny warnings
 	cargo xtask tidy
 	cargo xtask deps
+	@for bug in crates/sim/bugs/*.patch crates/sim/bugs/system/*.patch; do git apply --check "$$bug" || exit 1; done # planted bugs fit the code
 	RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --locked --quiet
 
 # What `check` looks at, by the name that others give it.

@@ -630,12 +630,12 @@ group("hostile text", (world) => {
   });
 });
 
-group("a member, who may only read", (world) => {
+group("a viewer, who may only read", (world) => {
   test("is offered nothing that would be refused, and is refused what is forced", async () => {
     const { page, server } = world;
     const ids = await history(server);
-    // There is no route that makes members yet, so their row is written as the first account's was.
-    const sql = "import sqlite3,sys,uuid; db=sqlite3.connect(sys.argv[1]); db.execute(\"INSERT INTO users (tenant_id, id, email, email_key, name, role, password_hash, created_at) SELECT tenant_id, ?, 'viewer@lantern.dev', 'viewer@lantern.dev', 'Viewer', 'member', password_hash, created_at FROM users WHERE email_key = 'admin@lantern.dev'\", [uuid.uuid4().bytes]); db.commit()";
+    // As an invitation that was accepted would write it, without the walk through both.
+    const sql = "import sqlite3,sys,uuid; db=sqlite3.connect(sys.argv[1]); db.execute(\"INSERT INTO users (tenant_id, id, email, email_key, name, role, password_hash, created_at) SELECT tenant_id, ?, 'viewer@lantern.dev', 'viewer@lantern.dev', 'Viewer', 'viewer', password_hash, created_at FROM users WHERE email_key = 'admin@lantern.dev'\", [uuid.uuid4().bytes]); db.commit()";
     execFileSync("python3", ["-c", sql, join(server.folder, server.database ?? "lantern.db")]);
     await signIn(page, { email: "viewer@lantern.dev", password: server.ready.login.password });
     for (const [path, action] of [["/runs", "Start a run"], ["/agents", "New agent"], ["/keys", "New key"], ["/providers", "Set a provider"], ["/settings", "Stop everything"], ["/approvals", "Approve"], [`/runs/${ids.release}`, "Cancel run"]]) {
@@ -648,7 +648,7 @@ group("a member, who may only read", (world) => {
     assert.equal(status, 403);
     // Somebody who loses their role while a page is open is told so.
     await page.goto("/settings");
-    await page.getByText("member").first().waitFor();
+    await page.getByText("viewer").first().waitFor();
     assert.deepEqual(page.faults, []);
   });
 });

@@ -198,6 +198,7 @@ codes! {
         StorageFull = "storage_full",
         StorageReadOnly = "storage_read_only",
         StorageDamaged = "storage_damaged",
+        EntryUnwritten = "entry_unwritten",
         TooManyStreams = "too_many_streams",
         ModelNotConfigured = "model_not_configured",
     }

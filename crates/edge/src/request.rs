@@ -239,7 +239,7 @@ fn from(request: &mut Request, trusted: &[Network]) -> Option<IpAddr> {
 fn unwritten() -> Error {
     let words =
         "it was done, but its entry in the audit log is not written yet: look before you send it again";
-    Error::new(Code::Unavailable, words)
+    Error::new(Code::EntryUnwritten, words)
 }
 
 /// The request with a body that can be taken back.

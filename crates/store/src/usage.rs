@@ -171,8 +171,10 @@ const ADD: &str = "INSERT INTO usage_days
     tokens_in = usage_days.tokens_in + excluded.tokens_in,
     tokens_out = usage_days.tokens_out + excluded.tokens_out, cost = usage_days.cost + excluded.cost";
 const ALL: &str = sums!("", "usage_days", " WHERE tenant_id = $1 AND day >= $2 AND day < $3");
+// The accounts of days of UTC alone: what counts in a cap's own zone is counted there too.
 const SPENT: &str = "SELECT CAST(COALESCE(SUM(spent), 0) AS BIGINT) AS spent FROM accounts
-    WHERE tenant_id = $1 AND owner = 'tenant' AND period = 'day' AND began_at >= $2 AND began_at < $3";
+    WHERE tenant_id = $1 AND owner = 'tenant' AND period = 'day' AND began_at >= $2 AND began_at < $3
+    AND began_at % 86400000000 = 0";
 const BY_OWNER: &str = sums!(
     "owner,",
     "usage_days",
@@ -202,7 +204,8 @@ const BY_DAY: &str = sums!(
     "(SELECT day, kind, name, times, tokens_in, tokens_out, 0 AS cost FROM usage_days
         WHERE tenant_id = $1 AND day >= $2 AND day < $3
     UNION ALL SELECT began_at, 'account', '', 0, 0, 0, spent FROM accounts
-        WHERE tenant_id = $1 AND owner = 'tenant' AND period = 'day' AND began_at >= $2 AND began_at < $3) AS days",
+        WHERE tenant_id = $1 AND owner = 'tenant' AND period = 'day' AND began_at >= $2 AND began_at < $3
+        AND began_at % 86400000000 = 0) AS days",
     " GROUP BY day ORDER BY day DESC LIMIT $4 OFFSET $5"
 );
 const OPEN_RUNS: &str = "SELECT COUNT(*) AS n FROM runs

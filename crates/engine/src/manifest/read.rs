@@ -187,7 +187,9 @@ pub(super) fn manifest(value: &Value) -> Result<Manifest, Invalid> {
 }
 
 fn check(manifest: &Manifest, issues: &mut Vec<Issue>) {
-    if manifest.max_turns == 0 || manifest.max_turns > 1_000 {
+    if manifest.max_turns == 0 {
+        issue(issues, "maxTurns", "expected at least 1 turn");
+    } else if manifest.max_turns > 1_000 {
         issue(issues, "maxTurns", "expected 1 to 1000 turns");
     }
     if manifest.program == Some(ProgramKind::Agent) && !manifest.steps.is_empty() {

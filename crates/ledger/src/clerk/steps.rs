@@ -313,3 +313,25 @@ db_test!(a_cap_of_a_zone_is_free_again_at_its_own_midnight, async |db| {
     clerk.write(true).await;
     assert_eq!((spent(midnight).await, of(&db, scope, Owner::Agent(AGENT)).await.0), (Some(20), 110));
 });
+
+db_test!(what_counts_in_a_zone_is_told_once, async |db| {
+    let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
+    let clock = Arc::new(SetClock::at(NOON));
+    let (ledger, mut clerk) = ledger(&db, &clock, 1);
+    cap(&db, scope, Owner::Tenant, Some(1_000)).await;
+    let berlin = Zone::parse("Europe/Berlin").unwrap();
+    let zoned = db.write(scope, move |tx| Box::pin(escrow::set_zone(tx, Owner::Tenant, berlin, NOON)));
+    zoned.await.unwrap();
+    db.hub().caps_changed();
+    hold(&ledger, scope, AGENT, 90).await.unwrap().settle(bill(90));
+    clerk.write(true).await;
+    let of_zone = AccountId::within(berlin, Owner::Tenant, Period::Day, NOON);
+    let accounts = escrow::accounts(&db, scope, At::from_micros(i64::MIN)).await.unwrap();
+    assert!(accounts.iter().any(|(id, spent, _)| *id == of_zone && spent.micros() == 90), "{accounts:?}");
+    let days = usage::Days { from: NOON - Dur::from_secs(7 * 86_400), to: NOON + Dur::from_secs(86_400) };
+    let told = usage::of(&db, scope, days).await.unwrap();
+    assert_eq!((told.sum.cost, told.untold), (usd(90), MicroUsd::ZERO));
+    let part = usage::Part { skipped: 0, limit: 100 };
+    let by_day = usage::groups(&db, scope, days, usage::By::Day, part).await.unwrap();
+    assert_eq!((by_day.len(), by_day[0].sum.cost), (1, usd(90)));
+});

@@ -136,8 +136,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Dur> {
         return Some(Dur::from_millis(millis));
     }
     let wait = text(&header::RETRY_AFTER)?;
-    if let Ok(secs) = wait.parse() {
-        return Some(Dur::from_secs(secs));
+    if !wait.is_empty() && wait.bytes().all(|digit| digit.is_ascii_digit()) {
+        // What no number holds is long, and not nothing.
+        return Some(Dur::from_secs(wait.parse().unwrap_or(u64::from(u32::MAX))));
     }
     let until = rfc2822::parse(wait).ok()?.timestamp();
     let sent = rfc2822::parse(text(&header::DATE)?).ok()?.timestamp();
@@ -224,6 +225,7 @@ mod tests {
             (vec![("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")], None),
             (vec![("retry-after", "soon")], None),
             (vec![("retry-after", "-5")], None),
+            (vec![("retry-after", "99999999999999999999")], Some(ms(4_294_967_295_000))),
             (vec![], None),
         ] {
             let mut map = HeaderMap::new();
