@@ -128,6 +128,9 @@ fn names(error: &Value, wanted: &[&str]) -> bool {
     })
 }
 
+/// A wait that no number holds is taken for this long.
+const YEAR_SECS: u64 = 365 * 86_400;
+
 /// How long to wait: `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date. A date counts from the
 /// reply's own `Date`, so neither side's clock matters.
 fn retry_after(headers: &HeaderMap) -> Option<Dur> {
@@ -138,7 +141,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Dur> {
     let wait = text(&header::RETRY_AFTER)?;
     if !wait.is_empty() && wait.bytes().all(|digit| digit.is_ascii_digit()) {
         // What no number holds is long, and not nothing.
-        return Some(Dur::from_secs(wait.parse().unwrap_or(u64::from(u32::MAX))));
+        return Some(Dur::from_secs(wait.parse().unwrap_or(YEAR_SECS)));
     }
     let until = rfc2822::parse(wait).ok()?.timestamp();
     let sent = rfc2822::parse(text(&header::DATE)?).ok()?.timestamp();
@@ -225,7 +228,7 @@ mod tests {
             (vec![("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")], None),
             (vec![("retry-after", "soon")], None),
             (vec![("retry-after", "-5")], None),
-            (vec![("retry-after", "99999999999999999999")], Some(ms(4_294_967_295_000))),
+            (vec![("retry-after", "99999999999999999999")], Some(ms(31_536_000_000))),
             (vec![], None),
         ] {
             let mut map = HeaderMap::new();
