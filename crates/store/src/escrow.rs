@@ -1,5 +1,5 @@
 //! The ledger of calls and runs: accounts, the slices that processes took of them, and the records of what was spent. Caps are in
-//! [`caps`].
+//! `escrow/caps.rs`.
 //!
 //! Invariant: what an account holds is the sum of its slices, and `spent + held <= cap` at every instant: taking a slice is one
 //! guarded update, and whatever takes money out of a slice takes it out of the account's `held` in the same transaction. Accounts
