@@ -228,7 +228,7 @@ impl Clerk {
                         if spent.iter().any(|spent| spent.from.is_some()) {
                             entry.is_late();
                         }
-                        spent.retain(|spent| spent.from.is_none());
+                        *spent = uncharged(spent);
                     }
                 }
                 Err(error) => {
@@ -239,6 +239,16 @@ impl Clerk {
             }
         }
     }
+}
+
+/// What is still to be counted of a call once the slices that it drew on were charged: what the charge cannot have counted. That
+/// counted in every account of the slices' owners, and in the tenant's ([`escrow::charge`]).
+fn uncharged(spent: &[Spent]) -> Vec<Spent> {
+    let charged =
+        |owner: Owner| spent.iter().any(|spent| spent.from.is_some() && spent.account.owner == owner);
+    let any = spent.iter().any(|spent| spent.from.is_some());
+    let counted = |owner: Owner| charged(owner) || (any && owner == Owner::Tenant);
+    spent.iter().filter(|spent| !counted(spent.account.owner)).copied().collect()
 }
 
 /// Records as they are written.

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use lantern_policy::Scope;
 use lantern_policy::escrow::Account;
 use lantern_types::call::{AccountId, Owner, Period};
-use lantern_types::{At, ChainHead, MicroUsd, ProcessId, TenantId};
+use lantern_types::{At, ChainHead, MicroUsd, Overflow, ProcessId, TenantId};
 
 mod caps;
+mod charge;
 
 #[cfg(feature = "testing")]
 pub(crate) use caps::STATEMENTS as CAPS_STATEMENTS;
@@ -22,6 +23,8 @@ pub use caps::{
     Cap, Warning, accounts_of, cap_of, caps, locked_revision, revision, set_cap, set_cap_with, set_zone,
     warnings,
 };
+
+use charge::{Charge, charges};
 
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::error::{Error, Result};
@@ -126,6 +129,8 @@ pub struct SliceRow {
     pub account: AccountId,
     /// What is unsettled of it.
     pub held: MicroUsd,
+    /// Until when it was its process's.
+    pub expires_at: At,
 }
 
 /// What a dead process left behind in a tenant.
@@ -183,9 +188,9 @@ const DRAW: &str = "UPDATE slices SET held = held - $4
 const CHAIN_AT: &str = "SELECT chain FROM calls WHERE tenant_id = $1 AND process = $2 AND first_seq = $3";
 const LAST: &str = "SELECT first_seq, n, chain FROM calls WHERE tenant_id = $1 AND process = $2
     ORDER BY first_seq DESC LIMIT 1";
-const SLICES: &str = "SELECT n, owner, period, began_at, held FROM slices
+const SLICES: &str = "SELECT n, owner, period, began_at, held, expires_at FROM slices
     WHERE tenant_id = $1 AND process = $2 ORDER BY owner, period, began_at, n";
-const FREE: &str = "UPDATE accounts SET held = held - $5, spent = spent + $6
+const FREE: &str = "UPDATE accounts SET held = held - $5
     WHERE tenant_id = $1 AND owner = $2 AND period = $3 AND began_at = $4";
 const FORGET: &str = "DELETE FROM slices WHERE tenant_id = $1 AND process = $2 AND n = $3 AND held = $4";
 const RECENT: &str = "SELECT process, first_seq, at, bytes, chain FROM calls
@@ -261,7 +266,7 @@ async fn take_in(tx: &mut TenantTx<'_>, ask: Ask) -> Result<Option<Taken>> {
         return Ok(Some(Taken::Amount(amount)));
     }
     let [owner, period, began_at] = self::key(ask.account);
-    tx.exec(FREE, &[owner, period, began_at, amount.into(), 0_i64.into()]).await?;
+    tx.exec(FREE, &[owner, period, began_at, amount.into()]).await?;
     Ok(Some(Taken::Lost))
 }
 
@@ -373,15 +378,23 @@ pub async fn left(db: &Db, scope: Scope, process: ProcessId) -> Result<Left> {
     .await
 }
 
-/// Charges what a dead process had not settled, with the record that says so. `Conflict`, and nothing written, when it is not as
-/// it was seen: somebody else did it, or the process lives.
+/// Charges what a dead process had not settled, with the record that says so: in the accounts that its slices were taken of, and
+/// wherever else that counts. `Conflict`, and nothing written, when it is not as it was seen: somebody else did it, or the process
+/// lives.
 pub async fn charge(db: &Db, scope: Scope, dead: Vec<SliceRow>, record: NewCalls) -> Result<()> {
     let mut batch = Batch::new();
     let (process, at) = (record.process, record.at);
+    let expired = dead.iter().map(|slice| slice.expires_at).max().unwrap_or(at);
+    let charges = charges(&dead, expired.min(at))
+        .map_err(|Overflow| Error::Corrupt("what a dead process holds is out of range".into()))?;
     batch.add(WRITE, record.apart().0, Expect::Rows(1));
-    end(&mut batch, process, &dead, |slice| slice.held);
-    for slice in &dead {
-        caps::warn(&mut batch, slice.account, at);
+    for (account, Charge { spent, freed }) in &charges {
+        let [owner, period, began_at] = key(*account);
+        batch.add(SPEND, vec![owner, period, began_at, (*spent).into(), (*freed).into()], Expect::Rows(1));
+    }
+    forget(&mut batch, process, &dead);
+    for (account, _) in charges {
+        caps::warn(&mut batch, account, at);
     }
     db.submit(scope, batch).await.map(drop)
 }
@@ -394,17 +407,16 @@ pub async fn release(db: &Db, scope: Scope, process: ProcessId, numbers: &[i64])
         return Ok(());
     }
     let mut batch = Batch::new();
-    end(&mut batch, process, &slices, |_| MicroUsd::ZERO);
+    for slice in &slices {
+        let [owner, period, began_at] = key(slice.account);
+        batch.add(FREE, vec![owner, period, began_at, slice.held.into()], Expect::Rows(1));
+    }
+    forget(&mut batch, process, &slices);
     db.submit(scope, batch).await.map(drop)
 }
 
-/// Ends slices, which come in the order of their accounts: what they hold is held no more, and so much of it is spent.
-fn end(batch: &mut Batch, process: ProcessId, slices: &[SliceRow], spent: fn(&SliceRow) -> MicroUsd) {
-    for slice in slices {
-        let [owner, period, began_at] = key(slice.account);
-        let row = vec![owner, period, began_at, slice.held.into(), spent(slice).into()];
-        batch.add(FREE, row, Expect::Rows(1));
-    }
+/// Ends slices, if they hold what they were seen to hold.
+fn forget(batch: &mut Batch, process: ProcessId, slices: &[SliceRow]) {
     for slice in slices {
         batch.add(FORGET, vec![process.into(), slice.n.into(), slice.held.into()], Expect::Rows(1));
     }
@@ -446,7 +458,8 @@ fn key(account: AccountId) -> [Value; 3] {
 }
 
 fn slice(row: &Row) -> Result<SliceRow> {
-    Ok(SliceRow { n: row.int("n")?, account: account(row)?, held: MicroUsd::from_micros(row.int("held")?) })
+    let (held, expires_at) = (row.money("held")?, row.at("expires_at")?);
+    Ok(SliceRow { n: row.int("n")?, account: account(row)?, held, expires_at })
 }
 
 fn account(row: &Row) -> Result<AccountId> {

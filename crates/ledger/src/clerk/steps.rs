@@ -335,3 +335,48 @@ db_test!(what_counts_in_a_zone_is_told_once, async |db| {
     let by_day = usage::groups(&db, scope, days, usage::By::Day, part).await.unwrap();
     assert_eq!((by_day.len(), by_day[0].sum.cost), (1, usd(90)));
 });
+
+db_test!(what_a_dead_process_is_charged_counts_wherever_its_calls_would_have, async |db| {
+    let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
+    let clock = Arc::new(SetClock::at(NOON));
+    let (dies, mut late_clerk) = ledger(&db, &clock, 1);
+    let (_, clerk) = ledger(&db, &clock, 2);
+    // A cap in days of its own, of an agent alone.
+    cap(&db, scope, Owner::Agent(AGENT), Some(1_000)).await;
+    let tokyo = Zone::parse("Asia/Tokyo").unwrap();
+    let zoned = db.write(scope, move |tx| Box::pin(escrow::set_zone(tx, Owner::Agent(AGENT), tokyo, NOON)));
+    zoned.await.unwrap();
+    db.hub().caps_changed();
+    let lost = hold(&dies, scope, AGENT, 400).await.unwrap();
+    clock.set(NOON + TTL + Dur::from_secs(1));
+    clerk.bury(false).await;
+    let all = async || {
+        let accounts = escrow::accounts(&db, scope, At::from_micros(i64::MIN)).await.unwrap();
+        accounts.into_iter().map(|(id, spent, held)| (id, spent.micros(), held.micros())).collect::<Vec<_>>()
+    };
+    let charged = all().await;
+    // The zone's day, and the day and the month of UTC of the agent and of the tenant.
+    assert_eq!(charged.len(), 5, "{charged:?}");
+    let slice = charged.iter().map(|(_, spent, _)| *spent).max().unwrap();
+    assert!(charged.iter().all(|(_, spent, held)| (*spent, *held) == (slice, 0)), "{charged:?}");
+    assert!(slice >= 400);
+    // Whoever was taken for dead and lives settles for nothing more.
+    lost.settle(bill(70));
+    late_clerk.write(true).await;
+    late_clerk.give_back(true).await;
+    assert_eq!(all().await, charged);
+    // Moving the cap back to days of UTC makes nothing free.
+    let zoned = db.write(scope, |tx| Box::pin(escrow::set_zone(tx, Owner::Agent(AGENT), Zone::UTC, NOON)));
+    zoned.await.unwrap();
+    db.hub().caps_changed();
+    let (again, _clerk) = ledger(&db, &clock, 3);
+    denied(hold(&again, scope, AGENT, 1_001 - slice).await);
+    let days =
+        usage::Days { from: Period::Day.began(NOON), to: Period::Day.began(NOON) + Dur::from_secs(86_400) };
+    let told = usage::of(&db, scope, days).await.unwrap();
+    assert_eq!(
+        (told.sum.cost, told.untold),
+        (usd(slice), usd(slice)),
+        "in the tenant's sum, and of no model"
+    );
+});
