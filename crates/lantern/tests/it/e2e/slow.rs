@@ -27,7 +27,7 @@ async fn clients_that_take_nothing_and_half_open_connections_cost_little_and_hol
     let server = Server::dev(folder.path());
     let api = Api::of(&server).await;
     // A long history: every step repeats what it was given.
-    let steps: Vec<_> = (0..50)
+    let steps: Vec<_> = (0..100)
         .map(|n| {
             let arguments = json!({"expression": "{{input.sum}}"});
             json!({"id": format!("s{n}"), "kind": "tool", "data": {"tool": "calc", "arguments": arguments}})
@@ -38,7 +38,7 @@ async fn clients_that_take_nothing_and_half_open_connections_cost_little_and_hol
     assert_eq!(api.ended(&run).await["status"], "succeeded");
     let (_, events) = api.events(&run, None).await;
     let bytes: usize = events.iter().map(|event| event.data.len()).sum();
-    assert!(bytes > 700_000, "a history of {bytes} bytes shows nothing");
+    assert!(bytes > 1_400_000, "a history of {bytes} bytes shows nothing");
     let events = format!("/v1/runs/{run}/events?live=false");
     let read_one = || {
         let mut byte = [0];
@@ -49,7 +49,7 @@ async fn clients_that_take_nothing_and_half_open_connections_cost_little_and_hol
     // What the first ones cost is paid once.
     let mut taken: Vec<TcpStream> = (0..10).map(|_| read_one()).collect();
     let before = resident(&server);
-    taken.extend((0..150).map(|_| read_one()));
+    taken.extend((0..100).map(|_| read_one()));
     taken.extend((0..150).map(|_| ask(&server, "/v1/runs?limit=100", &api.token)));
     let address = server.api.strip_prefix("http://").unwrap();
     let half: Vec<TcpStream> = (0..600)
@@ -65,8 +65,9 @@ async fn clients_that_take_nothing_and_half_open_connections_cost_little_and_hol
         assert_eq!(api.get("/v1/runs").await.0, 200);
     }
     let grown = resident(&server).saturating_sub(before);
-    // 150 histories in memory would be 100 MiB and more.
-    assert!(grown < 48 << 10, "{grown} KiB more for {} clients", taken.len() + half.len());
+    // 100 histories in memory would be 140 MiB and more. The clients themselves come to some 20, and what the allocator keeps
+    // of the work of reading for so many at once to as much again and, on a machine with much to do, more.
+    assert!(grown < 96 << 10, "{grown} KiB more for {} clients", taken.len() + half.len());
     drop((taken, half));
     assert_eq!(api.get("/v1/runs").await.0, 200);
     assert!(server.stop().success());
