@@ -8,7 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use lantern_receipts::VerifyKey;
 use lantern_types::RunId;
 use lantern_verify::{Fault, Report, Trust, verify};
@@ -84,6 +84,7 @@ pub(crate) enum Format {
 /// Flags of `lantern verify`.
 #[derive(Debug, Args)]
 #[command(
+    group = ArgGroup::new("trusted").required(true).args(["keys", "any_key"]),
     after_help = "Get the key from where the server publishes it (/.well-known/lantern-receipts, or `lantern receipts keys`), once \
                   and over a connection that you trust, and keep it. Without a key the file is only checked against itself: that \
                   shows damage and no forgery, so the command fails unless --any-key says that this is enough."
@@ -92,10 +93,10 @@ pub(crate) struct VerifyArgs {
     /// The receipt file, as `lantern receipts export` writes it
     file: PathBuf,
     /// A key that you trust, in base64, or a file of keys as the server publishes them
-    #[arg(long = "key", value_name = "KEY|FILE", required_unless_present = "any_key")]
+    #[arg(long = "key", value_name = "KEY|FILE")]
     keys: Vec<String>,
     /// Check the file against itself only, whoever signed it
-    #[arg(long, conflicts_with = "keys")]
+    #[arg(long)]
     any_key: bool,
 }
 

@@ -234,6 +234,11 @@ impl Changes {
             let message = format!("expected at most {turns_max} turns; the limit is turnsPerRunMax");
             issues.push(FieldError { path: "maxTurns".to_owned(), message });
         }
+        let cost_max = terms.limits.run_cost_max;
+        if self.said_of("maxCostUsd").is_some() && manifest.max_cost.is_some_and(|cost| cost > cost_max) {
+            let message = format!("expected at most {} dollars; the limit is runCostMax", cost_max.to_wire());
+            issues.push(FieldError { path: "maxCostUsd".to_owned(), message });
+        }
         let (steps, steps_max) = (manifest.steps.len(), terms.limits.program_steps_max);
         if self.said_of("steps").is_some() && u32::try_from(steps).is_ok_and(|steps| steps > steps_max) {
             let message = format!("{steps} steps; the limit (programStepsMax) is {steps_max}");
@@ -384,7 +389,7 @@ fn camel(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lantern_types::{EffectClass, Limits, ToolName};
+    use lantern_types::{EffectClass, Limits, MicroUsd, ToolName};
 
     fn changes(body: Value) -> Changes {
         let map = body.as_object().unwrap().clone();
@@ -534,12 +539,27 @@ mod tests {
 
     #[test]
     fn a_limit_lowered_later_refuses_no_change_that_does_not_speak_of_it() {
-        let limits = Limits { turns_per_run_max: 5, ..Limits::default() };
+        let run_cost_max = MicroUsd::from_micros(2_000_000);
+        let limits = Limits { turns_per_run_max: 5, run_cost_max, ..Limits::default() };
         let terms = Terms { tools: &[], limits: &limits };
-        let old = Manifest { max_turns: 30, ..Manifest::default() };
+        let old = Manifest {
+            max_turns: 30,
+            max_cost: Some(MicroUsd::from_micros(9_000_000)),
+            ..Manifest::default()
+        };
         let refused = |body: Value| changes(body).manifest(old.clone(), terms).is_err();
-        assert!(refused(json!({"maxTurns": 6})));
-        for fine in [json!({"maxTurns": 5}), json!({"maxTurns": null}), json!({"model": "gpt-4o"})] {
+        for absurd in
+            [json!({"maxTurns": 6}), json!({"maxCostUsd": 2.01}), json!({"max_cost_usd": "9000000000"})]
+        {
+            assert!(refused(absurd.clone()), "{absurd}");
+        }
+        let fine = [
+            json!({"maxTurns": 5}),
+            json!({"maxTurns": null}),
+            json!({"maxCostUsd": 2}),
+            json!({"model": "gpt-4o"}),
+        ];
+        for fine in fine {
             assert!(!refused(fine.clone()), "{fine}");
         }
     }
