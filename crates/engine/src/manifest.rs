@@ -9,7 +9,7 @@ mod steps;
 
 use std::sync::Arc;
 
-use lantern_types::{Digest, Dur, EffectClass, MicroUsd, ToolName};
+use lantern_types::{Digest, Dur, EffectClass, MicroUsd, Strategy, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -39,6 +39,9 @@ pub struct Manifest {
     pub program: Option<ProgramKind>,
     /// A capability, a model, or `provider/model`.
     pub model: String,
+    /// What counts when several models would do; `None` leaves it to the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
     /// The agent's instructions.
     pub system_prompt: Option<String>,
     /// How the agent should write; added to its instructions.
@@ -111,6 +114,7 @@ impl Default for Manifest {
             program: None,
             model: "auto".to_owned(),
             system_prompt: None,
+            strategy: None,
             style_prompt: None,
             about: None,
             tools: None,

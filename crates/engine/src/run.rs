@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lantern_types::llm::{LlmReply, Message, ToolUse};
-use lantern_types::{AgentId, At, EffectClass, Grant, MicroUsd, RunId, StopId, ToolName, VersionId};
+use lantern_types::{AgentId, At, EffectClass, Grant, MicroUsd, RunId, StopId, ToolName, Tried, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -217,6 +217,8 @@ pub struct Step {
     pub attempt: u32,
     /// Attempts that failed and were to be made again: what the retry policy counts. A crash is not the step's fault.
     pub failures: u32,
+    /// Where its model calls went that came to nothing, in that order; a crash is nobody's fault.
+    pub tried: Vec<Tried>,
     /// Whether an earlier send under this generation ended without a definite answer: it may have acted, whatever the
     /// present one says.
     pub resent: bool,

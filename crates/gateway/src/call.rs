@@ -9,7 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use lantern_edge::{Code, Error, Result};
-use lantern_llm::{Door, Endpoint};
+use lantern_llm::{Breakers, Door, Endpoint, Line};
 use lantern_policy::action::CallModel;
 use lantern_policy::strategy::Strategy;
 use lantern_policy::{Permit, Principal, Scope};
@@ -18,7 +18,6 @@ use lantern_types::{ApiKeyId, At, Route};
 use uuid::Uuid;
 
 use crate::ask::Asked;
-use crate::breakers::{Breakers, Line};
 use crate::missed::{Missed, heed};
 use crate::open::Bill;
 use crate::resolve::{Candidate, resolve};
@@ -48,8 +47,8 @@ pub(crate) async fn call(
     let asked = Asked::read(door, &body)?;
     let facts = inner.facts.of(scope).await?;
     heed(facts.stop.as_deref())?;
-    let strategy = strategy(&headers, inner.strategy)?;
-    let candidates = resolve(&asked.model, door, strategy, &facts.offers, &inner.catalogue)?;
+    let strategy = strategy(&headers, facts.reach.strategy)?;
+    let candidates = resolve(&asked.model, door, strategy, &facts.reach, &inner.catalogue)?;
     let key = match &permit.actor().principal {
         Principal::Key { id, .. } => Some(*id),
         Principal::User { .. } => None,
@@ -59,7 +58,7 @@ pub(crate) async fn call(
     caller.first_that_answers(candidates).await
 }
 
-/// What counts when several models would do: what the caller says, else what holds here.
+/// What counts when several models would do: what the caller says, else what holds for its tenant.
 fn strategy(headers: &HeaderMap, usual: Strategy) -> Result<Strategy> {
     let Some(said) = headers.get(STRATEGY) else { return Ok(usual) };
     let parsed = said.to_str().ok().and_then(|said| said.parse().ok());
@@ -131,7 +130,7 @@ impl Caller<'_> {
             // The id is random enough to spread calls over keys.
             let first =
                 usize::from(self.id.as_bytes().last().copied().unwrap_or_default()) % endpoints.len().max(1);
-            let mut keyed: Vec<(usize, Endpoint)> = endpoints.into_iter().enumerate().collect();
+            let mut keyed: Vec<(u32, Endpoint)> = (0..).zip(endpoints).collect();
             keyed.rotate_left(first);
             for (key, endpoint) in keyed {
                 let (provider, model) = (route.provider.clone(), route.model.clone());

@@ -8,9 +8,8 @@ use lantern_edge::{Code, Error, Result};
 use lantern_llm::Door;
 use lantern_llm::pass::{self, ERROR_BYTES_MAX, Passing};
 use lantern_policy::action::CallModel;
-use lantern_policy::strategy::Strategy;
 use lantern_policy::{Admitted, Permit};
-use lantern_types::MicroUsd;
+use lantern_types::{MicroUsd, Strategy};
 
 use crate::Doors;
 use crate::ask::{Asked, Changes};
@@ -30,7 +29,7 @@ pub(crate) async fn count(
     let facts = inner.facts.of(permit.scope()).await?;
     heed(facts.stop.as_deref())?;
     let mut found =
-        resolve(&asked.model, door, Strategy::Balanced, &facts.offers, &inner.catalogue)?.into_iter();
+        resolve(&asked.model, door, Strategy::Balanced, &facts.reach, &inner.catalogue)?.into_iter();
     let (offer, route) = found.next().ok_or_else(|| Error::new(Code::Internal, "internal error"))?;
     if !pass::speaks(&offer.endpoint, door) {
         let words = format!("{} cannot count the tokens of messages", route.provider);

@@ -1,4 +1,4 @@
-//! What a tenant has that calls depend on: its providers, its caps, and a stop that holds.
+//! What a tenant has that calls depend on: its providers and what it says of them, its caps, and a stop that holds.
 //!
 //! Invariant: no fact is older than [`FRESH`] when a call is admitted by it. So a cap, a provider or an emergency stop holds for
 //! every process that much later at the latest, and a call asks the database for none of them.
@@ -7,15 +7,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lantern_edge::{Error, Result};
-use lantern_llm::Offer;
 use lantern_policy::Scope;
 use lantern_store::escrow::{self, Cap};
 use lantern_store::{Db, stops};
 use lantern_types::edge::Clock;
 use lantern_types::{At, Dur, TenantId};
 
-use crate::Directory;
 use crate::missed::failed;
+use crate::{Directory, Reachable};
 
 /// How old a fact may be.
 const FRESH: Dur = Dur::from_millis(250);
@@ -24,7 +23,7 @@ const TENANTS_MAX: usize = 4_096;
 
 /// What one tenant has.
 pub(crate) struct Tenancy {
-    pub(crate) offers: Vec<Offer>,
+    pub(crate) reach: Reachable,
     pub(crate) caps: Vec<Cap>,
     /// Why nothing may be spent now.
     pub(crate) stop: Option<String>,
@@ -51,11 +50,11 @@ impl Facts {
         if let Some(known) = known.filter(|known| now.since(known.read_at) < FRESH) {
             return Ok(known);
         }
-        let offers = (self.directory)(scope).await.map_err(|failure| failed(&failure))?;
+        let reach = (self.directory)(scope).await.map_err(|failure| failed(&failure))?;
         let caps = escrow::caps(&self.db, scope).await.map_err(Error::from)?;
         // No agent has this name, so what is found halts the whole tenant or server.
         let stop = stops::holding(&self.db, scope, String::new()).await?.map(|stop| stop.reason);
-        let tenancy = Arc::new(Tenancy { offers, caps, stop, read_at: now });
+        let tenancy = Arc::new(Tenancy { reach, caps, stop, read_at: now });
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= TENANTS_MAX {
             // Rare, and the next look-up of each is one read: simpler than keeping track of age.

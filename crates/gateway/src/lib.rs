@@ -7,7 +7,6 @@
 //! call.rs     one call from end to end: who is asked, one after another
 //! attempt.rs  one attempt: hold, send, pass on          missed.rs  one that came to nothing, and what its caller is told
 //! open.rs     a call that money is held for, until it is settled
-//! breakers.rs who did not answer lately, and is asked last
 //! answer.rs   its answer, as it passes                  turned.rs  its answer, from another wire
 //! count.rs    counting tokens                           models.rs  the list of models
 //! own/        doors that speak no vendor's wire
@@ -22,7 +21,6 @@
 mod answer;
 mod ask;
 mod attempt;
-mod breakers;
 mod call;
 mod count;
 mod facts;
@@ -41,8 +39,9 @@ use std::sync::Arc;
 use axum::Router;
 use lantern_edge::{Entry, Gate, Route, route};
 use lantern_ledger::Ledger;
-use lantern_llm::Offer;
+use lantern_llm::{Breakers, Offer};
 use lantern_net::Client;
+use lantern_policy::alias::Aliases;
 use lantern_policy::strategy::Strategy;
 use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
@@ -50,13 +49,23 @@ use lantern_store::{Db, InForce};
 use lantern_types::Failure;
 use lantern_types::edge::{BoxFuture, Clock, IdGen};
 
-use breakers::Breakers;
 use facts::Facts;
 
 pub use routes::routes;
 
-/// Says which providers a tenant has: its own first, then the operator's.
-pub type Directory = Arc<dyn Fn(Scope) -> BoxFuture<'static, Result<Vec<Offer>, Failure>> + Send + Sync>;
+/// What a tenant's calls may go to.
+#[derive(Clone, Debug, Default)]
+pub struct Reachable {
+    /// Its providers: its own first, then the operator's.
+    pub offers: Vec<Offer>,
+    /// What counts for it when several models would do.
+    pub strategy: Strategy,
+    /// Which models it means by a name of the catalogue's.
+    pub aliases: Aliases,
+}
+
+/// Says what a tenant's calls may go to.
+pub type Directory = Arc<dyn Fn(Scope) -> BoxFuture<'static, Result<Reachable, Failure>> + Send + Sync>;
 
 /// What the process brings.
 pub struct Setup {
@@ -70,13 +79,13 @@ pub struct Setup {
     pub limits: InForce,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
-    /// What counts when several models would do and nobody says.
-    pub strategy: Strategy,
+    /// Who did not answer lately, which runs look at too.
+    pub breakers: Arc<Breakers>,
     /// The way out.
     pub client: Client,
     /// Tells who is asking.
     pub gate: Gate,
-    /// Which providers a tenant has.
+    /// What a tenant's calls may go to.
     pub directory: Directory,
     /// The money, of which runs have a part too.
     pub ledger: Ledger,
@@ -93,8 +102,7 @@ struct Inner {
     ids: Arc<dyn IdGen>,
     limits: InForce,
     catalogue: Arc<Catalogue>,
-    strategy: Strategy,
-    breakers: Breakers,
+    breakers: Arc<Breakers>,
     client: Client,
     gate: Gate,
     facts: Facts,
@@ -105,11 +113,10 @@ struct Inner {
 impl Doors {
     /// Opens the doors.
     pub fn open(setup: Setup) -> Self {
-        let Setup { db, clock, ids, limits, catalogue, strategy, client, gate, directory, ledger } = setup;
+        let Setup { db, clock, ids, limits, catalogue, breakers, client, gate, directory, ledger } = setup;
         let facts = Facts::new(db, clock.clone(), directory);
-        let (breakers, checker) = (Breakers::default(), Checker::default());
-        let inner =
-            Inner { clock, ids, limits, catalogue, strategy, breakers, client, gate, facts, ledger, checker };
+        let checker = Checker::default();
+        let inner = Inner { clock, ids, limits, catalogue, breakers, client, gate, facts, ledger, checker };
         Self { inner: Arc::new(inner) }
     }
 }

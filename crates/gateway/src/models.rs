@@ -13,7 +13,7 @@ use crate::resolve::known;
 /// The models that this tenant can call. One that several providers have is named with its provider too.
 pub(crate) async fn list(doors: Doors, scope: Scope, headers: &HeaderMap) -> Result<Response> {
     let facts = doors.inner.facts.of(scope).await?;
-    let offers: Vec<&Offer> = facts.offers.iter().collect();
+    let offers: Vec<&Offer> = facts.reach.offers.iter().collect();
     let known = known(&offers, &doors.inner.catalogue);
     let typed = headers.keys().any(|name| name.as_str().ends_with("-version"));
     let entry = |(provider, model): &(String, String)| {

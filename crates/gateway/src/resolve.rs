@@ -5,9 +5,12 @@
 use lantern_edge::{Code, Error, Result};
 use lantern_llm::{Door, Offer, pass};
 use lantern_policy::Catalogue;
+use lantern_policy::alias::Aliases;
 use lantern_policy::route::{Choices, OFFLINE, Provider, rank, unnamed};
 use lantern_policy::strategy::Strategy;
 use lantern_types::{Denial, PriceSource, Route, nearest};
+
+use crate::Reachable;
 
 /// Names that a refusal proposes.
 const PROPOSED: usize = 3;
@@ -20,9 +23,10 @@ pub(crate) fn resolve<'a>(
     asked: &str,
     door: Door,
     strategy: Strategy,
-    offers: &'a [Offer],
+    reach: &'a Reachable,
     catalogue: &Catalogue,
 ) -> Result<Vec<Candidate<'a>>> {
+    let offers = &reach.offers;
     if offers.is_empty() {
         let words = "no model provider is configured: save one with `lantern providers set`";
         return Err(Error::new(Code::ModelNotConfigured, words));
@@ -30,9 +34,11 @@ pub(crate) fn resolve<'a>(
     let speaks = |offer: &&Offer| pass::speaks(&offer.endpoint, door);
     let (speaking, others): (Vec<&Offer>, Vec<&Offer>) = offers.iter().partition(speaks);
     let all: Vec<&Offer> = speaking.into_iter().chain(others).collect();
-    let found =
-        among(asked, strategy, &all, catalogue).map_err(|denial| refused(asked, &denial, &all, catalogue))?;
-    if door != Door::Embeddings && strategy != Strategy::Balanced {
+    let tabled = reach.aliases.contains_key(asked);
+    let found = among(asked, (strategy, &reach.aliases), &all, catalogue);
+    let found = found.map_err(|denial| refused(asked, &denial, tabled, (&all, catalogue)))?;
+    // Who says in which order means it.
+    if door != Door::Embeddings && (strategy != Strategy::Balanced || tabled) {
         return Ok(found);
     }
     let (mut own, other): (Vec<Candidate<'_>>, Vec<_>) =
@@ -50,7 +56,7 @@ pub(crate) fn resolve<'a>(
 
 fn among<'a>(
     asked: &str,
-    strategy: Strategy,
+    (strategy, aliases): (Strategy, &Aliases),
     offers: &[&'a Offer],
     catalogue: &Catalogue,
 ) -> Result<Vec<Candidate<'a>>, Denial> {
@@ -58,9 +64,15 @@ fn among<'a>(
         name: offer.endpoint.provider.clone(),
         self_hosted: offer.self_hosted,
         models: offer.models.clone(),
+        // A call asks with each of them by itself.
+        keys: 1,
     };
-    let choices =
-        Choices { providers: offers.iter().map(provider).collect(), offline_stands_in: false, strategy };
+    let choices = Choices {
+        providers: offers.iter().map(provider).collect(),
+        strategy,
+        aliases: aliases.clone(),
+        ..Choices::default()
+    };
     let ranked = rank(asked, &choices, catalogue)?;
     let found = ranked.into_iter().filter_map(|route| {
         let offer = offers.iter().find(|offer| offer.endpoint.provider == route.provider)?;
@@ -85,7 +97,15 @@ fn other_wire(provider: &str, model: &str) -> Error {
     Error::new(Code::WireUnsupported, words)
 }
 
-fn refused(asked: &str, denial: &Denial, offers: &[&Offer], catalogue: &Catalogue) -> Error {
+fn refused(
+    asked: &str,
+    denial: &Denial,
+    tabled: bool,
+    (offers, catalogue): (&[&Offer], &Catalogue),
+) -> Error {
+    if tabled {
+        return Error::new(Code::ModelNotFound, denial.reason.clone());
+    }
     let named =
         asked.split_once('/').is_some_and(|(name, _)| offers.iter().any(|o| o.endpoint.provider == name));
     if denial.code == "price_unknown" && named {
@@ -153,6 +173,36 @@ mod tests {
         Offer { endpoint, self_hosted, models, more_keys: Vec::new() }
     }
 
+    fn reach(offers: Vec<Offer>) -> Reachable {
+        Reachable { offers, ..Reachable::default() }
+    }
+
+    #[test]
+    fn a_tenants_table_counts_before_the_clients_wire() {
+        let catalogue = Catalogue::builtin().unwrap();
+        let both = || vec![offer("openai", false, &[]), offer("anthropic", false, &[])];
+        let table = |models: &[&str]| {
+            let models = models.iter().map(ToString::to_string).collect();
+            let aliases = Aliases::from([("chat-small".to_owned(), models)]);
+            Reachable { offers: both(), aliases, ..Reachable::default() }
+        };
+        for (models, want) in [
+            (vec!["gpt-4o", "claude-haiku-4-5"], "gpt-4o claude-haiku-4-5"),
+            (vec!["claude-opus-4-6"], "claude-opus-4-6"),
+            (vec!["gone/llama"], "gone/llama, and no configured provider serves any of them"),
+        ] {
+            let reach = table(&models);
+            let got = match resolve("chat-small", Door::Messages, Strategy::Balanced, &reach, &catalogue) {
+                Ok(found) => {
+                    let models: Vec<&str> = found.iter().map(|(_, route)| route.model.as_str()).collect();
+                    models.join(" ")
+                }
+                Err(error) => error.to_string(),
+            };
+            assert!(got.ends_with(want), "{models:?}: {got}");
+        }
+    }
+
     #[test]
     fn the_table_of_names() {
         let both = || vec![offer("openai", false, &[]), offer("anthropic", false, &[])];
@@ -184,7 +234,7 @@ mod tests {
             ("nowhere/gpt-4o", Door::Chat, both(), "model_not_found gpt-4o"),
         ] {
             let catalogue = Catalogue::builtin().unwrap();
-            let got = match resolve(asked, door, Strategy::Balanced, &offers, &catalogue) {
+            let got = match resolve(asked, door, Strategy::Balanced, &reach(offers), &catalogue) {
                 Ok(found) => format!("{}/{}", found[0].1.provider, found[0].1.model),
                 Err(error) => error.to_string(),
             };
@@ -196,13 +246,13 @@ mod tests {
     #[test]
     fn a_strategy_counts_before_the_clients_wire() {
         let catalogue = Catalogue::builtin().unwrap();
-        let offers = [offer("openai", false, &[]), offer("anthropic", false, &[])];
+        let reach = reach(vec![offer("openai", false, &[]), offer("anthropic", false, &[])]);
         for (strategy, want) in [
             (Strategy::Balanced, "claude-haiku-4-5 gpt-4o-mini"),
             (Strategy::Cheap, "gpt-4o-mini claude-haiku-4-5"),
             (Strategy::Best, "claude-haiku-4-5 gpt-4o-mini"),
         ] {
-            let found = resolve("chat-small", Door::Messages, strategy, &offers, &catalogue).unwrap();
+            let found = resolve("chat-small", Door::Messages, strategy, &reach, &catalogue).unwrap();
             let models: Vec<&str> = found.iter().map(|(_, route)| route.model.as_str()).collect();
             assert_eq!(models.join(" "), want, "{strategy}");
         }

@@ -37,6 +37,7 @@ mod receipts;
 mod retention;
 #[cfg(test)]
 mod routes;
+mod routing;
 mod runs;
 mod sessions;
 mod spending;
@@ -223,6 +224,9 @@ pub(crate) enum Verb {
     Tools,
     /// Show or set for how long what was said in runs is kept
     Retention(retention::RetentionArgs),
+    /// Show and set how models are chosen when several would do, and what the aliases mean
+    #[command(subcommand)]
+    Routing(routing::Verb),
     /// List calls that came through the front doors for models, the newest first
     Calls(spending::CallsArgs),
     /// Show or set what may be spent through the front doors for models
@@ -329,6 +333,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Keys(verb) => keys::run(console, &opened(globals).await?, verb).await?,
         Verb::Providers(verb) => providers::run(console, &opened(globals).await?, verb).await?,
         Verb::Retention(args) => retention::run(console, &opened(globals).await?, &args).await?,
+        Verb::Routing(verb) => routing::run(console, &opened(globals).await?, verb).await?,
         Verb::Calls(args) => spending::calls(console, &opened(globals).await?, &args).await?,
         Verb::Caps(args) => spending::caps(console, &opened(globals).await?, &args).await?,
         Verb::Costs(args) => costs::run(console, &opened(globals).await?, &args).await?,

@@ -6,7 +6,7 @@
 
 use lantern_net::{Error, Why};
 use lantern_types::llm::Cause;
-use lantern_types::{Acted, Dur, Failure, Secret};
+use lantern_types::{Dur, Failure, Secret};
 
 use crate::Endpoint;
 
@@ -80,7 +80,7 @@ pub(crate) const fn cause(error: &Error) -> Option<Cause> {
 
 /// A failure whose `acted` and `retryable` follow no constructor of [`Failure`].
 pub(crate) fn final_but_unknown(code: &'static str, message: impl Into<String>) -> Failure {
-    Failure { code, message: message.into(), acted: Acted::Unknown, retryable: false, retry_after: None }
+    Failure { retryable: false, ..Failure::unknown(code, message) }
 }
 
 /// Names the provider, hides the key, and makes one short line of it: what people may see.

@@ -25,6 +25,7 @@
 
 #![warn(missing_docs)]
 
+pub mod breakers;
 mod convert;
 pub mod cross;
 mod failure;
@@ -46,6 +47,7 @@ use lantern_policy::egress::Reach;
 use lantern_types::llm::{LlmCall, LlmReply, Unlisted};
 use lantern_types::{At, Dur, Failure, Secret};
 
+pub use breakers::{Breakers, Line};
 pub use family::Family;
 pub use offline::{BANNER as OFFLINE_BANNER, OfflinePace};
 pub use peek::Door;

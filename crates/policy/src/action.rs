@@ -106,6 +106,8 @@ actions! {
     LiftStop = Admin "stops.lift";
     ReadRetention = Read "retention.read";
     SaveRetention = Admin "retention.save";
+    ReadRouting = Read "routing.read";
+    SaveRouting = Admin "routing.save";
     ListModels = Read "models.list";
     CallModel = Write "models.call";
     ForecastRun = Read "runs.forecast";

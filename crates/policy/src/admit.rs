@@ -245,6 +245,7 @@ mod tests {
             model: "m".into(),
             price,
             price_source: PriceSource::Catalogue,
+            key: 0,
             why: None,
         };
         LlmRequest { route, request_bytes: 100, max_tokens }

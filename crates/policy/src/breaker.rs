@@ -82,6 +82,12 @@ impl Breaker {
         self.until
     }
 
+    /// Until when it is better left alone, as far as is known at this time; `None` when it may be asked.
+    pub fn rests(&self, now: At) -> Option<At> {
+        let until = self.until?;
+        if now < until { Some(until) } else { self.trial_until.filter(|trial| now < *trial) }
+    }
+
     /// A call was answered.
     pub fn answered(&mut self) {
         *self = Self::default();
@@ -153,6 +159,7 @@ mod tests {
         assert!(!breaker.lets(at(1_999)));
         assert!(breaker.lets(at(2_000)));
         assert!(!breaker.lets(at(2_001)), "another one is trying");
+        assert_eq!(breaker.rests(at(2_001)), Some(at(32_000)));
         assert!(breaker.lets(at(32_000)), "that was never heard of again");
         breaker.failed(Trouble::Rate, None, at(32_100));
         assert_eq!(breaker.until(), Some(at(36_100)), "twice as long");

@@ -6,6 +6,7 @@
 pub mod action;
 pub mod actor;
 pub mod admit;
+pub mod alias;
 pub mod breaker;
 pub mod catalogue;
 pub mod egress;
@@ -16,6 +17,7 @@ pub mod network;
 pub mod people;
 pub mod route;
 pub mod strategy;
+pub mod turns;
 pub mod workload;
 
 pub use action::{ACTIONS, Access, Act, authorize};

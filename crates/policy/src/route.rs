@@ -8,8 +8,10 @@
 use lantern_types::{Denial, Price, PriceSource, Route, nearest};
 
 use crate::Catalogue;
+use crate::alias::{self, Aliases};
 use crate::catalogue::Model;
-use crate::strategy::Strategy;
+use crate::strategy::{self, Strategy};
+use crate::turns::Cooling;
 
 /// The name of the built-in model and of its provider.
 pub const OFFLINE: &str = "offline";
@@ -25,6 +27,8 @@ pub struct Provider {
     pub self_hosted: bool,
     /// The models it is known to serve, best first; empty when unknown.
     pub models: Vec<String>,
+    /// How many keys there are for it. One that needs none counts as having one.
+    pub keys: u32,
 }
 
 /// What there is to choose from.
@@ -36,6 +40,10 @@ pub struct Choices {
     pub offline_stands_in: bool,
     /// What counts when several models would do.
     pub strategy: Strategy,
+    /// Which models the tenant means by a name of the catalogue's.
+    pub aliases: Aliases,
+    /// Who did not answer lately.
+    pub cooling: Vec<Cooling>,
 }
 
 /// Where a call for `asked` goes: a capability (`auto`, `chat-small`), a model (`gpt-4o`), or `provider/model`.
@@ -55,9 +63,17 @@ pub fn rank(asked: &str, choices: &Choices, catalogue: &Catalogue) -> Result<Vec
     if choices.providers.is_empty() {
         return Err(Denial::new("model_not_configured", "no model provider is configured for this tenant"));
     }
+    if let Some(models) = choices.aliases.get(asked) {
+        return alias::rank(asked, models, choices, catalogue);
+    }
     if let Some(models) = catalogue.capability(asked) {
         return by_capability(asked, models.collect(), choices);
     }
+    by_name(asked, choices, catalogue)
+}
+
+/// Where a call for a model that is named goes.
+pub(crate) fn by_name(asked: &str, choices: &Choices, catalogue: &Catalogue) -> Result<Vec<Route>, Denial> {
     let Some((name, model)) = asked.split_once('/') else { return by_model(asked, choices, catalogue) };
     if let Some(provider) = choices.providers.iter().find(|p| p.name == name) {
         return priced(provider, model, catalogue).map(|route| vec![route]);
@@ -79,6 +95,7 @@ fn offline() -> Route {
         model: OFFLINE.to_owned(),
         price: Price::default(),
         price_source: PriceSource::Builtin,
+        key: 0,
         why: None,
     }
 }
@@ -91,7 +108,7 @@ fn by_capability(asked: &str, models: Vec<&Model>, choices: &Choices) -> Result<
         models.iter().copied().filter(|m| providers.iter().any(|p| p.name == m.provider)).collect();
     // Each capability but `auto` lists its models in a considered order, and that is what balanced means there.
     if *strategy != Strategy::Balanced || asked == AUTO {
-        sold.sort_by_key(|model| std::cmp::Reverse(strategy.score(model)));
+        sold.sort_by_key(|model| std::cmp::Reverse(strategy::score(*strategy, model)));
     }
     let all = sold.len();
     let sold = sold.into_iter().enumerate().map(|(n, model)| Route {
@@ -99,6 +116,7 @@ fn by_capability(asked: &str, models: Vec<&Model>, choices: &Choices) -> Result<
         model: model.model.clone(),
         price: model.price,
         price_source: PriceSource::Catalogue,
+        key: 0,
         why: Some(format!("{asked}, {strategy}: {} of {all}", n + 1)),
     });
     let free = |provider: &Provider, model: &str| Route {
@@ -201,6 +219,7 @@ fn priced(provider: &Provider, model: &str, catalogue: &Catalogue) -> Result<Rou
             model: model.to_owned(),
             price: known.price,
             price_source: PriceSource::Catalogue,
+            key: 0,
             why: None,
         });
     }
@@ -220,6 +239,7 @@ fn self_hosted(provider: &Provider, model: &str) -> Route {
         model: model.to_owned(),
         price: Price::default(),
         price_source: PriceSource::SelfHosted,
+        key: 0,
         why: None,
     }
 }
@@ -233,6 +253,7 @@ mod tests {
             name: name.to_owned(),
             self_hosted,
             models: models.iter().map(ToString::to_string).collect(),
+            keys: 1,
         }
     }
 
@@ -285,7 +306,7 @@ mod tests {
     }
 
     fn ranked(asked: &str, strategy: Strategy, providers: Vec<Provider>) -> Vec<String> {
-        let choices = Choices { providers, offline_stands_in: false, strategy };
+        let choices = Choices { providers, strategy, ..Choices::default() };
         let ranked = rank(asked, &choices, &Catalogue::builtin().unwrap()).unwrap();
         ranked.into_iter().map(|route| format!("{}/{}", route.provider, route.model)).collect()
     }

@@ -1,69 +1,26 @@
-//! What a choice among models goes by: a word from whoever asks, and a score for each model. Pure integers.
+//! How good a choice a model is, by what counts. Pure integers.
 
-use std::fmt;
-use std::str::FromStr;
+pub use lantern_types::strategy::{Strategy, Unknown};
 
 use crate::catalogue::Model;
 
-/// What counts when several models would do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Strategy {
-    /// Quality first, then speed, then price.
-    #[default]
-    Balanced,
-    /// The least price.
-    Cheap,
-    /// The best answers.
-    Best,
-    /// The quickest answers.
-    Fast,
-}
-
-/// The text names no strategy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected balanced, cheap, best or fast")]
-pub struct Unknown;
-
-impl Strategy {
-    /// Every strategy.
-    pub const ALL: [Self; 4] = [Self::Balanced, Self::Cheap, Self::Best, Self::Fast];
-
-    /// Its stable word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Balanced => "balanced",
-            Self::Cheap => "cheap",
-            Self::Best => "best",
-            Self::Fast => "fast",
-        }
-    }
-
-    /// How good a choice the model is, in thousandths; more is better.
-    pub fn score(self, model: &Model) -> i64 {
-        let micros = model.price.input.micros().saturating_add(model.price.output.micros()).max(0);
-        let (quality, speed) = (i64::from(model.quality), i64::from(model.speed));
-        // Dollars for a million tokens of each kind, and one more so that what is free divides too.
-        let cheapness = |weight: i64| weight * 1_000_000_000 / micros.saturating_add(1_000_000);
-        match self {
-            Self::Balanced => quality * 20_000 + speed * 3_000 + cheapness(30),
-            Self::Cheap => cheapness(100),
-            Self::Best => quality * 10_000,
-            Self::Fast => speed * 10_000,
-        }
+/// How good a choice the model is when this counts, in thousandths; more is better.
+pub fn score(strategy: Strategy, model: &Model) -> i64 {
+    let micros = model.price.input.micros().saturating_add(model.price.output.micros()).max(0);
+    let (quality, speed) = (i64::from(model.quality), i64::from(model.speed));
+    // Dollars for a million tokens of each kind, and one more so that what is free divides too.
+    let cheapness = |weight: i64| weight * 1_000_000_000 / micros.saturating_add(1_000_000);
+    match strategy {
+        Strategy::Balanced => quality * 20_000 + speed * 3_000 + cheapness(30),
+        Strategy::Cheap => cheapness(100),
+        Strategy::Best => quality * 10_000,
+        Strategy::Fast => speed * 10_000,
     }
 }
 
-impl fmt::Display for Strategy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Strategy {
-    type Err = Unknown;
-    fn from_str(text: &str) -> Result<Self, Unknown> {
-        Self::ALL.into_iter().find(|strategy| strategy.as_str() == text).ok_or(Unknown)
-    }
+/// What counts: the first that says so of whoever asks, the agent, the tenant; else what holds here.
+pub fn in_force(said: [Option<Strategy>; 3], usual: Strategy) -> Strategy {
+    said.into_iter().flatten().next().unwrap_or(usual)
 }
 
 #[cfg(test)]
@@ -82,9 +39,20 @@ mod tests {
             (Strategy::Best, 80_000),
             (Strategy::Fast, 80_000),
         ] {
-            assert_eq!(strategy.score(model), want, "{strategy}");
-            assert_eq!(strategy.as_str().parse(), Ok(strategy));
+            assert_eq!(score(strategy, model), want, "{strategy}");
         }
-        assert_eq!("Best".parse::<Strategy>(), Err(Unknown));
+    }
+
+    #[test]
+    fn whoever_is_nearer_to_the_call_counts_first() {
+        use Strategy::{Balanced, Best, Cheap, Fast};
+        for (said, want) in [
+            ([None, None, None], Fast),
+            ([None, None, Some(Cheap)], Cheap),
+            ([None, Some(Best), Some(Cheap)], Best),
+            ([Some(Balanced), Some(Best), Some(Cheap)], Balanced),
+        ] {
+            assert_eq!(in_force(said, Fast), want, "{said:?}");
+        }
     }
 }

@@ -32,6 +32,7 @@ pub mod receipts;
 pub mod record;
 pub mod relay;
 pub mod retention;
+pub mod routing;
 mod runs;
 pub mod seal;
 pub mod sessions;

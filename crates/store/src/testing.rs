@@ -28,8 +28,8 @@ use crate::value::Value;
 use crate::versions::Version;
 use crate::{
     approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose, outbox, past,
-    receipts, retention, runs, seal, sessions, share, sign_ins, stops, system, tickets, usage, versions,
-    workloads,
+    receipts, retention, routing, runs, seal, sessions, share, sign_ins, stops, system, tickets, usage,
+    versions, workloads,
 };
 
 pub use bucket::BucketServer;
@@ -271,6 +271,7 @@ pub async fn prepare_every_statement(db: &Db) {
         receipts::STATEMENTS,
         receipts::log::STATEMENTS,
         retention::STATEMENTS,
+        routing::STATEMENTS,
         seal::STATEMENTS,
         sessions::STATEMENTS,
         sign_ins::STATEMENTS,

@@ -29,19 +29,42 @@ pub struct Failure {
     pub retryable: bool,
     /// How long the other side asked us to wait.
     pub retry_after: Option<Dur>,
+    /// Whether somebody else can be asked instead, at once.
+    pub elsewhere: bool,
 }
 
 impl Failure {
     /// A failure that no retry will mend and that certainly had no effect outside.
     pub fn refused(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), acted: Acted::No, retryable: false, retry_after: None }
+        Self {
+            code,
+            message: message.into(),
+            acted: Acted::No,
+            retryable: false,
+            retry_after: None,
+            elsewhere: false,
+        }
     }
     /// A failure that may pass, and that certainly had no effect outside.
     pub fn transient(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), acted: Acted::No, retryable: true, retry_after: None }
+        Self {
+            code,
+            message: message.into(),
+            acted: Acted::No,
+            retryable: true,
+            retry_after: None,
+            elsewhere: false,
+        }
     }
     /// A failure after which nobody knows whether the effect happened.
     pub fn unknown(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), acted: Acted::Unknown, retryable: true, retry_after: None }
+        Self {
+            code,
+            message: message.into(),
+            acted: Acted::Unknown,
+            retryable: true,
+            retry_after: None,
+            elsewhere: false,
+        }
     }
 }

@@ -17,9 +17,37 @@ pub struct Route {
     pub price: Price,
     /// Where the price comes from.
     pub price_source: PriceSource,
+    /// Which of the provider's keys, from 0 in the order in which they were saved.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub key: u32,
     /// Why this one, where several would have done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_first(key: &u32) -> bool {
+    *key == 0
+}
+
+/// A way that was tried for a step, and came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// The provider's name.
+    pub provider: String,
+    /// The provider's own name of the model.
+    pub model: String,
+    /// Which of the provider's keys, from 0.
+    pub key: u32,
+    /// Why it came to nothing: a stable code.
+    pub code: String,
+}
+
+impl Tried {
+    /// Whether this is the way that a route goes.
+    pub fn is(&self, route: &Route) -> bool {
+        (&*self.provider, &*self.model, self.key) == (&*route.provider, &*route.model, route.key)
+    }
 }
 
 /// Where a price comes from. There is no "guessed".

@@ -4,13 +4,13 @@ use lantern_engine::{
     Input, LlmAsk, ProgramKind, Run, Step, StepId, StepKind, StepState, Work, llm_ask, offered_tools,
 };
 use lantern_ledger::{Hold, Withheld};
-use lantern_policy::admit::{OVER_BUDGET, Purse};
+use lantern_policy::admit::{OVER_BUDGET, OVER_CAP, Purse};
 use lantern_policy::route::Choices;
-use lantern_policy::{
-    LlmRequest, Scope, ToolRequest, admit_llm, admit_or_wait, admit_plain, admit_tool, route,
-};
+use lantern_policy::strategy::in_force;
+use lantern_policy::turns::{Past, turns};
+use lantern_policy::{LlmRequest, Scope, ToolRequest, admit_llm, admit_or_wait, admit_plain, admit_tool};
 use lantern_types::llm::{IMAGE_TOKENS_MAX, Message};
-use lantern_types::{Denial, Failure, Grant, MicroUsd, ToolDef, ToolName};
+use lantern_types::{Denial, Failure, Grant, MicroUsd, Route, RunId, Strategy, ToolDef, ToolName};
 
 use crate::Deps;
 
@@ -26,13 +26,39 @@ pub(crate) enum Verdict {
 
 /// Admits or denies a requested step, or lets it wait. `Err` when the facts cannot be had now.
 pub(crate) async fn admit(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> Result<Verdict, Failure> {
-    let choices = match &step.work {
-        Some(Work::Turn { .. } | Work::Llm { .. }) => deps.llm.choices(scope).await?,
-        _ => Choices::default(),
+    let Some(Work::Turn { .. } | Work::Llm { .. }) = &step.work else {
+        return one(deps, scope, (run, step), |purse| verdict(deps, run, step, purse)).await;
     };
-    let verdict = admit_or_wait(purse(run), |purse| verdict(deps, run, step, (purse, &choices)));
+    let Some(ask) = llm_ask(run, step) else { return Ok(denied(step.id.clone(), unreadable())) };
+    let choices = choices(deps, scope, run.manifest.strategy).await?;
+    let past = Past { tried: &step.tried, now: deps.clock.now(), spread: spread(run.id) };
+    let turns = match turns(&ask.model, &choices, &deps.catalogue, past) {
+        Ok(turns) => turns,
+        Err(denial) => return Ok(denied(step.id.clone(), denial)),
+    };
+    // The next in turn, unless it is too dear for what is left and another one is not.
+    let mut refused = None;
+    for route in turns {
+        let verdict = one(deps, scope, (run, step), |purse| llm(deps, run, (purse, &route), &ask)).await?;
+        match verdict {
+            Verdict::Decided(decided) if is_too_dear(&decided.0) => {
+                refused.get_or_insert(Verdict::Decided(decided));
+            }
+            verdict => return Ok(verdict),
+        }
+    }
+    Ok(refused.unwrap_or_else(|| denied(step.id.clone(), unreadable())))
+}
+
+/// Admits one way of doing a step, or denies it, or lets it wait.
+async fn one(
+    deps: &Deps,
+    scope: Scope,
+    (run, step): (&Run, &Step),
+    verdict: impl Fn(Purse) -> Result<Grant, Denial>,
+) -> Result<Verdict, Failure> {
     let id = step.id.clone();
-    let grant = match verdict {
+    let grant = match admit_or_wait(purse(run), verdict) {
         Ok(Some(grant)) => grant,
         Ok(None) => return Ok(Verdict::WaitsForRun),
         Err(denial) => return Ok(denied(id, denial)),
@@ -52,21 +78,31 @@ pub(crate) async fn admit(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> 
     Ok(Verdict::Decided(Box::new((Input::Admit { step: id, grant: Box::new(grant) }, hold))))
 }
 
+/// What a model call may go to. Its agent says what counts, else its tenant, else the server: a run has no header.
+pub(crate) async fn choices(deps: &Deps, scope: Scope, agent: Option<Strategy>) -> Result<Choices, Failure> {
+    let choices = deps.llm.choices(scope).await?;
+    let strategy = in_force([None, agent, None], choices.strategy);
+    Ok(Choices { strategy, ..choices })
+}
+
+/// Spreads runs over the keys of a provider: the last bytes of an id are as good as random.
+pub(crate) const fn spread(run: RunId) -> u32 {
+    let [.., a, b] = *run.bytes();
+    u16::from_be_bytes([a, b]) as u32
+}
+
+/// Whether a denial says that there is not enough money for it.
+fn is_too_dear(input: &Input) -> bool {
+    let Input::Deny { denial, .. } = input else { return false };
+    denial.code == OVER_BUDGET || denial.code == OVER_CAP
+}
+
 fn denied(step: StepId, denial: Denial) -> Verdict {
     Verdict::Decided(Box::new((Input::Deny { step, denial }, None)))
 }
 
-fn verdict(
-    deps: &Deps,
-    run: &Run,
-    step: &Step,
-    (purse, choices): (Purse, &Choices),
-) -> Result<Grant, Denial> {
+fn verdict(deps: &Deps, run: &Run, step: &Step, purse: Purse) -> Result<Grant, Denial> {
     match &step.work {
-        Some(Work::Turn { .. } | Work::Llm { .. }) => match llm_ask(run, step) {
-            Some(ask) => llm(deps, run, (purse, choices), &ask),
-            None => Err(unreadable()),
-        },
         Some(Work::Tool { name, .. }) => tool(deps, run, step, name),
         Some(Work::Child { .. }) => child(deps, run, purse),
         Some(_) => Ok(admit_plain(purse, deps.memo.terms(&deps.catalogue, &deps.limits))),
@@ -78,10 +114,10 @@ fn unreadable() -> Denial {
     Denial::new("body_dropped", "what the step was asked is no longer stored")
 }
 
-fn llm(deps: &Deps, run: &Run, (purse, choices): (Purse, &Choices), ask: &LlmAsk) -> Result<Grant, Denial> {
+fn llm(deps: &Deps, run: &Run, (purse, route): (Purse, &Route), ask: &LlmAsk) -> Result<Grant, Denial> {
     let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
     let request = LlmRequest {
-        route: route::route(&ask.model, choices, &deps.catalogue)?,
+        route: route.clone(),
         request_bytes: request_bytes(ask, &tools),
         max_tokens: max_tokens(deps, ask),
     };

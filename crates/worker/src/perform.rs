@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use lantern_engine::{Done, Input, LlmAsk, Run, Step, StepId, Work, llm_ask, offered_tools, timeout};
+use lantern_llm::breakers::trouble;
+use lantern_policy::turns::{Past, elsewhere};
 use lantern_policy::{Admitted, Scope};
 use lantern_store::notify::Delta;
 use lantern_types::edge::BoxFuture;
 use lantern_types::llm::{LlmCall, LlmReply};
 use lantern_types::tool::ToolCall;
-use lantern_types::{Dur, EffectKey, Failure, Grant, ToolDef};
+use lantern_types::{Dur, EffectKey, Failure, Grant, Route, Strategy, ToolDef, Tried};
 use serde_json::Value;
 
 use crate::edge::Say;
@@ -88,7 +90,14 @@ fn work(
         Work::Turn { .. } | Work::Llm { .. } => {
             let ask = llm_ask(run, step)?;
             let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
-            Some(llm(deps, scope, Asked { ask, tools, grant, key: key(run, step) }, limit))
+            let asked = Asked { ask, tools, grant, key: key(run, step) };
+            let others = Others {
+                model: asked.ask.model.clone(),
+                strategy: run.manifest.strategy,
+                tried: step.tried.clone(),
+                spread: admission::spread(run.id),
+            };
+            Some(llm(deps, scope, asked, (others, limit)))
         }
         Work::Tool { .. } => Some(tool(deps, scope, Admitted::by(grant, tool_call(run, step)?), limit)),
         _ => None,
@@ -114,7 +123,29 @@ struct Asked<'a> {
     key: EffectKey,
 }
 
-fn llm(deps: &Arc<Deps>, scope: Scope, asked: Asked<'_>, limit: Dur) -> Working {
+/// By what it is told whether somebody else can be asked, when a call comes to nothing.
+struct Others {
+    model: String,
+    strategy: Option<Strategy>,
+    tried: Vec<Tried>,
+    spread: u32,
+}
+
+impl Others {
+    /// The failure of a call that went this way, and whether another way is left.
+    async fn told(mut self, deps: &Deps, scope: Scope, route: Route, failure: Failure) -> Failure {
+        if !trouble(&failure).passes_on() {
+            return failure;
+        }
+        let Ok(choices) = admission::choices(deps, scope, self.strategy).await else { return failure };
+        let Route { provider, model, key, .. } = route;
+        self.tried.push(Tried { provider, model, key, code: failure.code.to_owned() });
+        let past = Past { tried: &self.tried, now: deps.clock.now(), spread: self.spread };
+        Failure { elsewhere: elsewhere(&self.model, &choices, &deps.catalogue, past), ..failure }
+    }
+}
+
+fn llm(deps: &Arc<Deps>, scope: Scope, asked: Asked<'_>, (others, limit): (Others, Dur)) -> Working {
     let Asked { ask, tools, grant, key } = asked;
     let Some(route) = grant.route.clone() else {
         return Box::pin(async { Err(Failure::refused("no_llm", "the admission names no model")) });
@@ -139,7 +170,10 @@ fn llm(deps: &Arc<Deps>, scope: Scope, asked: Asked<'_>, limit: Dur) -> Working 
                 return Err(Failure::refused("step_data_invalid", format!("outputSchema: {problem}")));
             }
         }
-        let reply = deps.llm.call(scope, route, call, limit, say).await?;
+        let reply = match deps.llm.call(scope, route.clone(), call, limit, say).await {
+            Ok(reply) => reply,
+            Err(failure) => return Err(others.told(&deps, scope, route, failure).await),
+        };
         let violations = match &output_schema {
             Some(schema) if is_final(offers, &reply) => broken(&deps, schema, &reply).await,
             _ => Vec::new(),

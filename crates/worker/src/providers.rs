@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lantern_llm::{Endpoint, Offer, OfflinePace, Target, keys};
+use lantern_llm::breakers::trouble;
+use lantern_llm::{Breakers, Endpoint, Line, Offer, OfflinePace, Target, keys};
 use lantern_net::{Client, Reach};
+use lantern_policy::alias::Aliases;
 use lantern_policy::route::{Choices, OFFLINE, Provider, conversing, unnamed};
 use lantern_policy::strategy::Strategy;
 use lantern_policy::{Admitted, Catalogue, Scope};
+use lantern_store::routing::{self, Routing};
 use lantern_store::seal::Place;
-use lantern_store::{Db, Value, Vault};
+use lantern_store::{Db, Row, Value, Vault};
 use lantern_types::edge::{BoxFuture, Clock};
 use lantern_types::llm::{LlmCall, LlmReply, Unlisted};
 use lantern_types::{At, Dur, Failure, Route, Secret};
@@ -55,11 +58,13 @@ impl Rules {
             name: shared.name.clone(),
             self_hosted: !shared.vendor,
             models: shared.models.clone(),
+            keys: 1,
         };
         Choices {
             providers: self.shared.iter().map(provider).collect(),
             offline_stands_in: self.offline_stands_in,
             strategy: self.strategy,
+            ..Choices::default()
         }
     }
 }
@@ -72,6 +77,7 @@ pub struct Providers {
     rules: Arc<Rules>,
     catalogue: Arc<Catalogue>,
     clock: Arc<dyn Clock>,
+    breakers: Arc<Breakers>,
 }
 
 /// How long a server may take to list its models before one of them is called.
@@ -101,11 +107,18 @@ struct Configured {
 }
 
 impl Configured {
+    /// Where it answers, with its first key.
     fn endpoint(&self) -> Endpoint {
+        self.keyed(0)
+    }
+
+    /// The same with one of its keys; with the first when there are no longer so many.
+    fn keyed(&self, key: u32) -> Endpoint {
+        let found = usize::try_from(key).ok().and_then(|key| self.keys.get(key));
         Endpoint {
             provider: self.name.clone(),
             base_url: self.base_url.clone(),
-            api_key: self.keys.first().cloned(),
+            api_key: found.or_else(|| self.keys.first()).cloned(),
             reach: self.reach,
         }
     }
@@ -121,16 +134,31 @@ impl Providers {
         catalogue: Arc<Catalogue>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { db, vault, client, rules, catalogue, clock }
+        Self { db, vault, client, rules, catalogue, clock, breakers: Arc::default() }
+    }
+
+    /// Who did not answer lately, for those who make calls beside the runs.
+    pub fn breakers(&self) -> Arc<Breakers> {
+        self.breakers.clone()
     }
 
     /// The tenant's providers first, then the operator's of other names.
     async fn configured(&self, scope: Scope) -> Result<Vec<Configured>, Failure> {
-        let rows = self
-            .db
-            .read(scope, |tx| Box::pin(async move { tx.all(LIST, &[]).await }))
-            .await
-            .map_err(unavailable)?;
+        let rows = self.db.read(scope, |tx| Box::pin(async move { tx.all(LIST, &[]).await })).await;
+        self.opened(scope, rows.map_err(unavailable)?).await
+    }
+
+    /// The same, and what the tenant says of the choice among them.
+    async fn routed(&self, scope: Scope) -> Result<(Vec<Configured>, Strategy, Aliases), Failure> {
+        let read = self.db.read(scope, |tx| {
+            Box::pin(async move { Ok((tx.all(LIST, &[]).await?, routing::read(tx).await?.0)) })
+        });
+        let (rows, Routing { strategy, aliases }) = read.await.map_err(unavailable)?;
+        let found = self.opened(scope, rows).await?;
+        Ok((found, strategy.unwrap_or(self.rules.strategy), aliases))
+    }
+
+    async fn opened(&self, scope: Scope, rows: Vec<Row>) -> Result<Vec<Configured>, Failure> {
         let mut found = Vec::new();
         for row in rows {
             let name = row.text("provider").map_err(unavailable)?;
@@ -167,15 +195,16 @@ impl Providers {
         Ok(found)
     }
 
-    /// Everything that the tenant can use, for those who pass calls on.
-    pub async fn offers(&self, scope: Scope) -> Result<Vec<Offer>, Failure> {
+    /// Everything that the tenant can use, for those who pass calls on, and what it says of the choice.
+    pub async fn offers(&self, scope: Scope) -> Result<(Vec<Offer>, Strategy, Aliases), Failure> {
         let offer = |found: Configured| Offer {
             endpoint: found.endpoint(),
             self_hosted: !found.vendor,
             more_keys: found.keys.iter().skip(1).cloned().collect(),
             models: found.models,
         };
-        Ok(self.configured(scope).await?.into_iter().map(offer).collect())
+        let (found, strategy, aliases) = self.routed(scope).await?;
+        Ok((found.into_iter().map(offer).collect(), strategy, aliases))
     }
 
     async fn open_key(
@@ -249,16 +278,17 @@ fn unavailable(error: lantern_store::Error) -> Failure {
 impl Llm for Providers {
     fn choices(&self, scope: Scope) -> BoxFuture<'_, Result<Choices, Failure>> {
         Box::pin(async move {
-            let providers = self.configured(scope).await?;
-            let providers = providers
-                .into_iter()
-                .map(|p| Provider { name: p.name, self_hosted: !p.vendor, models: p.models })
-                .collect();
-            Ok(Choices {
-                providers,
-                offline_stands_in: self.rules.offline_stands_in,
-                strategy: self.rules.strategy,
-            })
+            let provider = |found: Configured| Provider {
+                keys: u32::try_from(found.keys.len()).unwrap_or(u32::MAX).max(1),
+                name: found.name,
+                self_hosted: !found.vendor,
+                models: found.models,
+            };
+            let (found, strategy, aliases) = self.routed(scope).await?;
+            let providers = found.into_iter().map(provider).collect();
+            let cooling = self.breakers.cooling(scope.tenant(), self.clock.now());
+            let offline_stands_in = self.rules.offline_stands_in;
+            Ok(Choices { providers, offline_stands_in, strategy, aliases, cooling })
         })
     }
 
@@ -287,9 +317,30 @@ impl Llm for Providers {
                 } else {
                     call
                 };
-                (Target::Endpoint(provider.endpoint()), call)
+                (Target::Endpoint(provider.keyed(route.key)), call)
             };
-            lantern_llm::call(&self.client, &target, &call, self.clock.now(), timeout, &mut *say).await
+            let line = Self::line(scope, &route);
+            let now = || self.clock.now();
+            // Of one that has cooled down, this is the call that tries again.
+            let _ = line.as_ref().map(|line| self.breakers.lets(line, now()));
+            let came = lantern_llm::call(&self.client, &target, &call, now(), timeout, &mut *say).await;
+            if let Some(line) = &line {
+                match &came {
+                    Ok(_) => self.breakers.answered(line),
+                    Err(failure) => {
+                        self.breakers.failed(line, trouble(failure), failure.retry_after, now());
+                    }
+                }
+            }
+            came
         })
+    }
+}
+
+impl Providers {
+    /// The line that a route goes by. The offline model has none: it always answers.
+    fn line(scope: Scope, route: &Route) -> Option<Line> {
+        let (provider, model) = (route.provider.clone(), route.model.clone());
+        (provider != OFFLINE).then(|| Line { tenant: scope.tenant(), provider, model, key: route.key })
     }
 }

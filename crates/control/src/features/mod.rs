@@ -47,6 +47,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         sessions::routes::routes(),
         settings::providers::routes(),
         settings::retention::routes(),
+        settings::routing::routes(),
         tools::routes(),
         limits::routes(),
         audit::routes(),

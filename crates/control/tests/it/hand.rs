@@ -222,6 +222,7 @@ fn grant() -> Grant {
         model: "m".into(),
         price,
         price_source: PriceSource::Catalogue,
+        key: 0,
         why: None,
     };
     let digest = Digest::of(b"test");

@@ -59,6 +59,7 @@ mod providers;
 mod receipts;
 #[cfg(test)]
 mod retention;
+mod routing;
 mod runs;
 #[cfg(test)]
 mod runtime;

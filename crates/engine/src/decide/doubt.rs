@@ -69,8 +69,8 @@ impl Draft<'_> {
             let message = "found not to have happened, and no attempt is left".to_owned();
             return self.fail_step(id, "did_not_happen", message, Acted::No);
         };
-        let (acted, bill) = (Acted::No, Bill::default());
-        let given_up = GivenUp { generation, code, acted, due, crashed, bill };
+        let (acted, bill, elsewhere) = (Acted::No, Bill::default(), false);
+        let given_up = GivenUp { generation, code, acted, due, crashed, bill, elsewhere };
         self.make_again(id, given_up, "found not to have happened".to_owned());
     }
 

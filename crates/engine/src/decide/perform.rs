@@ -28,6 +28,8 @@ pub(super) struct GivenUp {
     pub(super) crashed: bool,
     /// What this one is known to have cost.
     pub(super) bill: Bill,
+    /// Whether the next one goes to somebody else.
+    pub(super) elsewhere: bool,
 }
 
 impl Draft<'_> {
@@ -139,7 +141,10 @@ impl Draft<'_> {
             return self.doubt(id, failure.code, failure.message);
         }
         let retry = run::retry_of(&self.run, step);
-        let allowed = failure.retryable && !retry.non_retryable.iter().any(|code| code == failure.code);
+        // Who has somebody else to ask asks at once: it was not them who failed.
+        let elsewhere = failure.elsewhere;
+        let allowed =
+            (failure.retryable || elsewhere) && !retry.non_retryable.iter().any(|code| code == failure.code);
         let left = step.attempt < self.context.limits.attempts_per_step_max;
         let salt = format!("{}|{id}", self.run.id);
         let wait = Wait {
@@ -149,6 +154,7 @@ impl Draft<'_> {
             salt: &salt,
         };
         let due = (allowed && left).then(|| retry.due(step.failures + 1, &wait)).flatten();
+        let due = due.map(|due| if elsewhere { self.context.at } else { due });
         // A refusal speaks for its own send only: one before it, under the same key, may have acted all the same. What
         // that one may have cost is held already.
         let acted = match failure.acted {
@@ -165,15 +171,15 @@ impl Draft<'_> {
             Acted::Unknown => step.generation,
         };
         let (code, crashed) = (failure.code.to_owned(), false);
-        let given_up = GivenUp { generation, code, acted: failure.acted, due, crashed, bill };
+        let given_up = GivenUp { generation, code, acted: failure.acted, due, crashed, bill, elsewhere };
         self.make_again(id, given_up, failure.message);
     }
 
     /// Gives an attempt up for another one. A hold covers one attempt: the next of a call that costs money is admitted with
-    /// its own, and what this one may have been billed for stays held.
+    /// its own, and what this one may have been billed for stays held. So is one that goes to somebody else, whatever they charge.
     pub(super) fn make_again(&mut self, id: &StepId, given_up: GivenUp, message: String) {
         let Some(step) = self.run.step(id) else { return };
-        let GivenUp { generation, code, acted, due, crashed, bill } = given_up;
+        let GivenUp { generation, code, acted, due, crashed, bill, elsewhere } = given_up;
         let fact = Fact::StepRetrying {
             step: id.clone(),
             generation,
@@ -186,7 +192,7 @@ impl Draft<'_> {
             tokens_in: bill.tokens_in,
             tokens_out: bill.tokens_out,
             unconfirmed: step::unconfirmed(step, acted),
-            readmit: generation == step.generation && step::holds_money(step),
+            readmit: generation == step.generation && (step::holds_money(step) || elsewhere),
         };
         self.emit(fact, Some(Content::Error(message)));
     }
@@ -212,7 +218,8 @@ impl Draft<'_> {
         let Some(step) = self.run.step(id) else { return };
         let (code, due) = (CRASHED.to_owned(), self.context.at);
         let (generation, acted, crashed, bill) = (step.generation, Acted::Unknown, true, Bill::default());
-        let given_up = GivenUp { generation, code, acted, due, crashed, bill };
+        let elsewhere = false;
+        let given_up = GivenUp { generation, code, acted, due, crashed, bill, elsewhere };
         self.make_again(id, given_up, "the process died before an answer was stored".to_owned());
     }
 

@@ -159,6 +159,7 @@ pub(super) fn manifest(value: &Value) -> Result<Manifest, Invalid> {
     let manifest = Manifest {
         program: fields.read::<ProgramKind>(&["program"], "expected \"agent\" or \"steps\"", out),
         model: fields.read(&["model"], "expected a model or capability name", out).unwrap_or(default.model),
+        strategy: fields.read(&["strategy"], "expected \"balanced\", \"cheap\", \"best\" or \"fast\"", out),
         system_prompt: fields.read(&["systemPrompt", "system_prompt", "instructions"], "expected text", out),
         style_prompt: fields.read(&["stylePrompt", "style_prompt"], "expected text", out),
         about: fields.get(&["about"]).cloned(),

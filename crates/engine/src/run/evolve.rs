@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lantern_types::Acted;
+use lantern_types::{Acted, Tried};
 use serde_json::Value;
 
 use super::{Children, Closing, Ending, Phase, Run, Step, StepState, Work};
@@ -189,6 +189,7 @@ fn requested(run: &mut Run, event: &Event) {
         generation: 1,
         attempt: 0,
         failures: 0,
+        tried: Vec::new(),
         resent: false,
         doubt: None,
         denied: false,
@@ -249,10 +250,18 @@ fn reused(run: &mut Run, event: &Event) {
 }
 
 fn retrying(run: &mut Run, fact: &Fact) {
-    let Fact::StepRetrying { step, generation, attempt, acted, due, crashed, readmit, .. } = fact else {
+    let Fact::StepRetrying { step, generation, attempt, code, acted, due, crashed, readmit, .. } = fact
+    else {
         return;
     };
     let Some(step) = run.step_mut(step) else { return };
+    let route = step.grant.as_ref().and_then(|grant| grant.route.as_ref()).filter(|_| !crashed);
+    step.tried.extend(route.map(|route| Tried {
+        provider: route.provider.clone(),
+        model: route.model.clone(),
+        key: route.key,
+        code: code.clone(),
+    }));
     let grown = *generation != step.generation;
     let readmit = grown || *readmit;
     step.generation = *generation;

@@ -296,6 +296,7 @@ pub(crate) fn grant(hold: i64) -> Grant {
         model: "m".into(),
         price,
         price_source: PriceSource::Catalogue,
+        key: 0,
         why: None,
     };
     let digest = Digest::of(b"x");

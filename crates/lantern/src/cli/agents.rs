@@ -134,6 +134,9 @@ pub(crate) struct CreateArgs {
     /// A model, or what it must be able to do (auto, chat-small, …)
     #[arg(long)]
     model: Option<String>,
+    /// What counts when several models would do: balanced, cheap, best or fast
+    #[arg(long, value_name = "WORD")]
+    strategy: Option<String>,
     /// The instructions: text, @file, or @- for standard input
     #[arg(long, value_name = "TEXT|@FILE")]
     system: Option<String>,
@@ -332,6 +335,7 @@ fn overlay(agent: &mut Map<String, Value>, args: &CreateArgs, system: Option<Str
     set("name", args.name.clone().map(Value::from));
     set("description", args.description.clone().map(Value::from));
     set("model", args.model.clone().map(Value::from));
+    set("strategy", args.strategy.clone().map(Value::from));
     set("systemPrompt", system.map(Value::from));
     set("tools", (!args.tools.is_empty()).then(|| json!(args.tools)));
     set("maxTurns", args.max_turns.map(Value::from));
@@ -362,6 +366,7 @@ fn describe(agent: &Value) -> String {
         ("digest", column("digest")),
         ("program", column("program")),
         ("model", if asks { column("model") } else { String::new() }),
+        ("strategy", column("strategy")),
         ("tools", tools.join(", ")),
         ("max turns", turns.unwrap_or_default()),
         ("labels", labels.join(", ")),

@@ -104,6 +104,8 @@ const ROUTES: &[(&str, By)] = &[
     ("GET /v1/settings/retention", Verb(&["retention"])),
     ("POST /v1/settings/retention", Verb(&["retention"])),
     ("POST /v1/retention/preview", Verb(&["retention"])),
+    ("GET /v1/settings/routing", Verb(&["routing show"])),
+    ("POST /v1/settings/routing", Verb(&["routing set", "routing alias"])),
     ("GET /v1/runs/{id}/events", Verb(&["logs", "runs explain", "runs watch", "export"])),
     ("GET /v1/runs/{id}/stream", Same("GET /v1/runs/{id}/events")),
     ("POST /v1/runs/{id}/cancel", Verb(&["runs cancel", "runs watch"])),

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use lantern_control::{App, Providers as Known, Setup, SharedProvider};
 use lantern_edge::route::mount;
-use lantern_gateway::Doors;
+use lantern_gateway::{Doors, Reachable};
 use lantern_ledger::Ledger;
 use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Hangups, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_node::{Boxes, Node};
-use lantern_policy::strategy::Strategy;
 use lantern_policy::{Catalogue, workload};
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
@@ -147,7 +146,7 @@ pub(super) async fn run(
     ledger.keep(&ground.tasks, stopping.clone());
     let work = lantern_worker::run(deps, options, stopping.clone());
     ground.tasks.spawn("worker", Box::pin(work));
-    let doors = Doors::open(doors(&ground, &app, (offers, rules.strategy), ledger));
+    let doors = Doors::open(doors(&ground, &app, offers, ledger));
     let live = Live { app: app.clone(), limits: ground.limits.clone() };
     let beside = lantern_gateway::router(doors).merge(mount(dashboard::routes()));
     let router = lantern_control::router_beside(app, beside, lantern_gateway::entries());
@@ -249,24 +248,22 @@ fn providers(ground: &Ground, rules: Arc<Rules>) -> Providers {
     Providers::new(db, vault, client, rules, ground.catalogue.clone(), ground.clock.clone())
 }
 
-fn doors(
-    ground: &Ground,
-    app: &App,
-    (providers, strategy): (Arc<Providers>, Strategy),
-    ledger: Ledger,
-) -> lantern_gateway::Setup {
+fn doors(ground: &Ground, app: &App, providers: Arc<Providers>, ledger: Ledger) -> lantern_gateway::Setup {
     lantern_gateway::Setup {
         db: ground.db.clone(),
         clock: ground.clock.clone(),
         ids: ground.ids.clone(),
         limits: ground.limits.clone(),
         catalogue: ground.catalogue.clone(),
-        strategy,
+        breakers: providers.breakers(),
         client: ground.client.clone(),
         gate: app.gate(),
         directory: Arc::new(move |scope| {
             let providers = providers.clone();
-            Box::pin(async move { providers.offers(scope).await })
+            Box::pin(async move {
+                let (offers, strategy, aliases) = providers.offers(scope).await?;
+                Ok(Reachable { offers, strategy, aliases })
+            })
         }),
         ledger,
     }

@@ -14,6 +14,7 @@ fn route(micros: i64) -> Route {
         model: "m".to_owned(),
         price: Price { input: usd(micros), output: usd(micros) },
         price_source: PriceSource::Catalogue,
+        key: 0,
         why: None,
     }
 }

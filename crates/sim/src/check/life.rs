@@ -186,6 +186,8 @@ pub(super) fn finds(cause: &Input) -> bool {
 /// How long the other side asked to wait.
 fn asked(cause: &Input) -> Dur {
     match cause {
+        // It was not somebody else who asked.
+        Input::Performed { result: Err(failure), .. } if failure.elsewhere => Dur::ZERO,
         Input::Performed { result: Err(failure), .. } => failure.retry_after.unwrap_or(Dur::ZERO),
         _ => Dur::ZERO,
     }

@@ -62,6 +62,7 @@ pub(crate) fn setting(rng: &mut Rng) -> Result<Setting, String> {
         name: name.to_owned(),
         self_hosted,
         models: models.iter().map(ToString::to_string).collect(),
+        keys: 1,
     };
     let vendor = catalogue.models().first().map(|model| model.provider.clone()).unwrap_or_default();
     let choices = Choices {

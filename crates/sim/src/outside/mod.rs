@@ -161,16 +161,18 @@ impl Outside {
 
 fn results(fate: Fate, done: Done) -> Vec<Result<Done, Failure>> {
     let unknown = Failure::unknown("upstream_error", "half an answer");
+    // Somebody else can be asked for what a model did not answer.
+    let elsewhere = matches!(done, Done::Reply { .. });
     match fate {
         Fate::Answered => vec![Ok(done)],
         Fate::AnsweredTwice => vec![Ok(done.clone()), Ok(done)],
-        Fate::Refused(true) => vec![Err(Failure::transient("busy", "not now"))],
+        Fate::Refused(true) => vec![Err(Failure { elsewhere, ..Failure::transient("busy", "not now") })],
         Fate::Refused(false) => vec![Err(Failure::refused("bad_request", "never"))],
         Fate::RateLimited => {
             let retry_after = Some(Dur::from_secs(7));
             vec![Err(Failure { retry_after, ..Failure::transient("rate_limited", "slow down") })]
         }
-        Fate::Broken(false) => vec![Err(unknown)],
+        Fate::Broken(false) => vec![Err(Failure { elsewhere, ..unknown })],
         Fate::Broken(true) => vec![Err(unknown), Ok(done)],
         Fate::Silent => Vec::new(),
         Fate::Huge => match done {

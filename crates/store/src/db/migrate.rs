@@ -229,6 +229,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0029_control.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 31,
+        name: "model_routing",
+        both: include_str!("../../../../migrations/0031_model_routing.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0031_model_routing.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -1,5 +1,6 @@
 //! Attempts after the first: whether a step may be tried again, under which key, and with which hold.
 
+use lantern_engine::StepKind;
 use lantern_types::{Acted, MicroUsd};
 
 use super::{Checked, Follow, broken, demand, plus};
@@ -40,11 +41,10 @@ impl Follow {
             format_args!("{} attempts were made", step.attempt),
         )?;
         demand(due >= event.at, "retry", "the next attempt is not made before this one failed")?;
-        demand(
-            event.readmit == (!grows && holds),
-            "retry",
-            "an attempt that may be billed is admitted by itself",
-        )?;
+        // A call that is free goes to somebody else, who may charge, by an admission of its own too.
+        let readmits =
+            if step.kind == StepKind::Llm && !holds && event.readmit { !grows } else { holds && !grows };
+        demand(event.readmit == readmits, "retry", "an attempt that may be billed is admitted by itself")?;
         let unconfirmed = if unknown { step.hold() } else { MicroUsd::ZERO };
         demand(event.unconfirmed == unconfirmed, "bill", format_args!("{unconfirmed} may have been billed"))?;
         demand(

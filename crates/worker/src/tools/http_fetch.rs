@@ -127,7 +127,7 @@ fn failure(error: &Error) -> Failure {
         Error::Setup(_) => ("http_setup", false),
     };
     let acted = error.acted();
-    Failure { code, message: error.to_string(), acted, retryable, retry_after: None }
+    Failure { acted, retryable, ..Failure::refused(code, error.to_string()) }
 }
 
 #[cfg(test)]

@@ -123,7 +123,8 @@ fn perform(act: Act, clock: Arc<dyn Clock>) -> BoxFuture<'static, Result<Act, Fa
 
 impl Llm for Script {
     fn choices(&self, _scope: Scope) -> BoxFuture<'_, Result<Choices, Failure>> {
-        let vendor = || Provider { name: "openai".to_owned(), self_hosted: false, models: Vec::new() };
+        let vendor =
+            || Provider { name: "openai".to_owned(), self_hosted: false, models: Vec::new(), keys: 1 };
         let providers = if self.priced.load(Ordering::Relaxed) { vec![vendor()] } else { Vec::new() };
         Box::pin(async { Ok(Choices { providers, offline_stands_in: true, ..Choices::default() }) })
     }

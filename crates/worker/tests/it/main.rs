@@ -8,6 +8,7 @@ mod caps;
 mod clocks;
 #[cfg(test)]
 mod crash;
+mod failover;
 #[cfg(test)]
 mod life;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 const MANIFEST_FIELDS: &[&[&str]] = &[
     &["program"],
     &["model"],
+    &["strategy"],
     &["systemPrompt", "instructions"],
     &["tools"],
     &["maxTurns"],
@@ -275,6 +276,7 @@ impl Changes {
         pick! {
             program "program",
             model "model",
+            strategy "strategy",
             system_prompt "systemPrompt",
             tools "tools",
             max_turns "maxTurns",

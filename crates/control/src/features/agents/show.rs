@@ -193,6 +193,7 @@ fn fields(manifest: &Manifest) -> Vec<(&'static str, Value)> {
     vec![
         ("program", json!(manifest.program)),
         ("model", json!(manifest.model)),
+        ("strategy", json!(manifest.strategy)),
         ("systemPrompt", json!(manifest.system_prompt)),
         ("tools", json!(manifest.tools.as_ref().map(|tools| tools.iter().map(tool).collect::<Vec<_>>()))),
         ("maxTurns", json!(manifest.max_turns)),

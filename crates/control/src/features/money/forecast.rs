@@ -9,7 +9,7 @@ use lantern_edge::{Body, Either, Fields, Json, Model, OverBudget, Refusal, Resul
 use lantern_engine::Manifest;
 use lantern_policy::action::ForecastRun;
 use lantern_policy::forecast::{self, Forecast, LEVEL_PERCENT, Past};
-use lantern_policy::route::route;
+use lantern_policy::route::{Choices, route};
 use lantern_policy::{Permit, Scope};
 use lantern_store::{past, versions};
 use lantern_types::{Dur, MicroUsd, Route as ModelRoute, Tokens, money};
@@ -161,6 +161,8 @@ async fn shown(app: &App, scope: Scope, Asked { agent, input, model }: Asked) ->
     let past = past::of_agent(&app.db, scope, agent.clone(), app.clock.now() - WINDOW, RUNS_MAX).await?;
     let asked_for = model.unwrap_or_else(|| manifest.model.clone());
     let choices = settings::providers::choices(app, scope).await?;
+    let strategy = manifest.strategy.unwrap_or(choices.strategy);
+    let choices = Choices { strategy, ..choices };
     let route = route(&asked_for, &choices, &app.catalogue).ok();
     let text = if input.is_null() { String::new() } else { input.to_string() };
     let bytes = text.len() as u64;

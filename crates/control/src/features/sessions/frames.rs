@@ -336,7 +336,7 @@ mod tests {
     fn admitted(name: &str, routed: bool) -> Fact {
         let price = Price { input: MicroUsd::ZERO, output: MicroUsd::ZERO };
         let (provider, model) = ("lab".to_owned(), "small".to_owned());
-        let route = Route { provider, model, price, price_source: PriceSource::Catalogue, why: None };
+        let route = Route { provider, model, price, price_source: PriceSource::Catalogue, key: 0, why: None };
         let digest = Digest::of(b"x");
         let grant = Grant {
             hold: MicroUsd::ZERO,

@@ -2,3 +2,4 @@
 
 pub(crate) mod providers;
 pub(crate) mod retention;
+pub(crate) mod routing;

@@ -14,6 +14,7 @@ use lantern_policy::action::{DeleteProvider, ListProviders, SaveProvider};
 use lantern_policy::egress::{self, Reach};
 use lantern_policy::route::{Choices, Provider as Choice};
 use lantern_policy::{Permit, Scope};
+use lantern_store::routing::{self, Routing};
 use lantern_store::seal::Place;
 use lantern_store::{Row, Value};
 use lantern_types::llm::{Cause, Unlisted};
@@ -199,16 +200,19 @@ pub(crate) async fn choices(app: &App, scope: Scope) -> Result<Choices> {
     for row in &rows {
         let (name, base_url) = (row.text("provider")?, row.opt_text("base_url")?);
         let models = serde_json::from_str(&row.text("models")?).unwrap_or_default();
-        providers.push(Choice { self_hosted: own_address(app, &name, base_url.as_deref()), name, models });
+        let self_hosted = own_address(app, &name, base_url.as_deref());
+        providers.push(Choice { self_hosted, name, models, keys: 1 });
     }
     for shared in &app.inner.providers.shared {
         if !providers.iter().any(|own| own.name == shared.name) {
             let (name, self_hosted) = (shared.name.clone(), shared.own_address);
-            providers.push(Choice { name, self_hosted, models: Vec::new() });
+            providers.push(Choice { name, self_hosted, models: Vec::new(), keys: 1 });
         }
     }
     let known = &app.inner.providers;
-    Ok(Choices { providers, offline_stands_in: known.offline, strategy: known.strategy })
+    let Routing { strategy, aliases } = routing::of(&app.db, scope).await?;
+    let strategy = strategy.unwrap_or(known.strategy);
+    Ok(Choices { providers, offline_stands_in: known.offline, strategy, aliases, ..Choices::default() })
 }
 
 /// The tenant's own endpoint of that name, opened, and when it was saved.

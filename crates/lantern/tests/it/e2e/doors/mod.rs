@@ -4,6 +4,7 @@ mod between;
 mod caps;
 mod clients;
 mod cluster;
+mod elsewhere;
 mod failover;
 mod own;
 mod runs;
