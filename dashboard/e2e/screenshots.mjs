@@ -3,7 +3,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { openBrowser, openPage, signIn } from "./browser.mjs";
 import { Server } from "./server.mjs";
-import { history } from "./work.mjs";
+import { history, people } from "./work.mjs";
 
 const folder = process.argv[2] ?? "e2e/dist";
 mkdirSync(folder, { recursive: true });
@@ -11,12 +11,17 @@ const server = await new Server().start();
 const browser = await openBrowser();
 try {
   const ids = await history(server);
+  await people(server);
+  await server.api("POST", "/v1/settings/caps", { agentName: "helper", maxCostUsdPerDay: "2" });
+  // An entry that says what was there before and after.
+  const [changed] = await server.api("GET", "/v1/audit?action=agents.update");
   const pages = {
     home: "/", runs: "/runs", run: `/runs/${ids.squares}?step=each`, "run-model": `/runs/${ids.helper}?step=llm-1`, "run-waiting": `/runs/${ids.release}`,
     "run-failed": `/runs/${ids.breaks}`, "run-events": `/runs/${ids.digest}?tab=events`, "run-output": `/runs/${ids.digest}?tab=input`, approvals: "/approvals",
     agents: "/agents", "agent-versions": "/agents/helper?tab=versions", "agent-edit": "/agents/helper?tab=edit", sessions: "/sessions", session: `/sessions/${ids.session}`,
     "run-receipt": `/runs/${ids.helper}?tab=receipt`, "run-compare": `/runs/${ids.helper}?tab=compare&with=${ids.other}`, receipts: "/receipts", proof: "/proof", "proof-false": "/proof", "run-start": "/runs?start=1&agent=helper",
     providers: "/providers", spending: "/spending", calls: "/calls", keys: "/keys", settings: "/settings",
+    members: "/members", "member-invited": "/members", invitation: "/invitation", account: "/account", "account-code": "/account", audit: "/audit", "audit-chain": "/audit?action=agents.update", "audit-entry": `/audit?entry=${changed.id}`,
   };
   const file = await fetch(`${server.url}/v1/runs/${ids.helper}/receipt/file`, { headers: { Authorization: `Bearer ${server.token}` } });
   const receipt = { name: "receipt.json", mimeType: "application/json", buffer: Buffer.from(await file.arrayBuffer()) };
@@ -27,13 +32,26 @@ try {
       await page.locator(".drop input").setInputFiles({ ...receipt, buffer: Buffer.from(receipt.buffer.toString().replace(/"tokensOut":\d+/, '"tokensOut":1')) });
       await page.locator("[data-verdict=false]").waitFor();
     },
+    "member-invited": async (page) => {
+      await page.getByRole("button", { name: "Invite somebody" }).click();
+      await page.getByLabel("Their address").fill("barbara@example.com");
+      await page.getByRole("button", { name: "Make invitation" }).click();
+      await page.locator("[data-secret]").waitFor();
+    },
+    "account-code": async (page) => {
+      await page.getByRole("button", { name: "Set up" }).click();
+      await page.getByLabel("Your password").fill(server.ready.login.password);
+      await page.getByRole("button", { name: "Go on" }).click();
+      await page.locator("[data-secret]").waitFor();
+    },
+    "audit-chain": (page) => page.getByRole("button", { name: "Check it" }).click(),
     proof: async (page) => {
       await page.locator(".drop input").setInputFiles(receipt);
       await page.getByRole("button", { name: "Ask this server for its keys" }).click();
       await page.locator("[data-verdict=true]").waitFor();
     },
   };
-  const whole = new Set(["proof", "proof-false", "run-receipt", "run-compare"]);
+  const whole = new Set(["proof", "proof-false", "run-receipt", "run-compare", "account"]);
   for (const theme of ["light", "dark"]) {
     const page = await openPage(browser, server, { theme });
     await page.goto("/sign-in");
@@ -68,7 +86,7 @@ try {
   }
   const phone = await openPage(browser, server, { width: 390, height: 780 });
   await signIn(phone, server.ready.login);
-  for (const name of ["home", "runs", "run", "approvals", "session"]) {
+  for (const name of ["home", "runs", "run", "approvals", "session", "members", "account", "audit"]) {
     await phone.goto(pages[name]);
     await phone.getByRole("heading", { level: 1 }).waitFor();
     await phone.waitForTimeout(700);

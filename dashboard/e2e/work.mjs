@@ -42,6 +42,22 @@ export async function until(server, id, ...statuses) {
   throw new Error(`run ${id} is not ${statuses} after 30 s`);
 }
 
+/** Somebody who came in by an invitation, and what they sign in with. */
+export async function member(server, email, role, name) {
+  const password = "correct horse battery";
+  const { token } = await server.api("POST", "/v1/invitations", { email, role });
+  const { user } = await server.ask("POST", "/auth/invitations/accept", { token, password, name });
+  return { id: user.id, email, password };
+}
+
+/** People of every role, and an invitation that waits. */
+export async function people(server) {
+  await member(server, "ada@example.com", "admin", "Ada Lovelace");
+  await member(server, "grace@example.com", "member", "Grace Hopper");
+  await member(server, "eve@example.com", "viewer", "Eve");
+  await server.api("POST", "/v1/invitations", { email: "barbara@example.com", role: "member" });
+}
+
 /** Fills a server with a small history. */
 export async function history(server) {
   for (const agent of [HELPER, ...Object.values(STEPS), { name: "digest", description: "Summarises notes for a stand-up", systemPrompt: DIGEST, tools: [] }]) {

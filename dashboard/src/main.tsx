@@ -3,7 +3,7 @@ import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { onSignedOut } from "./api/client";
-import { queries } from "./app/session";
+import { me, queries } from "./app/session";
 import { startTheme } from "./app/theme";
 import { router } from "./router";
 import "./styles/base.css";
@@ -12,7 +12,9 @@ import "./styles/pages.css";
 startTheme();
 onSignedOut(() => {
   const { pathname, href } = router.state.location;
-  if (pathname !== "/sign-in") void router.navigate({ to: "/sign-in", search: { next: href, over: "1" } });
+  // Whoever was not signed in has nothing that could be over.
+  const over = queries.getQueryData(me.queryKey) ? "1" : undefined;
+  if (pathname !== "/sign-in") void router.navigate({ to: "/sign-in", search: { next: href === "/" ? undefined : href, over } });
 });
 const root = document.getElementById("app");
 if (root) {

@@ -3,6 +3,7 @@ import { createRootRoute, createRoute, createRouter, lazyRouteComponent, redirec
 import { Shell } from "./app/shell";
 import { ApiError } from "./api/client";
 import { me, queries } from "./app/session";
+import { readAudit } from "./lib/audit";
 import { readFilters, writeFilters } from "./lib/filters";
 import { Crashed, Missing } from "./pages/fallbacks";
 import { SignIn } from "./pages/sign-in";
@@ -15,6 +16,10 @@ const root = createRootRoute({ notFoundComponent: Missing, errorComponent: Crash
 const signIn = createRoute({ getParentRoute: () => root, path: "/sign-in", component: SignIn, validateSearch: words("next", "over") });
 // Whoever was given a receipt needs no account to check it.
 const proof = createRoute({ getParentRoute: () => root, path: "/proof", component: lazyRouteComponent(() => import("./pages/proof"), "Proof") });
+
+// Nor does whoever was handed a link to come in by.
+const invitation = createRoute({ getParentRoute: () => root, path: "/invitation", component: lazyRouteComponent(() => import("./pages/slips"), "AcceptInvitation") });
+const reset = createRoute({ getParentRoute: () => root, path: "/reset", component: lazyRouteComponent(() => import("./pages/slips"), "ResetPassword") });
 
 // Nothing below is shown before it is known to whom.
 const shell = createRoute({
@@ -80,13 +85,23 @@ const providers = createRoute({ getParentRoute: under, path: "/providers", compo
 const spending = createRoute({ getParentRoute: under, path: "/spending", component: lazyRouteComponent(() => import("./pages/spending"), "Spending") });
 const calls = createRoute({ getParentRoute: under, path: "/calls", component: lazyRouteComponent(() => import("./pages/calls"), "Calls") });
 const receipts = createRoute({ getParentRoute: under, path: "/receipts", component: lazyRouteComponent(() => import("./pages/receipts"), "Receipts") });
+const members = createRoute({ getParentRoute: under, path: "/members", component: lazyRouteComponent(() => import("./pages/members"), "Members") });
+const account = createRoute({ getParentRoute: under, path: "/account", component: lazyRouteComponent(() => import("./pages/account"), "Account") });
+const audit = createRoute({
+  getParentRoute: under,
+  path: "/audit",
+  component: lazyRouteComponent(() => import("./pages/audit"), "Audit"),
+  validateSearch: (search: Record<string, unknown>): Search => ({ ...readAudit(search), ...words("entry")(search) }),
+});
 const keys = createRoute({ getParentRoute: under, path: "/keys", component: lazyRouteComponent(() => import("./pages/keys"), "Keys") });
 const settings = createRoute({ getParentRoute: under, path: "/settings", component: lazyRouteComponent(() => import("./pages/settings"), "Settings") });
 
 const tree = root.addChildren([
   signIn,
   proof,
-  shell.addChildren([home, runs, run, approvals, agents, agent, sessions, session, providers, spending, calls, receipts, keys, settings]),
+  invitation,
+  reset,
+  shell.addChildren([home, runs, run, approvals, agents, agent, sessions, session, providers, spending, calls, receipts, audit, members, keys, settings, account]),
 ]);
 
 export const router = createRouter({

@@ -12,6 +12,10 @@ export type AgentVersionSummary = Schemas["AgentVersionSummary"];
 export type Approval = Schemas["Approval"];
 export type Session = Schemas["Session"];
 export type User = Schemas["User"];
+export type Member = Schemas["Member"];
+export type Invitation = Schemas["Invitation"];
+export type SignIn = Schemas["SignIn"];
+export type AuditEntry = Schemas["AuditEntry"];
 export type ApiKey = Schemas["ApiKey"];
 export type EmergencyStop = Schemas["EmergencyStop"];
 
@@ -79,7 +83,8 @@ export async function refusal(response: Response): Promise<ApiError> {
   const id = response.headers.get("x-request-id") ?? undefined;
   const problem = await response.json().catch(() => ({}));
   const { error, code, requestId, fields } = problem as Partial<Schemas["Problem"]>;
-  if (response.status === 401 && code !== "invalid_credentials") signedOut();
+  // What other refusals of this status are about is what was typed, not who is signed in.
+  if (response.status === 401 && (code === "unauthorized" || code === undefined)) signedOut();
   return new ApiError(response.status, code ?? "unreadable", error ?? response.statusText, requestId ?? id, fields);
 }
 
@@ -102,6 +107,15 @@ async function send(verb: Verb, path: string, asked: Asked): Promise<{ data: unk
   if (!response.ok) throw await refusal(response);
   const text = await response.text();
   return { data: text ? JSON.parse(text) : undefined, next: response.headers.get("x-next-cursor") ?? undefined };
+}
+
+/** A file, byte for byte: what was parsed and written again would be another one. */
+export async function file<P extends Paths<"get">>(path: P, asked: Asked = {}): Promise<Blob> {
+  const answer = await fetch(address(path, asked), { headers: PAGE, credentials: "same-origin", signal: asked.signal }).catch(() => {
+    throw new ApiError(0, "unreachable", "");
+  });
+  if (!answer.ok) throw await refusal(answer);
+  return answer.blob();
 }
 
 export async function get<P extends Paths<"get">>(path: P, asked: Asked = {}): Promise<Answer<Operation<P, "get">>> {

@@ -6,7 +6,7 @@ import { page } from "../api/client";
 import { ranked } from "../lib/rank";
 import { m } from "../messages/en";
 import { Dialog } from "../ui/pieces";
-import { PAGES } from "./nav";
+import { offered } from "./nav";
 import { mayWrite, useMe } from "./session";
 import { chooseTheme } from "./theme";
 
@@ -27,7 +27,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
   const agents = useQuery({ queryKey: ["agents", "palette"], queryFn: () => page("/v1/agents", { query: { limit: 100 } }), staleTime: 30_000 });
   const go = (to: string, search?: Record<string, string>) => () => void navigate({ to, search });
   const all: Doable[] = [
-    ...PAGES.map(({ to, label, key }) => ({ name: m.palette.goTo(label), keys: `g ${key}`, act: go(to) })),
+    ...offered(user?.role).map(({ to, label, key }) => ({ name: m.palette.goTo(label), keys: `g ${key}`, act: go(to) })),
     ...(mayWrite(user)
       ? [
           { name: m.palette.newRun, act: go("/runs", { start: "1" }) },
@@ -84,12 +84,13 @@ export function Palette({ onClose }: { onClose: () => void }) {
 }
 
 export function Shortcuts({ onClose }: { onClose: () => void }) {
+  const user = useMe();
   const rows: [string, string[]][] = [
     [m.shortcuts.palette, ["Ctrl K"]],
     [m.shortcuts.help, ["?"]],
     [m.shortcuts.search, ["/"]],
     [m.shortcuts.goTo, ["g"]],
-    ...PAGES.map(({ label, key }): [string, string[]] => [m.palette.goTo(label), ["g", key]]),
+    ...offered(user?.role).map(({ label, key }): [string, string[]] => [m.palette.goTo(label), ["g", key]]),
     [m.shortcuts.next, ["j", "k"]],
     [m.shortcuts.open, ["Enter"]],
     [m.shortcuts.send, ["Enter"]],

@@ -1,6 +1,6 @@
 // Who is signed in. The cookie that says so is out of reach here: the server is asked.
 import { QueryClient, queryOptions, useQuery } from "@tanstack/react-query";
-import { ApiError, PAGE, type User, get, refusal, remove, post } from "../api/client";
+import { ApiError, type User, get, post, remove } from "../api/client";
 
 export const queries = new QueryClient({
   defaultOptions: {
@@ -26,20 +26,17 @@ export function mayWrite(user: User | undefined): boolean {
 
 /** A `code` of an authenticator app goes along where the server asks for one. */
 export async function signIn(email: string, password: string, code?: string): Promise<void> {
-  let response: Response;
-  try {
-    response = await fetch("/auth/session", {
-      method: "POST",
-      headers: { ...PAGE, "Content-Type": "application/json" },
-      body: JSON.stringify({ email, password, code }),
-      credentials: "same-origin",
-    });
-  } catch {
-    throw new ApiError(0, "unreachable", "");
-  }
-  if (!response.ok) throw await refusal(response);
+  begun(await post("/auth/session", { body: { email, password, code } }));
+}
+
+/** Comes into a workspace by an invitation. */
+export async function comeIn(token: string, password: string, name?: string): Promise<void> {
+  begun(await post("/auth/session/invitation", { body: { token, password, name } }));
+}
+
+function begun(user: User): void {
   queries.clear();
-  queries.setQueryData(me.queryKey, (await response.json()) as User);
+  queries.setQueryData(me.queryKey, user);
 }
 
 export async function signOut(everywhere: boolean): Promise<void> {

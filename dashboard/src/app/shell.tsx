@@ -7,7 +7,7 @@ import { page } from "../api/client";
 import { m } from "../messages/en";
 import { Icon } from "../ui/icons";
 import { ToastRoom } from "../ui/pieces";
-import { PAGES } from "./nav";
+import { PAGES, offered } from "./nav";
 import { signOut, useMe } from "./session";
 import { type Theme, chooseTheme, useTheme } from "./theme";
 
@@ -86,9 +86,10 @@ function Waiting() {
 }
 
 function Pages() {
+  const role = useMe()?.role;
   return (
     <ul>
-      {PAGES.map(({ to, icon, label }, index) => (
+      {offered(role).filter((one) => !("own" in one)).map(({ to, icon, label }, index) => (
         <li key={to} className={index === 5 ? "apart" : undefined}>
           <Link to={to} className="link" activeProps={{ className: "is-active", "aria-current": "page" }} activeOptions={{ exact: to === "/" }}>
             <Icon name={icon} /> {label} {to === "/approvals" && <Waiting />}
@@ -140,7 +141,7 @@ function Account({ onHelp, phone }: { onHelp: () => void; phone?: boolean }) {
       <Menu.Portal>
         <Menu.Content className="menu" side="top" align={phone ? "end" : "start"} sideOffset={6} collisionPadding={8}>
           {phone &&
-            PAGES.slice(3).map(({ to, icon, label }) => (
+            offered(user?.role).slice(3).filter((one) => !("own" in one)).map(({ to, icon, label }) => (
               <Menu.Item key={to} onSelect={() => void navigate({ to })}>
                 <Icon name={icon} /> {label}
               </Menu.Item>
@@ -156,6 +157,7 @@ function Account({ onHelp, phone }: { onHelp: () => void; phone?: boolean }) {
             ))}
           </Menu.RadioGroup>
           <Menu.Separator className="sep" />
+          <Menu.Item onSelect={() => void navigate({ to: "/account" })}>{m.nav.yourAccount}</Menu.Item>
           <Menu.Item onSelect={onHelp}>{m.nav.help}</Menu.Item>
           <Menu.Separator className="sep" />
           <Menu.Item onSelect={() => void leave(false)}>{m.nav.signOut}</Menu.Item>

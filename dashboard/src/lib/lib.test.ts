@@ -1,9 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { address } from "../api/client";
 import { hear, silence } from "./chat";
+import { auditCommand, auditQuery, ofField, readAudit, toField } from "./audit";
+import { byOwner } from "./caps";
+import { clientName } from "./client-name";
 import { asCommand, asQuery, readFilters, toggle, writeFilters } from "./filters";
 import { count, duration, firstLine, money, relative, shell } from "./format";
+import { gaps } from "./gaps";
 import { merge } from "./pages";
+import { ROLES, givable, offers, slipLink, slipOf } from "./people";
 import { fit, ranked } from "./rank";
 import { FrameReader, pause } from "./sse";
 import { diffLines, hintFor, typed } from "./value";
@@ -137,4 +142,78 @@ describe("a conversation", () => {
     expect(waits.doing).toBe("waiting");
     expect(hear(waits, [{ id: "3", type: "session.stopped", data: {}, timestamp: at }]).stopped).toBe(true);
   });
+});
+
+describe("people", () => {
+  const one = (role: string, id = "1") => ({ role, id });
+  test("give no role above their own, and none below an admin", () => {
+    expect(ROLES.map((role) => givable(role))).toEqual([[], [], ["viewer", "member", "admin"], ["viewer", "member", "admin", "owner"]]);
+    expect([givable(undefined), givable("service")]).toEqual([[], []]);
+  });
+  test("are offered nothing about somebody above, nor an equal's password", () => {
+    for (const [by, to, change, want] of [
+      ["viewer", "viewer", "remove", false],
+      ["member", "viewer", "role", false],
+      ["admin", "owner", "remove", false],
+      ["admin", "admin", "remove", true],
+      ["admin", "admin", "reset", false],
+      ["admin", "member", "reset", true],
+      ["owner", "owner", "removeCode", true],
+      ["owner", "owner", "signOut", true],
+    ] as const) {
+      expect(offers(one(by), one(to, "2"), change), `${by} ${change} ${to}`).toBe(want);
+    }
+    expect([offers(one("owner"), one("owner"), "reset"), offers(one("owner"), one("owner"), "role"), offers(undefined, one("viewer"), "role")]).toEqual([false, true, false]);
+  });
+  test("hand a slip on behind the #, and take it alone or in its link", () => {
+    const link = slipLink("https://lantern.example", "invitation", "hlx_inv_AA-_");
+    expect(new URL(link).pathname + new URL(link).search).toBe("/invitation");
+    for (const text of [link, ` ${link}\n`, "hlx_inv_AA-_", new URL(link).hash]) expect(slipOf(text)).toBe("hlx_inv_AA-_");
+    expect(slipOf("")).toBe("");
+  });
+});
+
+test("a browser is called by its name and its system, and a program as it calls itself", () => {
+  for (const [text, want] of [
+    ["Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36", "Chrome, Linux"],
+    ["Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36 Edg/131.0.0.0", "Edge, Windows"],
+    ["Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Mobile/15E148 Safari/604.1", "Safari, iOS"],
+    ["Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:133.0) Gecko/20100101 Firefox/133.0", "Firefox, macOS"],
+    ["Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Mobile Safari/537.36", "Chrome, Android"],
+    ["lantern/0.1.0", "lantern/0.1.0"],
+    ["", ""],
+  ] as const) {
+    expect(clientName(text)).toBe(want);
+  }
+});
+
+test("the filters of the audit log are read, asked and said, and what is none is dropped", () => {
+  const who = "01a22b58-0000-7000-8000-000000000000";
+  const all = readAudit({ who, action: " agents.update ", outcome: "denied", since: "2026-01-31T12:00:00+01:00", until: "2026-02-01", entry: "7" });
+  expect(all).toEqual({ who, action: "agents.update", outcome: "denied", since: "2026-01-31T11:00:00.000Z", until: "2026-02-01T00:00:00.000Z" });
+  expect(auditQuery(all)).toMatchObject({ principalId: who, action: "agents.update" });
+  expect(auditCommand(all, shell)).toBe(`lantern audit list --action agents.update --outcome denied --principal ${who} --since 2026-01-31T11:00:00.000Z --until 2026-02-01T00:00:00.000Z`);
+  expect(readAudit({ who: "me", action: " ", outcome: "x", since: "soon", until: 7 })).toEqual({});
+  expect(auditCommand({}, shell)).toBe("lantern audit list");
+  expect([ofField(""), toField(undefined), ofField(toField("2026-01-31T11:00:00.000Z"))]).toEqual([undefined, "", "2026-01-31T11:00:00.000Z"]);
+});
+
+test("caps are put together by whose they are", () => {
+  const cap = (scope: string, period: string, more = {}) => ({ scope, period, ...more });
+  const found = byOwner([cap("apiKey", "day", { apiKeyId: "k" }), cap("agent", "month", { agentName: "b" }), cap("agent", "day", { agentName: "b" }), cap("agent", "day", { agentName: "a" }), cap("tenant", "month"), cap("tenant", "day")]);
+  expect(found.map(({ scope, id, caps }) => [scope, id, caps.map(({ period }) => period).join()])).toEqual([["tenant", "", "day,month"], ["agent", "a", "day"], ["agent", "b", "day,month"], ["apiKey", "k", "day"]]);
+});
+
+test("the numbers that a list leaves out are found", () => {
+  const none = undefined;
+  for (const [numbers, size, whole, want] of [
+    [[2, 1, 0], 3, true, [none, none, none, none]],
+    [[5, 2, 1], 8, false, [{ from: 6, to: 7 }, { from: 3, to: 4 }, none, none]],
+    [[5, 2, 1], none, true, [none, { from: 3, to: 4 }, none, { from: 0, to: 0 }]],
+    [[], 3, true, [{ from: 0, to: 2 }]],
+    [[], 0, true, [none]],
+    [[], none, false, [none]],
+  ] as const) {
+    expect(gaps(numbers, size, whole), JSON.stringify([numbers, size, whole])).toEqual(want);
+  }
 });

@@ -199,7 +199,7 @@ function Health({ failed, parked }: { failed: number; parked: number }) {
 
 function Caps() {
   const caps = useQuery({ queryKey: ["caps"], queryFn: ({ signal }) => get("/v1/settings/caps", { signal }), refetchInterval: 10_000 });
-  const ours = (caps.data ?? []).filter((cap) => !cap.apiKeyId);
+  const ours = (caps.data ?? []).filter((cap) => cap.scope === "tenant");
   if (ours.length === 0) return null;
   return (
     <section className="card">

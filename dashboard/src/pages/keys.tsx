@@ -1,24 +1,26 @@
 // API keys: made, shown once, and revoked.
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { type ApiKey, page, post, remove } from "../api/client";
 import { useMe } from "../app/session";
 import { shell } from "../lib/format";
+import { isAdmin } from "../lib/people";
 import { m } from "../messages/en";
-import { Confirm, Dialog, Empty, Failure, Field, Head, Loading, Status, Time, copyText, useTitle, useToast } from "../ui/pieces";
+import { More, usePages } from "../ui/more";
+import { Once } from "../ui/once";
+import { Confirm, Empty, Failure, Field, Head, Loading, SameCommand, Status, Time, useTitle, useToast } from "../ui/pieces";
 
-const SCOPES = ["read", "write", "admin"];
+const SCOPES = ["read", "write", "admin", "runtime:read", "runtime:write", "runtime:admin"];
 
 export function Keys() {
   useTitle(m.keys.title);
-  const role = useMe()?.role;
-  const may = role === "owner" || role === "admin";
+  const may = isAdmin(useMe()?.role);
   const client = useQueryClient();
   const toast = useToast();
   const [making, setMaking] = useState(false);
   const [made, setMade] = useState<string>();
   const [leaving, setLeaving] = useState<ApiKey>();
-  const keys = useQuery({ queryKey: ["keys"], queryFn: ({ signal }) => page("/v1/api-keys", { query: { limit: 200 }, signal }) });
+  const keys = usePages(["keys"], (cursor, signal) => page("/v1/api-keys", { query: { limit: 100, cursor }, signal }));
   const revoke = useMutation({
     mutationFn: (id: string) => remove("/v1/api-keys/{id}", { path: { id } }),
     onSuccess: async () => {
@@ -27,7 +29,7 @@ export function Keys() {
       await client.invalidateQueries({ queryKey: ["keys"] });
     },
   });
-  const items = keys.data?.items ?? [];
+  const { items } = keys;
   const names = m.keys.columns;
   return (
     <div className="page">
@@ -89,6 +91,8 @@ export function Keys() {
           )}
         </div>
       )}
+      <More list={keys} />
+      {items.length > 0 && <SameCommand line="lantern keys list" />}
       {making && (
         <Make
           onClose={() => setMaking(false)}
@@ -99,22 +103,7 @@ export function Keys() {
           }}
         />
       )}
-      {made !== undefined && (
-        <Dialog title={m.keys.madeTitle} onClose={() => setMade(undefined)}>
-          <p className="note">{m.keys.madeText}</p>
-          <pre className="block" tabIndex={0} data-secret>
-            {made}
-          </pre>
-          <div className="formfoot">
-            <button type="button" className="btn" onClick={() => void copyText(made).then((done) => done && toast(m.common.copied))}>
-              {m.common.copy}
-            </button>
-            <button type="button" className="btn first" onClick={() => setMade(undefined)}>
-              {m.common.close}
-            </button>
-          </div>
-        </Dialog>
-      )}
+      {made !== undefined && <Once title={m.keys.madeTitle} text={m.keys.madeText} secret={made} onClose={() => setMade(undefined)} />}
       {leaving && (
         <Confirm
           title={m.keys.revokeTitle(leaving.name)}

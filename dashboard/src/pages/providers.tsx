@@ -4,14 +4,13 @@ import { useState } from "react";
 import { ApiError, get, post, remove } from "../api/client";
 import { useMe } from "../app/session";
 import { shell } from "../lib/format";
+import { isAdmin } from "../lib/people";
 import { m } from "../messages/en";
 import { Confirm, Empty, Failure, Field, Head, Loading, SameCommand, Status, useTitle, useToast } from "../ui/pieces";
 
-const administers = (role: string | undefined) => role === "owner" || role === "admin";
-
 export function Providers() {
   useTitle(m.providers.title);
-  const may = administers(useMe()?.role);
+  const may = isAdmin(useMe()?.role);
   const client = useQueryClient();
   const toast = useToast();
   const [adding, setAdding] = useState(false);

@@ -1,9 +1,12 @@
 // Every receipt, the newest first, and how far the log has come that numbers them.
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
+import { Fragment } from "react";
 import { ApiError, get, page } from "../api/client";
 import { count, money } from "../lib/format";
+import { type Gap, gaps } from "../lib/gaps";
 import { m } from "../messages/en";
+import { Facts } from "../ui/facts";
 import { Empty, Failure, Head, Loading, SameCommand, Status, Time, useTitle } from "../ui/pieces";
 
 const words = m.receipt;
@@ -16,6 +19,19 @@ async function newestHead(signal: AbortSignal) {
     if (error instanceof ApiError && error.code === "log_entry_not_found") return null;
     throw error;
   }
+}
+
+/** Why the list leaves numbers out that the log has. */
+function Missing({ gap }: { gap?: Gap }) {
+  if (!gap) return null;
+  return (
+    <tr>
+      <td className="fit num dim">{gap.from === gap.to ? count(gap.from) : words.range(gap.from, gap.to)}</td>
+      <td className="dim" colSpan={6}>
+        {words.gone(gap.to - gap.from + 1)}
+      </td>
+    </tr>
+  );
 }
 
 export function Receipts() {
@@ -33,6 +49,7 @@ export function Receipts() {
   });
   const items = list.data?.pages.flatMap((one) => one.items) ?? [];
   const names = words.columns;
+  const missing = gaps(items.map((receipt) => receipt.logIndex), list.isPlaceholderData ? undefined : log.data?.size, list.isSuccess && !list.hasNextPage && !list.isPlaceholderData);
   const error = log.error ?? list.error;
   return (
     <div className="page">
@@ -46,7 +63,7 @@ export function Receipts() {
         <Loading />
       ) : (
         <div className="card">
-          {items.length === 0 && !error ? (
+          {items.length === 0 && !error && !missing[0] ? (
             <Empty title={words.empty} hint={words.emptyHint} command="lantern runs create --agent NAME --input 'hello' --follow" />
           ) : (
             <table className="table" aria-label={words.table}>
@@ -62,25 +79,29 @@ export function Receipts() {
                 </tr>
               </thead>
               <tbody>
-                {items.map((receipt) => (
-                  <tr key={receipt.logIndex}>
-                    <td className="fit num">{count(receipt.logIndex)}</td>
-                    <td className="cut isolate">
-                      <Link to="/runs/$id" params={{ id: receipt.runId }} search={{ tab: "receipt" }}>
-                        {receipt.agentName}
-                      </Link>
-                    </td>
-                    <td className="fit mono dim wide">{receipt.runId}</td>
-                    <td className="fit">
-                      <Status of={receipt.status} />
-                    </td>
-                    <td className="fit num wide">{money(receipt.costUsd)}</td>
-                    <td className="fit mono dim wide">{receipt.keyId.slice(0, 8)}…</td>
-                    <td className="fit num dim">
-                      <Time at={receipt.issuedAt} />
-                    </td>
-                  </tr>
+                {items.map((receipt, at) => (
+                  <Fragment key={receipt.logIndex}>
+                    <Missing gap={missing[at]} />
+                    <tr>
+                      <td className="fit num">{count(receipt.logIndex)}</td>
+                      <td className="cut isolate">
+                        <Link to="/runs/$id" params={{ id: receipt.runId }} search={{ tab: "receipt" }}>
+                          {receipt.agentName}
+                        </Link>
+                      </td>
+                      <td className="fit mono dim wide">{receipt.runId}</td>
+                      <td className="fit">
+                        <Status of={receipt.status} />
+                      </td>
+                      <td className="fit num wide">{money(receipt.costUsd)}</td>
+                      <td className="fit mono dim wide">{receipt.keyId.slice(0, 8)}…</td>
+                      <td className="fit num dim">
+                        <Time at={receipt.issuedAt} />
+                      </td>
+                    </tr>
+                  </Fragment>
                 ))}
+                <Missing gap={missing.at(-1)} />
               </tbody>
             </table>
           )}
@@ -99,12 +120,12 @@ export function Receipts() {
           </header>
           <div className="in stack">
             <p className="note">{words.logText}</p>
-            <dl className="facts">
-              <dt>{words.logName}</dt>
-              <dd className="mono">{log.data.origin}</dd>
-              <dt>{words.logSize}</dt>
-              <dd>{count(log.data.size)}</dd>
-            </dl>
+            <Facts
+              of={[
+                [words.logName, <span className="mono">{log.data.origin}</span>],
+                [words.logSize, count(log.data.size)],
+              ]}
+            />
             <div className="stack tight">
               <h3>{words.logHead}</h3>
               <pre className="block" tabIndex={0}>

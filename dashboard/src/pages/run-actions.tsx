@@ -18,7 +18,9 @@ export function RunAction({ run, steps, doing, onClose }: { run: Run; steps: Ste
   const [reason, setReason] = useState("");
   const [name, setName] = useState(() => steps.find((step) => step.type === "signal" && step.endedAt === undefined)?.name ?? "");
   const [value, setValue] = useState("");
-  const [from, setFrom] = useState(doing.step ?? "");
+  const top = steps.filter((step) => step.parent === undefined);
+  // What the field shows first is what is sent. Only a run that failed knows by itself where.
+  const [from, setFrom] = useState(doing.step ?? (run.status === "failed" ? "" : (top[0]?.id ?? "")));
   const path = { id: run.id };
   const act = useMutation({
     mutationFn: async (): Promise<string | undefined> => {
@@ -93,13 +95,11 @@ export function RunAction({ run, steps, doing, onClose }: { run: Run; steps: Ste
         <Field label={m.run.forkFrom}>
           <select value={from} onChange={(event) => setFrom(event.target.value)}>
             {run.status === "failed" && <option value="">{m.run.forkAtFailure}</option>}
-            {steps
-              .filter((step) => step.parent === undefined)
-              .map((step) => (
-                <option key={step.id} value={step.id}>
-                  {step.id}
-                </option>
-              ))}
+            {top.map((step) => (
+              <option key={step.id} value={step.id}>
+                {step.id}
+              </option>
+            ))}
           </select>
         </Field>
       )}

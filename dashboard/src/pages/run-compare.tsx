@@ -5,6 +5,8 @@ import { useEffect, useId, useState } from "react";
 import { type Run, type Schemas, get, page } from "../api/client";
 import { count, money, pretty, relative, shell } from "../lib/format";
 import { m } from "../messages/en";
+import { Body } from "../ui/block";
+import { Facts } from "../ui/facts";
 import { Failure, Field, Loading, SameCommand, Status } from "../ui/pieces";
 
 const words = m.compare;
@@ -70,24 +72,24 @@ function Differences({ diff }: { diff: Schemas["RunDifferences"] }) {
             const run = diff[side];
             return (
               <div key={side} className="in stack">
-                <dl className="facts">
-                  <dt>{name}</dt>
-                  <dd className="mono">
-                    <Link to="/runs/$id" params={{ id: run.runId }}>
-                      {run.runId}
-                    </Link>
-                  </dd>
-                  <dt>{m.run.facts.status}</dt>
-                  <dd>
-                    <Status of={run.status} /> {run.errorCode && <code>{run.errorCode}</code>}
-                  </dd>
-                  <dt>{m.run.facts.cost}</dt>
-                  <dd>{money(run.costUsd)}</dd>
-                  <dt>{m.run.facts.tokens}</dt>
-                  <dd>
-                    {count(run.tokensIn)} → {count(run.tokensOut)}
-                  </dd>
-                </dl>
+                <Facts
+                  of={[
+                    [
+                      name,
+                      <Link to="/runs/$id" params={{ id: run.runId }} className="mono">
+                        {run.runId}
+                      </Link>,
+                    ],
+                    [
+                      m.run.facts.status,
+                      <>
+                        <Status of={run.status} /> {run.errorCode && <code>{run.errorCode}</code>}
+                      </>,
+                    ],
+                    [m.run.facts.cost, money(run.costUsd)],
+                    [m.run.facts.tokens, `${count(run.tokensIn)} → ${count(run.tokensOut)}`],
+                  ]}
+                />
                 {first && <SideOf side={first[side]} other={first[side === "a" ? "b" : "a"]} />}
               </div>
             );
@@ -141,9 +143,7 @@ function SideOf({ side, other }: { side?: Side | null; other?: Side | null }) {
               <h3>
                 {name} {other && pretty(value) !== pretty(theirs) && <span className="tag accent">{words.apart}</span>}
               </h3>
-              <pre className="block" tabIndex={0}>
-                {pretty(value)}
-              </pre>
+              <Body value={value} />
             </div>
           ),
       )}

@@ -5,6 +5,7 @@ import type { Run } from "../api/client";
 import type { Recorded, Step } from "../lib/recorder";
 import { typed } from "../lib/value";
 import { m } from "../messages/en";
+import { type Fact, Facts } from "../ui/facts";
 import { Block } from "../ui/block";
 import { useNow } from "../ui/pieces";
 import type { Doing } from "./run-actions";
@@ -15,7 +16,7 @@ export function StepDetail({ run, recorded, step, may, act }: { run: Run; record
   const now = useNow();
   const began = new Date(step.startedAt).toISOString();
   const model = [step.provider, step.model].filter(Boolean).join("/");
-  const facts: [string, React.ReactNode][] = [
+  const facts: Fact[] = [
     [words.began, <span title={exact(began)}>{clock(began)}</span>],
     [words.took, duration(Math.max(0, (step.endedAt ?? now) - step.startedAt))],
   ];
@@ -65,14 +66,7 @@ export function StepDetail({ run, recorded, step, may, act }: { run: Run; record
           </div>
         )}
         {step.reused && <p className="note">{words.reused}</p>}
-        <dl className="facts">
-          {facts.map(([name, value]) => (
-            <div key={name} style={{ display: "contents" }}>
-              <dt>{name}</dt>
-              <dd>{value}</dd>
-            </div>
-          ))}
-        </dl>
+        <Facts of={facts} />
         {(step.code ?? step.error) && <Block title={words.error} value={[step.code, step.error].filter(Boolean).join(": ")} />}
         {step.marks.length > 0 && (
           <div className="stack tight">

@@ -7,9 +7,10 @@ import { useEffect, useState } from "react";
 import { type Run, get } from "../api/client";
 import { type Link as Lifeline, follow } from "../api/follow";
 import { mayWrite, useMe } from "../app/session";
-import { count, money, pretty } from "../lib/format";
+import { count, money } from "../lib/format";
 import { type Recorded, type RunEvent, nothing, record } from "../lib/recorder";
 import { m } from "../messages/en";
+import { Body } from "../ui/block";
 import { Failure, Head, Loading, Status, Time, useTitle } from "../ui/pieces";
 import { AskCard, useApprovals } from "./ask";
 import { Events } from "./run-events";
@@ -269,16 +270,16 @@ function Contents({ run }: { run: Run }) {
         <header>
           <h2>{m.run.output}</h2>
         </header>
-        <div className="in">
-          {output === undefined || output === null ? <p className="note">{m.run.noOutput}</p> : <pre className="block" tabIndex={0}>{pretty(output.result ?? output)}</pre>}
+        <div className="in stack tight">
+          {output === undefined || output === null ? <p className="note">{m.run.noOutput}</p> : <Body value={output.result ?? output} />}
         </div>
       </section>
       <section className="card">
         <header>
           <h2>{m.run.input}</h2>
         </header>
-        <div className="in">
-          <pre className="block" tabIndex={0}>{pretty(run.input ?? null)}</pre>
+        <div className="in stack tight">
+          <Body value={run.input ?? null} />
         </div>
       </section>
     </div>

@@ -1,40 +1,19 @@
-// Who one is here, the emergency stops, for how long content is kept, and the limits in force.
+// The emergency stops, for how long content is kept, and the limits in force.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { get, page, post, remove } from "../api/client";
 import { useMe } from "../app/session";
 import { count, shell } from "../lib/format";
+import { isAdmin } from "../lib/people";
 import { m } from "../messages/en";
 import { Confirm, Empty, Failure, Field, Head, SameCommand, Status, Time, useTitle, useToast } from "../ui/pieces";
 
 export function Settings() {
   useTitle(m.settings.title);
-  const me = useMe();
-  const may = me?.role === "owner" || me?.role === "admin";
+  const may = isAdmin(useMe()?.role);
   return (
     <div className="page">
       <Head title={m.settings.title} lead={m.settings.lead} />
-      <section className="card">
-        <header>
-          <h2>{m.settings.you}</h2>
-        </header>
-        <dl className="in facts">
-          <dt>{m.signIn.email}</dt>
-          <dd className="isolate">{me?.email}</dd>
-          <dt>{m.settings.role}</dt>
-          <dd>{me?.role}</dd>
-          <dt>{m.settings.tenant}</dt>
-          <dd className="mono">{me?.tenantId}</dd>
-          {me?.signInExpiresAt && (
-            <>
-              <dt>{m.settings.until}</dt>
-              <dd>
-                <Time at={me.signInExpiresAt} />
-              </dd>
-            </>
-          )}
-        </dl>
-      </section>
       <Stops may={may} />
       <Retention may={may} />
       <Limits />

@@ -5,7 +5,7 @@ import { useState } from "react";
 import { ApiError } from "../api/client";
 import { signIn } from "../app/session";
 import { m } from "../messages/en";
-import { Command, Failure, Field, useTitle } from "../ui/pieces";
+import { Command, Door, Failure, Field, useTitle } from "../ui/pieces";
 
 /** Where to go on: a page of this server, and no other address. */
 export function safeNext(next: string | undefined): string {
@@ -32,40 +32,33 @@ export function SignIn() {
     },
   });
   return (
-    <main className="door">
-      <div className="card">
-        <div className="mark">
-          <img src="/favicon.svg" alt="" />
-          <h1>{m.brand}</h1>
-        </div>
-        <p className="note">{over ? m.signIn.over : m.signIn.lead}</p>
-        <form
-          onSubmit={(event) => {
-            event.preventDefault();
-            enter.mutate();
-          }}
-        >
-          <Field label={m.signIn.email}>
-            <input type="email" name="email" autoComplete="username" required autoFocus value={email} onChange={(event) => setEmail(event.target.value)} />
+    <Door title={m.brand} text={over ? m.signIn.over : m.signIn.lead}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          enter.mutate();
+        }}
+      >
+        <Field label={m.signIn.email}>
+          <input type="email" name="email" autoComplete="username" required autoFocus value={email} onChange={(event) => setEmail(event.target.value)} />
+        </Field>
+        <Field label={m.signIn.password}>
+          <input type="password" name="password" autoComplete="current-password" required value={password} onChange={(event) => setPassword(event.target.value)} />
+        </Field>
+        {coded && (
+          <Field label={m.signIn.code}>
+            <input type="text" name="code" autoComplete="one-time-code" required autoFocus value={code} onChange={(event) => setCode(event.target.value)} />
           </Field>
-          <Field label={m.signIn.password}>
-            <input type="password" name="password" autoComplete="current-password" required value={password} onChange={(event) => setPassword(event.target.value)} />
-          </Field>
-          {coded && (
-            <Field label={m.signIn.code}>
-              <input name="code" autoComplete="one-time-code" required autoFocus value={code} onChange={(event) => setCode(event.target.value)} />
-            </Field>
-          )}
-          <Failure error={enter.error} />
-          <button type="submit" className="btn first" disabled={enter.isPending}>
-            {enter.isPending ? m.signIn.working : m.signIn.submit}
-          </button>
-        </form>
-        <div className="stack tight">
-          <p className="hint">{m.signIn.hint}</p>
-          <Command line="lantern signup" />
-        </div>
+        )}
+        <Failure error={enter.error} />
+        <button type="submit" className="btn first" disabled={enter.isPending}>
+          {enter.isPending ? m.signIn.working : m.signIn.submit}
+        </button>
+      </form>
+      <div className="stack tight">
+        <p className="hint">{m.signIn.hint}</p>
+        <Command line="lantern signup" />
       </div>
-    </main>
+    </Door>
   );
 }

@@ -1,22 +1,23 @@
-// Caps of the front doors for models: what may be spent in a day and a month, and what was.
+// Caps of the workspace, of its keys and of its agents: what may be spent in a day and a month, and what was.
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { get, post } from "../api/client";
+import { get, page, post } from "../api/client";
 import { useMe } from "../app/session";
 import { shell } from "../lib/format";
+import { byOwner } from "../lib/caps";
+import { isAdmin } from "../lib/people";
 import { m } from "../messages/en";
 import { Gauge } from "../ui/gauge";
 import { Confirm, Empty, Failure, Field, Head, Loading, SameCommand, useTitle, useToast } from "../ui/pieces";
 
 export function Spending() {
   useTitle(m.spending.title);
-  const role = useMe()?.role;
-  const may = role === "owner" || role === "admin";
+  const may = isAdmin(useMe()?.role);
   const [setting, setSetting] = useState(false);
   const caps = useQuery({ queryKey: ["caps"], queryFn: ({ signal }) => get("/v1/settings/caps", { signal }), refetchInterval: 3_000 });
   const items = caps.data ?? [];
-  const owners = [...new Set(items.map((cap) => cap.apiKeyId ?? ""))].sort();
-  const ours = items.filter((cap) => !cap.apiKeyId);
+  const ours = items.filter((cap) => cap.scope === "tenant");
+  const names = useKeyNames(items.some((cap) => cap.apiKeyId));
   const cap = (period: string) => ours.find((one) => one.period === period)?.maxCostUsd;
   return (
     <div className="page">
@@ -35,26 +36,31 @@ export function Spending() {
           <Empty title={m.spending.empty} hint={m.spending.emptyHint} command="lantern caps --day 5 --month 50" />
         </div>
       ) : (
-        owners.map((owner) => (
-          <section key={owner} className="card">
+        byOwner(items).map(({ scope, id, caps: theirs }) => (
+          <section key={`${scope} ${id}`} className="card">
             <header>
-              <h2>{owner === "" ? m.spending.tenant : `${m.spending.key} ${owner}`}</h2>
+              <h2 className="isolate">{m.spending.owner[scope]?.(names.get(id) ?? id) ?? id}</h2>
+              {theirs[0]?.timeZone && <span className="dim">{m.spending.zone(theirs[0].timeZone)}</span>}
             </header>
             <div className="in stack">
-              {items
-                .filter((one) => (one.apiKeyId ?? "") === owner)
-                .map((one) => (
-                  <Gauge key={one.period} title={one.period === "month" ? m.spending.month : m.spending.day} spent={one.spentUsd} held={one.heldUsd} cap={one.maxCostUsd ?? undefined} />
-                ))}
+              {theirs.map((one) => (
+                <Gauge key={one.period} title={one.period === "month" ? m.spending.month : m.spending.day} spent={one.spentUsd} held={one.heldUsd} cap={one.maxCostUsd ?? undefined} />
+              ))}
             </div>
           </section>
         ))
       )}
-      <p className="note">{m.spending.runsNote}</p>
-      <SameCommand line="lantern caps" />
+      <p className="note">{m.spending.counts}</p>
+      <SameCommand line={ours.length === items.length ? "lantern caps" : ["lantern caps", "lantern caps --agent NAME --day 1"]} />
       {setting && <SetCaps day={cap("day")} month={cap("month")} onClose={() => setSetting(false)} />}
     </div>
   );
+}
+
+/** What the keys are called that have caps. */
+function useKeyNames(asked: boolean): Map<string, string> {
+  const keys = useQuery({ queryKey: ["keys", "names"], queryFn: ({ signal }) => page("/v1/api-keys", { query: { limit: 100 }, signal }), staleTime: 60_000, enabled: asked });
+  return new Map((keys.data?.items ?? []).map(({ id, name }) => [id, name]));
 }
 
 function SetCaps({ day: dayNow, month: monthNow, onClose }: { day?: number | null; month?: number | null; onClose: () => void }) {

@@ -4,6 +4,7 @@ import { useEffect, useState } from "react";
 import { type Schemas, post } from "../api/client";
 import { money } from "../lib/format";
 import { m } from "../messages/en";
+import { Facts } from "./facts";
 import { Command, Failure } from "./pieces";
 
 const words = m.forecast;
@@ -62,12 +63,12 @@ function Said({ forecast }: { forecast: Schemas["Forecast"] }) {
         {learned && typeof interval.coverage === "number" && words.coverage(interval.coverage, interval.tried)} {forecast.drift && words.drift}
       </p>
       {forecast.wouldExceedBudget && <p className="banner">{words.exceeds(money(cap))}</p>}
-      <dl className="facts">
-        <dt>{words.model}</dt>
-        <dd className="isolate">{[forecast.provider, forecast.model].filter(Boolean).join("/")}</dd>
-        <dt>{words.most}</dt>
-        <dd>{money(cap)}</dd>
-      </dl>
+      <Facts
+        of={[
+          [words.model, <span className="isolate">{[forecast.provider, forecast.model].filter(Boolean).join("/")}</span>],
+          [words.most, money(cap)],
+        ]}
+      />
     </>
   );
 }

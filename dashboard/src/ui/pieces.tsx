@@ -263,6 +263,22 @@ export function Head({ title, lead, crumb, children }: { title: ReactNode; lead?
   );
 }
 
+/** A page outside of the workspace, for whoever is not in yet. */
+export function Door({ title, text, children }: { title: string; text: string; children: ReactNode }) {
+  return (
+    <main className="door">
+      <div className="card">
+        <div className="mark">
+          <img src="/favicon.svg" alt="" />
+          <h1>{title}</h1>
+        </div>
+        <p className="note">{text}</p>
+        {children}
+      </div>
+    </main>
+  );
+}
+
 /** The page's name in the window's title, too. */
 export function useTitle(title: string): void {
   useEffect(() => {

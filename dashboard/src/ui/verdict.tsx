@@ -2,6 +2,7 @@
 import { exact, money } from "../lib/format";
 import { m } from "../messages/en";
 import type { Verdict } from "../proof/receipt";
+import { type Fact, Facts } from "./facts";
 
 const words = m.proof;
 
@@ -48,14 +49,14 @@ function Says({ verdict }: { verdict: Verdict }) {
   const dollars = (name: string) => money(Number(verdict.payload?.get(name) ?? 0n) / 1e6);
   const names = m.receipt.facts;
   const models = verdict.payload?.get("models");
-  const facts: [string, React.ReactNode][] = [
+  const facts: (Fact | false)[] = [
     [names.run, <span className="mono">{said("runId")}</span>],
     [names.agent, <span className="isolate">{said("agentName")}</span>],
     [names.status, `${m.status[said("status")] ?? said("status")}${said("errorCode") && ` (${said("errorCode")})`}`],
     [names.cost, `${dollars("costMicroUsd")} ${m.receipt.ofCap(dollars("capMicroUsd"))}`],
-    ...(said("unconfirmedMicroUsd") === "0" ? [] : [[names.doubt, dollars("unconfirmedMicroUsd")] as [string, string]]),
+    said("unconfirmedMicroUsd") !== "0" && [names.doubt, dollars("unconfirmedMicroUsd")],
     [names.tokens, `${said("tokensIn")} → ${said("tokensOut")}`],
-    ...(Array.isArray(models) && models.length > 0 ? [[names.models, <span className="isolate">{models.join(", ")}</span>] as [string, React.ReactNode]] : []),
+    Array.isArray(models) && models.length > 0 && [names.models, <span className="isolate">{models.join(", ")}</span>],
     [names.events, said("events")],
     [names.log, <span className="mono">{said("log")}</span>],
     [names.number, m.receipt.numberOf(said("logIndex"), String(verdict.logSize ?? ""))],
@@ -64,14 +65,7 @@ function Says({ verdict }: { verdict: Verdict }) {
   return (
     <div className="in stack tight">
       <h3>{words.says}</h3>
-      <dl className="facts">
-        {facts.map(([name, value]) => (
-          <div key={name} style={{ display: "contents" }}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Facts of={facts} />
       {verdict.sums && <p className="note">{words.sums(verdict.sums.admissions, verdict.sums.bills)}</p>}
     </div>
   );

@@ -382,3 +382,22 @@ async fn wrong_passwords_of_pages_count_like_any() {
         .refused(429, "login_rate_limited");
     test.send(request("POST", LOGIN, None, Some(right))).await.refused(429, "login_rate_limited");
 }
+
+#[tokio::test]
+async fn whoever_comes_in_by_a_page_gets_a_cookie_and_no_token() {
+    let test = TestApp::new().await;
+    let invited = json!({"email": "ada@example.com", "role": "member"});
+    let made = test.post(&test.a.owner, "/v1/invitations", invited).await.is(201).json;
+    let body = json!({"token": made["token"], "password": "correct horse battery"});
+    let path = "/auth/session/invitation";
+    test.send(request("POST", path, None, Some(body.clone()))).await.refused(400, "invalid_header");
+    let come = test.send(paged("POST", path, None, Some(body.clone()))).await.is(200);
+    assert_eq!((come.json["role"].as_str(), come.text.contains("oken")), (Some("member"), false));
+    assert_eq!(come.json["tenantId"], test.a.id.to_string());
+    let cookie = come.header("set-cookie").split(';').next().unwrap().to_owned();
+    let me = test.send(paged("GET", "/auth/me", Some(&cookie), None)).await.is(200).json;
+    assert_eq!(me["email"], "ada@example.com");
+    test.send(paged("POST", path, None, Some(body))).await.refused(401, "invalid_invitation");
+    let entries = test.get(&test.a.owner, "/v1/audit?action=auth.accept_invitation").await.is(200).json;
+    assert_eq!((&entries[0]["principalId"], &entries[1]), (&me["id"], &Value::Null), "{entries}");
+}

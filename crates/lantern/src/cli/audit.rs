@@ -49,6 +49,9 @@ pub(crate) enum Verb {
         /// Only from this time on
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
+        /// Only before this time
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
         /// At most this many
         #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
@@ -85,10 +88,12 @@ pub(crate) enum Format {
 /// Does what was asked of a server.
 pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::List { actions, outcome, principal, since, limit } => {
+        Verb::List { actions, outcome, principal, since, until, limit } => {
             let mut asked: Vec<String> =
                 actions.iter().map(|action| format!("action={}", encode(action))).collect();
-            for (name, said) in [("outcome", outcome), ("principalId", principal), ("since", since)] {
+            for (name, said) in
+                [("outcome", outcome), ("principalId", principal), ("since", since), ("until", until)]
+            {
                 asked.extend(said.map(|said| format!("{name}={}", encode(&said))));
             }
             list(console, api, &format!("/v1/audit?{}", asked.join("&")), limit).await

@@ -37,6 +37,10 @@ const ROUTES: &[(&str, By)] = &[
     ("POST /auth/logout", Verb(&["logout"])),
     ("POST /auth/refresh", Nobody("every command does it by itself when a login is over")),
     ("POST /auth/session", Nobody("for pages of this server, which are signed in by a cookie")),
+    (
+        "POST /auth/session/invitation",
+        Nobody("for pages of this server; `members accept` takes an invitation"),
+    ),
     ("DELETE /auth/session", Nobody("for pages of this server; `logout` ends a login")),
     ("GET /auth/sign-ins", Verb(&["logins list"])),
     ("DELETE /auth/sign-ins/{id}", Verb(&["logins end"])),

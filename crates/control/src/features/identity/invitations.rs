@@ -16,7 +16,8 @@ use lantern_edge::{
 };
 use lantern_policy::action::{Invite, ListInvitations, WithdrawInvitation};
 use lantern_policy::{Permit, Principal, Role, people};
-use lantern_store::{Row, TenantTx, Value, Where, system};
+use lantern_store::system::{self, Account};
+use lantern_store::{Row, TenantTx, Value, Where};
 use lantern_types::{At, Dur, InvitationId, Secret, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -62,7 +63,7 @@ impl Model for Asked {
     }
 }
 
-struct Acceptance {
+pub(super) struct Acceptance {
     token: Secret<String>,
     password: Secret<String>,
     name: Option<String>,
@@ -241,8 +242,16 @@ async fn accept(
     peer: Peer,
     witness: Witness,
     headers: HeaderMap,
-    Body(Acceptance { token, password, name }): Body<Acceptance>,
+    Body(acceptance): Body<Acceptance>,
 ) -> Result<Created<SignedIn>> {
+    let made = come_in(&app, &witness, acceptance).await?;
+    let body = session::begin(&app, made, &Device::of(peer, &headers)).await?;
+    Ok(Created { location: "/auth/me".to_owned(), body })
+}
+
+/// Makes the person whom an invitation names, and uses it up.
+pub(super) async fn come_in(app: &App, witness: &Witness, acceptance: Acceptance) -> Result<Account> {
+    let Acceptance { token, password, name } = acceptance;
     let invalid = || {
         let words =
             "the invitation is not good: it was used, taken back or replaced, or is over; ask for a new one";
@@ -284,6 +293,5 @@ async fn accept(
     let made = system::user_by_email(&app.db, key).await?.ok_or_else(invalid)?;
     witness.names(made.tenant, Who::Person(made.id), "auth.accept_invitation");
     tracing::info!(tenant = %made.tenant, user = %made.id, "came in by an invitation");
-    let body = session::begin(&app, made, &Device::of(peer, &headers)).await?;
-    Ok(Created { location: "/auth/me".to_owned(), body })
+    Ok(made)
 }
