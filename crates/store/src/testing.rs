@@ -27,9 +27,9 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose, outbox, past,
-    receipts, retention, runs, seal, sessions, share, sign_ins, stops, system, tickets, usage, versions,
-    workloads,
+    approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose, metered,
+    outbox, past, receipts, retention, runs, seal, sessions, share, sign_ins, stops, system, tickets, usage,
+    versions, workloads,
 };
 
 pub use bucket::BucketServer;
@@ -278,6 +278,7 @@ pub async fn prepare_every_statement(db: &Db) {
         tickets::STATEMENTS,
         versions::STATEMENTS,
         workloads::STATEMENTS,
+        metered::STATEMENTS,
     ];
     prepare_statements(db, tenant.concat()).await;
     let own = if schema::is_postgres(db).await {

@@ -229,6 +229,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0029_control.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 30,
+        name: "metered_workloads",
+        both: include_str!("../../../../migrations/0030_metered_workloads.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0030_metered_workloads.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -96,6 +96,7 @@ const TABLES: [&str; 42] = [
     "warnings",
     "workloads",
     "workload_logs",
+    "workload_calls",
     "runtime_quotas",
 ];
 
