@@ -218,6 +218,11 @@ def ledger(events, p):
                 keeps.discard(step)
             if kind == "StepRetrying":
                 generation[step] = e["generation"]
+        elif kind == "CallMetered":
+            hold = amount(e["hold"], "event %d: its hold" % n)
+            need(cost <= hold and spent + held + hold <= cap, "event %d: it costs more than was held" % n)
+            models.add("%s/%s" % (e["provider"], e["model"]))
+            spent += cost
         elif kind == "Finished":
             over = e
         need(0 <= unconfirmed <= held and spent <= cap, "event %d: the ledger" % n)

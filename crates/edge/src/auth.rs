@@ -14,6 +14,7 @@ use lantern_policy::{Actor, Principal, Role, Scope};
 use lantern_store::system::{self, Bearer, PresentedKey, PresentedSignIn};
 use lantern_store::{Db, Keys, tickets};
 use lantern_types::edge::{Clock, Tasks};
+use lantern_types::secret::BOX_TOKEN_PREFIX;
 use lantern_types::{ApiKeyId, At, Digest, Dur};
 
 use crate::audit::{Who, Witness};
@@ -113,6 +114,12 @@ impl Gate {
         };
         if credential.starts_with(KEY_PREFIX) {
             return self.by_key(credential, now, &witness).await;
+        }
+        if credential.starts_with(BOX_TOKEN_PREFIX) {
+            // Whoever has it took it out of a box: the operator should hear of that.
+            tracing::warn!("the token of a workload's box was shown outside of it, and refused");
+            let words = "this is the token of a workload's box: it is good inside of that box alone";
+            return Err(Error::new(Code::Unauthorized, words));
         }
         self.by_token(credential, now, &witness).await
     }

@@ -169,7 +169,7 @@ impl Error {
     }
 
     /// The whole response in a front door's own words.
-    pub(crate) fn render_shaped(&self, request: RequestId, shape: Shape) -> Response {
+    pub fn render_shaped(&self, request: RequestId, shape: Shape) -> Response {
         let kind = match self.code.kind() {
             Kind::OverBudget if shape.quota_is_a_rate => Kind::RateLimited,
             kind => kind,
@@ -220,7 +220,7 @@ impl Error {
     }
 
     /// Logs it, once: loudly when a person should look, quietly when only the client can mend it.
-    pub(crate) fn log(&self, request: RequestId) {
+    pub fn log(&self, request: RequestId) {
         let (code, at) = (self.code.as_str(), self.at);
         let cause = Chain(self.source.as_deref().map(|source| source as &(dyn StdError + 'static)));
         match self.code.kind() {

@@ -438,6 +438,28 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<Digest>,
     },
+    /// A program that the run has under way called a model through this server.
+    CallMetered {
+        /// Names the call: it is told once.
+        call: Digest,
+        /// Who answered.
+        provider: String,
+        /// Which model.
+        model: String,
+        /// What was held for it.
+        hold: MicroUsd,
+        /// What it cost.
+        cost: MicroUsd,
+        /// Prompt tokens.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        tokens_in: u64,
+        /// Completion tokens.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        tokens_out: u64,
+        /// Whether nobody knows what it cost, so all that was held counts.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lost: bool,
+    },
     /// Someone asked the run to stop.
     CancelRequested {
         /// Who.
@@ -534,6 +556,7 @@ impl Fact {
         | Self::ApprovalGranted { .. }
         | Self::ApprovalDenied { .. }
         | Self::SignalReceived { .. }
+        | Self::CallMetered { .. }
         | Self::CancelRequested { .. }
         | Self::Paused { .. }
         | Self::Resumed { .. }

@@ -130,6 +130,25 @@ pub enum Arrival {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
     },
+    /// A program that the run has under way called a model through this server.
+    Metered {
+        /// Names the call: of several of one name, the run takes in the first.
+        call: Digest,
+        /// Who answered.
+        provider: String,
+        /// Which model.
+        model: String,
+        /// What was held for it, of what the run has.
+        hold: MicroUsd,
+        /// What it cost.
+        cost: MicroUsd,
+        /// Prompt tokens.
+        tokens_in: u64,
+        /// Completion tokens.
+        tokens_out: u64,
+        /// Whether nobody knows what it cost.
+        lost: bool,
+    },
     /// A person's decision on an approval.
     Approval {
         /// The waiting step.

@@ -42,6 +42,7 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::ApprovalGranted { .. } => "approval_granted",
         Fact::ApprovalDenied { .. } => "approval_denied",
         Fact::SignalReceived { .. } => "signal_received",
+        Fact::CallMetered { .. } => "model_called",
         Fact::CancelRequested { .. } => "cancel_requested",
         Fact::Paused { .. } | Fact::Halted { .. } => "paused",
         Fact::Resumed { .. } | Fact::StopLifted { .. } => "resumed",
@@ -137,6 +138,10 @@ fn payload(run: RunId, event: &Event) -> Value {
         }
         Fact::SignalReceived { name, .. } => json!({
             "name": name, "value": match content { Some(Content::Signal(value)) => cut(value), _ => Value::Null },
+        }),
+        Fact::CallMetered { provider, model, cost, tokens_in, tokens_out, lost, .. } => json!({
+            "provider": provider, "model": model, "cost_usd": cost.to_wire(), "tokens_in": tokens_in,
+            "tokens_out": tokens_out, "lost": lost,
         }),
         Fact::CancelRequested { by } => json!({ "by": by, "reason": words(content) }),
         Fact::Paused { by } | Fact::Resumed { by } => json!({ "by": by }),

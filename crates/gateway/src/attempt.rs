@@ -15,13 +15,13 @@ use lantern_policy::Admitted;
 use lantern_policy::breaker::Trouble;
 use lantern_policy::escrow::{Granted, Seen, Worst};
 use lantern_types::call::{CallEnd, CallRecord};
-use lantern_types::{Acted, Failure, MicroUsd, Route};
+use lantern_types::{Acted, Failure, MicroUsd, Price, Route};
 use uuid::Uuid;
 
 use crate::answer::Passed;
 use crate::ask::Changes;
 use crate::call::{Caller, Turn};
-use crate::missed::{Missed, broken, refusal, refused, refused_money};
+use crate::missed::{Missed, broken, over_limit, refusal, refused, refused_money};
 use crate::open::{Open, draft, payers};
 use crate::turned::Turned;
 
@@ -120,8 +120,10 @@ impl Caller<'_> {
         (written, attempt): (Option<&[u8]>, u32),
     ) -> Result<(Open, Sends)> {
         let (inner, asked, begun_at) = (&self.inner, self.asked, self.inner.clock.now());
-        let payers = payers(self.key, self.caps, route.price, begun_at);
-        let capped = !payers.capped.is_empty();
+        let payers = payers(self.asker, self.caps, route.price, begun_at);
+        let priced = route.price != Price::default();
+        let meter = self.meter.filter(|meter| priced || meter.bounds_tokens());
+        let capped = !payers.capped.is_empty() || meter.is_some();
         if capped && let Some(name) = asked.unbounded() {
             let words = format!(
                 "{name}: nobody can say beforehand what this costs, so it is refused while a cap holds"
@@ -138,6 +140,10 @@ impl Caller<'_> {
             output: most.saturating_mul(asked.answers),
         };
         let least = asked.answers.min(worst.output);
+        let reading = match self.meter {
+            Some(meter) => Some(meter.hold(route, &mut worst, least).await.map_err(over_limit)?),
+            None => None,
+        };
         let held = inner.ledger.admit(self.scope, &payers, &mut worst, least).await.map_err(refused_money)?;
         let each = worst.output / asked.answers;
         let bounded = capped && self.door != Door::Embeddings && asked.most != Some(each);
@@ -147,7 +153,7 @@ impl Caller<'_> {
             None => hides_thoughts(&route.model),
         };
         let granted = held.granted;
-        let draft = draft(self.id, self.door, route, self.key, asked.stream, &held);
+        let draft = draft(self.id, self.door, route, self.asker, asked.stream, &held);
         let open = Open {
             inner: inner.clone(),
             bill: self.bill.clone(),
@@ -158,6 +164,7 @@ impl Caller<'_> {
             capped,
             seen: Seen { hides, ..Seen::default() },
             unsent: true,
+            reading,
         };
         Ok((open, Sends { granted, most: bounded.then_some(each.max(1)), lowered }))
     }

@@ -9,17 +9,18 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use lantern_edge::{Code, Error, Result};
+use lantern_ledger::Meter;
 use lantern_llm::{Breakers, Door, Endpoint, Line};
 use lantern_policy::action::CallModel;
 use lantern_policy::strategy::Strategy;
 use lantern_policy::{Permit, Principal, Scope};
 use lantern_store::escrow::Cap;
-use lantern_types::{ApiKeyId, At, Route};
+use lantern_types::{At, Route};
 use uuid::Uuid;
 
 use crate::ask::Asked;
 use crate::missed::{Missed, heed};
-use crate::open::Bill;
+use crate::open::{Asker, Bill};
 use crate::resolve::{Candidate, resolve};
 use crate::{Doors, Inner};
 
@@ -41,20 +42,30 @@ pub(crate) async fn call(
     request: Request,
     bill: &Bill,
 ) -> Result<Response> {
+    let asker = match &permit.actor().principal {
+        Principal::Key { id, .. } => Asker::Key(*id),
+        Principal::User { .. } => Asker::Person,
+    };
+    call_of(doors, (permit.scope(), asker, None), request, bill).await
+}
+
+/// The same, of whoever asks; on a meter, too, if there is one.
+pub(crate) async fn call_of(
+    doors: &Doors,
+    (scope, asker, meter): (Scope, Asker, Option<&Meter>),
+    request: Request,
+    bill: &Bill,
+) -> Result<Response> {
     let inner = doors.inner.clone();
-    let scope = permit.scope();
     let Request { door, headers, body } = request;
     let asked = Asked::read(door, &body)?;
     let facts = inner.facts.of(scope).await?;
     heed(facts.stop.as_deref())?;
     let strategy = strategy(&headers, facts.reach.strategy)?;
     let candidates = resolve(&asked.model, door, strategy, &facts.reach, &inner.catalogue)?;
-    let key = match &permit.actor().principal {
-        Principal::Key { id, .. } => Some(*id),
-        Principal::User { .. } => None,
-    };
     let (id, caps) = (inner.ids.uuid(), facts.caps.as_slice());
-    let caller = Caller { inner, scope, door, headers, asked: &asked, body: &body, caps, key, id, bill };
+    let caller =
+        Caller { inner, scope, door, headers, asked: &asked, body: &body, caps, asker, meter, id, bill };
     caller.first_that_answers(candidates).await
 }
 
@@ -77,7 +88,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) asked: &'a Asked<'a>,
     pub(crate) body: &'a Bytes,
     pub(crate) caps: &'a [Cap],
-    pub(crate) key: Option<ApiKeyId>,
+    pub(crate) asker: Asker,
+    pub(crate) meter: Option<&'a Meter>,
     pub(crate) id: Uuid,
     pub(crate) bill: &'a Bill,
 }

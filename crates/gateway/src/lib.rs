@@ -9,12 +9,12 @@
 //! open.rs     a call that money is held for, until it is settled
 //! answer.rs   its answer, as it passes                  turned.rs  its answer, from another wire
 //! count.rs    counting tokens                           models.rs  the list of models
-//! own/        doors that speak no vendor's wire
+//! own/        doors that speak no vendor's wire         inside.rs  the doors as a program in a box has them
 //! ```
 //!
 //! Invariant: no call is made before what it could cost was held, where a cap bounds it; and every call that was made is settled
 //! once, however it ends. Between two of one wire bytes pass as they came, both ways, but for what a cap or the count of tokens needs.
-//! Knows no run.
+//! Knows no run; of a workload it knows a meter.
 
 #![warn(missing_docs)]
 
@@ -24,6 +24,7 @@ mod attempt;
 mod call;
 mod count;
 mod facts;
+mod inside;
 mod missed;
 mod models;
 mod open;
@@ -51,6 +52,7 @@ use lantern_types::edge::{BoxFuture, Clock, IdGen};
 
 use facts::Facts;
 
+pub use inside::{Answered, Inside};
 pub use routes::routes;
 
 /// What a tenant's calls may go to.

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use lantern_edge::{Code, Error, Result};
-use lantern_ledger::Refused;
+use lantern_ledger::{OverLimit, Refused};
 use lantern_llm::pass::{self, ERROR_BYTES_MAX};
 use lantern_llm::{Endpoint, cross};
 use lantern_policy::breaker::Trouble;
@@ -99,6 +99,21 @@ pub(crate) fn refused_money(refused: Refused) -> Error {
         Refused::Range(error) => Error::internal(error),
         Refused::Store(error) => error.into(),
     }
+}
+
+/// What a program is told whose workload may not have this call.
+pub(crate) fn over_limit(over: OverLimit) -> Error {
+    let words = over.to_string();
+    let limit = match over {
+        OverLimit::Cost { .. } => "limits.max_cost_usd",
+        OverLimit::Tokens { .. } => "limits.max_tokens",
+        OverLimit::Calls(_) => "limits.max_steps",
+        OverLimit::Over => return Error::new(Code::Unavailable, words),
+        OverLimit::Busy => return Error::new(Code::Unavailable, words).retry_after(Dur::from_secs(1)),
+        OverLimit::Range(error) => return Error::internal(error),
+        OverLimit::Store(error) => return error.into(),
+    };
+    Error::new(Code::BudgetExceeded, words).with_extra("reason", limit)
 }
 
 pub(crate) fn heed(stop: Option<&str>) -> Result<()> {

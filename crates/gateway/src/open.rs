@@ -6,15 +6,27 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lantern_ledger::{Held, Payers};
+use lantern_ledger::{Held, Payers, Reading};
 use lantern_llm::Door;
 use lantern_policy::escrow::{Seen, Worst};
 use lantern_store::escrow::{Cap, accounts_of};
+use lantern_store::metered::Came;
 use lantern_types::call::{CallEnd, CallRecord, Owner};
-use lantern_types::{ApiKeyId, At, MicroUsd, Price, Route};
+use lantern_types::{AgentId, ApiKeyId, At, MicroUsd, Price, Route};
 use uuid::Uuid;
 
 use crate::Inner;
+
+/// Who asks, beside the tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// Nobody who has an account of their own.
+    Person,
+    /// A key.
+    Key(ApiKeyId),
+    /// A run of this agent.
+    Agent(AgentId),
+}
 
 /// A call that money is held for, until it is settled.
 pub(crate) struct Open {
@@ -28,6 +40,8 @@ pub(crate) struct Open {
     /// Nothing went out yet.
     pub(crate) unsent: bool,
     pub(crate) bill: Bill,
+    /// The same call on the meter of a workload.
+    pub(crate) reading: Option<Reading>,
 }
 
 /// What one call has cost, over all its attempts. It is complete once the answer has come to its end.
@@ -59,6 +73,15 @@ impl Open {
         record.reported = self.seen.reported;
         record.counted = self.seen.at_least();
         self.bill.add(cost);
+        if let Some(reading) = self.reading.take() {
+            let used = record.reported.unwrap_or_default();
+            reading.settle(Came {
+                cost,
+                tokens_in: used.prompt(),
+                tokens_out: used.output.max(record.counted),
+                made: end != CallEnd::Refused,
+            });
+        }
         self.inner.ledger.settle(held, record);
         cost
     }
@@ -77,8 +100,13 @@ impl Drop for Open {
 }
 
 /// Whose accounts a call counts in, and which of them a cap bounds. What costs nothing needs no cap.
-pub(crate) fn payers(key: Option<ApiKeyId>, caps: &[Cap], price: Price, now: At) -> Payers {
-    let owners: Vec<Owner> = [Some(Owner::Tenant), key.map(Owner::Key)].into_iter().flatten().collect();
+pub(crate) fn payers(asker: Asker, caps: &[Cap], price: Price, now: At) -> Payers {
+    let of = match asker {
+        Asker::Person => None,
+        Asker::Key(id) => Some(Owner::Key(id)),
+        Asker::Agent(id) => Some(Owner::Agent(id)),
+    };
+    let owners: Vec<Owner> = [Some(Owner::Tenant), of].into_iter().flatten().collect();
     let caps = if price == Price::default() { &[] } else { caps };
     let (accounts, capped) = accounts_of(&owners, caps, now);
     Payers { accounts, capped }
@@ -89,7 +117,7 @@ pub(crate) fn draft(
     id: Uuid,
     door: Door,
     route: &Route,
-    key: Option<ApiKeyId>,
+    asker: Asker,
     stream: bool,
     held: &Held,
 ) -> CallRecord {
@@ -107,7 +135,8 @@ pub(crate) fn draft(
         door: door.to_owned(),
         provider: route.provider.clone(),
         model: route.model.clone(),
-        key,
+        key: if let Asker::Key(id) = asker { Some(id) } else { None },
+        agent: if let Asker::Agent(id) = asker { Some(id) } else { None },
         stream,
         status: None,
         attempt: 1,

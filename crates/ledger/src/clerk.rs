@@ -303,7 +303,8 @@ fn used_by(Done { day, entry, spent, .. }: &Done) -> usage::Line {
                 tokens_out: tokens.output.max(record.counted),
                 cost,
             };
-            let owner = record.key.map_or(Owner::Tenant, Owner::Key);
+            let key = record.key.map_or(Owner::Tenant, Owner::Key);
+            let owner = record.agent.map_or(key, Owner::Agent);
             (owner, What::Model { provider: record.provider.clone(), name: record.model.clone() }, amount)
         }
         Entry::Step(step) => {

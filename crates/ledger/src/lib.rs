@@ -6,11 +6,13 @@
 //! ```text
 //! purse.rs  grants in memory, settles        caps.rs  what bounds a tenant's runs now
 //! clerk.rs  what is written of it, and what dead processes left        hold.rs  money of one attempt of a step
+//! meter.rs  what the model calls of one workload may come to
 //! ```
 
 mod caps;
 mod clerk;
 mod hold;
+mod meter;
 mod purse;
 
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use clerk::Clerk;
 use purse::Purse;
 
 pub use hold::{Bill, Hold};
+pub use meter::{Meter, Metered, OverLimit, Reading, Whose};
 pub use purse::{Held, Payers};
 
 /// Why nothing was granted.

@@ -6,17 +6,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use lantern_ledger::{Meter, Metered, Whose};
 use lantern_policy::Scope;
 use lantern_policy::workload::{Network, Placed};
 use lantern_sandbox::{Happened, PORT, Running, Stream, Why, Wire};
+use lantern_store::journal;
+use lantern_store::metered::{self, Bounds, Came};
 use lantern_store::workloads::{self, End, LOST, Lines};
 use lantern_types::edge::BoxFuture;
-use lantern_types::{Dur, RunId};
+use lantern_types::secret::BOX_TOKEN_PREFIX;
+use lantern_types::{Digest, Dur, RunId, Secret};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Node;
-use crate::egress::{Egress, Local, Said, Told};
+use crate::egress::{Door, Egress, Local, OPEN_MAX, Said, Told};
 
 /// Bytes of lines that are stored together, and how long the first of them may wait for others.
 const BATCH_BYTES: usize = 32 << 10;
@@ -25,8 +29,11 @@ const BATCH_WAIT: Dur = Dur::from_millis(20);
 const KEPT_BYTES: usize = 16 << 20;
 /// Bytes of lines about its egress that are kept, beside those.
 const AUDIT_BYTES: usize = 4 << 20;
-/// Under which name its run is told of its egress, and of how many kinds of decisions.
+/// Model calls of one workload: each is an event of its run, which may have so many.
+const CALLS_MAX: u64 = 4_000;
+/// Under which names its run is told of its egress and of model calls that were refused, and of how many kinds of those.
 const TOLD: &str = "lantern:egress";
+const REFUSED: &str = "lantern:model";
 const TOLD_MAX: usize = 200;
 /// How long the run may take to hear of them before it hears of the end.
 const HEAR_MAX: Dur = Dur::from_secs(5);
@@ -41,15 +48,69 @@ const PROXIES: [&str; 6] =
     ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
 const NOT_BY_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// What is told next of a box that has a way out.
-async fn told(way: &mut Option<Way>) -> Told {
-    match way {
-        Some(way) => match way.said.recv().await {
-            Some(said) => said,
-            None => std::future::pending().await,
-        },
-        None => std::future::pending().await,
+/// What is heard next of a box that has a way out.
+async fn heard(way: &mut Option<Way>) -> Heard {
+    let Some(Way { said, metered, .. }) = way else { return std::future::pending().await };
+    tokio::select! {
+        biased;
+        Some(over) = metered.recv() => Heard::Over(over),
+        Some(said) = said.recv() => Heard::Told(said),
+        else => std::future::pending().await,
     }
+}
+
+enum Heard {
+    /// A model call is over.
+    Over(Metered),
+    Told(Told),
+}
+
+/// What a program finds in its environment to call models by. Whoever brings a provider of their own keeps it.
+fn access(token: &Secret<String>, here: &str, placed: &Placed, run: RunId) -> Vec<(&'static str, String)> {
+    let token = || token.expose().clone();
+    let mut facts =
+        vec![("LANTERN_AGENT_INSTANCE_ID", format!("ai-{run}")), ("LANTERN_AGENT_INSTANCE_TOKEN", token())];
+    for (url, key, base) in [
+        ("OPENAI_BASE_URL", "OPENAI_API_KEY", format!("{here}/v1")),
+        ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", here.to_owned()),
+    ] {
+        let env = &placed.spec().env;
+        if !env.contains_key(url) && !env.contains_key(key) {
+            facts.extend([(url, base), (key, token())]);
+        }
+    }
+    facts
+}
+
+/// Tells a run what a model call of its program came to, and then writes it off in the workload's row: in this order, so that a call
+/// whose end was told is never told again as lost.
+async fn write_off(node: &Node, (scope, run): (Scope, RunId), over: Metered, lost: bool) {
+    let (setup, id, came) = (&node.setup, over.id, over.came);
+    if came.made || came.cost > lantern_types::MicroUsd::ZERO {
+        match setup.mail.metered((scope, run), over, lost).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!(%run, call = %id, "a run was not told of a model call of its program")
+            }
+            Err(error) => {
+                tracing::warn!(%run, call = %id, %error, "a run was not told of a model call of its program");
+            }
+        }
+    }
+    if let Err(error) = metered::settle(&setup.db, scope, (run, id), came).await {
+        // What was held for it stays held, and whoever runs the workload again counts it as spent.
+        tracing::warn!(%run, call = %id, %error, "a model call of a workload was not written off");
+    }
+}
+
+/// Counts what a dead server left held as spent: nobody knows what came of those calls.
+pub(crate) async fn reckon(node: &Node, scope: Scope, run: RunId) -> lantern_store::Result<()> {
+    for left in metered::left(&node.setup.db, scope, run).await? {
+        let came = Came { cost: left.hold, made: true, ..Came::default() };
+        let metered::Left { id, provider, model, hold } = left;
+        write_off(node, (scope, run), Metered { id, provider, model, hold, came }, true).await;
+    }
+    Ok(())
 }
 
 /// Held by whoever waits for a box; without anybody who waits it is stopped.
@@ -89,14 +150,17 @@ pub(crate) struct Keeper {
     way: Option<Way>,
     /// What the run was told of its egress, and what it is to be told.
     told: BTreeSet<String>,
-    to_tell: Vec<(String, Value)>,
+    to_tell: Vec<(&'static str, String, Value)>,
 }
 
 /// The way out of a box. Who drops it closes it.
 struct Way {
     egress: Arc<Egress>,
     said: mpsc::Receiver<Told>,
-    _open: oneshot::Sender<()>,
+    metered: mpsc::Receiver<Metered>,
+    open: oneshot::Sender<()>,
+    /// Nothing is served any more.
+    shut: oneshot::Receiver<()>,
 }
 
 impl Keeper {
@@ -144,7 +208,7 @@ impl Keeper {
             Ok(running) => self.live(running).await,
             Err(error) => (Why::NotMade(error.to_string()), None),
         };
-        self.close_way();
+        self.close_way().await;
         let stopping = self.node.setup.stop.is_requested();
         let (reason, words) = match why {
             Why::Exited => ("exited", String::new()),
@@ -190,36 +254,94 @@ impl Keeper {
         if placed.spec().network == Network::Allowlist {
             let proxy = format!("http://127.0.0.1:{PORT}");
             facts.extend(PROXIES.map(|name| (name, proxy.clone())));
-            facts.push(("LANTERN_LOCAL_URL", proxy));
             facts.extend(NOT_BY_PROXY.map(|name| (name, "127.0.0.1,localhost".to_owned())));
-            wire = Some(self.open_way(placed).await?);
+            let token = self.token();
+            facts.extend(access(&token, &proxy, placed, self.run));
+            facts.push(("LANTERN_LOCAL_URL", proxy));
+            wire = Some(self.open_way(placed, &token).await?);
         }
         self.node.setup.machine.start(placed, &id, &facts, input.as_bytes(), wire).await
     }
 
     /// Makes the network of a box, and serves what comes from it.
-    async fn open_way(&mut self, placed: &Placed) -> lantern_sandbox::Result<Wire> {
+    async fn open_way(&mut self, placed: &Placed, token: &Secret<String>) -> lantern_sandbox::Result<Wire> {
         let setup = &self.node.setup;
         let (wire, listener) = Wire::lay().await?;
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| lantern_sandbox::Error::NotMade(error.to_string()))?;
         let rules = placed.spec().egress.clone();
-        let local = Local::new(setup.mail.clone(), (self.scope, self.run), placed.spec().limits.max_steps);
+        let (door, metered) = self.door(placed, token).await?;
+        let steps_max = placed.spec().limits.max_steps;
+        let local = Local::new(setup.mail.clone(), (self.scope, self.run), steps_max, Some(door));
         let (egress, said) = Egress::new(rules, setup.outside.clone(), setup.clock.clone(), Some(local));
         let (open, gone) = oneshot::channel();
-        setup.tasks.spawn("node.egress", Box::pin(egress.clone().serve(listener, gone)));
-        self.way = Some(Way { egress, said, _open: open });
+        let (shutting, shut) = oneshot::channel();
+        let serving = egress.clone().serve(listener, gone);
+        let serving = async move {
+            serving.await;
+            let _ = shutting.send(());
+        };
+        setup.tasks.spawn("node.egress", Box::pin(serving));
+        self.way = Some(Way { egress, said, metered, open, shut });
         Ok(wire)
     }
 
+    /// What whoever is in the box shows us: nobody else is told it, and it ends with the box.
+    fn token(&self) -> Secret<String> {
+        let mut bytes = [0; 32];
+        self.node.setup.ids.fill(&mut bytes);
+        // The digest of what was drawn, so that it is text.
+        Secret::new(format!("{BOX_TOKEN_PREFIX}{}", Digest::of(&bytes)))
+    }
+
+    /// The door to models, with the meter of the workload.
+    async fn door(
+        &self,
+        placed: &Placed,
+        token: &Secret<String>,
+    ) -> lantern_sandbox::Result<(Door, mpsc::Receiver<Metered>)> {
+        let setup = &self.node.setup;
+        let away = |error: lantern_store::Error| lantern_sandbox::Error::NotMade(error.to_string());
+        let agent = journal::head(&setup.db, self.scope, self.run).await.map_err(away)?;
+        let limits = &placed.spec().limits;
+        let whose = Whose {
+            scope: self.scope,
+            run: self.run,
+            node: setup.name.clone(),
+            bounds: Bounds {
+                calls: limits.max_steps.unwrap_or(CALLS_MAX).min(CALLS_MAX),
+                tokens: limits.max_tokens.unwrap_or(u64::MAX),
+            },
+        };
+        let (meter, metered) =
+            Meter::new(setup.db.clone(), setup.clock.clone(), setup.ids.clone(), whose, OPEN_MAX);
+        let door = Door {
+            models: setup.models.clone(),
+            scope: self.scope,
+            agent: agent.map(|row| row.agent_id),
+            meter,
+            token: Digest::of(token.expose().as_bytes()),
+            steps_max: limits.max_steps,
+            under_way: std::sync::Mutex::default(),
+        };
+        Ok((door, metered))
+    }
+
     /// Cuts what is left of its connections, and takes note of what was decided last.
-    fn close_way(&mut self) {
-        let Some(mut way) = self.way.take() else { return };
-        way.said.close();
-        while let Ok(told) = way.said.try_recv() {
+    async fn close_way(&mut self) {
+        let Some(Way { egress, mut said, mut metered, open, shut }) = self.way.take() else { return };
+        // What is under way is cut here, and told as what it came to.
+        drop(open);
+        let _ = shut.await;
+        said.close();
+        metered.close();
+        while let Ok(told) = said.try_recv() {
             self.heard(&told);
         }
-        let (sent, received) = way.egress.counted();
+        while let Ok(over) = metered.try_recv() {
+            self.over_and_done(over).await;
+        }
+        let (sent, received) = egress.counted();
         if sent + received > 0 {
             self.audit(&format!("egress: {sent} bytes sent, {received} received"));
         }
@@ -229,16 +351,36 @@ impl Keeper {
         match told {
             Told::Decided(said) => self.decided(said),
             Told::Logged(text) => self.line("harness", text),
+            Told::Refused(path, why) => {
+                self.audit(&format!("model call refused: {path}: {why}"));
+                let value = json!({ "action": "model_refused", "path": path, "reason": why });
+                self.to_tell(REFUSED, value);
+            }
+        }
+    }
+
+    /// Tells the run what a model call came to, and then writes it off.
+    async fn over_and_done(&mut self, over: Metered) {
+        let Came { cost, tokens_in, tokens_out, made } = over.came;
+        if made {
+            let Metered { provider, model, .. } = &over;
+            self.audit(&format!(
+                "model call: {provider}/{model}: {tokens_in} tokens in, {tokens_out} out, {cost}"
+            ));
+        }
+        write_off(&self.node, (self.scope, self.run), over, false).await;
+    }
+
+    fn to_tell(&mut self, name: &'static str, value: Value) {
+        let key = value.to_string();
+        if self.told.len() < TOLD_MAX && self.told.insert(key.clone()) {
+            self.to_tell.push((name, key, value));
         }
     }
 
     fn decided(&mut self, said: &Said) {
         self.audit(&said.line());
-        let value = said.told();
-        let key = value.to_string();
-        if self.told.len() < TOLD_MAX && self.told.insert(key.clone()) {
-            self.to_tell.push((key, value));
-        }
+        self.to_tell(TOLD, said.told());
     }
 
     async fn live(&mut self, mut running: Running) -> (Why, Option<i32>) {
@@ -282,7 +424,10 @@ impl Keeper {
                     Happened::Ended(ended) => return (ended.why, ended.code),
                 },
                 // Last: a flood of connections keeps nobody from ending the box.
-                told = told(&mut self.way) => self.heard(&told),
+                heard = heard(&mut self.way) => match heard {
+                    Heard::Over(over) => self.over_and_done(over).await,
+                    Heard::Told(told) => self.heard(&told),
+                },
             }
             if self.bytes >= BATCH_BYTES {
                 due = None;
@@ -325,8 +470,8 @@ impl Keeper {
 
     /// Stores the lines that wait, and tells the run what it is to be told. Lines that cannot be stored are counted.
     async fn store(&mut self) {
-        for (key, value) in std::mem::take(&mut self.to_tell) {
-            let told = self.node.setup.mail.tell((self.scope, self.run), (TOLD, &key), value).await;
+        for (name, key, value) in std::mem::take(&mut self.to_tell) {
+            let told = self.node.setup.mail.tell((self.scope, self.run), (name, &key), value).await;
             if !matches!(told, Ok(true)) {
                 tracing::warn!(run = %self.run, "a run was not told of a connection that its box asked for");
             }

@@ -20,11 +20,11 @@ use lantern_policy::workload::{Capabilities, Image, Limits, Mode};
 use lantern_sandbox::Machine;
 use lantern_store::{Db, Sealer, workloads};
 use lantern_types::RunId;
-use lantern_types::edge::{Clock, Tasks};
+use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_worker::Mail;
 use tokio::sync::OnceCell;
 
-pub use egress::{Outside, Resolve};
+pub use egress::{Answer, Ask, Body, Models, Outside, Resolve};
 pub use tool::Boxes;
 
 /// What a node is made of.
@@ -49,6 +49,10 @@ pub struct Setup {
     pub mail: Mail,
     /// Where boxes may reach out to.
     pub outside: Outside,
+    /// Answers the model calls of programs.
+    pub models: Models,
+    /// Fresh ids, and the tokens of boxes.
+    pub ids: Arc<dyn IdGen>,
 }
 
 /// What went wrong when a node was to start.

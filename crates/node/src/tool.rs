@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
 
 use crate::Node;
-use crate::keep::{Ended, Keeper, Leash};
+use crate::keep::{Ended, Keeper, Leash, reckon};
 
 const NAME: &str = "box.run";
 /// When a workload that another node has is asked about again.
@@ -83,6 +83,9 @@ async fn run(node: &Arc<Node>, scope: Scope, run: RunId, arguments: &Value) -> R
     // Any run of any agent may name the tool: a workload is one that was scheduled.
     let row = row.ok_or_else(|| Failure::refused("workload_unknown", "this run is no workload"))?;
     let spec = spec(arguments)?;
+    if row.ended_at.is_some() {
+        reckon(node, scope, run).await.map_err(away)?;
+    }
     match standing(&row, &spec, &setup.name, node.with(|boxes| boxes.contains_key(&run))) {
         Standing::New => {}
         Standing::Over(outcome) => return outcome,
@@ -242,6 +245,7 @@ mod tests {
             ended_at: reason.map(|_| At::from_micros(1)),
             run_status: None,
             run_ended_at: None,
+            metered: lantern_store::metered::Stands::default(),
         }
     }
 

@@ -94,7 +94,7 @@ impl Summary {
                     }
                 }
                 // Quotes within a string stand behind a backslash, so this is a name.
-                "StepSettled" if line.contains("\"provider\":\"") => {
+                "StepSettled" | "CallMetered" if line.contains("\"provider\":\"") => {
                     let Answered { provider, model } =
                         serde_json::from_str(line).map_err(|_| unreadable())?;
                     self.models.insert((provider, model));

@@ -57,6 +57,8 @@ const fn name(fact: &Fact) -> &'static str {
         Fact::ApprovalGranted { .. } => "ApprovalGranted",
         Fact::ApprovalDenied { .. } => "ApprovalDenied",
         Fact::SignalReceived { .. } => "SignalReceived",
+        // Only programs in boxes call models by themselves.
+        Fact::CallMetered { .. } => "CallMetered",
         Fact::CancelRequested { .. } => "CancelRequested",
         Fact::Paused { .. } => "Paused",
         Fact::Resumed { .. } => "Resumed",

@@ -24,6 +24,7 @@ pub mod labels;
 pub mod lease;
 pub mod limits;
 mod loose;
+pub mod metered;
 pub mod notify;
 pub mod outbox;
 mod partial;

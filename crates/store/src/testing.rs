@@ -27,8 +27,8 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose, outbox, past,
-    receipts, retention, routing, runs, seal, sessions, share, sign_ins, stops, system, tickets, usage,
+    approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose, metered,
+    outbox, past, receipts, retention, routing, runs, seal, sessions, share, sign_ins, stops, system, tickets, usage,
     versions, workloads,
 };
 
@@ -279,6 +279,7 @@ pub async fn prepare_every_statement(db: &Db) {
         tickets::STATEMENTS,
         versions::STATEMENTS,
         workloads::STATEMENTS,
+        metered::STATEMENTS,
     ];
     prepare_statements(db, tenant.concat()).await;
     let own = if schema::is_postgres(db).await {

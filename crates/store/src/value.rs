@@ -73,6 +73,7 @@ ids!(
     ApprovalId,
     StopId,
     FeedbackId,
+    CallId,
     RequestId,
     InvitationId
 );

@@ -9,6 +9,7 @@ use lantern_types::*;
 
 use crate::db::{Db, TenantTx, Where};
 use crate::error::Result;
+use crate::metered::{self, Stands};
 use crate::seal::{Place, Sealer};
 use crate::value::Row;
 
@@ -28,6 +29,8 @@ pub struct NewWorkload {
     pub backend: &'static str,
     /// Whether that is weaker than its class asks for.
     pub degraded: bool,
+    /// The most that its run may spend.
+    pub cap: MicroUsd,
     /// When.
     pub at: At,
 }
@@ -67,6 +70,8 @@ pub struct WorkloadRow {
     pub run_status: Option<String>,
     /// When its run was over.
     pub run_ended_at: Option<At>,
+    /// What its model calls come to.
+    pub metered: Stands,
 }
 
 /// What a tenant set for itself; `None` where it did not.
@@ -108,10 +113,10 @@ pub struct Lines {
 
 const CREATE: &str =
     "INSERT INTO workloads (tenant_id, run_id, isolation, backend, degraded, state, grace, lines, dropped,
-    created_at) VALUES ($1, $2, $3, $4, $5, 'pending', $6, 0, 0, $7)";
+    created_at, cap) VALUES ($1, $2, $3, $4, $5, 'pending', $6, 0, 0, $7, $8)";
 const LIST: &str =
     "SELECT run_id, isolation, backend, degraded, state, node, grace, lines, dropped, reason, exit_code,
-    created_at, started_at, ended_at,
+    created_at, started_at, ended_at, cap, spent, held, calls, tokens_in, tokens_out, tokens_held,
     (SELECT r.status FROM runs r WHERE r.tenant_id = $1 AND r.id = workloads.run_id) AS run_status,
     (SELECT r.finished_at FROM runs r WHERE r.tenant_id = $1 AND r.id = workloads.run_id) AS run_ended_at
     FROM workloads WHERE tenant_id = $1";
@@ -227,7 +232,8 @@ impl WorkloadRow {
 /// Makes a workload, in the transaction that makes its run.
 pub async fn create(tx: &mut TenantTx<'_>, new: NewWorkload, grace: Dur) -> Result<()> {
     let (backend, degraded) = (new.backend.into(), i64::from(new.degraded).into());
-    let params = [new.run.into(), new.isolation.into(), backend, degraded, grace.into(), new.at.into()];
+    let (at, cap) = (new.at.into(), new.cap.into());
+    let params = [new.run.into(), new.isolation.into(), backend, degraded, grace.into(), at, cap];
     tx.exec(CREATE, &params).await.map(drop)
 }
 
@@ -395,6 +401,7 @@ pub(crate) async fn remove(tx: &mut TenantTx<'_>, run: RunId) -> Result<bool> {
         return Ok(false);
     }
     forget(tx, run).await?;
+    tx.exec(metered::FORGET, &[run.into()]).await?;
     tx.exec(REMOVE, &[run.into()]).await?;
     Ok(true)
 }
@@ -459,5 +466,6 @@ fn read(row: &Row) -> Result<WorkloadRow> {
         ended_at: row.opt_at("ended_at")?,
         run_status: row.opt_text("run_status")?,
         run_ended_at: row.opt_at("run_ended_at")?,
+        metered: metered::read(row)?,
     })
 }

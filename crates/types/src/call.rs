@@ -231,6 +231,9 @@ pub struct CallRecord {
     /// The key that asked; a person without it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<ApiKeyId>,
+    /// The agent whose run asked, when a program in a box did.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub agent: Option<AgentId>,
     /// Whether the answer was streamed.
     pub stream: bool,
     /// The provider's status; nothing when there was none.

@@ -92,6 +92,8 @@ id! {
     StopId,
     /// What somebody thought of a run.
     FeedbackId,
+    /// One attempt of a model call that a workload made.
+    CallId,
 }
 
 /// The tenant that `lantern dev` seeds.

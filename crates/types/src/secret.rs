@@ -2,6 +2,9 @@
 
 use zeroize::Zeroize;
 
+/// What the token of every workload's box begins with. It is good inside of that box alone.
+pub const BOX_TOKEN_PREFIX: &str = "lvm_";
+
 /// A secret value: its `Debug` prints stars, no `Display`, no `Serialize`; wiped when dropped.
 ///
 /// [`Secret::expose`] is called only where the secret leaves for its destination (the `tidy` test keeps the list).

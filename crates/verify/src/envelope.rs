@@ -64,6 +64,7 @@ pub(crate) struct Envelope<'a> {
     #[serde(default)]
     pub(crate) tokens_out: u64,
     pub(crate) claimed: Option<MicroUsd>,
+    pub(crate) hold: Option<MicroUsd>,
     #[serde(default, borrow)]
     pub(crate) provider: Option<Text<'a>>,
     #[serde(default, borrow)]
@@ -114,6 +115,10 @@ pub(crate) struct Envelope<'a> {
     _output: Option<Text<'a>>,
     #[serde(rename = "end")]
     _end: Option<Reuse>,
+    #[serde(default, rename = "call", borrow)]
+    _call: Option<Text<'a>>,
+    #[serde(default, rename = "lost")]
+    _lost: bool,
     #[serde(default, rename = "key", borrow)]
     _key: Option<Text<'a>>,
     #[serde(rename = "scope")]

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lantern_engine::{Arrival, Content, Fact, event, signal_key};
+use lantern_ledger::Metered;
 use lantern_policy::Scope;
 use lantern_store::inbox::{self, Kept, NewInput, Put};
+use lantern_store::metered::Came;
 use lantern_store::seal::Place;
 use lantern_store::{Db, InForce, Result, Vault, journal, record};
 use lantern_types::edge::{Clock, IdGen};
@@ -53,6 +55,23 @@ impl Mail {
         let most = Kept { count: limits.signals_per_run_max.into(), bytes: limits.signal_bytes_per_run_max };
         let rows = limits.inbox_rows_max;
         let put = self.db.write(scope, move |tx| Box::pin(inbox::put_signal(tx, new, rows, most))).await?;
+        Ok(matches!(put, Put::Stored | Put::Duplicate))
+    }
+
+    /// Tells a run what a model call of its program came to. `false` when it takes no more in, or is over.
+    pub async fn metered(&self, (scope, run): (Scope, RunId), metered: Metered, lost: bool) -> Result<bool> {
+        let call = signal_key(run, "lantern:model", &metered.id.to_string());
+        let Metered { provider, model, hold, came, .. } = metered;
+        let Came { cost, tokens_in, tokens_out, .. } = came;
+        let arrival = Arrival::Metered { call, provider, model, hold, cost, tokens_in, tokens_out, lost };
+        let plain =
+            serde_json::to_vec(&arrival).map_err(|error| lantern_store::Error::Corrupt(error.into()))?;
+        let minted = (InboxId::from_uuid(self.ids.uuid()), self.clock.now());
+        let new =
+            NewInput::seal(self.vault.sealer(), scope, minted, (run, format!("metered-{call}")), &plain)
+                .await?;
+        let rows = self.limits.of(scope.tenant()).inbox_rows_max;
+        let put = self.db.write(scope, move |tx| Box::pin(inbox::put(tx, new, rows))).await?;
         Ok(matches!(put, Put::Stored | Put::Duplicate))
     }
 

@@ -52,6 +52,11 @@ class Ledger {
       this.admit(text(e.get("step"), "the step"), members(e.get("grant"), "the grant"));
     } else if (ENDS.has(kind)) {
       this.settle(e, kind, cost, doubt, tokensIn, tokensOut);
+    } else if (kind === "CallMetered") {
+      const hold = whole(e.get("hold"), "the hold");
+      need(cost <= hold && this.spent + this.held + hold <= this.cap, "it costs more than was held");
+      this.models.add(`${text(e.get("provider"), "the provider")}/${text(e.get("model"), "the model")}`);
+      this.spent += cost;
     } else if (kind === "Finished") {
       this.over = e;
     }

@@ -2,7 +2,7 @@
 /**
  * Durable steps for a program in a box: what was done before is not done again.
  *
- *     import { step, get, log } from "./lantern.mjs";
+ *     import { step, llm, sleep, get, log } from "./lantern.mjs";
  *
  *     const page = await step("fetch", () => get("http://example.com/"));
  *
@@ -19,7 +19,7 @@ const here = process.env.LANTERN_LOCAL_URL;
 /** @type {Map<string, number>} */
 const counts = new Map();
 
-/** The server did not take it. `code` says why: too_many_steps, steps_full, invalid_body, unavailable. */
+/** The server did not take it. `code` says why: too_many_steps, steps_full, step_under_way, invalid_body, unavailable; of a model call also what the door says. */
 export class LanternError extends Error {
   /** @param {string} code @param {string} message */
   constructor(code, message) {
@@ -56,7 +56,9 @@ async function ask(path, value) {
   const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
   const { status, text } = await request({ hostname, port, path, method: "POST", headers }, body);
   const told = JSON.parse(text);
-  if (status !== 200) throw new LanternError(told.code, told.error);
+  // A refused model call is worded as its door does.
+  const inner = typeof told.error === "object" ? told.error : { code: told.code, message: told.error };
+  if (status !== 200) throw new LanternError(inner.code, inner.message);
   return told;
 }
 
@@ -69,6 +71,33 @@ export async function log(message) {
   else console.log(message);
 }
 
+/** @param {string} name */
+function keyed(name) {
+  const nth = (counts.get(name) ?? 0) + 1;
+  counts.set(name, nth);
+  return `${name}#${nth}`;
+}
+
+/**
+ * Calls a model once and answers ever after with what it said. Only in a box.
+ * @param {string} name
+ * @param {Record<string, unknown>} request what /v1/chat/completions is asked
+ * @returns {Promise<any>}
+ */
+export async function llm(name, request) {
+  return (await ask("/v1/steps/llm", { key: keyed(name), request })).value;
+}
+
+/**
+ * Sleeps until a time that is recorded when it is first asked for.
+ * @param {string} name
+ * @param {number} seconds
+ */
+export async function sleep(name, seconds) {
+  if (here) await ask("/v1/steps/sleep", { key: keyed(name), seconds });
+  else await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+}
+
 /**
  * Does work once: what it returned is answered with ever after.
  * @template T
@@ -77,9 +106,7 @@ export async function log(message) {
  * @returns {Promise<T>}
  */
 export async function step(name, work) {
-  const nth = (counts.get(name) ?? 0) + 1;
-  counts.set(name, nth);
-  const key = `${name}#${nth}`;
+  const key = keyed(name);
   if (!here) return work();
   const known = await ask("/v1/steps/recall", { key });
   if (known.recorded) return known.value;

@@ -1,6 +1,6 @@
 """Durable steps for a program in a box: what was done before is not done again.
 
-    from lantern import step, log
+    from lantern import step, llm, sleep, log
 
     @step
     def fetch(url):                      # asked for twice with the same words, it is two steps: fetch#1, fetch#2
@@ -8,6 +8,8 @@
 
     page = fetch("http://example.com/")  # after a crash: what it returned then
     total = step("total", lambda: count(page))
+    answer = llm("sum up", {"model": "chat-small", "messages": [...]})   # paid once; what /v1/chat/completions answers
+    sleep("a while", 3600)               # an hour in all, however often it is begun again
 
 What a step returns is JSON, and is in the run's journal before the program gets it. When the box is lost and the workload may run
 again (`idempotent: true`), the program is begun afresh and each step that was recorded answers at once. A step that was cut off before
@@ -19,6 +21,7 @@ Standard library alone. The spec must say `network: allowlist`; it may list no r
 import functools
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 
@@ -28,7 +31,8 @@ _counts = {}
 
 
 class LanternError(Exception):
-    """The server did not take it. `code` says why: too_many_steps, steps_full, invalid_body, unavailable."""
+    """The server did not take it. `code` says why: too_many_steps, steps_full, step_under_way, invalid_body,
+    unavailable; of a model call also what the door says, such as insufficient_quota."""
 
     def __init__(self, code, message):
         super().__init__(message)
@@ -43,7 +47,9 @@ def _ask(path, body):
             return json.load(answer)
     except urllib.error.HTTPError as error:
         told = json.load(error)
-        raise LanternError(told["code"], told["error"]) from None
+        # A refused model call is worded as its door does.
+        inner = told["error"] if isinstance(told.get("error"), dict) else {"code": told["code"], "message": told["error"]}
+        raise LanternError(inner["code"], inner["message"]) from None
 
 
 def log(message):
@@ -54,9 +60,26 @@ def log(message):
         print(message, flush=True)
 
 
-def _durable(name, work):
+def _key(name):
     _counts[name] = _counts.get(name, 0) + 1
-    key = f"{name}#{_counts[name]}"
+    return f"{name}#{_counts[name]}"
+
+
+def llm(name, request):
+    """Calls a model once and answers ever after with what it said. `request` is one of /v1/chat/completions. Only in a box."""
+    return _ask("/v1/steps/llm", {"key": _key(name), "request": request})["value"]
+
+
+def sleep(name, seconds):
+    """Sleeps until a time that is recorded when it is first asked for."""
+    if URL:
+        _ask("/v1/steps/sleep", {"key": _key(name), "seconds": seconds})
+    else:
+        time.sleep(seconds)
+
+
+def _durable(name, work):
+    key = _key(name)
     if not URL:
         return work()
     known = _ask("/v1/steps/recall", {"key": key})

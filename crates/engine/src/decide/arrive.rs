@@ -16,6 +16,7 @@ impl Draft<'_> {
     pub(super) fn arrived(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Signal { name, value, key } => self.signalled(name, value, key.as_deref()),
+            metered @ Arrival::Metered { .. } => self.metered(metered),
             Arrival::Approval { step, granted, by, note, answer } => {
                 self.approved(&step, granted, by, (note, answer));
             }
@@ -65,6 +66,21 @@ impl Draft<'_> {
         if let Some(id) = waiting {
             self.settle(&id, &value);
         }
+    }
+
+    /// What a program's model call cost is the run's. More than what was held for it, or than the run has left, is not charged.
+    fn metered(&mut self, metered: Arrival) {
+        let Arrival::Metered { call, provider, model, hold, cost, tokens_in, tokens_out, lost } = metered
+        else {
+            return;
+        };
+        if self.run.signal_keys.contains(&call) {
+            return;
+        }
+        let left = self.run.cap.minus(self.run.spent).and_then(|left| left.minus(self.run.held));
+        let hold = hold.min(left.unwrap_or_default()).max(MicroUsd::ZERO);
+        let cost = cost.min(hold).max(MicroUsd::ZERO);
+        self.emit(Fact::CallMetered { call, provider, model, hold, cost, tokens_in, tokens_out, lost }, None);
     }
 
     /// Whether a signal is small enough to be received, and few enough are kept for another one. Whoever puts signals into

@@ -98,6 +98,11 @@ pub fn evolve(run: &mut Run, event: &Event) {
                 step.state = StepState::Requested;
             }
         }
+        Fact::CallMetered { call, cost, tokens_in, tokens_out, .. } => {
+            run.signal_keys.insert(*call);
+            run.used(*tokens_in, *tokens_out);
+            run.spend(*cost);
+        }
         Fact::SignalReceived { name, key } => {
             let value = match &event.content {
                 Some(Content::Signal(value)) => value.clone(),

@@ -622,3 +622,30 @@ fn signals_that_nothing_waits_for_are_kept_up_to_a_limit() {
     assert_eq!(send("go", "now").1, 2, "it takes no room, and the next step takes the first of the others");
     assert_eq!((desk.status(), desk.run().signal_bytes), (Status::Succeeded, 4));
 }
+
+#[test]
+fn what_a_programs_own_model_calls_cost_is_the_runs_and_is_taken_in_once() {
+    let manifest = json!({"program": "steps", "tools": ["calc"], "maxCostUsd": 0.001, "steps": [
+        {"id": "box", "kind": "tool", "data": {"tool": "calc"}}]});
+    let mut desk = Desk::open(manifest, json!({}));
+    let metered = |call: &str, hold: i64, cost: i64| Arrival::Metered {
+        call: lantern_types::Digest::of(call.as_bytes()),
+        provider: "openai".into(),
+        model: "gpt-4o".into(),
+        hold: MicroUsd::from_micros(hold),
+        cost: MicroUsd::from_micros(cost),
+        tokens_in: 7,
+        tokens_out: 3,
+        lost: false,
+    };
+    assert_eq!(desk.arrives(metered("a", 500, 100)), ["model_called"]);
+    assert_eq!(desk.arrives(metered("a", 500, 100)), [""; 0], "told twice, it is taken in once");
+    assert_eq!((desk.run().spent, desk.run().tokens_in), (MicroUsd::from_micros(100), 7));
+    // No run spends more than it may, whatever it is told.
+    let (cap, held) = (desk.run().cap, desk.run().held);
+    desk.arrives(metered("b", cap.micros(), cap.micros()));
+    assert_eq!(desk.run().spent.plus(held), Ok(cap));
+    desk.returns("box", json!({"value": "2"}));
+    assert_eq!(desk.status(), Status::Succeeded);
+    assert_eq!(desk.arrives(metered("c", 1, 1)), [""; 0], "a run that is over takes nothing in");
+}

@@ -15,7 +15,7 @@ use super::api::{Api, Call, encode};
 use super::console::{Console, fields};
 use super::failure::{Exit, Failure};
 use super::follow::backoff::Backoff;
-use super::format::{line, text, time};
+use super::format::{dollars, line, text, time, usd};
 use super::input;
 use super::table::Column;
 
@@ -388,6 +388,11 @@ fn described(told: &Value) -> String {
         "image",
         vm.pointer("/spec/spec/image_digest").and_then(Value::as_str).map(line).unwrap_or_default(),
     ));
+    let calls = vm.get("modelCalls").and_then(Value::as_u64).unwrap_or_default();
+    if calls > 0 {
+        let cost = usd(dollars(vm.get("costUsd").unwrap_or(&Value::Null)));
+        pairs.push(("cost", format!("{cost}, {calls} model calls")));
+    }
     let events = told.get("events").and_then(Value::as_array).into_iter().flatten();
     let listed = events.map(|event| {
         let words = happened(text(event, "action"), event.get("attrs").unwrap_or(&Value::Null));
@@ -407,7 +412,20 @@ fn happened(action: &str, attrs: &Value) -> String {
             let word = |name| text(attrs, name);
             format!("{}: {} {}:{port} {}", word("verdict"), word("method"), word("host"), word("reason"))
         }
-        "step" => text(attrs, "key").to_owned(),
+        "step" | "llm" => text(attrs, "key").to_owned(),
+        "model" => {
+            let count = |name: &str| attrs.get(name).and_then(Value::as_u64).unwrap_or_default();
+            let cost = usd(dollars(attrs.get("costUsd").unwrap_or(&Value::Null)));
+            let lost =
+                if attrs.get("lost") == Some(&Value::Bool(true)) { ", not known how it ended" } else { "" };
+            let (provider, model) = (text(attrs, "provider"), text(attrs, "model"));
+            format!(
+                "{provider}/{model}: {} tokens in, {} out, {cost}{lost}",
+                count("tokensIn"),
+                count("tokensOut")
+            )
+        }
+        "model_refused" => format!("{}: {}", text(attrs, "path"), text(attrs, "reason")),
         _ => text(attrs, "code").to_owned(),
     };
     line(words.trim_end())

@@ -121,7 +121,8 @@ pub(super) async fn run(
         Mode::Dev => models::dev(&ground.client).await,
         Mode::Serve => models::serve(config.private_models),
     });
-    let node = node(&ground, &config, mode).await?;
+    let late = boxes::LateDoors::default();
+    let node = node(&ground, &config, mode, late.clone()).await?;
     let runtime = node.as_ref().map(|node| boxes::runtime(node, boxed(mode)));
     let app =
         App::new(Setup { runtime, ..setup(&ground, &config, &rules) }).context("cannot set up the API")?;
@@ -147,6 +148,7 @@ pub(super) async fn run(
     let work = lantern_worker::run(deps, options, stopping.clone());
     ground.tasks.spawn("worker", Box::pin(work));
     let doors = Doors::open(doors(&ground, &app, offers, ledger));
+    let _ = late.set(doors.clone());
     let live = Live { app: app.clone(), limits: ground.limits.clone() };
     let beside = lantern_gateway::router(doors).merge(mount(dashboard::routes()));
     let router = lantern_control::router_beside(app, beside, lantern_gateway::entries());
@@ -270,7 +272,12 @@ fn doors(ground: &Ground, app: &App, providers: Arc<Providers>, ledger: Ledger) 
 }
 
 /// The node of this process, where the configuration wants one.
-async fn node(ground: &Ground, config: &Config, mode: Mode) -> Result<Option<Arc<Node>>> {
+async fn node(
+    ground: &Ground,
+    config: &Config,
+    mode: Mode,
+    doors: boxes::LateDoors,
+) -> Result<Option<Arc<Node>>> {
     if !config.workloads.unwrap_or(mode == Mode::Dev) {
         return Ok(None);
     }
@@ -283,6 +290,7 @@ async fn node(ground: &Ground, config: &Config, mode: Mode) -> Result<Option<Arc
         stop: ground.tasks.stopping(),
         limits: &ground.limits,
         opened: config.open_networks.clone(),
+        doors,
     };
     boxes::open(on, &config.data_dir, boxed(mode)).await.map(Some)
 }

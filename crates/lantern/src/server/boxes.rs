@@ -4,12 +4,15 @@
 //! found out when somebody first asks: a server whose tenants run no workloads makes none.
 
 use std::path::{Path, absolute};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
+use futures_util::StreamExt as _;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use lantern_control::{Load, Runtime};
+use lantern_gateway::{Answered, Doors, Inside};
 use lantern_net::{Network, Reach};
-use lantern_node::{Node, Outside, Setup};
+use lantern_node::{Answer, Ask, Models, Node, Outside, Setup};
 use lantern_policy::egress::Rule;
 use lantern_policy::workload::Mode;
 use lantern_sandbox::Machine;
@@ -34,7 +37,12 @@ pub(super) struct Ground<'a> {
     pub(super) limits: &'a InForce,
     /// Networks that the operator opened.
     pub(super) opened: Arc<[Network]>,
+    /// The doors to models, once they are open.
+    pub(super) doors: LateDoors,
 }
+
+/// Doors that open after the node did: no box is made before that.
+pub(super) type LateDoors = Arc<OnceLock<Doors>>;
 
 /// The node on this data folder.
 pub(super) async fn open(ground: Ground<'_>, dir: &Path, mode: Mode) -> Result<Arc<Node>> {
@@ -61,12 +69,61 @@ pub(super) async fn open(ground: Ground<'_>, dir: &Path, mode: Mode) -> Result<A
             ids: ground.ids.clone(),
             limits: ground.limits.clone(),
         },
+        models: models(ground.doors),
+        ids: ground.ids.clone(),
         outside: Outside {
             reach: Rule { reach: Reach::Public, opened: ground.opened },
             resolve: Arc::new(|name| Box::pin(async move { lantern_net::dial::addresses(&name).await })),
         },
     };
     Node::open(setup).await.context("cannot set up the node of this server")
+}
+
+/// Model calls of programs, by the front doors.
+fn models(doors: LateDoors) -> Models {
+    Arc::new(move |ask: Ask| {
+        let doors = doors.clone();
+        Box::pin(async move {
+            let Some(doors) = doors.get() else { return unopened() };
+            let Ask { scope, agent, meter, method, path, headers, body, denied } = ask;
+            let headers = headers.iter().filter_map(|(name, value)| {
+                let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+                Some((name, HeaderValue::from_str(value).ok()?))
+            });
+            let headers: HeaderMap = headers.collect();
+            let inside = Inside { scope, agent, meter, method, path, headers, body: body.into(), denied };
+            answer(doors.inside(inside).await)
+        })
+    })
+}
+
+fn answer(answered: Answered) -> Answer {
+    let Answered { response, refused } = answered;
+    let (parts, body) = response.into_parts();
+    let reason = parts.status.canonical_reason().unwrap_or("Answered");
+    let headers = parts
+        .headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+    Answer {
+        status: format!("{} {reason}", parts.status.as_u16()),
+        headers: headers.collect(),
+        body: Box::pin(
+            body.into_data_stream()
+                .map(|piece| piece.map(|piece| piece.to_vec()).map_err(std::io::Error::other)),
+        ),
+        refused,
+    }
+}
+
+fn unopened() -> Answer {
+    let words = "the server is starting; ask again".to_owned();
+    Answer {
+        status: "503 Service Unavailable".to_owned(),
+        headers: Vec::new(),
+        body: Box::pin(futures_util::stream::empty()),
+        refused: Some(words),
+    }
 }
 
 /// What the API knows of it.

@@ -51,6 +51,23 @@ fn main() {
                 println!("{} {}", answer.lines().next().unwrap_or("nothing"), reason.unwrap_or_default());
             }
         }
+        // Asks a model: for each three arguments a path, a token ("-" for its own, "" for none) and a body. Says status and answer.
+        "call" => {
+            let own = std::env::var("OPENAI_API_KEY").unwrap_or_default();
+            for asked in args[1..].chunks(3) {
+                let token = if asked[1] == "-" { own.as_str() } else { asked[1].as_str() };
+                let shown = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+                let (path, body) = (&asked[0], &asked[2]);
+                let mut stream = std::net::TcpStream::connect("127.0.0.1:3128").unwrap();
+                let head = format!("POST {path} HTTP/1.1\r\n{shown}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+                stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+                let mut answer = Vec::new();
+                drop(stream.read_to_end(&mut answer));
+                let answer = String::from_utf8_lossy(&answer).into_owned();
+                let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+                println!("{} {}", head.lines().next().unwrap_or("nothing"), body.replace(['\r', '\n'], " "));
+            }
+        }
         // Tries to get out by every way but that one.
         "escape" => {
             for name in ["lo", "eth0"] {

@@ -26,6 +26,7 @@ fn record(hold: MicroUsd, cost: MicroUsd) -> CallRecord {
         provider: "p".to_owned(),
         model: "m".to_owned(),
         key: None,
+        agent: None,
         stream: false,
         status: None,
         attempt: 1,

@@ -7,57 +7,85 @@
 use std::collections::BTreeMap;
 
 use lantern_policy::Scope;
-use lantern_types::RunId;
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
+use lantern_types::{At, Dur, RunId};
 use lantern_worker::Mail;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
+
+use super::Egress;
+use super::models::{self, Door, UnderWay};
 
 /// Bytes of what is asked.
 pub(crate) const BODY_MAX: u64 = 2 << 20;
 /// Under which name the run is told of steps.
 const STEP: &str = "lantern:step";
+/// Under which name it is told of model calls whose answer is kept.
+const LLM: &str = "lantern:llm";
 const KEY_MAX: usize = 200;
 const LOG_MAX: usize = 16 << 10;
 
 /// What is answered: a status, and JSON.
 type Answer = (&'static str, Value);
+/// How long a step may sleep at once.
+const SLEEP_MAX: Dur = Dur::from_secs(30 * 24 * 3_600);
 
 /// What one box may ask.
 pub(crate) struct Local {
     mail: Mail,
     to: (Scope, RunId),
     steps_max: Option<u64>,
+    door: Option<Door>,
     // Held while a step is recorded, so that of two with one key one is the first.
     recorded: Mutex<Option<BTreeMap<String, Value>>>,
 }
 
 /// What came of a question.
 pub(super) struct Answered {
-    pub(super) status: &'static str,
+    pub(super) status: String,
     pub(super) body: Value,
     /// A line for the log.
     pub(super) line: Option<String>,
 }
 
 impl Local {
-    pub(crate) fn new(mail: Mail, to: (Scope, RunId), steps_max: Option<u64>) -> Self {
-        Self { mail, to, steps_max, recorded: Mutex::default() }
+    pub(crate) fn new(mail: Mail, to: (Scope, RunId), steps_max: Option<u64>, door: Option<Door>) -> Self {
+        Self { mail, to, steps_max, door, recorded: Mutex::default() }
+    }
+
+    /// The door to models.
+    pub(super) const fn door(&self) -> Option<&Door> {
+        self.door.as_ref()
+    }
+
+    /// How many steps were recorded.
+    pub(super) async fn recorded(&self) -> u64 {
+        let mut recorded = self.recorded.lock().await;
+        self.known(&mut recorded).await.map_or(u64::MAX, |known| steps(known))
     }
 
     /// Answers a question.
-    pub(super) async fn answer(&self, method: &str, path: &str, body: &[u8]) -> Answered {
+    pub(super) async fn answer(&self, egress: &Egress, method: &str, path: &str, body: &[u8]) -> Answered {
         let asked: Option<Value> = serde_json::from_slice(body).ok();
         let asked = asked.filter(|asked| asked.is_object() && within_depth(asked, JSON_DEPTH_MAX));
         let (status, body) = match (method, path, asked) {
             ("POST", "/v1/log", Some(asked)) => {
                 let line = asked.get("message").and_then(Value::as_str).map(cut);
-                let status = if line.is_some() { "200 OK" } else { "400 Bad Request" };
+                let status = if line.is_some() { "200 OK" } else { "400 Bad Request" }.to_owned();
                 return Answered { status, body: json!({}), line };
             }
             ("POST", "/v1/steps/recall", Some(asked)) => self.recall(&asked).await,
             ("POST", "/v1/steps/record", Some(asked)) => self.record(asked).await,
-            ("POST", "/v1/log" | "/v1/steps/recall" | "/v1/steps/record", None) => refused(
+            ("POST", "/v1/steps/sleep", Some(asked)) => self.sleep(egress, &asked).await,
+            ("POST", "/v1/steps/llm", Some(asked)) => {
+                let (status, body) = self.llm(egress, &asked).await;
+                return Answered { status, body, line: None };
+            }
+            (
+                "POST",
+                "/v1/log" | "/v1/steps/recall" | "/v1/steps/record" | "/v1/steps/sleep" | "/v1/steps/llm",
+                None,
+            ) => refused(
                 "400 Bad Request",
                 "invalid_body",
                 "expected a JSON object that nests no deeper than others may",
@@ -65,10 +93,73 @@ impl Local {
             _ => refused(
                 "404 Not Found",
                 "not_found",
-                "there are POST /v1/steps/recall, /v1/steps/record and /v1/log",
+                "there are POST /v1/steps/recall, /v1/steps/record, /v1/steps/llm, /v1/steps/sleep and /v1/log",
             ),
         };
-        Answered { status, body, line: None }
+        Answered { status: status.to_owned(), body, line: None }
+    }
+
+    /// A model call under a key: made once, and its answer is what every later one hears.
+    async fn llm(&self, egress: &Egress, asked: &Value) -> (String, Value) {
+        let plain = |(status, body): Answer| (status.to_owned(), body);
+        let Some(key) = key(asked) else { return plain(no_key()) };
+        let request = asked.get("request").filter(|request| request.is_object());
+        let Some((request, door)) = request.zip(self.door.as_ref()) else {
+            let words = "expected a key, and in `request` what /v1/chat/completions is asked";
+            return plain(refused("400 Bad Request", "invalid_body", words));
+        };
+        let Some(_under_way) = UnderWay::begin(door, key) else {
+            return plain(refused("409 Conflict", "step_under_way", "this step is being done; ask again"));
+        };
+        let before = {
+            let mut recorded = self.recorded.lock().await;
+            let Some(known) = self.known(&mut recorded).await else { return plain(away()) };
+            known.get(&answered(key)).cloned()
+        };
+        if let Some(value) = before {
+            return plain(("200 OK", json!({ "recorded": true, "value": value })));
+        }
+        let (status, value, fine) = models::step(egress, (door, self.recorded().await), request).await;
+        if !fine {
+            return (status, value);
+        }
+        let told = self.told(key, &value).await;
+        ("200 OK".to_owned(), json!({ "recorded": told, "value": value }))
+    }
+
+    /// Waits until a time that is recorded under a key when it is first asked for.
+    async fn sleep(&self, egress: &Egress, asked: &Value) -> Answer {
+        let seconds =
+            asked.get("seconds").and_then(Value::as_u64).and_then(|seconds| u32::try_from(seconds).ok());
+        let wait = seconds.map(|seconds| Dur::from_secs(seconds.into()));
+        let Some(wait) = wait.filter(|wait| *wait <= SLEEP_MAX) else {
+            let words = "expected a key, and in `seconds` a whole number up to thirty days";
+            return refused("400 Bad Request", "invalid_body", words);
+        };
+        let until = egress.clock.now() + wait;
+        let answer = self.record(json!({ "key": asked.get("key"), "value": until.micros() })).await;
+        let until = answer.1.get("value").and_then(Value::as_i64).map(At::from_micros);
+        let Some(until) = until.filter(|_| answer.0 == "200 OK") else { return answer };
+        egress.clock.sleep(until.since(egress.clock.now())).await;
+        ("200 OK", json!({ "until": until.to_string() }))
+    }
+
+    /// How many model calls were made. Where nobody can tell, as many as there can be.
+    async fn calls(&self) -> u64 {
+        match &self.door {
+            Some(door) => door.meter.calls().await.unwrap_or(u64::MAX),
+            None => 0,
+        }
+    }
+
+    /// Records an answer that was paid for. `false` when it cannot be kept.
+    async fn told(&self, key: &str, value: &Value) -> bool {
+        let mut recorded = self.recorded.lock().await;
+        let told = self.mail.tell(self.to, (LLM, key), value.clone()).await.is_ok_and(|told| told);
+        if let Some(known) = self.known(&mut recorded).await.filter(|_| told) {
+            known.entry(answered(key)).or_insert_with(|| value.clone());
+        }
+        told
     }
 
     async fn recall(&self, asked: &Value) -> Answer {
@@ -91,7 +182,9 @@ impl Local {
         if let Some(first) = known.get(key) {
             return ("200 OK", json!({ "value": first }));
         }
-        if self.steps_max.is_some_and(|most| known.len() as u64 >= most) {
+        if let Some(most) = self.steps_max
+            && steps(known).saturating_add(self.calls().await) >= most
+        {
             return refused(
                 "409 Conflict",
                 "too_many_steps",
@@ -116,10 +209,25 @@ impl Local {
         recorded: &'a mut Option<BTreeMap<String, Value>>,
     ) -> Option<&'a mut BTreeMap<String, Value>> {
         if recorded.is_none() {
-            *recorded = self.mail.told(self.to, STEP).await.ok();
+            let steps = self.mail.told(self.to, STEP).await.ok();
+            let answers = self.mail.told(self.to, LLM).await.ok();
+            *recorded = steps.zip(answers).map(|(mut known, answers)| {
+                known.extend(answers.into_iter().map(|(key, value)| (answered(&key), value)));
+                known
+            });
         }
         recorded.as_mut()
     }
+}
+
+/// Where the answer of a model call stands: no step of a program has such a key.
+fn answered(key: &str) -> String {
+    format!("\0{key}")
+}
+
+/// How many steps were recorded: model calls count when they are made.
+fn steps(known: &BTreeMap<String, Value>) -> u64 {
+    known.keys().filter(|key| !key.starts_with('\0')).count() as u64
 }
 
 fn key(asked: &Value) -> Option<&str> {

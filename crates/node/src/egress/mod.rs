@@ -6,6 +6,7 @@
 
 mod head;
 mod local;
+mod models;
 mod pass;
 mod proxy;
 mod said;
@@ -28,11 +29,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use local::Local;
+pub(crate) use models::Door;
+pub use models::{Answer, Ask, Body, Models};
 use pass::Pace;
 pub(crate) use said::Said;
 
 /// Connections of one box at once; who makes more waits.
-const OPEN_MAX: usize = 64;
+pub(crate) const OPEN_MAX: usize = 64;
 /// Decisions that wait to be told.
 const WAITING_MAX: usize = 64;
 /// For how long a name keeps its addresses, and how many names are remembered.
@@ -82,6 +85,8 @@ pub(crate) enum Told {
     Decided(Said),
     /// A line that the program wants in its log.
     Logged(String),
+    /// A model call that was refused: at which door, and why.
+    Refused(String, String),
 }
 
 /// The way out of one box.

@@ -7,12 +7,13 @@ use lantern_net::dial;
 use lantern_policy::workload::egress::{Asked, Host, How, Reason, tunnelled};
 use lantern_policy::workload::hello::{self, HELLO_MAX};
 use lantern_types::Dur;
+use lantern_types::edge::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::head::{self, HEAD_MAX, Head, Read, Target};
 use super::pass::pass;
-use super::{Egress, Said, Told, local};
+use super::{Egress, Said, Told, local, models};
 
 /// How long a program may take to say what it wants, and for which name.
 const SAYING_MAX: Dur = Dur::from_secs(10);
@@ -121,21 +122,27 @@ async fn here(egress: &Egress, mut client: TcpStream, (head, path): (&Head, &str
     let Some(local) = &egress.local else {
         return answer(egress, client, "404 Not Found", None, "there is nothing here").await;
     };
-    let length = usize::try_from(head.length.min(local::BODY_MAX + 1)).unwrap_or_default();
-    if head.length > local::BODY_MAX {
+    let is_for_a_model = models::is_for_a_model(path);
+    let most = if is_for_a_model { models::BODY_MAX } else { local::BODY_MAX };
+    let length = usize::try_from(head.length.min(most + 1)).unwrap_or_default();
+    if head.length > most {
         return answer(egress, client, "413 Content Too Large", None, "this is too much to ask").await;
     }
     let whole = |bytes: &[u8]| (bytes.len() >= length).then_some(());
     if until(egress, &mut client, &mut read, length.max(1), whole).await.is_none() {
         return;
     }
-    let answered = local.answer(&head.method, path, read.get(..length).unwrap_or_default()).await;
+    if is_for_a_model && let Some(door) = local.door() {
+        read.truncate(length);
+        return models::call(egress, client, (door, local.recorded().await), (head, path), read).await;
+    }
+    let answered = local.answer(egress, &head.method, path, read.get(..length).unwrap_or_default()).await;
     if let Some(line) = answered.line
         && egress.told.send(Told::Logged(line)).await.is_err()
     {
         return;
     }
-    respond(egress, client, answered.status, "application/json", &answered.body.to_string()).await;
+    respond(egress, client, &answered.status, "application/json", &answered.body.to_string()).await;
 }
 
 fn peer(server: &TcpStream) -> Result<std::net::IpAddr, Reason> {
@@ -216,10 +223,17 @@ async fn respond(egress: &Egress, mut client: TcpStream, status: &str, kind: &st
         "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
-    if client.write_all(text.as_bytes()).await.is_err() || client.shutdown().await.is_err() {
+    if client.write_all(text.as_bytes()).await.is_ok() {
+        linger(&*egress.clock, client).await;
+    }
+}
+
+/// Reads on for a moment after the last word, so that it arrives.
+pub(super) async fn linger(clock: &dyn Clock, mut client: TcpStream) {
+    if client.shutdown().await.is_err() {
         return;
     }
-    let late = egress.clock.sleep(LINGER);
+    let late = clock.sleep(LINGER);
     tokio::pin!(late);
     let mut buffer = [0; 4_096];
     loop {

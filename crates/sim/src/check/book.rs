@@ -188,6 +188,7 @@ impl Book {
             Fact::CancelRequested { .. } => self.cancelling = true,
             Fact::Paused { .. } => self.paused = true,
             Fact::Resumed { .. } => self.paused = false,
+            Fact::CallMetered { cost, .. } => self.spent += micros(*cost),
             Fact::ProgressBlocked { .. } | Fact::Halted { .. } | Fact::StopLifted { .. } => {}
             Fact::ContinuedAsNew { run } => self.next = Some(*run),
             Fact::RunEnding { outcome, due, .. } => {

@@ -31,6 +31,8 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input) -> Checked {
         Fact::CancelRequested { .. } => demand(!book.cancelling, "cancelled-once", said),
         Fact::Paused { .. } => demand(!book.paused, "paused-once", said),
         Fact::Resumed { .. } => demand(book.paused, "resumed-only-when-paused", said),
+        // Nor has it programs that call models by themselves.
+        Fact::CallMetered { .. } => demand(false, "nobody-meters", said),
         // Tier 1 has no stops.
         Fact::Halted { .. } | Fact::StopLifted { .. } => demand(false, "nobody-stops", said),
         Fact::ContinuedAsNew { .. } => demand(book.next.is_none(), "continued-once", said),

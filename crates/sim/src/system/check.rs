@@ -153,6 +153,7 @@ fn journal(run: &Run, events: &[Event]) -> Checked {
             Fact::StepSettled { cost, .. }
             | Fact::StepFailed { cost, .. }
             | Fact::StepAbandoned { cost, .. }
+            | Fact::CallMetered { cost, .. }
             | Fact::StepCharged { cost, .. } => *cost,
             _ => MicroUsd::ZERO,
         };

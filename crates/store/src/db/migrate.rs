@@ -230,6 +230,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
     },
     Migration {
+        number: 30,
+        name: "metered_workloads",
+        both: include_str!("../../../../migrations/0030_metered_workloads.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0030_metered_workloads.sql"),
+        sqlite: "",
+    },
+    Migration {
         number: 31,
         name: "model_routing",
         both: include_str!("../../../../migrations/0031_model_routing.sql"),

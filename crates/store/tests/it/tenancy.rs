@@ -97,6 +97,7 @@ const TABLES: [&str; 43] = [
     "warnings",
     "workloads",
     "workload_logs",
+    "workload_calls",
     "runtime_quotas",
 ];
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lantern_policy::Scope;
+use lantern_store::metered::{self, Bounds, Came, NewCall, Stands};
 use lantern_store::testing::{SeededIds, SetClock, seed};
 use lantern_store::workloads::{self, End, Lines, NewWorkload};
 use lantern_store::{Db, Keys, Sealer, db_test};
@@ -16,7 +17,14 @@ fn sealer(db: &Db) -> Sealer {
 }
 
 fn new_workload(n: u128, now: At) -> NewWorkload {
-    NewWorkload { run: run(n), isolation: "trusted", backend: "oci", degraded: false, at: now }
+    NewWorkload {
+        run: run(n),
+        isolation: "trusted",
+        backend: "oci",
+        cap: MicroUsd::from_micros(1_000),
+        degraded: false,
+        at: now,
+    }
 }
 
 async fn make(db: &Db, scope: Scope, new: NewWorkload) {
@@ -121,4 +129,59 @@ db_test!(what_a_tenant_has_is_counted, async |db| {
     assert_eq!(used(one.scope, at(0), at(100)).await, (true, 2, 40 + 80));
     assert_eq!(used(one.scope, at(50), at(100)).await, (true, 2, 10 + 50), "since then");
     assert_eq!(used(one.scope, at(70), at(100)).await, (true, 2, 30), "and not what ended before");
+});
+
+fn call(n: u128, hold: i64, tokens: u64) -> NewCall {
+    NewCall {
+        id: CallId::from_bytes(&n.to_be_bytes()).unwrap(),
+        provider: "openai".to_owned(),
+        model: "gpt-4o".to_owned(),
+        hold: MicroUsd::from_micros(hold),
+        tokens,
+        at: at(55),
+    }
+}
+
+db_test!(calls_are_held_for_within_bounds_and_settled_once, async |db| {
+    let one = seed(&db, tenant(1)).await.unwrap();
+    let two = seed(&db, tenant(2)).await.unwrap();
+    create(&db, one.scope, new_run(one, run(1), at(10))).await.unwrap();
+    make(&db, one.scope, new_workload(1, at(10))).await;
+    let bounds = Bounds { calls: 3, tokens: 100 };
+    let hold = async |scope, node: &str, new: NewCall| {
+        metered::hold(&db, scope, (run(1), node.to_owned()), new, bounds).await.unwrap()
+    };
+    assert!(!hold(one.scope, "node-1", call(1, 1, 1)).await, "nobody took it yet");
+    assert!(workloads::take(&db, one.scope, run(1), "node-1".to_owned(), false).await.unwrap());
+    assert!(!hold(two.scope, "node-1", call(1, 1, 1)).await, "another tenant's");
+    assert!(!hold(one.scope, "node-2", call(1, 1, 1)).await, "another node's");
+    assert!(!hold(one.scope, "node-1", call(1, 1_001, 1)).await, "more money than there is");
+    assert!(!hold(one.scope, "node-1", call(1, 1, 101)).await, "more tokens than there are");
+    assert!(hold(one.scope, "node-1", call(1, 600, 50)).await);
+    assert!(!hold(one.scope, "node-1", call(2, 401, 1)).await, "what is held counts");
+    assert!(hold(one.scope, "node-1", call(2, 400, 50)).await);
+    let came = Came { cost: MicroUsd::from_micros(100), tokens_in: 20, tokens_out: 10, made: true };
+    let id = |n| call(n, 0, 0).id;
+    for _ in 0..2 {
+        metered::settle(&db, one.scope, (run(1), id(1)), came).await.unwrap();
+    }
+    // One that was refused counts as none.
+    metered::settle(&db, one.scope, (run(1), id(2)), Came::default()).await.unwrap();
+    let stands = Stands {
+        cap: Some(MicroUsd::from_micros(1_000)),
+        spent: MicroUsd::from_micros(100),
+        calls: 1,
+        tokens_in: 20,
+        tokens_out: 10,
+        ..Stands::default()
+    };
+    assert_eq!(metered::stands(&db, one.scope, run(1)).await.unwrap(), Some(stands));
+    assert_eq!(metered::stands(&db, two.scope, run(1)).await.unwrap(), None);
+    assert!(hold(one.scope, "node-1", call(3, 900, 70)).await);
+    let left = metered::left(&db, one.scope, run(1)).await.unwrap();
+    assert_eq!(left.iter().map(|left| (left.id, left.hold.micros())).collect::<Vec<_>>(), [(id(3), 900)]);
+    let row = workloads::find(&db, one.scope, run(1)).await.unwrap().unwrap();
+    assert_eq!((row.metered.held.micros(), row.metered.tokens_held, row.metered.calls), (900, 70, 2));
+    assert!(workloads::end(&db, one.scope, run(1), "node-1".to_owned(), ENDED).await.unwrap());
+    assert!(!hold(one.scope, "node-1", call(4, 0, 0)).await, "it is over");
 });

@@ -398,7 +398,7 @@ pub(super) fn logged(event: &Event) -> Option<StepLog> {
 }
 
 /// The most that the run may spend: the least of what its version, its request and the limits say.
-pub(super) fn cap(limits: &Limits, version: Option<MicroUsd>, request: Option<MicroUsd>) -> MicroUsd {
+pub(crate) fn cap(limits: &Limits, version: Option<MicroUsd>, request: Option<MicroUsd>) -> MicroUsd {
     let said = version.into_iter().chain(request).min();
     said.unwrap_or(limits.run_cost_default).min(limits.run_cost_max)
 }

@@ -137,6 +137,14 @@ pub(super) struct Workload {
     log_lines: i64,
     /// Lines that it wrote and that are not.
     log_lines_dropped: i64,
+    /// What its model calls cost, as far as they are over. What is held for those under way is not in it.
+    cost_usd: f64,
+    /// Their prompt tokens.
+    tokens_in: u64,
+    /// Their completion tokens.
+    tokens_out: u64,
+    /// Model calls that were made, or are under way.
+    model_calls: u64,
     /// What it asks for; nothing once what was said in its run is removed.
     spec: Value,
     created_at: String,
@@ -163,6 +171,10 @@ pub(super) fn shown(tenant: TenantId, row: WorkloadRow, input: Option<&Value>) -
         exit_code: row.exit_code,
         log_lines: row.lines,
         log_lines_dropped: row.dropped,
+        cost_usd: row.metered.spent.to_wire(),
+        tokens_in: row.metered.tokens_in,
+        tokens_out: row.metered.tokens_out,
+        model_calls: row.metered.calls,
         spec: input.and_then(|input| input.get("spec")).cloned().unwrap_or(Value::Null),
         created_at: row.created_at.to_string(),
         started_at: row.started_at.map(|at| at.to_string()),
@@ -186,7 +198,7 @@ pub(super) struct Happening {
     #[schema(value_type = String, format = "uuid")]
     pub(super) tenant_id: TenantId,
     pub(super) vm_id: String,
-    /// `schedule`, `place`, `spawn`, `respawn`, `egress`, `step`, `stop`, `report`, `terminate`, or the journal's own word.
+    /// `schedule`, `place`, `spawn`, `respawn`, `egress`, `step`, `llm`, `model`, `model_refused`, `stop`, `report`, `terminate`, or the journal's own word.
     pub(super) action: &'static str,
     pub(super) attrs: Value,
     pub(super) at: String,
@@ -200,6 +212,7 @@ pub(super) fn action(kind: &'static str) -> &'static str {
         "step_admitted" => "spawn",
         "step_denied" => "schedule_denied",
         "step_retrying" | "step_readmitted" | "step_reissued" => "respawn",
+        "model_called" => "model",
         "cancel_requested" => "stop",
         "step_completed" | "step_failed" | "step_abandoned" => "report",
         "run_succeeded" | "run_failed" | "run_cancelled" => "terminate",

@@ -17,7 +17,7 @@ use super::model::{Asked, Scheduled, vm_id};
 use super::{cluster, quota};
 use crate::App;
 use crate::features::agents;
-use crate::features::runs::service as runs;
+use crate::features::runs::{model, service as runs};
 
 /// Under which agent the runs of workloads are: no name that anybody could give one.
 const AGENT: &str = "(workloads)";
@@ -54,9 +54,10 @@ pub(super) async fn schedule(
         max_cost: placed.spec().limits.max_cost,
     };
     let first = runs::first_of(app, scope, (run, now), &version, asked, workloads::TRIGGER).await?;
+    let cap = model::cap(&app.limits(scope), version.run_cap(None), placed.spec().limits.max_cost);
     let (backend, degraded) = (placed.backend().as_str(), placed.degraded());
     let isolation = placed.spec().isolation.as_str();
-    write(app, scope, first, NewWorkload { run, isolation, backend, degraded, at: now }).await?;
+    write(app, scope, first, NewWorkload { run, isolation, backend, degraded, cap, at: now }).await?;
     tracing::info!(tenant = %scope.tenant(), %run, isolation, backend, "a workload was scheduled");
     Ok(Scheduled {
         vm_id: vm_id(run),

@@ -90,6 +90,8 @@ fn told_by_node(event: &lantern_engine::Event) -> Option<(&'static str, Value)> 
     let action = match name.as_str() {
         "lantern:egress" => "egress",
         "lantern:step" => "step",
+        "lantern:llm" => "llm",
+        "lantern:model" => "model_refused",
         _ => return None,
     };
     let value = match &event.content {
@@ -98,7 +100,7 @@ fn told_by_node(event: &lantern_engine::Event) -> Option<(&'static str, Value)> 
     };
     // A decision is told whole, and of a step only which it was: its result is the program's.
     let attrs = match action {
-        "egress" => value.get("value").cloned().unwrap_or(Value::Null),
+        "egress" | "model_refused" => value.get("value").cloned().unwrap_or(Value::Null),
         _ => json!({ "key": value.get("key") }),
     };
     Some((action, attrs))
@@ -112,6 +114,10 @@ fn attrs(kind: &str, fact: &Fact) -> Value {
             json!({ "event": kind, "code": code })
         }
         Fact::StepDenied { code, reason, .. } => json!({ "event": kind, "code": code, "reason": reason }),
+        Fact::CallMetered { provider, model, cost, tokens_in, tokens_out, lost, .. } => json!({
+            "event": kind, "provider": provider, "model": model, "costUsd": cost.to_wire(),
+            "tokensIn": tokens_in, "tokensOut": tokens_out, "lost": lost,
+        }),
         _ => json!({ "event": kind }),
     }
 }

@@ -23,6 +23,8 @@ mod fork;
 mod init;
 mod live;
 mod login;
+#[cfg(feature = "boxes")]
+mod metered;
 mod onboard;
 mod operate;
 mod process;
