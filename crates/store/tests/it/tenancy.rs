@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 42] = [
+const TABLES: [&str; 43] = [
     "feedback",
     "second_factors",
     "recovery_codes",
