@@ -90,7 +90,7 @@ async fn write_off(node: &Node, (scope, run): (Scope, RunId), over: Metered, los
         match setup.mail.metered((scope, run), over, lost).await {
             Ok(true) => {}
             Ok(false) => {
-                tracing::warn!(%run, call = %id, "a run was not told of a model call of its program")
+                tracing::warn!(%run, call = %id, "a run was not told of a model call of its program");
             }
             Err(error) => {
                 tracing::warn!(%run, call = %id, %error, "a run was not told of a model call of its program");
@@ -354,7 +354,7 @@ impl Keeper {
             Told::Refused(path, why) => {
                 self.audit(&format!("model call refused: {path}: {why}"));
                 let value = json!({ "action": "model_refused", "path": path, "reason": why });
-                self.to_tell(REFUSED, value);
+                self.note(REFUSED, value);
             }
         }
     }
@@ -371,7 +371,7 @@ impl Keeper {
         write_off(&self.node, (self.scope, self.run), over, false).await;
     }
 
-    fn to_tell(&mut self, name: &'static str, value: Value) {
+    fn note(&mut self, name: &'static str, value: Value) {
         let key = value.to_string();
         if self.told.len() < TOLD_MAX && self.told.insert(key.clone()) {
             self.to_tell.push((name, key, value));
@@ -380,7 +380,7 @@ impl Keeper {
 
     fn decided(&mut self, said: &Said) {
         self.audit(&said.line());
-        self.to_tell(TOLD, said.told());
+        self.note(TOLD, said.told());
     }
 
     async fn live(&mut self, mut running: Running) -> (Why, Option<i32>) {

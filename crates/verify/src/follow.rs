@@ -5,6 +5,7 @@
 //! how long a retry waits) is taken as it is.
 
 mod attempt;
+mod metered;
 mod totals;
 
 use std::collections::{BTreeSet, HashMap};
@@ -443,23 +444,6 @@ impl Follow {
         self.owing -= 1;
         self.spent = plus(self.spent, event.cost)?;
         self.let_go(hold, event.unconfirmed)
-    }
-
-    /// A call that a program made by itself: what was held for it was there.
-    fn metered(&mut self, event: &Envelope<'_>) -> Checked {
-        let Some(hold) = event.hold else { return broken("form", "a call has a hold") };
-        let (provider, model) = (event.provider.as_ref(), event.model.as_ref());
-        let Some((provider, model)) = provider.zip(model) else {
-            return broken("form", "a call has a provider and a model");
-        };
-        demand(event.cost <= hold, "bill", format_args!("{hold} was held for it"))?;
-        let cap = self.start.as_ref().map_or(MicroUsd::ZERO, |start| start.cap);
-        let total = plus(plus(self.spent, self.held)?, hold)?;
-        demand(total <= cap, "cap", format_args!("{total} of {cap} would have been spent"))?;
-        self.models.insert(format!("{}/{}", provider.0, model.0));
-        self.used(event)?;
-        self.spent = plus(self.spent, event.cost)?;
-        Ok(())
     }
 
     fn asked(&mut self, event: &Envelope<'_>) -> Checked {

@@ -216,7 +216,7 @@ async fn send(clock: &dyn Clock, mut client: TcpStream, answer: Answer) {
     let mut head = format!("HTTP/1.1 {status}\r\n");
     for (name, value) in headers {
         if !["connection", "content-length", "transfer-encoding"].contains(&name.as_str()) {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name.as_str(), ": ", &value, "\r\n"]);
         }
     }
     head.push_str("transfer-encoding: chunked\r\nconnection: close\r\n\r\n");

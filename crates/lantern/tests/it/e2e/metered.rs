@@ -40,7 +40,8 @@ fn streamed(text: &str) -> String {
         piece(json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]), Value::Null),
         piece(json!([]), usage),
     ];
-    pieces.iter().map(|piece| format!("data: {piece}\n\n")).collect::<String>() + "data: [DONE]\n\n"
+    let told: Vec<String> = pieces.iter().map(|piece| format!("data: {piece}\n\n")).collect();
+    told.concat() + "data: [DONE]\n\n"
 }
 
 fn provider() -> Fake {
