@@ -104,8 +104,8 @@ async fn tagged(response: Response) -> Response {
         Ok(bytes) => bytes,
         Err(error) => return Error::internal(error).into_response(),
     };
-    let digest = Digest::of(&bytes).to_string();
-    let letters: String = digest.chars().filter(char::is_ascii_hexdigit).take(TAG_LETTERS).collect();
+    let mut letters = Digest::of(&bytes).to_string();
+    letters.truncate(TAG_LETTERS);
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{letters}\"")) {
         parts.headers.insert(header::ETAG, tag);
     }

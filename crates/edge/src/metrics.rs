@@ -2,12 +2,14 @@
 //!
 //! Invariant: no label holds a tenant, an id or a path as it was asked for; the route's template stands for the path.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use http::{Method, StatusCode};
 use lantern_net::Shutdown;
 use lantern_types::Dur;
 use lantern_types::edge::{Clock, Tasks};
+use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 const REQUESTS: &str = "http_requests_total";
@@ -17,6 +19,33 @@ const DURATION: &str = "http_request_duration_seconds";
 const BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
 /// How often samples are folded into their buckets, so that they do not pile up between two readings.
 const UPKEEP: Dur = Dur::from_secs(5);
+
+/// The collection, once there is one.
+static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+/// What each route's answers are counted with: to find a measurement by its labels takes more than ten times as long as to
+/// count. As many as there are labels, which are few. Written when a label is met for the first time.
+static METERS: RwLock<BTreeMap<String, Vec<Meter>>> = RwLock::new(BTreeMap::new());
+
+/// What the answers of one route to one method with one status are counted with.
+struct Meter {
+    of: (&'static str, u16),
+    answers: Counter,
+    times: Histogram,
+}
+
+impl Meter {
+    fn new(route: &str, (method, status): (&'static str, u16)) -> Self {
+        let route = route.to_owned();
+        let answers = metrics::counter!(REQUESTS, "route" => route.clone(), "method" => method, "status" => status.to_string());
+        let times = metrics::histogram!(DURATION, "route" => route, "method" => method);
+        Self { of: (method, status), answers, times }
+    }
+
+    fn count(&self, took: Dur) {
+        self.answers.increment(1);
+        self.times.record(took.std().as_secs_f64());
+    }
+}
 
 /// The process's measurements, as Prometheus reads them. Cheap to clone.
 #[derive(Clone)]
@@ -28,7 +57,6 @@ impl Metrics {
     /// Collects what this process measures from now on. There is one collection a process: a second call answers
     /// the first one.
     pub fn install() -> Self {
-        static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
         let handle = HANDLE.get_or_init(|| {
             let builder = PrometheusBuilder::new();
             let builder = builder.set_buckets(&BUCKETS).unwrap_or_else(|_| PrometheusBuilder::new());
@@ -76,11 +104,21 @@ impl Metrics {
 
 /// Counts one answer.
 pub(crate) fn answered(route: &str, method: &Method, status: StatusCode, took: Dur) {
-    let method = named(method);
-    let route = route.to_owned();
-    metrics::counter!(REQUESTS, "route" => route.clone(), "method" => method, "status" => status.as_str().to_owned())
-        .increment(1);
-    metrics::histogram!(DURATION, "route" => route, "method" => method).record(took.std().as_secs_f64());
+    let of = (named(method), status.as_u16());
+    // Before there is a collection what counts is counted nowhere, and is not to be kept.
+    if HANDLE.get().is_none() {
+        return Meter::new(route, of).count(took);
+    }
+    let meters = METERS.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(meter) = meters.get(route).and_then(|all| all.iter().find(|meter| meter.of == of)) {
+        return meter.count(took);
+    }
+    drop(meters);
+    let meter = Meter::new(route, of);
+    meter.count(took);
+    let mut meters = METERS.write().unwrap_or_else(PoisonError::into_inner);
+    // Two that meet it at once both keep theirs: it is the same measurement.
+    meters.entry(route.to_owned()).or_default().push(meter);
 }
 
 /// A method that anybody may invent must not become a label.

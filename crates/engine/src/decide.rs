@@ -112,7 +112,7 @@ pub fn start(run: Run, start: Start, context: &Context<'_>) -> Result<Decision, 
 
 /// Whether a run may be asked this.
 fn check_input(manifest: &Manifest, input: &Value, limits: &Limits) -> Result<(), Refused> {
-    let bytes = input.to_string().len() as u64;
+    let bytes = step::json_bytes(input);
     if bytes > limits.input_bytes_max {
         let message = format!("the input has {bytes} bytes; the limit is {}", limits.input_bytes_max);
         return Err(Refused { code: "input_too_large", message });
@@ -451,7 +451,7 @@ impl<'a> Draft<'a> {
     /// Why an output that is made of others is too large, if it is.
     fn too_large(&self, output: &Value) -> Option<String> {
         let max = self.context.limits.output_bytes_max.saturating_mul(OUTPUTS_MAX);
-        let bytes = output.to_string().len() as u64;
+        let bytes = step::json_bytes(output);
         (bytes > max).then(|| format!("the outputs have {bytes} bytes together; the limit is {max}"))
     }
 

@@ -2,14 +2,14 @@
 
 use lantern_types::llm::LlmReply;
 use lantern_types::{Acted, Digest, Grant, MicroUsd, Tokens, money};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::event::StepKind;
 use crate::run::{Step, StepState, Work};
 
 /// A model call's output as `{{steps.<id>.text}}` and the event stream see it.
 pub(crate) fn reply_output(reply: &LlmReply, tokens_in: u64, tokens_out: u64, cost: MicroUsd) -> Value {
-    json!({
+    serde_json::json!({
         "text": reply.content,
         "model_used": reply.model,
         "tokens_in": tokens_in,
@@ -82,9 +82,16 @@ pub(crate) fn may_have_acted(step: &Step) -> Acted {
     }
 }
 
+/// A value as JSON, in the form whose bytes are counted and named.
+pub(crate) fn json(value: &Value) -> Vec<u8> {
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    assert!(!text.is_empty(), "a value is always JSON");
+    text
+}
+
 /// What a value has as JSON.
 pub(crate) fn json_bytes(value: &Value) -> u64 {
-    value.to_string().len() as u64
+    json(value).len() as u64
 }
 
 /// What a step names: its tool, signal or agent.
@@ -99,15 +106,13 @@ pub(crate) fn name_of(work: Option<&Work>) -> Option<String> {
 
 /// Names a JSON value. Object keys are sorted by `serde_json`'s map, so equal values have equal digests.
 pub(crate) fn digest_of(value: &Value) -> Digest {
-    Digest::of(value.to_string().as_bytes())
+    Digest::of(&json(value))
 }
 
 /// Names what a step is asked.
 pub(crate) fn request_digest(work: &Work) -> Digest {
     match work {
-        Work::Tool { name, arguments, .. } => {
-            Digest::of_parts(&[name.as_str().as_bytes(), arguments.to_string().as_bytes()])
-        }
+        Work::Tool { name, arguments, .. } => Digest::of_parts(&[name.as_str().as_bytes(), &json(arguments)]),
         other => {
             let text = serde_json::to_string(other).unwrap_or_default();
             assert!(!text.is_empty(), "work is always JSON");

@@ -89,10 +89,10 @@ pub(crate) const JOURNAL_OF_NEW: &str = "SELECT first_seq, n, at, format, bytes,
 /// answer; on SQLite two plain ones are quicker, and a statement changes one table alone.
 pub(crate) const APPEND_POSTGRES: &str =
     "WITH held AS (UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
-        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14
+        tokens_out = $11, started_at = $12, error_code = $13
         WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL RETURNING id)
     INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
-    SELECT $1, $15, $16, $17, $18, $19, $20, $21, $22 FROM held";
+    SELECT $1, $14, $15, $16, $17, $18, $19, $20, $21 FROM held";
 
 /// The last one: the run is nobody's any more, and nobody reads what lies in its inbox.
 pub(crate) const APPEND_LAST_POSTGRES: &str =
@@ -115,13 +115,13 @@ pub(crate) struct Either {
 /// ended, and who sets one waits for it ([`FENCE`]). Readers and dumps of that table wait for nobody.
 pub(crate) const GUARD_HEEDING: Either = Either {
     sqlite: "UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
-        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14
+        tokens_out = $11, started_at = $12, error_code = $13
         WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM server_stops WHERE lifted_at IS NULL)
         AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.tenant_id = $1 AND s.lifted_at IS NULL
             AND (s.agent_name IS NULL OR s.agent_name = runs.agent_name))",
     postgres: "UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
-        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14
+        tokens_out = $11, started_at = $12, error_code = $13
         WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM server_stops WHERE lifted_at IS NULL)
         AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.tenant_id = $1 AND s.lifted_at IS NULL
@@ -131,13 +131,13 @@ pub(crate) const GUARD_HEEDING: Either = Either {
 /// The same with the append's row, as one statement.
 pub(crate) const APPEND_HEEDING_POSTGRES: &str =
     "WITH held AS (UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
-        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14
+        tokens_out = $11, started_at = $12, error_code = $13
         WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM server_stops WHERE lifted_at IS NULL)
         AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.tenant_id = $1 AND s.lifted_at IS NULL
             AND (s.agent_name IS NULL OR s.agent_name = runs.agent_name) FOR KEY SHARE) RETURNING id)
     INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
-    SELECT $1, $15, $16, $17, $18, $19, $20, $21, $22 FROM held";
+    SELECT $1, $14, $15, $16, $17, $18, $19, $20, $21 FROM held";
 
 /// Notes which stop halts a run, while that one holds. On PostgreSQL it locks its way in too, so that who lifts the stop
 /// finds the run.

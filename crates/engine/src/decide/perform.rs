@@ -1,7 +1,7 @@
 //! Admission, results and retries: the life of a step that acts outside.
 
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
-use lantern_types::{Acted, At, EffectClass, Failure, Grant};
+use lantern_types::{Acted, At, Digest, EffectClass, Failure, Grant};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -83,7 +83,8 @@ impl Draft<'_> {
 
     /// Settles a tool call with what it gave, if that may be stored.
     pub(super) fn returned(&mut self, id: &StepId, output: Value) {
-        let bytes = output.to_string().len() as u64;
+        let text = step::json(&output);
+        let bytes = text.len() as u64;
         let max = self.context.limits.output_bytes_max;
         if bytes > max {
             let message = format!("the output has {bytes} bytes; the limit is {max}");
@@ -93,16 +94,17 @@ impl Draft<'_> {
             let message = format!("the output nests deeper than {JSON_DEPTH_MAX} levels");
             return self.fail_step(id, "output_too_deep", message, Acted::Unknown);
         }
-        self.settle(id, &Arc::new(output));
+        let named = Some(Digest::of(&text));
+        self.settle_with(id, Content::Output(Arc::new(output)), lantern_types::MicroUsd::ZERO, named);
     }
 
-    /// Settles a step. For a model's reply the cost comes from its usage and the granted price.
+    /// Settles a step, whose output is named anew unless its caller has done so. For a model's reply the cost comes from its usage and the granted price.
     pub(super) fn settle_with(
         &mut self,
         id: &StepId,
         content: Content,
         cost: lantern_types::MicroUsd,
-        output: Option<lantern_types::Digest>,
+        output: Option<Digest>,
     ) {
         let Some(step) = self.run.step(id).filter(|step| !step.is_final()) else { return };
         let grant = step.grant.as_ref();
@@ -111,11 +113,11 @@ impl Draft<'_> {
             Content::Reply { reply, .. } => (step::bill(grant, reply), Some(reply.model.clone())),
             _ => (Bill { cost, ..Bill::default() }, None),
         };
-        let digest = match &content {
+        let output = output.unwrap_or_else(|| match &content {
             Content::Reply { reply, .. } => step::digest_of(&serde_json::to_value(reply).unwrap_or_default()),
             Content::Output(value) => step::digest_of(value),
             _ => step::digest_of(&Value::Null),
-        };
+        });
         let fact = Fact::StepSettled {
             step: id.clone(),
             kind: step.kind,
@@ -126,7 +128,7 @@ impl Draft<'_> {
             tokens_in: bill.tokens_in,
             tokens_out: bill.tokens_out,
             claimed: bill.claimed,
-            output: output.unwrap_or(digest),
+            output,
             provider: route.map(|route| route.provider.clone()),
             model,
         };
