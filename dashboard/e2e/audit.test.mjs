@@ -21,8 +21,8 @@ group("the audit log", (world) => {
   test("is offered to those alone who look after the workspace", async () => {
     const { page, server } = world;
     viewer = await member(server, "eve@example.com", "viewer", "Eve");
-    const member_ = await member(server, "mia@example.com", "member", "Mia");
-    for (const one of [viewer, member_]) {
+    const mia = await member(server, "mia@example.com", "member", "Mia");
+    for (const one of [viewer, mia]) {
       const theirs = await openPage(browser(), server);
       await signIn(theirs, one);
       await theirs.getByRole("link", { name: "Members" }).waitFor();
