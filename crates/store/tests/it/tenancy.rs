@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 43] = [
+const TABLES: [&str; 44] = [
     "feedback",
     "second_factors",
     "recovery_codes",

@@ -66,7 +66,7 @@ impl Model for Wanted {
             Some(Value::Object(map)) if map.len() <= ALIASES_MAX => {
                 for (name, models) in map {
                     match names(models) {
-                        Some(models) if name.len() <= NAME_BYTES_MAX => {
+                        Ok(models) if name.len() <= NAME_BYTES_MAX => {
                             aliases.insert(name.clone(), models);
                         }
                         _ => fields.issue(path(name), "expected a list of models' names, or null"),
@@ -88,17 +88,20 @@ fn schema() -> Value {
     json!({ "type": ["object", "null"], "maxProperties": ALIASES_MAX, "additionalProperties": list })
 }
 
-/// A list of names; `Some(None)` for null, and `None` for what is neither.
-fn names(models: &Value) -> Option<Option<Vec<String>>> {
+/// What is said of an alias: a list of names, or nothing any more for null. An error for what is neither.
+fn names(models: &Value) -> std::result::Result<Option<Vec<String>>, NotNames> {
     match models {
-        Value::Null => Some(None),
+        Value::Null => Ok(None),
         Value::Array(models) if models.len() <= ALIASES_MAX => {
-            let names = models.iter().map(|model| model.as_str().map(str::to_owned));
-            names.collect::<Option<Vec<String>>>().map(Some)
+            let names = models.iter().map(|model| model.as_str().map(str::to_owned).ok_or(NotNames));
+            names.collect::<std::result::Result<_, _>>().map(Some)
         }
-        _ => None,
+        _ => Err(NotNames),
     }
 }
+
+/// Something that is no list of names.
+struct NotNames;
 
 /// How models are chosen for the tenant.
 #[derive(Serialize, ToSchema)]
