@@ -68,12 +68,12 @@ pub(crate) async fn in_flight(bench: &Bench) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// The same with nothing beside it, for longer: what a profiler should see.
-pub(crate) async fn steps(bench: &Bench) -> Result<Vec<Line>> {
+/// The same with nothing beside it, for longer or for as many runs of each place as are asked for: what a profiler should see.
+pub(crate) async fn steps(bench: &Bench, depth: Option<usize>) -> Result<Vec<Line>> {
     let folder = Folder::new("bench-steps");
     let place = open(bench, folder.path()).await?;
     place.in_flight(WIDTH, 1).await?;
-    let depth = ROUNDS * DEPTH;
+    let depth = depth.unwrap_or(ROUNDS * DEPTH);
     let cpu = machine::processor_micros();
     let (millis, ()) = bench.millis(place.in_flight(WIDTH, depth)).await?;
     let steps = f64::from(STEPS) * count(WIDTH * depth);

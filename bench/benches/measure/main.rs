@@ -84,8 +84,8 @@ const NAMES: &[&str] = &[
     "recovery-many",
     "gateway",
 ];
-/// Made only when asked for by name: nothing but our own steps, for a profiler to look at; and half an hour of everything,
-/// or `soak=5` minutes.
+/// Made only when asked for by name: nothing but our own steps, for a profiler to look at, or `steps=4` runs of each place
+/// for one that is slow; and half an hour of everything, or `soak=5` minutes.
 const ASKED: &[&str] = &["steps", "soak"];
 
 fn main() -> ExitCode {
@@ -107,7 +107,10 @@ fn main() -> ExitCode {
 }
 
 fn run(names: &[String]) -> Result<()> {
-    let known = |name: &str| NAMES.contains(&name) || ASKED.contains(&name) || minutes(name).is_some();
+    let known = |name: &str| {
+        let counted = said(name, "soak=").or_else(|| said(name, "steps=")).is_some();
+        NAMES.contains(&name) || ASKED.contains(&name) || counted
+    };
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
         let asked = ASKED.join(" and ");
         bail!("there is no measurement {unknown:?}; there are {}, and {asked}", NAMES.join(", "));
@@ -159,15 +162,17 @@ async fn one(bench: &Bench, name: &str) -> Result<Vec<Line>> {
         "latency" => watchers::latency(bench).await,
         "recovery-many" => recovery::many(bench).await,
         "gateway" => gateway::measure(bench).await,
-        "steps" => durable::steps(bench).await,
         "recovery" => recovery::measure(bench).await,
-        soak => soak::measure(bench, minutes(soak)).await,
+        steps if steps.starts_with("steps") => {
+            durable::steps(bench, said(steps, "steps=").map(usize::from)).await
+        }
+        soak => soak::measure(bench, said(soak, "soak=").map(i64::from)).await,
     }
 }
 
-/// How many minutes `soak=MINUTES` asks for.
-fn minutes(name: &str) -> Option<i64> {
-    name.strip_prefix("soak=").and_then(|minutes| minutes.parse().ok()).filter(|minutes| *minutes > 0)
+/// How many minutes `soak=MINUTES` asks for, or runs `steps=RUNS`.
+fn said(name: &str, what: &str) -> Option<u16> {
+    name.strip_prefix(what).and_then(|number| number.parse().ok()).filter(|number| *number > 0)
 }
 
 /// Cargo puts this program at `TARGET/release/deps/measure-…`.
