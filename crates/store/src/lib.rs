@@ -34,6 +34,7 @@ pub mod relay;
 pub mod retention;
 mod runs;
 pub mod seal;
+pub mod secrets;
 pub mod sessions;
 pub mod share;
 pub mod sign_ins;

@@ -74,7 +74,8 @@ ids!(
     StopId,
     FeedbackId,
     RequestId,
-    InvitationId
+    InvitationId,
+    SecretId
 );
 
 macro_rules! values {

@@ -92,6 +92,8 @@ id! {
     StopId,
     /// What somebody thought of a run.
     FeedbackId,
+    /// One secret, with all of its versions.
+    SecretId,
 }
 
 /// The tenant that `lantern dev` seeds.

@@ -229,6 +229,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0029_control.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 32,
+        name: "secrets",
+        both: include_str!("../../../../migrations/0032_secrets.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0032_secrets.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -54,7 +54,10 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 42] = [
+const TABLES: [&str; 45] = [
+    "secret_keys",
+    "secrets",
+    "secret_versions",
     "feedback",
     "second_factors",
     "recovery_codes",
