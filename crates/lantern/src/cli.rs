@@ -38,6 +38,7 @@ mod retention;
 #[cfg(test)]
 mod routes;
 mod runs;
+mod secrets;
 mod sessions;
 mod spending;
 mod stops;
@@ -219,6 +220,9 @@ pub(crate) enum Verb {
     /// Set, list and test the providers of models
     #[command(subcommand, visible_alias = "provider")]
     Providers(providers::Verb),
+    /// Hand in secrets, which nobody reads back, and see which there are
+    #[command(subcommand, visible_alias = "secret")]
+    Secrets(secrets::Verb),
     /// List the tools that agents may use
     Tools,
     /// Show or set for how long what was said in runs is kept
@@ -328,6 +332,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Tools => about::tools(console, &opened(globals).await?).await?,
         Verb::Keys(verb) => keys::run(console, &opened(globals).await?, verb).await?,
         Verb::Providers(verb) => providers::run(console, &opened(globals).await?, verb).await?,
+        Verb::Secrets(verb) => secrets::run(console, &opened(globals).await?, verb).await?,
         Verb::Retention(args) => retention::run(console, &opened(globals).await?, &args).await?,
         Verb::Calls(args) => spending::calls(console, &opened(globals).await?, &args).await?,
         Verb::Caps(args) => spending::caps(console, &opened(globals).await?, &args).await?,

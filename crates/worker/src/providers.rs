@@ -9,10 +9,10 @@ use lantern_policy::route::{Choices, OFFLINE, Provider, conversing, unnamed};
 use lantern_policy::strategy::Strategy;
 use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::seal::Place;
-use lantern_store::{Db, Value, Vault};
+use lantern_store::{Db, Value, Vault, secrets};
 use lantern_types::edge::{BoxFuture, Clock};
 use lantern_types::llm::{LlmCall, LlmReply, Unlisted};
-use lantern_types::{At, Dur, Failure, Route, Secret};
+use lantern_types::{At, Dur, Failure, Reference, Route, Secret, SecretName};
 
 use crate::edge::{Llm, Say};
 
@@ -79,7 +79,7 @@ const LIST_WAIT: Dur = Dur::from_secs(10);
 /// Models remembered of a provider.
 const MODELS_MAX: usize = 500;
 
-const LIST: &str = "SELECT provider, base_url, api_key, models, updated_at FROM llm_providers
+const LIST: &str = "SELECT provider, base_url, api_key, secret, models, updated_at FROM llm_providers
     WHERE tenant_id = $1 ORDER BY provider";
 const KEEP_MODELS: &str = "UPDATE llm_providers SET models = $4
     WHERE tenant_id = $1 AND provider = $2 AND updated_at = $3";
@@ -91,8 +91,8 @@ pub const STATEMENTS: &[&str] = &[LIST, KEEP_MODELS];
 struct Configured {
     name: String,
     base_url: String,
-    /// As many as were saved for it.
-    keys: Vec<Secret<String>>,
+    /// As many as were saved for it; why there are none, where its secret is not to be had: it is not called without.
+    keys: Result<Vec<Secret<String>>, Failure>,
     vendor: bool,
     models: Vec<String>,
     reach: Reach,
@@ -101,13 +101,13 @@ struct Configured {
 }
 
 impl Configured {
-    fn endpoint(&self) -> Endpoint {
-        Endpoint {
+    fn endpoint(&self) -> Result<Endpoint, Failure> {
+        Ok(Endpoint {
             provider: self.name.clone(),
             base_url: self.base_url.clone(),
-            api_key: self.keys.first().cloned(),
+            api_key: self.keys.as_ref().map_err(Clone::clone)?.first().cloned(),
             reach: self.reach,
-        }
+        })
     }
 }
 
@@ -136,12 +136,18 @@ impl Providers {
             let name = row.text("provider").map_err(unavailable)?;
             let own = row.opt_text("base_url").map_err(unavailable)?;
             let sealed = row.opt_bytes("api_key").map_err(unavailable)?;
+            let secret = row.opt_text("secret").map_err(unavailable)?;
             let models = row.text("models").map_err(unavailable)?;
             let Some(base_url) = own.clone().or_else(|| self.rules.vendor_urls.get(&name).cloned()) else {
                 continue;
             };
             found.push(Configured {
-                keys: self.open_key(scope, &name, sealed).await?.as_ref().map(keys).unwrap_or_default(),
+                keys: match (sealed, secret) {
+                    (None, Some(secret)) => self.of_secret(scope, &name, &secret).await,
+                    (sealed, _) => {
+                        Ok(self.open_key(scope, &name, sealed).await?.as_ref().map(keys).unwrap_or_default())
+                    }
+                },
                 vendor: own.is_none() || own.as_ref() == self.rules.vendor_urls.get(&name),
                 models: serde_json::from_str(&models).unwrap_or_default(),
                 reach: if self.rules.private { Reach::Private } else { Reach::Public },
@@ -156,7 +162,7 @@ impl Providers {
             .map(|shared| Configured {
                 name: shared.name.clone(),
                 base_url: shared.base_url.clone(),
-                keys: shared.api_key.as_ref().map(keys).unwrap_or_default(),
+                keys: Ok(shared.api_key.as_ref().map(keys).unwrap_or_default()),
                 vendor: shared.vendor,
                 models: shared.models.clone(),
                 reach: Reach::Private,
@@ -167,15 +173,41 @@ impl Providers {
         Ok(found)
     }
 
-    /// Everything that the tenant can use, for those who pass calls on.
+    /// Everything that the tenant can use, for those who pass calls on. A provider whose secret is not to be had is none; when no other
+    /// is left, that is why.
     pub async fn offers(&self, scope: Scope) -> Result<Vec<Offer>, Failure> {
-        let offer = |found: Configured| Offer {
-            endpoint: found.endpoint(),
-            self_hosted: !found.vendor,
-            more_keys: found.keys.iter().skip(1).cloned().collect(),
-            models: found.models,
+        let offer = |found: Configured| {
+            let endpoint = found.endpoint()?;
+            let more_keys = found.keys.iter().flatten().skip(1).cloned().collect();
+            Ok(Offer { endpoint, self_hosted: !found.vendor, more_keys, models: found.models })
         };
-        Ok(self.configured(scope).await?.into_iter().map(offer).collect())
+        let all = self.configured(scope).await?.into_iter().map(offer);
+        let (offers, unusable): (Vec<_>, Vec<_>) = all.partition(Result::is_ok);
+        match unusable.into_iter().find_map(Result::err) {
+            Some(failure) if offers.is_empty() => Err(failure),
+            _ => Ok(offers.into_iter().flatten().collect()),
+        }
+    }
+
+    /// The keys that a provider's secret holds now.
+    async fn of_secret(
+        &self,
+        scope: Scope,
+        provider: &str,
+        secret: &str,
+    ) -> Result<Vec<Secret<String>>, Failure> {
+        let refused =
+            |code, words: String| Failure::refused(code, format!("{provider} cannot be used: {words}"));
+        let unknown =
+            || refused("secret_not_found", format!("no secret {secret} has a version that is enabled"));
+        let name = SecretName::parse(secret).map_err(|_| unknown())?;
+        let found = secrets::resolve(self.vault.sealer(), scope, &Reference::to(name)).await;
+        let key = found.map_err(unavailable)?.ok_or_else(unknown)?;
+        let text = key.expose().trim();
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(refused("provider_auth", format!("the secret {secret} holds no key")));
+        }
+        Ok(keys(&key))
     }
 
     async fn open_key(
@@ -199,7 +231,7 @@ impl Providers {
     async fn named(&self, scope: Scope, provider: &Configured, asked: &str) -> Result<String, Failure> {
         let listed;
         let models = if provider.models.is_empty() {
-            listed = lantern_llm::list_models(&self.client, &provider.endpoint(), LIST_WAIT)
+            listed = lantern_llm::list_models(&self.client, &provider.endpoint()?, LIST_WAIT)
                 .await
                 .map_err(|unlisted| unreached(&provider.name, unlisted))?;
             self.remember(scope, provider, &listed).await;
@@ -287,7 +319,7 @@ impl Llm for Providers {
                 } else {
                     call
                 };
-                (Target::Endpoint(provider.endpoint()), call)
+                (Target::Endpoint(provider.endpoint()?), call)
             };
             lantern_llm::call(&self.client, &target, &call, self.clock.now(), timeout, &mut *say).await
         })

@@ -63,6 +63,8 @@ mod runs;
 #[cfg(test)]
 mod runtime;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod session;
 #[cfg(test)]
 mod sessions;

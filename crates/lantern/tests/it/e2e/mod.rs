@@ -32,6 +32,7 @@ mod recovery;
 mod refusals;
 mod reset;
 mod retention;
+mod secrets;
 mod sessions;
 mod slow;
 mod spawn;
