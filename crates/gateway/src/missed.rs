@@ -135,6 +135,7 @@ pub(crate) fn failed(failure: &Failure) -> Error {
         "provider_interrupted" => Code::ProviderInterrupted,
         "provider_invalid_response" => Code::ProviderInvalidResponse,
         "provider_unreachable" => Code::ProviderUnreachable,
+        "secret_not_found" => Code::SecretNotFound,
         "unavailable" => Code::Unavailable,
         _ => Code::ProviderRefused,
     };

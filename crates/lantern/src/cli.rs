@@ -39,6 +39,7 @@ mod retention;
 mod routes;
 mod routing;
 mod runs;
+mod secrets;
 mod sessions;
 mod spending;
 mod stops;
@@ -220,6 +221,9 @@ pub(crate) enum Verb {
     /// Set, list and test the providers of models
     #[command(subcommand, visible_alias = "provider")]
     Providers(providers::Verb),
+    /// Hand in secrets, which nobody reads back, and see which there are
+    #[command(subcommand, visible_alias = "secret")]
+    Secrets(secrets::Verb),
     /// List the tools that agents may use
     Tools,
     /// Show or set for how long what was said in runs is kept
@@ -332,6 +336,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Tools => about::tools(console, &opened(globals).await?).await?,
         Verb::Keys(verb) => keys::run(console, &opened(globals).await?, verb).await?,
         Verb::Providers(verb) => providers::run(console, &opened(globals).await?, verb).await?,
+        Verb::Secrets(verb) => secrets::run(console, &opened(globals).await?, verb).await?,
         Verb::Retention(args) => retention::run(console, &opened(globals).await?, &args).await?,
         Verb::Routing(verb) => routing::run(console, &opened(globals).await?, verb).await?,
         Verb::Calls(args) => spending::calls(console, &opened(globals).await?, &args).await?,

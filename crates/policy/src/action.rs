@@ -99,6 +99,10 @@ actions! {
     ListProviders = Read "providers.list";
     SaveProvider = Admin "providers.save";
     DeleteProvider = Admin "providers.delete";
+    ListSecrets = Write "secrets.list";
+    SaveSecret = Admin "secrets.save";
+    DeleteSecret = Admin "secrets.delete";
+    RotateSecretKey = Admin "secrets.rotate_key";
     ListTools = Read "tools.list";
     ReadLimits = Read "limits.read";
     ListStops = Read "stops.list";

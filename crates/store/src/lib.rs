@@ -36,6 +36,7 @@ pub mod retention;
 pub mod routing;
 mod runs;
 pub mod seal;
+pub mod secrets;
 pub mod sessions;
 pub mod share;
 pub mod sign_ins;

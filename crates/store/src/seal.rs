@@ -112,6 +112,30 @@ impl Sealer {
         decrypt(&self.inner.wrapping, &own(place), sealed)
     }
 
+    /// Wraps a data key of the tenant's own by the master key, for one place.
+    pub(crate) fn wrap(&self, scope: Scope, place: Place<'_>, key: &[u8]) -> Result<Vec<u8>> {
+        self.encrypt(&self.inner.wrapping, &associated(scope, place), key)
+    }
+
+    /// The data key that was wrapped for this place.
+    pub(crate) fn unwrap_for(&self, scope: Scope, place: Place<'_>, wrapped: &[u8]) -> Result<DataKey> {
+        let mut plain = decrypt(&self.inner.wrapping, &associated(scope, place), wrapped)?;
+        let key = DataKey::new(&plain);
+        plain.zeroize();
+        key
+    }
+
+    /// Seals under such a key, for one place.
+    pub(crate) fn seal_under(
+        &self,
+        key: &DataKey,
+        scope: Scope,
+        place: Place<'_>,
+        plain: &[u8],
+    ) -> Result<Vec<u8>> {
+        self.encrypt(key, &associated(scope, place), plain)
+    }
+
     async fn data_key(&self, scope: Scope) -> Result<Option<Arc<DataKey>>> {
         let cached = {
             let cache = self.inner.cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -182,6 +206,11 @@ impl Sealer {
         sealed.append(&mut ciphertext);
         Ok(sealed)
     }
+}
+
+/// Opens what was sealed under such a key for this place.
+pub(crate) fn open_under(key: &DataKey, scope: Scope, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>> {
+    decrypt(key, &associated(scope, place), sealed)
 }
 
 fn decrypt(key: &DataKey, associated: &Digest, sealed: &[u8]) -> Result<Vec<u8>> {

@@ -28,8 +28,8 @@ use crate::value::Value;
 use crate::versions::Version;
 use crate::{
     approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose, metered,
-    outbox, past, receipts, retention, routing, runs, seal, sessions, share, sign_ins, stops, system,
-    tickets, usage, versions, workloads,
+    outbox, past, receipts, retention, routing, runs, seal, secrets, sessions, share, sign_ins, stops,
+    system, tickets, usage, versions, workloads,
 };
 
 pub use bucket::BucketServer;
@@ -252,6 +252,7 @@ pub async fn prepare_statements(db: &Db, statements: impl IntoIterator<Item = &'
 
 /// Prepares every statement of this crate, each as the role that runs it; panics with the one that does not fit.
 pub async fn prepare_every_statement(db: &Db) {
+    let secrets = secrets::statements();
     let tenant = [
         journal::STATEMENTS,
         runs::STATEMENTS,
@@ -273,6 +274,7 @@ pub async fn prepare_every_statement(db: &Db) {
         retention::STATEMENTS,
         routing::STATEMENTS,
         seal::STATEMENTS,
+        &secrets,
         sessions::STATEMENTS,
         sign_ins::STATEMENTS,
         stops::STATEMENTS,

@@ -75,7 +75,8 @@ ids!(
     FeedbackId,
     CallId,
     RequestId,
-    InvitationId
+    InvitationId,
+    SecretId
 );
 
 macro_rules! values {

@@ -94,6 +94,8 @@ id! {
     FeedbackId,
     /// One attempt of a model call that a workload made.
     CallId,
+    /// One secret, with all of its versions.
+    SecretId,
 }
 
 /// The tenant that `lantern dev` seeds.

@@ -12,10 +12,10 @@ use lantern_policy::strategy::Strategy;
 use lantern_policy::{Admitted, Catalogue, Scope};
 use lantern_store::routing::{self, Routing};
 use lantern_store::seal::Place;
-use lantern_store::{Db, Row, Value, Vault};
+use lantern_store::{Db, Row, Value, Vault, secrets};
 use lantern_types::edge::{BoxFuture, Clock};
 use lantern_types::llm::{LlmCall, LlmReply, Unlisted};
-use lantern_types::{At, Dur, Failure, Route, Secret};
+use lantern_types::{At, Dur, Failure, Reference, Route, Secret, SecretName};
 
 use crate::edge::{Llm, Say};
 
@@ -85,7 +85,7 @@ const LIST_WAIT: Dur = Dur::from_secs(10);
 /// Models remembered of a provider.
 const MODELS_MAX: usize = 500;
 
-const LIST: &str = "SELECT provider, base_url, api_key, models, updated_at FROM llm_providers
+const LIST: &str = "SELECT provider, base_url, api_key, secret, models, updated_at FROM llm_providers
     WHERE tenant_id = $1 ORDER BY provider";
 const KEEP_MODELS: &str = "UPDATE llm_providers SET models = $4
     WHERE tenant_id = $1 AND provider = $2 AND updated_at = $3";
@@ -97,8 +97,8 @@ pub const STATEMENTS: &[&str] = &[LIST, KEEP_MODELS];
 struct Configured {
     name: String,
     base_url: String,
-    /// As many as were saved for it.
-    keys: Vec<Secret<String>>,
+    /// As many as were saved for it; why there are none, where its secret is not to be had: it is not called without.
+    keys: Result<Vec<Secret<String>>, Failure>,
     vendor: bool,
     models: Vec<String>,
     reach: Reach,
@@ -108,19 +108,20 @@ struct Configured {
 
 impl Configured {
     /// Where it answers, with its first key.
-    fn endpoint(&self) -> Endpoint {
+    fn endpoint(&self) -> Result<Endpoint, Failure> {
         self.keyed(0)
     }
 
     /// The same with one of its keys; with the first when there are no longer so many.
-    fn keyed(&self, key: u32) -> Endpoint {
-        let found = usize::try_from(key).ok().and_then(|key| self.keys.get(key));
-        Endpoint {
+    fn keyed(&self, key: u32) -> Result<Endpoint, Failure> {
+        let keys = self.keys.as_ref().map_err(Clone::clone)?;
+        let found = usize::try_from(key).ok().and_then(|key| keys.get(key));
+        Ok(Endpoint {
             provider: self.name.clone(),
             base_url: self.base_url.clone(),
-            api_key: found.or_else(|| self.keys.first()).cloned(),
+            api_key: found.or_else(|| keys.first()).cloned(),
             reach: self.reach,
-        }
+        })
     }
 }
 
@@ -164,12 +165,18 @@ impl Providers {
             let name = row.text("provider").map_err(unavailable)?;
             let own = row.opt_text("base_url").map_err(unavailable)?;
             let sealed = row.opt_bytes("api_key").map_err(unavailable)?;
+            let secret = row.opt_text("secret").map_err(unavailable)?;
             let models = row.text("models").map_err(unavailable)?;
             let Some(base_url) = own.clone().or_else(|| self.rules.vendor_urls.get(&name).cloned()) else {
                 continue;
             };
             found.push(Configured {
-                keys: self.open_key(scope, &name, sealed).await?.as_ref().map(keys).unwrap_or_default(),
+                keys: match (sealed, secret) {
+                    (None, Some(secret)) => self.of_secret(scope, &name, &secret).await,
+                    (sealed, _) => {
+                        Ok(self.open_key(scope, &name, sealed).await?.as_ref().map(keys).unwrap_or_default())
+                    }
+                },
                 vendor: own.is_none() || own.as_ref() == self.rules.vendor_urls.get(&name),
                 models: serde_json::from_str(&models).unwrap_or_default(),
                 reach: if self.rules.private { Reach::Private } else { Reach::Public },
@@ -184,7 +191,7 @@ impl Providers {
             .map(|shared| Configured {
                 name: shared.name.clone(),
                 base_url: shared.base_url.clone(),
-                keys: shared.api_key.as_ref().map(keys).unwrap_or_default(),
+                keys: Ok(shared.api_key.as_ref().map(keys).unwrap_or_default()),
                 vendor: shared.vendor,
                 models: shared.models.clone(),
                 reach: Reach::Private,
@@ -195,16 +202,41 @@ impl Providers {
         Ok(found)
     }
 
-    /// Everything that the tenant can use, for those who pass calls on, and what it says of the choice.
+    /// Everything that the tenant can use, for those who pass calls on, and what it says of the choice. A provider whose secret is not
+    /// to be had is none; when no other is left, that is why.
     pub async fn offers(&self, scope: Scope) -> Result<(Vec<Offer>, Strategy, Aliases), Failure> {
-        let offer = |found: Configured| Offer {
-            endpoint: found.endpoint(),
-            self_hosted: !found.vendor,
-            more_keys: found.keys.iter().skip(1).cloned().collect(),
-            models: found.models,
+        let offer = |found: Configured| {
+            let endpoint = found.endpoint()?;
+            let more_keys = found.keys.iter().flatten().skip(1).cloned().collect();
+            Ok(Offer { endpoint, self_hosted: !found.vendor, more_keys, models: found.models })
         };
         let (found, strategy, aliases) = self.routed(scope).await?;
-        Ok((found.into_iter().map(offer).collect(), strategy, aliases))
+        let (offers, unusable): (Vec<_>, Vec<_>) = found.into_iter().map(offer).partition(Result::is_ok);
+        match unusable.into_iter().find_map(Result::err) {
+            Some(failure) if offers.is_empty() => Err(failure),
+            _ => Ok((offers.into_iter().flatten().collect(), strategy, aliases)),
+        }
+    }
+
+    /// The keys that a provider's secret holds now.
+    async fn of_secret(
+        &self,
+        scope: Scope,
+        provider: &str,
+        secret: &str,
+    ) -> Result<Vec<Secret<String>>, Failure> {
+        let refused =
+            |code, words: String| Failure::refused(code, format!("{provider} cannot be used: {words}"));
+        let unknown =
+            || refused("secret_not_found", format!("no secret {secret} has a version that is enabled"));
+        let name = SecretName::parse(secret).map_err(|_| unknown())?;
+        let found = secrets::resolve(self.vault.sealer(), scope, &Reference::to(name)).await;
+        let key = found.map_err(unavailable)?.ok_or_else(unknown)?;
+        let text = key.expose().trim();
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(refused("provider_auth", format!("the secret {secret} holds no key")));
+        }
+        Ok(keys(&key))
     }
 
     async fn open_key(
@@ -228,7 +260,7 @@ impl Providers {
     async fn named(&self, scope: Scope, provider: &Configured, asked: &str) -> Result<String, Failure> {
         let listed;
         let models = if provider.models.is_empty() {
-            listed = lantern_llm::list_models(&self.client, &provider.endpoint(), LIST_WAIT)
+            listed = lantern_llm::list_models(&self.client, &provider.endpoint()?, LIST_WAIT)
                 .await
                 .map_err(|unlisted| unreached(&provider.name, unlisted))?;
             self.remember(scope, provider, &listed).await;
@@ -279,7 +311,7 @@ impl Llm for Providers {
     fn choices(&self, scope: Scope) -> BoxFuture<'_, Result<Choices, Failure>> {
         Box::pin(async move {
             let provider = |found: Configured| Provider {
-                keys: u32::try_from(found.keys.len()).unwrap_or(u32::MAX).max(1),
+                keys: u32::try_from(found.keys.as_ref().map_or(0, Vec::len)).unwrap_or(u32::MAX).max(1),
                 name: found.name,
                 self_hosted: !found.vendor,
                 models: found.models,
@@ -317,7 +349,7 @@ impl Llm for Providers {
                 } else {
                     call
                 };
-                (Target::Endpoint(provider.keyed(route.key)), call)
+                (Target::Endpoint(provider.keyed(route.key)?), call)
             };
             let line = Self::line(scope, &route);
             let now = || self.clock.now();

@@ -11,6 +11,7 @@ pub(crate) mod platform;
 pub(crate) mod receipts;
 pub(crate) mod runs;
 pub(crate) mod runtime;
+pub(crate) mod secrets;
 pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod stops;
@@ -46,6 +47,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         receipts::routes(),
         sessions::routes::routes(),
         settings::providers::routes(),
+        secrets::routes(),
         settings::retention::routes(),
         settings::routing::routes(),
         tools::routes(),

@@ -59,10 +59,13 @@ mod providers;
 mod receipts;
 #[cfg(test)]
 mod retention;
+#[cfg(test)]
 mod routing;
 mod runs;
 #[cfg(test)]
 mod runtime;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod session;
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 
 use clap::{Args, Subcommand};
-use lantern_types::Secret;
+use lantern_types::{Reference, Secret, SecretName};
 use serde_json::{Map, Value, json};
 
 use crate::cli::api::{Api, Call, encode};
@@ -70,6 +70,9 @@ pub(crate) struct SetArgs {
     /// Read its key from standard input; at a terminal, ask for it without showing it
     #[arg(long)]
     key_stdin: bool,
+    /// Its key is this secret, as `lantern secrets list` names it
+    #[arg(long, value_name = "NAME", conflicts_with = "key_stdin", value_parser = SecretName::parse)]
+    secret: Option<SecretName>,
 }
 
 /// Does what was asked.
@@ -173,7 +176,10 @@ fn row(provider: &Value) -> Vec<String> {
 }
 
 async fn set(console: &Console, api: &Api, args: SetArgs) -> Result<(), Failure> {
-    let key = key(console, &args)?;
+    let key = match &args.secret {
+        Some(name) => Some(Secret::new(Reference::to(name.clone()).to_string())),
+        None => key(console, &args)?,
+    };
     let saved = save(api, &args.name, args.base_url.as_deref(), key).await?;
     let name = line(text(&saved, "provider"));
     console.answer(&saved, || format!("saved the provider {name}"))?;

@@ -1,4 +1,4 @@
-//! `lantern keys` and `lantern providers`: what is sent, what is shown, and what is never either.
+//! `lantern keys`, `lantern providers` and `lantern secrets`: what is sent, what is shown, and what is never either.
 
 use serde_json::{Value, json};
 
@@ -150,4 +150,108 @@ fn providers_are_listed_tested_and_forgotten() {
     let done = user.run(&["providers", "test", "nobody"]);
     assert!(done.code == 4 && done.err.contains("`lantern providers list`"), "{done:?}");
     assert_eq!(user.run(&["providers", "delete", "lab", "--force"]).ok(), "forgot the provider lab\n");
+}
+
+fn secrets() -> Fake {
+    Fake::start(|seen| match seen.line.as_str() {
+        "PUT /v1/secrets/db" => {
+            let answer = json!({ "name": "db", "reference": "lantern.secret://tenant/db", "version": 2,
+                "versions": [{ "version": 2, "enabled": true }] });
+            Answer::Json(201, answer)
+        }
+        line if line.starts_with("GET /v1/secrets?") => {
+            let off = json!({ "name": "old", "reference": "lantern.secret://tenant/old", "versions": [{}],
+                "updatedAt": "2026-09-21T14:13:20Z" });
+            let db = json!({ "name": "db", "reference": "lantern.secret://tenant/db", "version": 2,
+                "versions": [{}, {}], "updatedAt": "2026-09-21T14:13:20Z" });
+            Answer::Json(200, json!([db, off]))
+        }
+        "GET /v1/secrets/db/versions" => Answer::Json(
+            200,
+            json!([{ "version": 2, "enabled": true, "createdAt": "2026-09-21T14:13:20Z" },
+                { "version": 1, "enabled": false, "createdAt": "2026-09-20T14:13:20Z" }]),
+        ),
+        "PATCH /v1/secrets/db/versions/2" => Answer::Json(200, json!({ "name": "db", "versions": [] })),
+        "DELETE /v1/secrets/db" | "DELETE /v1/secrets/db/versions/1" => Answer::Json(204, Value::Null),
+        "POST /v1/secret-keys/rotate" if seen.body == json!({}) => {
+            Answer::Json(200, json!({ "keyVersion": 3, "resealed": 100, "remaining": 7 }))
+        }
+        "POST /v1/secret-keys/rotate" if seen.body == json!({ "toVersion": 3 }) => {
+            Answer::Json(200, json!({ "keyVersion": 3, "resealed": 7, "remaining": 0 }))
+        }
+        line if line.contains("/nothing") => refusal(404, "secret_not_found", "there is no secret"),
+        other => unforeseen(other),
+    })
+}
+
+#[test]
+fn the_value_of_a_secret_never_stands_on_the_command_line() {
+    let fake = secrets();
+    let user = User::of(&fake);
+    let file = user.file("value", "two\nlines\n");
+    for (args, input) in [
+        (&["secrets", "set", "db"][..], "from a pipe\n"),
+        (&["secrets", "set", "db"], "from a pipe\r\n"),
+        (&["secrets", "set", "db"], "ends itself\n\n"),
+        (&["secrets", "set", "db", "--file", &file], "not read"),
+    ] {
+        let done = user.run_reading(args, input);
+        assert_eq!((done.code, done.out.as_str()), (0, "version 2 of the secret db counts\n"), "{done:?}");
+        assert!(done.err.contains("lantern.secret://tenant/db") && !done.err.contains("pipe"), "{done:?}");
+    }
+    let sent: Vec<Value> = fake.seen().into_iter().map(|seen| seen.body["value"].clone()).collect();
+    assert_eq!(sent, ["from a pipe", "from a pipe", "ends itself\n", "two\nlines\n"].map(|text| json!(text)));
+    let long = user.file("long", vec![b'x'; (64 << 10) + 10]);
+    let odd = user.file("odd", [0xff, 0xfe, b's', b'e', b'c']);
+    for (args, input, words) in [
+        (&["secrets", "set", "db"][..], "", "no value"),
+        (&["secrets", "set", "db"], " \n", "no value"),
+        (&["secrets", "set", "db", "--file", &long], "", "more than 65536 bytes"),
+        (&["secrets", "set", "db", "--file", &odd], "", "base64"),
+        (&["secrets", "set", "db", "--file", "/none/such"], "", "cannot read /none/such"),
+        (&["secrets", "set", "db", "sk-secret"], "", "unexpected argument"),
+    ] {
+        let done = user.run_reading(args, input);
+        assert!(done.code == 2 && done.err.contains(words), "{done:?}");
+    }
+    assert_eq!(fake.seen().len(), 4, "nothing was sent without a value");
+}
+
+#[test]
+fn secrets_are_listed_changed_and_deleted() {
+    let fake = secrets();
+    let user = User::of(&fake);
+    let want = "NAME  VERSION  VERSIONS  REFERENCE                    UPDATED\n\
+                db    2        2         lantern.secret://tenant/db   2026-09-21 14:13:20Z\n\
+                old   none     1         lantern.secret://tenant/old  2026-09-21 14:13:20Z\n";
+    assert_eq!(user.run(&["secrets", "list"]).ok(), want);
+    let want = "VERSION  STATUS    CREATED\n2        enabled   2026-09-21 14:13:20Z\n1        disabled  2026-09-20 14:13:20Z\n";
+    assert_eq!(user.run(&["secrets", "versions", "db"]).ok(), want);
+    let said = user.run(&["secrets", "disable", "db", "2"]).ok();
+    assert_eq!(said, "disabled version 2 of db: no version counts, so the secret cannot be used\n");
+    let done = user.run(&["secrets", "delete", "db"]);
+    assert!(done.code == 2 && done.err.contains("pass --force"), "{done:?}");
+    let said = user.run(&["secrets", "delete", "db", "--only-version", "1", "--force"]).ok();
+    assert_eq!(said, "deleted version 1 of the secret db\n");
+    let said = user.run(&["secrets", "delete", "db", "--force"]).ok();
+    assert_eq!(said, "deleted the secret db with all of its versions\n");
+    let done = user.run(&["secrets", "rekey"]);
+    assert_eq!(done.out, "key 3 seals all secrets now: 107 values were sealed anew\n");
+    assert!(done.err.contains("7 values remain"), "{done:?}");
+    let done = user.run(&["secrets", "versions", "nothing"]);
+    assert!(done.code == 4 && done.err.contains("`lantern secrets list`"), "{done:?}");
+}
+
+#[test]
+fn a_provider_is_given_a_secret_by_name() {
+    let fake = providers();
+    let user = User::of(&fake);
+    user.run(&["providers", "set", "openai", "--secret", "models"]).ok();
+    let want = json!({ "provider": "openai", "apiKey": "lantern.secret://tenant/models" });
+    assert_eq!(fake.seen()[0].body, want);
+    for args in [&["--secret", "a/b"][..], &["--secret", "a", "--key-stdin"]] {
+        let done = user.run(&[&["providers", "set", "openai"], args].concat());
+        assert_eq!(done.code, 2, "{done:?}");
+    }
+    assert_eq!(fake.seen().len(), 1);
 }

@@ -243,6 +243,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0031_model_routing.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 32,
+        name: "secrets",
+        both: include_str!("../../../../migrations/0032_secrets.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0032_secrets.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -23,6 +23,7 @@ mod postgres;
 mod receipts;
 mod retention;
 mod sealing;
+mod secrets;
 mod sessions;
 mod shares;
 mod sign_ins;

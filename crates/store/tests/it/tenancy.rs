@@ -54,7 +54,10 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 44] = [
+const TABLES: [&str; 47] = [
+    "secret_keys",
+    "secrets",
+    "secret_versions",
     "feedback",
     "second_factors",
     "recovery_codes",

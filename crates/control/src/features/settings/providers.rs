@@ -1,6 +1,7 @@
 //! Model providers of a tenant: a key, a base URL of its own, or both.
 //!
-//! Invariant: a key is sealed before it is written and never shown again, and saving replaces the whole row, so that
+//! Invariant: a key is sealed before it is written and never shown again; one that is a secret's reference stays with the secret, and is
+//! looked up whenever it is used. Saving replaces the whole row, so that
 //! nobody can send a stored key to another address by changing the address alone. Whether an address may be reached is
 //! decided when it is dialled; one that is written as a number and never may be is refused when it is saved.
 
@@ -9,7 +10,7 @@ use std::net::IpAddr;
 use axum::extract::State;
 use http::Uri;
 use lantern_edge::route::{delete_route, get_route, post_route};
-use lantern_edge::{Body, Code, Error, Fields, Json, Model, NoContent, Path, Result, Route};
+use lantern_edge::{Body, Code, Error, Fields, Json, Model, NoContent, Path, Refusal, Result, Route};
 use lantern_policy::action::{DeleteProvider, ListProviders, SaveProvider};
 use lantern_policy::egress::{self, Reach};
 use lantern_policy::route::{Choices, Provider as Choice};
@@ -18,12 +19,13 @@ use lantern_store::routing::{self, Routing};
 use lantern_store::seal::Place;
 use lantern_store::{Row, Value};
 use lantern_types::llm::{Cause, Unlisted};
-use lantern_types::{At, Secret, secret};
+use lantern_types::{At, Reference, Secret, SecretName, secret};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::App;
 use crate::app::{OwnEndpoint, ProbeAsk};
+use crate::features::secrets;
 
 const NAME_MAX: usize = 63;
 const KEY_BYTES_MAX: usize = 4_096;
@@ -34,7 +36,8 @@ const MODELS_MAX: usize = 500;
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
         get_route("/v1/settings/llm-providers", "List the tenant's providers, then the operator's", list),
-        post_route("/v1/settings/llm-providers", "Save a provider: what is not said is not kept", save),
+        post_route("/v1/settings/llm-providers", "Save a provider: what is not said is not kept", save)
+            .refuses(&[Refusal::NotFound]),
         delete_route("/v1/settings/llm-providers/{provider}", "Forget a provider", delete),
         post_route("/v1/settings/llm-providers/{provider}/test", "Ask a provider for its models, now", test),
     ]
@@ -55,9 +58,8 @@ impl Model for NewProvider {
             fields.issue("provider", "expected 1 to 63 lower-case letters, digits, `-`, `_` or `.`");
         }
         let api_key = fields.text("apiKey", KEY_BYTES_MAX).map(|key| key.trim().to_owned());
-        if api_key.as_deref().is_some_and(|key| key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()))
-        {
-            fields.issue("apiKey", "expected visible ASCII characters without spaces");
+        if api_key.as_deref().is_some_and(|key| !is_key(key)) {
+            fields.issue("apiKey", KEY_WORDS);
         }
         // Without it the key would go to the vendor: another spelling must not be passed over.
         let base_url =
@@ -67,6 +69,12 @@ impl Model for NewProvider {
         }
         Some(Self { provider: provider?, api_key: api_key.map(Secret::new), base_url })
     }
+}
+
+const KEY_WORDS: &str = "expected visible ASCII characters without spaces";
+
+fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn valid_name(name: &str) -> bool {
@@ -158,12 +166,12 @@ struct Tested {
 const LIST: &str = "SELECT provider, base_url, key_mask, models, created_at, updated_at FROM llm_providers
     WHERE tenant_id = $1 ORDER BY provider";
 const GET: &str =
-    "SELECT base_url, api_key, updated_at FROM llm_providers WHERE tenant_id = $1 AND provider = $2";
+    "SELECT base_url, api_key, secret, updated_at FROM llm_providers WHERE tenant_id = $1 AND provider = $2";
 const SAVE: &str =
-    "INSERT INTO llm_providers (tenant_id, provider, base_url, api_key, key_mask, models, created_at,
-    updated_at) VALUES ($1, $2, $3, $4, $5, '[]', $6, $6) ON CONFLICT (tenant_id, provider) DO UPDATE SET
-    base_url = excluded.base_url, api_key = excluded.api_key, key_mask = excluded.key_mask,
-    models = excluded.models, updated_at = excluded.updated_at";
+    "INSERT INTO llm_providers (tenant_id, provider, base_url, api_key, secret, key_mask, models, created_at,
+    updated_at) VALUES ($1, $2, $3, $4, $5, $6, '[]', $7, $7) ON CONFLICT (tenant_id, provider) DO UPDATE SET
+    base_url = excluded.base_url, api_key = excluded.api_key, secret = excluded.secret,
+    key_mask = excluded.key_mask, models = excluded.models, updated_at = excluded.updated_at";
 const KEEP_MODELS: &str = "UPDATE llm_providers SET models = $4
     WHERE tenant_id = $1 AND provider = $2 AND updated_at = $3";
 const DELETE: &str = "DELETE FROM llm_providers WHERE tenant_id = $1 AND provider = $2";
@@ -215,21 +223,40 @@ pub(crate) async fn choices(app: &App, scope: Scope) -> Result<Choices> {
     Ok(Choices { providers, offline_stands_in: known.offline, strategy, aliases, ..Choices::default() })
 }
 
-/// The tenant's own endpoint of that name, opened, and when it was saved.
-async fn own(app: &App, scope: Scope, provider: &str) -> Result<Option<(OwnEndpoint, At)>> {
+/// The tenant's own endpoint of that name, opened, and when it was saved. The secret that is its key may be none that a provider takes.
+async fn own(app: &App, scope: Scope, provider: &str) -> Result<Option<(Result<OwnEndpoint, Unlisted>, At)>> {
     let name = provider.to_owned();
     let row = app.db.read(scope, |tx| Box::pin(async move { tx.one(GET, &[name.into()]).await })).await?;
     let Some(row) = row else { return Ok(None) };
-    let api_key = match row.opt_bytes("api_key")? {
-        Some(sealed) => Some(open(app, scope, provider, &sealed).await?),
-        None => None,
+    let api_key = match (row.opt_bytes("api_key")?, row.opt_text("secret")?) {
+        (Some(sealed), _) => Some(open(app, scope, provider, &sealed).await?),
+        (None, Some(name)) => match of_secret(app, scope, &name).await? {
+            Some(key) => Some(key),
+            None => return Ok(Some((Err(NO_KEY), row.at("updated_at")?))),
+        },
+        (None, None) => None,
     };
-    Ok(Some((OwnEndpoint { base_url: row.opt_text("base_url")?, api_key }, row.at("updated_at")?)))
+    Ok(Some((Ok(OwnEndpoint { base_url: row.opt_text("base_url")?, api_key }), row.at("updated_at")?)))
 }
 
 async fn open(app: &App, scope: Scope, provider: &str, sealed: &[u8]) -> Result<Secret<String>> {
     let plain = app.vault.sealer().open(scope, place(provider), sealed).await?;
     String::from_utf8(plain).map(Secret::new).map_err(|error| Error::internal(error.utf8_error()))
+}
+
+/// What is said of a secret that says something else than a key.
+const NO_KEY: Unlisted = Unlisted { code: "provider_auth", cause: None };
+
+/// The key that a secret is; `None` when it is something else. A name that leads to no secret any more is refused, and never passed over.
+async fn of_secret(app: &App, scope: Scope, name: &str) -> Result<Option<Secret<String>>> {
+    let name = SecretName::parse(name).map_err(Error::internal)?;
+    Ok(usable(&secrets::value(app, scope, &name).await?))
+}
+
+/// A key without what may stand around it.
+fn usable(key: &Secret<String>) -> Option<Secret<String>> {
+    let text = key.expose().trim();
+    (is_key(text) && text.len() <= KEY_BYTES_MAX).then(|| Secret::new(text.to_owned()))
 }
 
 const fn place(provider: &str) -> Place<'_> {
@@ -296,16 +323,10 @@ async fn save(
             Error::new(Code::InvalidBody, format!("baseUrl: {message}")).with_field("baseUrl", message)
         );
     }
-    let key = match &new.api_key {
-        Some(key) => {
-            Some(app.vault.sealer().seal(scope, place(&new.provider), key.expose().as_bytes()).await?)
-        }
-        None => None,
-    };
+    let (key, api_key) = kept(&app, scope, &new).await?;
     let now = app.clock.now();
-    let mask = new.api_key.as_ref().map(secret::masked);
-    let params: [Value; 5] =
-        [new.provider.as_str().into(), new.base_url.clone().into(), key.into(), mask.into(), now.into()];
+    let row: [Value; 2] = [new.provider.as_str().into(), new.base_url.clone().into()];
+    let params = [&row[..], &key[..], &[now.into()][..]].concat();
     app.db.write(scope, |tx| Box::pin(async move { tx.exec(SAVE, &params).await })).await?;
     tracing::info!(tenant = %scope.tenant(), provider = %new.provider, "saved a model provider");
     let warning = own_address(&app, &new.provider, new.base_url.as_deref()).then_some(FREE);
@@ -313,7 +334,7 @@ async fn save(
         tracing::warn!(tenant = %scope.tenant(), provider = %new.provider, "{warning}");
     }
     let (task, provider) = (app.clone(), new.provider.clone());
-    let own = OwnEndpoint { base_url: new.base_url, api_key: new.api_key };
+    let own = OwnEndpoint { base_url: new.base_url, api_key };
     let ask = async move {
         if let Err(failure) = probe(&task, scope, provider, own, now).await {
             tracing::debug!(code = failure.code, "a new provider did not list its models");
@@ -321,6 +342,22 @@ async fn save(
     };
     app.tasks.spawn("provider.models", Box::pin(ask));
     Ok(Json(Saved { status: "saved", provider: new.provider, warning }))
+}
+
+/// What is stored of the key that came: sealed, or the name of its secret, and what is shown of it. And the key itself.
+async fn kept(app: &App, scope: Scope, new: &NewProvider) -> Result<([Value; 3], Option<Secret<String>>)> {
+    let Some(key) = &new.api_key else { return Ok(([Value::Null, Value::Null, Value::Null], None)) };
+    if Reference::is_meant(key.expose()) {
+        let name = secrets::named(app, scope, "apiKey", key.expose()).await?;
+        let api_key = of_secret(app, scope, name.as_str()).await?.ok_or_else(|| {
+            let words = format!("the secret {name} holds no key: {KEY_WORDS}");
+            Error::new(Code::InvalidBody, format!("apiKey: {words}")).with_field("apiKey", words)
+        })?;
+        let mask = Reference::to(name.clone()).to_string();
+        return Ok(([Value::Null, name.as_str().into(), mask.into()], Some(api_key)));
+    }
+    let sealed = app.vault.sealer().seal(scope, place(&new.provider), key.expose().as_bytes()).await?;
+    Ok(([sealed.into(), Value::Null, secret::masked(key).into()], Some(key.clone())))
 }
 
 async fn delete(
@@ -343,7 +380,8 @@ async fn test(
 ) -> Result<Json<Tested>> {
     let (scope, name) = (permit.scope(), named(&provider)?);
     let asked = match own(&app, scope, &name).await? {
-        Some((own, saved)) => probe(&app, scope, name, own, saved).await,
+        Some((Ok(own), saved)) => probe(&app, scope, name, own, saved).await,
+        Some((Err(unlisted), _)) => Err(unlisted),
         None if app.inner.providers.shared.iter().any(|shared| shared.name == name) => {
             (app.inner.providers.probe)(ProbeAsk { provider: name, own: None }).await
         }

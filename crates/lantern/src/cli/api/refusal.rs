@@ -157,6 +157,8 @@ fn advice(status: StatusCode, code: &str, wait: Option<u64>, body: &Value, auth:
         "provider_not_found" | "model_not_configured" | "no_llm" => {
             Some("see what there is with `lantern providers list`".to_owned())
         }
+        "secret_not_found" => Some("see what there is with `lantern secrets list`".to_owned()),
+        "secrets_full" => Some("delete what nobody uses with `lantern secrets delete`".to_owned()),
         "api_key_not_found" => Some("see what there is with `lantern keys list`".to_owned()),
         "conflict" | "version_mismatch" => {
             Some("somebody else was first: look at it again, then repeat the command".to_owned())

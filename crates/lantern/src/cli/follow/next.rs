@@ -36,6 +36,7 @@ fn help(code: &str) -> Option<&'static str> {
         }
         "model_not_found" => "name a model that a provider has: `lantern providers test NAME`",
         "price_unknown" => "name a model whose price is known, or one on a server of your own",
+        "secret_not_found" => "see which secrets there are with `lantern secrets list`",
         "provider_auth" => "give the provider a key that it accepts: `lantern providers set NAME`",
         "provider_unreachable" | "provider_timeout" | "provider_interrupted" | "provider_unavailable" => {
             "see whether the provider answers: `lantern providers test NAME`"

@@ -34,6 +34,7 @@ mod recovery;
 mod refusals;
 mod reset;
 mod retention;
+mod secrets;
 mod sessions;
 mod slow;
 mod spawn;

@@ -32,6 +32,7 @@ pub(crate) enum Answer {
 pub(crate) struct Provider {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     calls: Arc<Mutex<Vec<(String, Value)>>>,
+    bearers: Arc<Mutex<Vec<String>>>,
     hushed: Arc<AtomicBool>,
     models: Arc<[&'static str]>,
     pub(crate) url: String,
@@ -73,6 +74,10 @@ impl Provider {
     pub(crate) fn calls(&self) -> Vec<(String, Value)> {
         self.calls.lock().unwrap().clone()
     }
+    /// Who each of them said they were.
+    pub(crate) fn bearers(&self) -> Vec<String> {
+        self.bearers.lock().unwrap().clone()
+    }
     pub(crate) fn keys(&self) -> Vec<String> {
         self.calls().into_iter().map(|(key, _)| key).collect()
     }
@@ -101,7 +106,9 @@ async fn list(State(provider): State<Provider>) -> Response {
 }
 
 async fn complete(State(provider): State<Provider>, headers: HeaderMap, body: Bytes) -> Response {
-    let key = headers.get("idempotency-key").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let said = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let key = said("idempotency-key");
+    provider.bearers.lock().unwrap().push(said("authorization"));
     provider.calls.lock().unwrap().push((key, serde_json::from_slice(&body).unwrap()));
     let answer = {
         let mut answers = provider.answers.lock().unwrap();
