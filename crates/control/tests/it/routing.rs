@@ -62,7 +62,7 @@ async fn what_is_said_is_checked_and_kept(test: &TestApp) {
     assert_eq!(test.get(&test.a.owner, "/v1/agents/a").await.is(200).json["strategy"], "fast");
     let wrong = json!({"name": "b", "strategy": "dear"});
     assert_eq!(
-        test.post(&test.a.owner, "/v1/agents", wrong).await.refused(400, "invalid_body").paths(),
+        test.post(&test.a.owner, "/v1/agents", wrong).await.refused(400, "invalid_manifest").paths(),
         ["strategy"]
     );
 }

@@ -24,7 +24,7 @@ server's LANTERN_ROUTE_STRATEGY. A run has no header.")]
     Set(SetArgs),
     /// Say which models an alias means, in the order in which they are tried
     #[command(after_help = "\
-Example: lantern routing alias chat-large lab/llama-3 openai/gpt-4o")]
+Example: lantern routing alias chat-large lab/llama-3 house/phi-4")]
     Alias(AliasArgs),
 }
 
