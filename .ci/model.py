@@ -140,7 +140,7 @@ def a_schema(lantern):
         "required": ["colour", "count"],
         "additionalProperties": False,
     }
-    lantern.ask("/v1/agents", {"name": "picker", "model": "gemma-3-270m", "outputSchema": schema, "maxTokens": 80})
+    lantern.ask("/v1/agents", {"name": "picker", "model": "gemma-3-270m", "outputSchema": schema, "temperature": 0, "maxTokens": 300})
     run, _ = lantern.run("picker", "Pick a colour and a number from one to three.")
     assert run["status"] == "succeeded", run
     output = run["output"]["structured"]

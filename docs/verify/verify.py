@@ -166,7 +166,7 @@ def ledger(events, p):
     """Adds the money up: what was held, spent and let go of, and that the cap was kept."""
     need(events, "there are no events")
     cap = spent = held = unconfirmed = tokens_in = tokens_out = 0
-    holds, keeps, policies, models, over, generation = {}, set(), set(), set(), None, {}
+    holds, keeps, policies, models, told, over, generation = {}, set(), set(), set(), set(), None, {}
     for n, e in enumerate(events, 1):
         need(whole(e.get("seq")) and e["seq"] == n and whole(e.get("at")) and isinstance(e.get("type"), str), "event %d: its number" % n)
         need(over is None, "event %d: the run was over" % n)
@@ -221,6 +221,9 @@ def ledger(events, p):
         elif kind == "CallMetered":
             hold = amount(e["hold"], "event %d: its hold" % n)
             need(cost <= hold and spent + held + hold <= cap, "event %d: it costs more than was held" % n)
+            need(e["call"] not in told, "event %d: a call that was told before" % n)
+            need(cost == hold or not e.get("lost"), "event %d: a lost call costs what was held" % n)
+            told.add(e["call"])
             models.add("%s/%s" % (e["provider"], e["model"]))
             spent += cost
         elif kind == "Finished":

@@ -11,7 +11,7 @@ use lantern_llm::Door;
 use lantern_policy::escrow::{Seen, Worst};
 use lantern_store::escrow::{Cap, accounts_of};
 use lantern_store::metered::Came;
-use lantern_types::call::{CallEnd, CallRecord, Owner};
+use lantern_types::call::{CallEnd, CallRecord, Owner, Used};
 use lantern_types::{AgentId, ApiKeyId, At, MicroUsd, Price, Route};
 use uuid::Uuid;
 
@@ -74,12 +74,15 @@ impl Open {
         record.counted = self.seen.at_least();
         self.bill.add(cost);
         if let Some(reading) = self.reading.take() {
-            let used = record.reported.unwrap_or_default();
+            let made = end != CallEnd::Refused;
+            // Whoever hangs up before its provider says what was used has used the whole prompt.
+            let unsaid = if made { self.worst.input } else { 0 };
+            let used = record.reported;
             reading.settle(Came {
                 cost,
-                tokens_in: used.prompt(),
-                tokens_out: used.output.max(record.counted),
-                made: end != CallEnd::Refused,
+                tokens_in: used.map_or(unsaid, Used::prompt),
+                tokens_out: used.map_or(0, |used| used.output).max(record.counted),
+                made,
             });
         }
         self.inner.ledger.settle(held, record);

@@ -92,8 +92,10 @@ async fn write_off(node: &Node, (scope, run): (Scope, RunId), over: Metered, los
             Ok(false) => {
                 tracing::warn!(%run, call = %id, "a run was not told of a model call of its program");
             }
+            // The row stays, and whoever looks after the workload next tells of it as lost.
             Err(error) => {
-                tracing::warn!(%run, call = %id, %error, "a run was not told of a model call of its program");
+                tracing::warn!(%run, call = %id, %error, "a run was not told of a model call of its program yet");
+                return;
             }
         }
     }
@@ -103,11 +105,11 @@ async fn write_off(node: &Node, (scope, run): (Scope, RunId), over: Metered, los
     }
 }
 
-/// Counts what a dead server left held as spent: nobody knows what came of those calls.
+/// Counts what is left held as spent, by a server that died or a database that was away: nobody knows what came of those calls.
 pub(crate) async fn reckon(node: &Node, scope: Scope, run: RunId) -> lantern_store::Result<()> {
     for left in metered::left(&node.setup.db, scope, run).await? {
-        let came = Came { cost: left.hold, made: true, ..Came::default() };
-        let metered::Left { id, provider, model, hold } = left;
+        let metered::Left { id, provider, model, hold, tokens } = left;
+        let came = Came { cost: hold, tokens_in: tokens, tokens_out: 0, made: true };
         write_off(node, (scope, run), Metered { id, provider, model, hold, came }, true).await;
     }
     Ok(())
@@ -209,6 +211,9 @@ impl Keeper {
             Err(error) => (Why::NotMade(error.to_string()), None),
         };
         self.close_way().await;
+        if let Err(error) = reckon(&node, self.scope, run).await {
+            tracing::warn!(%run, %error, "what is left of a workload's model calls was not counted yet");
+        }
         let stopping = self.node.setup.stop.is_requested();
         let (reason, words) = match why {
             Why::Exited => ("exited", String::new()),

@@ -66,11 +66,19 @@ pub fn turns(
     Ok(said.collect())
 }
 
-/// Whether anybody is left who was not asked for this step and is not in trouble: then there is nothing to wait for.
-pub fn elsewhere(asked: &str, choices: &Choices, catalogue: &Catalogue, past: Past<'_>) -> bool {
+/// Whether anybody is left who was not asked for this step, is not in trouble, and `fits` what may be spent: then there is nothing to
+/// wait for. Somebody too dear is nobody: asking at once would ask whoever failed just now.
+pub fn elsewhere(
+    asked: &str,
+    choices: &Choices,
+    catalogue: &Catalogue,
+    past: Past<'_>,
+    fits: impl Fn(&Route) -> bool,
+) -> bool {
     let Ok(ranked) = rank(asked, choices, catalogue) else { return false };
     let all = keyed(ranked, choices, past.spread);
-    all.iter().any(|route| tried(route, past.tried) == 0 && rests(route, choices, past.now).is_none())
+    let idle = |route: &Route| tried(route, past.tried) == 0 && rests(route, choices, past.now).is_none();
+    all.iter().any(|route| idle(route) && fits(route))
 }
 
 /// Every route with each of its provider's keys, which take turns.
@@ -183,7 +191,7 @@ mod tests {
             };
             let got: Vec<String> = got.iter().map(short).collect();
             assert_eq!(got.join(" "), want, "{keys} {spread} {cooling:?} {tried:?}");
-            let left = elsewhere("chat-large", &choices, &catalogue, past(&tried, spread));
+            let left = elsewhere("chat-large", &choices, &catalogue, past(&tried, spread), |_| true);
             assert_eq!(left, more, "{keys} {spread} {cooling:?} {tried:?}");
         }
     }

@@ -79,6 +79,8 @@ pub struct Left {
     pub model: String,
     /// What was held for it.
     pub hold: MicroUsd,
+    /// The tokens that it may have had.
+    pub tokens: u64,
 }
 
 const HOLD: &str = "UPDATE workloads SET held = held + $3, tokens_held = tokens_held + $4, calls = calls + 1
@@ -93,7 +95,7 @@ const SETTLE: &str = "UPDATE workloads SET held = held - $3, tokens_held = token
     tokens_in = tokens_in + $6, tokens_out = tokens_out + $7, calls = calls - $8 WHERE tenant_id = $1 AND run_id = $2";
 const STANDS: &str = "SELECT cap, spent, held, calls, tokens_in, tokens_out, tokens_held FROM workloads
     WHERE tenant_id = $1 AND run_id = $2";
-const LEFT: &str = "SELECT call_id, provider, model, hold FROM workload_calls
+const LEFT: &str = "SELECT call_id, provider, model, hold, tokens FROM workload_calls
     WHERE tenant_id = $1 AND run_id = $2 ORDER BY at, call_id";
 pub(crate) const FORGET: &str = "DELETE FROM workload_calls WHERE tenant_id = $1 AND run_id = $2";
 
@@ -166,6 +168,7 @@ pub async fn left(db: &Db, scope: Scope, run: RunId) -> Result<Vec<Left>> {
             provider: row.text("provider")?,
             model: row.text("model")?,
             hold: MicroUsd::from_micros(row.int("hold")?),
+            tokens: u64::try_from(row.int("tokens")?).unwrap_or_default(),
         })
     };
     rows.iter().map(left).collect()

@@ -115,10 +115,12 @@ pub(crate) struct Envelope<'a> {
     _output: Option<Text<'a>>,
     #[serde(rename = "end")]
     _end: Option<Reuse>,
-    #[serde(default, rename = "call", borrow)]
-    _call: Option<Text<'a>>,
-    #[serde(default, rename = "lost")]
-    _lost: bool,
+    /// Of a model call that a program made: which one.
+    #[serde(default, borrow)]
+    pub(crate) call: Option<Text<'a>>,
+    /// Whether nobody knows what it cost.
+    #[serde(default)]
+    pub(crate) lost: bool,
     #[serde(default, rename = "key", borrow)]
     _key: Option<Text<'a>>,
     #[serde(rename = "scope")]

@@ -94,6 +94,8 @@ struct Follow {
     first_work: Option<i64>,
     policies: BTreeSet<Digest>,
     models: BTreeSet<String>,
+    /// Which model calls of a program were told.
+    metered: BTreeSet<String>,
     derived: Derived,
 }
 
@@ -121,6 +123,7 @@ impl Follow {
             first_work: None,
             policies: BTreeSet::new(),
             models: BTreeSet::new(),
+            metered: BTreeSet::new(),
             derived: Derived::default(),
         }
     }

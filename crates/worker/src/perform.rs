@@ -6,13 +6,16 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use lantern_engine::{Done, Input, LlmAsk, Run, Step, StepId, Work, llm_ask, offered_tools, timeout};
 use lantern_llm::breakers::trouble;
+use lantern_policy::admit::Purse;
 use lantern_policy::turns::{Past, elsewhere};
-use lantern_policy::{Admitted, Scope};
+use lantern_policy::{Admitted, LlmRequest, Scope, admit_llm};
 use lantern_store::notify::Delta;
 use lantern_types::edge::BoxFuture;
 use lantern_types::llm::{LlmCall, LlmReply};
 use lantern_types::tool::ToolCall;
-use lantern_types::{Dur, EffectKey, Failure, Grant, Route, Strategy, ToolDef, Tried};
+use lantern_types::{
+    Acted, AdmissionFacts, Dur, EffectKey, Failure, Grant, MicroUsd, Route, Strategy, ToolDef, Tried,
+};
 use serde_json::Value;
 
 use crate::edge::Say;
@@ -96,6 +99,8 @@ fn work(
                 strategy: run.manifest.strategy,
                 tried: step.tried.clone(),
                 spread: admission::spread(run.id),
+                facts: grant.facts.clone(),
+                hold: grant.hold,
             };
             Some(llm(deps, scope, asked, (others, limit)))
         }
@@ -129,9 +134,32 @@ struct Others {
     strategy: Option<Strategy>,
     tried: Vec<Tried>,
     spread: u32,
+    /// What the call was admitted on, and what is held for it.
+    facts: AdmissionFacts,
+    hold: MicroUsd,
 }
 
 impl Others {
+    /// Whether the run could pay for this way too, when the call came to nothing in this way: what may have been billed stays held.
+    fn fits(&self, deps: &Deps, route: &Route, acted: Acted) -> bool {
+        let AdmissionFacts { cap, spent, held, request_bytes, max_tokens, .. } = self.facts;
+        let kept = if acted == Acted::No { MicroUsd::ZERO } else { self.hold };
+        let Ok(held) = held.plus(kept) else { return false };
+        let purse = Purse { cap, spent, held, unconfirmed: MicroUsd::ZERO };
+        let request = LlmRequest { route: route.clone(), request_bytes, max_tokens };
+        admit_llm(purse, &request, &deps.limits, deps.memo.terms(&deps.catalogue, &deps.limits)).is_ok()
+    }
+
+    /// The key that a call goes out under this way: the step's own for the first model that the provider was asked for. Another
+    /// of its models is another request: under the first one's key the provider could only refuse it, or give it that one's answer.
+    fn key(&self, route: &Route, key: EffectKey) -> EffectKey {
+        let first = self.tried.iter().find(|tried| tried.provider == route.provider);
+        if first.is_none_or(|first| first.model == route.model) {
+            return key;
+        }
+        EffectKey { step: format!("{}@{}", key.step, route.model), ..key }
+    }
+
     /// The failure of a call that went this way, and whether another way is left.
     async fn told(mut self, deps: &Deps, scope: Scope, route: Route, failure: Failure) -> Failure {
         if !trouble(&failure).passes_on() {
@@ -141,7 +169,8 @@ impl Others {
         let Route { provider, model, key, .. } = route;
         self.tried.push(Tried { provider, model, key, code: failure.code.to_owned() });
         let past = Past { tried: &self.tried, now: deps.clock.now(), spread: self.spread };
-        Failure { elsewhere: elsewhere(&self.model, &choices, &deps.catalogue, past), ..failure }
+        let fits = |route: &Route| self.fits(deps, route, failure.acted);
+        Failure { elsewhere: elsewhere(&self.model, &choices, &deps.catalogue, past, fits), ..failure }
     }
 }
 
@@ -160,7 +189,7 @@ fn llm(deps: &Arc<Deps>, scope: Scope, asked: Asked<'_>, (others, limit): (Other
         max_tokens,
         temperature: ask.temperature,
         output_schema: ask.output_schema,
-        key,
+        key: others.key(&route, key),
     };
     let (deps, call) = (deps.clone(), Admitted::by(grant, call));
     Box::pin(async move {

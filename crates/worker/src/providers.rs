@@ -316,7 +316,11 @@ impl Llm for Providers {
                 self_hosted: !found.vendor,
                 models: found.models,
             };
-            let (found, strategy, aliases) = self.routed(scope).await?;
+            let (mut found, strategy, aliases) = self.routed(scope).await?;
+            // Whoever's secret is not to be had cannot be asked. When nobody else is there, the call says so.
+            if found.iter().any(|found| found.keys.is_ok()) {
+                found.retain(|found| found.keys.is_ok());
+            }
             let providers = found.into_iter().map(provider).collect();
             let cooling = self.breakers.cooling(scope.tenant(), self.clock.now());
             let offline_stands_in = self.rules.offline_stands_in;

@@ -236,6 +236,10 @@ async fn keep(
             }
             Some(row) => {
                 let current = secrets::current(sealer, scope, name).await?;
+                // Somebody added or disabled a version in between: look again.
+                if current.as_ref().map(|current| current.version) != row.current() {
+                    continue;
+                }
                 if current.is_some_and(|current| current.is(value)) {
                     return Ok(Kept::Same(row));
                 }

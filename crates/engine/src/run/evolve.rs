@@ -272,7 +272,8 @@ fn retrying(run: &mut Run, fact: &Fact) {
     step.generation = *generation;
     step.attempt = attempt.saturating_sub(1);
     step.failures += u32::from(!crashed);
-    step.resent |= !grown && *acted == Acted::Unknown;
+    // A new key was never sent before.
+    step.resent = !grown && (step.resent || *acted == Acted::Unknown);
     step.state = StepState::Backoff { due: *due, readmit };
     let grant = if readmit { step.grant.take() } else { None };
     let Fact::StepRetrying { cost, tokens_in, tokens_out, unconfirmed, .. } = fact else { return };

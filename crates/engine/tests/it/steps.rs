@@ -70,6 +70,22 @@ fn a_reply_that_breaks_its_schema_is_asked_for_again_and_never_settles() {
 }
 
 #[test]
+fn what_may_have_happened_under_an_older_key_says_nothing_of_a_newer_one() {
+    let list = json!([{"id": "find", "kind": "llm", "retry": {"maxAttempts": 5},
+        "data": {"prompt": "who?", "outputSchema": {"type": "object"}}}]);
+    let mut desk = Desk::open(steps(list), json!({}));
+    desk.fails("find", Failure::unknown("provider_timeout", "no answer"));
+    desk.later(60);
+    let violations = vec!["the reply is not JSON".to_owned()];
+    desk.done("find", Done::Reply { reply: said("nobody", &[]), violations });
+    desk.later(60);
+    assert_eq!(desk.last_grant_generation("find"), 2, "it answered, so it is asked anew");
+    desk.fails("find", Failure::transient("provider_rate_limited", "slow"));
+    desk.later(60);
+    assert_eq!(desk.last_grant_generation("find"), 3, "it refused what was sent under the second key");
+}
+
+#[test]
 fn steps_may_come_with_the_input_in_the_contracts_shape() {
     let input = json!({"steps": [{"step_id": "nap", "kind": "sleep", "data": {"duration_sec": 5}},
         {"step_id": "go", "kind": "wait_signal", "data": {"signal_name": "go", "timeout_sec": 60}}]});

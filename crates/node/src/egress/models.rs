@@ -1,7 +1,8 @@
 //! Model calls of a program in a box: asked of us with the token of its box, counted on the meter of its workload.
 //!
-//! Invariant: nobody is asked before the token was the one of this very box, which came in over this box's own listener; a token that
-//! is another's is refused and told. What a call may cost is held before it is sent, by whoever answers. A body that came to
+//! Invariant: on the paths of the doors nobody is asked before the token was the one of this very box, which came in over this box's own
+//! listener; a token that is another's is refused and told. A recorded step needs none, as no step does: only the box reaches the
+//! listener. What a call may cost is held before it is sent, by whoever answers. A body that came to
 //! its end here is settled there.
 
 use std::collections::BTreeSet;

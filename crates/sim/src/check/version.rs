@@ -42,7 +42,11 @@ pub(super) fn check(book: &Book, event: &Event, cause: &Input, terms: &Terms<'_>
             demand(attempt < retry.max_attempts, "attempts-as-declared", said)?;
             demand(!retry.non_retryable.contains(code), "attempts-as-declared", said)?;
             let (waits, longest) = (due.since(event.at), terms.limits.wait_max);
-            demand(waits >= wait(&retry, attempt).min(longest), "waits-as-declared", said)?;
+            // Who has somebody else to ask asks at once.
+            let elsewhere =
+                matches!(cause, Input::Performed { result: Err(failure), .. } if failure.elsewhere);
+            let least = if elsewhere { Dur::ZERO } else { wait(&retry, attempt).min(longest) };
+            demand(waits >= least, "waits-as-declared", said)?;
             // Or as long as the other side may ask for.
             demand(waits <= longest.max(Dur::from_secs(3_600)), "waits-are-limited", said)
         }

@@ -1,4 +1,4 @@
-//! Model calls that a program in a box made by itself: what was held for each was there, and no more is charged.
+//! Model calls that a program in a box made by itself: what was held for each was there, each is told once, and no more is charged.
 
 use lantern_types::MicroUsd;
 
@@ -12,6 +12,9 @@ impl Follow {
         let Some((provider, model)) = provider.zip(model) else {
             return broken("form", "a call has a provider and a model");
         };
+        let Some(call) = event.call.as_ref() else { return broken("form", "a call has a name") };
+        demand(self.metered.insert(call.0.to_string()), "once", "the call was told before")?;
+        demand(!event.lost || event.cost == hold, "bill", "a call that nobody heard of costs what was held")?;
         let fits = hold >= MicroUsd::ZERO && event.cost >= MicroUsd::ZERO && event.cost <= hold;
         demand(fits, "bill", format_args!("{hold} was held for it"))?;
         let cap = self.start.as_ref().map_or(MicroUsd::ZERO, |start| start.cap);

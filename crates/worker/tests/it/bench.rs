@@ -102,7 +102,9 @@ impl Script {
     }
     fn next(&self, step: &str, generation: u32) -> Act {
         self.calls.lock().unwrap().push(format!("{step}#{generation}"));
-        let act = self.acts.lock().unwrap().get_mut(step).and_then(VecDeque::pop_front);
+        // Another model of the same provider is asked under a key of its own: `step@model`.
+        let scripted = step.split('@').next().unwrap();
+        let act = self.acts.lock().unwrap().get_mut(scripted).and_then(VecDeque::pop_front);
         act.unwrap_or_else(|| Act::Fail(Failure::refused("unscripted", step)))
     }
 }

@@ -61,6 +61,13 @@ async fn another_model_is_asked_at_once_under_a_hold_of_its_own() {
         let held = if unconfirmed { MicroUsd::from_micros(first.1) } else { MicroUsd::ZERO };
         assert_eq!(folded.unconfirmed, held, "{code}: what may have been billed stays held");
         assert!(folded.spent < MicroUsd::from_micros(second.1), "{code}: one reply was billed");
+        let keys = bench.script.calls();
+        let generation = if unconfirmed { 1 } else { 2 };
+        assert_eq!(
+            keys,
+            ["a#1".to_owned(), format!("a@gpt-4o-mini#{generation}")],
+            "another request, another key"
+        );
         let between = events.iter().find_map(|event| match &event.fact {
             Fact::StepRetrying { due, .. } => Some(*due == event.at),
             _ => None,
@@ -117,6 +124,34 @@ async fn one_that_is_too_dear_lets_a_cheaper_one_go() {
     bench.until(run, "succeeded").await;
     let (_, events) = bench.folded(run).await;
     assert_eq!(admitted(&events)[0].0, "gpt-4o-mini");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asked_for_time_gets_it_when_all_others_are_too_dear() {
+    let bench = bench(0.002, Value::Null).await;
+    let slow = Failure {
+        retry_after: Some(Dur::from_secs(600)),
+        ..Failure::transient("provider_rate_limited", "slow")
+    };
+    bench.script.on("a", vec![Act::Fail(slow), Act::Say("ok")]);
+    let run = bench.start_run("a", json!({})).await;
+    bench.until(run, "succeeded").await;
+    let (_, events) = bench.folded(run).await;
+    let waited = events.iter().find_map(|event| match &event.fact {
+        Fact::StepRetrying { due, .. } => Some(due.since(event.at)),
+        _ => None,
+    });
+    assert!(waited.unwrap() >= Dur::from_secs(600), "{waited:?}");
+    assert_eq!(bench.script.calls(), ["a#1", "a#2"], "the same model again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_failed_first_is_asked_again_under_the_first_key() {
+    let bench = bench(1.0, json!({"maxAttempts": 3})).await;
+    bench.script.on("a", vec![Act::Fail(lost()), Act::Fail(lost()), Act::Say("ok")]);
+    let run = bench.start_run("a", json!({})).await;
+    bench.until(run, "succeeded").await;
+    assert_eq!(bench.script.calls(), ["a#1", "a@gpt-4o-mini#1", "a#1"]);
 }
 
 #[tokio::test(start_paused = true)]
