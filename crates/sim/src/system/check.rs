@@ -175,6 +175,12 @@ fn schema(run: &Run) -> Checked {
     demand(said.is_some_and(Value::is_object), "schemas-are-kept", || format!("{}: {said:?}", run.id))
 }
 
+/// The step that a call was made for: another model of the same provider is asked under a key of its own, the step's id with `@` and
+/// the model behind it.
+fn step_of(call: &Call) -> &str {
+    call.key.step.split('@').next().unwrap_or_default()
+}
+
 /// What was sent, against what was durable when it was sent.
 fn outside(run: &Run, events: &[Event], calls: &[Call], tenant: Option<TenantId>) -> Checked {
     let mut sends: BTreeMap<String, Vec<&Call>> = BTreeMap::new();
@@ -182,13 +188,13 @@ fn outside(run: &Run, events: &[Event], calls: &[Call], tenant: Option<TenantId>
         demand(Some(call.tenant) == tenant, "tenants", || {
             format!("{} was performed for a stranger", call.key)
         })?;
-        sends.entry(call.key.to_string()).or_default().push(call);
+        sends.entry(format!("{}|{}", step_of(call), call.key.generation)).or_default().push(call);
     }
     for (key, sent) in sends {
         let Some(first) = sent.first() else { continue };
         let permits = |event: &&Event| match &event.fact {
             Fact::StepAdmitted { step, generation, .. } | Fact::StepReissued { step, generation, .. } => {
-                step.as_str() == first.key.step && *generation == first.key.generation
+                step.as_str() == step_of(first) && *generation == first.key.generation
             }
             _ => false,
         };
@@ -199,7 +205,7 @@ fn outside(run: &Run, events: &[Event], calls: &[Call], tenant: Option<TenantId>
                 format!("{key} was sent before it was admitted")
             })?;
         }
-        let acted = calls.iter().filter(|call| call.key.step == first.key.step && call.acted).count();
+        let acted = calls.iter().filter(|call| step_of(call) == step_of(first) && call.acted).count();
         let repeats =
             matches!(first.effect, EffectClass::Pure | EffectClass::Idempotent | EffectClass::Keyed);
         // Under whichever keys: what did not happen is sent again under a new one.
@@ -207,7 +213,7 @@ fn outside(run: &Run, events: &[Event], calls: &[Call], tenant: Option<TenantId>
             format!("{key} was sent {} times; its step acted {acted} times", sent.len())
         })?;
         let settled = events.iter().find(
-            |event| matches!(&event.fact, Fact::StepSettled { step, .. } if step.as_str() == first.key.step),
+            |event| matches!(&event.fact, Fact::StepSettled { step, .. } if step.as_str() == step_of(first)),
         );
         let late = settled.and_then(|settled| sent.iter().find(|call| call.at > settled.at));
         demand(late.is_none(), "repeated after settling", || key.clone())?;
