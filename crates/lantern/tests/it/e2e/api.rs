@@ -1,5 +1,6 @@
 //! The HTTP API as a client sees it.
 
+use std::process::Output;
 use std::time::Duration;
 
 use lantern_control::testing::{Answered, undocumented};
@@ -9,7 +10,7 @@ use lantern_net::{Client, Reach};
 use lantern_types::Dur;
 use serde_json::{Value, json};
 
-use super::process::{NEVER, Server};
+use super::process::{NEVER, Server, lantern};
 
 pub(crate) struct Api {
     client: Client,
@@ -206,4 +207,17 @@ pub(crate) fn seqs(events: &[Event]) -> Vec<u64> {
         .filter(|event| event.event != "end" && event.event != "llm_delta")
         .map(|event| event.id.as_deref().unwrap_or_default().parse().unwrap())
         .collect()
+}
+
+/// What the program answers to this command, as JSON, by whoever is signed in here.
+pub(crate) fn said(server: &Server, api: &Api, args: &[&str]) -> Output {
+    let mut command = lantern();
+    command.args(args).args(["-o", "json"]).env("LANTERN_API_URL", &server.api);
+    command.env("LANTERN_API_TOKEN", &api.token).output().unwrap()
+}
+
+/// The JSON of a command that came to its end.
+pub(crate) fn answer(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -7,20 +7,9 @@ use std::process::Output;
 
 use serde_json::{Value, json};
 
-use super::api::Api;
-use super::process::{Folder, Server, lantern};
+use super::api::{Api, answer, said};
+use super::process::{Folder, Server};
 use super::provider::{Answer, Provider};
-
-fn said(server: &Server, api: &Api, args: &[&str]) -> Output {
-    let mut command = lantern();
-    command.args(args).args(["-o", "json"]).env("LANTERN_API_URL", &server.api);
-    command.env("LANTERN_API_TOKEN", &api.token).output().unwrap()
-}
-
-fn answer(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 fn refused(output: &Output) -> Value {
     assert!(!output.status.success());

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use super::process::{Folder, Server, lantern};
-use super::workloads::{left, odd};
+use super::workloads::{left, odd_image};
 use crate::cli_fake::{Answer, Done, Fake, Then, User};
 
 const EXAMPLE: &str =
@@ -27,11 +27,7 @@ struct House {
 fn house() -> House {
     let folder = Folder::new();
     let data = folder.path().join("data");
-    let mut build = lantern();
-    build.args(["build", "--name", "odd", "--entrypoint", "/odd", "--data-dir"]).arg(&data).arg(odd());
-    let built = build.output().unwrap();
-    assert!(built.status.success(), "{built:?}");
-    let image = String::from_utf8(built.stdout).unwrap().trim().to_owned();
+    let image = odd_image(&data);
     let (server, user) = serve(&folder, "127.0.0.1:0");
     House { folder, server, user, image }
 }

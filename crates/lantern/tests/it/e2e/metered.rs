@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use super::process::{Folder, Server, lantern};
-use super::workloads::{left, odd};
+use super::process::{Folder, Server};
+use super::workloads::{left, odd_image};
 use crate::cli_fake::{Answer, Done, Fake, Then, User};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/headless-agents/04-ml-inference");
@@ -77,14 +77,7 @@ struct House {
 
 fn house() -> House {
     let (folder, provider) = (Folder::new(), provider());
-    let mut build = lantern();
-    build
-        .args(["build", "--name", "odd", "--entrypoint", "/odd", "--data-dir"])
-        .arg(folder.path())
-        .arg(odd());
-    let built = build.output().unwrap();
-    assert!(built.status.success(), "{built:?}");
-    let image = String::from_utf8(built.stdout).unwrap().trim().to_owned();
+    let image = odd_image(folder.path());
     let (server, user) = serve(&folder, "127.0.0.1:0", &provider);
     House { folder, server, user, image, provider }
 }

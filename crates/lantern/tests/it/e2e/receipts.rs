@@ -8,19 +8,8 @@ use lantern_receipts::{File, Node, entry, merkle};
 use lantern_types::Digest;
 use serde_json::{Value, json};
 
-use super::api::Api;
+use super::api::{Api, answer, said};
 use super::process::{Folder, Server, lantern};
-
-fn said(server: &Server, api: &Api, args: &[&str]) -> Output {
-    let mut command = lantern();
-    command.args(args).args(["-o", "json"]).env("LANTERN_API_URL", &server.api);
-    command.env("LANTERN_API_TOKEN", &api.token).output().unwrap()
-}
-
-fn answer(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
 
 /// `lantern verify`, with no server to ask.
 fn verify(file: &Path, more: &[&str]) -> Output {

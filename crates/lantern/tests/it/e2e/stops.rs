@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Output;
 
 use lantern_net::RealClock;
 use lantern_store::testing::{Cluster, block_on};
 use lantern_types::edge::Clock as _;
 use serde_json::{Value, json};
 
-use super::api::Api;
+use super::api::{Api, answer, said};
 use super::process::{Folder, Server, lantern};
 use super::provider::{Answer, Provider};
 
@@ -59,17 +58,6 @@ async fn all_end(api: &Api, provider: &Provider, runs: &[String]) {
         assert_eq!(api.ended(run).await["status"], "succeeded");
     }
     assert_eq!(distinct(provider), 3 * RUNS);
-}
-
-fn said(server: &Server, api: &Api, args: &[&str]) -> Output {
-    let mut command = lantern();
-    command.args(args).args(["-o", "json"]).env("LANTERN_API_URL", &server.api);
-    command.env("LANTERN_API_TOKEN", &api.token).output().unwrap()
-}
-
-fn answer(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::cli_fake::User;
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/headless-agents/01-hello");
 
 /// The folder with the odd program, built once.
-pub(super) fn odd() -> &'static Path {
+fn odd() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("odd-{}", std::process::id()));
@@ -32,6 +32,15 @@ pub(super) fn odd() -> &'static Path {
     })
 }
 
+/// The image of the odd program, built into a data folder.
+pub(super) fn odd_image(data: &Path) -> String {
+    let mut build = lantern();
+    build.args(["build", "--name", "odd", "--entrypoint", "/odd", "--data-dir"]).arg(data).arg(odd());
+    let built = build.output().unwrap();
+    assert!(built.status.success(), "{built:?}");
+    String::from_utf8(built.stdout).unwrap().trim().to_owned()
+}
+
 /// A server with the image of the odd program.
 struct House {
     folder: Folder,
@@ -42,14 +51,7 @@ struct House {
 
 fn house() -> House {
     let folder = Folder::new();
-    let mut build = lantern();
-    build
-        .args(["build", "--name", "odd", "--entrypoint", "/odd", "--data-dir"])
-        .arg(folder.path())
-        .arg(odd());
-    let built = build.output().unwrap();
-    assert!(built.status.success(), "{built:?}");
-    let image = String::from_utf8(built.stdout).unwrap().trim().to_owned();
+    let image = odd_image(folder.path());
     let server = Server::dev(folder.path());
     let user = signed_in(&server);
     House { folder, server, user, image }

@@ -1,14 +1,13 @@
 //! Runs whose model does not answer: who is asked instead, what is held and charged, and what is told of it.
 
 use std::path::Path;
-use std::process::Output;
 
 use serde_json::{Value, json};
 
 use super::caps::{Raw, released};
 use super::clients::{cap, key};
 use super::upstream::{KEY, Upstream};
-use crate::e2e::api::{Api, tick};
+use crate::e2e::api::{Api, answer, said, tick};
 use crate::e2e::process::{Folder, Server, lantern};
 
 /// Two providers: the first speaks the wire of chat completions, the second that of messages.
@@ -28,17 +27,6 @@ async fn two(folder: &Path, keys: &str) -> (Upstream, Upstream, Server, Api) {
 fn steps(model: &str, prompt: &str) -> Value {
     let data = json!({"prompt": prompt, "model": model, "maxTokens": 60});
     json!([{"id": "ask", "kind": "llm", "data": data}])
-}
-
-fn said(server: &Server, api: &Api, args: &[&str]) -> Output {
-    let mut command = lantern();
-    command.args(args).args(["-o", "json"]).env("LANTERN_API_URL", &server.api);
-    command.env("LANTERN_API_TOKEN", &api.token).output().unwrap()
-}
-
-fn answer(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 async fn of_kind(api: &Api, run: &str, kind: &str) -> Vec<Value> {
