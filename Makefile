@@ -8,6 +8,9 @@ MAKEFLAGS += --no-print-directory
 # Outside the checkout, so that every clone on a machine shares the built dependencies.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lantern/target
 
+# Where `.ci/install` puts a Node.js that is new enough, on machines that have an older one.
+export PATH := $(CARGO_TARGET_DIR)/node/bin:$(PATH)
+
 # Cargo tells sources apart by their age and not by their folder, so what another checkout built here would pass for
 # ours. Whoever comes to the folder after another checkout makes its own sources the newest.
 .PHONY: claim
