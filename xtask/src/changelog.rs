@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::finding::Finding;
 use crate::tree::Tree;
 
 const FOLDER: &str = "changelog.d/";
@@ -26,10 +27,7 @@ const KINDS: &[(&str, &str)] = &[
 /// Writes the changelog and removes the fragments. Fails, having written nothing, when a fragment cannot be read.
 pub(crate) fn run(root: &Path, version: &str) -> Result<String> {
     let tree = Tree::read(root)?;
-    let fragments: Vec<(&str, &str)> = tree
-        .files()
-        .filter(|(path, _)| path.starts_with(FOLDER) && *path != "changelog.d/README.md")
-        .collect();
+    let fragments: Vec<(&str, &str)> = stored(&tree).collect();
     if fragments.is_empty() {
         bail!("{FOLDER} has no fragments");
     }
@@ -64,11 +62,23 @@ fn fold(changelog: &str, version: &str, fragments: &[(&str, &str)]) -> Result<St
     Ok(format!("{head}{MARK}{section}{tail}"))
 }
 
+fn stored(tree: &Tree) -> impl Iterator<Item = (&str, &str)> {
+    tree.files().filter(|(path, _)| path.starts_with(FOLDER) && *path != "changelog.d/README.md")
+}
+
 /// A fragment's kind and text.
 fn fragment(text: &str) -> Option<(&str, &str)> {
     let (kind, rest) = text.trim().split_once('\n')?;
     let known = KINDS.iter().any(|(known, _)| *known == kind);
     (known && !rest.trim().is_empty()).then(|| (kind, rest.trim()))
+}
+
+/// A fragment that cannot be folded is found when it is written, and not at the release.
+pub(crate) fn fragments(tree: &Tree) -> Vec<Finding> {
+    let spoilt = stored(tree).filter(|(_, text)| fragment(text).is_none());
+    let kinds: Vec<&str> = KINDS.iter().map(|(kind, _)| *kind).collect();
+    let message = format!("want one of {} on the first line, then text", kinds.join(", "));
+    spoilt.map(|(path, _)| Finding::new("fragments", path, 1, message.clone())).collect()
 }
 
 /// A list item whose further lines are indented below the first.
@@ -95,12 +105,14 @@ mod tests {
         let at = |text: &str| twice.find(text).unwrap();
         assert!(at("## 0.2.0") < at("### Breaking") && at("### Breaking") < at("## 0.1.0"));
         assert!(fold(&once, "0.1.0", &fragments).is_err());
+        assert!(super::fragments(&Tree::of(fragments)).is_empty());
     }
 
     #[test]
     fn a_fragment_that_says_nothing_is_refused() {
         for text in ["", "added", "added\n", "improved\nA.\n", "Added\nA.\n"] {
             assert!(fold(EMPTY, "0.1.0", &[("changelog.d/a.md", text)]).is_err(), "{text:?}");
+            assert_eq!(fragments(&Tree::of([("changelog.d/a.md", text)])).len(), 1, "{text:?}");
         }
     }
 }

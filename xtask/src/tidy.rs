@@ -8,9 +8,9 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::finding::{ALLOW, Finding, settle};
-use crate::golden;
 use crate::rules::{documents, errors, files, inventory, layers, manifests, naming, slices, sql, style};
 use crate::tree::Tree;
+use crate::{changelog, golden};
 
 type Rule = fn(&Tree) -> Vec<Finding>;
 
@@ -43,6 +43,7 @@ const RULES: &[Rule] = &[
     files::local_paths,
     documents::links,
     documents::claims,
+    changelog::fragments,
 ];
 
 /// Runs every rule over the repository at `root`. Fails when anything is found.

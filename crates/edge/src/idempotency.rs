@@ -27,6 +27,7 @@ use crate::code::Code;
 use crate::json;
 use crate::permit::permit;
 use crate::problem::{Error, Result};
+use crate::request::Ignored;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -129,6 +130,15 @@ pub fn key(headers: &HeaderMap) -> Result<Option<String>> {
 pub fn replayed(mut response: Response) -> Response {
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     response
+}
+
+/// Names the key of a request in its answer, where the route reads none.
+pub(crate) fn tell_unread(request: &Request) {
+    if let Some(ignored) =
+        request.extensions().get::<Ignored>().filter(|_| request.headers().contains_key(KEY))
+    {
+        ignored.add(vec!["Idempotency-Key".to_owned()]);
+    }
 }
 
 /// Answers a request by `handle`, or by what was answered when its key was first used. Who may not make the request is told

@@ -290,7 +290,14 @@ where
 
 /// A router of these routes. Two routes of one method and path are a mistake that panics at start, in every test.
 pub fn mount<S: Clone + Send + Sync + 'static>(routes: Vec<Route<S>>) -> Router<S> {
-    routes.into_iter().fold(Router::new(), |router, route| {
+    routes.into_iter().fold(Router::new(), |router, mut route| {
+        if route.entry.method == "POST" && route.entry.operation.ignores_keys() {
+            // Who sent one would take it that nothing is done twice.
+            route.handler = route.handler.layer(map_request(|request: Request| {
+                idempotency::tell_unread(&request);
+                ready(request)
+            }));
+        }
         let handler = if route.entry.operation.query.is_empty() {
             route.handler
         } else {
@@ -305,13 +312,14 @@ pub fn mount<S: Clone + Send + Sync + 'static>(routes: Vec<Route<S>>) -> Router<
     })
 }
 
-/// The table for `golden/routes.txt`: method, path and action, sorted by path.
+/// The table for `golden/routes.txt`: method, path, the codes of success and action, sorted by path.
 pub fn table<S>(routes: &[Route<S>]) -> String {
     let mut lines: Vec<_> = routes.iter().collect();
     lines.sort_by_key(|route| (route.path(), route.method()));
     let line = |route: &&Route<S>| {
         let action = route.action().map_or("public", |(name, _)| name);
-        format!("{:<6} {:<44} {action}\n", route.method(), route.path())
+        let codes = route.entry.operation.successes();
+        format!("{:<6} {:<44} {codes:<11} {action}\n", route.method(), route.path())
     };
     lines.iter().map(line).collect()
 }

@@ -33,18 +33,25 @@ pub(crate) fn claims(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (index, row) in tree.file("README.md").unwrap_or_default().lines().enumerate() {
         let claimed = row.starts_with('|') && row.split('|').any(|cell| cell.trim().starts_with("works"));
-        let shown = links_of(row).iter().any(|link| {
+        let links = links_of(row);
+        let mut tests = links.iter().filter(|link| has_extension(link.target, "rs")).peekable();
+        let some = tests.peek().is_some();
+        let shown = tests.all(|link| {
             let name = link.text.trim_matches('`').rsplit("::").next().unwrap_or_default();
-            tree.file(link.target).is_some_and(|code| {
-                code.contains(&format!("fn {name}(")) || code.contains(&format!("db_test!({name},"))
-            })
+            tree.file(link.target).is_some_and(|code| has_test(code, name))
         });
-        if claimed && !shown {
+        if claimed && !(some && shown) {
             let message = "\"works\" wants a link to the test that shows it: [`test_name`](path/of/file.rs)";
             findings.push(Finding::new("claims", "README.md", index + 1, message));
         }
     }
     findings
+}
+
+/// Whether there is a test of this name: a function, or a name that a macro makes one of.
+fn has_test(code: &str, name: &str) -> bool {
+    let listed = || code.lines().any(|line| line.trim_start().starts_with(&format!("{name}: ")));
+    code.contains(&format!("fn {name}(")) || code.contains(&format!("db_test!({name},")) || listed()
 }
 
 fn is_remote(target: &str) -> bool {
@@ -140,6 +147,11 @@ mod tests {
         for (row, count) in [
             ("| Engine | works: [`runs_survive`](crates/a/tests/it/main.rs) |", 0),
             ("| Engine | works: [`runs_shine`](crates/a/tests/it/main.rs) |", 1),
+            (
+                "| Engine | works: [`runs_survive`](crates/a/tests/it/main.rs), [`runs_shine`](crates/a/tests/it/main.rs) |",
+                1,
+            ),
+            ("| Engine | works: [guide](docs/guide.md) |", 1),
             ("| Engine | works |", 1),
             ("| Engine | not begun |", 0),
             ("It works.", 0),

@@ -21,7 +21,7 @@ fn golden(name: &str, got: &str) {
 
 #[test]
 fn routes_are_as_listed() {
-    golden("routes.txt", &format!("# method, path, action\n{}", route::table(&routes())));
+    golden("routes.txt", &format!("# method, path, codes of success, action\n{}", route::table(&routes())));
 }
 
 #[test]

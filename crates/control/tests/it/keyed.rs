@@ -45,6 +45,23 @@ pub(crate) async fn a_key_makes_one_thing(test: &TestApp) {
 }
 
 #[tokio::test]
+async fn where_no_key_is_read_the_answer_names_it() {
+    let test = TestApp::new().await;
+    test.agent(json!({"name": "a"})).await;
+    let invite = json!({"email": "new@example.com", "role": "member"});
+    for (path, body, said) in [
+        ("/v1/invitations", invite, "Idempotency-Key"),
+        ("/v1/auth/sse-ticket", json!({}), "Idempotency-Key"),
+        ("/v1/runs/forecast", json!({"agentName": "a"}), "Idempotency-Key"),
+        ("/v1/runs", json!({"agentName": "a"}), ""),
+    ] {
+        let answer = test.send(keyed(&test.a.owner, path, "k", body)).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.text);
+        assert_eq!(answer.header("lantern-ignored"), said, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn bodies_that_say_the_same_are_the_same() {
     let test = TestApp::new().await;
     test.agent(json!({"name": "a"})).await;

@@ -8,7 +8,7 @@ use lantern_policy::action::ACTIONS;
 
 #[test]
 fn the_doors_are_as_listed_and_none_is_public() {
-    let got = format!("# The front doors: method, path, action\n{}", table());
+    let got = format!("# The front doors: method, path, codes of success, action\n{}", table());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/doors.txt");
     #[expect(clippy::disallowed_methods, reason = "a test's own switch, not configuration")]
     if std::env::var("UPDATE").is_ok() {

@@ -194,7 +194,6 @@ impl Api {
 
 /// Lets a little time pass between two looks at something outside this process.
 pub(crate) async fn tick() {
-    tokio::time::interval(Duration::from_millis(20)).tick().await;
     let mut interval = tokio::time::interval(Duration::from_millis(20));
     interval.tick().await;
     interval.tick().await;
