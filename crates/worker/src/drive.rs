@@ -27,6 +27,7 @@ use lantern_store::stops::StopRow;
 use lantern_store::{Error, approvals, inbox};
 use lantern_types::{At, ChainHead, Dur, InboxId};
 use tokio::sync::Notify;
+use tracing::Instrument as _;
 
 use crate::admission::Verdict;
 use crate::load::{self, Unloadable};
@@ -221,7 +222,10 @@ impl Driver<'_> {
         inputs.splice(0..0, self.stop_of_a_halted_run().await?);
         loop {
             let admit = !stopping.is_requested();
-            self.step(std::mem::take(&mut inputs), std::mem::take(&mut drained), admit).await?;
+            let (tenant, run) = (self.scope.tenant(), held(self.run.as_ref())?.id);
+            let turn = tracing::info_span!("run.turn", %tenant, %run);
+            let (arrived, taken) = (std::mem::take(&mut inputs), std::mem::take(&mut drained));
+            self.step(arrived, taken, admit).instrument(turn).await?;
             if held(self.run.as_ref())?.phase != Phase::Active {
                 self.deps.notary.over(held(self.run.as_ref())?.id, std::mem::take(&mut self.summary));
                 return Ok(());

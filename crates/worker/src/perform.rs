@@ -17,6 +17,7 @@ use lantern_types::{
     Acted, AdmissionFacts, Dur, EffectKey, Failure, Grant, MicroUsd, Route, Strategy, ToolDef, Tried,
 };
 use serde_json::Value;
+use tracing::{Instrument as _, Span};
 
 use crate::edge::Say;
 use crate::{Deps, admission, schema};
@@ -39,7 +40,8 @@ pub(crate) fn perform(
     let limit = timeout(run, step, &deps.limits);
     let work = work(deps, scope, run, step, &grant, limit)?;
     let clock = deps.clock.clone();
-    Some(Box::pin(async move {
+    let span = span(scope, run, step);
+    let performing = async move {
         let work = AssertUnwindSafe(work).catch_unwind();
         // A little past the work's own timeout, which gives the better message. Made only when the work is not done at
         // once.
@@ -50,7 +52,14 @@ pub(crate) fn perform(
             () = late => Err(Failure::unknown("timeout", format!("no result within {} ms", limit.millis()))),
         };
         (id.clone(), Input::Performed { step: id, generation, result })
-    }))
+    };
+    Some(Box::pin(performing.instrument(span)))
+}
+
+/// What lines that are logged meanwhile belong to: ids and numbers, nothing that anybody said.
+fn span(scope: Scope, run: &Run, step: &Step) -> Span {
+    let (tenant, run) = (scope.tenant(), run.id);
+    tracing::info_span!("effect", %tenant, %run, step = %step.id, attempt = step.attempt)
 }
 
 /// The question whether a step in doubt happened. Whatever goes wrong with it leaves the doubt as it is.
@@ -64,7 +73,8 @@ pub(crate) fn reconcile(
     let limit = timeout(run, step, &deps.limits);
     let call = Admitted::by(step.grant.as_ref()?, tool_call(run, step)?);
     let deps = deps.clone();
-    Some(Box::pin(async move {
+    let span = span(scope, run, step);
+    let asking = async move {
         let late = deps.clock.sleep(limit);
         let asked = AssertUnwindSafe(deps.tools.reconcile(scope, call, limit)).catch_unwind();
         let finding = tokio::select! {
@@ -73,10 +83,11 @@ pub(crate) fn reconcile(
             () = late => Err(Failure::unknown("timeout", format!("no answer within {} ms", limit.millis()))),
         };
         if let Err(failure) = &finding {
-            tracing::warn!(code = failure.code, step = %id, "a step in doubt could not be asked about");
+            tracing::warn!(code = failure.code, "a step in doubt could not be asked about");
         }
         (id.clone(), Input::Found { step: id, generation, finding: finding.ok().flatten() })
-    }))
+    };
+    Some(Box::pin(asking.instrument(span)))
 }
 
 type Working = BoxFuture<'static, Result<Done, Failure>>;
