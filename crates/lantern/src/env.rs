@@ -155,12 +155,16 @@ variables! {
         /// Where a local model server answers, as Ollama itself reads it: `HOST[:PORT]`, or a URL. It is used when no other
         /// provider is configured and it has a model. Without it: `127.0.0.1:11434`.
         OLLAMA_HOST = "OLLAMA_HOST";
+        /// Where a desktop's windows are. With it, `dev` at a terminal opens the dashboard in a browser, unless `--no-open` is said.
+        DISPLAY = "DISPLAY";
+        /// The same, of desktops that speak Wayland.
+        WAYLAND_DISPLAY = "WAYLAND_DISPLAY";
     }
     "`serve`" {
         /// No setting of ours. Where it is set and PostgreSQL is not configured by the two URLs above, `serve` refuses to start
         /// rather than to use its embedded database; set to nothing, it is nobody's.
         DATABASE_URL = "DATABASE_URL";
-        /// Runs that one tenant may start in a minute; 0 for no limit. `dev` has none.
+        /// Runs that one tenant may start in a minute, at each process; 0 for no limit. `dev` has none.
         SPAWN_RATE_PER_MIN = "LANTERN_SPAWN_RATE_PER_MIN" in "server.spawn_rate_per_min";
         /// Runs that one tenant may start at once before the rate counts. Without it: as many as in a whole minute.
         SPAWN_BURST = "LANTERN_SPAWN_BURST" in "server.spawn_burst";

@@ -118,8 +118,8 @@ pub(super) async fn run(
     // Before anything is taken up: no run goes by another tenant's limits.
     ground.limits.refresh(&ground.db).await.context("cannot read the limits of tenants")?;
     let rules = Arc::new(match mode {
-        Mode::Dev => models::dev(&ground.client).await,
-        Mode::Serve => models::serve(config.private_models),
+        Mode::Dev => models::dev(&ground.client).await?,
+        Mode::Serve => models::serve(config.private_models)?,
     });
     let late = boxes::LateDoors::default();
     let node = node(&ground, &config, mode, late.clone()).await?;

@@ -65,7 +65,7 @@ struct Server {
     log_level: String,
     /// Seconds that a stop waits for what is under way.
     drain_secs: u64,
-    /// Runs that one tenant may start in a minute; 0 for no limit.
+    /// Runs that one tenant may start in a minute, at each process; 0 for no limit.
     spawn_rate_per_min: u32,
     /// Runs that one tenant may start at once before the rate counts. Without it: as many as in a whole minute.
     spawn_burst: Option<u32>,

@@ -9,6 +9,7 @@ mod assemble;
 mod backup;
 mod bodies;
 mod boxes;
+mod browser;
 mod config;
 mod dashboard;
 mod key;
@@ -53,7 +54,7 @@ pub(crate) struct DevArgs {
     /// The address to listen on; port 0 picks a free one.
     #[arg(long, value_name = "ADDR", value_parser = config::address)]
     listen: Option<SocketAddr>,
-    /// Do not open a browser.
+    /// Do not open the dashboard in a browser, which is done at a terminal of a desktop only.
     #[arg(long)]
     no_open: bool,
 }
@@ -80,7 +81,13 @@ pub(crate) fn dev(args: &DevArgs, console: &Console) -> ExitCode {
         logging::start("warn", console.json())?;
         tracing::info!(local, "whether {} is part of the configuration", env::LOCAL_FILE);
         let config = Config::dev(args.listen, args.data_dir.clone())?;
-        block_on(assemble::run(config, Mode::Dev, None, |ready| announce(console, ready)))
+        let opens = browser::wanted(args.no_open, console.terminal && !console.json(), browser::screen());
+        block_on(assemble::run(config, Mode::Dev, None, |ready| {
+            announce(console, ready);
+            if opens {
+                browser::open(&ready.api);
+            }
+        }))
     };
     exit(console, run())
 }

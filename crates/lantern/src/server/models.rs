@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Result;
 use lantern_llm::vendor::{VENDORS, vendor};
 use lantern_llm::{Endpoint, OfflinePace, list_models};
 use lantern_net::{Client, Reach};
@@ -11,6 +12,7 @@ use lantern_policy::strategy::Strategy;
 use lantern_types::{Dur, Route, Secret};
 use lantern_worker::providers::{Rules, Shared};
 
+use super::advice::Advice;
 use crate::env;
 
 type Named = (&'static str, &'static str, &'static str);
@@ -31,26 +33,26 @@ const NAMED_WAIT: Dur = Dur::from_secs(2);
 /// A readable pace, so that a newcomer sees a run happen.
 const DEV_PACE: u32 = 40;
 
-/// The rules of a `serve` process: the environment's providers, and no stand-in.
-pub(crate) fn serve(private: bool) -> Rules {
-    Rules {
+/// The rules of a `serve` process: the environment's providers, and no stand-in. Fails when a variable says what cannot be.
+pub(crate) fn serve(private: bool) -> Result<Rules> {
+    Ok(Rules {
         shared: NAMED.iter().filter_map(|named| from_environment(*named)).collect(),
         vendor_urls: vendor_urls(),
         private,
         offline_stands_in: false,
-        pace: pace(),
-        strategy: strategy(),
-    }
+        pace: pace(env::get(env::OFFLINE_TOKENS_PER_SEC).as_deref())?,
+        strategy: strategy(env::get(env::ROUTE_STRATEGY).as_deref())?,
+    })
 }
 
 /// The rules of a `dev` process: the same, else a local server that answers, else the offline model.
-pub(crate) async fn dev(client: &Client) -> Rules {
-    let mut rules = serve(true);
+pub(crate) async fn dev(client: &Client) -> Result<Rules> {
+    let mut rules = serve(true)?;
     if rules.shared.is_empty() {
         rules.shared.extend(local(client).await);
     }
     rules.offline_stands_in = true;
-    rules
+    Ok(rules)
 }
 
 /// Which model answers who names none: `ollama/llama3:8b`, `offline`, or `None` when nothing does.
@@ -145,24 +147,45 @@ fn local_url(said: &str) -> String {
 }
 
 /// What counts when several models would do, where nobody says.
-fn strategy() -> Strategy {
-    let said = env::get(env::ROUTE_STRATEGY).unwrap_or_default();
-    said.parse().unwrap_or_else(|error| {
-        if !said.is_empty() {
-            tracing::warn!("{} is {said:?}: {error}; balanced holds", env::ROUTE_STRATEGY);
-        }
-        Strategy::default()
+fn strategy(said: Option<&str>) -> Result<Strategy> {
+    let Some(said) = said else { return Ok(Strategy::default()) };
+    said.parse().map_err(|error| {
+        let what = format!("{} is {said:?}: {error}", env::ROUTE_STRATEGY);
+        Advice::config(what, "write balanced, cheap, best or fast").into()
     })
 }
 
-fn pace() -> OfflinePace {
-    let said = env::get(env::OFFLINE_TOKENS_PER_SEC).and_then(|text| text.parse().ok());
-    OfflinePace { tokens_per_sec: Some(said.unwrap_or(DEV_PACE)).filter(|rate| *rate > 0) }
+/// How fast the offline model writes; 0 is as fast as it can.
+fn pace(said: Option<&str>) -> Result<OfflinePace> {
+    let rate = said.map_or(Ok(DEV_PACE), str::parse).map_err(|_| {
+        let what = format!("{} is {:?}", env::OFFLINE_TOKENS_PER_SEC, said.unwrap_or_default());
+        Advice::config(what, "write a whole number of tokens a second; 0 is as fast as it can")
+    })?;
+    Ok(OfflinePace { tokens_per_sec: Some(rate).filter(|rate| *rate > 0) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nonsense_in_a_variable_is_refused_and_not_guessed_at() {
+        let paced = |said| pace(said).ok().map(|pace| pace.tokens_per_sec);
+        for (said, want) in [
+            (None, Some(Some(DEV_PACE))),
+            (Some("0"), Some(None)),
+            (Some("7"), Some(Some(7))),
+            (Some("abc"), None),
+            (Some("-1"), None),
+            (Some("1.5"), None),
+            (Some("99999999999"), None),
+        ] {
+            assert_eq!(paced(said), want, "{said:?}");
+        }
+        assert_eq!(strategy(Some("cheap")).ok(), Some(Strategy::Cheap));
+        assert_eq!(strategy(None).ok(), Some(Strategy::default()));
+        assert!(strategy(Some("fastest")).is_err());
+    }
 
     #[test]
     fn a_local_server_is_where_its_variable_says() {
@@ -199,7 +222,8 @@ mod tests {
             (Some(server("ollama", false, &[])), true, "none yet"),
             (Some(server("openai", true, &[])), false, "openai/"),
         ] {
-            let rules = Rules { shared: shared.into_iter().collect(), offline_stands_in, ..serve(false) };
+            let rules =
+                Rules { shared: shared.into_iter().collect(), offline_stands_in, ..serve(false).unwrap() };
             let model = answering(&rules.choices(), &Catalogue::builtin().unwrap());
             let said = shown(model.as_deref());
             assert!(said.starts_with(want), "{said}, not {want}");

@@ -1,14 +1,15 @@
 //! Starting: the ready line, a folder that is taken, files that are damaged.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use lantern_store::testing::{Cluster, block_on};
 use serde_json::{Value, json};
 
-use super::api::Api;
-use super::process::{Folder, Server, lantern};
+use super::api::{Api, tick};
+use super::process::{Folder, NEVER, Server, lantern};
 use super::provider::{Answer, Provider};
 
 fn fails(folder: &Folder) -> String {
@@ -79,6 +80,37 @@ fn a_local_model_server_that_is_named_and_not_there_is_warned_of() {
     let said = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
     assert!(ready.contains("model: offline (built in)"), "{ready}");
     assert!(said.contains("OLLAMA_HOST is set") && said.contains("http://127.0.0.1:9/v1"), "{said}");
+}
+
+#[tokio::test]
+async fn at_a_desktops_terminal_the_dashboard_is_opened() {
+    let folder = Folder::new();
+    let opened = folder.path().join("opened");
+    let opener = folder.path().join("xdg-open");
+    std::fs::write(
+        &opener,
+        format!("#!/bin/sh\necho \"$1\" >'{0}.new' && mv '{0}.new' '{0}'\n", opened.display()),
+    )
+    .unwrap();
+    std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new("python3");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/e2e/terminal.py"));
+    command.args([env!("CARGO_BIN_EXE_lantern"), "dev", "--listen", "127.0.0.1:0", "--data-dir"]);
+    command.arg(folder.path().join("data")).env_clear().env("TERM", "xterm").env("DISPLAY", ":9");
+    command.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", folder.path().display()));
+    command.env("OLLAMA_HOST", "http://127.0.0.1:9").env("HOME", folder.path());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let steps = json!([["see", "Lantern is ready: http://127.0.0.1:"], ["signal", "SIGTERM"]]);
+    child.stdin.take().unwrap().write_all(steps.to_string().as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    let look = async {
+        while !opened.exists() {
+            tick().await;
+        }
+    };
+    tokio::time::timeout(NEVER, look).await.expect("no browser was opened");
+    let url = std::fs::read_to_string(&opened).unwrap();
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
 }
 
 #[tokio::test]
