@@ -19,6 +19,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use crate::dns::GuardedDns;
 pub use crate::error::Awaited;
 use crate::error::Error;
+pub use crate::retry_after::retry_after;
 
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 

@@ -12,6 +12,7 @@ mod dns;
 mod error;
 pub mod http;
 mod ids;
+mod retry_after;
 mod signal;
 pub mod sigv4;
 pub mod sse;

@@ -6,8 +6,7 @@
 //! Invariant: a failure says `Acted::No` only where the provider definitely refused. An unknown error is treated as
 //! one that may have acted. Pure: the caller brings status, headers and body.
 
-use jiff::fmt::rfc2822;
-use lantern_net::http::{HeaderMap, HeaderName, StatusCode, header};
+use lantern_net::http::{HeaderMap, HeaderName, StatusCode, retry_after as standard};
 use lantern_types::{Dur, Failure};
 use serde_json::Value;
 
@@ -128,25 +127,10 @@ fn names(error: &Value, wanted: &[&str]) -> bool {
     })
 }
 
-/// A wait that no number holds is taken for this long.
-const YEAR_SECS: u64 = 365 * 86_400;
-
-/// How long to wait: `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date. A date counts from the
-/// reply's own `Date`, so neither side's clock matters.
+/// How long to wait: `retry-after-ms`, which some vendors send, or the standard's `Retry-After`.
 fn retry_after(headers: &HeaderMap) -> Option<Dur> {
-    let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
-    if let Some(millis) = text(&RETRY_AFTER_MS).and_then(|ms| ms.parse().ok()) {
-        return Some(Dur::from_millis(millis));
-    }
-    let wait = text(&header::RETRY_AFTER)?;
-    if !wait.is_empty() && wait.bytes().all(|digit| digit.is_ascii_digit()) {
-        // What no number holds is long, and not nothing.
-        return Some(Dur::from_secs(wait.parse().unwrap_or(YEAR_SECS)));
-    }
-    let until = rfc2822::parse(wait).ok()?.timestamp();
-    let sent = rfc2822::parse(text(&header::DATE)?).ok()?.timestamp();
-    let secs = until.as_second().saturating_sub(sent.as_second());
-    Some(Dur::from_secs(u64::try_from(secs).unwrap_or(0)))
+    let millis = headers.get(RETRY_AFTER_MS).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    millis.map(Dur::from_millis).or_else(|| standard(headers))
 }
 
 /// How long to wait, as Google's errors say it: `{"@type": "…RetryInfo", "retryDelay": "34.07s"}` among the details.

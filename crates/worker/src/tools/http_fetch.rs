@@ -4,7 +4,7 @@
 //! says so. Secrets are never sent: there are no headers to set, and an address that has one in it is refused, a redirect's
 //! too.
 
-use lantern_net::http::{Deadlines, Request, Response, has_credentials, header};
+use lantern_net::http::{Deadlines, Request, Response, has_credentials, header, retry_after};
 use lantern_net::{Client, Error, Reach};
 use lantern_types::tool::ToolCall;
 use lantern_types::{Dur, EffectClass, Failure, ToolDef, ToolName};
@@ -57,7 +57,7 @@ pub(super) async fn call(
     if matches!(status.as_u16(), 429 | 500..=599) {
         let message = format!("{url} answered {}", status.as_u16());
         return Err(Failure {
-            retry_after: retry_after(&response),
+            retry_after: retry_after(response.headers()),
             ..Failure::transient("http_status", message)
         });
     }
@@ -110,10 +110,6 @@ async fn follow(client: &Client, mut url: String, timeout: Dur) -> Result<(Strin
         }
     }
     Err(Failure::refused("too_many_redirects", format!("more than {HOPS_MAX} redirects")))
-}
-
-fn retry_after(response: &Response) -> Option<Dur> {
-    response.header(&header::RETRY_AFTER)?.trim().parse().ok().map(Dur::from_secs)
 }
 
 fn failure(error: &Error) -> Failure {
