@@ -163,12 +163,11 @@ impl Manifest {
         issues
     }
 
-    /// What is wrong with this manifest's own retry policy under these limits.
-    pub fn check_retry(&self, terms: Terms<'_>) -> Vec<Issue> {
+    /// What of this manifest's own goes beyond these limits: its retry policy, the lengths of its replies, of its runs and of
+    /// its tools' calls. Its steps are [`check_steps`](Self::check_steps)'s.
+    pub fn check_limits(&self, terms: Terms<'_>) -> Vec<Issue> {
         let mut issues = Vec::new();
-        if let Some(retry) = &self.retry {
-            check::retries_fit(retry, "retry", terms.limits, &mut issues);
-        }
+        check::own_fits(self, terms.limits, &mut issues);
         issues
     }
 

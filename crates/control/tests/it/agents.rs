@@ -251,6 +251,11 @@ async fn what_cannot_run_is_refused_with_its_paths() {
             vec!["inputSchema.type", "tools[0]"],
         ),
         (json!({"outputSchema": {"$ref": "http://localhost/x"}}), vec!["outputSchema.$ref"]),
+        (
+            json!({"maxTokens": 4_294_967_295_u32, "timeout": "36000d",
+                "tools": [{"name": "calc", "timeoutMs": 360_000_000}]}),
+            vec!["maxTokens", "timeout", "tools[0].timeoutMs"],
+        ),
         (json!({"inputSchema": thicket(13)}), vec!["inputSchema"]),
         (json!({"inputSchema": {"items": {"pattern": "(a+)+\\1"}}}), vec!["inputSchema.items.pattern"]),
         (json!({"steps": race}), vec!["steps[0].steps[0].data.outputSchema.$ref"]),

@@ -63,6 +63,7 @@ pub(super) fn on_terms(
                 _ => {}
             }
             waits_fit(&found, &said, terms.limits.wait_max, issues);
+            attempt_fits(&found, &said, terms.limits, issues);
             if let Some(retry) = &found.def.retry {
                 retries_fit(retry, &format!("{}.retry", found.path), terms.limits, issues);
             }
@@ -378,8 +379,52 @@ fn waits_fit(found: &Found<'_>, said: &Literals<'_>, max: Dur, issues: &mut Vec<
     }
 }
 
+/// Whether a model call or a tool call asks for no more than one attempt may have.
+fn attempt_fits(found: &Found<'_>, said: &Literals<'_>, limits: &Limits, issues: &mut Vec<Issue>) {
+    if !matches!(found.def.kind, Some(StepKind::Llm | StepKind::Tool)) {
+        return;
+    }
+    attempt_ends(found.def.timeout, &format!("{}.timeout", found.path), limits, issues);
+    if found.def.kind == Some(StepKind::Llm)
+        && let Some((name, value)) = said.literal(&MAX_TOKENS)
+        && let Some(message) = whole(value).and_then(|tokens| too_many(tokens, limits))
+    {
+        said.wrong(name, &message, issues);
+    }
+}
+
+/// Whether what a manifest says of itself is within the limits.
+pub(super) fn own_fits(manifest: &Manifest, limits: &Limits, issues: &mut Vec<Issue>) {
+    if let Some(retry) = &manifest.retry {
+        retries_fit(retry, "retry", limits, issues);
+    }
+    if let Some(message) = manifest.max_tokens.and_then(|tokens| too_many(tokens, limits)) {
+        issue(issues, "maxTokens", message);
+    }
+    if let Some(timeout) = manifest.timeout.filter(|timeout| *timeout > limits.wait_max) {
+        let (secs, most) = (timeout.millis() / 1_000, limits.wait_max.millis() / 1_000);
+        issue(issues, "timeout", format!("a run of {secs} s; the limit (waitMax) is {most} s"));
+    }
+    for (n, tool) in manifest.tools.iter().flatten().enumerate() {
+        attempt_ends(tool.timeout, &format!("tools[{n}].timeoutMs"), limits, issues);
+    }
+}
+
+fn attempt_ends(timeout: Option<Dur>, path: &str, limits: &Limits, issues: &mut Vec<Issue>) {
+    let max = limits.step_timeout_max;
+    if let Some(timeout) = timeout.filter(|timeout| *timeout > max) {
+        let (secs, most) = (timeout.millis() / 1_000, max.millis() / 1_000);
+        issue(issues, path, format!("an attempt of {secs} s; the limit (stepTimeoutMax) is {most} s"));
+    }
+}
+
+fn too_many(tokens: u32, limits: &Limits) -> Option<String> {
+    let max = limits.completion_tokens_max;
+    (tokens > max).then(|| format!("{tokens} tokens; the limit (completionTokensMax) is {max}"))
+}
+
 /// Whether no wait between two attempts is longer than a wait may be.
-pub(super) fn retries_fit(retry: &Retry, path: &str, limits: &Limits, issues: &mut Vec<Issue>) {
+fn retries_fit(retry: &Retry, path: &str, limits: &Limits, issues: &mut Vec<Issue>) {
     let (max, attempts) = (limits.wait_max, limits.attempts_per_step_max);
     if retry.max_attempts > attempts {
         let message =
@@ -524,6 +569,29 @@ mod tests {
     }
 
     #[test]
+    fn what_an_agent_wants_for_itself_is_within_the_limits() {
+        let limits = Limits::default();
+        let terms = Terms { tools: &[], limits: &limits };
+        for (manifest, path) in [
+            (json!({"maxTokens": 128_001}), "maxTokens"),
+            (json!({"timeout": "367d"}), "timeout"),
+            (json!({"timeoutMs": 31_622_400_001_u64}), "timeout"),
+            (
+                json!({"tools": ["calc", {"name": "http.fetch", "timeoutMs": 3_600_001}]}),
+                "tools[1].timeoutMs",
+            ),
+            (json!({"retry": {"maxAttempts": 21}}), "retry.maxAttempts"),
+        ] {
+            let issues = Manifest::parse(&manifest).unwrap().check_limits(terms);
+            assert_eq!(issues.len(), 1, "{manifest}: {issues:?}");
+            assert_eq!(issues[0].path, path, "{manifest}");
+        }
+        let most = json!({"maxTokens": 128_000, "timeout": "366d", "retry": {"maxAttempts": 20},
+            "tools": [{"name": "http.fetch", "timeoutMs": 3_600_000}]});
+        assert_eq!(Manifest::parse(&most).unwrap().check_limits(terms), []);
+    }
+
+    #[test]
     fn what_this_server_lacks_or_does_not_allow_is_refused_where_it_stands() {
         let nap = json!({"kind": "sleep", "duration": 1});
         let century = 60 * 60 * 24 * 365 * 99_u64;
@@ -578,6 +646,16 @@ mod tests {
                 "1000000000 attempts; the limit (attemptsPerStepMax) is 20",
             ),
             (
+                json!({"kind": "tool", "tool": "calc", "timeout": "2h"}),
+                "steps[0].timeout",
+                "an attempt of 7200 s; the limit (stepTimeoutMax) is 3600 s",
+            ),
+            (
+                json!({"kind": "map", "items": [1], "step": {"kind": "llm", "prompt": "x", "max_tokens": 128_001}}),
+                "steps[0].step.max_tokens",
+                "128001 tokens; the limit (completionTokensMax) is 128000",
+            ),
+            (
                 json!({"kind": "llm", "prompt": "{{input.topik}}"}),
                 "steps[0].prompt",
                 "inputSchema allows no \"topik\"; did you mean \"topic\"?",
@@ -595,7 +673,8 @@ mod tests {
             json!({"tools": ["calc"], "steps": [{"kind": "tool", "tool": "{{input.tool}}"}]}),
             json!({"steps": [{"kind": "tool", "tool": "http.fetch"}]}),
             json!({"steps": [{"kind": "approval", "timeout": century, "expiresAt": "2026-11-25T10:30:00Z"}]}),
-            json!({"steps": [{"kind": "llm", "prompt": "x", "timeout": century}]}),
+            json!({"steps": [{"kind": "llm", "prompt": "x", "timeout": "1h", "max_tokens": 128_000}]}),
+            json!({"steps": [{"kind": "sleep", "duration": 1, "timeout": century}]}),
             json!({"steps": [{"kind": "llm", "prompt": "x", "retry": {"maxInterval": "366d"}}]}),
             json!({"inputSchema": {"type": "object", "properties": {"topic": {}}},
                 "steps": [{"kind": "llm", "prompt": "{{input.topik}}"}]}),

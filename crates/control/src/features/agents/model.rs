@@ -246,15 +246,20 @@ impl Changes {
             issues.push(FieldError { path: "steps".to_owned(), message });
         }
         let mut wrong = Vec::new();
-        if self.said_of("retry").is_some() {
-            wrong.extend(manifest.check_retry(terms));
-        }
+        let own = manifest.check_limits(terms);
+        wrong.extend(own.into_iter().filter(|issue| self.says(&issue.path)));
         if let Some(list) = self.said_of("steps") {
             wrong.extend(manifest.check_steps(list, terms));
         }
         let wrong = wrong.into_iter();
         issues.extend(wrong.map(|issue| FieldError { path: issue.path, message: issue.message }));
         if issues.is_empty() { Ok(manifest) } else { Err(refused(issues)) }
+    }
+
+    /// Whether the request says anything of the field that this path leads into.
+    fn says(&self, path: &str) -> bool {
+        let field = path.split(['.', '[']).next().unwrap_or_default();
+        self.said_of(field).is_some_and(|value| !value.is_null())
     }
 
     /// What the request says of this field, in any spelling.
