@@ -122,8 +122,8 @@ impl Caller<'_> {
         let (inner, asked, begun_at) = (&self.inner, self.asked, self.inner.clock.now());
         let payers = payers(self.asker, self.caps, route.price, begun_at);
         let priced = route.price != Price::default();
-        let meter = self.meter.filter(|meter| priced || meter.bounds_tokens());
-        let capped = !payers.capped.is_empty() || meter.is_some();
+        let by_meter = self.meter.is_some_and(|meter| priced || meter.bounds_tokens());
+        let capped = !payers.capped.is_empty() || by_meter;
         if capped && let Some(name) = asked.unbounded() {
             let words = format!(
                 "{name}: nobody can say beforehand what this costs, so it is refused while a cap holds"
