@@ -1,17 +1,18 @@
 //! Journals that earlier builds wrote must fold to the state that was recorded with them, for ever; and what this build
 //! writes is compared word for word, so that a change to it is meant.
 //!
-//! Invariant: a file in `histories` is never written again. Before `golden/format-1.json` changes in more than digests of
-//! what was in force, what it said goes there under another name.
+//! Invariant: a file in `histories` is never written again. Before a golden of format 1 changes in more than digests of what was
+//! in force, what it said goes there under another name.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lantern_engine::{Arrival, Manifest, Run, event, wire};
-use lantern_types::{Digest, RunId};
+use lantern_engine::{Arrival, Input, Manifest, Outcome, Run, event, wire};
+use lantern_types::{Digest, Limits, MicroUsd, RunId};
 use serde_json::{Value, json};
 
-use crate::desk::{Desk, uuid};
+use crate::desk::{Desk, grant, uuid};
 
 /// Each recorded history and the SHA-256 of its bytes.
 const HISTORIES: &[(&str, &str)] =
@@ -67,19 +68,198 @@ fn folded(record: &Value) -> Run {
     Run::fold(RunId::from_uuid(uuid(9)), manifest, &events)
 }
 
-/// `UPDATE=1` records the story of this build as format 1, when the change to it is meant.
+/// The stories that are recorded, each under the name of its file. Together they have every kind of event.
+const STORIES: [(&str, fn() -> (Value, Desk)); 7] = [
+    ("format-1.json", story),
+    ("format-1-doubts.json", doubts),
+    ("format-1-children.json", children),
+    ("format-1-circles.json", circles),
+    ("format-1-cancelled.json", cancelled),
+    ("format-1-continued.json", continued),
+    ("format-1-forked.json", forked),
+];
+
+/// What stops and starts a run, and what nobody knows the outcome of.
+fn doubts() -> (Value, Desk) {
+    let manifest = json!({"tools": ["calc", "pay", {"name": "mail", "approval": true}]});
+    let mut desk = Desk::open(manifest.clone(), json!("pay"));
+    let ada = || "ada".to_owned();
+    let step = |name: &str| lantern_engine::StepId::new(name);
+    desk.arrives(Arrival::Pause { by: ada() });
+    desk.arrives(Arrival::Resume { by: ada() });
+    let stop = lantern_types::StopId::from_uuid(uuid(3));
+    desk.give(Input::Halt { stop, scope: lantern_types::StopScope::Tenant, reason: "too dear".into() });
+    desk.give(Input::StopLifted { stop });
+    desk.give(Input::Recovered);
+    desk.later(1);
+    let calls =
+        [("pay", json!({"to": "bob"})), ("mail", json!({})), ("mail", json!({"n": 2})), ("calc", json!({}))];
+    desk.asks("llm-1", &calls);
+    let decided = |name: &str, granted| Arrival::Approval {
+        step: step(name),
+        granted,
+        by: ada(),
+        note: Some(json!("as agreed")),
+        answer: None,
+    };
+    desk.arrives(decided("llm-1.tool-2", false));
+    desk.arrives(decided("llm-1.tool-3", true));
+    desk.give(Input::Recovered);
+    let paid = Arrival::Resolution {
+        step: step("llm-1.tool-1"),
+        happened: true,
+        output: json!("paid"),
+        by: ada(),
+        generation: Some(1),
+    };
+    desk.arrives(paid);
+    desk.fails("llm-1.tool-3", lantern_types::Failure::refused("address_unknown", "nobody lives there"));
+    desk.returns("llm-1.tool-4", json!({"value": "2"}));
+    desk.reply("llm-2", "paid, and not written to");
+    (manifest, desk)
+}
+
+/// Runs that a run starts, one of them dropped; a program's own model call; a step that is refused.
+fn children() -> (Value, Desk) {
+    let child = |id: &str| json!({"id": id, "kind": "child", "data": {"agent": "helper", "input": {}}});
+    let nap = json!({"id": "nap", "kind": "sleep", "data": {"duration": "5s"}});
+    let manifest = json!({"program": "steps", "steps": [
+        {"id": "box", "kind": "tool", "data": {"tool": "calc"}},
+        {"id": "each", "kind": "map", "data": {"items": [1, 2]}, "step": {"kind": "tool", "data": {"tool": "calc"}}},
+        child("sub"),
+        {"id": "race", "kind": "race", "steps": [child("late"), nap]},
+        {"id": "dear", "kind": "llm", "prompt": "x"}]});
+    let mut desk = Desk::closed(manifest.clone(), json!({}), Limits::default());
+    desk.give_once(Input::Wake);
+    // It costs nothing, so after a crash it is sent again as it is.
+    let step = lantern_engine::StepId::new("box");
+    desk.give_once(Input::Admit { step, grant: Box::new(grant(0)) });
+    desk.give(Input::Recovered);
+    desk.arrives(Arrival::Metered {
+        call: Digest::of(b"a call"),
+        provider: "openai".into(),
+        model: "gpt-4o".into(),
+        hold: MicroUsd::from_micros(500),
+        cost: MicroUsd::from_micros(100),
+        tokens_in: 7,
+        tokens_out: 3,
+        lost: false,
+    });
+    for step in ["box", "each[0]", "each[1]"] {
+        desk.returns(step, json!({"value": step}));
+    }
+    let told = |step: &str, outcome, spent: i64| Arrival::ChildFinished {
+        step: lantern_engine::StepId::new(step),
+        outcome,
+        spent: MicroUsd::from_micros(spent),
+        output: json!("done"),
+    };
+    desk.arrives(told("sub", Outcome::Succeeded, 40));
+    desk.now = desk.now + lantern_types::Dur::from_secs(5);
+    desk.give_once(Input::Wake);
+    desk.denies("dear", "run_budget_exceeded");
+    desk.arrives(told("race.late", Outcome::Cancelled, 30));
+    (manifest, desk)
+}
+
+/// A model that asks for the same again and again.
+fn circles() -> (Value, Desk) {
+    let manifest = json!({"tools": ["calc"], "maxTurns": 40});
+    let mut desk = Desk::open(manifest.clone(), json!("loop"));
+    for turn in 1..=3 {
+        desk.asks(&format!("llm-{turn}"), &[("calc", json!({"expression": "1+1"}))]);
+        desk.returns(&format!("llm-{turn}.tool-1"), json!("same"));
+    }
+    (manifest, desk)
+}
+
+fn cancelled() -> (Value, Desk) {
+    let manifest = json!({});
+    let mut desk = Desk::open(manifest.clone(), json!("hi"));
+    desk.arrives(Arrival::Cancel { by: "ada".into(), reason: Some("enough".into()) });
+    (manifest, desk)
+}
+
+fn again() -> Value {
+    json!({"program": "steps", "steps": [
+        {"id": "sum", "kind": "tool", "data": {"tool": "calc"}},
+        {"id": "again", "kind": "continue", "data": {"input": {"n": "{{input.n}}"}}}]})
+}
+
+fn continued() -> (Value, Desk) {
+    let mut desk = Desk::open(again(), json!({"n": 2}));
+    desk.returns("sum", json!(1));
+    (again(), desk)
+}
+
+/// A replay of a run: what it gave is taken from it.
+fn forked() -> (Value, Desk) {
+    let manifest =
+        json!({"program": "steps", "steps": [{"id": "sum", "kind": "tool", "data": {"tool": "calc"}}]});
+    let mut desk = Desk::open(manifest.clone(), json!({}));
+    desk.returns("sum", json!({"value": "2"}));
+    (manifest, desk.replay())
+}
+
+/// `UPDATE=1` records the stories of this build as format 1, when the change to them is meant.
 #[test]
 fn what_is_written_today_is_what_format_1_says_and_folds_back() {
-    let (manifest, desk) = story();
-    let told = record(&manifest, &desk);
-    let golden = folder("golden").join("format-1.json");
-    if std::env::vars().any(|(name, value)| name == "UPDATE" && value == "1") {
-        std::fs::write(&golden, serde_json::to_string_pretty(&told).unwrap() + "\n").unwrap();
+    for (name, story) in STORIES {
+        let (manifest, desk) = story();
+        assert!(desk.run().finished_at.is_some(), "{name} has an end");
+        let told = record(&manifest, &desk);
+        let golden = folder("golden").join(name);
+        if std::env::vars().any(|(name, value)| name == "UPDATE" && value == "1") {
+            std::fs::write(&golden, serde_json::to_string_pretty(&told).unwrap() + "\n").unwrap();
+        }
+        let kept: Value = serde_json::from_str(&std::fs::read_to_string(&golden).unwrap()).unwrap();
+        assert_eq!(kept, told, "today's build writes what {name} says");
+        assert_eq!(event::format(&desk.events), 1);
+        assert_eq!(summary(&folded(&kept)), kept["state"], "{name}");
     }
-    let kept: Value = serde_json::from_str(&std::fs::read_to_string(&golden).unwrap()).unwrap();
-    assert_eq!(kept, told, "today's build writes what format 1 writes");
-    assert_eq!(event::format(&desk.events), 1);
-    assert_eq!(summary(&folded(&kept)), kept["state"]);
+}
+
+/// Every kind of event that this build can write, in the order of the alphabet.
+const KINDS: [&str; 28] = [
+    "ApprovalAsked",
+    "ApprovalDenied",
+    "ApprovalGranted",
+    "CallMetered",
+    "CancelRequested",
+    "ContinuedAsNew",
+    "Finished",
+    "Halted",
+    "Paused",
+    "ProgressBlocked",
+    "Resumed",
+    "RunEnding",
+    "RunStarted",
+    "SignalReceived",
+    "StepAbandoned",
+    "StepAdmitted",
+    "StepCharged",
+    "StepDenied",
+    "StepFailed",
+    "StepInDoubt",
+    "StepReadmitted",
+    "StepRequested",
+    "StepReissued",
+    "StepResolved",
+    "StepRetrying",
+    "StepReused",
+    "StepSettled",
+    "StopLifted",
+];
+
+#[test]
+fn the_stories_have_every_kind_of_event() {
+    let told: BTreeSet<String> = STORIES
+        .iter()
+        .flat_map(|(_, story)| story().1.events)
+        .map(|event| serde_json::to_value(&event.fact).unwrap()["type"].as_str().unwrap().to_owned())
+        .collect();
+    let missing: Vec<_> = KINDS.iter().filter(|kind| !told.contains(**kind)).collect();
+    assert_eq!((missing.as_slice(), told.len()), (&[][..], KINDS.len()), "{told:?}");
 }
 
 #[test]
