@@ -108,7 +108,7 @@ impl Rules {
     }
 
     /// The code with which the rules deny a tool; `None` when they do not.
-    pub(crate) fn denies_tool(&self, purse: Purse, tool: ToolFacts, grounds: &Grounds) -> Option<String> {
+    pub(crate) fn denies_tool(purse: Purse, tool: ToolFacts, grounds: &Grounds) -> Option<String> {
         let ToolFacts { listed, known, calls_max } = tool;
         let request = ToolRequest { listed, known, calls: grounds.facts.calls, calls_max };
         admit_tool(purse, request, terms(grounds)).err().map(|denial| denial.code)

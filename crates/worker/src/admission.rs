@@ -125,7 +125,7 @@ async fn model(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> Result<Verd
             answer => return Ok(verdict(step, answer)),
         }
     }
-    let (denial, account) = refused.map_or_else(|| (unreadable(), None), |refused| refused);
+    let (denial, account) = refused.unwrap_or_else(|| (unreadable(), None));
     deny(denial, turns.into_iter().next(), account, record(&passed, None), size)
 }
 

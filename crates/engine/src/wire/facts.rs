@@ -1,6 +1,6 @@
 //! What a decision was made on, in a frame: amounts in dollars, times as text. Absent where it was not recorded.
 
-use lantern_types::{AccountFacts, AdmissionFacts, Choice, Grounds, Way};
+use lantern_types::{AccountFacts, AdmissionFacts, Choice, Grounds, MicroUsd, Way};
 use serde_json::{Map, Value, json};
 
 /// Adds what an admission was decided on to its payload.
@@ -36,7 +36,7 @@ fn account(account: &AccountFacts) -> Value {
     let AccountFacts { of, period, began, cap, spent, held, slice } = account;
     json!({
         "of": of, "period": period, "began": began.to_string(), "capUsd": cap.to_wire(), "spentUsd": spent.to_wire(),
-        "heldUsd": held.to_wire(), "sliceUsd": slice.map(|slice| slice.to_wire()),
+        "heldUsd": held.to_wire(), "sliceUsd": slice.map(MicroUsd::to_wire),
     })
 }
 

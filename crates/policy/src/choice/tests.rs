@@ -103,7 +103,7 @@ fn what_is_read_back_leads_to_the_same_choice() {
                 let again = again.map_err(|denial| (denial.code, denial.reason));
                 match (&then, &again) {
                     (Ok(_), Ok(again)) => {
-                        assert_eq!(next(again, &passed), found, "{asked} {choices:?} {said:?}")
+                        assert_eq!(next(again, &passed), found, "{asked} {choices:?} {said:?}");
                     }
                     (Err(then), Err(again)) => assert_eq!((&then.code, &then.reason), (&again.0, &again.1)),
                     other => panic!("{asked} {other:?}"),

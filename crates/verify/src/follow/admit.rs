@@ -10,6 +10,7 @@ use lantern_types::{AccountFacts, AdmissionFacts, Digest, Grant, Grounds, MicroU
 use super::{Checked, Follow, broken, demand, plus};
 use crate::choice::{self, Asked, Outcome};
 use crate::envelope::Envelope;
+use crate::money::Rules;
 use crate::step::Stand;
 
 /// How long after the choice of its model an admission may be decided, in microseconds: caps are asked in between.
@@ -185,7 +186,7 @@ impl Follow {
             }
             StepKind::Tool => {
                 let Some(tool) = grounds.tool else { return Ok(false) };
-                same(self.rules.denies_tool(purse, tool, grounds).as_deref())?;
+                same(Rules::denies_tool(purse, tool, grounds).as_deref())?;
             }
             StepKind::Child => {
                 if !self.rules.knows_limits(grounds.limits) {
