@@ -23,32 +23,25 @@ PAYLOAD = {"agentName": str, "agentVersion": "hex", "appends": int, "capMicroUsd
            "tokensIn": int, "tokensOut": int, "unconfirmedMicroUsd": int, "version": int}
 OPTIONAL = {"errorCode", "model", "provider", "startedAt"}
 
-
 class Bad(Exception):
     """The file is not true."""
-
 
 def need(holds, words):
     if not holds:
         raise Bad(words)
 
-
 def sha(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
-
 
 def once(pairs):
     need(len({k for k, _ in pairs}) == len(pairs), "a member stands twice")
     return dict(pairs)
 
-
 class Text(str):
     """A number that is no whole one, as it was written."""
 
-
 def dumps(value):
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
 
 def b64(text, size):
     need(isinstance(text, str) and text.isascii(), "no base64")
@@ -56,26 +49,21 @@ def b64(text, size):
     need(len(raw) == size and base64.b64encode(raw).decode() == text, "base64 in another form")
     return raw
 
-
 def is_hex(text):
     return isinstance(text, str) and len(text) == 64 and all(c in "0123456789abcdef" for c in text)
-
 
 def whole(value):
     return type(value) is int and 0 <= value < 2**63
 
-
 def amount(value, words):
     need(whole(value), words)
     return value
-
 
 def when(micros):
     """A time as it is always written: RFC 3339 in UTC, with as many digits as it takes."""
     at = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=micros)
     text = "%04d%s" % (at.year, at.strftime("-%m-%dT%H:%M:%S.%f"))
     return text.rstrip("0").rstrip(".") + "Z"
-
 
 def is_time(text):
     try:
@@ -86,17 +74,14 @@ def is_time(text):
     except (ValueError, OverflowError):
         return False
 
-
 def usd(micros):
     return ("%d.%06d" % divmod(micros, 10**6)).rstrip("0").rstrip(".")
-
 
 def key_of(raw):
     y = int.from_bytes(raw, "little") & (2**255 - 1)
     need(y < P, "a key in another encoding")
     need(raw[:31] + bytes([raw[31] & 127]) not in SMALL, "a key of small order")
     return Ed25519PublicKey.from_public_bytes(raw)
-
 
 def verify(raw_key, message, signature):
     r, s = signature[:32], int.from_bytes(signature[32:], "little")
@@ -106,29 +91,21 @@ def verify(raw_key, message, signature):
     except InvalidSignature:
         raise Bad("the signature is not the key's") from None
 
-
 def payload_bytes(p):
     """The payload as it was signed. Dollars are written in the digits of the whole amount beside them."""
     return dumps({**p, "costUsd": 0}).replace('"costUsd":0', '"costUsd":' + usd(p["costMicroUsd"]), 1).encode()
 
-
 def checked_payload(p):
     need(isinstance(p, dict) and list(p) == sorted(p) and set(PAYLOAD) - OPTIONAL <= set(p) <= set(PAYLOAD), "payload")
+    is_kind = {"hex": is_hex, int: whole, None: lambda value: True}
     for name, value in p.items():
-        kind = PAYLOAD[name]
-        if kind == "hex":
-            need(is_hex(value), name)
-        elif kind is int:
-            need(whole(value), name)
-        elif kind is not None:
-            need(isinstance(value, kind), name)
+        need(is_kind.get(PAYLOAD[name], lambda value: isinstance(value, PAYLOAD[name]))(value), name)
     need(p["version"] == 2 and p["endedBy"] in ("event", "row"), "version")
     need(all(is_hex(x) for x in p["policies"]) and p["policies"] == sorted(set(p["policies"])), "policies")
     need(all(isinstance(x, str) for x in p["models"]), "models")
     need(all(is_time(p[name]) for name in ("finishedAt", "issuedAt", "startedAt") if name in p), "a time in another form")
     need(all(str(uuid.UUID(p[name])) == p[name] for name in ("runId", "tenantId")), "an id in another form")
     need(p["costMicroUsd"] + p["unconfirmedMicroUsd"] <= p["capMicroUsd"], "the run cost more than it could")
-
 
 def checkpoint(note, log, key):
     """Size and head of the log, from a note that its key signed."""
@@ -145,7 +122,6 @@ def checkpoint(note, log, key):
     verify(key, text.encode(), raw[4:])
     return int(lines[1]), root
 
-
 def included(leaf, index, size, proof, root):
     """RFC 9162, 2.1.3.2."""
     need(index < size, "no such leaf")
@@ -161,6 +137,22 @@ def included(leaf, index, size, proof, root):
         place, last = place >> 1, last >> 1
     need(last == 0 and node == root, "the payload is not in the log")
 
+def stood(of, purse, n):
+    """Whether facts have the run's purse as it stood; the most that a model call could cost: a token a byte, and 256."""
+    facts, price = of["facts"], (of.get("route") or {}).get("price")
+    amounts = [facts[name] for name in ("cap", "spent", "held", "requestBytes", "maxTokens")]
+    need(all(whole(part) for part in amounts) and tuple(amounts[:3]) == purse, "event %d: its facts" % n)
+    if price is None:
+        return None
+    need(all(whole(part) for part in price.values()), "event %d: an amount" % n)
+    return (-(-(facts["requestBytes"] + 256) * price["input"] // 10**6) - (-facts["maxTokens"] * price["output"] // 10**6))
+
+def account(a, at, n):
+    need(a["of"] in ("tenant", "agent") and a["period"] in ("day", "month"), "event %d: an account" % n)
+    need(all(whole(a[name]) for name in ("began", "cap", "spent", "held")) and a["began"] <= at, "event %d: an account" % n)
+
+def way_of(route):
+    return route.get("provider"), route.get("model"), route.get("key", 0)
 
 def ledger(events, p):
     """Adds the money up: what was held, spent and let go of, and that the cap was kept."""
@@ -169,8 +161,7 @@ def ledger(events, p):
     holds, keeps, policies, models, told, over, generation = {}, set(), set(), set(), set(), None, {}
     for n, e in enumerate(events, 1):
         need(whole(e.get("seq")) and e["seq"] == n and whole(e.get("at")) and isinstance(e.get("type"), str), "event %d: its number" % n)
-        need(over is None, "event %d: the run was over" % n)
-        need((e["type"] == "RunStarted") == (n == 1), "event %d: a run starts once" % n)
+        need(over is None and (e["type"] == "RunStarted") == (n == 1), "event %d: a run starts and ends once" % n)
         kind, step = e["type"], e.get("step")
         amounts = [e.get(name, 0) for name in ("cost", "unconfirmed", "tokensIn", "tokensOut")]
         need(all(whole(a) for a in amounts), "event %d: an amount" % n)
@@ -180,23 +171,28 @@ def ledger(events, p):
             cap, start = amount(e["cap"], "event 1: its cap"), e
             policies.add(e["policy"])
         elif kind == "StepAdmitted":
-            grant, facts = e["grant"], e["grant"]["facts"]
-            need(step not in holds, "event %d: its hold" % n)
-            parts = [grant["hold"], *(facts[name] for name in ("cap", "spent", "held", "requestBytes", "maxTokens"))]
-            parts += grant["route"]["price"].values() if grant.get("route") else []
-            need(all(whole(part) for part in parts), "event %d: an amount" % n)
-            need((facts["cap"], facts["spent"], facts["held"]) == (cap, spent, held), "event %d: its facts" % n)
-            if grant.get("route"):
-                price = grant["route"]["price"]
-                worst = (-(-(facts["requestBytes"] + 256) * price["input"] // 10**6)
-                         - (-facts["maxTokens"] * price["output"] // 10**6))
-                need(grant["hold"] == worst, "event %d: it holds another amount than its facts say" % n)
+            grant = e["grant"]
+            need(step not in holds and whole(grant["hold"]), "event %d: its hold" % n)
+            worst, choice = stood(grant, (cap, spent, held), n), grant["facts"].get("choice")
+            need(worst in (None, grant["hold"]), "event %d: it holds another amount than its facts say" % n)
             need(grant["hold"] == 0 or spent + held + grant["hold"] <= cap, "event %d: it passes the cap" % n)
+            for a in grant["facts"].get("accounts", []):
+                account(a, e["at"], n)
+                covered = grant["hold"] <= amount(a["slice"], "event %d: a slice" % n) <= a["held"]
+                need(covered and a["spent"] + a["held"] <= a["cap"], "event %d: it passes a cap" % n)
+            if choice is not None:  # The first that was not left out is the one that is asked.
+                first = next((way for way in choice["ways"] if way.get("out") is None), {})
+                need(way_of(first) == way_of(grant["route"]), "event %d: another route is first" % n)
             holds[step], held = grant, held + grant["hold"]
             policies.add(grant["policy"])
         elif kind in ("StepSettled", "StepFailed", "StepAbandoned", "StepDenied", "StepReused", "StepRetrying", "StepCharged"):
             grant = holds.get(step)
             hold = grant["hold"] if grant else 0
+            if kind == "StepDenied" and e.get("grounds") is not None:
+                worst, a = stood(e["grounds"], (cap, spent, held), n), e["grounds"].get("account")
+                if a is not None:
+                    account(a, e["at"], n)
+                    need(worst is not None and a["spent"] + worst > a["cap"], "event %d: the cap leaves so much" % n)
             need(cost <= hold and doubt <= hold, "event %d: it costs more than was held" % n)
             if kind == "StepSettled" and e.get("provider") is not None:
                 models.add("%s/%s" % (e["provider"], e.get("model", "")))
@@ -245,7 +241,6 @@ def ledger(events, p):
     need((p["provider"] + "/" + p["model"] if "provider" in p and "model" in p else None) == one, "model")
     need(("provider" in p) == ("model" in p), "model")
 
-
 def check(data, trusted):
     text = data.decode("utf-8")
     file = json.loads(text, object_pairs_hook=once, parse_float=Text, parse_constant=lambda _: need(False, "no number"))
@@ -275,7 +270,6 @@ def check(data, trusted):
     ledger(events, p)
     return p
 
-
 def main(arguments):
     trusted, files, words = set(), [], iter(arguments)
     for word in words:
@@ -300,7 +294,6 @@ def main(arguments):
             failed += 1
             print("BAD  %s: %s" % (name, ascii(str(why) or type(why).__name__)))
     return 1 if failed else 0
-
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,6 @@
 //! The rules of `tidy`, by what they look at.
 
+pub(crate) mod decisions;
 pub(crate) mod documents;
 pub(crate) mod errors;
 pub(crate) mod files;

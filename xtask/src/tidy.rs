@@ -8,7 +8,9 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::finding::{ALLOW, Finding, settle};
-use crate::rules::{documents, errors, files, inventory, layers, manifests, naming, slices, sql, style};
+use crate::rules::{
+    decisions, documents, errors, files, inventory, layers, manifests, naming, slices, sql, style,
+};
 use crate::tree::Tree;
 use crate::{changelog, golden};
 
@@ -24,6 +26,7 @@ const RULES: &[Rule] = &[
     layers::http_client,
     sql::run_updates,
     sql::tenants,
+    decisions::numbered,
     inventory::scopes,
     inventory::secrets,
     inventory::sockets,

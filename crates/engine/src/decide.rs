@@ -516,8 +516,9 @@ impl<'a> Draft<'a> {
         let Some(step) = self.run.step(&id).filter(|step| step.state == StepState::Requested) else { return };
         let is_tool =
             step.kind == StepKind::Tool && step.parent.is_some() && self.run.program == ProgramKind::Agent;
-        let (code, reason) = (denial.code.clone(), denial.reason.clone());
-        self.emit(Fact::StepDenied { step: id.clone(), code: denial.code, reason: denial.reason }, None);
+        let Denial { code, reason, grounds } = denial;
+        let (step, said) = (id.clone(), (code.clone(), reason.clone()));
+        self.emit(Fact::StepDenied { step, code: said.0, reason: said.1, grounds }, None);
         if !is_tool {
             self.fail_run(&code, reason, Some(id));
         }

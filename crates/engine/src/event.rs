@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use lantern_types::{
-    Acted, AgentId, At, Digest, EffectClass, Grant, MicroUsd, RunId, StopId, StopScope, VersionId,
+    Acted, AgentId, At, Digest, EffectClass, Grant, Grounds, MicroUsd, RunId, StopId, StopScope, VersionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -222,6 +222,9 @@ pub enum Fact {
         code: String,
         /// Why, with amounts and limits.
         reason: String,
+        /// What it was decided on. Earlier builds recorded nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grounds: Option<Box<Grounds>>,
     },
     /// The step is done.
     StepSettled {

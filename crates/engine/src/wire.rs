@@ -4,7 +4,9 @@
 //! are the same value, because the contract's clients read either. Kinds are the contract's where it has one, else the
 //! variant's name in `snake_case`.
 
-use lantern_types::{MicroUsd, RunId};
+mod facts;
+
+use lantern_types::{Grant, MicroUsd, RunId};
 use serde_json::{Map, Value, json};
 
 use crate::effect::child_run;
@@ -101,14 +103,14 @@ fn payload(run: RunId, event: &Event) -> Value {
             }
             asked
         }
-        Fact::StepAdmitted { generation, grant, .. } => json!({
-            "generation": generation, "holdUsd": grant.hold.to_wire(),
-            "provider": grant.route.as_ref().map(|r| r.provider.as_str()),
-            "model": grant.route.as_ref().map(|r| r.model.as_str()),
-            "priceSource": grant.route.as_ref().map(|r| r.price_source),
-            "why": grant.route.as_ref().and_then(|r| r.why.as_deref()),
-        }),
-        Fact::StepDenied { code, reason, .. } => json!({ "code": code, "error": reason }),
+        Fact::StepAdmitted { generation, grant, .. } => admitted(*generation, grant),
+        Fact::StepDenied { code, reason, grounds, .. } => {
+            let mut said = json!({ "code": code, "error": reason });
+            if let Some(grounds) = grounds {
+                facts::add_grounds(&mut said, grounds);
+            }
+            said
+        }
         Fact::StepSettled { .. } => settled(event),
         Fact::StepReused { kind, name, code, .. } => reused(event, (*kind, name.as_deref()), code.as_deref()),
         Fact::StepFailed { kind, name, code, acted, cost, unconfirmed, owing, .. } => json!({
@@ -220,6 +222,17 @@ fn reused(event: &Event, (kind, name): (StepKind, Option<&str>), code: Option<&s
             "name": name, "type": kind, "code": code, "error": words(content.as_ref()), "cost_usd": 0, "reused": true,
         }),
     }
+}
+
+fn admitted(generation: u32, grant: &Grant) -> Value {
+    let route = grant.route.as_ref();
+    let mut said = json!({
+        "generation": generation, "holdUsd": grant.hold.to_wire(),
+        "provider": route.map(|r| r.provider.as_str()), "model": route.map(|r| r.model.as_str()),
+        "priceSource": route.map(|r| r.price_source), "why": route.and_then(|r| r.why.as_deref()),
+    });
+    facts::add(&mut said, &grant.facts);
+    said
 }
 
 fn nonzero(cost: MicroUsd) -> Value {

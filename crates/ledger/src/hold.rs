@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use lantern_types::call::StepSpent;
-use lantern_types::{AgentId, MicroUsd, Route};
+use lantern_types::{AccountFacts, AgentId, MicroUsd, Route};
 
 use crate::purse::{Entry, Held, Purse};
 
@@ -44,6 +44,11 @@ impl Hold {
             late: false,
         };
         Self { purse, open: Some((held, spent)), sent: false }
+    }
+
+    /// Takes out the accounts whose caps let it pass.
+    pub fn take_stood(&mut self) -> Vec<AccountFacts> {
+        self.open.as_mut().map(|(held, _)| std::mem::take(&mut held.stood)).unwrap_or_default()
     }
 
     /// From now on the attempt may be made.

@@ -24,7 +24,7 @@ use lantern_store::Db;
 use lantern_store::escrow::{Cap, accounts_of};
 use lantern_types::call::{AccountId, CallRecord, Happened, Owner};
 use lantern_types::edge::{Clock, IdGen, Tasks};
-use lantern_types::{AgentId, Denial, MicroUsd, Route};
+use lantern_types::{AccountFacts, AgentId, Denial, MicroUsd, Route};
 
 use caps::Caps;
 use clerk::Clerk;
@@ -61,8 +61,8 @@ pub enum Refused {
 /// Why a step of a run was not granted anything.
 #[derive(Debug)]
 pub enum Withheld {
-    /// What is spent leaves too little.
-    Denied(Denial),
+    /// What is spent leaves too little, of this account.
+    Denied(Denial, Option<AccountFacts>),
     /// Others hold what is missing, and may give it back.
     Waits,
     /// The database could not say.
@@ -136,11 +136,15 @@ impl Ledger {
             Ok(held) => Ok(Hold::new(self.purse.clone(), held, agent, route)),
             Err(Refused::Exceeded { account, stands, hold }) => Err(match stands.lack(hold) {
                 escrow::Lack::Held => Withheld::Waits,
-                escrow::Lack::Spent => Withheld::Denied(admit::over_cap(account, stands, hold)),
+                escrow::Lack::Spent => {
+                    let facts = purse::stood_at(account, stands, None);
+                    Withheld::Denied(admit::over_cap(account, stands, hold), Some(facts))
+                }
             }),
             Err(Refused::Busy(_)) => Err(Withheld::Waits),
             Err(Refused::Range(_)) => {
-                Err(Withheld::Denied(Denial::new(admit::OVER_CAP, "the worst-case cost is out of range")))
+                let denial = Denial::new(admit::OVER_CAP, "the worst-case cost is out of range");
+                Err(Withheld::Denied(denial, None))
             }
             Err(Refused::Store(error)) => Err(Withheld::Store(error)),
         }

@@ -13,7 +13,7 @@ use lantern_store::escrow::{Ask, Spent, Taken, accounts_of, take};
 use lantern_types::call::{AccountId, CallRecord, Counted, Happened, HeldFrom, Owner, Period, StepSpent};
 use lantern_types::edge::{Clock, IdGen};
 use lantern_types::money::Overflow;
-use lantern_types::{AgentId, At, Dur, MicroUsd, ProcessId, TenantId};
+use lantern_types::{AccountFacts, AgentId, At, Dur, MicroUsd, Payer, ProcessId, TenantId};
 use tokio::sync::Notify;
 
 use crate::Refused;
@@ -68,6 +68,8 @@ struct Sort {
 struct Book {
     scope: Scope,
     slice: Slice,
+    /// The account, as its row stood when something was taken of it last.
+    stands: Option<Account>,
     n: i64,
     /// Its row is there.
     durable: bool,
@@ -83,6 +85,8 @@ pub struct Held {
     pub granted: Granted,
     /// The slices that it is held from.
     pub from: Vec<HeldFrom>,
+    /// The accounts that let it pass, as far as is known here.
+    pub stood: Vec<AccountFacts>,
     scope: Scope,
     process: ProcessId,
     slices: Vec<(AccountId, i64)>,
@@ -139,6 +143,13 @@ pub struct Payers {
 fn day_of(accounts: &[AccountId]) -> At {
     let day = accounts.iter().find(|account| account.period == Period::Day);
     day.map(|account| account.began_at).unwrap_or_default()
+}
+
+/// An account as facts say it.
+pub(crate) fn stood_at(of: AccountId, stands: Account, slice: Option<MicroUsd>) -> AccountFacts {
+    let AccountId { owner, period, began_at } = of;
+    let Account { cap, spent, held } = stands;
+    AccountFacts { of: Payer::from(owner), period, began: began_at, cap, spent, held, slice }
 }
 
 /// What became of one try.
@@ -238,7 +249,7 @@ impl Purse {
                 return Ok(Err(*account));
             }
         }
-        let mut slices = Vec::with_capacity(capped.len());
+        let (mut slices, mut stood) = (Vec::with_capacity(capped.len()), Vec::with_capacity(capped.len()));
         let mut granted = escrow::grant(&mut [], hold);
         for account in capped {
             let Some(book) = books.get_mut(&(scope.tenant(), *account)) else { continue };
@@ -246,6 +257,7 @@ impl Purse {
             granted = escrow::grant(&mut [&mut book.slice], hold);
             book.used_at = now;
             slices.push((*account, book.n));
+            stood.extend(book.stands.map(|stands| stood_at(*account, stands, Some(free))));
             let owner = account.owner.to_string();
             from.push(HeldFrom { owner, period: account.period, slice: book.n, free });
         }
@@ -253,7 +265,7 @@ impl Purse {
         let Some(granted) = granted else { return Err(Refused::Range(Overflow)) };
         *in_flight += 1;
         let (process, accounts) = (*process, accounts.clone());
-        Ok(Ok(Held { granted, from, scope, process, slices, accounts }))
+        Ok(Ok(Held { granted, from, stood, scope, process, slices, accounts }))
     }
 
     /// Takes more of an account. Answers how much of it there is at the most when that is less than `hold`.
@@ -293,8 +305,8 @@ impl Purse {
         let same = state.process == process;
         let book = state.books.get_mut(&(scope.tenant(), account)).filter(|book| same && book.n == n);
         match (taken, book) {
-            (Ok(Taken::Amount(amount)), Some(book)) => {
-                book.durable = true;
+            (Ok(Taken::Amount(amount, stands)), Some(book)) => {
+                (book.durable, book.stands) = (true, Some(stands));
                 book.slice.add(amount);
                 self.bell.notify_one();
             }
@@ -510,6 +522,7 @@ impl State {
             Book {
                 scope,
                 slice: Slice::default(),
+                stands: None,
                 n: *next_n,
                 durable: false,
                 used_at: now,

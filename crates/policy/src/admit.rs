@@ -7,7 +7,7 @@
 use crate::Catalogue;
 use crate::escrow::{Account, Granted};
 use lantern_types::call::{AccountId, Owner};
-use lantern_types::{AdmissionFacts, Denial, Digest, Grant, Limits, MicroUsd, Route, Tokens, money};
+use lantern_types::{AdmissionFacts, Denial, Digest, Grant, Grounds, Limits, MicroUsd, Route, Tokens, money};
 
 /// Work that was admitted: what the crates that act outside take.
 #[derive(Clone, Debug)]
@@ -198,6 +198,12 @@ pub fn admit_plain(purse: Purse, terms: Terms) -> Grant {
         catalogue: terms.catalogue,
         limits: terms.limits,
     }
+}
+
+/// What a denial was decided on, as far as every step has it: the purse and the rules.
+pub fn grounds(purse: Purse, terms: Terms) -> Grounds {
+    let Terms { policy, catalogue, limits } = terms;
+    Grounds { facts: facts(purse), route: None, tool: None, account: None, policy, catalogue, limits }
 }
 
 /// The denial of a step for which a cap leaves too little.

@@ -36,6 +36,8 @@ pub struct Provider {
 pub struct Choices {
     /// Configured providers, in order of preference.
     pub providers: Vec<Provider>,
+    /// Providers that are configured and cannot be called, because their key is not to be had.
+    pub keyless: Vec<String>,
     /// Whether the offline model may stand in when no provider is configured: only in `dev`.
     pub offline_stands_in: bool,
     /// What counts when several models would do.
@@ -151,7 +153,7 @@ pub fn conversing(models: &[String]) -> Option<&String> {
 }
 
 /// Of the models on somebody's own server, the first that could serve a capability, as far as its name says.
-fn serving<'a>(asked: &str, models: &'a [String]) -> Option<&'a String> {
+pub(crate) fn serving<'a>(asked: &str, models: &'a [String]) -> Option<&'a String> {
     let marks: &[&str] = match asked {
         "embed-large" | "embed-small" => &["embed", "bge-", "e5-", "gte-"],
         "rerank" => &["rerank"],

@@ -4,7 +4,7 @@
 //! comes last: the first of what is left is asked, and a step is refused only when there is nobody at all. No clock, no breakers:
 //! the time and what they say are passed in.
 
-use lantern_types::{At, Denial, Route, Tried};
+use lantern_types::{At, Denial, Route, RunId, Tried};
 
 use crate::Catalogue;
 use crate::route::{Choices, rank};
@@ -33,6 +33,12 @@ pub struct Past<'a> {
     pub spread: u32,
 }
 
+/// Spreads runs over the keys of a provider: the last bytes of an id are as good as random.
+pub const fn spread(run: RunId) -> u32 {
+    let [.., a, b] = *run.bytes();
+    u16::from_be_bytes([a, b]) as u32
+}
+
 /// Who is to be asked, the first first; never nobody. Each route says why it is where it is.
 pub fn turns(
     asked: &str,
@@ -40,22 +46,19 @@ pub fn turns(
     catalogue: &Catalogue,
     past: Past<'_>,
 ) -> Result<Vec<Route>, Denial> {
-    let all = keyed(rank(asked, choices, catalogue)?, choices, past.spread);
+    let all = ranked(asked, choices, catalogue, past)?;
     if all.is_empty() {
         return Err(Denial::new("model_not_found", format!("no configured provider serves {asked:?}")));
     }
     if all.len() == 1 {
-        return Ok(all);
+        return Ok(all.into_iter().map(|way| way.route).collect());
     }
-    let mut ordered: Vec<(usize, Route)> = all.iter().cloned().enumerate().collect();
-    ordered.sort_by_key(|(_, route)| (rests(route, choices, past.now), tried(route, past.tried)));
     let last = past.tried.last();
-    let said = ordered.into_iter().map(|(n, mut route)| {
+    let ordered = order(&all).into_iter().filter_map(|n| Some((n, all.get(n)?.route.clone())));
+    let said = ordered.map(|(n, mut route)| {
         // Those that would have been asked first, were they not in trouble.
-        let alone =
-            |other: &&Route| tried(other, past.tried) == 0 && rests(other, choices, past.now).is_some();
-        let before = all.iter().take(n).filter(alone);
-        let rested = before.map(|other| format!("{} is left alone for now", named(other)));
+        let before = all.iter().take(n).filter(|other| other.tried == 0 && other.rests.is_some());
+        let rested = before.map(|other| format!("{} is left alone for now", named(&other.route)));
         let after = last.map(|last| format!("after {}: {}", of(last), last.code));
         let which = (route.key > 0).then(|| format!("key {}", route.key + 1));
         let words: Vec<String> =
@@ -79,6 +82,39 @@ pub fn elsewhere(
     let all = keyed(ranked, choices, past.spread);
     let idle = |route: &Route| tried(route, past.tried) == 0 && rests(route, choices, past.now).is_none();
     all.iter().any(|route| idle(route) && fits(route))
+}
+
+/// A candidate where it ranks, and what speaks against it.
+#[derive(Clone, Debug)]
+pub(crate) struct Ranked {
+    pub(crate) route: Route,
+    /// Until when it is better left alone.
+    pub(crate) rests: Option<At>,
+    /// How often this step tried it.
+    pub(crate) tried: usize,
+}
+
+/// Every candidate, the best first, whatever speaks against it.
+pub(crate) fn ranked(
+    asked: &str,
+    choices: &Choices,
+    catalogue: &Catalogue,
+    past: Past<'_>,
+) -> Result<Vec<Ranked>, Denial> {
+    let all = keyed(rank(asked, choices, catalogue)?, choices, past.spread);
+    let marked = |route: Route| Ranked {
+        rests: rests(&route, choices, past.now),
+        tried: tried(&route, past.tried),
+        route,
+    };
+    Ok(all.into_iter().map(marked).collect())
+}
+
+/// The places of candidates in the order in which they take their turns.
+pub(crate) fn order(all: &[Ranked]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..all.len()).collect();
+    places.sort_by_key(|n| all.get(*n).map(|way| (way.rests, way.tried)));
+    places
 }
 
 /// Every route with each of its provider's keys, which take turns.

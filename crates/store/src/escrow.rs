@@ -58,8 +58,8 @@ pub struct Ask {
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// So much is the process's.
-    Amount(MicroUsd),
+    /// So much is the process's, and so the account stands since.
+    Amount(MicroUsd, Account),
     /// There is not so much left.
     Short(Account),
     /// Nobody bounds this account any more.
@@ -255,15 +255,16 @@ async fn take_in(tx: &mut TenantTx<'_>, ask: Ask) -> Result<Option<Taken>> {
     if tx.exec(HOLD, &[owner, period, began_at, amount.into(), cap.into()]).await? == 0 {
         return Ok(None);
     }
+    let stands = Account { held: account.held.plus(amount).unwrap_or(account.held), ..account };
     let (process, n) = (Value::from(ask.process), Value::from(ask.n));
     if !ask.more {
         let [owner, period, began_at] = key;
         let row = [process, n, owner, period, began_at, amount.into(), ask.expires_at.into()];
         tx.exec(TAKE, &row).await?;
-        return Ok(Some(Taken::Amount(amount)));
+        return Ok(Some(Taken::Amount(amount, stands)));
     }
     if tx.exec(TAKE_MORE, &[process, n, amount.into(), ask.expires_at.into()]).await? == 1 {
-        return Ok(Some(Taken::Amount(amount)));
+        return Ok(Some(Taken::Amount(amount, stands)));
     }
     let [owner, period, began_at] = self::key(ask.account);
     tx.exec(FREE, &[owner, period, began_at, amount.into()]).await?;

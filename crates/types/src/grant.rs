@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, MicroUsd, Price};
+use crate::{AccountFacts, Choice, Digest, Grounds, MicroUsd, Price};
 
 /// Which model answers a call, and what it costs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,12 @@ pub struct AdmissionFacts {
     /// Earlier calls of this tool in the run.
     #[serde(default)]
     pub calls: u32,
+    /// For model calls: what the route was chosen from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Box<Choice>>,
+    /// The accounts whose caps let the hold pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<AccountFacts>,
 }
 
 /// An admission: the step may be performed, and this much is reserved for it.
@@ -110,11 +116,14 @@ pub struct Denial {
     pub code: String,
     /// For people; names amounts and limits, never user content.
     pub reason: String,
+    /// What it was decided on, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grounds: Option<Box<Grounds>>,
 }
 
 impl Denial {
     /// A refusal.
     pub fn new(code: &str, reason: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), reason: reason.into() }
+        Self { code: code.to_owned(), reason: reason.into(), grounds: None }
     }
 }

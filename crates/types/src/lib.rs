@@ -11,6 +11,7 @@ pub mod call;
 pub mod chain;
 pub mod digest;
 pub mod edge;
+pub mod facts;
 pub mod failure;
 pub mod grant;
 pub mod id;
@@ -29,6 +30,7 @@ pub mod zone;
 
 pub use chain::{ChainHead, link};
 pub use digest::Digest;
+pub use facts::{AccountFacts, Choice, Grounds, Offered, Out, Payer, ToolFacts, Way};
 pub use failure::{Acted, Failure};
 pub use grant::{AdmissionFacts, Denial, Grant, PriceSource, Route, Tried};
 pub use id::*;

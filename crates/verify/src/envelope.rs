@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use lantern_engine::{Continues, Forks, Outcome, ProgramKind, Recalled, Reuse, StepKind};
-use lantern_types::{Acted, Digest, EffectClass, Grant, MicroUsd, StopScope};
+use lantern_types::{Acted, Digest, EffectClass, Grant, Grounds, MicroUsd, StopScope};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
 
@@ -92,6 +92,8 @@ pub(crate) struct Envelope<'a> {
     pub(crate) limits: Option<Digest>,
     pub(crate) continues: Option<Continues>,
     pub(crate) forks: Option<Forks>,
+    pub(crate) depth: Option<u32>,
+    pub(crate) grounds: Option<Box<Grounds>>,
     // What no rule here looks at, but that it is what it is.
     #[serde(default, rename = "agent", borrow)]
     _agent: Option<Text<'a>>,
@@ -99,8 +101,6 @@ pub(crate) struct Envelope<'a> {
     _version: Option<Text<'a>>,
     #[serde(rename = "program")]
     _program: Option<ProgramKind>,
-    #[serde(rename = "depth")]
-    _depth: Option<u32>,
     #[serde(rename = "recall")]
     _recall: Option<Recalled>,
     #[serde(rename = "deadline")]

@@ -4,6 +4,7 @@
 //! disagree. What was said is not in a receipt, and nor is the agent's manifest: what only they decide (what a step is asked,
 //! how long a retry waits) is taken as it is.
 
+mod admit;
 mod attempt;
 mod metered;
 mod totals;
@@ -11,8 +12,9 @@ mod totals;
 use std::collections::{BTreeSet, HashMap};
 
 use lantern_engine::{Outcome, StepKind};
+use lantern_policy::Known;
 use lantern_receipts::Payload;
-use lantern_types::{Acted, Digest, MicroUsd};
+use lantern_types::{Acted, Digest, MicroUsd, RunId};
 
 use crate::envelope::{Envelope, Parent};
 use crate::money::{self, Rules};
@@ -30,6 +32,13 @@ pub struct Derived {
     pub bounded: u64,
     /// Replies whose cost follows from their usage.
     pub bills: u64,
+    /// Of the admissions, those whose model follows from what it was chosen from.
+    pub choices: u64,
+    /// Denials that follow from their grounds.
+    pub denials: u64,
+    /// Denials whose grounds were not recorded, or not by what this build knows: that they stand in their order is all that was
+    /// checked.
+    pub untold: u64,
 }
 
 /// A broken rule: its name, and how.
@@ -46,7 +55,7 @@ fn demand(holds: bool, rule: &'static str, words: impl std::fmt::Display) -> Che
 
 /// Follows the events, and compares where they lead with what the payload says.
 pub(crate) fn follow<'a>(payload: &Payload, events: impl Iterator<Item = &'a str>) -> Result<Derived, Fault> {
-    let mut run = Follow::new();
+    let mut run = Follow::new(payload.run_id);
     for (line, seq) in events.zip(1_u64..) {
         let fault = |(rule, words)| Fault { event: Some(seq), rule, words };
         demand(compact::is(line), "bytes", "it is not in its one byte form").map_err(fault)?;
@@ -66,12 +75,15 @@ struct Start {
     catalogue: Option<Digest>,
     limits: Option<Digest>,
     cap: MicroUsd,
+    depth: u32,
     continues: bool,
     forks: bool,
 }
 
 struct Follow {
     rules: Rules,
+    run: RunId,
+    last_rules: Option<(Digest, Option<Known>)>,
     start: Option<Start>,
     steps: Vec<Step>,
     index: HashMap<String, usize>,
@@ -100,9 +112,11 @@ struct Follow {
 }
 
 impl Follow {
-    fn new() -> Self {
+    fn new(run: RunId) -> Self {
         Self {
             rules: Rules::of_this_build(),
+            run,
+            last_rules: None,
             start: None,
             steps: Vec::new(),
             index: HashMap::new(),
@@ -142,10 +156,7 @@ impl Follow {
             "RunStarted" => self.started(event)?,
             "StepRequested" => self.requested(event)?,
             "StepAdmitted" => self.admitted(event)?,
-            "StepDenied" => {
-                let step = self.standing(event, &[Stand::Requested])?;
-                self.close(step, event)?;
-            }
+            "StepDenied" => self.denied(event)?,
             "StepSettled" => self.settled(event)?,
             "StepReused" => self.reused(event)?,
             "StepFailed" => self.failed(event)?,
@@ -207,6 +218,7 @@ impl Follow {
             catalogue: event.catalogue,
             limits: event.limits,
             cap,
+            depth: event.depth.unwrap_or_default(),
             continues: event.continues.is_some(),
             forks: event.forks.is_some(),
         });
@@ -253,73 +265,13 @@ impl Follow {
             generation: 1,
             attempt: 0,
             resent: false,
+            tried: Vec::new(),
             grant: None,
             owing: false,
             inside: 0,
             parent,
         });
         Ok(())
-    }
-
-    fn admitted(&mut self, event: &Envelope<'_>) -> Checked {
-        let n = self.standing(event, &[Stand::Requested, Stand::Granted])?;
-        let Some(grant) = event.grant.clone() else { return broken("form", "an admission is a grant") };
-        demand(!self.held_back(), "held back", "nothing is admitted while the run is paused or halted")?;
-        let (start, step) = (self.start.as_ref(), self.steps.get(n));
-        let (Some(start), Some(step)) = (start, step) else { return broken("step", "there is no such step") };
-        demand(
-            !step.approval || step.stand == Stand::Granted || step.attempt > 0,
-            "approval",
-            "nobody approved it",
-        )?;
-        let (generation, attempt) = (event.generation.unwrap_or_default(), event.attempt.unwrap_or_default());
-        demand(
-            generation == step.generation,
-            "generation",
-            format_args!("its generation is {}", step.generation),
-        )?;
-        demand(attempt == step.attempt + 1, "attempt", format_args!("{} attempts were made", step.attempt))?;
-        if start.limits.is_some_and(|limits| self.rules.knows_limits(limits)) {
-            demand(attempt <= self.rules.attempts_max(), "attempt", "no step is tried so often")?;
-        }
-        let facts = &grant.facts;
-        demand(facts.cap == start.cap, "facts", format_args!("the cap is {}", start.cap))?;
-        demand(facts.spent == self.spent, "facts", format_args!("{} were spent", self.spent))?;
-        demand(facts.held == self.held, "facts", format_args!("{} were held", self.held))?;
-        let total = self.spent.plus(self.held).and_then(|sum| sum.plus(grant.hold));
-        let within = grant.hold >= MicroUsd::ZERO && total.is_ok_and(|total| total <= start.cap);
-        demand(
-            within || grant.hold.is_zero(),
-            "cap",
-            format_args!("its hold of {} passes the cap", grant.hold),
-        )?;
-        if step.kind == StepKind::Tool {
-            let before =
-                step.name.as_ref().and_then(|name| self.calls.get(name)).copied().unwrap_or_default();
-            let before = before.saturating_sub(u32::from(step.attempt > 0));
-            let counted = if start.continues { facts.calls >= before } else { facts.calls == before };
-            demand(counted, "facts", format_args!("the tool was called {before} times before"))?;
-        }
-        if lantern_policy::admits_alike(grant.policy) {
-            // Only children share what is left, and a run has few.
-            let asking = if step.kind == StepKind::Child { self.asking() } else { 1 };
-            if let Some(words) = self.rules.admission(step.kind, &grant, self.unconfirmed, asking) {
-                return broken("hold", words);
-            }
-            if let Some(words) = self.rules.route(&grant) {
-                return broken("route", words);
-            }
-            self.derived.admissions += 1;
-        } else {
-            self.derived.bounded += 1;
-        }
-        self.held = plus(self.held, grant.hold)?;
-        self.policies.insert(grant.policy);
-        let step = self.step(n)?;
-        step.stand = if step.kind == StepKind::Child { Stand::Waiting } else { Stand::Performing };
-        let first = step.attempt == 0;
-        (step.generation, step.attempt, step.grant) = (generation, attempt, Some(grant));
-        self.called(n, first)
     }
 
     /// How many steps that cost money wait for their admission.

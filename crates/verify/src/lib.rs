@@ -9,6 +9,7 @@
 
 #![warn(missing_docs)]
 
+mod choice;
 mod compact;
 mod envelope;
 mod follow;

@@ -2,8 +2,13 @@
 
 use lantern_engine::StepKind;
 use lantern_policy::admit::{LlmRequest, Purse, Terms};
-use lantern_policy::{Catalogue, admit_llm, admit_plain};
-use lantern_types::{Digest, Grant, Limits, MicroUsd, PriceSource, Tokens, money};
+use lantern_policy::{
+    Catalogue, ChildRequest, Known, ToolRequest, admit_child, admit_llm, admit_or_wait, admit_plain,
+    admit_tool, child,
+};
+use lantern_types::{
+    AdmissionFacts, Digest, Grant, Grounds, Limits, MicroUsd, PriceSource, Tokens, ToolFacts, money,
+};
 
 /// The rules that this build can apply again: its own, and earlier ones that hold and admit alike.
 pub(crate) struct Rules {
@@ -31,13 +36,25 @@ impl Rules {
         self.limits.attempts_per_step_max
     }
 
-    /// Why a grant does not follow from its own facts; `None` when it does. `asking` is how many steps shared what was left.
+    /// The limits of this build, but for prompts: other limits than ours may have let a longer one pass.
+    pub(crate) fn prompts_of(&self, limits: Digest) -> Limits {
+        let prompt_bytes_max =
+            if self.knows_limits(limits) { self.limits.prompt_bytes_max } else { u64::MAX };
+        Limits { prompt_bytes_max, ..self.limits.clone() }
+    }
+
+    pub(crate) const fn catalogue(&self) -> Option<&Catalogue> {
+        self.catalogue.as_ref()
+    }
+
+    /// Why a grant does not follow from its own facts; `None` when it does. `asking` is how many steps shared what was left, and
+    /// `depth` how many runs stand above.
     pub(crate) fn admission(
         &self,
         kind: StepKind,
         grant: &Grant,
         unconfirmed: MicroUsd,
-        asking: usize,
+        (known, depth, asking): (Known, u32, usize),
     ) -> Option<String> {
         let facts = &grant.facts;
         let purse = Purse { cap: facts.cap, spent: facts.spent, held: facts.held, unconfirmed };
@@ -49,40 +66,64 @@ impl Rules {
                     request_bytes: facts.request_bytes,
                     max_tokens: facts.max_tokens,
                 };
-                // Other limits than ours may have let a longer prompt pass.
-                let prompt_bytes_max =
-                    if self.knows_limits(grant.limits) { self.limits.prompt_bytes_max } else { u64::MAX };
-                let limits = Limits { prompt_bytes_max, ..self.limits.clone() };
+                let limits = self.prompts_of(grant.limits);
                 match admit_llm(purse, &request, &limits, terms) {
                     Ok(again) => again,
                     Err(denial) => return Some(format!("the rules deny it ({})", denial.code)),
                 }
             }
             (StepKind::Llm, None) => return Some("a model call was admitted without a route".to_owned()),
-            (StepKind::Child, None) => return self.child(grant, asking),
-            (_, None) => {
-                let plain = admit_plain(purse, terms);
-                // How often a tool was called before is looked at elsewhere.
-                Grant { facts: facts.clone(), ..plain }
+            (StepKind::Child, None) if known == Known::Earlier => {
+                return self.earlier_child(purse, grant, asking);
             }
+            (StepKind::Child, None) => {
+                // Other limits than ours may have let runs start runs deeper down.
+                let child_depth_max =
+                    if self.knows_limits(grant.limits) { self.limits.child_depth_max } else { u32::MAX };
+                let limits = Limits { child_depth_max, ..self.limits.clone() };
+                match admit_child(purse, ChildRequest { depth, asking }, &limits, terms) {
+                    Ok(again) => again,
+                    Err(denial) => return Some(format!("the rules deny it ({})", denial.code)),
+                }
+            }
+            (_, None) => admit_plain(purse, terms),
             (_, Some(_)) => return Some("only a model call has a route".to_owned()),
         };
+        // Calls of tools, the choice of a model and the accounts are looked at elsewhere.
+        let AdmissionFacts { calls, choice, accounts, .. } = facts.clone();
+        let again = Grant { facts: AdmissionFacts { calls, choice, accounts, ..again.facts }, ..again };
         if again == *grant {
             return None;
         }
         Some(format!("it holds {}, and its facts say {}", grant.hold, again.hold))
     }
 
-    /// A child is held a share of what is left.
-    fn child(&self, grant: &Grant, asking: usize) -> Option<String> {
-        let facts = &grant.facts;
-        let left = facts.cap.minus(facts.spent).and_then(|left| left.minus(facts.held)).unwrap_or_default();
-        let share = left.micros() / i64::try_from(asking).unwrap_or(i64::MAX).max(1);
-        let share = MicroUsd::from_micros(share.max(0));
-        let want =
-            if self.knows_limits(grant.limits) { share.min(self.limits.run_cost_default) } else { share };
-        let follows = if self.knows_limits(grant.limits) { grant.hold == want } else { grant.hold <= want };
+    /// As the rules before the fourth held for a child.
+    fn earlier_child(&self, purse: Purse, grant: &Grant, asking: usize) -> Option<String> {
+        let known = self.knows_limits(grant.limits);
+        let usual = if known { self.limits.run_cost_default } else { MicroUsd::from_micros(i64::MAX) };
+        let want = child::before(purse, asking, usual);
+        let follows = if known { grant.hold == want } else { grant.hold <= want };
         (!follows).then(|| format!("it holds {} for a child, and its share is {want}", grant.hold))
+    }
+
+    /// The code with which the rules deny a tool; `None` when they do not.
+    pub(crate) fn denies_tool(purse: Purse, tool: ToolFacts, grounds: &Grounds) -> Option<String> {
+        let ToolFacts { listed, known, calls_max } = tool;
+        let request = ToolRequest { listed, known, calls: grounds.facts.calls, calls_max };
+        admit_tool(purse, request, terms(grounds)).err().map(|denial| denial.code)
+    }
+
+    /// The code with which the rules deny a child; `None` when they do not, or let it wait.
+    pub(crate) fn denies_child(
+        &self,
+        purse: Purse,
+        (depth, asking): (u32, usize),
+        grounds: &Grounds,
+    ) -> Option<String> {
+        let request = ChildRequest { depth, asking };
+        let verdict = |purse| admit_child(purse, request, &self.limits, terms(grounds));
+        admit_or_wait(purse, verdict).err().map(|denial| denial.code)
     }
 
     /// Why a route is not one that the catalogue allows; `None` when it is, or when it is another catalogue.
@@ -103,6 +144,10 @@ impl Rules {
             }
         }
     }
+}
+
+const fn terms(grounds: &Grounds) -> Terms {
+    Terms { policy: grounds.policy, catalogue: grounds.catalogue, limits: grounds.limits }
 }
 
 /// Why what a reply cost does not follow from its usage and the grant; `None` when it does.

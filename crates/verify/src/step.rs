@@ -1,7 +1,7 @@
 //! Where a step stands, as its events say.
 
 use lantern_engine::StepKind;
-use lantern_types::{Acted, EffectClass, Grant, MicroUsd};
+use lantern_types::{Acted, EffectClass, Grant, MicroUsd, Tried};
 
 /// Where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub(crate) struct Step {
     pub(crate) attempt: u32,
     /// Whether an earlier send under this generation may have acted.
     pub(crate) resent: bool,
+    /// The ways that came to nothing.
+    pub(crate) tried: Vec<Tried>,
     pub(crate) grant: Option<Grant>,
     /// Whether it is over and its child has yet to tell what it spent.
     pub(crate) owing: bool,

@@ -4,13 +4,20 @@ use lantern_engine::{
     Input, LlmAsk, ProgramKind, Run, Step, StepId, StepKind, StepState, Work, llm_ask, offered_tools,
 };
 use lantern_ledger::{Hold, Withheld};
-use lantern_policy::admit::{OVER_BUDGET, OVER_CAP, Purse};
+use lantern_policy::admit::Purse;
+use lantern_policy::choice::{self, Passed};
 use lantern_policy::route::Choices;
 use lantern_policy::strategy::in_force;
-use lantern_policy::turns::{Past, turns};
-use lantern_policy::{LlmRequest, Scope, ToolRequest, admit_llm, admit_or_wait, admit_plain, admit_tool};
+use lantern_policy::turns::{Past, spread, turns};
+use lantern_policy::{
+    ChildRequest, LlmRequest, Scope, Terms, ToolRequest, admit_child, admit_llm, admit_or_wait, admit_plain,
+    admit_tool, grounds,
+};
 use lantern_types::llm::{IMAGE_TOKENS_MAX, Message};
-use lantern_types::{Denial, Failure, Grant, MicroUsd, Route, RunId, Strategy, ToolDef, ToolName};
+use lantern_types::{
+    AccountFacts, AdmissionFacts, Denial, Failure, Grant, Grounds, Route, Strategy, ToolDef, ToolFacts,
+    ToolName,
+};
 
 use crate::Deps;
 
@@ -24,58 +31,141 @@ pub(crate) enum Verdict {
     WaitsForCap,
 }
 
+/// What becomes of one way of doing a step.
+enum Answer {
+    Granted(Box<Grant>, Option<Hold>),
+    /// With the account whose cap denies it, if one does.
+    Denied(Denial, Option<AccountFacts>),
+    WaitsForRun,
+    WaitsForCap,
+}
+
 /// Admits or denies a requested step, or lets it wait. `Err` when the facts cannot be had now.
 pub(crate) async fn admit(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> Result<Verdict, Failure> {
-    let Some(Work::Turn { .. } | Work::Llm { .. }) = &step.work else {
-        return one(deps, scope, (run, step), |purse| verdict(deps, run, step, purse)).await;
+    if let Some(Work::Turn { .. } | Work::Llm { .. }) = &step.work {
+        return model(deps, scope, run, step).await;
+    }
+    let terms = terms(deps);
+    let asked = match &step.work {
+        Some(Work::Tool { name, .. }) => Asked::Tool(tool(deps, run, step, name)),
+        Some(Work::Child { .. }) => Asked::Child(ChildRequest { depth: run.depth, asking: asking(run) }),
+        Some(_) => Asked::Plain,
+        None => return Ok(denied(step.id.clone(), unreadable())),
     };
+    let answer = one(deps, scope, run, |purse| match asked {
+        Asked::Tool(request) => admit_tool(purse, request, terms),
+        Asked::Child(request) => admit_child(purse, request, &deps.limits, terms),
+        Asked::Plain => Ok(admit_plain(purse, terms)),
+    });
+    Ok(match answer.await? {
+        Answer::Denied(denial, account) => {
+            let grounds = Grounds { account, ..asked.grounds(purse(run), terms) };
+            denied(step.id.clone(), Denial { grounds: Some(Box::new(grounds)), ..denial })
+        }
+        answer => verdict(step, answer),
+    })
+}
+
+/// What a step asks for that calls no model.
+#[derive(Clone, Copy)]
+enum Asked {
+    Tool(ToolRequest),
+    Child(ChildRequest),
+    Plain,
+}
+
+impl Asked {
+    /// What its denial is decided on.
+    fn grounds(self, purse: Purse, terms: Terms) -> Grounds {
+        let mut grounds = grounds(purse, terms);
+        if let Self::Tool(ToolRequest { listed, known, calls, calls_max }) = self {
+            grounds.facts.calls = calls;
+            grounds.tool = Some(ToolFacts { listed, known, calls_max });
+        }
+        grounds
+    }
+}
+
+/// Admits a model call: to the next in turn, unless it is too dear for what is left and another one is not.
+async fn model(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> Result<Verdict, Failure> {
     let Some(ask) = llm_ask(run, step) else { return Ok(denied(step.id.clone(), unreadable())) };
     let choices = choices(deps, scope, run.manifest.strategy).await?;
     let past = Past { tried: &step.tried, now: deps.clock.now(), spread: spread(run.id) };
+    let record = |passed: &[Passed], chosen: Option<&Route>| {
+        choice::record(&ask.model, &choices, &deps.catalogue, past, (passed, chosen)).map(Box::new)
+    };
+    let terms = terms(deps);
+    let deny = |denial: Denial, route: Option<Route>, account, choice, (request_bytes, max_tokens)| {
+        let grounds = grounds(purse(run), terms);
+        let facts = AdmissionFacts { request_bytes, max_tokens, choice, ..grounds.facts };
+        let grounds = Some(Box::new(Grounds { facts, route, account, ..grounds }));
+        Ok(denied(step.id.clone(), Denial { grounds, ..denial }))
+    };
     let turns = match turns(&ask.model, &choices, &deps.catalogue, past) {
         Ok(turns) => turns,
-        Err(denial) => return Ok(denied(step.id.clone(), denial)),
+        Err(denial) => return deny(denial, None, None, record(&[], None), (0, 0)),
     };
-    // The next in turn, unless it is too dear for what is left and another one is not.
-    let mut refused = None;
-    for route in turns {
-        let verdict = one(deps, scope, (run, step), |purse| llm(deps, run, (purse, &route), &ask)).await?;
-        match verdict {
-            Verdict::Decided(decided) if is_too_dear(&decided.0) => {
-                refused.get_or_insert(Verdict::Decided(decided));
+    let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
+    let size = (request_bytes(&ask, &tools), max_tokens(deps, &ask));
+    let (mut passed, mut refused) = (Vec::new(), None);
+    while let Some(route) = choice::next(&turns, &passed) {
+        let request = LlmRequest { route: route.clone(), request_bytes: size.0, max_tokens: size.1 };
+        match one(deps, scope, run, |purse| admit_llm(purse, &request, &deps.limits, terms)).await? {
+            Answer::Denied(denial, account) => {
+                let Some(out) = choice::too_dear(&denial) else {
+                    return deny(denial, Some(request.route), account, record(&passed, Some(route)), size);
+                };
+                passed.push(Passed { route: route.clone(), out, account });
+                refused.get_or_insert((denial, account));
             }
-            verdict => return Ok(verdict),
+            Answer::Granted(mut grant, hold) => {
+                grant.facts.choice = record(&passed, Some(route));
+                return Ok(verdict(step, Answer::Granted(grant, hold)));
+            }
+            answer => return Ok(verdict(step, answer)),
         }
     }
-    Ok(refused.unwrap_or_else(|| denied(step.id.clone(), unreadable())))
+    let (denial, account) = refused.unwrap_or_else(|| (unreadable(), None));
+    deny(denial, turns.into_iter().next(), account, record(&passed, None), size)
 }
 
 /// Admits one way of doing a step, or denies it, or lets it wait.
 async fn one(
     deps: &Deps,
     scope: Scope,
-    (run, step): (&Run, &Step),
+    run: &Run,
     verdict: impl Fn(Purse) -> Result<Grant, Denial>,
-) -> Result<Verdict, Failure> {
-    let id = step.id.clone();
-    let grant = match admit_or_wait(purse(run), verdict) {
-        Ok(Some(grant)) => grant,
-        Ok(None) => return Ok(Verdict::WaitsForRun),
-        Err(denial) => return Ok(denied(id, denial)),
+) -> Result<Answer, Failure> {
+    let mut grant = match admit_or_wait(purse(run), verdict) {
+        Ok(Some(grant)) => Box::new(grant),
+        Ok(None) => return Ok(Answer::WaitsForRun),
+        Err(denial) => return Ok(Answer::Denied(denial, None)),
     };
     let hold = match (&grant.route, run.agent) {
         (Some(route), Some(agent)) => match deps.ledger.hold(scope, agent, route, grant.hold).await {
             Ok(hold) => Some(hold),
-            Err(Withheld::Waits) => return Ok(Verdict::WaitsForCap),
-            Err(Withheld::Denied(denial)) => {
-                return Ok(denied(id, denial));
-            }
+            Err(Withheld::Waits) => return Ok(Answer::WaitsForCap),
+            Err(Withheld::Denied(denial, account)) => return Ok(Answer::Denied(denial, account)),
             Err(Withheld::Store(error)) => return Err(Failure::refused("unavailable", error.to_string())),
         },
         // Only models are paid for. What a child may spend is held step by step, as it spends it.
         _ => None,
     };
-    Ok(Verdict::Decided(Box::new((Input::Admit { step: id, grant: Box::new(grant) }, hold))))
+    let hold = hold.map(|mut hold| {
+        grant.facts.accounts = hold.take_stood();
+        hold
+    });
+    Ok(Answer::Granted(grant, hold))
+}
+
+fn verdict(step: &Step, answer: Answer) -> Verdict {
+    let step = step.id.clone();
+    match answer {
+        Answer::Granted(grant, hold) => Verdict::Decided(Box::new((Input::Admit { step, grant }, hold))),
+        Answer::Denied(denial, _) => denied(step, denial),
+        Answer::WaitsForRun => Verdict::WaitsForRun,
+        Answer::WaitsForCap => Verdict::WaitsForCap,
+    }
 }
 
 /// What a model call may go to. Its agent says what counts, else its tenant, else the server: a run has no header.
@@ -85,46 +175,15 @@ pub(crate) async fn choices(deps: &Deps, scope: Scope, agent: Option<Strategy>) 
     Ok(Choices { strategy, ..choices })
 }
 
-/// Spreads runs over the keys of a provider: the last bytes of an id are as good as random.
-pub(crate) const fn spread(run: RunId) -> u32 {
-    let [.., a, b] = *run.bytes();
-    u16::from_be_bytes([a, b]) as u32
-}
-
-/// Whether a denial says that there is not enough money for it.
-fn is_too_dear(input: &Input) -> bool {
-    let Input::Deny { denial, .. } = input else { return false };
-    denial.code == OVER_BUDGET || denial.code == OVER_CAP
-}
-
 fn denied(step: StepId, denial: Denial) -> Verdict {
     Verdict::Decided(Box::new((Input::Deny { step, denial }, None)))
-}
-
-fn verdict(deps: &Deps, run: &Run, step: &Step, purse: Purse) -> Result<Grant, Denial> {
-    match &step.work {
-        Some(Work::Tool { name, .. }) => tool(deps, run, step, name),
-        Some(Work::Child { .. }) => child(deps, run, purse),
-        Some(_) => Ok(admit_plain(purse, deps.memo.terms(&deps.catalogue, &deps.limits))),
-        None => Err(unreadable()),
-    }
 }
 
 fn unreadable() -> Denial {
     Denial::new("body_dropped", "what the step was asked is no longer stored")
 }
 
-fn llm(deps: &Deps, run: &Run, (purse, route): (Purse, &Route), ask: &LlmAsk) -> Result<Grant, Denial> {
-    let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
-    let request = LlmRequest {
-        route: route.clone(),
-        request_bytes: request_bytes(ask, &tools),
-        max_tokens: max_tokens(deps, ask),
-    };
-    admit_llm(purse, &request, &deps.limits, deps.memo.terms(&deps.catalogue, &deps.limits))
-}
-
-fn tool(deps: &Deps, run: &Run, asking: &Step, name: &ToolName) -> Result<Grant, Denial> {
+fn tool(deps: &Deps, run: &Run, asking: &Step, name: &ToolName) -> ToolRequest {
     let listed = run.manifest.tool(name);
     let steps_of_its_own = run.program == ProgramKind::Steps && run.manifest.tools.is_none();
     let calls = run
@@ -133,31 +192,22 @@ fn tool(deps: &Deps, run: &Run, asking: &Step, name: &ToolName) -> Result<Grant,
         .filter(|step| step.id != asking.id && step.kind == StepKind::Tool && step.attempt > 0)
         .filter(|step| matches!(&step.work, Some(Work::Tool { name: called, .. }) if called == name))
         .count();
-    let request = ToolRequest {
+    ToolRequest {
         listed: listed.is_some() || steps_of_its_own,
         known: deps.tools.defs().iter().any(|def| &def.name == name),
         calls: u32::try_from(calls).unwrap_or(u32::MAX).saturating_add(run.carried_calls(name)),
         calls_max: listed.and_then(|tool| tool.max_calls),
-    };
-    admit_tool(purse(run), request, deps.memo.terms(&deps.catalogue, &deps.limits))
+    }
 }
 
-/// A child's cap is held from the parent's purse, so a tree of runs never spends more than its root may.
-fn child(deps: &Deps, run: &Run, purse: Purse) -> Result<Grant, Denial> {
-    let deepest = deps.limits.child_depth_max;
-    if run.depth >= deepest {
-        return Err(Denial::new("too_deep", format!("runs start runs at most {deepest} deep")));
-    }
-    let left = purse.cap.minus(purse.spent).and_then(|left| left.minus(purse.held)).unwrap_or_default();
-    if left == MicroUsd::ZERO && purse.cap > MicroUsd::ZERO {
-        return Err(Denial::new(OVER_BUDGET, "nothing is left of the run's budget for another run"));
-    }
-    // What is asked for at once shares what is left; the first must not take it all.
+/// How many steps that cost money wait for their admission, and so share what is left.
+fn asking(run: &Run) -> usize {
     let costs = |step: &&Step| matches!(step.kind, StepKind::Child | StepKind::Llm);
-    let asking = run.open_steps().filter(costs).filter(|step| step.state == StepState::Requested);
-    let share = left.micros() / i64::try_from(asking.count()).unwrap_or(i64::MAX).max(1);
-    let hold = MicroUsd::from_micros(share).min(deps.limits.run_cost_default).max(MicroUsd::ZERO);
-    Ok(Grant { hold, ..admit_plain(purse, deps.memo.terms(&deps.catalogue, &deps.limits)) })
+    run.open_steps().filter(costs).filter(|step| step.state == StepState::Requested).count()
+}
+
+fn terms(deps: &Deps) -> Terms {
+    deps.memo.terms(&deps.catalogue, &deps.limits)
 }
 
 fn purse(run: &Run) -> Purse {

@@ -109,7 +109,7 @@ fn work(
                 model: asked.ask.model.clone(),
                 strategy: run.manifest.strategy,
                 tried: step.tried.clone(),
-                spread: admission::spread(run.id),
+                spread: lantern_policy::turns::spread(run.id),
                 facts: grant.facts.clone(),
                 hold: grant.hold,
             };

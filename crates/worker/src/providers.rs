@@ -318,13 +318,14 @@ impl Llm for Providers {
             };
             let (mut found, strategy, aliases) = self.routed(scope).await?;
             // Whoever's secret is not to be had cannot be asked. When nobody else is there, the call says so.
+            let mut keyless = Vec::new();
             if found.iter().any(|found| found.keys.is_ok()) {
-                found.retain(|found| found.keys.is_ok());
+                keyless.extend(found.extract_if(.., |found| found.keys.is_err()).map(|found| found.name));
             }
             let providers = found.into_iter().map(provider).collect();
             let cooling = self.breakers.cooling(scope.tenant(), self.clock.now());
             let offline_stands_in = self.rules.offline_stands_in;
-            Ok(Choices { providers, offline_stands_in, strategy, aliases, cooling })
+            Ok(Choices { providers, keyless, offline_stands_in, strategy, aliases, cooling })
         })
     }
 

@@ -37,7 +37,7 @@ pub fn evolve(run: &mut Run, event: &Event) {
                 };
             }
         }
-        Fact::StepDenied { step, code, reason } => {
+        Fact::StepDenied { step, code, reason, .. } => {
             let state = StepState::Failed { code: code.clone(), message: reason.clone() };
             if let Some(step) = run.step_mut(step) {
                 step.denied = true;

@@ -68,8 +68,10 @@ fn folded(record: &Value) -> Run {
     Run::fold(RunId::from_uuid(uuid(9)), manifest, &events)
 }
 
+type Story = fn() -> (Value, Desk);
+
 /// The stories that are recorded, each under the name of its file. Together they have every kind of event.
-const STORIES: [(&str, fn() -> (Value, Desk)); 7] = [
+const STORIES: [(&str, Story); 7] = [
     ("format-1.json", story),
     ("format-1-doubts.json", doubts),
     ("format-1-children.json", children),

@@ -213,7 +213,8 @@ pub(crate) fn check(console: &Console, args: &VerifyArgs) -> Result<(), Failure>
         "payload": report.payload,
         "logSize": report.log_size,
         "derived": { "events": report.derived.events, "admissions": report.derived.admissions,
-            "boundedAdmissions": report.derived.bounded, "bills": report.derived.bills },
+            "boundedAdmissions": report.derived.bounded, "bills": report.derived.bills,
+            "choices": report.derived.choices, "denials": report.derived.denials, "uncheckedDenials": report.derived.untold },
     });
     console.answer(&answer, || words(&report))
 }
@@ -235,6 +236,10 @@ fn words(report: &Report) -> String {
             of(n, "admission")
         ),
     };
+    let untold = match derived.untold {
+        0 => String::new(),
+        n => format!(" ({} without what it takes to decide it again: not checked)", of(n, "denial")),
+    };
     let facts = fields(&[
         ("run", payload.run_id.to_string()),
         ("agent", line(&payload.agent_name)),
@@ -246,8 +251,10 @@ fn words(report: &Report) -> String {
         (
             "decisions",
             format!(
-                "{}, {}{limits}",
+                "{}, {}, {}, {}{limits}{untold}",
                 of(derived.admissions + derived.bounded, "admission"),
+                of(derived.choices, "model choice"),
+                of(derived.denials + derived.untold, "denial"),
                 of(derived.bills, "bill")
             ),
         ),

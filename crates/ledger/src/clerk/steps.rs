@@ -49,7 +49,7 @@ async fn hold(ledger: &Ledger, scope: Scope, agent: AgentId, micros: i64) -> Res
 
 fn denied(withheld: Result<Hold, Withheld>) -> Denial {
     match withheld.map(drop) {
-        Err(Withheld::Denied(denial)) => denial,
+        Err(Withheld::Denied(denial, _)) => denial,
         other => panic!("{other:?}"),
     }
 }

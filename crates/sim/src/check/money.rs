@@ -125,6 +125,7 @@ mod tests {
             step: id("b"),
             code: "run_budget_exceeded".into(),
             reason: format!("this call could cost {amount}; the run has spent some"),
+            grounds: None,
         };
         let lost_too = || [two(), vec![lost("a", 2, 100, 9)]].concat();
         for (facts, next, want) in [

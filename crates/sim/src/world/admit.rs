@@ -1,11 +1,14 @@
 //! Admission as the worker does it: the facts from the run, the verdict from `policy`.
 
-use lantern_engine::{Input, LlmAsk, ProgramKind, Run, Step, StepKind, Work, llm_ask, offered_tools};
+use lantern_engine::{
+    Input, LlmAsk, ProgramKind, Run, Step, StepKind, StepState, Work, llm_ask, offered_tools,
+};
 use lantern_policy::admit::Purse;
 use lantern_policy::{
-    LlmRequest, Terms, ToolRequest, admit_llm, admit_or_wait, admit_plain, admit_tool, route,
+    ChildRequest, LlmRequest, Terms, ToolRequest, admit_child, admit_llm, admit_or_wait, admit_plain,
+    admit_tool, route,
 };
-use lantern_types::{Denial, Grant, MicroUsd, ToolName};
+use lantern_types::{Denial, Grant, ToolName};
 
 use crate::generate::Setting;
 
@@ -14,7 +17,7 @@ pub(super) fn verdict(run: &Run, step: &Step, setting: &Setting) -> Option<Input
     let verdict = admit_or_wait(purse(run), |purse| match (&step.work, llm_ask(run, step)) {
         (_, Some(ask)) => model(run, purse, &ask, setting),
         (Some(Work::Tool { name, .. }), _) => tool(run, step, name, setting),
-        (Some(Work::Child { .. }), _) => Ok(child(purse, setting)),
+        (Some(Work::Child { .. }), _) => child(run, purse, setting),
         _ => Ok(admit_plain(purse, Terms::of(&setting.catalogue, &setting.limits))),
     });
     let step = step.id.clone();
@@ -56,11 +59,12 @@ fn tool(run: &Run, step: &Step, name: &ToolName, setting: &Setting) -> Result<Gr
     admit_tool(purse(run), request, Terms::of(&setting.catalogue, &setting.limits))
 }
 
-/// A child's cap is held from its parent's purse.
-fn child(purse: Purse, setting: &Setting) -> Grant {
-    let left = purse.cap.minus(purse.spent).and_then(|left| left.minus(purse.held)).unwrap_or_default();
-    let hold = left.min(setting.limits.run_cost_default).max(MicroUsd::ZERO);
-    Grant { hold, ..admit_plain(purse, Terms::of(&setting.catalogue, &setting.limits)) }
+/// A child's cap is held from its parent's purse, which it shares with what else asks.
+fn child(run: &Run, purse: Purse, setting: &Setting) -> Result<Grant, Denial> {
+    let costs = |step: &&Step| matches!(step.kind, StepKind::Child | StepKind::Llm);
+    let asking = run.open_steps().filter(costs).filter(|step| step.state == StepState::Requested).count();
+    let terms = Terms::of(&setting.catalogue, &setting.limits);
+    admit_child(purse, ChildRequest { depth: run.depth, asking }, &setting.limits, terms)
 }
 
 const fn purse(run: &Run) -> Purse {

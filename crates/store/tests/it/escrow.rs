@@ -49,13 +49,21 @@ fn spent(cost: i64, from: Option<(i64, i64)>) -> Vec<Spent> {
     vec![Spent { account: day(), cost: usd(cost), from: from.map(|(n, drawn)| (n, usd(drawn))) }]
 }
 
+/// How much was taken, if it was.
+fn taken(taken: Taken) -> Option<MicroUsd> {
+    match taken {
+        Taken::Amount(amount, _) => Some(amount),
+        _ => None,
+    }
+}
+
 db_test!(a_slice_is_taken_drawn_on_and_given_back, async |db| {
     let scope = seed(&db, tenant(1)).await.unwrap().scope;
     let one = process(1);
     assert_eq!(escrow::take(&db, scope, ask(one, 1, false, 10)).await.unwrap(), Taken::Uncapped);
     cap(&db, scope, Some(1_000)).await;
-    assert_eq!(escrow::take(&db, scope, ask(one, 1, false, 80)).await.unwrap(), Taken::Amount(usd(80)));
-    assert_eq!(escrow::take(&db, scope, ask(one, 1, true, 20)).await.unwrap(), Taken::Amount(usd(160)));
+    assert_eq!(taken(escrow::take(&db, scope, ask(one, 1, false, 80)).await.unwrap()), Some(usd(80)));
+    assert_eq!(taken(escrow::take(&db, scope, ask(one, 1, true, 20)).await.unwrap()), Some(usd(160)));
     assert_eq!(stands(&db, scope).await, (0, 240));
     assert_eq!(escrow::take(&db, scope, ask(one, 9, true, 20)).await.unwrap(), Taken::Lost);
     assert_eq!(stands(&db, scope).await, (0, 240), "what could not be added is not held");
@@ -132,7 +140,10 @@ db_test!(processes_that_take_at_once_never_take_more_than_there_is, async |db| {
             let mut taken = 0;
             for round in 0..60 {
                 match escrow::take(db, scope, ask(by, 1, round > 0, 37)).await.unwrap() {
-                    Taken::Amount(amount) => taken += amount.micros(),
+                    Taken::Amount(amount, stands) => {
+                        assert!(stands.spent.plus(stands.held).unwrap() <= stands.cap, "{stands:?}");
+                        taken += amount.micros();
+                    }
                     Taken::Short(account) => assert!(account.left() < usd(37)),
                     other => panic!("{other:?}"),
                 }
@@ -177,7 +188,7 @@ db_test!(a_warning_is_given_once_and_again_when_the_cap_is_another, async |db| {
     let scope = seed(&db, tenant(1)).await.unwrap().scope;
     let one = process(1);
     warns(&db, scope, 1_000, 80).await;
-    assert_eq!(escrow::take(&db, scope, ask(one, 1, false, 900)).await.unwrap(), Taken::Amount(usd(900)));
+    assert_eq!(taken(escrow::take(&db, scope, ask(one, 1, false, 900)).await.unwrap()), Some(usd(900)));
     for (seq, cost, want) in [(1, 799, &[][..]), (2, 1, &[(1_000, 800)]), (3, 50, &[(1_000, 800)])] {
         assert!(escrow::write(&db, scope, &calls(one, seq, spent(cost, Some((1, cost))))).await.unwrap());
         assert_eq!(warned(&db, scope).await, want, "after {cost}");
@@ -267,7 +278,7 @@ db_test!(a_cap_that_is_moved_to_another_zone_begins_with_what_was_spent, async |
 
     // More is taken of it, and to say the same zone again, or another amount, changes nothing of that.
     let more = Ask { account, ..ask(process(1), 1, false, 900) };
-    assert_eq!(escrow::take(&db, scope, more).await.unwrap(), Taken::Amount(usd(900)));
+    assert_eq!(taken(escrow::take(&db, scope, more).await.unwrap()), Some(usd(900)));
     assert!(matches!(
         escrow::take(&db, scope, Ask { n: 2, need: usd(1), ..more }).await.unwrap(),
         Taken::Short(_)

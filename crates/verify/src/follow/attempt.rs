@@ -1,11 +1,11 @@
 //! Attempts after the first: whether a step may be tried again, under which key, and with which hold.
 
 use lantern_engine::StepKind;
-use lantern_types::{Acted, MicroUsd};
+use lantern_types::{Acted, MicroUsd, Tried};
 
 use super::{Checked, Follow, broken, demand, plus};
 use crate::envelope::Envelope;
-use crate::step::Stand;
+use crate::step::{Stand, Step};
 
 impl Follow {
     pub(super) fn retrying(&mut self, event: &Envelope<'_>) -> Checked {
@@ -58,6 +58,9 @@ impl Follow {
         let grant = {
             let step = self.step(n)?;
             step.resent = !grows && (step.resent || unknown);
+            if let Some(tried) = tried(step, event) {
+                step.tried.push(tried);
+            }
             (step.generation, step.stand) = (generation, Stand::Backoff { due, readmit });
             if readmit { step.grant.take() } else { None }
         };
@@ -119,4 +122,11 @@ impl Follow {
         step.stand = Stand::InDoubt;
         Ok(())
     }
+}
+
+/// The way that an attempt went which came to nothing by itself.
+fn tried(step: &Step, event: &Envelope<'_>) -> Option<Tried> {
+    let route = step.grant.as_ref()?.route.as_ref().filter(|_| !event.crashed)?;
+    let code = event.code.as_ref().map(|code| code.0.to_string()).unwrap_or_default();
+    Some(Tried { provider: route.provider.clone(), model: route.model.clone(), key: route.key, code })
 }

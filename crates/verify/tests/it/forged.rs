@@ -113,12 +113,87 @@ fn the_first_event_that_does_not_follow_is_named() {
         ("\"type\":\"StepReissued\"", "\"attempt\":", "\"attempt\":1", "attempt"),
         ("\"kind\":\"llm\",\"effect\"", "\"effect\":\"keyed\"", "\"effect\":\"pure\"", "class"),
         ("\"type\":\"StepAbandoned\"", "\"code\"", "\"cost\":1,\"code\"", "form"),
+        ("\"out\":\"over_budget\"", "\"strategy\":\"balanced\"", "\"strategy\":\"cheap\"", "route"),
+        ("\"out\":\"over_budget\"", "over_budget", "tried", "route"),
+        ("\"out\":\"tried\"", "\"out\":\"tried\"", "\"out\":\"resting\",\"until\":1", "route"),
+        ("\"out\":\"tried\"", ",\"out\":\"tried\"", "", "route"),
+        ("\"choice\"", "{\"name\":\"openai\"},", "", "route"),
+        ("\"grounds\"", "\"spent\":", "\"spent\":1", "facts"),
+        ("\"grounds\"", "\"listed\":false", "\"listed\":true", "denial"),
+        ("\"code\":\"tool_call_limit\"", "\"callsMax\":2", "\"callsMax\":9", "denial"),
     ] {
         let mut story = Story::with_event(event, from);
         let seq = story.lie(event, from, to);
         let fault = story.fault();
         assert_eq!((fault.event, fault.rule), (Some(seq), rule), "{event}: {from} as {to}: {fault}");
     }
+}
+
+/// What the facts of an admission could say of a cap.
+fn account(of: &str, began: i64, amounts: [i64; 4]) -> String {
+    let [cap, spent, held, slice] = amounts;
+    format!(
+        "{{\"of\":\"{of}\",\"period\":\"day\",\"began\":{began},\"cap\":{cap},\"spent\":{spent},\"held\":{held},\"slice\":{slice}}}"
+    )
+}
+
+/// A run that paid for a call, whose first such admission says this of its caps; and the number of that event.
+fn within(account: &str) -> (Story, u64) {
+    let (paid, end) = ("\"priceSource\":\"catalogue\"", "]}},\"policy\"");
+    let mut story = Story::with_event(paid, "\"choice\"");
+    let seq = story.lie("\"choice\"", end, &format!("]}},\"accounts\":[{account}]}},\"policy\""));
+    (story, seq)
+}
+
+const BEGAN: i64 = 1_800_000_000_000_000;
+
+/// Accounts, and whether a hold of a few hundred may pass within them.
+fn accounts() -> [(bool, String); 7] {
+    let later = BEGAN + 86_400_000_000;
+    [
+        (true, account("tenant", BEGAN, [1_000_000, 5, 100_000, 100_000])),
+        (true, account("agent", BEGAN, [100_005, 5, 100_000, 50_000])),
+        (false, account("tenant", BEGAN, [1_000_000, 5, 100_000, 0])),
+        (false, account("tenant", BEGAN, [1_000_000, 5, 100_000, 100_001])),
+        (false, account("tenant", BEGAN, [100_004, 5, 100_000, 100_000])),
+        (false, account("key", BEGAN, [1_000_000, 5, 100_000, 100_000])),
+        (false, account("tenant", later, [1_000_000, 5, 100_000, 100_000])),
+    ]
+}
+
+#[test]
+fn a_hold_passes_within_each_cap_or_not_at_all() {
+    for (may, account) in accounts() {
+        let (story, seq) = within(&account);
+        let verified = verify(&story.signed(), Some(&[signer().public()]));
+        match verified {
+            Ok(_) => assert!(may, "{account}"),
+            Err(fault) => assert_eq!((may, fault.event), (false, Some(seq)), "{account}: {fault}"),
+        }
+    }
+}
+
+#[test]
+fn choices_and_denials_are_made_again_and_what_was_not_recorded_is_said() {
+    let (mut choices, mut denials, mut untold) = (0, 0, 0);
+    for (name, bytes) in receipts() {
+        let derived = verify(&bytes, None).unwrap_or_else(|fault| panic!("{name}: {fault}")).derived;
+        let text = String::from_utf8_lossy(&bytes);
+        let count = |words: &str| text.matches(words).count() as u64;
+        let denied = count("\"type\":\"StepDenied\"");
+        assert_eq!(derived.denials + derived.untold, denied, "{name}: each denial is one or the other");
+        assert!(derived.choices <= derived.admissions, "{name}");
+        choices += derived.choices;
+        denials += derived.denials;
+        untold += derived.untold;
+    }
+    assert!(choices > 3 && denials > 1, "{choices} choices, {denials} denials, {untold} not told");
+    // Without its grounds a denial stands where it may, and that is all that is said of it.
+    let mut story = Story::with("\"grounds\"");
+    let event = story.events().find(|event| event.contains("\"grounds\"")).unwrap();
+    *event = format!("{}}}", event.split_once(",\"grounds\"").unwrap().0);
+    let derived = verify(&story.signed(), Some(&[signer().public()])).unwrap().derived;
+    assert_eq!((derived.denials, derived.untold), (0, 1));
 }
 
 #[test]
@@ -185,6 +260,9 @@ fn lies_about_money_are_found_by_the_other_verifier_too() {
         ("\"provider\":", "\"tokensIn\":", "\"tokensIn\":9"),
         ("\"provider\":", "\"cost\":", "\"cost\":9"),
         ("\"type\":\"RunStarted\"", "\"depth\":", "\"depth\":0,\"depth\":"),
+        ("\"out\":\"over_budget\"", ",\"out\":\"over_budget\"", ""),
+        ("\"out\":\"tried\"", ",\"out\":\"tried\"", ""),
+        ("\"grounds\"", "\"spent\":", "\"spent\":1"),
     ]
     .into_iter()
     .enumerate()
@@ -197,10 +275,15 @@ fn lies_about_money_are_found_by_the_other_verifier_too() {
     story.payload.cost_micro_usd = MicroUsd::ZERO;
     story.payload.cost_usd = Usd(MicroUsd::ZERO);
     files.push(folder.write("free", &story.signed()));
+    let mut wants = vec![true];
+    wants.resize(files.len(), false);
+    for (n, (may, account)) in accounts().into_iter().enumerate() {
+        files.push(folder.write(&format!("account-{n}"), &within(&account).0.signed()));
+        wants.push(may);
+    }
     let lines = other(&keys, &files);
-    assert!(lines[0].0, "{}", lines[0].1);
-    for (holds, line) in &lines[1..] {
-        assert!(!holds, "{line}");
+    for ((holds, line), want) in lines.iter().zip(wants) {
+        assert_eq!(*holds, want, "{line}");
     }
 }
 

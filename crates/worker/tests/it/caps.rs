@@ -3,7 +3,7 @@
 use lantern_engine::{Event, Fact};
 use lantern_store::escrow;
 use lantern_types::call::{AccountId, Owner, Period};
-use lantern_types::{AgentId, At, Failure, MicroUsd, RunId};
+use lantern_types::{AgentId, At, Failure, MicroUsd, Out, Payer, RunId};
 use serde_json::{Value, json};
 
 use crate::bench::{Act, Bench};
@@ -81,6 +81,48 @@ async fn what_a_run_spends_is_spent_of_its_tenant_and_its_agent() {
     assert_eq!(row.spent.micros(), 2 * COST);
     assert_eq!(stands(&bench, Owner::Tenant).await, (2 * COST, 0));
     assert_eq!(stands(&bench, Owner::Agent(whose(&events))).await, (2 * COST, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_admission_says_which_caps_let_it_pass_and_a_denial_which_did_not() {
+    let bench = Bench::new().await;
+    agent(&bench, "a", &["one"]).await;
+    bench.script.on("one", vec![Act::Say("yes")]);
+    cap(&bench, Owner::Tenant, 100_000).await;
+    bench.start_worker();
+    let run = bench.start_run("a", json!({})).await;
+    bench.until(run, "succeeded").await;
+    bench.pass(2).await;
+    let (_, events) = bench.folded(run).await;
+    let grant = events.iter().find_map(|event| match &event.fact {
+        Fact::StepAdmitted { grant, .. } => Some(grant.clone()),
+        _ => None,
+    });
+    let grant = grant.unwrap();
+    let [account] = &*grant.facts.accounts else { panic!("{:?}", grant.facts) };
+    assert_eq!((account.of, account.period, account.cap.micros()), (Payer::Tenant, Period::Day, 100_000));
+    assert_eq!(
+        (account.spent.micros(), account.slice),
+        (0, Some(grant.hold)),
+        "one call takes what it needs"
+    );
+    assert_eq!(account.held, grant.hold);
+    let choice = grant.facts.choice.unwrap();
+    assert_eq!((&*choice.asked, choice.ways.len(), choice.more), ("gpt-4o", 1, 0));
+
+    cap(&bench, Owner::Tenant, 1_000).await;
+    let run = bench.start_run("a", json!({})).await;
+    denied(&bench, run).await;
+    let (_, events) = bench.folded(run).await;
+    let grounds = events.iter().find_map(|event| match &event.fact {
+        Fact::StepDenied { grounds, .. } => grounds.clone(),
+        _ => None,
+    });
+    let grounds = grounds.unwrap();
+    let account = grounds.account.unwrap();
+    assert_eq!((account.cap.micros(), account.spent.micros(), account.slice), (1_000, COST, None));
+    assert_eq!(grounds.route.unwrap().model, "gpt-4o");
+    assert_eq!(grounds.facts.choice.unwrap().ways[0].out, Some(Out::OverCap));
 }
 
 #[tokio::test(start_paused = true)]

@@ -390,7 +390,7 @@ pub(super) fn logged(event: &Event) -> Option<StepLog> {
             (step, "failed", code.clone())
         }
         Fact::StepReused { step, name, .. } => (step, "completed", name.clone().unwrap_or_default()),
-        Fact::StepDenied { step, code, reason } => (step, "failed", format!("{code}: {reason}")),
+        Fact::StepDenied { step, code, reason, .. } => (step, "failed", format!("{code}: {reason}")),
         Fact::StepAbandoned { step, code, .. } => (step, "failed", code.clone()),
         _ => return None,
     };

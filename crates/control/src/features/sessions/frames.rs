@@ -139,7 +139,7 @@ impl Teller {
             Fact::StepRetrying { step, code, .. } => {
                 return self.attempt_failed(at, step.as_str(), &trouble(code, content)).into_iter().collect();
             }
-            Fact::StepDenied { step, code, reason } => {
+            Fact::StepDenied { step, code, reason, .. } => {
                 return self.failed(at, step.as_str(), &format!("{code}: {reason}"));
             }
             Fact::StepFailed { step, code, .. } => {
@@ -464,6 +464,7 @@ mod tests {
                     step: step("llm-1.tool-2"),
                     code: "no".to_owned(),
                     reason: "because".to_owned(),
+                    grounds: None,
                 },
                 None,
             ),
