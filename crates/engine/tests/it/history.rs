@@ -15,8 +15,15 @@ use serde_json::{Value, json};
 use crate::desk::{Desk, grant, uuid};
 
 /// Each recorded history and the SHA-256 of its bytes.
-const HISTORIES: &[(&str, &str)] =
-    &[("format-1.json", "1adfee67a460c9489fe7a329e17eb13b1ccdc84860b2f5d23a96d3bb7944e10a")];
+const HISTORIES: &[(&str, &str)] = &[
+    ("format-1-cancelled.json", "7d69edf2c62cc321542eeb01b5e83ce6bd3553923a494ae1faaca2d24b233f79"),
+    ("format-1-children.json", "609188d269a4553353aeeed69bed498e1dcaad6f0cdb1784293d26757f9f4972"),
+    ("format-1-circles.json", "fcd003c377ed960bf874b14c8d5b7680ade045abfdcd41c850d6c6fab0706514"),
+    ("format-1-continued.json", "1a8f1a08bcc5b2c3151eea2e5d371715bf6b8afd475d43c123d4e29fde2a65cd"),
+    ("format-1-doubts.json", "c64f072e368308f34158b1f65edb9a5a369cad2c9d7fbc99699aa2991cf60c4b"),
+    ("format-1-forked.json", "7e2c9f1869e1e721f91a1a793d933b89cc264db561797b16f9561ddca9238dfa"),
+    ("format-1.json", "1adfee67a460c9489fe7a329e17eb13b1ccdc84860b2f5d23a96d3bb7944e10a"),
+];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
