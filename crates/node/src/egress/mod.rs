@@ -10,6 +10,7 @@ mod models;
 mod pass;
 mod proxy;
 mod said;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub(crate) use models::Door;
 pub use models::{Answer, Ask, Body, Models};
 use pass::Pace;
 pub(crate) use said::Said;
+pub use steps::{StepAsk, Stepped, Steps, Wanted};
 
 /// Connections of one box at once; who makes more waits.
 pub(crate) const OPEN_MAX: usize = 64;
