@@ -351,6 +351,10 @@ impl Keeper {
         // What is under way is cut here, and told as what it came to.
         drop(open);
         let _ = shut.await;
+        // A server that stops has not ended the program for good: its next life may hear the answers.
+        if !self.node.setup.stop.is_requested() {
+            egress.withdraw().await;
+        }
         said.close();
         metered.close();
         while let Ok(told) = said.try_recv() {

@@ -114,6 +114,7 @@ fn steps(app: LateApp) -> Steps {
             let StepAsk { scope, run, key, wanted } = ask;
             let step = match wanted {
                 Wanted::Tool { name, arguments } => lantern_control::Step::Tool { name, arguments },
+                Wanted::Withdraw(kind) => lantern_control::Step::Withdraw(kind),
                 Wanted::Approval { reason, approvers, wait } => {
                     lantern_control::Step::Approval { reason, approvers, wait }
                 }

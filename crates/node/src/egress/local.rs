@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use super::Egress;
 use super::models::{self, Door, UnderWay};
-use super::steps::{self, Steps};
+use super::steps::{self, StepAsk, Steps, Wanted};
 
 /// Bytes of what is asked.
 pub(crate) const BODY_MAX: u64 = 2 << 20;
@@ -159,6 +159,20 @@ impl Local {
             Ok(false) => full(),
             Err(_) => away(),
         })
+    }
+
+    /// Lets go of the tools and questions that nobody will hear of.
+    pub(super) async fn withdraw(&self) {
+        let open: Vec<String> = match &*self.recorded.lock().await {
+            Some((known, begun)) => {
+                begun.iter().filter(|place| !known.contains_key(*place)).cloned().collect()
+            }
+            None => Vec::new(),
+        };
+        let (scope, run) = self.to;
+        for (kind, key) in open.iter().filter_map(|place| steps::run_in(place)) {
+            (self.steps)(StepAsk { scope, run, key: key.to_owned(), wanted: Wanted::Withdraw(kind) }).await;
+        }
     }
 
     /// What steps are done with.

@@ -123,6 +123,13 @@ impl Egress {
         (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
     }
 
+    /// Lets go of what the program of a box that is gone asked for.
+    pub(crate) async fn withdraw(&self) {
+        if let Some(local) = &self.local {
+            local.withdraw().await;
+        }
+    }
+
     /// Serves a box until `gone` is.
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, mut gone: oneshot::Receiver<()>) {
         let mut open = FuturesUnordered::new();

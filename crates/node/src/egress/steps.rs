@@ -60,6 +60,8 @@ pub enum Wanted {
         /// How long they have.
         wait: Dur,
     },
+    /// What was asked for before under the key is wanted no more, because the box is gone: `tool` or `approval`.
+    Withdraw(&'static str),
 }
 
 /// What came of a step.
@@ -85,6 +87,17 @@ pub enum Stepped {
 /// Where what came of such a step is among what was recorded. No step that a program records has such a key.
 pub(super) fn place(name: &str, key: &str) -> String {
     format!("\u{1}{name}\u{1}{key}")
+}
+
+/// Which kind of run a step in such a place is, if it is one, and the program's word for it.
+pub(super) fn run_in(place: &str) -> Option<(&'static str, &str)> {
+    let (name, key) = place.strip_prefix('\u{1}')?.split_once('\u{1}')?;
+    let kind = match name {
+        TOOL => "tool",
+        APPROVAL => "approval",
+        _ => return None,
+    };
+    Some((kind, key))
 }
 
 /// Calls a tool.
@@ -219,6 +232,14 @@ mod tests {
         assert_eq!(untaken("go", &came, recorded.iter()).unwrap()["value"], "b");
         recorded.insert(place(SIGNAL, "two"), taken("go", 2));
         assert_eq!(untaken("go", &came, recorded.iter()), None);
+    }
+
+    #[test]
+    fn tools_and_questions_are_runs_and_signals_are_none() {
+        assert_eq!(run_in(&place(TOOL, "a")), Some(("tool", "a")));
+        assert_eq!(run_in(&place(APPROVAL, "b c")), Some(("approval", "b c")));
+        assert_eq!(run_in(&place(SIGNAL, "a")), None);
+        assert_eq!(run_in("lantern:tool"), None);
     }
 
     #[test]

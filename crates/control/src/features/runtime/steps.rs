@@ -4,7 +4,7 @@
 //! whichever crash. Its run is of an agent of the server's own in the tenant, under the tenant's limits, stops and caps as every run is;
 //! a tool has its own class of effects there, and is none that only a node has.
 
-use lantern_edge::{Error, Refusal, Result};
+use lantern_edge::{Code, Error, Refusal, Result};
 use lantern_engine::Manifest;
 use lantern_policy::Scope;
 use lantern_store::journal;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::model::vm_id;
 use crate::App;
 use crate::features::agents;
-use crate::features::runs::{history, service as runs, wait};
+use crate::features::runs::{history, service as runs, steer, wait};
 
 /// Under which agent these runs are: no name that anybody could give one.
 const AGENT: &str = "(workload steps)";
@@ -41,6 +41,8 @@ pub enum Step {
         /// How long they have.
         wait: Dur,
     },
+    /// What was asked for before under the key is wanted no more, because the box is gone: `tool` or `approval`.
+    Withdraw(&'static str),
 }
 
 /// What came of it.
@@ -76,6 +78,9 @@ pub async fn step(app: &App, scope: Scope, (workload, key): (RunId, &str), step:
 }
 
 async fn done(app: &App, scope: Scope, (workload, key): (RunId, &str), step: Step) -> Result<StepOver> {
+    if let Step::Withdraw(kind) = step {
+        return withdrawn(app, scope, id(workload, kind, key)).await;
+    }
     let (kind, input) = match asked(app, step) {
         Ok(asked) => asked,
         Err(refused) => return Ok(refused),
@@ -85,6 +90,17 @@ async fn done(app: &App, scope: Scope, (workload, key): (RunId, &str), step: Ste
         begin(app, scope, (workload, key), (run, input)).await?;
     }
     over(app, scope, run).await
+}
+
+/// Cancels the run of a step that nobody waits for any more.
+async fn withdrawn(app: &App, scope: Scope, run: RunId) -> Result<StepOver> {
+    let reason = Some("the box that asked for it is gone".to_owned());
+    match steer::cancel(app, scope, run, "workload".to_owned(), reason).await {
+        Ok(_) => Ok(StepOver::Away),
+        // Over by itself, or never begun.
+        Err(error) if matches!(error.code(), Code::RunFinished | Code::RunNotFound) => Ok(StepOver::Away),
+        Err(error) => Err(error),
+    }
 }
 
 /// The run of a step: the same after any crash.
@@ -101,7 +117,7 @@ fn asked(app: &App, step: Step) -> std::result::Result<(&'static str, Value), St
             if !app.tools.iter().any(|tool| tool.name.as_str() == name) {
                 let known: Vec<&str> = app.tools.iter().map(|tool| tool.name.as_str()).collect();
                 let words = format!("there is no tool of that name; there are {}", known.join(", "));
-                return Err(StepOver::Refused { code: "unknown_tool".to_owned(), words });
+                return Err(StepOver::Refused { code: "tool_unknown".to_owned(), words });
             }
             let data = json!({ "tool": name, "arguments": "{{input.arguments}}" });
             let steps = json!([{ "id": "tool", "kind": "tool", "data": data }]);
@@ -113,6 +129,7 @@ fn asked(app: &App, step: Step) -> std::result::Result<(&'static str, Value), St
                 json!([{ "id": "approval", "kind": "approval", "timeoutMs": wait.millis(), "data": data }]);
             Ok(("approval", json!({ "steps": steps, "reason": reason })))
         }
+        Step::Withdraw(_) => Err(StepOver::Away),
     }
 }
 

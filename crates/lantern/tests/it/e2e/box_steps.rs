@@ -94,7 +94,7 @@ fn a_program_calls_a_tool_once_by_its_key_within_its_steps() {
     assert_eq!((first.0, &first.1["value"]["ok"]), (200, &json!(true)), "{done:?}");
     assert!(first.1["value"]["output"].to_string().contains("42"), "{done:?}");
     assert_eq!(first, second, "the same call");
-    assert_eq!((lines[2].0, &lines[2].1["code"]), (409, &json!("unknown_tool")), "{done:?}");
+    assert_eq!((lines[2].0, &lines[2].1["code"]), (409, &json!("tool_unknown")), "{done:?}");
     assert_eq!((lines[3].0, &lines[3].1["value"]["ok"]), (200, &json!(false)), "{done:?}");
     assert_eq!((lines[4].0, &lines[4].1["code"]), (409, &json!("too_many_steps")), "{done:?}");
     assert_eq!((lines[5].0, &lines[5].1["code"]), (501, &json!("not_built")), "{done:?}");
@@ -171,6 +171,27 @@ async fn a_person_decides_what_a_program_asks_and_a_signal_reaches_it_also_after
     assert_eq!((events(&told, "approval").len(), events(&told, "signal").len()), (2, 3), "{told:#}");
     verified(&user, &run);
     assert!(server.stop().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_goes_with_the_box_that_asked_it() {
+    let house = tokio::task::spawn_blocking(house).await.unwrap();
+    let api = Api::of(&house.server).await;
+    let asked = json!({"key": "late", "reason": "anybody there?"});
+    let spec = house.spec("call", &[("/v1/steps/approval", asked)], "");
+    let following = house.user.begin(&["run", &spec]);
+    let id = question(&api, "anybody there?").await;
+    let vm = last(&house.user)["vm"]["vmId"].as_str().unwrap().to_owned();
+    house.user.run(&["vm", "stop", &vm, "--grace", "0"]).ok();
+    drop(following.end());
+    let withdrawn = async {
+        while api.get(&format!("/v1/approvals/{id}")).await.1["status"] == "pending" {
+            super::api::tick().await;
+        }
+    };
+    tokio::time::timeout(NEVER, withdrawn).await.unwrap();
+    let (_, asked) = api.get(&format!("/v1/approvals/{id}")).await;
+    assert_eq!(asked["status"], "withdrawn", "{asked}");
 }
 
 /// The question with this reason, once it is in the inbox.
