@@ -33,6 +33,8 @@ pub(crate) struct Request {
     pub(crate) door: Door,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The agent whose stop it heeds, for a program that runs under one.
+    pub(crate) agent: Option<String>,
 }
 
 /// Makes the call that a request asks for. What it costs goes on the bill.
@@ -57,15 +59,30 @@ pub(crate) async fn call_of(
     bill: &Bill,
 ) -> Result<Response> {
     let inner = doors.inner.clone();
-    let Request { door, headers, body } = request;
+    let Request { door, headers, body, agent } = request;
     let asked = Asked::read(door, &body)?;
     let facts = inner.facts.of(scope).await?;
     heed(facts.stop.as_deref())?;
+    if let Some(agent) = &agent {
+        heed(inner.facts.halted(scope, agent).await?.as_deref())?;
+    }
     let strategy = strategy(&headers, facts.reach.strategy)?;
     let candidates = resolve(&asked.model, door, strategy, &facts.reach, &inner.catalogue)?;
     let (id, caps) = (inner.ids.uuid(), facts.caps.as_slice());
-    let caller =
-        Caller { inner, scope, door, headers, asked: &asked, body: &body, caps, asker, meter, id, bill };
+    let caller = Caller {
+        inner,
+        scope,
+        door,
+        headers,
+        asked: &asked,
+        body: &body,
+        caps,
+        asker,
+        agent: agent.as_deref(),
+        meter,
+        id,
+        bill,
+    };
     caller.first_that_answers(candidates).await
 }
 
@@ -89,6 +106,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) body: &'a Bytes,
     pub(crate) caps: &'a [Cap],
     pub(crate) asker: Asker,
+    /// The agent whose stop it heeds, beside those of the tenant and the server.
+    pub(crate) agent: Option<&'a str>,
     pub(crate) meter: Option<&'a Meter>,
     pub(crate) id: Uuid,
     pub(crate) bill: &'a Bill,
@@ -104,6 +123,9 @@ impl Caller<'_> {
         while let Some(mut turn) = turns.next(breakers, self.inner.clock.now(), told.is_none()) {
             if attempt > 1 {
                 heed(self.inner.facts.of(self.scope).await?.stop.as_deref())?;
+                if let Some(agent) = self.agent {
+                    heed(self.inner.facts.halted(self.scope, agent).await?.as_deref())?;
+                }
             }
             if let Some(after) = &after {
                 let why = turn.route.why.take().map(|why| format!("{why}; ")).unwrap_or_default();

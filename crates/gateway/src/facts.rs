@@ -43,6 +43,12 @@ impl Facts {
         Self { db, clock, directory, known: Mutex::default() }
     }
 
+    /// Why nothing may be spent for an agent of this name, looked up now. `None` when nothing holds.
+    pub(crate) async fn halted(&self, scope: Scope, agent: &str) -> Result<Option<String>> {
+        let holding = stops::holding(&self.db, scope, agent.to_owned()).await;
+        holding.map(|stop| stop.map(|stop| stop.reason)).map_err(Error::from)
+    }
+
     /// What the tenant has.
     pub(crate) async fn of(&self, scope: Scope) -> Result<Arc<Tenancy>> {
         let now = self.clock.now();

@@ -20,8 +20,8 @@ use crate::{Doors, models, shape};
 pub struct Inside {
     /// The tenant of its workload.
     pub scope: Scope,
-    /// The agent of its run, if there is one.
-    pub agent: Option<AgentId>,
+    /// The agent of its run and its name, if there is one.
+    pub agent: Option<(AgentId, String)>,
     /// The workload's meter.
     pub meter: Meter,
     /// The method.
@@ -82,8 +82,8 @@ impl Doors {
             let words = "in a box there are POST /v1/chat/completions, /v1/responses, /v1/messages and /v1/embeddings, and GET /v1/models";
             return Err(Error::new(Code::RouteNotFound, words));
         };
-        let asker = agent.map_or(Asker::Person, Asker::Agent);
-        let request = Request { door, headers, body };
+        let asker = agent.as_ref().map_or(Asker::Person, |(id, _)| Asker::Agent(*id));
+        let request = Request { door, headers, body, agent: agent.map(|(_, name)| name) };
         call_of(self, (scope, asker, Some(&meter)), request, &Bill::default()).await
     }
 }

@@ -77,7 +77,7 @@ async fn chat(
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response> {
-    call(&doors, &permit, Request { door: Door::Chat, headers, body }, &Bill::default()).await
+    call(&doors, &permit, Request { door: Door::Chat, headers, body, agent: None }, &Bill::default()).await
 }
 
 async fn responses(
@@ -86,7 +86,8 @@ async fn responses(
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response> {
-    call(&doors, &permit, Request { door: Door::Responses, headers, body }, &Bill::default()).await
+    call(&doors, &permit, Request { door: Door::Responses, headers, body, agent: None }, &Bill::default())
+        .await
 }
 
 async fn embeddings(
@@ -95,7 +96,8 @@ async fn embeddings(
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response> {
-    call(&doors, &permit, Request { door: Door::Embeddings, headers, body }, &Bill::default()).await
+    call(&doors, &permit, Request { door: Door::Embeddings, headers, body, agent: None }, &Bill::default())
+        .await
 }
 
 async fn messages(
@@ -104,7 +106,8 @@ async fn messages(
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Result<Response> {
-    call(&doors, &permit, Request { door: Door::Messages, headers, body }, &Bill::default()).await
+    call(&doors, &permit, Request { door: Door::Messages, headers, body, agent: None }, &Bill::default())
+        .await
 }
 
 async fn tokens(

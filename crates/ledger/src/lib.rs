@@ -31,7 +31,7 @@ use clerk::Clerk;
 use purse::Purse;
 
 pub use hold::{Bill, Hold};
-pub use meter::{Meter, Metered, OverLimit, Reading, Whose};
+pub use meter::{Meter, Metered, OverLimit, Reading, Steps, Whose};
 pub use purse::{Held, Payers};
 
 /// Why nothing was granted.

@@ -12,7 +12,7 @@ use lantern_store::metered::{self, Bounds, Came, NewCall, Stands};
 use lantern_types::edge::{Clock, IdGen};
 use lantern_types::money::Overflow;
 use lantern_types::{CallId, MicroUsd, Route, RunId};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 
 /// Times that a call asks anew for what others were quicker to take.
 const TRIES: u32 = 8;
@@ -91,6 +91,16 @@ pub struct Whose {
     pub node: String,
     /// What its spec allows.
     pub bounds: Bounds,
+    /// How many steps it may have: its calls, and what else is counted beside them.
+    pub steps_max: Option<u64>,
+}
+
+impl Whose {
+    /// What is left of the bounds for calls, beside so many other steps.
+    fn beside(&self, steps: u64) -> Bounds {
+        let calls = self.steps_max.map_or(u64::MAX, |most| most.saturating_sub(steps));
+        Bounds { calls: calls.min(self.bounds.calls), ..self.bounds }
+    }
 }
 
 /// The meter of one workload. Cheap to clone.
@@ -101,6 +111,40 @@ pub struct Meter {
     ids: Arc<dyn IdGen>,
     whose: Whose,
     told: mpsc::Sender<Metered>,
+    // Held from the look at how many steps there are until there is one more, of either kind. Holds whoever has it to a database call
+    // or two.
+    beside: Arc<Mutex<u64>>,
+}
+
+/// The steps of a workload, for as long as nobody else takes one.
+pub struct Steps {
+    meter: Meter,
+    beside: OwnedMutexGuard<u64>,
+}
+
+impl Steps {
+    /// Says how many steps there are that are no model calls.
+    pub fn count(&mut self, beside: u64) {
+        *self.beside = beside;
+    }
+
+    /// Whether there may be one more.
+    pub async fn has_room(&self) -> Result<bool, OverLimit> {
+        let Some(most) = self.meter.whose.steps_max else { return Ok(true) };
+        let whose = &self.meter.whose;
+        let stands = metered::stands(&self.meter.db, whose.scope, whose.run).await?.ok_or(OverLimit::Over)?;
+        Ok(self.beside.saturating_add(stands.calls) < most)
+    }
+
+    /// There is one more.
+    pub fn take(&mut self) {
+        *self.beside = self.beside.saturating_add(1);
+    }
+
+    /// There is one less.
+    pub fn give_back(&mut self) {
+        *self.beside = self.beside.saturating_sub(1);
+    }
 }
 
 impl Meter {
@@ -113,7 +157,9 @@ impl Meter {
         calls_at_once: usize,
     ) -> (Self, mpsc::Receiver<Metered>) {
         let (told, hears) = mpsc::channel(calls_at_once);
-        (Self { db, clock, ids, whose, told }, hears)
+        // Nobody has said yet how many there are, and until then there is no room for a call.
+        let beside = Arc::new(Mutex::new(u64::MAX));
+        (Self { db, clock, ids, whose, told, beside }, hears)
     }
 
     /// Whether a bound of the spec holds for calls that cost nothing.
@@ -121,23 +167,18 @@ impl Meter {
         self.whose.bounds.tokens < u64::MAX
     }
 
-    /// The same meter for whoever may make no more calls than this.
-    pub fn allowing(&self, calls: u64) -> Self {
-        let bounds = Bounds { calls: calls.min(self.whose.bounds.calls), ..self.whose.bounds };
-        Self { whose: Whose { bounds, ..self.whose.clone() }, ..self.clone() }
-    }
-
-    /// How many calls were made.
-    pub async fn calls(&self) -> Result<u64, OverLimit> {
-        let stands = metered::stands(&self.db, self.whose.scope, self.whose.run).await?;
-        stands.map(|stands| stands.calls).ok_or(OverLimit::Over)
+    /// The steps of the workload: no call is let through and no other step is taken until this is dropped.
+    pub async fn steps(&self) -> Steps {
+        Steps { meter: self.clone(), beside: self.beside.clone().lock_owned().await }
     }
 
     /// Holds what a call could come to, its completion tokens lowered to what is left. Fails when that is fewer than `least`.
     pub async fn hold(&self, route: &Route, worst: &mut Worst, least: u64) -> Result<Reading, OverLimit> {
         // First, so that what becomes of it can be told for sure.
         let permit = self.told.clone().reserve_owned().await.map_err(|_| OverLimit::Over)?;
-        let Whose { scope, run, node, bounds } = &self.whose;
+        let Whose { scope, run, node, .. } = &self.whose;
+        let beside = self.beside.lock().await;
+        let bounds = self.whose.beside(*beside);
         for _ in 0..TRIES {
             let call = NewCall {
                 id: CallId::from_uuid(self.ids.uuid()),
@@ -154,11 +195,11 @@ impl Meter {
                 hold: call.hold,
                 came: Came::default(),
             };
-            if metered::hold(&self.db, *scope, (*run, node.clone()), call, *bounds).await? {
+            if metered::hold(&self.db, *scope, (*run, node.clone()), call, bounds).await? {
                 return Ok(Reading { open: Some((permit, metered)) });
             }
             let stands = metered::stands(&self.db, *scope, *run).await?.ok_or(OverLimit::Over)?;
-            worst.output = fitting(&stands, *bounds, worst, least)?;
+            worst.output = fitting(&stands, bounds, worst, least)?;
         }
         Err(OverLimit::Busy)
     }

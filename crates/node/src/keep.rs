@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lantern_ledger::{Meter, Metered, Whose};
 use lantern_policy::Scope;
 use lantern_policy::workload::{Network, Placed};
-use lantern_sandbox::{Happened, PORT, Running, Stream, Why, Wire};
+use lantern_sandbox::{Given, Happened, PORT, Running, Stream, Why, Wire};
 use lantern_store::journal;
 use lantern_store::metered::{self, Bounds, Came};
 use lantern_store::workloads::{self, End, LOST, Lines};
@@ -21,6 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Node;
 use crate::egress::{Door, Egress, Local, OPEN_MAX, Said, Told};
+use crate::secrets::{self, Vended};
 
 /// Bytes of lines that are stored together, and how long the first of them may wait for others.
 const BATCH_BYTES: usize = 32 << 10;
@@ -74,8 +75,8 @@ fn access(token: &Secret<String>, here: &str, placed: &Placed, run: RunId) -> Ve
         ("OPENAI_BASE_URL", "OPENAI_API_KEY", format!("{here}/v1")),
         ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", here.to_owned()),
     ] {
-        let env = &placed.spec().env;
-        if !env.contains_key(url) && !env.contains_key(key) {
+        let spec = placed.spec();
+        if ![url, key].into_iter().any(|name| spec.env.contains_key(name) || spec.keeps_secret(name)) {
             facts.extend([(url, base), (key, token())]);
         }
     }
@@ -192,7 +193,7 @@ impl Keeper {
     }
 
     /// Takes the workload, makes its box and looks after it until it is gone.
-    pub(crate) async fn keep(mut self, placed: Placed, input: String) {
+    pub(crate) async fn keep(mut self, placed: Placed, vended: Vec<Vended>, input: String) {
         let (node, run) = (self.node.clone(), self.run);
         let setup = &node.setup;
         let again = placed.spec().idempotent;
@@ -206,7 +207,8 @@ impl Keeper {
             }
         }
         self.node.with(|boxes| boxes.insert(run, placed.spec().limits));
-        let (why, code) = match self.made(&placed, &input).await {
+        let told = placed.spec().network == Network::Allowlist || !vended.is_empty();
+        let (why, code) = match self.made(&placed, vended, &input).await {
             Ok(running) => self.live(running).await,
             Err(error) => (Why::NotMade(error.to_string()), None),
         };
@@ -232,7 +234,7 @@ impl Keeper {
             self.line("harness", &words);
         }
         self.store().await;
-        if placed.spec().network == Network::Allowlist && !stopping {
+        if told && !stopping {
             setup.mail.taken_in((self.scope, run), HEAR_MAX).await;
         }
         let exit_code = code.map(i64::from);
@@ -247,7 +249,17 @@ impl Keeper {
         let _ = self.done.send(Ended { reason, exit_code, lines, words });
     }
 
-    async fn made(&mut self, placed: &Placed, input: &str) -> lantern_sandbox::Result<Running> {
+    async fn made(
+        &mut self,
+        placed: &Placed,
+        vended: Vec<Vended>,
+        input: &str,
+    ) -> lantern_sandbox::Result<Running> {
+        let told = secrets::tell(&self.node, (self.scope, self.run), &vended).await;
+        told.map_err(lantern_sandbox::Error::NotMade)?;
+        for vended in &vended {
+            self.audit(&vended.line());
+        }
         let id = format!("vm-{}", self.run);
         let mut facts = vec![
             ("LANTERN_RUNTIME", "true".to_owned()),
@@ -265,7 +277,9 @@ impl Keeper {
             facts.push(("LANTERN_LOCAL_URL", proxy));
             wire = Some(self.open_way(placed, &token).await?);
         }
-        self.node.setup.machine.start(placed, &id, &facts, input.as_bytes(), wire).await
+        let secrets = vended.into_iter().map(|vended| vended.handed).collect();
+        let given = Given { facts: &facts, input: input.as_bytes(), wire, secrets };
+        self.node.setup.machine.start(placed, &id, given).await
     }
 
     /// Makes the network of a box, and serves what comes from it.
@@ -276,8 +290,7 @@ impl Keeper {
             .map_err(|error| lantern_sandbox::Error::NotMade(error.to_string()))?;
         let rules = placed.spec().egress.clone();
         let (door, metered) = self.door(placed, token).await?;
-        let steps_max = placed.spec().limits.max_steps;
-        let local = Local::new(setup.mail.clone(), (self.scope, self.run), steps_max, Some(door));
+        let local = Local::new(setup.mail.clone(), (self.scope, self.run), door, setup.steps.clone());
         let (egress, said) = Egress::new(rules, setup.outside.clone(), setup.clock.clone(), Some(local));
         let (open, gone) = oneshot::channel();
         let (shutting, shut) = oneshot::channel();
@@ -317,16 +330,16 @@ impl Keeper {
                 calls: limits.max_steps.unwrap_or(CALLS_MAX).min(CALLS_MAX),
                 tokens: limits.max_tokens.unwrap_or(u64::MAX),
             },
+            steps_max: limits.max_steps,
         };
         let (meter, metered) =
             Meter::new(setup.db.clone(), setup.clock.clone(), setup.ids.clone(), whose, OPEN_MAX);
         let door = Door {
             models: setup.models.clone(),
             scope: self.scope,
-            agent: agent.map(|row| row.agent_id),
+            agent: agent.map(|row| (row.agent_id, row.agent_name)),
             meter,
             token: Digest::of(token.expose().as_bytes()),
-            steps_max: limits.max_steps,
             under_way: std::sync::Mutex::default(),
         };
         Ok((door, metered))
@@ -338,6 +351,10 @@ impl Keeper {
         // What is under way is cut here, and told as what it came to.
         drop(open);
         let _ = shut.await;
+        // A server that stops has not ended the program for good: its next life may hear the answers.
+        if !self.node.setup.stop.is_requested() {
+            egress.withdraw().await;
+        }
         said.close();
         metered.close();
         while let Ok(told) = said.try_recv() {

@@ -8,6 +8,7 @@
 
 mod egress;
 mod keep;
+mod secrets;
 mod tool;
 
 use std::collections::HashMap;
@@ -18,21 +19,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lantern_net::Shutdown;
 use lantern_policy::workload::{Capabilities, Image, Limits, Mode};
 use lantern_sandbox::Machine;
+use lantern_store::audit::Marks;
 use lantern_store::{Db, Sealer, workloads};
 use lantern_types::RunId;
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_worker::Mail;
 use tokio::sync::OnceCell;
 
-pub use egress::{Answer, Ask, Body, Models, Outside, Resolve};
+pub use egress::{Answer, Ask, Body, Models, Outside, Resolve, StepAsk, Stepped, Steps, Wanted};
 pub use tool::Boxes;
 
 /// What a node is made of.
 pub struct Setup {
     /// The database.
     pub db: Db,
-    /// Seals what boxes write.
+    /// Seals what boxes write, and opens the secrets that they are handed.
     pub sealer: Sealer,
+    /// Marks the audit logs of tenants.
+    pub marks: Marks,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where boxes are looked after.
@@ -51,6 +55,8 @@ pub struct Setup {
     pub outside: Outside,
     /// Answers the model calls of programs.
     pub models: Models,
+    /// Does the steps of programs that are admitted or decided.
+    pub steps: Steps,
     /// Fresh ids, and the tokens of boxes.
     pub ids: Arc<dyn IdGen>,
 }

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::Node;
 use crate::keep::{Ended, Keeper, Leash, reckon};
+use crate::secrets::{self, Vended};
 
 const NAME: &str = "box.run";
 /// When a workload that another node has is asked about again.
@@ -95,8 +96,9 @@ async fn run(node: &Arc<Node>, scope: Scope, run: RunId, arguments: &Value) -> R
         }
     }
     let placed = placed(node, &row, spec).await?;
+    let vended = secrets::find(node, (scope, run), placed.spec()).await?;
     // From here on the box is the keeper's: whatever becomes of this future, nothing is left half made.
-    let (leash, done) = start(node, scope, run, placed, arguments);
+    let (leash, done) = start(node, (scope, run), (placed, vended), arguments);
     let ended = done.await;
     drop(leash);
     match ended {
@@ -175,7 +177,7 @@ fn lost() -> Failure {
     Failure { acted: Acted::Yes, ..Failure::refused("workload_lost", words) }
 }
 
-fn away(error: lantern_store::Error) -> Failure {
+pub(crate) fn away(error: lantern_store::Error) -> Failure {
     let error: &dyn std::error::Error = &error;
     tracing::warn!(error, "a node could not ask the database");
     Failure::unknown("unavailable", "the database could not answer the node")
@@ -209,15 +211,14 @@ async fn placed(node: &Node, row: &WorkloadRow, spec: AgentSpec) -> Result<Place
 /// Has a box made and looked after.
 fn start(
     node: &Arc<Node>,
-    scope: Scope,
-    run: RunId,
-    placed: Placed,
+    to: (Scope, RunId),
+    (placed, vended): (Placed, Vec<Vended>),
     arguments: &Value,
 ) -> (Leash, oneshot::Receiver<Ended>) {
     let input = arguments.get("input").unwrap_or(&Value::Null).to_string();
     let (stop, (done, ended)) = (Arc::new(Notify::new()), oneshot::channel());
-    let keeper = Keeper::new(node.clone(), (scope, run), stop.clone(), done);
-    node.setup.tasks.spawn("node.box", Box::pin(keeper.keep(placed, input)));
+    let keeper = Keeper::new(node.clone(), to, stop.clone(), done);
+    node.setup.tasks.spawn("node.box", Box::pin(keeper.keep(placed, vended, input)));
     (Leash(stop), ended)
 }
 

@@ -3,17 +3,28 @@
 //! Whoever places a workload goes by what is the best box for it; this table only says what would be a breach. They are
 //! two on purpose: a mistake in one is caught by the other.
 
-use lantern_policy::workload::{Backend, Isolation, Mode, Network, Placed};
+use lantern_policy::workload::{Backend, Deliver, Isolation, Mode, Network, Placed};
 
 use crate::error::{Error, Result};
+use crate::launch::Given;
 
-/// Refuses a workload whose class must not be in this box, or whose network would not be what its spec says.
-pub fn check(placed: &Placed, mode: Mode, wired: bool) -> Result<()> {
+/// Refuses a workload whose class must not be in this box, or whose network or secrets would not be what its spec says.
+pub fn check(placed: &Placed, mode: Mode, given: &Given<'_>) -> Result<()> {
     let network = placed.spec().network;
-    if !joins(network, wired) {
+    if !joins(network, given.wire.is_some()) {
         return Err(Error::Refused(format!("no box here has a network of {}", network.as_str())));
     }
     let (class, backend) = (placed.spec().isolation, placed.backend());
+    let listed = placed.spec().secrets.iter().map(|secret| (secret.env_name.as_str(), secret.deliver));
+    if !listed.eq(given.secrets.iter().map(|secret| (secret.name.as_str(), secret.deliver))) {
+        return Err(Error::Refused("a box has the secrets that its spec lists, and no others".to_owned()));
+    }
+    if let Some(secret) = given.secrets.iter().find(|secret| !hands(class, secret.deliver)) {
+        let (class, name) = (class.as_str(), &secret.name);
+        return Err(Error::Refused(format!(
+            "{class} code must not have a secret in its environment: {name}"
+        )));
+    }
     if admits(backend, class, mode) {
         return Ok(());
     }
@@ -26,6 +37,14 @@ pub const fn joins(network: Network, wired: bool) -> bool {
         Network::None => !wired,
         Network::Allowlist => wired,
         Network::TenantVpc | Network::Open => false,
+    }
+}
+
+/// Whether such code may be handed a secret in this way.
+pub const fn hands(class: Isolation, deliver: Deliver) -> bool {
+    match deliver {
+        Deliver::File => true,
+        Deliver::Env => matches!(class, Isolation::Trusted | Isolation::Standard),
     }
 }
 
@@ -51,6 +70,13 @@ mod tests {
         let all = [Network::None, Network::Allowlist, Network::TenantVpc, Network::Open];
         assert_eq!(all.map(|network| joins(network, false)), [true, false, false, false]);
         assert_eq!(all.map(|network| joins(network, true)), [false, true, false, false]);
+    }
+
+    #[test]
+    fn only_known_code_has_secrets_in_its_environment() {
+        let env = Isolation::ALL.map(|class| hands(class, Deliver::Env));
+        assert_eq!(env, [true, true, false, false, false, false]);
+        assert!(Isolation::ALL.iter().all(|class| hands(*class, Deliver::File)));
     }
 
     #[test]

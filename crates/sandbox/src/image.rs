@@ -68,6 +68,9 @@ impl Images {
         let rootfs = dir.join("rootfs");
         if !rootfs.is_dir() {
             self.unpack(&manifest, &config, &dir)?;
+        } else if !framed(&rootfs) {
+            // Unpacked by an earlier build, which mounted less.
+            Unpacked::new(&rootfs, self.bounds)?.frame()?;
         }
         Ok(Ready { rootfs, config })
     }
@@ -113,6 +116,12 @@ impl Images {
         }
         Ok(())
     }
+}
+
+/// Whether every folder is there that something is mounted on.
+fn framed(rootfs: &Path) -> bool {
+    let is_folder = |name: &&str| rootfs.join(name).symlink_metadata().is_ok_and(|found| found.is_dir());
+    unpack::MOUNTED_ON.iter().all(is_folder)
 }
 
 const BEGUN: &str = ".begun-";

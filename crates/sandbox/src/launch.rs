@@ -6,13 +6,28 @@ use std::path::PathBuf;
 use lantern_policy::workload::{Limits, Placed};
 
 use crate::error::{Error, Result};
+use crate::handed::{Handed, SECRETS_DIR};
 use crate::image::{Config, Ready};
+use crate::wire::Wire;
 
 /// The user and group inside of every box. Nobody on the host has this number.
 pub(crate) const BOX_ID: u32 = 61_000;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Bytes of input that are also in the environment, where one variable may not be long.
 const INPUT_IN_ENV_MAX: usize = 32 * 1_024;
+
+/// What a box is given beside what its spec says.
+#[derive(Default)]
+pub struct Given<'a> {
+    /// Variables of ours that the program sees.
+    pub facts: &'a [(&'a str, String)],
+    /// What it reads.
+    pub input: &'a [u8],
+    /// Its network: a spec that lists where to must have one, and no other may.
+    pub wire: Option<Wire>,
+    /// The secrets that its spec lists, in that order.
+    pub secrets: Vec<Handed>,
+}
 
 /// What is run in a box.
 #[derive(Clone, Debug)]
@@ -33,16 +48,15 @@ pub struct Inside {
     pub limits: Limits,
     /// The network that it has in place of none of its own, as a path.
     pub wire: Option<PathBuf>,
+    /// Secrets that it is handed.
+    pub secrets: Vec<Handed>,
+    /// What it sees as `/run`, once its secrets lie there.
+    pub run: Option<PathBuf>,
 }
 
 /// Puts together what a workload runs.
-pub(crate) fn inside(
-    placed: &Placed,
-    ready: &Ready,
-    id: &str,
-    facts: &[(&str, String)],
-    input: &[u8],
-) -> Result<Inside> {
+pub(crate) fn inside(placed: &Placed, ready: &Ready, id: &str, given: &mut Given<'_>) -> Result<Inside> {
+    let (facts, input) = (given.facts, given.input);
     let spec = placed.spec();
     let argv = argv(&spec.command, &spec.args, &ready.config);
     if argv.is_empty() {
@@ -60,6 +74,10 @@ pub(crate) fn inside(
     {
         env.insert("LANTERN_INPUT".to_owned(), text.to_owned());
     }
+    let secrets = std::mem::take(&mut given.secrets);
+    if !secrets.is_empty() {
+        env.insert("LANTERN_SECRETS_DIR".to_owned(), SECRETS_DIR.to_owned());
+    }
     let cwd = if ready.config.working_dir.starts_with('/') {
         ready.config.working_dir.clone()
     } else {
@@ -73,7 +91,9 @@ pub(crate) fn inside(
         env,
         cwd,
         limits: spec.limits,
-        wire: None,
+        wire: given.wire.as_ref().map(Wire::path),
+        secrets,
+        run: None,
     })
 }
 

@@ -9,6 +9,7 @@
 mod cgroup;
 mod error;
 pub mod gate;
+mod handed;
 pub mod image;
 mod launch;
 mod machine;
@@ -20,6 +21,8 @@ pub mod seccomp;
 mod wire;
 
 pub use error::{Error, Result};
+pub use handed::{Handed, SECRETS_DIR};
+pub use launch::Given;
 pub use machine::{Machine, Setup};
 pub use running::{Ended, Happened, Running, Stream, Why};
 pub use wire::{PORT, Wire};

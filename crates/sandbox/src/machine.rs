@@ -14,14 +14,14 @@ use lantern_types::edge::Clock;
 use crate::cgroup::{self, Groups};
 use crate::error::{Error, Result};
 use crate::gate;
+use crate::handed;
 use crate::image::Images;
-use crate::launch::{self, Inside};
+use crate::launch::{self, Given, Inside};
 use crate::oci::{self, Flavour, Runtime, found};
 use crate::probe::{self, Findings};
-use crate::process;
+use crate::process::{self, Files};
 use crate::running::{self, Happened, Hold, Parts, Running};
 use crate::seccomp;
-use crate::wire::Wire;
 
 /// What a machine is made of.
 #[derive(Clone)]
@@ -94,13 +94,15 @@ impl Machine {
                 continue;
             }
             tracing::info!(workload = name, "taking down a box that an earlier process left");
-            for runtime in self.runtimes().into_iter().filter(|runtime| runtime.state.exists()) {
+            let own = |runtime: Runtime| Runtime { state: entry.path().join(STATE), ..runtime };
+            let runtimes = self.runtimes().into_iter().flat_map(|runtime| [runtime.clone(), own(runtime)]);
+            for runtime in runtimes.filter(|runtime| runtime.state.exists()) {
                 let _ = running::quiet(&*self.setup.clock, &self.setup.path, runtime.delete(&name)).await;
             }
             if let Ok(groups) = &groups {
                 running::clear(&*self.setup.clock, &groups.of(&name)).await;
             }
-            fs::remove_dir_all(entry.path()).map_err(Error::io("remove", &entry.path()))?;
+            handed::remove(&entry.path()).map_err(Error::io("remove", &entry.path()))?;
         }
         Ok(())
     }
@@ -201,7 +203,7 @@ impl Machine {
         // Control groups have one name for all servers of a machine.
         let id = format!("probe-{name}-{}-{}", std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed));
         let inside = self.probing(&id).map_err(|error| error.to_string())?;
-        let mut running = self.make(inside, maker, &[], None).map_err(|error| error.to_string())?;
+        let mut running = self.make(inside, maker, Given::default()).map_err(|error| error.to_string())?;
         let (mut seen, mut complaint) = (String::new(), String::new());
         let ended = loop {
             match running.next().await {
@@ -245,27 +247,20 @@ impl Machine {
             cwd: "/".to_owned(),
             limits,
             wire: None,
+            secrets: Vec::new(),
+            run: None,
         })
     }
 
-    /// Starts a workload in its box. `facts` are variables of ours that it sees, `input` is what it reads, and `wire` the network
-    /// that it has, which a spec that lists where to must have and no other may.
-    pub async fn start(
-        &self,
-        placed: &Placed,
-        id: &str,
-        facts: &[(&str, String)],
-        input: &[u8],
-        wire: Option<Wire>,
-    ) -> Result<Running> {
-        gate::check(placed, self.setup.mode, wire.is_some())?;
+    /// Starts a workload in its box, with what it is given.
+    pub async fn start(&self, placed: &Placed, id: &str, mut given: Given<'_>) -> Result<Running> {
+        gate::check(placed, self.setup.mode, &given)?;
         let maker = self.maker(placed.backend())?;
         let (images, image) = (self.images.clone(), placed.spec().image.clone());
         let ready = tokio::task::spawn_blocking(move || images.ready(&image)).await;
         let ready = ready.map_err(|error| Error::NotMade(error.to_string()))??;
-        let mut inside = launch::inside(placed, &ready, id, facts, input)?;
-        inside.wire = wire.as_ref().map(Wire::path);
-        self.make(inside, maker, input, wire)
+        let inside = launch::inside(placed, &ready, id, &mut given)?;
+        self.make(inside, maker, given)
     }
 
     /// What this machine itself proved, whatever whoever placed the workload believes.
@@ -279,12 +274,12 @@ impl Machine {
     }
 
     /// Must be called on a thread that lives as long as the runtime: a box by bubblewrap ends with the thread that made it.
-    fn make(&self, inside: Inside, maker: Maker, input: &[u8], wire: Option<Wire>) -> Result<Running> {
+    fn make(&self, mut inside: Inside, maker: Maker, given: Given<'_>) -> Result<Running> {
         let dir = self.boxes.join(&inside.id);
-        let made = self.made(&inside, maker, input, (&dir, wire));
+        let made = self.made(&mut inside, maker, (&dir, given));
         if made.is_err() {
             // The reason why it failed matters, not that its rest could not be removed.
-            let _ = fs::remove_dir_all(&dir);
+            let _ = handed::remove(&dir);
             if let Ok(groups) = Groups::find(Path::new(cgroup::ROOT)) {
                 groups.of(&inside.id).remove();
             }
@@ -292,14 +287,12 @@ impl Machine {
         made
     }
 
-    fn made(
-        &self,
-        inside: &Inside,
-        maker: Maker,
-        input: &[u8],
-        (dir, wire): (&Path, Option<Wire>),
-    ) -> Result<Running> {
+    fn made(&self, inside: &mut Inside, maker: Maker, (dir, given): (&Path, Given<'_>)) -> Result<Running> {
         fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
+        let handed = !inside.secrets.is_empty();
+        if handed {
+            inside.run = Some(handed::lay(dir, &inside.secrets)?);
+        }
         let write = |name: &str, bytes: &[u8]| {
             let path = dir.join(name);
             fs::write(&path, bytes).map_err(Error::io("write", &path)).map(|()| path)
@@ -307,7 +300,9 @@ impl Machine {
         let groups = Groups::find(Path::new(cgroup::ROOT)).map_err(Error::Refused)?;
         let (line, hold) = match maker {
             Maker::Runtime(runtime) => {
-                let runtime = Runtime { wired: inside.wire.is_some(), ..runtime };
+                // A runtime's own notes have the environment in them.
+                let state = if handed { dir.join(STATE) } else { runtime.state.clone() };
+                let runtime = Runtime { wired: inside.wire.is_some(), state, ..runtime };
                 let config = oci::config::config(inside, runtime.facts(groups.counts_swap()));
                 write("config.json", config.to_string().as_bytes())?;
                 let pid_file = dir.join("pid");
@@ -317,14 +312,16 @@ impl Machine {
             Maker::Bubblewrap(bwrap) => {
                 let program = seccomp::bpf().ok_or_else(|| Error::NotMade("no filter".to_owned()))?;
                 let (filter, status) = (write("filter", &program)?, write("status", &[])?);
+                let variables = write("variables", &process::variables(inside))?;
+                let files = Files { status: &status, filter: &filter, variables: &variables };
                 let group = groups
                     .make(&inside.id, &inside.limits, process::OWN_PIDS)
                     .map_err(Error::io("make control groups below", Path::new(cgroup::ROOT)))?;
-                let line = process::args(inside, &bwrap, &status, &filter, &group.dirs);
+                let line = process::args(inside, &bwrap, files, &group.dirs);
                 (line, Hold::Process { status })
             }
         };
-        let stdin = write("input", input)?;
+        let stdin = write("input", given.input)?;
         let stdin = fs::File::open(&stdin).map_err(Error::io("open", &stdin))?;
         let mut command = running::command(&self.setup.path, &line);
         command.stdin(Stdio::from(stdin)).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -341,7 +338,7 @@ impl Machine {
                 clock: self.setup.clock.clone(),
                 path: self.setup.path.clone(),
                 timeout: inside.limits.timeout,
-                wire,
+                wire: given.wire,
             },
         ))
     }

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use crate::handed;
 use crate::launch::{BOX_ID, Inside};
 
 /// Processes of bubblewrap beside the workload's.
@@ -14,22 +15,46 @@ const STAGE: &str = "/mnt";
 
 /// Enters the control groups, shows the image's files where an ordinary user can see them, becomes such a user, and then
 /// bubblewrap: so root's number has no part in the box. What the server was started with open is closed first, which
-/// takes bash where the numbers have two digits. Arguments: the status file, the filter, the image, how many
-/// groups, the groups, and the command line.
+/// takes bash where the numbers have two digits. Arguments: the status file, the filter, the variables, the image,
+/// what it sees as /run or nothing, how many groups, the groups, and the command line.
 const SCRIPT: &str =
     "for fd in /proc/self/fd/*; do fd=${fd##*/}; if [ \"$fd\" -gt 2 ]; then eval \"exec $fd>&-\"; fi; done
-set -e; status=$1 filter=$2 root=$3 n=$4; shift 4
+set -e; status=$1 filter=$2 variables=$3 root=$4 run=$5 n=$6; shift 6
 while [ \"$n\" -gt 0 ]; do echo 0 >\"$1/cgroup.procs\"; shift; n=$((n - 1)); done
 ulimit -c 0; ulimit -n 1024
 mount --bind \"$root\" /mnt
-exec \"$@\" 8>\"$status\" 9<\"$filter\"";
+if [ -n \"$run\" ]; then mount --bind \"$run\" /mnt/run; fi
+exec \"$@\" 7<\"$variables\" 8>\"$status\" 9<\"$filter\"";
+
+/// The files that a box is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Files<'a> {
+    /// What bubblewrap says of it.
+    pub status: &'a Path,
+    /// The filter of system calls.
+    pub filter: &'a Path,
+    /// Its environment; see [`variables`].
+    pub variables: &'a Path,
+}
+
+/// The environment of a box as arguments in a file, because a command line can be read by everybody.
+pub(crate) fn variables(inside: &Inside) -> Vec<u8> {
+    let plain = inside.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut words = Vec::new();
+    for (name, value) in plain.chain(handed::variables(&inside.secrets)) {
+        for word in ["--setenv", name, value] {
+            words.extend(word.as_bytes());
+            words.push(0);
+        }
+    }
+    words
+}
 
 /// The command line of a box.
 pub fn args(
     inside: &Inside,
     bwrap: &Path,
-    status: &Path,
-    filter: &Path,
+    Files { status, filter, variables }: Files<'_>,
     groups: &[impl AsRef<Path>],
 ) -> Vec<OsString> {
     let mut line: Vec<OsString> = Vec::new();
@@ -40,7 +65,8 @@ pub fn args(
     }
     let words = ["unshare", "-m", "--propagation", "private", "bash", "-c", SCRIPT, "bash"];
     line.extend(words.map(OsString::from));
-    line.extend([status, filter, &inside.rootfs].map(OsString::from));
+    line.extend([status, filter, variables, &inside.rootfs].map(OsString::from));
+    line.push(inside.run.as_deref().unwrap_or_else(|| Path::new("")).into());
     line.push(groups.len().to_string().into());
     line.extend(groups.iter().map(|group| group.as_ref().into()));
     let id = BOX_ID.to_string();
@@ -66,6 +92,8 @@ pub fn args(
         "--cap-drop",
         "ALL",
         "--clearenv",
+        "--args",
+        "7",
         "--ro-bind",
         STAGE,
         "/",
@@ -100,9 +128,6 @@ pub fn args(
         "9",
     ];
     line.extend(flags.map(OsString::from));
-    for (name, value) in &inside.env {
-        line.extend(["--setenv", name, value].map(OsString::from));
-    }
     line.push("--".into());
     line.extend(inside.argv.iter().map(OsString::from));
     line

@@ -17,6 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::cgroup::{Group, Groups};
+use crate::handed;
 use crate::oci::{Flavour, Runtime};
 use crate::process;
 use crate::wire::Wire;
@@ -285,9 +286,7 @@ impl Running {
             let _ = quiet(&*self.clock, &self.path, runtime.delete(&self.id)).await;
         }
         clear(&*self.clock, &self.groups.of(&self.id)).await;
-        if let Err(error) = std::fs::remove_dir_all(&self.dir)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
+        if let Err(error) = handed::remove(&self.dir) {
             tracing::warn!(workload = self.id, %error, "the files of a box could not be removed");
         }
     }

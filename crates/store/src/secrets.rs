@@ -133,14 +133,30 @@ pub enum Change {
     Remove,
 }
 
+/// What a reference leads to.
+pub struct Found {
+    /// What it says.
+    pub value: Secret<String>,
+    /// The secret that says so. `None` when it is a key that a provider was saved with.
+    pub name: Option<SecretName>,
+    /// Which version of it.
+    pub version: Option<i64>,
+}
+
+impl Found {
+    fn of(name: &SecretName, current: Current) -> Self {
+        Self { value: current.value, name: Some(name.clone()), version: Some(current.version) }
+    }
+}
+
 /// The secret that a reference leads to, for the tenant of this scope. `None` when there is none, when no version of it is enabled, or
 /// when the reference is to another tenant's: whoever needs it refuses, and goes on without in no case. Nothing is kept in memory
 /// here: what is disabled or removed is gone for whoever asks next.
-pub async fn resolve(sealer: &Sealer, scope: Scope, reference: &Reference) -> Result<Option<Secret<String>>> {
+pub async fn resolve(sealer: &Sealer, scope: Scope, reference: &Reference) -> Result<Option<Found>> {
     match reference {
         Reference::Secret { tenant: Some(tenant), .. } if *tenant != scope.tenant() => Ok(None),
         Reference::Secret { name, .. } => {
-            Ok(current(sealer, scope, name).await?.map(|current| current.value))
+            Ok(current(sealer, scope, name).await?.map(|current| Found::of(name, current)))
         }
         Reference::Provider(provider) => provider_key(sealer, scope, provider).await,
         // Nobody can install one yet.
@@ -158,18 +174,19 @@ pub async fn current(sealer: &Sealer, scope: Scope, name: &SecretName) -> Result
 }
 
 /// The tenant's own key of a provider: its own, or the secret's that it names.
-async fn provider_key(sealer: &Sealer, scope: Scope, provider: &str) -> Result<Option<Secret<String>>> {
+async fn provider_key(sealer: &Sealer, scope: Scope, provider: &str) -> Result<Option<Found>> {
     let name = Value::from(provider);
     let row = sealer.db().glance(scope, move |tx| Box::pin(async move { tx.one(PROVIDER, &[name]).await }));
     let Some(row) = row.await? else { return Ok(None) };
     if let Some(sealed) = row.opt_bytes("api_key")? {
         let place = Place { purpose: "llm_provider", row: provider.as_bytes() };
-        return text(sealer.open(scope, place, &sealed).await?).map(Some);
+        let value = text(sealer.open(scope, place, &sealed).await?)?;
+        return Ok(Some(Found { value, name: None, version: None }));
     }
     let Some(name) = row.opt_text("secret")?.and_then(|name| SecretName::parse(&name).ok()) else {
         return Ok(None);
     };
-    Ok(current(sealer, scope, &name).await?.map(|current| current.value))
+    Ok(current(sealer, scope, &name).await?.map(|current| Found::of(&name, current)))
 }
 
 /// A secret of this name, with its versions.

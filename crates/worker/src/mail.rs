@@ -76,7 +76,8 @@ impl Mail {
     }
 
     /// Everything that a run was told under a name, by key: the first of each.
-    pub async fn told(&self, (scope, run): (Scope, RunId), name: &str) -> Result<BTreeMap<String, Value>> {
+    pub async fn told(&self, to: (Scope, RunId), name: &str) -> Result<BTreeMap<String, Value>> {
+        let (scope, run) = to;
         let mut told = BTreeMap::new();
         // The inbox first: what is taken in meanwhile is in the journal after that.
         let (_, waiting) = inbox::list(&self.db, scope, run).await?;
@@ -90,6 +91,21 @@ impl Mail {
                 later.push(value);
             }
         }
+        for value in self.signals(to, name).await?.into_iter().chain(later) {
+            keep(&mut told, &value);
+        }
+        Ok(told)
+    }
+
+    /// A number that is another one when something came for a run or happened to it.
+    pub async fn stands(&self, (scope, run): (Scope, RunId)) -> Result<(i64, i64)> {
+        let head = journal::head(&self.db, scope, run).await?;
+        Ok(head.map(|row| (row.version, row.pokes)).unwrap_or_default())
+    }
+
+    /// The values of all signals of this name that a run has taken in, in that order.
+    pub async fn signals(&self, (scope, run): (Scope, RunId), name: &str) -> Result<Vec<Value>> {
+        let mut came = Vec::new();
         let mut next = 1;
         loop {
             let page = journal::read(&self.db, scope, run, next, PAGE).await?;
@@ -102,7 +118,7 @@ impl Mail {
                         (event.fact, event.content)
                         && said == name
                     {
-                        keep(&mut told, &value);
+                        came.push(Value::clone(&value));
                     }
                 }
                 next = stored.first_seq + stored.n;
@@ -111,10 +127,7 @@ impl Mail {
                 break;
             }
         }
-        for value in later {
-            keep(&mut told, &value);
-        }
-        Ok(told)
+        Ok(came)
     }
 
     /// Waits until nothing lies in a run's inbox, for so long at most: who ends a run's step waits for what the step told.

@@ -231,7 +231,7 @@ impl Providers {
             || refused("secret_not_found", format!("no secret {secret} has a version that is enabled"));
         let name = SecretName::parse(secret).map_err(|_| unknown())?;
         let found = secrets::resolve(self.vault.sealer(), scope, &Reference::to(name)).await;
-        let key = found.map_err(unavailable)?.ok_or_else(unknown)?;
+        let key = found.map_err(unavailable)?.ok_or_else(unknown)?.value;
         let text = key.expose().trim();
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(refused("provider_auth", format!("the secret {secret} holds no key")));

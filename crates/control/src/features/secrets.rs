@@ -186,7 +186,9 @@ pub(crate) async fn named(app: &App, scope: Scope, field: &str, text: &str) -> R
 pub(crate) async fn value(app: &App, scope: Scope, name: &SecretName) -> Result<Secret<String>> {
     let reference = Reference::to(name.clone());
     let found = secrets::resolve(app.vault.sealer(), scope, &reference).await?;
-    found.ok_or_else(|| not_found(&format!("no secret {name} has a version that is enabled")))
+    found
+        .map(|found| found.value)
+        .ok_or_else(|| not_found(&format!("no secret {name} has a version that is enabled")))
 }
 
 fn not_found(words: &str) -> Error {

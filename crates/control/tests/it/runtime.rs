@@ -135,6 +135,8 @@ async fn refused(test: &TestApp) {
         (with("env", json!({"LANTERN_API_KEY": "x"})), "env.LANTERN_API_KEY"),
         (with("env", json!({"LD_PRELOAD": "x"})), "env.LD_PRELOAD"),
         (with("env", json!({"https_proxy": "x"})), "env.https_proxy"),
+        (with("env", json!({"A": "lantern.secret://tenant/x"})), "env.A"),
+        (with("secrets", json!([{"env_name": "A", "secret_uri": "x"}])), "secrets[0].secret_uri"),
         (with("limits", json!({"memory": "lots"})), "limits.memory"),
         (with("image_digest", json!(image('1'))), "image_digest"),
     ] {
@@ -146,7 +148,6 @@ async fn refused(test: &TestApp) {
         (with("isolation", json!("hostile")), "isolation"),
         (with("isolation", Value::Null), "isolation"),
         (with("network", json!("open")), "network"),
-        (with("secrets", json!([{"env_name": "A", "secret_uri": "lantern.secret/llm/x"}])), "secrets"),
         (with("restoreSnapshotId", json!("x")), "restore_snapshot_id"),
         (with("runId", json!("x")), "run_id"),
         (with("limits", json!({"gpu": "1"})), "limits.gpu"),

@@ -75,7 +75,8 @@ impl Chat {
 
     async fn call(self, doors: &Doors, permit: &Permit<CallModel>, bill: &Bill) -> Result<Response> {
         let body = Bytes::from(self.body.to_string());
-        call(doors, permit, Request { door: Door::Chat, headers: self.headers, body }, bill).await
+        call(doors, permit, Request { door: Door::Chat, headers: self.headers, body, agent: None }, bill)
+            .await
     }
 }
 

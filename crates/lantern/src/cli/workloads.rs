@@ -194,7 +194,29 @@ async fn followed(console: &Console, api: &Api, vm: &str) -> Result<Exit, Failur
         }
         end = show(console, api, vm, true) => end?,
     };
-    ended(&end.unwrap_or_default(), vm)
+    let end = end.unwrap_or_default();
+    if text(&end, "reason").is_empty() {
+        return Err(refused(api, &end, vm).await);
+    }
+    ended(&end, vm)
+}
+
+/// Why a workload had no box: its run says.
+async fn refused(api: &Api, end: &Value, vm: &str) -> Failure {
+    let run = vm.strip_prefix("vm-").unwrap_or(vm);
+    let run = api.fetch(Call::get(format!("/v1/runs/{run}"))).await.unwrap_or_default();
+    let error = run.get("error").cloned().unwrap_or_default();
+    let why = match text(&error, "message") {
+        "" => format!("it is {}", line(text(end, "state"))),
+        words => line(words),
+    };
+    let code = match text(&error, "code") {
+        "" => "workload_failed",
+        code => code,
+    };
+    Failure::new(Exit::Failed, format!("the workload did not run: {why}"))
+        .code(code)
+        .hint(format!("see `lantern vm get {vm}`"))
 }
 
 /// How a command ends that followed a workload.

@@ -14,6 +14,7 @@ use lantern_llm::{Endpoint, list_models};
 use lantern_net::{Client, Hangups, Reach, RealClock, RealIds, Signals, TaskSet};
 use lantern_node::{Boxes, Node};
 use lantern_policy::{Catalogue, workload};
+use lantern_store::audit::Marks;
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
 use lantern_store::{Db, InForce, Keys, Notary, PostgresOptions, Relay, Sealer, SqliteOptions, Vault, stops};
@@ -122,10 +123,12 @@ pub(super) async fn run(
         Mode::Serve => models::serve(config.private_models)?,
     });
     let late = boxes::LateDoors::default();
-    let node = node(&ground, &config, mode, late.clone()).await?;
+    let late_app = boxes::LateApp::default();
+    let node = node(&ground, &config, mode, (late.clone(), late_app.clone())).await?;
     let runtime = node.as_ref().map(|node| boxes::runtime(node, boxed(mode)));
     let app =
         App::new(Setup { runtime, ..setup(&ground, &config, &rules) }).context("cannot set up the API")?;
+    let _ = late_app.set(app.clone());
     let accounts = account::seed(&app, mode, address).await?;
     let providers = Arc::new(providers(&ground, rules.clone()));
     let offers = providers.clone();
@@ -276,7 +279,7 @@ async fn node(
     ground: &Ground,
     config: &Config,
     mode: Mode,
-    doors: boxes::LateDoors,
+    (doors, app): (boxes::LateDoors, boxes::LateApp),
 ) -> Result<Option<Arc<Node>>> {
     if !config.workloads.unwrap_or(mode == Mode::Dev) {
         return Ok(None);
@@ -284,6 +287,7 @@ async fn node(
     let on = boxes::Ground {
         db: &ground.db,
         vault: &ground.vault,
+        marks: Marks::new(&ground.keys).context("cannot mark audit logs")?,
         clock: &ground.clock,
         ids: &ground.ids,
         tasks: Arc::new(ground.tasks.clone()),
@@ -291,6 +295,7 @@ async fn node(
         limits: &ground.limits,
         opened: config.open_networks.clone(),
         doors,
+        app,
     };
     boxes::open(on, &config.data_dir, boxed(mode)).await.map(Some)
 }

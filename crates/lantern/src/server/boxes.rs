@@ -9,13 +9,14 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use lantern_control::{Load, Runtime};
+use lantern_control::{App, Load, Runtime, StepOver};
 use lantern_gateway::{Answered, Doors, Inside};
 use lantern_net::{Network, Reach};
-use lantern_node::{Answer, Ask, Models, Node, Outside, Setup};
+use lantern_node::{Answer, Ask, Models, Node, Outside, Setup, StepAsk, Stepped, Steps, Wanted};
 use lantern_policy::egress::Rule;
 use lantern_policy::workload::Mode;
 use lantern_sandbox::Machine;
+use lantern_store::audit::Marks;
 use lantern_store::{Db, InForce, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_worker::Mail;
@@ -30,6 +31,7 @@ const NAME: &str = "node";
 pub(super) struct Ground<'a> {
     pub(super) db: &'a Db,
     pub(super) vault: &'a Vault,
+    pub(super) marks: Marks,
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) ids: &'a Arc<dyn IdGen>,
     pub(super) tasks: Arc<dyn Tasks>,
@@ -39,10 +41,14 @@ pub(super) struct Ground<'a> {
     pub(super) opened: Arc<[Network]>,
     /// The doors to models, once they are open.
     pub(super) doors: LateDoors,
+    /// The API, once there is one.
+    pub(super) app: LateApp,
 }
 
 /// Doors that open after the node did: no box is made before that.
 pub(super) type LateDoors = Arc<OnceLock<Doors>>;
+/// The same for the API.
+pub(super) type LateApp = Arc<OnceLock<App>>;
 
 /// The node on this data folder.
 pub(super) async fn open(ground: Ground<'_>, dir: &Path, mode: Mode) -> Result<Arc<Node>> {
@@ -56,6 +62,7 @@ pub(super) async fn open(ground: Ground<'_>, dir: &Path, mode: Mode) -> Result<A
     let setup = Setup {
         db: ground.db.clone(),
         sealer: ground.vault.sealer().clone(),
+        marks: ground.marks,
         clock: ground.clock.clone(),
         tasks: ground.tasks,
         machine,
@@ -70,6 +77,7 @@ pub(super) async fn open(ground: Ground<'_>, dir: &Path, mode: Mode) -> Result<A
             limits: ground.limits.clone(),
         },
         models: models(ground.doors),
+        steps: steps(ground.app),
         ids: ground.ids.clone(),
         outside: Outside {
             reach: Rule { reach: Reach::Public, opened: ground.opened },
@@ -93,6 +101,29 @@ fn models(doors: LateDoors) -> Models {
             let headers: HeaderMap = headers.collect();
             let inside = Inside { scope, agent, meter, method, path, headers, body: body.into(), denied };
             answer(doors.inside(inside).await)
+        })
+    })
+}
+
+/// Steps of programs that are runs of their own.
+fn steps(app: LateApp) -> Steps {
+    Arc::new(move |ask: StepAsk| {
+        let app = app.clone();
+        Box::pin(async move {
+            let Some(app) = app.get() else { return Stepped::Away };
+            let StepAsk { scope, run, key, wanted } = ask;
+            let step = match wanted {
+                Wanted::Tool { name, arguments } => lantern_control::Step::Tool { name, arguments },
+                Wanted::Withdraw(kind) => lantern_control::Step::Withdraw(kind),
+                Wanted::Approval { reason, approvers, wait } => {
+                    lantern_control::Step::Approval { reason, approvers, wait }
+                }
+            };
+            match lantern_control::step(app, scope, (run, &key), step).await {
+                StepOver::Over { run, outcome } => Stepped::Over { run, outcome },
+                StepOver::Refused { code, words } => Stepped::Refused { code, words },
+                StepOver::Away => Stepped::Away,
+            }
         })
     })
 }

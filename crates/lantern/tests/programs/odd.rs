@@ -12,6 +12,20 @@ fn main() {
                 println!("{name}={value}");
             }
         }
+        // Says of each other argument, a name, how long its secret is, how its file may be used, and a sum of what it says.
+        "secrets" => {
+            let sum = |bytes: &[u8]| bytes.iter().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+            for name in &args[1..] {
+                let path = format!("{}/{name}", std::env::var("LANTERN_SECRETS_DIR").unwrap());
+                if let Ok(bytes) = std::fs::read(&path) {
+                    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+                    println!("file {name} {} {:o} {:x}", bytes.len(), mode & 0o7777, sum(&bytes));
+                }
+                if let Ok(value) = std::env::var(name) {
+                    println!("env {name} {} {:x}", value.len(), sum(value.as_bytes()));
+                }
+            }
+        }
         "echo" => {
             let mut input = String::new();
             std::io::stdin().read_to_string(&mut input).unwrap();
@@ -51,21 +65,34 @@ fn main() {
                 println!("{} {}", answer.lines().next().unwrap_or("nothing"), reason.unwrap_or_default());
             }
         }
-        // Asks a model: for each three arguments a path, a token ("-" for its own, "" for none) and a body. Says status and answer.
+        // Asks us: for each three arguments a path, a token ("-" for its own, "" for none) and a body. Says status and answer.
         "call" => {
-            let own = std::env::var("OPENAI_API_KEY").unwrap_or_default();
             for asked in args[1..].chunks(3) {
-                let token = if asked[1] == "-" { own.as_str() } else { asked[1].as_str() };
-                let shown = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
-                let (path, body) = (&asked[0], &asked[2]);
-                let mut stream = std::net::TcpStream::connect("127.0.0.1:3128").unwrap();
-                let head = format!("POST {path} HTTP/1.1\r\n{shown}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
-                stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
-                let mut answer = Vec::new();
-                drop(stream.read_to_end(&mut answer));
-                let answer = String::from_utf8_lossy(&answer).into_owned();
-                let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-                println!("{} {}", head.lines().next().unwrap_or("nothing"), body.replace(['\r', '\n'], " "));
+                println!("{}", asked_of_us(&asked[0], &asked[1], &asked[2]));
+            }
+        }
+        // The same at the same time.
+        "at_once" => {
+            let asked: Vec<_> = args[1..].chunks(3).map(<[String]>::to_vec).collect();
+            let asking = asked.into_iter().map(|asked| std::thread::spawn(move || asked_of_us(&asked[0], &asked[1], &asked[2])));
+            for answer in asking.collect::<Vec<_>>() {
+                println!("{}", answer.join().unwrap());
+            }
+        }
+        // Asks the same again until the answer is another: for each three arguments. Says "up" and then the other answers.
+        "until" => {
+            let asked: Vec<_> = args[1..].chunks(3).collect();
+            let first: Vec<_> = asked.iter().map(|asked| asked_of_us(&asked[0], &asked[1], &asked[2])).collect();
+            println!("up");
+            for (asked, first) in asked.iter().zip(first) {
+                let status = |answer: &str| answer.split(' ').nth(1).unwrap_or_default().to_owned();
+                let other = loop {
+                    let answer = asked_of_us(&asked[0], &asked[1], &asked[2]);
+                    if status(&answer) != status(&first) {
+                        break answer;
+                    }
+                };
+                println!("{other}");
             }
         }
         // Tries to get out by every way but that one.
@@ -84,4 +111,18 @@ fn main() {
         }
         _ => std::process::exit(64),
     }
+}
+
+fn asked_of_us(path: &str, token: &str, body: &str) -> String {
+    let own = std::env::var("OPENAI_API_KEY").unwrap_or_default();
+    let token = if token == "-" { own.as_str() } else { token };
+    let shown = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+    let mut stream = std::net::TcpStream::connect("127.0.0.1:3128").unwrap();
+    let head = format!("POST {path} HTTP/1.1\r\n{shown}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    format!("{} {}", head.lines().next().unwrap_or("nothing"), body.replace(['\r', '\n'], " "))
 }

@@ -4,9 +4,10 @@
 //! whichever server, hears the first that was recorded under a key. Who asks is known by the network that it asks from, so nothing
 //! is shown to prove it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lantern_policy::Scope;
+use lantern_store::stops;
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::{At, Dur, RunId};
 use lantern_worker::Mail;
@@ -15,6 +16,7 @@ use tokio::sync::Mutex;
 
 use super::Egress;
 use super::models::{self, Door, UnderWay};
+use super::steps::{self, StepAsk, Steps, Wanted};
 
 /// Bytes of what is asked.
 pub(crate) const BODY_MAX: u64 = 2 << 20;
@@ -23,10 +25,21 @@ const STEP: &str = "lantern:step";
 /// Under which name it is told of model calls whose answer is kept.
 const LLM: &str = "lantern:llm";
 const KEY_MAX: usize = 200;
+/// What takes a JSON object.
+const PATHS: [&str; 8] = [
+    "/v1/log",
+    "/v1/steps/recall",
+    "/v1/steps/record",
+    "/v1/steps/sleep",
+    "/v1/steps/llm",
+    "/v1/steps/tool",
+    "/v1/steps/approval",
+    "/v1/steps/signal",
+];
 const LOG_MAX: usize = 16 << 10;
 
 /// What is answered: a status, and JSON.
-type Answer = (&'static str, Value);
+pub(super) type Answer = (&'static str, Value);
 /// How long a step may sleep at once.
 const SLEEP_MAX: Dur = Dur::from_secs(30 * 24 * 3_600);
 
@@ -34,11 +47,14 @@ const SLEEP_MAX: Dur = Dur::from_secs(30 * 24 * 3_600);
 pub(crate) struct Local {
     mail: Mail,
     to: (Scope, RunId),
-    steps_max: Option<u64>,
-    door: Option<Door>,
+    door: Door,
+    steps: Steps,
     // Held while a step is recorded, so that of two with one key one is the first.
-    recorded: Mutex<Option<BTreeMap<String, Value>>>,
+    recorded: Mutex<Option<Recorded>>,
 }
+
+/// What was recorded, and what was begun and is counted.
+pub(super) type Recorded = (BTreeMap<String, Value>, BTreeSet<String>);
 
 /// What came of a question.
 pub(super) struct Answered {
@@ -49,19 +65,119 @@ pub(super) struct Answered {
 }
 
 impl Local {
-    pub(crate) fn new(mail: Mail, to: (Scope, RunId), steps_max: Option<u64>, door: Option<Door>) -> Self {
-        Self { mail, to, steps_max, door, recorded: Mutex::default() }
+    pub(crate) fn new(mail: Mail, to: (Scope, RunId), door: Door, steps: Steps) -> Self {
+        Self { mail, to, door, steps, recorded: Mutex::default() }
     }
 
     /// The door to models.
-    pub(super) const fn door(&self) -> Option<&Door> {
-        self.door.as_ref()
+    pub(super) const fn door(&self) -> &Door {
+        &self.door
     }
 
-    /// How many steps were recorded.
-    pub(super) async fn recorded(&self) -> u64 {
+    /// Sees to it that the meter knows how many steps there are.
+    pub(super) async fn count(&self) {
         let mut recorded = self.recorded.lock().await;
-        self.known(&mut recorded).await.map_or(u64::MAX, |known| steps(known))
+        self.known(&mut recorded).await;
+    }
+
+    /// Why the program may do nothing new now: a stop of its agent, its tenant or the server.
+    pub(super) async fn halted(&self) -> Option<Answer> {
+        let agent = self.door.agent.as_ref().map(|(_, name)| name.clone()).unwrap_or_default();
+        match stops::holding(&self.mail.db, self.to.0, agent).await {
+            Ok(None) => None,
+            Ok(Some(stop)) => {
+                let words = format!("an emergency stop holds, so no step is begun: {}", stop.reason);
+                Some(refused("409 Conflict", "emergency_stop", &words))
+            }
+            Err(_) => Some(away()),
+        }
+    }
+
+    /// What is recorded under a key; if nothing is, counts the step that is begun. `Err` says why it is not.
+    pub(super) async fn begin(&self, place: &str) -> Result<Option<Value>, Answer> {
+        let mut recorded = self.recorded.lock().await;
+        let Some((known, begun)) = self.known(&mut recorded).await else { return Err(away()) };
+        if let Some(value) = known.get(place) {
+            return Ok(Some(value.clone()));
+        }
+        if let Some(halted) = self.halted().await {
+            return Err(halted);
+        }
+        if !begun.contains(place) {
+            let mut steps = self.door.meter.steps().await;
+            match steps.has_room().await {
+                Ok(true) => steps.take(),
+                Ok(false) => return Err(too_many()),
+                Err(_) => return Err(away()),
+            }
+            begun.insert(place.to_owned());
+        }
+        Ok(None)
+    }
+
+    /// Records what came of a step that was begun, and answers with what is recorded.
+    pub(super) async fn end(&self, place: &str, (name, key): (&str, &str), value: Value) -> Answer {
+        let mut recorded = self.recorded.lock().await;
+        let Some((known, _)) = self.known(&mut recorded).await else { return away() };
+        if let Some(first) = known.get(place) {
+            return ("200 OK", json!({ "value": first }));
+        }
+        match self.mail.tell(self.to, (name, key), value.clone()).await {
+            Ok(true) => {
+                known.insert(place.to_owned(), value.clone());
+                ("200 OK", json!({ "value": value }))
+            }
+            Ok(false) => full(),
+            Err(_) => away(),
+        }
+    }
+
+    /// A step that was refused was not begun.
+    pub(super) async fn drop_begun(&self, place: &str) {
+        let mut recorded = self.recorded.lock().await;
+        if let Some((_, begun)) = self.known(&mut recorded).await
+            && begun.remove(place)
+        {
+            self.door.meter.steps().await.give_back();
+        }
+    }
+
+    /// Records the first signal that no other step has taken, if there is one.
+    pub(super) async fn take_signal(&self, (name, key): (&str, &str), came: &[Value]) -> Option<Answer> {
+        let mut recorded = self.recorded.lock().await;
+        let Some((known, _)) = self.known(&mut recorded).await else { return Some(away()) };
+        let place = steps::place(steps::signal_name(), key);
+        if let Some(first) = known.get(&place) {
+            return Some(("200 OK", json!({ "value": first })));
+        }
+        let value = steps::untaken(name, came, known.iter())?;
+        Some(match self.mail.tell(self.to, (steps::signal_name(), key), value.clone()).await {
+            Ok(true) => {
+                known.insert(place, value.clone());
+                ("200 OK", json!({ "value": value }))
+            }
+            Ok(false) => full(),
+            Err(_) => away(),
+        })
+    }
+
+    /// Lets go of the tools and questions that nobody will hear of.
+    pub(super) async fn withdraw(&self) {
+        let open: Vec<String> = match &*self.recorded.lock().await {
+            Some((known, begun)) => {
+                begun.iter().filter(|place| !known.contains_key(*place)).cloned().collect()
+            }
+            None => Vec::new(),
+        };
+        let (scope, run) = self.to;
+        for (kind, key) in open.iter().filter_map(|place| steps::run_in(place)) {
+            (self.steps)(StepAsk { scope, run, key: key.to_owned(), wanted: Wanted::Withdraw(kind) }).await;
+        }
+    }
+
+    /// What steps are done with.
+    pub(super) const fn outside(&self) -> (&Mail, (Scope, RunId), &Steps) {
+        (&self.mail, self.to, &self.steps)
     }
 
     /// Answers a question.
@@ -81,11 +197,15 @@ impl Local {
                 let (status, body) = self.llm(egress, &asked).await;
                 return Answered { status, body, line: None };
             }
-            (
-                "POST",
-                "/v1/log" | "/v1/steps/recall" | "/v1/steps/record" | "/v1/steps/sleep" | "/v1/steps/llm",
-                None,
-            ) => refused(
+            ("POST", "/v1/steps/tool", Some(asked)) => steps::tool(self, &asked).await,
+            ("POST", "/v1/steps/approval", Some(asked)) => steps::approval(self, &asked).await,
+            ("POST", "/v1/steps/signal", Some(asked)) => steps::signal(self, egress, &asked).await,
+            (_, "/v1/steps/memory", _) => refused(
+                "501 Not Implemented",
+                "not_built",
+                "there is no memory of agents in this build; keep what is to be remembered in steps",
+            ),
+            ("POST", path, None) if PATHS.contains(&path) => refused(
                 "400 Bad Request",
                 "invalid_body",
                 "expected a JSON object that nests no deeper than others may",
@@ -93,7 +213,7 @@ impl Local {
             _ => refused(
                 "404 Not Found",
                 "not_found",
-                "there are POST /v1/steps/recall, /v1/steps/record, /v1/steps/llm, /v1/steps/sleep and /v1/log",
+                "there are POST /v1/steps/recall, /v1/steps/record, /v1/steps/llm, /v1/steps/sleep, /v1/steps/tool, /v1/steps/approval, /v1/steps/signal and /v1/log",
             ),
         };
         Answered { status: status.to_owned(), body, line: None }
@@ -104,22 +224,22 @@ impl Local {
         let plain = |(status, body): Answer| (status.to_owned(), body);
         let Some(key) = key(asked) else { return plain(no_key()) };
         let request = asked.get("request").filter(|request| request.is_object());
-        let Some((request, door)) = request.zip(self.door.as_ref()) else {
+        let Some(request) = request else {
             let words = "expected a key, and in `request` what /v1/chat/completions is asked";
             return plain(refused("400 Bad Request", "invalid_body", words));
         };
-        let Some(_under_way) = UnderWay::begin(door, key) else {
+        let Some(_under_way) = UnderWay::begin(&self.door, key) else {
             return plain(refused("409 Conflict", "step_under_way", "this step is being done; ask again"));
         };
         let before = {
             let mut recorded = self.recorded.lock().await;
-            let Some(known) = self.known(&mut recorded).await else { return plain(away()) };
+            let Some((known, _)) = self.known(&mut recorded).await else { return plain(away()) };
             known.get(&answered(key)).cloned()
         };
         if let Some(value) = before {
             return plain(("200 OK", json!({ "recorded": true, "value": value })));
         }
-        let (status, value, fine) = models::step(egress, (door, self.recorded().await), request).await;
+        let (status, value, fine) = models::step(egress, &self.door, request).await;
         if !fine {
             return (status, value);
         }
@@ -144,19 +264,11 @@ impl Local {
         ("200 OK", json!({ "until": until.to_string() }))
     }
 
-    /// How many model calls were made. Where nobody can tell, as many as there can be.
-    async fn calls(&self) -> u64 {
-        match &self.door {
-            Some(door) => door.meter.calls().await.unwrap_or(u64::MAX),
-            None => 0,
-        }
-    }
-
     /// Records an answer that was paid for. `false` when it cannot be kept.
     async fn told(&self, key: &str, value: &Value) -> bool {
         let mut recorded = self.recorded.lock().await;
         let told = self.mail.tell(self.to, (LLM, key), value.clone()).await.is_ok_and(|told| told);
-        if let Some(known) = self.known(&mut recorded).await.filter(|_| told) {
+        if let Some((known, _)) = self.known(&mut recorded).await.filter(|_| told) {
             known.entry(answered(key)).or_insert_with(|| value.clone());
         }
         told
@@ -165,12 +277,11 @@ impl Local {
     async fn recall(&self, asked: &Value) -> Answer {
         let Some(key) = key(asked) else { return no_key() };
         let mut recorded = self.recorded.lock().await;
-        match self.known(&mut recorded).await {
-            Some(known) => match known.get(key) {
-                Some(value) => ("200 OK", json!({ "recorded": true, "value": value })),
-                None => ("200 OK", json!({ "recorded": false })),
-            },
-            None => away(),
+        let Some((known, _)) = self.known(&mut recorded).await else { return away() };
+        match known.get(key) {
+            Some(value) => ("200 OK", json!({ "recorded": true, "value": value })),
+            // Whoever hears this does the step next.
+            None => self.halted().await.unwrap_or_else(|| ("200 OK", json!({ "recorded": false }))),
         }
     }
 
@@ -178,43 +289,40 @@ impl Local {
         let value = asked.get_mut("value").map_or(Value::Null, Value::take);
         let Some(key) = key(&asked) else { return no_key() };
         let mut recorded = self.recorded.lock().await;
-        let Some(known) = self.known(&mut recorded).await else { return away() };
+        let Some((known, _)) = self.known(&mut recorded).await else { return away() };
         if let Some(first) = known.get(key) {
             return ("200 OK", json!({ "value": first }));
         }
-        if let Some(most) = self.steps_max
-            && steps(known).saturating_add(self.calls().await) >= most
-        {
-            return refused(
-                "409 Conflict",
-                "too_many_steps",
-                "the workload has as many steps as limits.max_steps says",
-            );
+        // From here on no model call is let through either, until this step is counted.
+        let mut steps = self.door.meter.steps().await;
+        match steps.has_room().await {
+            Ok(true) => {}
+            Ok(false) => return too_many(),
+            Err(_) => return away(),
         }
         match self.mail.tell(self.to, (STEP, key), value.clone()).await {
             Ok(true) => {
+                steps.take();
                 known.insert(key.to_owned(), value.clone());
                 ("200 OK", json!({ "value": value }))
             }
-            Ok(false) => {
-                refused("409 Conflict", "steps_full", "the run keeps no more, or nothing as large as this")
-            }
+            Ok(false) => full(),
             Err(_) => away(),
         }
     }
 
     /// What was recorded, read once.
-    async fn known<'a>(
-        &self,
-        recorded: &'a mut Option<BTreeMap<String, Value>>,
-    ) -> Option<&'a mut BTreeMap<String, Value>> {
+    async fn known<'a>(&self, recorded: &'a mut Option<Recorded>) -> Option<&'a mut Recorded> {
         if recorded.is_none() {
-            let steps = self.mail.told(self.to, STEP).await.ok();
-            let answers = self.mail.told(self.to, LLM).await.ok();
-            *recorded = steps.zip(answers).map(|(mut known, answers)| {
-                known.extend(answers.into_iter().map(|(key, value)| (answered(&key), value)));
-                known
-            });
+            let mut known = self.mail.told(self.to, STEP).await.ok()?;
+            let answers = self.mail.told(self.to, LLM).await.ok()?;
+            known.extend(answers.into_iter().map(|(key, value)| (answered(&key), value)));
+            for name in steps::NAMES {
+                let done = self.mail.told(self.to, name).await.ok()?;
+                known.extend(done.into_iter().map(|(key, value)| (steps::place(name, &key), value)));
+            }
+            self.door.meter.steps().await.count(counted(&known));
+            *recorded = Some((known, BTreeSet::new()));
         }
         recorded.as_mut()
     }
@@ -226,27 +334,35 @@ fn answered(key: &str) -> String {
 }
 
 /// How many steps were recorded: model calls count when they are made.
-fn steps(known: &BTreeMap<String, Value>) -> u64 {
+fn counted(known: &BTreeMap<String, Value>) -> u64 {
     known.keys().filter(|key| !key.starts_with('\0')).count() as u64
 }
 
-fn key(asked: &Value) -> Option<&str> {
+pub(super) fn key(asked: &Value) -> Option<&str> {
     let key = asked.get("key").and_then(Value::as_str);
-    key.filter(|key| (1..=KEY_MAX).contains(&key.len()) && !key.contains('\0'))
+    key.filter(|key| (1..=KEY_MAX).contains(&key.len()) && !key.contains(['\0', '\u{1}']))
+}
+
+fn too_many() -> Answer {
+    refused("409 Conflict", "too_many_steps", "the workload has as many steps as limits.max_steps says")
+}
+
+fn full() -> Answer {
+    refused("409 Conflict", "steps_full", "the run keeps no more, or nothing as large as this")
 }
 
 fn cut(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LOG_MAX).collect()
 }
 
-fn no_key() -> Answer {
+pub(super) fn no_key() -> Answer {
     refused("400 Bad Request", "invalid_body", "a step has a key, of 1 to 200 bytes")
 }
 
-fn away() -> Answer {
+pub(super) fn away() -> Answer {
     refused("503 Service Unavailable", "unavailable", "the journal cannot be read or written now; ask again")
 }
 
-fn refused(status: &'static str, code: &str, words: &str) -> Answer {
+pub(super) fn refused(status: &'static str, code: &str, words: &str) -> Answer {
     (status, json!({ "code": code, "error": words }))
 }

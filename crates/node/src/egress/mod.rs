@@ -10,6 +10,7 @@ mod models;
 mod pass;
 mod proxy;
 mod said;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ pub(crate) use models::Door;
 pub use models::{Answer, Ask, Body, Models};
 use pass::Pace;
 pub(crate) use said::Said;
+pub use steps::{StepAsk, Stepped, Steps, Wanted};
 
 /// Connections of one box at once; who makes more waits.
 pub(crate) const OPEN_MAX: usize = 64;
@@ -119,6 +121,13 @@ impl Egress {
     /// Bytes that were sent and received.
     pub(crate) fn counted(&self) -> (u64, u64) {
         (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
+    }
+
+    /// Lets go of what the program of a box that is gone asked for.
+    pub(crate) async fn withdraw(&self) {
+        if let Some(local) = &self.local {
+            local.withdraw().await;
+        }
     }
 
     /// Serves a box until `gone` is.

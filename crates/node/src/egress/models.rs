@@ -41,8 +41,8 @@ pub type Models = Arc<dyn Fn(Ask) -> BoxFuture<'static, Answer> + Send + Sync>;
 pub struct Ask {
     /// The tenant of its workload.
     pub scope: Scope,
-    /// The agent of its run, if there is one.
-    pub agent: Option<AgentId>,
+    /// The agent of its run and its name, if there is one.
+    pub agent: Option<(AgentId, String)>,
     /// The workload's meter.
     pub meter: Meter,
     /// The method.
@@ -76,11 +76,10 @@ pub struct Answer {
 pub(crate) struct Door {
     pub(crate) models: Models,
     pub(crate) scope: Scope,
-    pub(crate) agent: Option<AgentId>,
+    pub(crate) agent: Option<(AgentId, String)>,
     pub(crate) meter: Meter,
     /// What the token of this box comes to: compared instead of it, so that no time tells how much of a guess is right.
     pub(crate) token: Digest,
-    pub(crate) steps_max: Option<u64>,
     // Steps under way; a section under this lock is one look-up or change.
     pub(crate) under_way: Mutex<BTreeSet<String>>,
 }
@@ -106,7 +105,7 @@ impl Door {
         let passed = |(name, _): &&(String, String)| !OURS.contains(&name.as_str());
         Ask {
             scope: self.scope,
-            agent: self.agent,
+            agent: self.agent.clone(),
             meter: self.meter.clone(),
             method: method.to_owned(),
             path: path.to_owned(),
@@ -116,15 +115,6 @@ impl Door {
             body,
             denied: None,
         }
-    }
-
-    /// Its meter, with what recorded steps leave of the steps that the spec allows.
-    fn metered(&self, ask: Ask, recorded: u64) -> Ask {
-        let meter = match self.steps_max {
-            Some(most) => ask.meter.allowing(most.saturating_sub(recorded)),
-            None => ask.meter,
-        };
-        Ask { meter, ..ask }
     }
 }
 
@@ -137,12 +127,12 @@ pub(super) fn is_for_a_model(path: &str) -> bool {
 pub(super) async fn call(
     egress: &Egress,
     client: TcpStream,
-    (door, recorded): (&Door, u64),
+    door: &Door,
     (head, path): (&Head, &str),
     body: Vec<u8>,
 ) {
     let path = path.split('?').next().unwrap_or_default();
-    let ask = door.metered(door.ask(&head.method, path, Some(head), body), recorded);
+    let ask = door.ask(&head.method, path, Some(head), body);
     let ask = Ask { denied: door.denies(head), ..ask };
     let answer = (door.models)(ask).await;
     if !refused(egress, path, answer.refused.as_deref()).await {
@@ -160,17 +150,13 @@ async fn refused(egress: &Egress, path: &str, why: Option<&str>) -> bool {
 }
 
 /// A call whose answer is recorded under a key and is answered with ever after: a status, JSON, and whether it is to be recorded.
-pub(super) async fn step(
-    egress: &Egress,
-    (door, recorded): (&Door, u64),
-    request: &Value,
-) -> (String, Value, bool) {
+pub(super) async fn step(egress: &Egress, door: &Door, request: &Value) -> (String, Value, bool) {
     let mut request = request.clone();
     if let Some(fields) = request.as_object_mut() {
         fields.insert("stream".to_owned(), Value::Bool(false));
     }
     let path = "/v1/chat/completions";
-    let mut ask = door.metered(door.ask("POST", path, None, request.to_string().into_bytes()), recorded);
+    let mut ask = door.ask("POST", path, None, request.to_string().into_bytes());
     ask.headers.push(("content-type".to_owned(), "application/json".to_owned()));
     let mut answer = (door.models)(ask).await;
     refused(egress, path, answer.refused.as_deref()).await;

@@ -132,9 +132,11 @@ async fn here(egress: &Egress, mut client: TcpStream, (head, path): (&Head, &str
     if until(egress, &mut client, &mut read, length.max(1), whole).await.is_none() {
         return;
     }
-    if is_for_a_model && let Some(door) = local.door() {
+    if is_for_a_model {
         read.truncate(length);
-        return models::call(egress, client, (door, local.recorded().await), (head, path), read).await;
+        // A meter that was told of no steps lets no call through.
+        local.count().await;
+        return models::call(egress, client, local.door(), (head, path), read).await;
     }
     let answered = local.answer(egress, &head.method, path, read.get(..length).unwrap_or_default()).await;
     if let Some(line) = answered.line

@@ -16,7 +16,7 @@ mod yaml;
 pub use doc::{Node, What};
 pub use place::{Backend, Capabilities, Mode, Placed, Refusal, Usable, place};
 pub use read::{Problem, read};
-pub use spec::{AgentSpec, EgressRule, Image, Isolation, Limits, Network, SecretRef};
+pub use spec::{AgentSpec, Deliver, EgressRule, Image, Isolation, Limits, Network, SecretRef};
 pub use yaml::parse;
 
 /// Reads a spec as text, YAML or JSON.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::spec::{AgentSpec, Isolation, Network};
+use super::spec::{AgentSpec, Deliver, Isolation, Network};
 
 /// What makes a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,7 +172,11 @@ fn unsupported(spec: &AgentSpec) -> Vec<Refusal> {
     let asked = [
         (!listed, "network", network),
         (spec.limits.gpus > 0, "limits.gpu", "no box of this build has a graphics processor"),
-        (!spec.secrets.is_empty(), "secrets", "secrets are not handed into boxes yet"),
+        (
+            exposes(spec),
+            "secrets",
+            "only trusted and standard code has secrets in its environment; leave out deliver: env and read the file",
+        ),
         (spec.restore_snapshot_id.is_some(), "restore_snapshot_id", "no box of this build has snapshots"),
         (spec.agent_version_id.is_some(), "agent_version_id", "a workload belongs to no agent version yet"),
         (spec.run_id.is_some(), "run_id", "a workload belongs to no run yet"),
@@ -180,6 +184,12 @@ fn unsupported(spec: &AgentSpec) -> Vec<Refusal> {
     let refusal =
         |(_, path, reason): &(bool, &'static str, &str)| Refusal { path, reason: (*reason).to_owned() };
     asked.iter().filter(|(asked, ..)| *asked).map(refusal).collect()
+}
+
+/// Whether a secret is to be in an environment that it must not be in.
+fn exposes(spec: &AgentSpec) -> bool {
+    let known = matches!(spec.isolation, Isolation::Trusted | Isolation::Standard);
+    !known && spec.secrets.iter().any(|secret| secret.deliver == Deliver::Env)
 }
 
 #[cfg(test)]
@@ -250,13 +260,23 @@ mod tests {
             ("network: tenant_vpc\n", "network"),
             ("limits: {gpu: 1}\n", "limits.gpu"),
             ("limits: {memory: 32Mi}\n", "limits.memory"),
-            ("secrets: [{env_name: A, secret_uri: lantern.secret/llm/x}]\n", "secrets"),
+            (
+                "isolation: untrusted\nsecrets: [{env_name: A, secret_uri: lantern.secret/llm/x, deliver: env}]\n",
+                "secrets",
+            ),
             ("restore_snapshot_id: x\n", "restore_snapshot_id"),
             ("agent_version_id: x\n", "agent_version_id"),
             ("run_id: x\n", "run_id"),
         ] {
             let refused = place(spec(rest), &with(&Backend::ALL), DEV).unwrap_err();
             assert!(refused.iter().any(|refusal| refusal.path == path), "{rest}: {refused:?}");
+        }
+        for rest in [
+            "isolation: untrusted\nsecrets: [{env_name: A, secret_uri: lantern.secret/llm/x}]\n",
+            "isolation: trusted\nsecrets: [{env_name: A, secret_uri: lantern.secret/llm/x, deliver: env}]\n",
+            "isolation: standard\nsecrets: [{env_name: A, secret_uri: lantern.secret/llm/x, deliver: env}]\n",
+        ] {
+            assert!(place(spec(rest), &with(&Backend::ALL), DEV).is_ok(), "{rest}");
         }
         let rest = "limits: {max_steps: 1, max_tokens: 1, max_cost_usd: 1}\nidempotent: true\nlabels: {a: b}\npreferred_regions: [eu]\nnetwork: allowlist\negress_rules: [{host: a.b}]\n";
         assert!(place(spec(rest), &with(&Backend::ALL), DEV).is_ok());

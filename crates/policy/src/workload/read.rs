@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use lantern_types::{Dur, MicroUsd, nearest};
+use lantern_types::{Dur, MicroUsd, Reference, nearest};
 
 use super::doc::{Node, What};
 use super::schema::{API_VERSION, ENVELOPE, KIND, LIMITS, METADATA, RULE, SECRET, SPEC};
@@ -53,6 +53,16 @@ const PIDS: std::ops::RangeInclusive<u32> = 1..=4_096;
 /// What a caller may not set, because the box or the loader of programs believes it.
 const OURS: [&str; 2] = ["LANTERN_", "LD_"];
 const PROXIES: [&str; 5] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"];
+
+const SET_BY_THE_BOX: &str =
+    "is set by the box alone (LANTERN_*, LD_*, GLIBC_TUNABLES and the proxies' variables are)";
+
+/// Whether a variable is the box's to set.
+fn is_ours(name: &str) -> bool {
+    OURS.iter().any(|prefix| name.starts_with(prefix))
+        || PROXIES.contains(&name.to_ascii_lowercase().as_str())
+        || name == "GLIBC_TUNABLES"
+}
 
 /// Reads a document, with or without its envelope.
 pub fn read(node: &Node) -> Result<AgentSpec, Vec<Problem>> {
@@ -149,13 +159,14 @@ impl Reader {
             let words = format!("only network: allowlist has rules, and this one's is {}", network.as_str());
             self.problem(node, &path, words);
         }
+        let env = self.env(fields);
         Some(AgentSpec {
             name,
             isolation: self.isolation(fields),
             limits: self.limits(fields),
             network,
             egress,
-            secrets: self.secrets(fields),
+            secrets: self.secrets(fields, &env),
             labels,
             preferred_regions: self.texts(fields, "preferred_regions"),
             idempotent: self.boolean(fields, "idempotent").unwrap_or(false),
@@ -164,7 +175,7 @@ impl Reader {
             run_id: self.text(fields, "run_id").filter(|id| !id.is_empty()),
             command: self.texts(fields, "command"),
             args: self.texts(fields, "args"),
-            env: self.env(fields),
+            env,
             image: image?,
         })
     }
@@ -363,7 +374,7 @@ impl Reader {
         None
     }
 
-    fn secrets(&mut self, fields: &Fields<'_>) -> Vec<SecretRef> {
+    fn secrets(&mut self, fields: &Fields<'_>, env: &BTreeMap<String, String>) -> Vec<SecretRef> {
         let mut secrets: Vec<SecretRef> = Vec::new();
         for (path, node) in self.list(fields, "secrets") {
             let Some(fields) = self.fields(node, &path, SECRET) else { continue };
@@ -373,13 +384,25 @@ impl Reader {
                 self.problem(node, &path, "expected env_name and secret_uri");
                 continue;
             };
-            if !is_variable(&env_name) || !secret_uri.starts_with("lantern.secret") {
-                let words = "expected the name of a variable, and a secret such as lantern.secret/llm/NAME";
-                self.problem(node, &path, words);
+            let words = [("file", Deliver::File), ("env", Deliver::Env)];
+            let deliver = self.word(&fields, "deliver", &words).unwrap_or_default();
+            if !is_variable(&env_name) {
+                self.problem(
+                    node,
+                    &join(&path, "env_name"),
+                    "is no name of a variable: letters, digits and _",
+                );
+            } else if is_ours(&env_name) {
+                self.problem(node, &join(&path, "env_name"), SET_BY_THE_BOX);
             } else if secrets.iter().any(|secret| secret.env_name == env_name) {
                 self.problem(node, &path, format!("{env_name} is there already"));
+            } else if deliver == Deliver::Env && env.contains_key(&env_name) {
+                self.problem(node, &path, format!("{env_name} is in env already"));
             }
-            secrets.push(SecretRef { env_name, secret_uri });
+            match Reference::parse(&secret_uri) {
+                Ok(reference) => secrets.push(SecretRef { env_name, reference, deliver }),
+                Err(invalid) => self.problem(node, &join(&path, "secret_uri"), invalid.to_string()),
+            }
         }
         secrets
     }
@@ -387,17 +410,18 @@ impl Reader {
     fn env(&mut self, fields: &Fields<'_>) -> BTreeMap<String, String> {
         let env = self.texts_by_name(fields, "env");
         let Some((path, node)) = fields.get("env") else { return env };
-        for name in env.keys() {
+        for (name, value) in &env {
             let here = join(&path, name);
-            let lower = name.to_ascii_lowercase();
             if !is_variable(name) {
                 self.problem(node, &here, "is no name of a variable: letters, digits and _");
-            } else if OURS.iter().any(|prefix| name.starts_with(prefix))
-                || PROXIES.contains(&lower.as_str())
-                || name == "GLIBC_TUNABLES"
-            {
-                let words = "is set by the box alone (LANTERN_*, LD_*, GLIBC_TUNABLES and the proxies' variables are)";
-                self.problem(node, &here, words);
+            } else if is_ours(name) {
+                self.problem(node, &here, SET_BY_THE_BOX);
+            } else if Reference::is_meant(value) {
+                self.problem(
+                    node,
+                    &here,
+                    "is a reference to a secret, which belongs in secrets, with deliver: env",
+                );
             }
         }
         env
@@ -604,7 +628,43 @@ mod tests {
             ("env: {GLIBC_TUNABLES: x}\n", 2, "env.GLIBC_TUNABLES", "set by the box alone"),
             ("env: {'A=B': x}\n", 2, "env.A=B", "no name of a variable"),
             ("env: {A: 1}\n", 2, "env.A", "expected text, got a number"),
-            ("secrets: [{env_name: A, secret_uri: file:///etc/shadow}]\n", 2, "secrets[0]", "lantern.secret"),
+            (
+                "secrets: [{env_name: A, secret_uri: file:///etc/shadow}]\n",
+                2,
+                "secrets[0].secret_uri",
+                "expected a reference such as lantern.secret://tenant/NAME",
+            ),
+            (
+                "secrets: [{env_name: A, secret_uri: lantern.secret/}]\n",
+                2,
+                "secrets[0].secret_uri",
+                "a reference",
+            ),
+            (
+                "secrets: [{env_name: A/B, secret_uri: lantern.secret/llm/x}]\n",
+                2,
+                "secrets[0].env_name",
+                "no name",
+            ),
+            (
+                "secrets: [{env_name: LD_PRELOAD, secret_uri: lantern.secret/llm/x}]\n",
+                2,
+                "secrets[0].env_name",
+                "set by the box alone",
+            ),
+            (
+                "secrets: [{env_name: A, secret_uri: lantern.secret/llm/x, deliver: disk}]\n",
+                2,
+                "secrets[0].deliver",
+                "expected one of file, env",
+            ),
+            ("env: {A: 'lantern.secret://tenant/x'}\n", 2, "env.A", "belongs in secrets"),
+            (
+                "env: {A: x}\nsecrets: [{env_name: A, secret_uri: lantern.secret/llm/x, deliver: env}]\n",
+                3,
+                "secrets[0]",
+                "A is in env already",
+            ),
             ("command: run\n", 2, "command", "expected a list"),
             ("idempotent: maybe\n", 2, "idempotent", "true or false"),
             ("labels: [a]\n", 2, "labels", "expected a mapping"),

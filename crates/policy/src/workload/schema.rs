@@ -30,7 +30,7 @@ pub(super) const SPEC: &[&str] = &[
 pub(super) const LIMITS: &[&str] =
     &["vcpu", "memory", "pids", "scratch_size", "timeout", "gpu", "max_steps", "max_tokens", "max_cost_usd"];
 pub(super) const RULE: &[&str] = &["pattern", "http_methods", "ports", "rate_bps"];
-pub(super) const SECRET: &[&str] = &["env_name", "secret_uri"];
+pub(super) const SECRET: &[&str] = &["env_name", "secret_uri", "deliver"];
 
 #[cfg(test)]
 mod tests {

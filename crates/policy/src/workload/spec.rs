@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use lantern_types::{Dur, MicroUsd};
+use lantern_types::{Dur, MicroUsd, Reference};
 use serde_json::{Value, json};
 
 /// The contract's `AgentSpec`.
@@ -66,7 +66,7 @@ pub enum Isolation {
     Trusted = 1,
     /// The usual: a kernel of its own in user space.
     Standard = 2,
-    /// Written by a model or a stranger: the same, single use, no secrets, no network unless listed.
+    /// Written by a model or a stranger: the same, single use, no secrets in its environment, no network unless listed.
     Untrusted = 3,
     /// Meant to do harm: a virtual machine that it shares with nobody.
     Hostile = 4,
@@ -174,13 +174,40 @@ pub struct EgressRule {
 /// A secret by reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretRef {
-    /// The name by which the workload asks for it.
+    /// The name by which the workload asks for it: of its file, or of its variable.
     pub env_name: String,
     /// Where it is kept.
-    pub secret_uri: String,
+    pub reference: Reference,
+    /// How the workload gets it.
+    pub deliver: Deliver,
+}
+
+/// How a workload gets a secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deliver {
+    /// As a file in memory, which its user alone can read.
+    #[default]
+    File,
+    /// As a variable of its environment, which every program that it starts has too.
+    Env,
+}
+
+impl Deliver {
+    /// The word of a spec.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Env => "env",
+        }
+    }
 }
 
 impl AgentSpec {
+    /// Whether a variable of its environment is a secret.
+    pub fn keeps_secret(&self, variable: &str) -> bool {
+        self.secrets.iter().any(|secret| secret.deliver == Deliver::Env && secret.env_name == variable)
+    }
+
     /// The same as the contract's JSON, which reads back as the same spec.
     pub fn to_json(&self) -> Value {
         let limits = &self.limits;
@@ -188,8 +215,10 @@ impl AgentSpec {
             let (pattern, methods) = (&rule.pattern, &rule.http_methods);
             json!({ "pattern": pattern, "http_methods": methods, "ports": rule.ports, "rate_bps": rule.rate_bps })
         };
-        let secret =
-            |secret: &SecretRef| json!({ "env_name": secret.env_name, "secret_uri": secret.secret_uri });
+        let secret = |secret: &SecretRef| {
+            let (name, uri) = (&secret.env_name, secret.reference.to_string());
+            json!({ "env_name": name, "secret_uri": uri, "deliver": secret.deliver.as_str() })
+        };
         let spec = json!({
             "image_digest": self.image.to_string(),
             "isolation": self.isolation.as_str(),

@@ -35,7 +35,8 @@ impl Default for Bounds {
 
 /// Bytes of a name.
 const NAME_MAX: usize = 4_096;
-const MOUNTED_ON: [&str; 3] = ["proc", "dev", "tmp"];
+/// Folders of an image that something is mounted on in a box.
+pub(super) const MOUNTED_ON: [&str; 4] = ["proc", "dev", "tmp", "run"];
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
 

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::handed;
 use crate::launch::{BOX_ID, Inside};
 use crate::seccomp;
 
@@ -44,7 +45,9 @@ pub struct Facts {
 /// The `config.json` of a box.
 pub fn config(inside: &Inside, facts: Facts) -> Value {
     let limits = &inside.limits;
-    let env: Vec<String> = inside.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let plain = inside.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let all = plain.chain(handed::variables(&inside.secrets));
+    let env: Vec<String> = all.map(|(name, value)| format!("{name}={value}")).collect();
     let none: [&str; 0] = [];
     let namespaces = NAMESPACES.map(|kind| match &inside.wire {
         Some(wire) if kind == "network" => json!({ "type": kind, "path": wire }),
@@ -109,6 +112,10 @@ fn mounts(inside: &Inside) -> Vec<Value> {
     ];
     let shown = |(from, to): &(String, String)| json!({ "destination": to, "type": "bind", "source": from, "options": ["rbind", "ro", "nosuid", "nodev"] });
     mounts.extend(inside.shown.iter().map(shown));
+    mounts.extend(inside.run.as_ref().map(|run| {
+        json!({ "destination": "/run", "type": "bind", "source": run,
+            "options": ["bind", "ro", "nosuid", "noexec", "nodev"] })
+    }));
     mounts
 }
 
@@ -128,6 +135,8 @@ mod tests {
             cwd: "/".to_owned(),
             limits: Limits { cpu_millis: 500, pids: 10, memory_bytes: 64 << 20, ..Limits::default() },
             wire: None,
+            secrets: Vec::new(),
+            run: None,
         };
         let wired = Inside { wire: Some("/proc/7/fd/9".into()), ..inside.clone() };
         let (alone, wired) = (config(&inside, Facts::default()), config(&wired, Facts::default()));

@@ -227,13 +227,17 @@ fn a_box_whose_server_died_is_taken_down_by_the_next() {
         until_up(&mut running);
         // As a process that is killed lets go of it: without taking it down.
         drop(running);
+        let secrets = "secrets: [{env_name: KEY, secret_uri: lantern.secret://tenant/key}]\n";
+        let mut running = bench.start_with(backend, &["wait"], secrets, &["a value"]);
+        until_up(&mut running);
+        drop(running);
     }
     let boxes = || -> BTreeSet<String> {
         let entries = fs::read_dir(dir.join("boxes")).unwrap().flatten();
         entries.map(|e| e.file_name().into_string().unwrap()).filter(|name| name != ".state").collect()
     };
     let left_behind = boxes();
-    assert_eq!(left_behind.len(), 3);
+    assert_eq!(left_behind.len(), 6);
     // A group can be removed only when nothing runs in it; so where it is gone, so are the programs of the box.
     let groups = || -> Vec<PathBuf> {
         let trees = fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
@@ -245,4 +249,7 @@ fn a_box_whose_server_died_is_taken_down_by_the_next() {
     assert!(!groups().is_empty());
     RUNTIME.block_on(crate::support::machine(&dir).sweep()).unwrap();
     assert_eq!((boxes(), groups()), (BTreeSet::new(), Vec::new()));
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let ours: Vec<&str> = mounts.lines().filter(|line| line.contains(dir.to_str().unwrap())).collect();
+    assert_eq!(ours, Vec::<&str>::new());
 }

@@ -5,7 +5,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
 use lantern_policy::workload::Backend::{Gvisor, Oci, Process};
-use lantern_sandbox::{Why, Wire};
+use lantern_sandbox::{Given, Why, Wire};
 
 use crate::support::{BACKENDS, Outcome, RUNTIME, bench};
 
@@ -120,7 +120,7 @@ fn a_box_has_the_network_that_its_spec_says_or_is_not_made() {
         let wire = RUNTIME.block_on(Wire::lay()).unwrap().0;
         for (more, wire) in [("", Some(wire)), ("network: allowlist\n", None)] {
             let placed = bench().placed(backend, &["hello"], more);
-            let start = bench().machine.start(&placed, "vm-test-refused", &[], b"", wire);
+            let start = bench().machine.start(&placed, "vm-test-refused", Given { wire, ..Given::default() });
             let refused = RUNTIME.block_on(start).err().unwrap();
             assert!(matches!(refused, lantern_sandbox::Error::Refused(_)), "{backend:?} {more}: {refused}");
         }
@@ -265,6 +265,6 @@ fn a_box_is_not_made_for_a_class_that_it_does_not_hold() {
     let placed = bench().placed(Gvisor, &["exit", "0"], "");
     let dir = crate::support::folder("unproved");
     let unproved = crate::support::machine(&dir);
-    let error = RUNTIME.block_on(unproved.start(&placed, "vm-x", &[], b"", None)).err().unwrap();
+    let error = RUNTIME.block_on(unproved.start(&placed, "vm-x", Given::default())).err().unwrap();
     assert_eq!(error.to_string(), "gvisor is not proved on this machine");
 }

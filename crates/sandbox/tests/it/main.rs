@@ -5,6 +5,7 @@ mod boxes;
 #[cfg(test)]
 mod escape;
 #[cfg(test)]
+mod handed;
 mod hostile_images;
 #[cfg(test)]
 mod images;

@@ -8,7 +8,8 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use lantern_net::RealClock;
 use lantern_policy::workload::{Backend, Capabilities, Mode, Placed, Usable, place, read_text};
 use lantern_sandbox::image::{Layout, Plan, build};
-use lantern_sandbox::{Ended, Happened, Machine, Running, Setup, Stream, Wire};
+use lantern_sandbox::{Ended, Given, Handed, Happened, Machine, Running, Setup, Stream, Wire};
+use lantern_types::Secret;
 use tokio::runtime::Runtime;
 
 /// Every class that a test needs, also where the operator must allow it.
@@ -98,30 +99,35 @@ impl Bench {
     pub(crate) fn run_wired(&self, backend: Backend, args: &[&str]) -> Outcome {
         let (wire, listener) = RUNTIME.block_on(Wire::lay()).unwrap();
         let more = "network: allowlist\nlimits: {timeout: 20s}\n";
-        let ran = Outcome::of(self.started(backend, args, more, "", Some(wire)));
+        let placed = self.placed(backend, args, more);
+        let ran = Outcome::of(self.started(&placed, Given { wire: Some(wire), ..Given::default() }));
         drop(listener);
         ran
     }
 
     pub(crate) fn start(&self, backend: Backend, args: &[&str], more: &str, input: &str) -> Running {
-        self.started(backend, args, more, input, None)
+        let placed = self.placed(backend, args, more);
+        self.started(&placed, Given { input: input.as_bytes(), ..Given::default() })
     }
 
-    fn started(
-        &self,
-        backend: Backend,
-        args: &[&str],
-        more: &str,
-        input: &str,
-        wire: Option<Wire>,
-    ) -> Running {
+    /// The same with secrets, whose values are given in the spec's order.
+    pub(crate) fn start_with(&self, backend: Backend, args: &[&str], more: &str, values: &[&str]) -> Running {
+        let placed = self.placed(backend, args, more);
+        let secrets = placed.spec().secrets.iter().zip(values).map(|(secret, value)| Handed {
+            name: secret.env_name.clone(),
+            value: Secret::new((*value).to_owned()),
+            deliver: secret.deliver,
+        });
+        let secrets = secrets.collect();
+        self.started(&placed, Given { secrets, ..Given::default() })
+    }
+
+    fn started(&self, placed: &Placed, given: Given<'_>) -> Running {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let id = format!("vm-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let placed = self.placed(backend, args, more);
-        let (id, input) = (id, input.to_owned());
         let facts = [("LANTERN_VM_ID", id.clone())];
         RUNTIME
-            .block_on(async { self.machine.start(&placed, &id, &facts, input.as_bytes(), wire).await })
+            .block_on(async { self.machine.start(placed, &id, Given { facts: &facts, ..given }).await })
             .unwrap()
     }
 

@@ -17,9 +17,9 @@ const HASH: &str = ",\"hash\":\"";
 pub struct Entry {
     /// When it was answered.
     pub at: At,
-    /// `user`, `api_key` or `nobody`.
+    /// `user`, `api_key`, `workload` or `nobody`.
     pub actor: String,
-    /// The row of the person or key.
+    /// The row of the person or key, or the run of the workload.
     pub principal: Option<Uuid>,
     /// The action, `resource.verb`.
     pub action: String,

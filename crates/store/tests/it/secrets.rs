@@ -43,7 +43,7 @@ async fn find(sealer: &Sealer, scope: Scope, called: &str) -> SecretRow {
 async fn resolve(sealer: &Sealer, scope: Scope, reference: &str) -> Result<Option<String>> {
     let reference = Reference::parse(reference).unwrap();
     let found = secrets::resolve(sealer, scope, &reference).await?;
-    Ok(found.map(|secret| secret.expose().clone()))
+    Ok(found.map(|found| found.value.expose().clone()))
 }
 
 async fn says(sealer: &Sealer, scope: Scope, called: &str) -> Option<String> {

@@ -24,7 +24,7 @@ pub(super) struct Entry {
     /// Its number, from 1 and without gaps.
     id: i64,
     at: String,
-    /// `user`, `api_key`, or `nobody` for who did not show that they are this person.
+    /// `user`, `api_key`, `workload` for a program in a box, or `nobody` for who did not show that they are this person.
     actor: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
@@ -58,8 +58,11 @@ pub(super) type Names = BTreeMap<Uuid, String>;
 
 /// Looks up the names of whoever these entries are of.
 pub(super) async fn names(db: &Db, scope: Scope, kept: &[Kept]) -> lantern_store::Result<Names> {
-    let wanted: BTreeSet<(bool, Uuid)> =
-        kept.iter().filter_map(|kept| Some((kept.entry.actor == "api_key", kept.entry.principal?))).collect();
+    let wanted: BTreeSet<(bool, Uuid)> = kept
+        .iter()
+        .filter(|kept| kept.entry.actor != "workload")
+        .filter_map(|kept| Some((kept.entry.actor == "api_key", kept.entry.principal?)))
+        .collect();
     db.read(scope, move |tx| {
         Box::pin(async move {
             let mut names = Names::new();

@@ -134,7 +134,7 @@ pub(super) async fn opening(app: &App, scope: Scope, run: RunId) -> Result<Openi
 }
 
 /// What a run was asked and what came of it.
-async fn said(app: &App, scope: Scope, run: RunId) -> Result<Said> {
+pub(crate) async fn said(app: &App, scope: Scope, run: RunId) -> Result<Said> {
     let ends = journal::ends(&app.db, scope, vec![run]).await?;
     match ends.into_iter().next().flatten() {
         Some(ends) => said_by(app, scope, run, &ends).await,

@@ -108,7 +108,7 @@ pub(crate) fn allow(app: &App, scope: Scope, now: At) -> Result<()> {
 }
 
 /// Writes a run, unless the tenant has too many that are not over. What was sealed for one that is not made is dropped.
-async fn write(app: &App, scope: Scope, first: journal::NewRun) -> Result<Created> {
+pub(crate) async fn write(app: &App, scope: Scope, first: journal::NewRun) -> Result<Created> {
     let body = first.body.clone();
     let most = app.limits(scope).concurrent_runs_per_tenant_max;
     let created = app.db.write(scope, move |tx| {

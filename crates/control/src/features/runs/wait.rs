@@ -16,7 +16,7 @@ use crate::App;
 
 /// Waits until a run is over, for at most so long, and says whether it is. Nothing when it is not there, or when the
 /// process has as many who wait as it takes.
-pub(super) async fn over(app: &App, scope: Scope, run: RunId, most: Dur) -> Result<Option<bool>> {
+pub(crate) async fn over(app: &App, scope: Scope, run: RunId, most: Dur) -> Result<Option<bool>> {
     let Ok(_place) = app.inner.streams.clone().try_acquire_owned() else { return Ok(None) };
     let mut watch = app.db.hub().subscribe(scope, run);
     let mut late = app.clock.sleep(most);

@@ -11,5 +11,7 @@ mod quota;
 pub(crate) mod routes;
 mod schedule;
 mod service;
+mod steps;
 
 pub use cluster::{Load, Runtime};
+pub use steps::{Step, StepOver, step};

@@ -89,8 +89,12 @@ fn told_by_node(event: &lantern_engine::Event) -> Option<(&'static str, Value)> 
     let Fact::SignalReceived { name, .. } = &event.fact else { return None };
     let action = match name.as_str() {
         "lantern:egress" => "egress",
+        "lantern:secret" => "secret_vend",
         "lantern:step" => "step",
         "lantern:llm" => "llm",
+        "lantern:tool" => "tool",
+        "lantern:approval" => "approval",
+        "lantern:signal" => "signal",
         "lantern:model" => "model_refused",
         _ => return None,
     };
@@ -100,7 +104,10 @@ fn told_by_node(event: &lantern_engine::Event) -> Option<(&'static str, Value)> 
     };
     // A decision is told whole, and of a step only which it was: its result is the program's.
     let attrs = match action {
-        "egress" | "model_refused" => value.get("value").cloned().unwrap_or(Value::Null),
+        "egress" | "model_refused" | "secret_vend" => value.get("value").cloned().unwrap_or(Value::Null),
+        "tool" | "approval" => {
+            json!({ "key": value.get("key"), "runId": value.pointer("/value/runId"), "ok": value.pointer("/value/ok") })
+        }
         _ => json!({ "key": value.get("key") }),
     };
     Some((action, attrs))

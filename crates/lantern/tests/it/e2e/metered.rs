@@ -120,7 +120,7 @@ fn events<'a>(told: &'a Value, action: &str) -> Vec<&'a Value> {
 }
 
 /// Has a run's receipt checked by the program, and by the script that knows nothing of it.
-fn verified(user: &User, run: &str) {
+pub(super) fn verified(user: &User, run: &str) {
     let file = user.file("receipt.json", "");
     std::fs::remove_file(&file).unwrap();
     user.run(&["receipts", "export", run, "--file", &file]).ok();
@@ -172,6 +172,56 @@ fn a_program_calls_models_by_its_own_door_and_what_that_costs_is_its_runs() {
     assert_eq!(receipt["payload"]["models"], json!(["openai/gpt-4o"]), "{receipt:#}");
     verified(&house.user, run);
     assert_eq!(left(house.folder.path()), BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_of_the_agent_that_workloads_run_under_halts_calls_and_steps_of_their_boxes() {
+    let house = tokio::task::spawn_blocking(house).await.unwrap();
+    let api = super::api::Api::of(&house.server).await;
+    let chat = asked(false, 50);
+    let llm = json!({"key": "thought", "request": {"model": "gpt-4o", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}}).to_string();
+    let new = json!({"key": "new"}).to_string();
+    let args = ["until", CHAT, "-", &chat, "/v1/steps/recall", "", &new];
+    let spec = house.spec(&args, NETWORK);
+    let mut following = house.user.begin(&["run", &spec]);
+    assert_eq!(following.line(), "up\n");
+    let stop = json!({"scope": "agent", "agentName": "(workloads)", "reason": "enough for today"});
+    let (status, stop) = api.post("/v1/stops", &stop).await;
+    assert_eq!(status, 201, "{stop}");
+    let halted = following.line();
+    let made = calls(&house.provider);
+    assert!(halted.contains("emergency") && halted.contains("enough for today"), "{halted}");
+    let step = following.line();
+    assert!(step.starts_with("HTTP/1.1 409 ") && step.contains("emergency_stop"), "{step}");
+    let done = following.end();
+    assert_eq!((done.code, calls(&house.provider)), (0, made), "{done:?}");
+    let told = house.told();
+    assert_eq!(told["vm"]["modelCalls"], made, "{told:#}");
+    // Lifted, everything is as before.
+    let id = stop["id"].as_str().unwrap();
+    assert!(api.delete(&format!("/v1/stops/{id}")).await < 300);
+    let done = house
+        .run(&["call", CHAT, "-", &chat, "/v1/steps/recall", "", &new, "/v1/steps/llm", "", &llm], NETWORK);
+    let statuses: Vec<&str> = done.out.lines().map(|line| line.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(statuses, ["200", "200", "200"], "{done:?}");
+}
+
+/// A race has no one outcome, so the same is done often; what holds is that there are never more steps than the spec allows.
+#[test]
+fn of_calls_and_steps_at_once_no_more_are_taken_than_a_spec_allows() {
+    let house = house();
+    let chat = asked(false, 5);
+    for round in 0..8 {
+        let steps: Vec<String> =
+            (0..4).map(|n| json!({"key": format!("{round}-{n}"), "value": n}).to_string()).collect();
+        let mut args = vec!["at_once"];
+        for step in &steps {
+            args.extend([CHAT, "-", &chat, "/v1/steps/record", "", step]);
+        }
+        let done = house.run(&args, &format!("{NETWORK}  limits: {{max_steps: 3}}\n"));
+        let taken = done.out.lines().filter(|line| line.starts_with("HTTP/1.1 200 ")).count();
+        assert_eq!(taken, 3, "{round}: {done:?}");
+    }
 }
 
 #[test]

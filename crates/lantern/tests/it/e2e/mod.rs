@@ -6,6 +6,8 @@ mod api;
 mod audit;
 mod backup;
 mod bodies;
+#[cfg(feature = "boxes")]
+mod box_steps;
 mod children;
 mod cluster;
 mod contract;
@@ -41,6 +43,8 @@ mod spawn;
 mod start;
 mod stops;
 mod troubleshooting;
+#[cfg(feature = "boxes")]
+mod vended;
 mod watch;
 mod wires;
 #[cfg(feature = "boxes")]

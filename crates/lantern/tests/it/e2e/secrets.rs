@@ -13,10 +13,10 @@ use super::process::{Folder, Server, lantern};
 use super::provider::{Answer, Provider};
 
 /// Nothing else in the world says this.
-const CANARY: &str = "sk-canary-7f3b9d21e6a84c05";
+pub(super) const CANARY: &str = "sk-canary-7f3b9d21e6a84c05";
 
 /// A command of the client, with what it reads.
-fn client(server: &Server, token: &str, args: &[&str], input: &str) -> Output {
+pub(super) fn client(server: &Server, token: &str, args: &[&str], input: &str) -> Output {
     let mut command = lantern();
     command.args(args).env("LANTERN_API_URL", &server.api).env("LANTERN_API_TOKEN", token);
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -27,7 +27,7 @@ fn client(server: &Server, token: &str, args: &[&str], input: &str) -> Output {
 
 /// What it said, on both streams, when it worked.
 #[track_caller]
-fn said(output: &Output) -> String {
+pub(super) fn said(output: &Output) -> String {
     let words = [&output.stdout[..], &output.stderr].concat();
     let words = String::from_utf8(words).unwrap();
     assert!(output.status.success(), "{words}");
@@ -35,7 +35,7 @@ fn said(output: &Output) -> String {
 }
 
 /// `lantern dev` that logs all it can into a file.
-fn talkative(folder: &Path, log: &Path) -> Server {
+pub(super) fn talkative(folder: &Path, log: &Path) -> Server {
     let mut command = lantern();
     command
         .args(["dev", "--no-open", "--output", "json", "--listen", "127.0.0.1:0", "--data-dir"])
@@ -46,7 +46,7 @@ fn talkative(folder: &Path, log: &Path) -> Server {
 }
 
 /// Every file below a folder that has the canary in it, as it is or in hexadecimal digits.
-fn traces(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn traces(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -59,7 +59,7 @@ fn traces(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn shows(bytes: &[u8]) -> bool {
+pub(super) fn shows(bytes: &[u8]) -> bool {
     let halves = CANARY.bytes().flat_map(|byte| [byte >> 4, byte & 15]);
     let digits: String = halves.filter_map(|half| char::from_digit(half.into(), 16)).collect();
     [CANARY.to_owned(), digits]
