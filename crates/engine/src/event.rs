@@ -11,6 +11,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use lantern_types::approval::{CapAnswer, OverCap};
 use lantern_types::{
     Acted, AgentId, At, Digest, EffectClass, Grant, MicroUsd, RunId, StopId, StopScope, VersionId,
 };
@@ -430,6 +431,21 @@ pub enum Fact {
         /// Who.
         by: String,
     },
+    /// A soft cap of the tenant or the agent leaves too little for the step, and people are asked whether more may be spent. The step
+    /// waits for its admission, as before.
+    CapAsked {
+        /// The step that waits.
+        step: StepId,
+        /// What is asked.
+        over: OverCap,
+    },
+    /// The question that the step waited for is closed. Its admission, or its denial, follows.
+    CapAnswered {
+        /// The step.
+        step: StepId,
+        /// How, and by whom.
+        answer: CapAnswer,
+    },
     /// A signal came in from outside.
     SignalReceived {
         /// Its name.
@@ -555,6 +571,8 @@ impl Fact {
         | Self::ApprovalAsked { .. }
         | Self::ApprovalGranted { .. }
         | Self::ApprovalDenied { .. }
+        | Self::CapAsked { .. }
+        | Self::CapAnswered { .. }
         | Self::SignalReceived { .. }
         | Self::CallMetered { .. }
         | Self::CancelRequested { .. }
@@ -587,7 +605,9 @@ impl Fact {
             | Self::StepCharged { step, .. }
             | Self::ApprovalAsked { step, .. }
             | Self::ApprovalGranted { step, .. }
-            | Self::ApprovalDenied { step, .. } => Some(step),
+            | Self::ApprovalDenied { step, .. }
+            | Self::CapAsked { step, .. }
+            | Self::CapAnswered { step, .. } => Some(step),
             Self::RunEnding { step, .. } | Self::Finished { step, .. } => step.as_ref(),
             _ => None,
         }

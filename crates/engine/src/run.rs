@@ -10,6 +10,7 @@ mod halt;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use lantern_types::approval::OverCap;
 use lantern_types::llm::{LlmReply, Message, ToolUse};
 use lantern_types::{AgentId, At, EffectClass, Grant, MicroUsd, RunId, StopId, ToolName, Tried, VersionId};
 use serde::{Deserialize, Serialize};
@@ -226,6 +227,8 @@ pub struct Step {
     pub doubt: Option<String>,
     /// Whether it failed because it was not admitted.
     pub denied: bool,
+    /// The question about a cap that it waits for, while it is requested.
+    pub over_cap: Option<OverCap>,
     /// Its admission, while it is held.
     pub grant: Option<Grant>,
     /// When it was asked for.
@@ -287,6 +290,7 @@ impl Step {
         match self.state {
             StepState::AwaitingApproval { .. } | StepState::InDoubt => true,
             StepState::Waiting { .. } => self.kind == StepKind::Approval,
+            StepState::Requested => self.over_cap.is_some(),
             _ => false,
         }
     }

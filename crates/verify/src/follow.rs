@@ -6,6 +6,7 @@
 
 mod attempt;
 mod metered;
+mod over_cap;
 mod totals;
 
 use std::collections::{BTreeSet, HashMap};
@@ -162,6 +163,7 @@ impl Follow {
             "StepCharged" => self.charged(event)?,
             "ApprovalAsked" => self.asked(event)?,
             "ApprovalGranted" | "ApprovalDenied" => self.decided(event, kind == "ApprovalGranted")?,
+            "CapAsked" | "CapAnswered" => self.over_cap(event, kind == "CapAsked")?,
             "SignalReceived" => {
                 let Some(name) = &event.name else { return broken("form", "a signal has a name") };
                 *self.signals.entry(name.0.clone().into_owned()).or_default() += 1;
@@ -248,6 +250,7 @@ impl Follow {
             name: event.name.as_ref().map(|name| name.0.clone().into_owned()),
             effect,
             approval: event.approval,
+            over_cap: false,
             due: event.due,
             stand,
             generation: 1,
@@ -272,6 +275,7 @@ impl Follow {
             "approval",
             "nobody approved it",
         )?;
+        demand(!step.over_cap, "cap", "it waits for people to say whether a cap may be passed")?;
         let (generation, attempt) = (event.generation.unwrap_or_default(), event.attempt.unwrap_or_default());
         demand(
             generation == step.generation,

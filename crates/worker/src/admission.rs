@@ -9,6 +9,7 @@ use lantern_policy::route::Choices;
 use lantern_policy::strategy::in_force;
 use lantern_policy::turns::{Past, turns};
 use lantern_policy::{LlmRequest, Scope, ToolRequest, admit_llm, admit_or_wait, admit_plain, admit_tool};
+use lantern_types::approval::OverCap;
 use lantern_types::llm::{IMAGE_TOKENS_MAX, Message};
 use lantern_types::{Denial, Failure, Grant, MicroUsd, Route, RunId, Strategy, ToolDef, ToolName};
 
@@ -22,6 +23,8 @@ pub(crate) enum Verdict {
     WaitsForRun,
     /// It waits for what others hold of a cap.
     WaitsForCap,
+    /// It waits for people to say whether a cap may be passed.
+    Asks(Box<OverCap>),
 }
 
 /// Admits or denies a requested step, or lets it wait. `Err` when the facts cannot be had now.
@@ -38,16 +41,21 @@ pub(crate) async fn admit(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> 
     };
     // The next in turn, unless it is too dear for what is left and another one is not.
     let mut refused = None;
+    let mut asks = None;
     for route in turns {
         let verdict = one(deps, scope, (run, step), |purse| llm(deps, run, (purse, &route), &ask)).await?;
         match verdict {
             Verdict::Decided(decided) if is_too_dear(&decided.0) => {
                 refused.get_or_insert(Verdict::Decided(decided));
             }
+            // People are asked for the first choice, unless another one needs nobody's leave.
+            asked @ Verdict::Asks(_) => {
+                asks.get_or_insert(asked);
+            }
             verdict => return Ok(verdict),
         }
     }
-    Ok(refused.unwrap_or_else(|| denied(step.id.clone(), unreadable())))
+    Ok(asks.or(refused).unwrap_or_else(|| denied(step.id.clone(), unreadable())))
 }
 
 /// Admits one way of doing a step, or denies it, or lets it wait.
@@ -67,6 +75,7 @@ async fn one(
         (Some(route), Some(agent)) => match deps.ledger.hold(scope, agent, route, grant.hold).await {
             Ok(hold) => Some(hold),
             Err(Withheld::Waits) => return Ok(Verdict::WaitsForCap),
+            Err(Withheld::Asks(over)) => return Ok(Verdict::Asks(over)),
             Err(Withheld::Denied(denial)) => {
                 return Ok(denied(id, denial));
             }
