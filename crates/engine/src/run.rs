@@ -10,7 +10,6 @@ mod halt;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use lantern_types::approval::OverCap;
 use lantern_types::llm::{LlmReply, Message, ToolUse};
 use lantern_types::{AgentId, At, EffectClass, Grant, MicroUsd, RunId, StopId, ToolName, Tried, VersionId};
 use serde::{Deserialize, Serialize};
@@ -228,7 +227,7 @@ pub struct Step {
     /// Whether it failed because it was not admitted.
     pub denied: bool,
     /// The question about a cap that it waits for, while it is requested.
-    pub over_cap: Option<OverCap>,
+    pub over_cap: Option<lantern_types::approval::OverCap>,
     /// Its admission, while it is held.
     pub grant: Option<Grant>,
     /// When it was asked for.
@@ -509,18 +508,15 @@ impl Run {
             Phase::Active => Status::Running,
         }
     }
-
     /// Whether every step that could move by itself has moved, and a person is what the rest waits for.
     fn waits_for_a_person(&self) -> bool {
         let mut leaves = self.open_steps().filter(|step| step.children.open == 0).peekable();
         leaves.peek().is_some() && leaves.all(Step::waits_for_a_person)
     }
-
     fn step_mut(&mut self, id: &StepId) -> Option<&mut Step> {
         let n = *self.index.get(id)?;
         self.steps.get_mut(n)
     }
-
     fn add(&mut self, step: Step) {
         let n = self.steps.len();
         if let Some(parent) = step.parent.clone().and_then(|id| self.step_mut(&id)) {
