@@ -135,6 +135,11 @@ async fn a_soft_budget_asks_once_and_goes_on_after_a_crash_when_somebody_grants_
     let grant = format!("/v1/approvals/{id}/grant");
     assert_eq!(api.post(&grant, &json!({"moreUsd": -1})).await.0, 400);
     assert_eq!(api.post(&grant, &json!({"moreUsd": 1, "note": "because"})).await.0, 400);
+    // Who may decide approvals of runs may not pass a budget for that.
+    let (_, made) = api.post("/v1/api-keys", &json!({"name": "writes", "scopes": ["write"]})).await;
+    let mut writes = Api::nobody(&again);
+    writes.token = made["rawKey"].as_str().unwrap().to_owned();
+    assert_eq!(writes.post(&grant, &json!({})).await.0, 403);
     let granted = said(&again, &api, &["approvals", "grant", &id, "--more", "0.5"]);
     assert!(granted.status.success(), "{granted:?}");
     for run in &runs {
