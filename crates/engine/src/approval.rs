@@ -1,6 +1,7 @@
 //! Questions to people, as a list of them is kept beside the journals: what events ask, decide or drop.
 //!
-//! Invariant: derived from events alone, so that the list can be made again from any journal. A step asks at most once.
+//! Invariant: derived from events alone, so that the list can be made again from any journal. A step asks at most once;
+//! whether a cap may be passed is asked once for each account, and decided there.
 
 use lantern_types::approval::{Asked, Change, Closed, Status};
 use lantern_types::{ApprovalId, Digest, RunId, uuid8};
@@ -51,6 +52,10 @@ fn asked(run: &Run, event: &Event) -> Option<Asked> {
 fn change(run: &Run, event: &Event) -> Option<Change> {
     let (step, status) = match &event.fact {
         Fact::ApprovalAsked { .. } => return asked(run, event).map(Change::Asked),
+        Fact::CapAsked { step, over } => {
+            let (step, over) = (step.as_str().to_owned(), over.clone());
+            return Some(Change::OverCap { step, seq: seq(event), at: event.at, over });
+        }
         Fact::ApprovalGranted { step, .. } => (step, Status::Granted),
         Fact::ApprovalDenied { step, by } if by.is_empty() => (step, Status::Expired),
         Fact::ApprovalDenied { step, .. } => (step, Status::Denied),

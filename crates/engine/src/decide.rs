@@ -195,6 +195,8 @@ impl<'a> Draft<'a> {
             Input::Recovered => self.recover(),
             Input::Admit { step, grant } => self.admit(step, *grant),
             Input::Deny { step, denial } => self.deny(step, denial),
+            Input::AskCap { step, over } => self.ask_cap(step, over),
+            Input::CapAnswered { step, answer } => self.cap_answered(step, answer),
             Input::Halt { stop, scope, reason } => {
                 if self.run.halted != Some(stop) {
                     self.emit(Fact::Halted { stop, scope }, Some(Content::Reason(reason)));

@@ -4,6 +4,7 @@
 //! there is any, a [`Content`] (prompts, arguments, results) that is stored sealed apart from it. An append is stored
 //! as one envelope a line and one body. Adding a variant is fine; editing one needs an ADR.
 
+mod about;
 mod content;
 mod stored;
 
@@ -11,6 +12,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use lantern_types::approval::{CapAnswer, OverCap};
 use lantern_types::{
     Acted, AgentId, At, Digest, EffectClass, Grant, Grounds, MicroUsd, RunId, StopId, StopScope, VersionId,
 };
@@ -433,6 +435,21 @@ pub enum Fact {
         /// Who.
         by: String,
     },
+    /// A soft cap of the tenant or the agent leaves too little for the step, and people are asked whether more may be spent. The step
+    /// waits for its admission, as before.
+    CapAsked {
+        /// The step that waits.
+        step: StepId,
+        /// What is asked.
+        over: OverCap,
+    },
+    /// The question that the step waited for is closed. Its admission, or its denial, follows.
+    CapAnswered {
+        /// The step.
+        step: StepId,
+        /// How, and by whom.
+        answer: CapAnswer,
+    },
     /// A signal came in from outside.
     SignalReceived {
         /// Its name.
@@ -535,66 +552,6 @@ pub enum Fact {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 const fn is_zero(count: &u64) -> bool {
     *count == 0
-}
-
-impl Fact {
-    /// The first format that has this kind. Nothing is released yet, so all are of the first. After that, a kind that is not
-    /// listed here, which does not compile, belongs to the format after that of the last release, and this becomes a `match`.
-    pub const fn format(&self) -> i64 {
-        let (Self::RunStarted { .. }
-        | Self::StepRequested { .. }
-        | Self::StepAdmitted { .. }
-        | Self::StepDenied { .. }
-        | Self::StepSettled { .. }
-        | Self::StepReused { .. }
-        | Self::StepFailed { .. }
-        | Self::StepRetrying { .. }
-        | Self::StepReadmitted { .. }
-        | Self::StepReissued { .. }
-        | Self::StepInDoubt { .. }
-        | Self::StepResolved { .. }
-        | Self::StepAbandoned { .. }
-        | Self::StepCharged { .. }
-        | Self::ApprovalAsked { .. }
-        | Self::ApprovalGranted { .. }
-        | Self::ApprovalDenied { .. }
-        | Self::SignalReceived { .. }
-        | Self::CallMetered { .. }
-        | Self::CancelRequested { .. }
-        | Self::Paused { .. }
-        | Self::Resumed { .. }
-        | Self::Halted { .. }
-        | Self::StopLifted { .. }
-        | Self::ProgressBlocked { .. }
-        | Self::ContinuedAsNew { .. }
-        | Self::RunEnding { .. }
-        | Self::Finished { .. }) = self;
-        1
-    }
-
-    /// The step this is about, if it is about one.
-    pub fn step(&self) -> Option<&StepId> {
-        match self {
-            Self::StepRequested { step, .. }
-            | Self::StepAdmitted { step, .. }
-            | Self::StepDenied { step, .. }
-            | Self::StepSettled { step, .. }
-            | Self::StepReused { step, .. }
-            | Self::StepFailed { step, .. }
-            | Self::StepRetrying { step, .. }
-            | Self::StepReadmitted { step, .. }
-            | Self::StepReissued { step, .. }
-            | Self::StepInDoubt { step, .. }
-            | Self::StepResolved { step, .. }
-            | Self::StepAbandoned { step, .. }
-            | Self::StepCharged { step, .. }
-            | Self::ApprovalAsked { step, .. }
-            | Self::ApprovalGranted { step, .. }
-            | Self::ApprovalDenied { step, .. } => Some(step),
-            Self::RunEnding { step, .. } | Self::Finished { step, .. } => step.as_ref(),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lantern_types::approval::{CapAnswer, OverCap};
 use lantern_types::llm::LlmReply;
 use lantern_types::{
     AgentId, Denial, Digest, Failure, Finding, Grant, MicroUsd, StopId, StopScope, VersionId,
@@ -79,6 +80,20 @@ pub enum Input {
         step: StepId,
         /// The refusal.
         denial: Denial,
+    },
+    /// A soft cap leaves too little for a requested step, and people are asked.
+    AskCap {
+        /// The step.
+        step: StepId,
+        /// What is asked.
+        over: OverCap,
+    },
+    /// The question that a requested step waits for is closed.
+    CapAnswered {
+        /// The step.
+        step: StepId,
+        /// How.
+        answer: CapAnswer,
     },
     /// An emergency stop did not let a step be admitted.
     Halt {

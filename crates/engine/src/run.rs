@@ -226,6 +226,8 @@ pub struct Step {
     pub doubt: Option<String>,
     /// Whether it failed because it was not admitted.
     pub denied: bool,
+    /// The question about a cap that it waits for, while it is requested.
+    pub over_cap: Option<lantern_types::approval::OverCap>,
     /// Its admission, while it is held.
     pub grant: Option<Grant>,
     /// When it was asked for.
@@ -287,6 +289,7 @@ impl Step {
         match self.state {
             StepState::AwaitingApproval { .. } | StepState::InDoubt => true,
             StepState::Waiting { .. } => self.kind == StepKind::Approval,
+            StepState::Requested => self.over_cap.is_some(),
             _ => false,
         }
     }
@@ -505,18 +508,15 @@ impl Run {
             Phase::Active => Status::Running,
         }
     }
-
     /// Whether every step that could move by itself has moved, and a person is what the rest waits for.
     fn waits_for_a_person(&self) -> bool {
         let mut leaves = self.open_steps().filter(|step| step.children.open == 0).peekable();
         leaves.peek().is_some() && leaves.all(Step::waits_for_a_person)
     }
-
     fn step_mut(&mut self, id: &StepId) -> Option<&mut Step> {
         let n = *self.index.get(id)?;
         self.steps.get_mut(n)
     }
-
     fn add(&mut self, step: Step) {
         let n = self.steps.len();
         if let Some(parent) = step.parent.clone().and_then(|id| self.step_mut(&id)) {

@@ -6,6 +6,7 @@
 
 mod facts;
 
+use lantern_types::approval::{CapAnswer, OverCap};
 use lantern_types::{Grant, MicroUsd, RunId};
 use serde_json::{Map, Value, json};
 
@@ -43,6 +44,8 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::ApprovalAsked { .. } => "approval_requested",
         Fact::ApprovalGranted { .. } => "approval_granted",
         Fact::ApprovalDenied { .. } => "approval_denied",
+        Fact::CapAsked { .. } => "budget_asked",
+        Fact::CapAnswered { .. } => "budget_answered",
         Fact::SignalReceived { .. } => "signal_received",
         Fact::CallMetered { .. } => "model_called",
         Fact::CancelRequested { .. } => "cancel_requested",
@@ -74,6 +77,14 @@ pub fn frame(run: RunId, event: &Event) -> Value {
     frame.insert("data".into(), payload);
     frame.insert("ts".into(), at.into());
     Value::Object(frame)
+}
+
+fn over_cap(over: &OverCap) -> Value {
+    json!({
+        "approvalId": over.id().to_string(), "owner": over.owner, "period": over.period,
+        "expiresAt": over.ends_at.to_string(), "maxCostUsd": over.cap.to_wire(), "spentUsd": over.spent.to_wire(),
+        "holdUsd": over.hold.to_wire(),
+    })
 }
 
 fn attempt(fact: &Fact) -> u32 {
@@ -134,6 +145,11 @@ fn payload(run: RunId, event: &Event) -> Value {
         Fact::StepCharged { cost, unconfirmed, .. } => {
             json!({ "cost_usd": cost.to_wire(), "unconfirmedUsd": nonzero(*unconfirmed) })
         }
+        Fact::CapAsked { over, .. } => over_cap(over),
+        Fact::CapAnswered { answer: CapAnswer { status, by, more }, .. } => json!({
+            "status": status, "by": Some(by).filter(|by| !by.is_empty()), "moreUsd": more.map(MicroUsd::to_wire),
+            "restOfPeriod": status == "granted" && more.is_none(),
+        }),
         Fact::ApprovalAsked { due, .. } => json!({ "expiresAt": due.to_string() }),
         Fact::ApprovalGranted { by, .. } | Fact::ApprovalDenied { by, .. } => {
             json!({ "by": by, "note": words(content) })

@@ -18,13 +18,14 @@ mod purse;
 use std::sync::Arc;
 
 use lantern_net::Shutdown;
-use lantern_policy::escrow::{Account, Worst};
+use lantern_policy::escrow::{Account, Asks, Worst};
 use lantern_policy::{Scope, admit, escrow};
 use lantern_store::Db;
 use lantern_store::escrow::{Cap, accounts_of};
+use lantern_types::approval::OverCap;
 use lantern_types::call::{AccountId, CallRecord, Happened, Owner};
 use lantern_types::edge::{Clock, IdGen, Tasks};
-use lantern_types::{AccountFacts, AgentId, Denial, MicroUsd, Route};
+use lantern_types::{AccountFacts, AgentId, At, Denial, MicroUsd, Route};
 
 use caps::Caps;
 use clerk::Clerk;
@@ -38,7 +39,7 @@ pub use purse::{Held, Payers};
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// A cap does not leave so much.
-    #[error("out of budget: this call could cost {hold}; of the cap of {}, {} are spent and {} are held", .stands.cap, .stands.spent, .stands.held)]
+    #[error("out of budget: this call could cost {hold}; of the cap of {}, {} are spent and {} are held{}", .stands.cap, .stands.spent, .stands.held, why(*.asks))]
     Exceeded {
         /// Whose, and of which period.
         account: AccountId,
@@ -46,6 +47,8 @@ pub enum Refused {
         stands: Account,
         /// What was asked for.
         hold: MicroUsd,
+        /// Whether people are asked for more, where somebody waits for what they say: a run does, and a call does not.
+        asks: Asks,
     },
     /// Not now: in a second it may be.
     #[error("{0}; try again")]
@@ -58,9 +61,22 @@ pub enum Refused {
     Store(#[from] lantern_store::Error),
 }
 
+/// What is added for who asks by a call.
+const fn why(asks: Asks) -> &'static str {
+    match asks {
+        Asks::Never => "",
+        Asks::Refused => "; somebody was asked whether more may be spent, and said no",
+        Asks::After(_) => {
+            "; people are asked for runs whether more may be spent, and a call does not wait for them"
+        }
+    }
+}
+
 /// Why a step of a run was not granted anything.
 #[derive(Debug)]
 pub enum Withheld {
+    /// What is spent leaves too little, of this account, and people are asked whether more may be spent.
+    Asks(Box<OverCap>, AccountFacts),
     /// What is spent leaves too little, of this account.
     Denied(Denial, Option<AccountFacts>),
     /// Others hold what is missing, and may give it back.
@@ -131,14 +147,26 @@ impl Ledger {
         } else {
             self.caps.of(scope).await.map_err(Withheld::Store)?
         };
-        let (accounts, capped) = accounts_of(&owners, &caps, self.clock.now());
+        let now = self.clock.now();
+        let (accounts, capped) = accounts_of(&owners, &caps, now);
         match self.purse.hold(scope, &Payers { accounts, capped }, amount).await {
             Ok(held) => Ok(Hold::new(self.purse.clone(), held, agent, route)),
-            Err(Refused::Exceeded { account, stands, hold }) => Err(match stands.lack(hold) {
+            Err(Refused::Exceeded { account, stands, hold, asks }) => Err(match stands.lack(hold) {
                 escrow::Lack::Held => Withheld::Waits,
                 escrow::Lack::Spent => {
                     let facts = purse::stood_at(account, stands, None);
-                    Withheld::Denied(admit::over_cap(account, stands, hold), Some(facts))
+                    let denial = || admit::over_cap(account, stands, hold);
+                    match asks {
+                        Asks::Never => Withheld::Denied(denial(), Some(facts)),
+                        Asks::Refused => {
+                            Withheld::Denied(denial().because("somebody was asked, and said no"), Some(facts))
+                        }
+                        Asks::After(asked) => {
+                            let cap = caps.iter().find(|cap| cap.account(now) == account);
+                            let ends_at = cap.map_or(now, |cap| cap.zone.ends(account.period, now));
+                            Withheld::Asks(Box::new(question(account, ends_at, (stands, hold), asked)), facts)
+                        }
+                    }
                 }
             }),
             Err(Refused::Busy(_)) => Err(Withheld::Waits),
@@ -149,4 +177,11 @@ impl Ledger {
             Err(Refused::Store(error)) => Err(Withheld::Store(error)),
         }
     }
+}
+
+/// What people are asked about an account that leaves too little.
+fn question(of: AccountId, ends_at: At, (stands, hold): (Account, MicroUsd), asked: u32) -> OverCap {
+    let AccountId { owner, period, began_at } = of;
+    let Account { cap, spent, .. } = stands;
+    OverCap { owner: owner.to_string(), period, began_at, ends_at, asked, cap, spent, hold }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lantern_policy::Scope;
-use lantern_policy::escrow::{self, Account, Granted, Slice, Worst};
+use lantern_policy::escrow::{self, Account, Asks, Granted, Slice, Worst};
 use lantern_store::Db;
 use lantern_store::escrow::{Ask, Spent, Taken, accounts_of, take};
 use lantern_types::call::{AccountId, CallRecord, Counted, Happened, HeldFrom, Owner, Period, StepSpent};
@@ -155,8 +155,8 @@ pub(crate) fn stood_at(of: AccountId, stands: Account, slice: Option<MicroUsd>) 
 /// What became of one try.
 enum Tried {
     Held(Held),
-    /// This account has too little: as it stands, and what is left of it at the most.
-    Short(AccountId, Account, MicroUsd),
+    /// This account has too little: as it stands, whether people are asked for more, and what is left of it at the most.
+    Short(AccountId, Account, Asks, MicroUsd),
     /// Something was taken, or others were quicker.
     Again,
 }
@@ -189,12 +189,12 @@ impl Purse {
             match self.try_hold(scope, payers, hold).await? {
                 Tried::Held(held) => return Ok(held),
                 Tried::Again => {}
-                Tried::Short(account, stands, left) => {
+                Tried::Short(account, stands, asks, left) => {
                     match worst.affordable(left).filter(|tokens| *tokens >= least) {
                         Some(tokens) if tokens < worst.output => worst.output = tokens,
                         // What was free a moment ago is not any more.
                         Some(_) => {}
-                        None => return Err(Refused::Exceeded { account, stands, hold }),
+                        None => return Err(Refused::Exceeded { account, stands, hold, asks }),
                     }
                 }
             }
@@ -207,8 +207,8 @@ impl Purse {
         for _ in 0..TRIES {
             match self.try_hold(scope, payers, hold).await? {
                 Tried::Held(held) => return Ok(held),
-                Tried::Short(account, stands, left) if left < hold => {
-                    return Err(Refused::Exceeded { account, stands, hold });
+                Tried::Short(account, stands, asks, left) if left < hold => {
+                    return Err(Refused::Exceeded { account, stands, hold, asks });
                 }
                 Tried::Short(..) | Tried::Again => {}
             }
@@ -222,7 +222,7 @@ impl Purse {
             Err(short) => short,
         };
         let taken = self.take(scope, short, hold).await?;
-        Ok(taken.map_or(Tried::Again, |(stands, left)| Tried::Short(short, stands, left)))
+        Ok(taken.map_or(Tried::Again, |(stands, asks, left)| Tried::Short(short, stands, asks, left)))
     }
 
     /// All of it or nothing: the account that has too little.
@@ -274,7 +274,7 @@ impl Purse {
         scope: Scope,
         account: AccountId,
         hold: MicroUsd,
-    ) -> Result<Option<(Account, MicroUsd)>> {
+    ) -> Result<Option<(Account, Asks, MicroUsd)>> {
         let turn = self.state().book(scope, account, self.clock.now()).taking.clone();
         let _turn = turn.lock().await;
         self.take_in_turn(scope, account, hold).await
@@ -285,7 +285,7 @@ impl Purse {
         scope: Scope,
         account: AccountId,
         hold: MicroUsd,
-    ) -> Result<Option<(Account, MicroUsd)>> {
+    ) -> Result<Option<(Account, Asks, MicroUsd)>> {
         let now = self.clock.now();
         let (process, n, (more, several), free) = {
             let mut state = self.state();
@@ -310,9 +310,9 @@ impl Purse {
                 book.slice.add(amount);
                 self.bell.notify_one();
             }
-            (Ok(Taken::Short(account)), Some(book)) => {
+            (Ok(Taken::Short(account, asks)), Some(book)) => {
                 let free = book.slice.free();
-                return Ok(Some((account, account.left().plus(free).unwrap_or(free))));
+                return Ok(Some((account, asks, account.left().plus(free).unwrap_or(free))));
             }
             (Ok(Taken::Uncapped), _) => {
                 return Err(Refused::Busy("the cap was lifted at this moment"));

@@ -4,7 +4,7 @@
 //! holds at every instant whatever any process does, as long as no call costs more than was held for it. What a provider charges
 //! beyond that is charged all the same, and said.
 
-use lantern_types::call::{CallEnd, Used};
+use lantern_types::call::{CallEnd, OnLimit, Used};
 use lantern_types::money::{self, Overflow};
 use lantern_types::{MicroUsd, Price, Tokens};
 
@@ -39,6 +39,15 @@ impl Account {
         MicroUsd::from_micros(self.cap.micros().saturating_sub(taken).max(0))
     }
 
+    /// The same for whoever takes a slice: a part of what is left is a part of what `cap` would leave if nothing were spent, and never of
+    /// all that there is.
+    #[must_use]
+    pub fn within(self, cap: MicroUsd, need: MicroUsd) -> Self {
+        let taken = self.spent.micros().saturating_add(self.held.micros());
+        let most = MicroUsd::from_micros(taken.saturating_add(cap.micros().max(need.micros())));
+        Self { cap: self.cap.min(most), ..self }
+    }
+
     /// Why `hold` does not fit, given that it does not.
     pub fn lack(self, hold: MicroUsd) -> Lack {
         match self.spent.plus(hold) {
@@ -55,6 +64,48 @@ impl Account {
         let (left, need) = (self.left().micros(), need.micros().max(0));
         let wish = if several { worst.micros().max(0).saturating_mul(CALLS).max(left / PART) } else { 0 };
         (need <= left).then(|| MicroUsd::from_micros(wish.min(left / 2).max(need)))
+    }
+}
+
+/// What the rest of a period takes: as much as it comes to.
+pub const REST: MicroUsd = MicroUsd::from_micros(i64::MAX);
+
+/// What people said about passing a cap in one period.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// How much more may be spent; [`REST`] for all that comes.
+    pub more: MicroUsd,
+    /// Questions that are closed.
+    pub asked: u32,
+    /// Somebody said no last.
+    pub refused: bool,
+}
+
+/// Whether people are asked for what an account does not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Nobody is: the cap does not ask.
+    Never,
+    /// Somebody said no.
+    Refused,
+    /// They are, by the question after so many.
+    After(u32),
+}
+
+/// What may be spent of a cap in a period in which people said this. Only a cap that asks is raised by what they say.
+pub fn raised(cap: MicroUsd, on_limit: OnLimit, said: Said) -> MicroUsd {
+    match on_limit {
+        OnLimit::Ask => cap.plus(said.more).unwrap_or(REST),
+        OnLimit::Hard | OnLimit::Stop => cap,
+    }
+}
+
+/// Whether people are asked once a cap leaves too little.
+pub const fn asks(on_limit: OnLimit, said: Said) -> Asks {
+    match on_limit {
+        OnLimit::Ask if said.refused => Asks::Refused,
+        OnLimit::Ask => Asks::After(said.asked),
+        OnLimit::Hard | OnLimit::Stop => Asks::Never,
     }
 }
 
@@ -298,6 +349,40 @@ mod tests {
             (account(i64::MAX, i64::MAX, 0), i64::MAX, Lack::Spent),
         ] {
             assert_eq!(account.lack(usd(hold)), want, "{account:?} {hold}");
+        }
+    }
+
+    #[test]
+    fn only_a_cap_that_asks_is_raised_and_asks() {
+        use OnLimit::{Ask, Hard, Stop};
+        let said = |more, asked, refused| Said { more: usd(more), asked, refused };
+        for (on_limit, said, want, asked) in [
+            (Hard, said(0, 0, false), 100, Asks::Never),
+            (Hard, said(50, 3, false), 100, Asks::Never),
+            (Stop, said(50, 3, false), 100, Asks::Never),
+            (Ask, said(0, 0, false), 100, Asks::After(0)),
+            (Ask, said(50, 1, false), 150, Asks::After(1)),
+            (Ask, said(50, 2, true), 150, Asks::Refused),
+            (Ask, said(i64::MAX, 1, false), i64::MAX, Asks::After(1)),
+        ] {
+            assert_eq!(
+                (raised(usd(100), on_limit, said), asks(on_limit, said)),
+                (usd(want), asked),
+                "{on_limit:?} {said:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_slice_of_all_that_comes_is_one_of_the_cap() {
+        for (account, cap, need, want) in [
+            (account(i64::MAX, 1_000, 0), 1_000, 10, 80),
+            (account(i64::MAX, 1_000, 500), 1_000_000, 10, 10_000),
+            (account(i64::MAX, 1_000, 0), 1_000, 5_000, 5_000),
+            (account(1_000, 0, 0), 1_000, 10, 80),
+        ] {
+            let within = account.within(usd(cap), usd(need));
+            assert_eq!(within.slice(usd(10), usd(need), true), Some(usd(want)), "{account:?}");
         }
     }
 

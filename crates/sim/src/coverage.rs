@@ -56,6 +56,9 @@ const fn name(fact: &Fact) -> &'static str {
         Fact::ApprovalAsked { .. } => "ApprovalAsked",
         Fact::ApprovalGranted { .. } => "ApprovalGranted",
         Fact::ApprovalDenied { .. } => "ApprovalDenied",
+        // Only what has a ledger meets caps of tenants and agents.
+        Fact::CapAsked { .. } => "CapAsked",
+        Fact::CapAnswered { .. } => "CapAnswered",
         Fact::SignalReceived { .. } => "SignalReceived",
         // Only programs in boxes call models by themselves.
         Fact::CallMetered { .. } => "CallMetered",

@@ -10,6 +10,7 @@ use lantern_types::*;
 
 use crate::db::{Batch, Db, Expect, TenantTx, Where};
 use crate::error::{Error, Result};
+use crate::escrow::asks::{self, Over};
 use crate::journal::{Stored, stored};
 use crate::value::{Row, Value};
 
@@ -36,6 +37,9 @@ pub struct ApprovalRow {
     pub expires_at: At,
     /// When it was closed.
     pub closed_at: Option<At>,
+    /// Of a question whether a cap may be passed: what is asked and was said. It is asked for every run that waits, and `run` is the
+    /// first.
+    pub over: Option<Over>,
 }
 
 /// Which questions a list shows: those of which everything holds that is said here.
@@ -65,14 +69,15 @@ const ADD: &str =
 const CLOSE: &str = "UPDATE approvals SET status = $3, closed_seq = $4, closed_at = $5
     WHERE tenant_id = $1 AND id = $2 AND status = 'pending'";
 const WITHDRAW: &str = "UPDATE approvals SET status = 'withdrawn', closed_at = $3
-    WHERE tenant_id = $1 AND run_id = $2 AND status = 'pending'";
-const REMOVE: &str = "DELETE FROM approvals WHERE tenant_id = $1 AND run_id = $2";
+    WHERE tenant_id = $1 AND run_id = $2 AND status = 'pending' AND owner IS NULL";
+// Whether a cap may be passed is no question of one run.
+const REMOVE: &str = "DELETE FROM approvals WHERE tenant_id = $1 AND run_id = $2 AND owner IS NULL";
 const GET: &str =
-    "SELECT id, run_id, step, agent_name, status, asked_seq, closed_seq, asked_at, expires_at, closed_at
-    FROM approvals WHERE tenant_id = $1 AND id = $2";
+    "SELECT id, run_id, step, agent_name, status, asked_seq, closed_seq, asked_at, expires_at, closed_at,
+    owner, period, began_at, cap, spent, hold, more, decided_by FROM approvals WHERE tenant_id = $1 AND id = $2";
 pub(crate) const LIST: &str =
-    "SELECT id, run_id, step, agent_name, status, asked_seq, closed_seq, asked_at, expires_at, closed_at
-    FROM approvals WHERE tenant_id = $1";
+    "SELECT id, run_id, step, agent_name, status, asked_seq, closed_seq, asked_at, expires_at, closed_at,
+    owner, period, began_at, cap, spent, hold, more, decided_by FROM approvals WHERE tenant_id = $1";
 const HOLDS: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 AND first_seq <= $3 ORDER BY first_seq DESC LIMIT 1";
 
@@ -83,6 +88,7 @@ pub(crate) const STATEMENTS: &[&str] = &[ADD, CLOSE, WITHDRAW, REMOVE, GET, LIST
 /// Adds what an append does to questions.
 pub(crate) fn add(batch: &mut Batch, (run, epoch): (RunId, i64), change: Change) {
     match change {
+        Change::OverCap { step, seq, at, over } => asks::add(batch, (run, epoch), (step, seq, at), over),
         // Somebody who took the run up may have written it.
         Change::Asked(asked) => batch.add(ADD, row(run, epoch, asked), Expect::Any),
         Change::Closed(Closed { id, status, seq, at }) => {
@@ -239,5 +245,6 @@ fn read(row: &Row) -> Result<ApprovalRow> {
         asked_at: row.at("asked_at")?,
         expires_at: row.at("expires_at")?,
         closed_at: row.opt_at("closed_at")?,
+        over: asks::read(row)?,
     })
 }

@@ -10,18 +10,21 @@
 use std::sync::Arc;
 
 use lantern_policy::Scope;
-use lantern_policy::escrow::Account;
-use lantern_types::call::{AccountId, Owner, Period};
+use lantern_policy::escrow::{Account, Asks, Said, asks as asks_of, raised};
+use lantern_types::call::{AccountId, OnLimit, Owner, Period};
 use lantern_types::{At, ChainHead, MicroUsd, Overflow, ProcessId, TenantId};
 
+pub mod asks;
 mod caps;
 mod charge;
 
 #[cfg(feature = "testing")]
+pub(crate) use asks::STATEMENTS as ASKS_STATEMENTS;
+#[cfg(feature = "testing")]
 pub(crate) use caps::STATEMENTS as CAPS_STATEMENTS;
 pub use caps::{
-    Cap, Warning, accounts_of, cap_of, caps, locked_revision, revision, set_cap, set_cap_with, set_zone,
-    warnings,
+    Cap, NewCap, Warning, accounts_of, cap_of, caps, locked_revision, revision, set_cap, set_cap_with,
+    set_on_limit, set_zone, warnings,
 };
 
 use charge::{Charge, charges};
@@ -60,8 +63,8 @@ pub struct Ask {
 pub enum Taken {
     /// So much is the process's, and so the account stands since.
     Amount(MicroUsd, Account),
-    /// There is not so much left.
-    Short(Account),
+    /// There is not so much left, and whether people are asked for more.
+    Short(Account, Asks),
     /// Nobody bounds this account any more.
     Uncapped,
     /// The slice that was to be added to is not there: somebody charged it as that of a dead process.
@@ -167,7 +170,8 @@ const TRIES: u32 = 8;
 const OPEN: &str =
     "INSERT INTO accounts (tenant_id, owner, period, began_at, spent, held) VALUES ($1, $2, $3, $4, 0, 0)
     ON CONFLICT (tenant_id, owner, period, began_at) DO NOTHING";
-const LOOK: &str = "SELECT a.spent, a.held, c.cap FROM accounts a LEFT JOIN caps c
+const LOOK: &str =
+    "SELECT a.spent, a.held, a.more, a.asks, a.refused, c.cap, c.on_limit FROM accounts a LEFT JOIN caps c
     ON c.tenant_id = a.tenant_id AND c.owner = a.owner AND c.period = a.period
     WHERE a.tenant_id = $1 AND a.owner = $2 AND a.period = $3 AND a.began_at = $4";
 const HOLD: &str = "UPDATE accounts SET held = held + $5
@@ -242,14 +246,17 @@ async fn take_in(tx: &mut TenantTx<'_>, ask: Ask) -> Result<Option<Taken>> {
     let key = key(ask.account);
     tx.exec(OPEN, &key).await?;
     let row = tx.one(LOOK, &key).await?.ok_or(Error::Conflict)?;
-    let Some(cap) = row.opt_int("cap")?.map(MicroUsd::from_micros) else { return Ok(Some(Taken::Uncapped)) };
-    let account = Account {
-        cap,
-        spent: MicroUsd::from_micros(row.int("spent")?),
-        held: MicroUsd::from_micros(row.int("held")?),
+    let Some(set) = row.opt_int("cap")?.map(MicroUsd::from_micros) else { return Ok(Some(Taken::Uncapped)) };
+    let on_limit = OnLimit::of_stored(row.opt_text("on_limit")?.as_deref());
+    let said = Said {
+        more: row.money("more")?,
+        asked: u32::try_from(row.int("asks")?).unwrap_or(u32::MAX),
+        refused: row.int("refused")? != 0,
     };
-    let Some(amount) = account.slice(ask.worst, ask.need, ask.several) else {
-        return Ok(Some(Taken::Short(account)));
+    let cap = raised(set, on_limit, said);
+    let account = Account { cap, spent: row.money("spent")?, held: row.money("held")? };
+    let Some(amount) = account.within(set, ask.need).slice(ask.worst, ask.need, ask.several) else {
+        return Ok(Some(Taken::Short(account, asks_of(on_limit, said))));
     };
     let [owner, period, began_at] = key.clone();
     if tx.exec(HOLD, &[owner, period, began_at, amount.into(), cap.into()]).await? == 0 {

@@ -12,7 +12,7 @@ use crate::dialect;
 use crate::error::{Error, Result};
 use crate::journal::Stored;
 use crate::share::{self, By, Room};
-use crate::value::Row;
+use crate::value::{Row, Value};
 
 /// A process that may claim runs, until it misses its beats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,11 @@ const WAKE_HALTED: &str =
 const WAKE_ALL_HALTED: &str =
     "UPDATE runs SET pokes = pokes + 1, wake_at = CASE WHEN owner IS NULL THEN $2 ELSE wake_at END
     WHERE stop_id = $1 AND finished_at IS NULL";
+// The same of those that wait for people to say whether a cap may be passed.
+const WAKE_WAITING: &str =
+    "UPDATE runs SET pokes = pokes + 1, wake_at = CASE WHEN owner IS NULL THEN $5 ELSE wake_at END
+    WHERE tenant_id = $1 AND finished_at IS NULL AND id IN (SELECT w.run_id FROM cap_waits w
+        WHERE w.tenant_id = $1 AND w.owner = $2 AND w.period = $3 AND w.began_at = $4)";
 pub(crate) const UNHALT: &str = "UPDATE runs SET stop_id = NULL WHERE tenant_id = $1 AND id = $2";
 // The inbox is empty most of the time: that is looked at first, and once.
 const POKED: &str = "SELECT DISTINCT r.id FROM inbox i
@@ -111,7 +116,7 @@ pub(crate) const SYSTEM_STATEMENTS: &[&str] =
     &[REGISTER, BEAT, STANDS, EXPIRED, OTHERS, FORGET, FORGET_EXPIRED, ORPHAN, POKED, WAKE_ALL_HALTED];
 /// Every statement of this file that runs for one tenant.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[RELEASE, PARK, UNPARK, WAKE_HALTED, UNHALT];
+pub(crate) const STATEMENTS: &[&str] = &[RELEASE, PARK, UNPARK, WAKE_HALTED, WAKE_WAITING, UNHALT];
 
 /// Enters a process. Its id is minted anew at every start.
 pub async fn register(db: &Db, process: ProcessId, now: At, ttl: Dur) -> Result<ProcessLease> {
@@ -229,6 +234,12 @@ pub async fn release(db: &Db, scope: Scope, held: Held, wake_at: Option<At>) -> 
 /// Makes the runs due that this stop of a tenant has halted.
 pub(crate) async fn wake_halted(tx: &mut TenantTx<'_>, stop: StopId, now: At) -> Result<()> {
     tx.exec(WAKE_HALTED, &[stop.into(), now.into()]).await.map(drop)
+}
+
+/// Makes the runs due that wait for what people say about this account: its owner, period and beginning.
+pub(crate) async fn wake_waiting(tx: &mut TenantTx<'_>, account: [Value; 3], now: At) -> Result<()> {
+    let [owner, period, began_at] = account;
+    tx.exec(WAKE_WAITING, &[owner, period, began_at, now.into()]).await.map(drop)
 }
 
 /// Makes the runs due that this stop of the server has halted, of whichever tenant.

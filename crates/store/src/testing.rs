@@ -262,6 +262,7 @@ pub async fn prepare_every_statement(db: &Db) {
         audit::STATEMENTS,
         escrow::STATEMENTS,
         escrow::CAPS_STATEMENTS,
+        escrow::ASKS_STATEMENTS,
         usage::STATEMENTS,
         feedback::STATEMENTS,
         inbox::STATEMENTS,

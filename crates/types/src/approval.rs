@@ -1,6 +1,10 @@
-//! What becomes of a question to a person, as an append says it beside its events. No user content.
+//! What becomes of a question to a person, as an append says it beside its events; and the question whether a cap may be passed. No
+//! user content.
 
-use crate::{ApprovalId, At};
+use serde::{Deserialize, Serialize};
+
+use crate::call::{AccountId, Owner, Period};
+use crate::{ApprovalId, At, Digest, MicroUsd, uuid8};
 
 /// Where a question stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,58 @@ pub struct Closed {
     pub at: At,
 }
 
+/// That a soft cap does not leave enough for a step, and a person is asked whether more may be spent. The question is the account's
+/// and not the run's: however many runs it keeps waiting, it is asked once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OverCap {
+    /// Whose cap: `tenant`, or `agent:` and its id.
+    pub owner: String,
+    /// Of which kind of period.
+    pub period: Period,
+    /// When that began.
+    pub began_at: At,
+    /// When it is over, and the question with it.
+    pub ends_at: At,
+    /// How many questions of this account were closed before.
+    pub asked: u32,
+    /// What may be spent, with what was granted before.
+    pub cap: MicroUsd,
+    /// What is spent.
+    pub spent: MicroUsd,
+    /// What the step could cost.
+    pub hold: MicroUsd,
+}
+
+impl OverCap {
+    /// The same for every run that asks it.
+    pub fn id(&self) -> ApprovalId {
+        let Self { owner, period, began_at, asked, .. } = self;
+        let words = format!("over cap|{owner}|{}|{}|{asked}", period.as_str(), began_at.micros());
+        ApprovalId::from_uuid(uuid8(Digest::of(words.as_bytes())))
+    }
+
+    /// Which account it is of; `None` when its owner is of a kind that this build does not know.
+    pub fn account(&self) -> Option<AccountId> {
+        let owner: Owner = self.owner.parse().ok()?;
+        Some(AccountId { owner, period: self.period, began_at: self.began_at })
+    }
+}
+
+/// What became of a question about a cap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CapAnswer {
+    /// `granted`, `denied`, `expired` when the period ended, or `withdrawn` when the cap was set anew.
+    pub status: String,
+    /// Who decided; empty when nobody did.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+    /// How much more may be spent; without it, with a yes, what the rest of the period takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<MicroUsd>,
+}
+
 /// What an append does to questions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -73,4 +129,15 @@ pub enum Change {
     Asked(Asked),
     /// Closes one.
     Closed(Closed),
+    /// Asks, unless it is asked already, whether a cap may be passed, and says that the run waits for the answer.
+    OverCap {
+        /// The step that waits.
+        step: String,
+        /// The seq of the event that asks.
+        seq: i64,
+        /// When.
+        at: At,
+        /// What is asked.
+        over: OverCap,
+    },
 }

@@ -32,6 +32,38 @@ pub enum Period {
     Month,
 }
 
+/// What a cap does when it is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLimit {
+    /// It refuses. Nobody is asked, ever.
+    #[default]
+    Hard,
+    /// It warns on the way, and then refuses.
+    Stop,
+    /// It warns on the way, and then asks people whether runs may spend more.
+    Ask,
+}
+
+impl OnLimit {
+    /// As it is stored: of a hard cap nothing is.
+    pub const fn stored(self) -> Option<&'static str> {
+        match self {
+            Self::Hard => None,
+            Self::Stop => Some("stop"),
+            Self::Ask => Some("ask"),
+        }
+    }
+
+    /// What a stored word means. What a later build may have meant by another one stops.
+    pub fn of_stored(word: Option<&str>) -> Self {
+        match word {
+            None => Self::Hard,
+            Some("ask") => Self::Ask,
+            Some(_) => Self::Stop,
+        }
+    }
+}
+
 /// One owner's money of one period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId {

@@ -126,4 +126,10 @@ impl Denial {
     pub fn new(code: &str, reason: impl Into<String>) -> Self {
         Self { code: code.to_owned(), reason: reason.into(), grounds: None }
     }
+
+    /// The same, with one more reason.
+    #[must_use]
+    pub fn because(self, more: &str) -> Self {
+        Self { reason: format!("{}; {more}", self.reason), ..self }
+    }
 }

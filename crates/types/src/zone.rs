@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::call::Period;
-use crate::{At, nearest};
+use crate::{At, Dur, nearest};
 
 /// A time zone of the IANA database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,16 @@ impl Zone {
         }
         // Only a time outside the years that there are has no day.
         self.began_at(period, now).unwrap_or_else(|| period.began(now))
+    }
+
+    /// When the period of this zone ends that `now` is in: when the next one begins.
+    pub fn ends(self, period: Period, now: At) -> At {
+        // Within the next day whether this one has 23 hours or 25, and within the next month however long this one is.
+        let beyond = match period {
+            Period::Day => Dur::from_secs(36 * 3_600),
+            Period::Month => Dur::from_secs(40 * 86_400),
+        };
+        self.began(period, self.began(period, now) + beyond)
     }
 
     fn began_at(self, period: Period, now: At) -> Option<At> {
@@ -84,6 +94,20 @@ impl fmt::Display for Zone {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_period_ends_when_the_next_begins() {
+        for (zone, now, day, month) in [
+            ("UTC", "2026-02-01T23:59:59Z", "2026-02-02T00:00:00Z", "2026-03-01T00:00:00Z"),
+            ("UTC", "2026-12-31T00:00:00Z", "2027-01-01T00:00:00Z", "2027-01-01T00:00:00Z"),
+            ("Europe/Berlin", "2026-03-29T12:00:00Z", "2026-03-29T22:00:00Z", "2026-03-31T22:00:00Z"),
+            ("Europe/Berlin", "2026-10-25T00:00:00Z", "2026-10-25T23:00:00Z", "2026-10-31T23:00:00Z"),
+        ] {
+            let (zone, now) = (Zone::parse(zone).unwrap(), now.parse().unwrap());
+            let ends = Period::ALL.map(|period| zone.ends(period, now).to_string());
+            assert_eq!(ends, [day, month], "{zone} {now}");
+        }
+    }
 
     #[test]
     fn a_period_begins_at_the_midnight_of_its_zone() {

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use lantern_engine::{Continues, Forks, Outcome, ProgramKind, Recalled, Reuse, StepKind};
+use lantern_types::approval::{CapAnswer, OverCap};
 use lantern_types::{Acted, Digest, EffectClass, Grant, Grounds, MicroUsd, StopScope};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
@@ -115,6 +116,10 @@ pub(crate) struct Envelope<'a> {
     _output: Option<Text<'a>>,
     #[serde(rename = "end")]
     _end: Option<Reuse>,
+    /// Of a question whether a cap may be passed: what is asked.
+    pub(crate) over: Option<OverCap>,
+    /// And what was said.
+    pub(crate) answer: Option<CapAnswer>,
     /// Of a model call that a program made: which one.
     #[serde(default, borrow)]
     pub(crate) call: Option<Text<'a>>,

@@ -7,6 +7,7 @@
 mod admit;
 mod attempt;
 mod metered;
+mod over_cap;
 mod totals;
 
 use std::collections::{BTreeSet, HashMap};
@@ -173,6 +174,7 @@ impl Follow {
             "StepCharged" => self.charged(event)?,
             "ApprovalAsked" => self.asked(event)?,
             "ApprovalGranted" | "ApprovalDenied" => self.decided(event, kind == "ApprovalGranted")?,
+            "CapAsked" | "CapAnswered" => self.over_cap(event, kind == "CapAsked")?,
             "SignalReceived" => {
                 let Some(name) = &event.name else { return broken("form", "a signal has a name") };
                 *self.signals.entry(name.0.clone().into_owned()).or_default() += 1;
@@ -260,6 +262,7 @@ impl Follow {
             name: event.name.as_ref().map(|name| name.0.clone().into_owned()),
             effect,
             approval: event.approval,
+            over_cap: false,
             due: event.due,
             stand,
             generation: 1,

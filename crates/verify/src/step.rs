@@ -39,6 +39,8 @@ pub(crate) struct Step {
     /// When it ends by itself.
     pub(crate) due: Option<i64>,
     pub(crate) stand: Stand,
+    /// Whether people are asked, and have not answered, whether a cap may be passed for it.
+    pub(crate) over_cap: bool,
     pub(crate) generation: u32,
     pub(crate) attempt: u32,
     /// Whether an earlier send under this generation may have acted.

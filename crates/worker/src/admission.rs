@@ -13,9 +13,10 @@ use lantern_policy::{
     ChildRequest, LlmRequest, Scope, Terms, ToolRequest, admit_child, admit_llm, admit_or_wait, admit_plain,
     admit_tool, grounds,
 };
+use lantern_types::approval::OverCap;
 use lantern_types::llm::{IMAGE_TOKENS_MAX, Message};
 use lantern_types::{
-    AccountFacts, AdmissionFacts, Denial, Failure, Grant, Grounds, Route, Strategy, ToolDef, ToolFacts,
+    AccountFacts, AdmissionFacts, Denial, Failure, Grant, Grounds, Out, Route, Strategy, ToolDef, ToolFacts,
     ToolName,
 };
 
@@ -29,6 +30,8 @@ pub(crate) enum Verdict {
     WaitsForRun,
     /// It waits for what others hold of a cap.
     WaitsForCap,
+    /// It waits for people to say whether a cap may be passed.
+    Asks(Box<OverCap>),
 }
 
 /// What becomes of one way of doing a step.
@@ -38,6 +41,8 @@ enum Answer {
     Denied(Denial, Option<AccountFacts>),
     WaitsForRun,
     WaitsForCap,
+    /// People are asked, because of this account.
+    Asks(Box<OverCap>, AccountFacts),
 }
 
 /// Admits or denies a requested step, or lets it wait. `Err` when the facts cannot be had now.
@@ -107,7 +112,7 @@ async fn model(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> Result<Verd
     };
     let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
     let size = (request_bytes(&ask, &tools), max_tokens(deps, &ask));
-    let (mut passed, mut refused) = (Vec::new(), None);
+    let (mut passed, mut refused, mut asks) = (Vec::new(), None, None);
     while let Some(route) = choice::next(&turns, &passed) {
         let request = LlmRequest { route: route.clone(), request_bytes: size.0, max_tokens: size.1 };
         match one(deps, scope, run, |purse| admit_llm(purse, &request, &deps.limits, terms)).await? {
@@ -118,12 +123,20 @@ async fn model(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> Result<Verd
                 passed.push(Passed { route: route.clone(), out, account });
                 refused.get_or_insert((denial, account));
             }
+            // People are asked for the first choice, unless another one needs nobody's leave.
+            Answer::Asks(over, account) => {
+                passed.push(Passed { route: route.clone(), out: Out::OverCap, account: Some(account) });
+                asks.get_or_insert(over);
+            }
             Answer::Granted(mut grant, hold) => {
                 grant.facts.choice = record(&passed, Some(route));
                 return Ok(verdict(step, Answer::Granted(grant, hold)));
             }
             answer => return Ok(verdict(step, answer)),
         }
+    }
+    if let Some(over) = asks {
+        return Ok(Verdict::Asks(over));
     }
     let (denial, account) = refused.unwrap_or_else(|| (unreadable(), None));
     deny(denial, turns.into_iter().next(), account, record(&passed, None), size)
@@ -145,6 +158,7 @@ async fn one(
         (Some(route), Some(agent)) => match deps.ledger.hold(scope, agent, route, grant.hold).await {
             Ok(hold) => Some(hold),
             Err(Withheld::Waits) => return Ok(Answer::WaitsForCap),
+            Err(Withheld::Asks(over, account)) => return Ok(Answer::Asks(over, account)),
             Err(Withheld::Denied(denial, account)) => return Ok(Answer::Denied(denial, account)),
             Err(Withheld::Store(error)) => return Err(Failure::refused("unavailable", error.to_string())),
         },
@@ -165,6 +179,7 @@ fn verdict(step: &Step, answer: Answer) -> Verdict {
         Answer::Denied(denial, _) => denied(step, denial),
         Answer::WaitsForRun => Verdict::WaitsForRun,
         Answer::WaitsForCap => Verdict::WaitsForCap,
+        Answer::Asks(over, _) => Verdict::Asks(over),
     }
 }
 

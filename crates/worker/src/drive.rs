@@ -4,6 +4,7 @@
 //! append → perform. Dropping the future of an effect stops it, so cancelling really stops work. The folded run stays
 //! in memory; the journal is read only when a run is taken up, or an emergency stop has come between.
 
+mod ask;
 mod halt;
 mod outside;
 
@@ -175,6 +176,7 @@ async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &S
         outside: Outside::default(),
         holds: Holds::default(),
         ask_at: None,
+        asks_until: None,
         stopping,
     };
     // What an earlier holder asked and was not told is asked again.
@@ -210,6 +212,8 @@ struct Driver<'a> {
     holds: Holds,
     /// When a step asks again that waits for what others hold of a cap; nobody tells it.
     ask_at: Option<At>,
+    /// When a question lapses that a step waits for people to answer; whoever answers wakes the run.
+    asks_until: Option<At>,
     stopping: &'a Shutdown,
 }
 
@@ -279,14 +283,15 @@ impl Driver<'_> {
             self.decide(input, &mut events)?;
         }
         let (mut waiting, mut admitted) = (Vec::new(), Vec::new());
-        self.ask_at = None;
+        (self.ask_at, self.asks_until) = (None, None);
         loop {
             let run = held(self.run.as_ref())?;
             let Some(step) = run.awaiting_admission_beside(&waiting).filter(|_| admit) else { break };
             match admission::admit(self.deps, self.scope, run, step).await {
                 Ok(Verdict::Decided(decided)) => {
-                    let (verdict, hold) = *decided;
-                    admitted.extend(hold.map(|hold| (step.id.clone(), hold)));
+                    let ((verdict, hold), id) = (*decided, step.id.clone());
+                    self.hear(&id, &mut events).await?;
+                    admitted.extend(hold.map(|hold| (id, hold)));
                     self.decide(verdict, &mut events)?;
                 }
                 // Its turn comes when another step settles, or a child of the run tells.
@@ -294,6 +299,11 @@ impl Driver<'_> {
                 Ok(Verdict::WaitsForCap) => {
                     waiting.push(step.id.clone());
                     self.ask_at = Some(self.deps.clock.now() + ASK_AGAIN);
+                }
+                Ok(Verdict::Asks(over)) => {
+                    let id = step.id.clone();
+                    self.ask(&id, *over, &mut events).await?;
+                    waiting.push(id);
                 }
                 Err(failure) => {
                     let error = Error::Unavailable(failure.message.into());
@@ -496,7 +506,7 @@ impl Driver<'_> {
         }
         let run = held(self.run.as_ref())?;
         let now = self.deps.clock.now();
-        let due = run.next_due();
+        let due = self.next_due(run);
         let stopped = stopping.is_requested();
         if !stopped && (self.ask_at.is_some() || due.is_some_and(|due| due <= now + PARK_AFTER)) {
             return Ok(false);
@@ -518,7 +528,7 @@ impl Driver<'_> {
         let run = held(self.run.as_ref())?;
         let now = self.deps.clock.now();
         let idle = self.outside.is_empty();
-        let due = run.next_due().map(|due| due.since(now));
+        let due = self.next_due(run).map(|due| due.since(now));
         // Whoever lifts a stop wakes runs that were let go; this one is not yet.
         let due = match due {
             due if idle || run.halted.is_none() => due,

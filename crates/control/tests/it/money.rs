@@ -84,7 +84,7 @@ async fn a_budget_is_the_caps_of_its_agent(test: &TestApp) {
     assert_eq!(test.put(&test.a.owner, BUDGET, all).await.is(200).json, json!({"status": "saved"}));
     let shown = test.get(&test.a.member, BUDGET).await.is(200).json;
     let want = json!({"agentName": "mine", "maxCostUsdPerDay": 2.0, "maxCostUsdPerMonth": 20.5, "maxCostUsdPerRun": 0.25,
-        "hardFail": true, "notifyAtPct": 50, "updatedAt": shown["updatedAt"], "spentTodayUsd": 0.0,
+        "hardFail": true, "onLimit": "stop", "notifyAtPct": 50, "updatedAt": shown["updatedAt"], "spentTodayUsd": 0.0,
         "spentThisMonthUsd": 0.0, "heldTodayUsd": 0.0, "warnings": []});
     assert_eq!(shown, want);
 
@@ -108,14 +108,21 @@ async fn a_budget_is_the_caps_of_its_agent(test: &TestApp) {
     assert_eq!((&shown["maxCostUsdPerMonth"], &shown["maxCostUsdPerRun"]), (&Value::Null, &Value::Null));
     assert_eq!((&shown["hardFail"], &shown["notifyAtPct"]), (&json!(true), &json!(80)));
 
-    // A soft limit stops as well when it is reached, and whoever wants one is told so.
-    let soft = test
-        .put(&test.a.owner, BUDGET, json!({"maxCostUsdPerDay": 0.001, "hardFail": false}))
-        .await
-        .is(200)
-        .json;
-    assert_eq!((&soft["status"], soft["warning"].is_string()), (&json!("saved"), true), "{soft}");
-    assert_eq!(test.get(&test.a.member, BUDGET).await.is(200).json["hardFail"], true);
+    // A soft limit asks, or stops when that is said; a hard one never asks.
+    for (words, hard, on_limit) in [
+        (json!({"hardFail": false}), false, "ask"),
+        (json!({"hardFail": false, "onLimit": "ask"}), false, "ask"),
+        (json!({"hardFail": false, "onLimit": "stop"}), false, "stop"),
+        (json!({"hardFail": true, "onLimit": "stop"}), true, "stop"),
+        (json!({}), true, "stop"),
+    ] {
+        let mut body = words.clone();
+        body["maxCostUsdPerDay"] = json!(0.001);
+        let saved = test.put(&test.a.owner, BUDGET, body).await.is(200).json;
+        assert_eq!(saved, json!({"status": "saved"}));
+        let shown = test.get(&test.a.member, BUDGET).await.is(200).json;
+        assert_eq!((&shown["hardFail"], &shown["onLimit"]), (&json!(hard), &json!(on_limit)), "{words}");
+    }
 
     for (wrong, paths) in [
         (json!({"maxCostUsdPerDay": -1}), vec!["maxCostUsdPerDay"]),
@@ -124,6 +131,9 @@ async fn a_budget_is_the_caps_of_its_agent(test: &TestApp) {
         (json!({"maxCostUsdPerMonth": 1_000_000_001}), vec!["maxCostUsdPerMonth"]),
         (json!({"maxCostUsdPerRun": "0.0000001", "notifyAtPct": 0}), vec!["maxCostUsdPerRun", "notifyAtPct"]),
         (json!({"notifyAtPct": 101}), vec!["notifyAtPct"]),
+        (json!({"onLimit": "ask"}), vec!["onLimit"]),
+        (json!({"onLimit": "ask", "hardFail": true}), vec!["onLimit"]),
+        (json!({"onLimit": "shrug", "hardFail": false}), vec!["onLimit"]),
         (json!({"maxCostUsdPerDay": 3, "maxCostUsdPerMonth": 2}), vec!["maxCostUsdPerDay"]),
         // What nothing enforces is not kept unread.
         (json!({"maxTokensPerDay": 5}), vec!["maxTokensPerDay"]),

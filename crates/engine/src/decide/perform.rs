@@ -1,5 +1,6 @@
 //! Admission, results and retries: the life of a step that acts outside.
 
+use lantern_types::approval::{CapAnswer, OverCap};
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::{Acted, At, Digest, EffectClass, Failure, Grant};
 use serde_json::Value;
@@ -42,6 +43,20 @@ impl Draft<'_> {
         );
         let (generation, attempt) = (step.generation, step.attempt + 1);
         self.emit(Fact::StepAdmitted { step: id, generation, attempt, grant }, None);
+    }
+
+    /// Says that the step waits for people to answer this, once for each question.
+    pub(super) fn ask_cap(&mut self, id: StepId, over: OverCap) {
+        let Some(step) = self.run.step(&id).filter(|step| step.state == StepState::Requested) else { return };
+        if step.over_cap.as_ref().is_none_or(|asked| asked.id() != over.id()) {
+            self.emit(Fact::CapAsked { step: id, over }, None);
+        }
+    }
+
+    pub(super) fn cap_answered(&mut self, id: StepId, answer: CapAnswer) {
+        if self.run.step(&id).is_some_and(|step| step.over_cap.is_some()) {
+            self.emit(Fact::CapAnswered { step: id, answer }, None);
+        }
     }
 
     pub(super) fn performed(&mut self, id: &StepId, generation: u32, result: Result<Done, Failure>) {

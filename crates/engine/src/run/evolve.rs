@@ -98,6 +98,16 @@ pub fn evolve(run: &mut Run, event: &Event) {
                 step.state = StepState::Requested;
             }
         }
+        Fact::CapAsked { step, over } => {
+            if let Some(step) = run.step_mut(step) {
+                step.over_cap = Some(over.clone());
+            }
+        }
+        Fact::CapAnswered { step, .. } => {
+            if let Some(step) = run.step_mut(step) {
+                step.over_cap = None;
+            }
+        }
         Fact::CallMetered { call, cost, tokens_in, tokens_out, .. } => {
             run.signal_keys.insert(*call);
             run.used(*tokens_in, *tokens_out);
@@ -198,6 +208,7 @@ fn requested(run: &mut Run, event: &Event) {
         resent: false,
         doubt: None,
         denied: false,
+        over_cap: None,
         grant: None,
         requested_at: event.at,
         due_at: *due,

@@ -27,6 +27,7 @@ fn told(desk: &Desk) -> Vec<(String, Status)> {
                     told[n].1 = closed.status;
                 }
             }
+            Change::OverCap { .. } => {}
         }
     }
     told

@@ -227,6 +227,9 @@ impl Desk {
         assert!(folded == *self.run(), "the fold of the journal is the run");
     }
 
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
+        self.events.iter().map(|event| wire::kind(&event.fact)).collect()
+    }
     pub(crate) fn run(&self) -> &Run {
         self.run.as_ref().unwrap()
     }

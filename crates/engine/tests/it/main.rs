@@ -12,6 +12,7 @@ mod fork;
 mod history;
 #[cfg(test)]
 mod outside;
+mod over_cap;
 #[cfg(test)]
 mod recall;
 #[cfg(test)]

@@ -3,12 +3,12 @@
 //! Invariant: every flag becomes a filter of the server, which decides; a decision names its approval whole, to be copied.
 
 use clap::{Args, Subcommand};
-use lantern_types::{ApprovalId, RunId};
+use lantern_types::{ApprovalId, MicroUsd, RunId};
 use serde_json::{Value, json};
 
 use crate::cli::api::{Api, Call, encode};
 use crate::cli::console::{Console, fields};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Exit, Failure};
 use crate::cli::format::{block, line, text, time};
 use crate::cli::input;
 use crate::cli::table::Column;
@@ -34,8 +34,8 @@ pub(crate) enum Verb {
         /// The approval's id
         approval: ApprovalId,
     },
-    /// Let a step that waits go on
-    Grant(DecisionArgs),
+    /// Let a step that waits go on, or more be spent of a budget that asks
+    Grant(GrantArgs),
     /// Forbid a step that waits
     Deny(DecisionArgs),
     /// Let an approval step go on, and say what it gives to the steps after it
@@ -71,6 +71,16 @@ pub(crate) struct ListArgs {
     cursor: Option<String>,
 }
 
+/// Flags of `lantern approvals grant`.
+#[derive(Debug, Args)]
+pub(crate) struct GrantArgs {
+    #[command(flatten)]
+    decision: DecisionArgs,
+    /// Of a budget: let so many dollars more through, and not the rest of its day or month
+    #[arg(long, value_name = "USD")]
+    more: Option<String>,
+}
+
 /// Flags of `lantern approvals grant` and `deny`.
 #[derive(Debug, Args)]
 pub(crate) struct DecisionArgs {
@@ -89,8 +99,11 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<(), 
             let answer = api.fetch(Call::get(path(approval))).await?;
             console.answer(&answer, || described(&answer))
         }
-        Verb::Grant(args) => decide(console, api, args, "grant").await,
-        Verb::Deny(args) => decide(console, api, args, "deny").await,
+        Verb::Grant(GrantArgs { decision, more }) => {
+            let more = more.as_deref().map(positive).transpose()?;
+            decide(console, api, decision, ("grant", more)).await
+        }
+        Verb::Deny(args) => decide(console, api, args, ("deny", None)).await,
         Verb::Answer { approval, answer, note } => {
             let read = input::read(&answer, std::io::stdin())?;
             read.note.iter().for_each(|note| console.warn(note));
@@ -130,8 +143,20 @@ fn filtered(args: &ListArgs) -> String {
     format!("/v1/approvals?{}", given.join("&"))
 }
 
-async fn decide(console: &Console, api: &Api, args: DecisionArgs, verb: &str) -> Result<(), Failure> {
-    let body = json!({ "note": args.note });
+/// Dollars that are more than nothing.
+fn positive(said: &str) -> Result<MicroUsd, Failure> {
+    let amount = MicroUsd::parse_usd(said).filter(|amount| *amount > MicroUsd::ZERO);
+    let words = "--more: expected dollars such as 5 or 0.50, and more than nothing";
+    amount.ok_or_else(|| Failure::new(Exit::Usage, words))
+}
+
+async fn decide(
+    console: &Console,
+    api: &Api,
+    args: DecisionArgs,
+    (verb, more): (&str, Option<MicroUsd>),
+) -> Result<(), Failure> {
+    let body = json!({ "note": args.note, "moreUsd": more.map(MicroUsd::to_wire) });
     let answer = api.fetch(Call::post(format!("{}/{verb}", path(args.approval)), body)).await?;
     console.answer(&answer, || decided(&answer))
 }

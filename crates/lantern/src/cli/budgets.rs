@@ -65,6 +65,9 @@ pub(crate) struct SetArgs {
     /// Warn once when so many percent of a day's or month's amount are spent
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
     notify_at: Option<u8>,
+    /// What happens when a day's or month's amount is reached: `stop`, or `ask` in the inbox whether more may be spent
+    #[arg(long, value_name = "WHAT", value_parser = ["ask", "stop"])]
+    on_limit: Option<String>,
 }
 
 /// Does what was asked.
@@ -115,6 +118,7 @@ async fn get(console: &Console, api: &Api, agent: &str) -> Result<(), Failure> {
             ("a run", amount(&budget, "maxCostUsdPerRun")),
             ("warns at", format!("{}%", number(&budget, "notifyAtPct"))),
             ("warned", warned),
+            ("when reached", line(text(&budget, "onLimit"))),
             ("set", time(text(&budget, "updatedAt"))),
         ])
     })
@@ -164,6 +168,10 @@ fn wanted(args: &SetArgs) -> Result<Value, Failure> {
     if let Some(percent) = args.notify_at {
         body.insert("notifyAtPct".to_owned(), json!(percent));
     }
+    if let Some(on_limit) = &args.on_limit {
+        body.insert("hardFail".to_owned(), json!(on_limit == "stop"));
+        body.insert("onLimit".to_owned(), json!(on_limit));
+    }
     Ok(Value::Object(body))
 }
 
@@ -173,19 +181,24 @@ mod tests {
 
     #[test]
     fn a_budget_is_read_or_refused() {
-        let args = |day: Option<&str>, run: Option<&str>| SetArgs {
+        let args = |day: Option<&str>, run: Option<&str>, on_limit: Option<&str>| SetArgs {
             agent: "a".to_owned(),
             day: day.map(str::to_owned),
             month: None,
             run: run.map(str::to_owned),
             notify_at: Some(50),
+            on_limit: on_limit.map(str::to_owned),
         };
         assert_eq!(
-            wanted(&args(Some("5"), Some("0.25"))).unwrap(),
+            wanted(&args(Some("5"), Some("0.25"), None)).unwrap(),
             json!({"maxCostUsdPerDay": 5.0, "maxCostUsdPerRun": 0.25, "notifyAtPct": 50})
         );
+        for (on_limit, hard) in [("ask", false), ("stop", true)] {
+            let body = wanted(&args(Some("5"), None, Some(on_limit))).unwrap();
+            assert_eq!((&body["hardFail"], &body["onLimit"]), (&json!(hard), &json!(on_limit)));
+        }
         for wrong in ["0", "0.00", "-1", "much", "0.0000001"] {
-            assert!(wanted(&args(Some(wrong), None)).is_err(), "{wrong}");
+            assert!(wanted(&args(Some(wrong), None, None)).is_err(), "{wrong}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Steps of runs beside one another: what is held, what is counted, what a process that died costs.
 
+use lantern_types::call::OnLimit;
 use lantern_types::{AgentId, ApiKeyId, Denial, PriceSource, Route, Zone};
 
 use super::*;
@@ -380,4 +381,32 @@ db_test!(what_a_dead_process_is_charged_counts_wherever_its_calls_would_have, as
         (usd(slice), usd(slice)),
         "in the tenant's sum, and of no model"
     );
+});
+
+db_test!(a_cap_that_asks_says_what_is_asked_and_a_call_is_told_why_it_is_refused, async |db| {
+    let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
+    let clock = Arc::new(SetClock::at(NOON));
+    let (ledger, mut clerk) = ledger(&db, &clock, 1);
+    let new = escrow::NewCap { cap: usd(100), notify_at_pct: None, on_limit: OnLimit::Ask };
+    let set = db.write(scope, move |tx| {
+        Box::pin(escrow::set_cap_with(tx, (Owner::Tenant, Period::Day), Some(new), NOON))
+    });
+    set.await.unwrap();
+    let first = hold(&ledger, scope, AGENT, 90).await.unwrap();
+    // What another step holds comes back: that is waited for, and nobody is asked.
+    assert!(matches!(hold(&ledger, scope, AGENT, 20).await.map(drop), Err(Withheld::Waits)));
+    first.settle(bill(90));
+    clerk.write(true).await;
+    let Err(Withheld::Asks(over)) = hold(&ledger, scope, AGENT, 20).await.map(drop) else {
+        panic!("it asks")
+    };
+    let ends_at = Period::Day.began(NOON) + Dur::from_secs(86_400);
+    assert_eq!((over.cap, over.spent, over.hold, over.ends_at), (usd(100), usd(90), usd(20), ends_at));
+    assert_eq!(over.account().unwrap(), AccountId::at(Owner::Tenant, Period::Day, NOON));
+    let (accounts, capped) =
+        escrow::accounts_of(&[Owner::Tenant], &escrow::caps(&db, scope).await.unwrap(), NOON);
+    let price = Price { input: usd(1_000_000), output: usd(1_000_000) };
+    let mut worst = Worst { price, input: 10, output: 10 };
+    let refused = ledger.admit(scope, &Payers { accounts, capped }, &mut worst, 10).await.unwrap_err();
+    assert!(refused.to_string().ends_with("a call does not wait for them"), "{refused}");
 });

@@ -250,6 +250,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0032_secrets.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 33,
+        name: "asking_caps",
+        both: include_str!("../../../../migrations/0033_asking_caps.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0033_asking_caps.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -5,10 +5,10 @@
 
 use lantern_policy::Scope;
 use lantern_policy::escrow::notify_at;
-use lantern_types::call::{AccountId, Owner, Period};
+use lantern_types::call::{AccountId, OnLimit, Owner, Period};
 use lantern_types::{At, Dur, MicroUsd, Zone};
 
-use super::{account, key, owner, period};
+use super::{account, asks, key, owner, period};
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::error::{Error, Result};
 use crate::value::Row;
@@ -28,6 +28,19 @@ pub struct Cap {
     pub updated_at: At,
     /// Whose days and months those are.
     pub zone: Zone,
+    /// What it does when it is reached.
+    pub on_limit: OnLimit,
+}
+
+/// A cap as it is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewCap {
+    /// How much.
+    pub cap: MicroUsd,
+    /// From which part of it on a warning is due, in percent.
+    pub notify_at_pct: Option<u8>,
+    /// What it does when it is reached.
+    pub on_limit: OnLimit,
 }
 
 /// That so much of a cap was spent that a warning was due: one of each account.
@@ -59,7 +72,10 @@ pub fn accounts_of(owners: &[Owner], caps: &[Cap], now: At) -> (Vec<AccountId>, 
     };
     let mut accounts: Vec<AccountId> = owners.iter().flat_map(of_utc).collect();
     let own = caps.iter().filter(|cap| owners.contains(&cap.owner));
-    let capped: Vec<AccountId> = own.map(|cap| cap.account(now)).collect();
+    let mut own: Vec<&Cap> = own.collect();
+    // What refuses is looked at before what asks: nobody is asked in vain.
+    own.sort_by_key(|cap| cap.on_limit == OnLimit::Ask);
+    let capped: Vec<AccountId> = own.into_iter().map(|cap| cap.account(now)).collect();
     for account in &capped {
         if !accounts.contains(account) {
             accounts.push(*account);
@@ -68,14 +84,14 @@ pub fn accounts_of(owners: &[Owner], caps: &[Cap], now: At) -> (Vec<AccountId>, 
     (accounts, capped)
 }
 
-const CAPS: &str = "SELECT owner, period, cap, notify_at_pct, updated_at, zone FROM caps WHERE tenant_id = $1 ORDER BY owner, period";
-const CAP: &str = "SELECT owner, period, cap, notify_at_pct, updated_at, zone FROM caps WHERE tenant_id = $1 AND owner = $2 AND period = $3";
+const CAPS: &str = "SELECT owner, period, cap, notify_at_pct, updated_at, zone, on_limit FROM caps WHERE tenant_id = $1 ORDER BY owner, period";
+const CAP: &str = "SELECT owner, period, cap, notify_at_pct, updated_at, zone, on_limit FROM caps WHERE tenant_id = $1 AND owner = $2 AND period = $3";
 // A new cap of an owner is of the zone that the owner's others are of.
 const SET_CAP: &str =
-    "INSERT INTO caps (tenant_id, owner, period, cap, updated_at, notify_at_pct, notify_at, zone)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT MAX(zone) FROM caps WHERE tenant_id = $1 AND owner = $2))
+    "INSERT INTO caps (tenant_id, owner, period, cap, updated_at, notify_at_pct, notify_at, on_limit, zone)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, (SELECT MAX(zone) FROM caps WHERE tenant_id = $1 AND owner = $2))
     ON CONFLICT (tenant_id, owner, period) DO UPDATE SET cap = excluded.cap, updated_at = excluded.updated_at,
-    notify_at_pct = excluded.notify_at_pct, notify_at = excluded.notify_at";
+    notify_at_pct = excluded.notify_at_pct, notify_at = excluded.notify_at, on_limit = excluded.on_limit";
 const LIFT_CAP: &str = "DELETE FROM caps WHERE tenant_id = $1 AND owner = $2 AND period = $3";
 const SET_ZONE: &str = "UPDATE caps SET zone = $3, updated_at = $4
     WHERE tenant_id = $1 AND owner = $2 AND COALESCE(zone, 'UTC') <> COALESCE($3, 'UTC')";
@@ -140,6 +156,7 @@ fn cap(row: &Row) -> Result<Cap> {
     // What this build does not know it takes for UTC, as every build before did with all of them.
     let zone = row.opt_text("zone")?.map_or(Zone::UTC, |name| Zone::parse(&name).unwrap_or(Zone::UTC));
     Ok(Cap {
+        on_limit: OnLimit::of_stored(row.opt_text("on_limit")?.as_deref()),
         zone,
         owner: owner(row)?,
         period: period(row)?,
@@ -149,7 +166,8 @@ fn cap(row: &Row) -> Result<Cap> {
     })
 }
 
-/// Sets a cap, or lifts it; [`Hub::caps_changed`](crate::notify::Hub::caps_changed) says so once it is durable. A cap below what is spent and held already refuses what comes; it takes back nothing. When a warning is due stays as it was said before.
+/// Sets a cap, or lifts it; [`Hub::caps_changed`](crate::notify::Hub::caps_changed) says so once it is durable. A cap below what is spent and held already refuses what comes; it takes back nothing. When a warning is due, and what it does when it is reached, stay
+/// as they were said before.
 pub async fn set_cap(
     tx: &mut TenantTx<'_>,
     which: (Owner, Period),
@@ -157,26 +175,38 @@ pub async fn set_cap(
     now: At,
 ) -> Result<()> {
     let before = cap_of(tx, which).await?;
-    set_cap_with(tx, which, cap.map(|cap| (cap, before.and_then(|before| before.notify_at_pct))), now).await
+    let (notify_at_pct, on_limit) =
+        before.map_or((None, OnLimit::Hard), |before| (before.notify_at_pct, before.on_limit));
+    set_cap_with(tx, which, cap.map(|cap| NewCap { cap, notify_at_pct, on_limit }), now).await
 }
 
-/// The same, and from which part of it on a warning is due. What was warned of in this period is forgotten, and warned of anew when it is due.
+/// The same, and when it warns and what it does when it is reached. What was warned of in this period is forgotten, and warned of anew when it
+/// is due; and so is what people said about passing it.
 pub async fn set_cap_with(
     tx: &mut TenantTx<'_>,
     which: (Owner, Period),
-    cap: Option<(MicroUsd, Option<u8>)>,
+    cap: Option<NewCap>,
     now: At,
 ) -> Result<()> {
     let before = cap_of(tx, which).await?;
     let account = before.map_or_else(|| AccountId::at(which.0, which.1, now), |cap| cap.account(now));
     let [owner, period, began_at] = key(account);
     tx.exec(WITHDRAW, &[owner.clone(), period.clone(), began_at]).await?;
-    let Some((amount, pct)) = cap else {
+    asks::anew(tx, account, now).await?;
+    let Some(NewCap { cap: amount, notify_at_pct: pct, on_limit }) = cap else {
         tx.exec(LIFT_CAP, &[owner, period]).await?;
         return revised(tx, now).await;
     };
     let notify_at = pct.map(|pct| notify_at(amount, pct));
-    let row = [owner, period, amount.into(), now.into(), pct.map(i64::from).into(), notify_at.into()];
+    let row = [
+        owner,
+        period,
+        amount.into(),
+        now.into(),
+        pct.map(i64::from).into(),
+        notify_at.into(),
+        on_limit.stored().map(str::to_owned).into(),
+    ];
     tx.exec(SET_CAP, &row).await?;
     let set = cap_of(tx, which).await?.ok_or(Error::Conflict)?;
     if before.is_none() {
@@ -199,12 +229,26 @@ pub async fn warnings(db: &Db, scope: Scope, since: At) -> Result<Vec<Warning>> 
     .await
 }
 
+/// Says what an owner's caps do when they are reached.
+pub async fn set_on_limit(tx: &mut TenantTx<'_>, owner: Owner, on_limit: OnLimit, now: At) -> Result<()> {
+    for cap in caps_in(tx).await?.iter().filter(|cap| cap.owner == owner && cap.on_limit != on_limit) {
+        let Cap { cap: amount, notify_at_pct, period, .. } = *cap;
+        let new = NewCap { cap: amount, notify_at_pct, on_limit };
+        set_cap_with(tx, (owner, period), Some(new), now).await?;
+    }
+    Ok(())
+}
+
 /// Says of which zone the days and months of an owner's caps are. What was spent in the day or month of the zone that is going on
 /// counts from then on, as far as days of UTC tell: never less than it was.
 pub async fn set_zone(tx: &mut TenantTx<'_>, owner: Owner, zone: Zone, now: At) -> Result<()> {
+    let before: Vec<Cap> = caps_in(tx).await?.into_iter().filter(|cap| cap.owner == owner).collect();
     let name = (zone != Zone::UTC).then(|| zone.name().to_owned());
     if tx.exec(SET_ZONE, &[owner.to_string().into(), name.into(), now.into()]).await? == 0 {
         return Ok(());
+    }
+    for cap in &before {
+        asks::anew(tx, cap.account(now), now).await?;
     }
     for cap in caps_in(tx).await?.iter().filter(|cap| cap.owner == owner) {
         begin(tx, cap, now).await?;

@@ -68,6 +68,7 @@ db_test!(a_question_is_written_and_closed_by_appends, async |db| {
         asked_at: at(30),
         expires_at: at(130),
         closed_at: None,
+        over: None,
     };
     assert_eq!(row, want);
     assert!(approvals::find(&db, other.scope, id(1)).await.unwrap().is_none());

@@ -2,10 +2,11 @@
 
 use futures_util::future::join_all;
 use lantern_policy::Scope;
-use lantern_store::escrow::{self, Ask, NewCalls, Prepared, Spent, Taken};
+use lantern_policy::escrow::Asks;
+use lantern_store::escrow::{self, Ask, NewCalls, NewCap, Prepared, Spent, Taken};
 use lantern_store::testing::seed;
 use lantern_store::{Db, Error, db_test};
-use lantern_types::call::{AccountId, Owner, Period};
+use lantern_types::call::{AccountId, OnLimit, Owner, Period};
 use lantern_types::*;
 
 use crate::support::*;
@@ -25,6 +26,10 @@ async fn cap(db: &Db, scope: Scope, micros: Option<i64>) {
         Box::pin(escrow::set_cap(tx, (Owner::Tenant, Period::Day), micros.map(usd), NOON))
     });
     set.await.unwrap();
+}
+
+fn warning_at(cap: i64, pct: u8) -> NewCap {
+    NewCap { cap: usd(cap), notify_at_pct: Some(pct), on_limit: OnLimit::Hard }
 }
 
 fn ask(by: ProcessId, n: i64, more: bool, need: i64) -> Ask {
@@ -67,7 +72,8 @@ db_test!(a_slice_is_taken_drawn_on_and_given_back, async |db| {
     assert_eq!(stands(&db, scope).await, (0, 240));
     assert_eq!(escrow::take(&db, scope, ask(one, 9, true, 20)).await.unwrap(), Taken::Lost);
     assert_eq!(stands(&db, scope).await, (0, 240), "what could not be added is not held");
-    let Taken::Short(account) = escrow::take(&db, scope, ask(one, 1, true, 761)).await.unwrap() else {
+    let Taken::Short(account, Asks::Never) = escrow::take(&db, scope, ask(one, 1, true, 761)).await.unwrap()
+    else {
         panic!("there is not so much")
     };
     assert_eq!(account.left(), usd(760));
@@ -144,7 +150,7 @@ db_test!(processes_that_take_at_once_never_take_more_than_there_is, async |db| {
                         assert!(stands.spent.plus(stands.held).unwrap() <= stands.cap, "{stands:?}");
                         taken += amount.micros();
                     }
-                    Taken::Short(account) => assert!(account.left() < usd(37)),
+                    Taken::Short(account, _) => assert!(account.left() < usd(37)),
                     other => panic!("{other:?}"),
                 }
             }
@@ -174,7 +180,7 @@ db_test!(another_tenants_money_is_not_there, async |db| {
 /// Sets a cap that warns, and what an account has spent.
 async fn warns(db: &Db, scope: Scope, cap: i64, pct: u8) {
     let set = db.write(scope, move |tx| {
-        Box::pin(escrow::set_cap_with(tx, (Owner::Tenant, Period::Day), Some((usd(cap), Some(pct))), NOON))
+        Box::pin(escrow::set_cap_with(tx, (Owner::Tenant, Period::Day), Some(warning_at(cap, pct)), NOON))
     });
     set.await.unwrap();
 }
@@ -281,7 +287,7 @@ db_test!(a_cap_that_is_moved_to_another_zone_begins_with_what_was_spent, async |
     assert_eq!(taken(escrow::take(&db, scope, more).await.unwrap()), Some(usd(900)));
     assert!(matches!(
         escrow::take(&db, scope, Ask { n: 2, need: usd(1), ..more }).await.unwrap(),
-        Taken::Short(_)
+        Taken::Short(..)
     ));
     let revision = escrow::revision(&db, scope).await.unwrap();
     zoned(tokyo).await.unwrap();

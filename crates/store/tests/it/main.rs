@@ -8,6 +8,7 @@
 )]
 
 mod approvals;
+mod asks;
 mod audit;
 mod backup;
 mod bucket;

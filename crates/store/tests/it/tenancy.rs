@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 47] = [
+const TABLES: [&str; 48] = [
     "secret_keys",
     "secrets",
     "secret_versions",
@@ -96,6 +96,7 @@ const TABLES: [&str; 47] = [
     "accounts",
     "slices",
     "calls",
+    "cap_waits",
     "usage_days",
     "warnings",
     "workloads",

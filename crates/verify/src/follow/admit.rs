@@ -86,6 +86,7 @@ impl Follow {
         };
         let approved = !step.approval || step.stand == Stand::Granted || step.attempt > 0;
         demand(approved, "approval", "nobody approved it")?;
+        demand(!step.over_cap, "cap", "it waits for people to say whether a cap may be passed")?;
         let (generation, attempt) = (event.generation.unwrap_or_default(), event.attempt.unwrap_or_default());
         demand(
             generation == step.generation,

@@ -57,6 +57,31 @@ impl Story {
         seq
     }
 
+    /// Puts events of these kinds, each with these members, before the first model call is admitted; answers that admission's number then.
+    fn ask_before_admission(&mut self, kinds: &[&str]) -> u64 {
+        let seq = self.events().zip(1_u64..).find(|(event, _)| event.contains("\"route\":")).unwrap().1;
+        let head = format!("{{\"seq\":{seq},");
+        for (_, events) in &mut self.appends {
+            let Some(place) = events.iter().position(|event| event.starts_with(&head)) else { continue };
+            let told: Value = serde_json::from_str(&events[place]).unwrap();
+            for (n, kind) in kinds.iter().enumerate() {
+                let (at, step) = (&told["at"], &told["step"]);
+                let says = match *kind {
+                    "CapAsked" => OVER,
+                    _ => "\"answer\":{\"status\":\"granted\",\"by\":\"ada\",\"more\":5}",
+                };
+                let line = format!("{{\"seq\":0,\"at\":{at},\"type\":\"{kind}\",\"step\":{step},{says}}}");
+                events.insert(place + n, line);
+            }
+        }
+        for (event, n) in self.events().zip(1_u64..) {
+            let rest = event.split_once(',').unwrap().1.to_owned();
+            *event = format!("{{\"seq\":{n},{rest}");
+        }
+        self.payload.events += kinds.len() as u64;
+        seq + kinds.len() as u64
+    }
+
     pub(crate) fn signed(mut self) -> Vec<u8> {
         let lines =
             |events: &[String]| events.iter().flat_map(|event| [event.as_str(), "\n"]).collect::<String>();
@@ -194,6 +219,36 @@ fn choices_and_denials_are_made_again_and_what_was_not_recorded_is_said() {
     *event = format!("{}}}", event.split_once(",\"grounds\"").unwrap().0);
     let derived = verify(&story.signed(), Some(&[signer().public()])).unwrap().derived;
     assert_eq!((derived.denials, derived.untold), (0, 1));
+}
+
+/// What a question about a cap says.
+const OVER: &str = "\"over\":{\"owner\":\"tenant\",\"period\":\"day\",\"beganAt\":0,\"endsAt\":86400000000,\"asked\":0,\"cap\":10,\"spent\":9,\"hold\":100}";
+
+#[test]
+fn a_question_about_a_cap_is_answered_before_its_step_is_admitted() {
+    let (folder, mut files) = (Folder::new("asked"), Vec::new());
+    for (kinds, rule) in [
+        (&["CapAsked", "CapAnswered"][..], None),
+        (&["CapAsked", "CapAnswered", "CapAsked", "CapAnswered"], None),
+        (&["CapAsked"], Some("cap")),
+        (&["CapAnswered"], Some("cap")),
+        (&["CapAsked", "CapAsked", "CapAnswered"], Some("cap")),
+    ] {
+        let mut story = Story::with("\"route\":");
+        story.ask_before_admission(kinds);
+        let signed = story.signed();
+        let found = verify(&signed, Some(&[signer().public()]));
+        assert_eq!(found.as_ref().map(drop).map_err(|fault| fault.rule).err(), rule, "{kinds:?}: {found:?}");
+        if rule.is_none() {
+            files.push(folder.write(&format!("asked-{}", kinds.len()), &signed));
+        }
+    }
+    // The second verifier adds up money, and takes the rest as it is.
+    let document = serde_json::json!({"keys": [{"publicKey": signer().public().to_string()}]});
+    let keys = folder.write("keys.json", document.to_string().as_bytes());
+    for (holds, line) in other(&keys, &files) {
+        assert!(holds, "{line}");
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Caps of the tenant and of an agent, from which runs draw beside their own.
 
 use lantern_engine::{Event, Fact};
-use lantern_store::escrow;
-use lantern_types::call::{AccountId, Owner, Period};
+use lantern_store::approvals::{self, ApprovalFilter, ApprovalRow};
+use lantern_store::escrow::{self, NewCap, asks};
+use lantern_types::approval::Status;
+use lantern_types::call::{AccountId, OnLimit, Owner, Period};
 use lantern_types::{AgentId, At, Failure, MicroUsd, Out, Payer, RunId};
 use serde_json::{Value, json};
 
@@ -250,4 +252,155 @@ async fn without_a_cap_nothing_is_held_and_little_is_written() {
     assert_eq!(stands(&bench, Owner::Tenant).await, (40 * COST, 0));
     let written = escrow::records(&bench.db, bench.scope, At::from_micros(i64::MAX), 100).await.unwrap();
     assert!(written.len() <= 2, "{} commits for forty steps", written.len());
+}
+
+async fn asking(bench: &Bench, owner: Owner, micros: i64) {
+    let new = NewCap { cap: MicroUsd::from_micros(micros), notify_at_pct: None, on_limit: OnLimit::Ask };
+    let now = bench.now();
+    let set = bench.db.write(bench.scope, move |tx| {
+        Box::pin(escrow::set_cap_with(tx, (owner, Period::Day), Some(new), now))
+    });
+    set.await.unwrap();
+    bench.db.hub().caps_changed();
+    bench.db.hub().wake();
+}
+
+async fn questions(bench: &Bench) -> Vec<ApprovalRow> {
+    let filter = ApprovalFilter { statuses: Status::ALL.to_vec(), limit: 100, ..ApprovalFilter::default() };
+    approvals::list(&bench.db, bench.scope, filter).await.unwrap()
+}
+
+async fn say(bench: &Bench, granted: bool, more: Option<i64>) {
+    let open = questions(bench).await.into_iter().find(|row| row.status == Status::Pending).unwrap();
+    let said = asks::Said { granted, more: more.map(MicroUsd::from_micros), by: "ada".to_owned() };
+    let now = bench.now();
+    let done = bench
+        .db
+        .write(bench.scope, move |tx| Box::pin(async move { asks::say(tx, open.id, &said, now).await }));
+    assert!(done.await.unwrap());
+    bench.db.hub().wake();
+}
+
+/// What a run was asked and told about caps, and that it was admitted after.
+fn story(events: &[Event]) -> Vec<String> {
+    let tell = |event: &Event| match &event.fact {
+        Fact::CapAsked { over, .. } => Some(format!("asked {}", over.asked)),
+        Fact::CapAnswered { answer, .. } => Some(format!("{} by {:?}", answer.status, answer.by)),
+        Fact::StepAdmitted { .. } => Some("admitted".to_owned()),
+        Fact::StepDenied { code, .. } => Some(code.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(tell).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_that_reach_a_cap_that_asks_wait_for_one_answer_whoever_dies() {
+    let bench = Bench::new().await;
+    agent(&bench, "a", &["one"]).await;
+    bench.script.on("one", (0..5).map(|_| Act::Say("yes")).collect());
+    asking(&bench, Owner::Tenant, 5_000).await;
+    bench.start_worker();
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(bench.start_run("a", json!({})).await);
+    }
+    for run in &runs {
+        bench.until(*run, "paused").await;
+    }
+    bench.pass(5).await;
+    assert_eq!(questions(&bench).await.len(), 1, "however many ask");
+    for run in &runs {
+        let head = bench.head(*run).await;
+        assert!(head.owner.is_none() && head.wake_at.is_some(), "it is let go, until the day ends: {head:?}");
+    }
+    let seq = bench.head(runs[0]).await.version;
+    bench.kill().await;
+    bench.start_worker();
+    bench.pass(120).await;
+    assert_eq!(bench.head(runs[0]).await.version, seq, "it asks once, and says so once");
+    assert!(bench.script.calls().is_empty());
+    say(&bench, true, Some(60_000)).await;
+    for run in &runs {
+        bench.until(*run, "succeeded").await;
+        let (_, events) = bench.folded(*run).await;
+        assert_eq!(story(&events), ["asked 0", "granted by \"ada\"", "admitted"]);
+    }
+    bench.pass(2).await;
+    assert_eq!(stands(&bench, Owner::Tenant).await, (5 * COST, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_let_through_is_asked_for_again_once_it_is_spent_and_a_no_denies() {
+    let bench = Bench::new().await;
+    agent(&bench, "a", &["one", "two"]).await;
+    bench.script.on("one", vec![Act::Say("yes")]);
+    bench.script.on("two", vec![Act::Say("yes")]);
+    asking(&bench, Owner::Tenant, 5_000).await;
+    bench.start_worker();
+    let run = bench.start_run("a", json!({})).await;
+    bench.until(run, "paused").await;
+    // Enough for one step and what it then costs, and not for another.
+    let hold = questions(&bench).await[0].over.clone().unwrap().hold.micros();
+    say(&bench, true, Some(hold - 5_000)).await;
+    bench.until_calls(1).await;
+    bench.until(run, "paused").await;
+    say(&bench, false, None).await;
+    let reason = denied(&bench, run).await;
+    assert!(reason.contains("somebody was asked, and said no"), "{reason}");
+    let (_, events) = bench.folded(run).await;
+    let want =
+        ["asked 0", "granted by \"ada\"", "admitted", "asked 1", "denied by \"ada\"", "budget_exceeded"];
+    assert_eq!(story(&events), want);
+    // The next run is denied at once: nobody is asked twice what was answered.
+    let next = bench.start_run("a", json!({})).await;
+    denied(&bench, next).await;
+    assert_eq!(questions(&bench).await.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hard_cap_refuses_whatever_was_granted_of_another() {
+    let bench = Bench::new().await;
+    agent(&bench, "a", &["one"]).await;
+    asking(&bench, Owner::Tenant, 5_000).await;
+    bench.start_worker();
+    let run = bench.start_run("a", json!({})).await;
+    bench.until(run, "paused").await;
+    let (_, events) = bench.folded(run).await;
+    cap(&bench, Owner::Agent(whose(&events)), 1_000).await;
+    say(&bench, true, None).await;
+    let reason = denied(&bench, run).await;
+    assert!(reason.contains("the agent's cap"), "{reason}");
+    // And nobody is asked for what is refused anyway.
+    let next = bench.start_run("a", json!({})).await;
+    denied(&bench, next).await;
+    assert_eq!(questions(&bench).await.len(), 1);
+    assert!(bench.script.calls().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_for_people_goes_on_when_the_cap_is_raised_or_the_day_is_over() {
+    let bench = Bench::new().await;
+    agent(&bench, "a", &["one"]).await;
+    bench.script.on("one", (0..2).map(|_| Act::Say("yes")).collect());
+    asking(&bench, Owner::Tenant, 5_000).await;
+    bench.start_worker();
+    let run = bench.start_run("a", json!({})).await;
+    bench.until(run, "paused").await;
+    asking(&bench, Owner::Tenant, 50_000).await;
+    bench.until(run, "succeeded").await;
+    let (_, events) = bench.folded(run).await;
+    assert_eq!(story(&events), ["asked 0", "withdrawn by \"\"", "admitted"]);
+    asking(&bench, Owner::Tenant, 5_000).await;
+    let run = bench.start_run("a", json!({})).await;
+    bench.until(run, "paused").await;
+    let ends_at = questions(&bench).await[0].expires_at;
+    let left = ends_at.since(bench.now());
+    bench.pass_millis(left.millis().unsigned_abs() + 5_000).await;
+    // What a new day leaves is no more than the day before.
+    assert_eq!(bench.head(run).await.status, "paused");
+    let (_, events) = bench.folded(run).await;
+    assert_eq!(story(&events).last().map(String::as_str), Some("asked 0"));
+    assert!(story(&events).contains(&"expired by \"\"".to_owned()), "{:?}", story(&events));
+    say(&bench, true, None).await;
+    bench.until(run, "succeeded").await;
 }

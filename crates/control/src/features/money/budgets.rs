@@ -11,9 +11,9 @@ use lantern_edge::route::{delete_route, get_route, put_route};
 use lantern_edge::{Body, Code, Error, Fields, Json, Model, Page, Paging, Params, Path, Result, Route};
 use lantern_policy::action::{DeleteBudget, ListBudgets, ReadBudget, SaveBudget};
 use lantern_policy::{Permit, Scope};
-use lantern_store::escrow::{self, Cap, Warning};
+use lantern_store::escrow::{self, Cap, NewCap, Warning};
 use lantern_store::{Row, TenantTx};
-use lantern_types::call::{AccountId, Owner, Period};
+use lantern_types::call::{AccountId, OnLimit, Owner, Period};
 use lantern_types::{AgentId, At, Dur, MicroUsd, Zone};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ struct Wanted {
     month: Option<MicroUsd>,
     run: Option<MicroUsd>,
     notify_at_pct: u8,
-    soft: bool,
+    on_limit: OnLimit,
 }
 
 impl Model for Wanted {
@@ -60,8 +60,7 @@ impl Model for Wanted {
         let month = amount(fields, "maxCostUsdPerMonth");
         let run = amount(fields, "maxCostUsdPerRun");
         let pct = fields.integer("notifyAtPct", 1..=100).and_then(|pct| u8::try_from(pct).ok());
-        // Of what a soft limit may do when it is reached, ask or stop, this stops; so it is taken, and whoever said it is told.
-        let soft = fields.boolean("hardFail") == Some(false);
+        let on_limit = on_limit(fields);
         for (name, what) in [("maxTokensPerDay", "tokens"), ("maxRunsPerDay", "runs")] {
             absent(fields, name, &format!("{what} of a day are counted and bound nothing yet; leave it out"));
         }
@@ -78,7 +77,26 @@ impl Model for Wanted {
         {
             fields.issue("maxCostUsdPerDay", "is more than maxCostUsdPerMonth");
         }
-        Some(Self { day, month, run, notify_at_pct: pct.unwrap_or(NOTIFY_AT_PCT), soft })
+        Some(Self { day, month, run, notify_at_pct: pct.unwrap_or(NOTIFY_AT_PCT), on_limit })
+    }
+}
+
+/// What the amounts of a day and a month do when they are reached. Without a word they are hard; a soft one asks unless it says that it stops.
+fn on_limit(fields: &mut Fields<'_>) -> OnLimit {
+    let hard = fields.boolean("hardFail").unwrap_or(true);
+    let word = fields.text("onLimit", 16);
+    match (hard, word.as_deref()) {
+        (true, None | Some("stop")) => OnLimit::Hard,
+        (true, Some("ask")) => {
+            fields.issue("onLimit", "a hard budget never asks; say `hardFail: false` with it");
+            OnLimit::Hard
+        }
+        (false, None | Some("ask")) => OnLimit::Ask,
+        (false, Some("stop")) => OnLimit::Stop,
+        (_, Some(_)) => {
+            fields.issue("onLimit", "expected `ask` or `stop`");
+            OnLimit::Hard
+        }
     }
 }
 
@@ -121,8 +139,10 @@ struct Shown {
     /// Every run that begins may spend no more, whatever its version says.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_cost_usd_per_run: Option<f64>,
-    /// Always: what passes a budget is denied.
+    /// Whether what passes the budget of a day or a month is denied, and nobody is asked. That of a run is always hard.
     hard_fail: bool,
+    /// What happens when that of a day or a month is reached: `ask`, whether more may be spent, or `stop`.
+    on_limit: &'static str,
     /// When so much of a day's or a month's amount is spent, a warning is given once in that day or month.
     notify_at_pct: u8,
     updated_at: String,
@@ -155,12 +175,7 @@ struct ShownWarning {
 struct Done {
     /// `saved` or `removed`.
     status: &'static str,
-    /// What holds otherwise than it was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    warning: Option<&'static str>,
 }
-
-const STOPS: &str = "hardFail is false, and nobody is asked when the budget is reached: it warns once at notifyAtPct, and stops";
 
 /// An agent as its row says.
 struct Own {
@@ -219,12 +234,14 @@ fn shown(budget: Budget, facts: &Facts) -> Shown {
     let stands = |period| facts.accounts.get(&current(period)).copied().unwrap_or_default();
     let cap = |period| budget.caps.iter().find(|cap| cap.period == period);
     let amount = |period| cap(period).map(|cap| cap.cap.to_wire());
+    let on_limit = budget.caps.first().map_or(OnLimit::Hard, |cap| cap.on_limit);
     let warnings = facts.warnings.iter().filter(|warning| warning.account == current(warning.account.period));
     Shown {
         max_cost_usd_per_day: amount(Period::Day),
         max_cost_usd_per_month: amount(Period::Month),
         max_cost_usd_per_run: budget.own.run.map(MicroUsd::to_wire),
-        hard_fail: true,
+        hard_fail: on_limit == OnLimit::Hard,
+        on_limit: if on_limit == OnLimit::Ask { "ask" } else { "stop" },
         notify_at_pct: budget.caps.iter().find_map(|cap| cap.notify_at_pct).unwrap_or(NOTIFY_AT_PCT),
         updated_at: budget.updated_at.to_string(),
         spent_today_usd: stands(Period::Day).0.to_wire(),
@@ -290,9 +307,8 @@ async fn put(
     Path(name): Path<String>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Done>> {
-    let warning = wanted.soft.then_some(STOPS);
     save(&app, permit.scope(), &name, Some(wanted)).await?;
-    Ok(Json(Done { status: "saved", warning }))
+    Ok(Json(Done { status: "saved" }))
 }
 
 async fn delete(
@@ -301,7 +317,7 @@ async fn delete(
     Path(name): Path<String>,
 ) -> Result<Json<Done>> {
     save(&app, permit.scope(), &name, None).await?;
-    Ok(Json(Done { status: "removed", warning: None }))
+    Ok(Json(Done { status: "removed" }))
 }
 
 /// Lets this hold, and nothing else.
@@ -315,7 +331,8 @@ async fn save(app: &App, scope: Scope, name: &str, wanted: Option<Wanted>) -> Re
             Period::Day => wanted.day,
             Period::Month => wanted.month,
         };
-        Some((amount?, Some(wanted.notify_at_pct)))
+        let (notify_at_pct, on_limit) = (Some(wanted.notify_at_pct), wanted.on_limit);
+        Some(NewCap { cap: amount?, notify_at_pct, on_limit })
     };
     let caps = Period::ALL.map(|period| (period, of(period)));
     let saved = app.db.write(scope, move |tx| {
@@ -328,6 +345,8 @@ async fn save(app: &App, scope: Scope, name: &str, wanted: Option<Wanted>) -> Re
     });
     saved.await?;
     app.db.hub().caps_changed();
+    // Those that waited for people to say whether it may be passed look again.
+    app.db.hub().wake();
     tracing::info!(tenant = %scope.tenant(), %owner, "said what an agent may spend");
     Ok(())
 }

@@ -14,7 +14,7 @@ use lantern_edge::{Body, Change, Code, Error, Fields, Json, Model, Refusal, Resu
 use lantern_policy::action::{ReadCaps, SaveCap};
 use lantern_policy::{Permit, Scope};
 use lantern_store::escrow::{self, Cap};
-use lantern_types::call::{AccountId, Owner, Period};
+use lantern_types::call::{AccountId, OnLimit, Owner, Period};
 use lantern_types::{AgentId, ApiKeyId, MicroUsd, Zone};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -45,6 +45,8 @@ struct Wanted {
     caps: [(Period, Change<MicroUsd>); 2],
     /// Of which zone the owner's days and months are from now on; `null` is UTC.
     zone: Change<Zone>,
+    /// What the owner's caps do when they are reached.
+    on_limit: Option<OnLimit>,
 }
 
 /// An owner as a request names it.
@@ -84,14 +86,31 @@ impl Model for Wanted {
                 }
             },
         };
+        let on_limit = match fields.text("onLimit", 16).as_deref() {
+            None => None,
+            Some("stop") => Some(OnLimit::Hard),
+            Some("ask") if !matches!(whose, Some(Whose::Owner(Owner::Key(_)))) => Some(OnLimit::Ask),
+            Some("ask") => {
+                fields.issue(
+                    "onLimit",
+                    "only calls are a key's, and calls do not wait for people: a cap of a key stops",
+                );
+                None
+            }
+            Some(_) => {
+                fields.issue("onLimit", "expected `ask` or `stop`");
+                None
+            }
+        };
         fields.refuse_unread();
-        if (&day, &month, &zone) == (&Change::Keep, &Change::Keep, &Change::Keep) {
+        let says = (&day, &month, &zone) != (&Change::Keep, &Change::Keep, &Change::Keep);
+        if !says && on_limit.is_none() {
             fields.issue(
                 "maxCostUsdPerDay",
-                "say this, `maxCostUsdPerMonth` or `timeZone`; `null` takes a cap away",
+                "say this, `maxCostUsdPerMonth`, `onLimit` or `timeZone`; `null` takes a cap away",
             );
         }
-        Some(Self { whose: whose?, caps: [(Period::Day, day), (Period::Month, month)], zone })
+        Some(Self { whose: whose?, caps: [(Period::Day, day), (Period::Month, month)], zone, on_limit })
     }
 }
 
@@ -111,6 +130,9 @@ struct Shown {
     /// Of which IANA zone the days and months of the cap are.
     #[serde(skip_serializing_if = "Option::is_none")]
     time_zone: Option<&'static str>,
+    /// What happens when it is reached: `ask`, whether runs may spend more, or `stop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_limit: Option<&'static str>,
     /// When the period began.
     began_at: String,
     /// The most that may be spent in it; nothing bounds it without.
@@ -160,6 +182,7 @@ async fn shown(app: &App, scope: Scope) -> Result<Vec<Shown>> {
             agent_name,
             period: account.period.as_str(),
             time_zone: cap.map(|cap| cap.zone.name()),
+            on_limit: cap.map(|cap| if cap.on_limit == OnLimit::Ask { "ask" } else { "stop" }),
             began_at: account.began_at.to_string(),
             max_cost_usd: cap.map(|cap| cap.cap.to_wire()),
             spent_usd: spent.to_wire(),
@@ -222,7 +245,7 @@ async fn save(
 ) -> Result<Answer> {
     let (scope, now) = (permit.scope(), app.clock.now());
     let asked = IfMatch::of(&headers)?;
-    let Wanted { whose, caps, zone } = wanted;
+    let Wanted { whose, caps, zone, on_limit } = wanted;
     let owner = match whose {
         Whose::Owner(owner) => owner,
         Whose::Agent(name) => Owner::Agent(agents::service::get(&app, scope, &name).await?.0.id),
@@ -245,6 +268,9 @@ async fn save(
                 };
                 escrow::set_cap(tx, (owner, period), cap, now).await?;
             }
+            if let Some(on_limit) = on_limit {
+                escrow::set_on_limit(tx, owner, on_limit, now).await?;
+            }
             if let Change::Set(zone) = zone {
                 escrow::set_zone(tx, owner, zone, now).await?;
             }
@@ -253,6 +279,8 @@ async fn save(
     });
     found.await??;
     app.db.hub().caps_changed();
+    // Those that waited for people to say whether one may be passed look again.
+    app.db.hub().wake();
     tracing::info!(tenant = %scope.tenant(), %owner, "said what may be spent");
     answer(&app, scope).await
 }

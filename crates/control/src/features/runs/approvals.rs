@@ -2,8 +2,9 @@
 //!
 //! Invariant: which questions there are is read from their rows, and what they say from the journals of the page's runs;
 //! nothing is folded for a list. A decision goes the way of every other: through the run's inbox, by the same rules as
-//! `POST /v1/runs/{id}/approvals/{stepId}`.
+//! `POST /v1/runs/{id}/approvals/{stepId}`. Whether a budget may be passed is no run's question, and decided in its own row.
 
+mod budget;
 mod model;
 
 use axum::Extension;
@@ -86,18 +87,18 @@ async fn grant(
     permit: Permit<DecideApproval>,
     State(app): State<App>,
     Path(id): Path<String>,
-    Body(Note { note, answer }): Body<Note>,
+    Body(Note { note, answer, more }): Body<Note>,
 ) -> Result<Shown> {
-    decide(&app, &permit, named(&id)?, Decision { approved: true, note, answer }).await
+    decide(&app, &permit, named(&id)?, Decision { approved: true, note, answer, more }).await
 }
 
 async fn deny(
     permit: Permit<DecideApproval>,
     State(app): State<App>,
     Path(id): Path<String>,
-    Body(Note { note, answer }): Body<Note>,
+    Body(Note { note, answer, more }): Body<Note>,
 ) -> Result<Shown> {
-    decide(&app, &permit, named(&id)?, Decision { approved: false, note, answer }).await
+    decide(&app, &permit, named(&id)?, Decision { approved: false, note, answer, more }).await
 }
 
 async fn answer(
@@ -161,6 +162,12 @@ async fn decide(
     if row.status != Status::Pending {
         return Err(model::decided(&row));
     }
+    if row.over.is_some() {
+        return budget::decide(app, permit, row, decision).await;
+    }
+    if decision.more.is_some() {
+        return Err(budget::no_budget());
+    }
     // Before the decision lies there, so that no news of it is missed.
     let mut watch = app.db.hub().subscribe(scope, row.run);
     steer::decide(app, scope, row.run, (row.step, steer::by(permit.actor())), decision).await?;
@@ -197,6 +204,9 @@ async fn said(
     row: &ApprovalRow,
     (asked, closed): (Option<Stored>, Option<Stored>),
 ) -> Result<Said> {
+    if let Some(over) = &row.over {
+        return Ok(Said::of_budget(row, over));
+    }
     let read = async {
         let mut said = Said::default();
         if let Some(asked) = asked {

@@ -102,14 +102,16 @@ pub(super) struct Decision {
     pub(super) note: Option<Value>,
     /// What the step gives, when it is a yes.
     pub(super) answer: Option<Value>,
+    /// How much more may be spent, when it is asked whether a cap may be passed.
+    pub(super) more: Option<MicroUsd>,
 }
 
 impl Model for Decision {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let approved = fields.required_boolean("approved");
         let note = fields.value("note").cloned();
-        let answer = answer(fields);
-        Some(Self { approved: approved?, note, answer })
+        let (answer, more) = (answer(fields), more(fields));
+        Some(Self { approved: approved?, note, answer, more })
     }
 }
 
@@ -119,6 +121,22 @@ pub(super) fn answer(fields: &mut Fields<'_>) -> Option<Value> {
         json!({ "description": "What the approval step gives as its `answer`, with a yes. Without it, that is the note." })
     });
     fields.value("answer").cloned()
+}
+
+/// The most that a person lets through at once.
+const MORE_MAX: MicroUsd = MicroUsd::from_micros(1_000_000_000_000_000);
+
+/// How much more may be spent of a cap that asks.
+pub(super) fn more(fields: &mut Fields<'_>) -> Option<MicroUsd> {
+    let more = fields.dollars("moreUsd")?;
+    if more <= MicroUsd::ZERO || more > MORE_MAX {
+        fields.issue(
+            "moreUsd",
+            "must be more than 0 and at most 1000000000; leave it out for the rest of the period",
+        );
+        return None;
+    }
+    Some(more)
 }
 
 /// What somebody found out about a step in doubt.

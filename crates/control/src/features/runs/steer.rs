@@ -176,7 +176,7 @@ pub(super) async fn decide(
     let kind = waits_for_approval(app, scope, &row, &step, &by).await?;
     answerable(app, scope, &decision, kind)?;
     let (key, step) = (format!("approval:{step}"), StepId::new(step));
-    let Decision { approved: granted, note, answer } = decision;
+    let Decision { approved: granted, note, answer, more: _ } = decision;
     let arrival = Arrival::Approval { step, granted, by, note, answer };
     let second = (Code::StepNotWaiting, "a decision on this step is on its way already");
     put_first(app, scope, run, key, &arrival, second).await

@@ -108,7 +108,7 @@ async fn release(
 ) -> Result<Json<Released>> {
     let run: RunId = run.parse().map_err(|_| not_found())?;
     let id: ApprovalId = id.parse().map_err(|_| questions::not_found())?;
-    let granted = Decision { approved: true, note: None, answer: None };
+    let granted = Decision { approved: true, note: None, answer: None, more: None };
     questions::decide_of(&app, &permit, (run, id), granted).await?;
     Ok(Json(Released { id, status: "released" }))
 }

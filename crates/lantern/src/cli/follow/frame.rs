@@ -142,6 +142,10 @@ impl Frame {
             "approval_requested" => {
                 vec![due_at(data, "expiresAt", "answer before "), self.command()]
             }
+            "budget_asked" => {
+                let id = line(text(data, "approvalId"));
+                vec![due_at(data, "expiresAt", "answer before "), format!("lantern approvals grant {id}")]
+            }
             "step_in_doubt" => vec![self.trouble(), self.command()],
             "paused" if !text(data, "stopId").is_empty() => {
                 vec![pairs(data), lift(&line(text(data, "stopId")), text(data, "scope"))]

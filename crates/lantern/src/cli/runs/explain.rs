@@ -53,15 +53,33 @@ fn decision(event: &Value) -> Option<Value> {
             "step": step, "denied": of("code"), "why": of("error"), "choice": of("choice"), "budget": of("budget"),
             "account": of("account"), "tool": of("tool"),
         })),
+        "budget_asked" => {
+            let (max, spent) = (usd(dollars(&of("maxCostUsd"))), usd(dollars(&of("spentUsd"))));
+            let period = line(text(data, "period"));
+            let why = format!("{spent} of {max} for the {period} are spent; people are asked");
+            Some(json!({ "step": step, "budget": "asked", "why": why, "holdUsd": of("holdUsd") }))
+        }
+        "budget_answered" => {
+            let by = text(data, "by");
+            let more = data.get("moreUsd").filter(|more| !more.is_null()).map(|more| usd(dollars(more)));
+            let why = match (text(data, "status"), more) {
+                ("granted", Some(more)) => format!("{by} lets {more} more through"),
+                ("granted", None) => format!("{by} lets the rest of the period through"),
+                ("denied", _) => format!("{by} said no"),
+                (_, _) => "nobody had to answer any more".to_owned(),
+            };
+            Some(json!({ "step": step, "budget": of("status"), "why": why }))
+        }
         _ => None,
     }
 }
 
 fn row(decision: &Value) -> Vec<String> {
     let held = decision.get("holdUsd").map(|held| usd(dollars(held))).unwrap_or_default();
-    let place = match text(decision, "denied") {
-        "" => format!("{}/{}", line(text(decision, "provider")), line(text(decision, "model"))),
-        code => format!("denied: {}", line(code)),
+    let place = match (text(decision, "denied"), text(decision, "budget")) {
+        ("", "") => format!("{}/{}", line(text(decision, "provider")), line(text(decision, "model"))),
+        ("", budget) => format!("budget: {}", line(budget)),
+        (code, _) => format!("denied: {}", line(code)),
     };
     let why = match text(decision, "why") {
         "" => "named",
@@ -113,6 +131,28 @@ fn caps(decision: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_asked_and_said_of_a_budget() {
+        let asked = json!({"kind": "budget_asked", "stepId": "a", "data": {
+            "period": "day", "maxCostUsd": 2, "spentUsd": 1.5, "holdUsd": 0.75}});
+        let said = |data: Value| json!({"kind": "budget_answered", "stepId": "a", "data": data});
+        for (event, want) in [
+            (asked, ["budget: asked", "$1.50 of $2.00 for the day are spent; people are asked"]),
+            (
+                said(json!({"status": "granted", "by": "ada", "moreUsd": 3})),
+                ["budget: granted", "ada lets $3.00 more through"],
+            ),
+            (
+                said(json!({"status": "granted", "by": "ada", "moreUsd": null})),
+                ["budget: granted", "ada lets the rest of the period through"],
+            ),
+            (said(json!({"status": "denied", "by": "ada"})), ["budget: denied", "ada said no"]),
+            (said(json!({"status": "expired"})), ["budget: expired", "nobody had to answer any more"]),
+        ] {
+            assert_eq!(row(&decision(&event).unwrap())[1..3], want);
+        }
+    }
 
     #[test]
     fn what_an_event_decided() {

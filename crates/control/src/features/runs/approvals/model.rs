@@ -4,14 +4,16 @@ use lantern_edge::openapi::{Kind, PAGING, Param};
 use lantern_edge::{Code, Error, Fields, Model, Paging, Params, Result};
 use lantern_engine::{Content, Event, Fact, Work};
 use lantern_store::approvals::{ApprovalFilter, ApprovalRow};
+use lantern_store::escrow::asks::Over;
 use lantern_types::approval::Status;
-use lantern_types::{ApprovalId, RunId};
+use lantern_types::call::Owner;
+use lantern_types::{ApprovalId, MicroUsd, RunId};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::features::runs::filter::{PAGING_TOO, wrong};
-use crate::features::runs::model::answer;
+use crate::features::runs::model::{answer, more};
 
 const STATUSES: [&str; 5] = ["pending", "granted", "denied", "expired", "withdrawn"];
 
@@ -43,8 +45,46 @@ pub(super) struct Approval {
     /// When somebody decided, or it lapsed, or the run no longer asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     decided_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<AskedBudget>,
     #[serde(flatten)]
     said: Said,
+}
+
+/// That it is asked whether a budget may be passed. It is asked once, for every run that waits; the run that is named asked first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AskedBudget {
+    /// `tenant` or `agent`.
+    scope: &'static str,
+    /// `day` or `month`.
+    period: &'static str,
+    /// What could be spent in it, with what was granted before.
+    max_cost_usd: f64,
+    /// What was spent when it was asked.
+    spent_usd: f64,
+    /// What the next step could cost.
+    hold_usd: f64,
+    /// How much more somebody let through; without it, with a yes, the rest of the period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more_usd: Option<f64>,
+}
+
+impl AskedBudget {
+    fn of(over: &Over) -> Self {
+        Self {
+            scope: match over.account.owner {
+                Owner::Tenant => "tenant",
+                Owner::Key(_) => "apiKey",
+                Owner::Agent(_) => "agent",
+            },
+            period: over.account.period.as_str(),
+            max_cost_usd: over.cap.to_wire(),
+            spent_usd: over.spent.to_wire(),
+            hold_usd: over.hold.to_wire(),
+            more_usd: over.more.map(MicroUsd::to_wire),
+        }
+    }
 }
 
 /// What is asked, and what was decided. Nothing of it is there when the run's journal cannot be read.
@@ -77,6 +117,26 @@ pub(super) struct Said {
 }
 
 impl Said {
+    /// What a question whether a budget may be passed says: its row knows it all.
+    pub(super) fn of_budget(row: &ApprovalRow, over: &Over) -> Self {
+        let whose = match over.account.owner {
+            Owner::Tenant => "the tenant".to_owned(),
+            Owner::Key(_) => "an API key".to_owned(),
+            Owner::Agent(_) => row.agent_name.clone(),
+        };
+        let (Over { cap, spent, hold, .. }, period) = (over, over.account.period.as_str());
+        let reason = format!(
+            "{whose} may spend {cap} in this {period}; {spent} are spent, and the next step could cost {hold}. \
+             A yes lets the rest of the {period} through, or `moreUsd` more if that is said."
+        );
+        Self {
+            reason: Some(reason),
+            approvers: Some(Vec::new()),
+            decided_by: over.by.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Takes in what the append says in which the question stands.
     pub(super) fn ask(&mut self, row: &ApprovalRow, events: &[Event]) {
         let of = |event: &&Event| matches!(&event.fact, Fact::StepRequested { step, .. } if step.as_str() == row.step);
@@ -140,6 +200,7 @@ impl Said {
 /// The question of this row.
 pub(super) fn shown(row: ApprovalRow, said: Said) -> Approval {
     Approval {
+        budget: row.over.as_ref().map(AskedBudget::of),
         id: row.id,
         run_id: row.run,
         step_id: row.step,
@@ -154,14 +215,16 @@ pub(super) fn shown(row: ApprovalRow, said: Said) -> Approval {
 
 /// What a person adds to a decision that the path says.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the fields are named as in the API")]
 pub(super) struct Note {
     pub(super) note: Option<Value>,
     pub(super) answer: Option<Value>,
+    pub(super) more: Option<MicroUsd>,
 }
 
 impl Model for Note {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self { note: fields.value("note").cloned(), answer: answer(fields) })
+        Some(Self { note: fields.value("note").cloned(), answer: answer(fields), more: more(fields) })
     }
 }
 
@@ -211,7 +274,7 @@ pub(super) fn decided(row: &ApprovalRow) -> Error {
         Status::Pending => "a decision on this approval is on its way already".to_owned(),
         Status::Granted | Status::Denied => format!("somebody decided already: {}", row.status.as_str()),
         Status::Expired => "nobody decided in time: expired".to_owned(),
-        Status::Withdrawn => "the run no longer asks: withdrawn".to_owned(),
+        Status::Withdrawn => "it is asked no longer: withdrawn".to_owned(),
     };
     Error::new(Code::StepNotWaiting, words).with_extra("approvalStatus", row.status.as_str())
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::caps::{Raw, released, seen, stands};
 use super::clients::{cap, key};
 use super::upstream::Upstream;
-use crate::e2e::api::{Api, tick};
+use crate::e2e::api::{Api, answer, said, tick};
 use crate::e2e::cluster::{LOGIN, served_by};
 use crate::e2e::process::{Folder, NEVER, Server, lantern};
 
@@ -90,6 +90,72 @@ async fn a_run_is_denied_once_the_cap_of_its_tenant_is_reached() {
     assert_eq!(reads.post("/v1/settings/caps", &json!({"agentName": "work"})).await.0, 403);
     assert_eq!(reads.get("/v1/settings/caps").await.0, 200);
     assert!(server.stop().success());
+}
+
+#[tokio::test]
+async fn a_soft_budget_asks_once_and_goes_on_after_a_crash_when_somebody_grants_more() {
+    let (folder, upstream) = (Folder::new(), Upstream::start().await);
+    let server = Server::dev_with(folder.path(), &upstream.env());
+    let api = Api::of(&server).await;
+    agent(&api, "work", 2, "hi").await;
+    let set = said(&server, &api, &["budgets", "set", "work", "--day", "0.0001", "--on-limit", "ask"]);
+    assert!(set.status.success(), "{set:?}");
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        runs.push(api.run("work", json!({})).await);
+    }
+    for run in &runs {
+        api.until(run, |run| run["status"] == "paused").await;
+    }
+    let (_, asked) = api.get("/v1/approvals").await;
+    assert_eq!(asked.as_array().unwrap().len(), 1, "{asked}");
+    let (id, budget) = (asked[0]["id"].as_str().unwrap().to_owned(), asked[0]["budget"].clone());
+    assert_eq!((&budget["scope"], &budget["maxCostUsd"]), (&json!("agent"), &json!(0.0001)), "{asked}");
+    assert!(upstream.asked().is_empty());
+    // Calls are not an agent's; they have nobody to ask, and one that a cap that asks refuses says why.
+    let capped = json!({"maxCostUsdPerDay": 0.00001, "onLimit": "ask"});
+    assert_eq!(api.post("/v1/settings/caps", &capped).await.0, 200);
+    let raw = Raw::new(&server, &key(&api).await);
+    seen(&api).await;
+    let refused = raw.chat("hi", json!({"max_tokens": 60})).await.unwrap();
+    assert_eq!(refused.status().as_u16(), 429);
+    let words = String::from_utf8(refused.bytes(1 << 20).await.unwrap().to_vec()).unwrap();
+    assert!(
+        words.contains("insufficient_quota") && words.contains("a call does not wait for them"),
+        "{words}"
+    );
+    assert_eq!(api.post("/v1/settings/caps", &json!({"maxCostUsdPerDay": null})).await.0, 200);
+    server.kill();
+
+    let again = Server::dev_with(folder.path(), &upstream.env());
+    let api = Api::of(&again).await;
+    for run in &runs {
+        assert_eq!(api.get(&format!("/v1/runs/{run}")).await.1["status"], "paused");
+    }
+    let grant = format!("/v1/approvals/{id}/grant");
+    assert_eq!(api.post(&grant, &json!({"moreUsd": -1})).await.0, 400);
+    assert_eq!(api.post(&grant, &json!({"moreUsd": 1, "note": "because"})).await.0, 400);
+    // Who may decide approvals of runs may not pass a budget for that.
+    let (_, made) = api.post("/v1/api-keys", &json!({"name": "writes", "scopes": ["write"]})).await;
+    let mut writes = Api::nobody(&again);
+    writes.token = made["rawKey"].as_str().unwrap().to_owned();
+    assert_eq!(writes.post(&grant, &json!({})).await.0, 403);
+    let granted = said(&again, &api, &["approvals", "grant", &id, "--more", "0.5"]);
+    assert!(granted.status.success(), "{granted:?}");
+    for run in &runs {
+        assert_eq!(api.ended(run).await["status"], "succeeded");
+    }
+    assert_eq!(api.post(&grant, &json!({})).await.0, 409);
+    let explained = said(&again, &api, &["runs", "explain", &runs[0]]);
+    let decided = answer(&explained);
+    let words: Vec<&str> =
+        decided.as_array().unwrap().iter().filter_map(|one| one["budget"].as_str()).collect();
+    assert_eq!(words, ["asked", "granted"], "{decided}");
+    assert!(decided.to_string().contains("lets $0.50 more through"), "{decided}");
+    let (_, budget) = api.get("/v1/agents/work/budget").await;
+    assert_eq!((&budget["hardFail"], &budget["onLimit"]), (&json!(false), &json!("ask")), "{budget}");
+    assert_eq!(budget["warnings"].as_array().unwrap().len(), 1, "{budget}");
+    assert!(again.stop().success());
 }
 
 #[tokio::test]
