@@ -397,7 +397,7 @@ db_test!(a_cap_that_asks_says_what_is_asked_and_a_call_is_told_why_it_is_refused
     assert!(matches!(hold(&ledger, scope, AGENT, 20).await.map(drop), Err(Withheld::Waits)));
     first.settle(bill(90));
     clerk.write(true).await;
-    let Err(Withheld::Asks(over)) = hold(&ledger, scope, AGENT, 20).await.map(drop) else {
+    let Err(Withheld::Asks(over, _)) = hold(&ledger, scope, AGENT, 20).await.map(drop) else {
         panic!("it asks")
     };
     let ends_at = Period::Day.began(NOON) + Dur::from_secs(86_400);

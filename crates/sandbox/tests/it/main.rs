@@ -6,6 +6,7 @@ mod boxes;
 mod escape;
 #[cfg(test)]
 mod handed;
+#[cfg(test)]
 mod hostile_images;
 #[cfg(test)]
 mod images;
