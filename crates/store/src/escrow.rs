@@ -174,8 +174,9 @@ const LOOK: &str =
     "SELECT a.spent, a.held, a.more, a.asks, a.refused, c.cap, c.on_limit FROM accounts a LEFT JOIN caps c
     ON c.tenant_id = a.tenant_id AND c.owner = a.owner AND c.period = a.period
     WHERE a.tenant_id = $1 AND a.owner = $2 AND a.period = $3 AND a.began_at = $4";
+// Whoever sets the cap, or says that more may be spent, counts that in `asks`: what was read before holds no longer.
 const HOLD: &str = "UPDATE accounts SET held = held + $5
-    WHERE tenant_id = $1 AND owner = $2 AND period = $3 AND began_at = $4 AND $5 <= $6 - spent - held";
+    WHERE tenant_id = $1 AND owner = $2 AND period = $3 AND began_at = $4 AND $5 <= $6 - spent - held AND asks = $7";
 const TAKE: &str = "INSERT INTO slices (tenant_id, process, n, owner, period, began_at, held, expires_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 const TAKE_MORE: &str = "UPDATE slices SET held = held + $4, expires_at = $5
@@ -259,7 +260,8 @@ async fn take_in(tx: &mut TenantTx<'_>, ask: Ask) -> Result<Option<Taken>> {
         return Ok(Some(Taken::Short(account, asks_of(on_limit, said))));
     };
     let [owner, period, began_at] = key.clone();
-    if tx.exec(HOLD, &[owner, period, began_at, amount.into(), cap.into()]).await? == 0 {
+    let asks = row.int("asks")?;
+    if tx.exec(HOLD, &[owner, period, began_at, amount.into(), cap.into(), asks.into()]).await? == 0 {
         return Ok(None);
     }
     let stands = Account { held: account.held.plus(amount).unwrap_or(account.held), ..account };

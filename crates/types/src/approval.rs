@@ -96,9 +96,7 @@ pub struct OverCap {
 impl OverCap {
     /// The same for every run that asks it.
     pub fn id(&self) -> ApprovalId {
-        let Self { owner, period, began_at, asked, .. } = self;
-        let words = format!("over cap|{owner}|{}|{}|{asked}", period.as_str(), began_at.micros());
-        ApprovalId::from_uuid(uuid8(Digest::of(words.as_bytes())))
+        question_of(&self.owner, self.period, self.began_at, self.asked)
     }
 
     /// Which account it is of; `None` when its owner is of a kind that this build does not know.
@@ -106,6 +104,16 @@ impl OverCap {
         let owner: Owner = self.owner.parse().ok()?;
         Some(AccountId { owner, period: self.period, began_at: self.began_at })
     }
+}
+
+/// The question of an account after so many were closed.
+pub fn question(of: AccountId, asked: u32) -> ApprovalId {
+    question_of(&of.owner.to_string(), of.period, of.began_at, asked)
+}
+
+fn question_of(owner: &str, period: Period, began_at: At, asked: u32) -> ApprovalId {
+    let words = format!("over cap|{owner}|{}|{}|{asked}", period.as_str(), began_at.micros());
+    ApprovalId::from_uuid(uuid8(Digest::of(words.as_bytes())))
 }
 
 /// What became of a question about a cap.

@@ -290,7 +290,9 @@ impl Driver<'_> {
             match admission::admit(self.deps, self.scope, run, step).await {
                 Ok(Verdict::Decided(decided)) => {
                     let ((verdict, hold), id) = (*decided, step.id.clone());
-                    self.hear(&id, &mut events).await?;
+                    if !self.hear(&id, &mut events).await? {
+                        continue;
+                    }
                     admitted.extend(hold.map(|hold| (id, hold)));
                     self.decide(verdict, &mut events)?;
                 }

@@ -35,9 +35,12 @@ async fn cap(db: &Db, seeded: Seeded, micros: i64, on_limit: OnLimit) {
 }
 
 async fn take(db: &Db, seeded: Seeded, n: i64, need: i64) -> Taken {
+    take_of(db, seeded, day(), (n, need)).await
+}
+
+async fn take_of(db: &Db, seeded: Seeded, account: AccountId, (n, need): (i64, i64)) -> Taken {
     let (worst, need, expires_at) = (usd(need), usd(need), midnight());
-    let ask =
-        Ask { account: day(), process: process(1), n, more: false, several: false, worst, need, expires_at };
+    let ask = Ask { account, process: process(1), n, more: false, several: false, worst, need, expires_at };
     escrow::take(db, seeded.scope, ask).await.unwrap()
 }
 
@@ -152,6 +155,23 @@ db_test!(a_no_holds_until_the_cap_is_set_anew, async |db| {
     assert!(!say(&db, seeded, over(next).id(), (true, None), at(50)).await);
 });
 
+db_test!(a_question_that_came_too_late_is_none, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    cap(&db, seeded, 100, OnLimit::Ask).await;
+    let Asks::After(asked) = asks_of(&db, seeded).await else { panic!("it asks") };
+    // Between a run's look at the account and its append, the cap is set anew.
+    cap(&db, seeded, 120, OnLimit::Ask).await;
+    asks(&db, seeded, 1, asked).await;
+    assert!(all(&db, seeded).await.is_empty(), "nobody is asked about a cap that is no more");
+    let answer = db.read(seeded.scope, move |tx| Box::pin(asks::answer(tx, over(asked).id())));
+    assert_eq!(answer.await.unwrap().unwrap().status, "withdrawn");
+    // It asks the one that counts, and only by that is anything said.
+    asks(&db, seeded, 2, asked + 1).await;
+    assert!(!say(&db, seeded, over(asked).id(), (true, None), at(50)).await);
+    assert!(say(&db, seeded, over(asked + 1).id(), (true, Some(5)), at(50)).await);
+    assert_eq!(take(&db, seeded, 1, 126).await, short(125, asked + 2));
+});
+
 db_test!(what_was_granted_raises_no_hard_cap, async |db| {
     let seeded = seed(&db, tenant(1)).await.unwrap();
     cap(&db, seeded, 100, OnLimit::Ask).await;
@@ -173,8 +193,10 @@ db_test!(a_question_outlives_its_run_and_not_its_period, async |db| {
     asks(&db, seeded, 1, asked).await;
     asks(&db, seeded, 2, asked).await;
     let id = over(asked).id();
-    assert!(!say(&db, seeded, id, (true, None), midnight()).await, "its period is over");
     // The next period's question says that this one lapsed.
+    let tomorrow = AccountId { began_at: midnight(), ..day() };
+    let short = take_of(&db, seeded, tomorrow, (1, 500)).await;
+    assert!(matches!(short, Taken::Short(_, Asks::After(0))), "{short:?}");
     let next = OverCap { began_at: midnight(), ends_at: midnight() + Dur::from_secs(86_400), ..over(0) };
     create(&db, seeded.scope, new_run(seeded, run(3), at(10))).await.unwrap();
     let held = claim_all(&db, process(3), at(40)).await.into_iter().find(|held| held.run == run(3)).unwrap();
@@ -189,4 +211,14 @@ db_test!(a_question_outlives_its_run_and_not_its_period, async |db| {
         found.contains(&(id, Status::Expired)) && found.contains(&(next.id(), Status::Pending)),
         "{found:?}"
     );
+    assert!(!say(&db, seeded, id, (true, None), midnight()).await, "its period is over");
+});
+
+db_test!(who_answers_too_late_is_told_so_and_so_is_the_next, async |db| {
+    let seeded = seed(&db, tenant(1)).await.unwrap();
+    cap(&db, seeded, 100, OnLimit::Ask).await;
+    let Asks::After(asked) = asks_of(&db, seeded).await else { panic!("it asks") };
+    asks(&db, seeded, 1, asked).await;
+    assert!(!say(&db, seeded, over(asked).id(), (true, None), midnight()).await);
+    assert_eq!(all(&db, seeded).await[0].status, Status::Expired);
 });

@@ -38,27 +38,27 @@ impl Driver<'_> {
             }
             return Ok(());
         }
-        self.hear(step, events).await?;
+        while !self.hear(step, events).await? {}
         self.ask_at = Some(now + ASK_AGAIN);
         self.decide(Input::AskCap { step: step.clone(), over }, events)
     }
 
-    /// Says what came of the question that a step waited for, if it did.
-    pub(super) async fn hear(&mut self, step: &StepId, events: &mut Vec<Event>) -> Result<(), Ended> {
+    /// Says what came of the question that a step waited for, if it did. `false` when the store had to be waited for before it could tell: what
+    /// was decided by then is old, and what was held for it may be somebody else's.
+    pub(super) async fn hear(&mut self, step: &StepId, events: &mut Vec<Event>) -> Result<bool, Ended> {
         let asked = held(self.run.as_ref())?.step(step).and_then(|step| step.over_cap.as_ref());
-        let Some((id, ends_at)) = asked.map(|asked| (asked.id(), asked.ends_at)) else { return Ok(()) };
-        let answer = loop {
-            let read = self.deps.db.read(self.scope, move |tx| Box::pin(asks::answer(tx, id)));
-            match read.await {
-                Ok(answer) => break answer,
-                Err(error) if error.is_transient() => {
-                    wait_for_the_store(self.deps, self.stopping, error).await?;
-                }
-                Err(error) => return Err(error.into()),
+        let Some((id, ends_at)) = asked.map(|asked| (asked.id(), asked.ends_at)) else { return Ok(true) };
+        let read = self.deps.db.read(self.scope, move |tx| Box::pin(asks::answer(tx, id)));
+        let answer = match read.await {
+            Ok(answer) => answer,
+            Err(error) if error.is_transient() => {
+                wait_for_the_store(self.deps, self.stopping, error).await?;
+                return Ok(false);
             }
+            Err(error) => return Err(error.into()),
         };
         let answer = answer.unwrap_or_else(|| unanswered(ends_at, self.deps.clock.now()));
-        self.decide(Input::CapAnswered { step: step.clone(), answer }, events)
+        self.decide(Input::CapAnswered { step: step.clone(), answer }, events).map(|()| true)
     }
 }
 
