@@ -127,7 +127,9 @@ fn advice(status: StatusCode, code: &str, wait: Option<u64>, body: &Value, auth:
         "run_not_finished" | "run_ending" if body.get("ending").is_some() => {
             Some("it ends by itself; see how far it is with `lantern runs get`".to_owned())
         }
-        "run_not_finished" => Some("cancel it first with `lantern runs cancel`".to_owned()),
+        "run_not_finished" => {
+            Some("wait for its end with `lantern logs -f`, or end it with `lantern runs cancel`".to_owned())
+        }
         "run_finished" => {
             Some("a run that is over does not change; see it with `lantern runs get`".to_owned())
         }

@@ -117,7 +117,10 @@ fn caps(decision: &Value) -> String {
     let stood = |name: String, of: &Value| {
         let amount = |name: &str| of.get(name).map(dollars).unwrap_or_default();
         let taken = amount("spentUsd").plus(amount("heldUsd")).unwrap_or_else(|_| amount("spentUsd"));
-        format!("{name} {} of {}", usd(taken), usd(amount("capUsd")))
+        let cap = amount("capUsd");
+        // Somebody let the rest of the period through.
+        let most = if cap.micros() > i64::MAX / 2 { "all that comes".to_owned() } else { usd(cap) };
+        format!("{name} {} of {most}", usd(taken))
     };
     let run = decision.get("budget").filter(|budget| budget.is_object());
     let run = run.map(|budget| stood("run".to_owned(), budget));
