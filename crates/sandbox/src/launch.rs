@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use lantern_policy::workload::{Limits, Placed};
 
 use crate::error::{Error, Result};
-use crate::handed::{Handed, SECRETS_DIR};
+use crate::handed::{self, Handed, SECRETS_DIR};
 use crate::image::{Config, Ready};
 use crate::wire::Wire;
 
@@ -56,28 +56,13 @@ pub struct Inside {
 
 /// Puts together what a workload runs.
 pub(crate) fn inside(placed: &Placed, ready: &Ready, id: &str, given: &mut Given<'_>) -> Result<Inside> {
-    let (facts, input) = (given.facts, given.input);
     let spec = placed.spec();
     let argv = argv(&spec.command, &spec.args, &ready.config);
     if argv.is_empty() {
         return Err(Error::Refused("the image says nothing that could be run; say it in command".to_owned()));
     }
-    let mut env =
-        BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOME".to_owned(), "/tmp".to_owned())]);
-    env.extend(ready.config.env.iter().filter_map(|pair| pair.split_once('=')).map(owned));
-    env.extend(spec.env.clone());
-    // Ours last: nobody else's word counts for them.
-    env.retain(|name, _| !name.starts_with("LANTERN_"));
-    env.extend(facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-    if input.len() <= INPUT_IN_ENV_MAX
-        && let Ok(text) = std::str::from_utf8(input)
-    {
-        env.insert("LANTERN_INPUT".to_owned(), text.to_owned());
-    }
     let secrets = std::mem::take(&mut given.secrets);
-    if !secrets.is_empty() {
-        env.insert("LANTERN_SECRETS_DIR".to_owned(), SECRETS_DIR.to_owned());
-    }
+    let env = environment(&ready.config, &spec.env, given, &secrets);
     let cwd = if ready.config.working_dir.starts_with('/') {
         ready.config.working_dir.clone()
     } else {
@@ -97,6 +82,35 @@ pub(crate) fn inside(placed: &Placed, ready: &Ready, id: &str, given: &mut Given
     })
 }
 
+/// The plain variables of a box: none has the name of one that a secret is handed over in, whoever set it.
+fn environment(
+    image: &Config,
+    own: &BTreeMap<String, String>,
+    given: &Given<'_>,
+    secrets: &[Handed],
+) -> BTreeMap<String, String> {
+    let (facts, input) = (given.facts, given.input);
+    let mut env =
+        BTreeMap::from([("PATH".to_owned(), PATH.to_owned()), ("HOME".to_owned(), "/tmp".to_owned())]);
+    env.extend(image.env.iter().filter_map(|pair| pair.split_once('=')).map(owned));
+    env.extend(own.clone());
+    // Ours last: nobody else's word counts for them.
+    env.retain(|name, _| !name.starts_with("LANTERN_"));
+    env.extend(facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    if input.len() <= INPUT_IN_ENV_MAX
+        && let Ok(text) = std::str::from_utf8(input)
+    {
+        env.insert("LANTERN_INPUT".to_owned(), text.to_owned());
+    }
+    if !secrets.is_empty() {
+        env.insert("LANTERN_SECRETS_DIR".to_owned(), SECRETS_DIR.to_owned());
+    }
+    for (name, _) in handed::variables(secrets) {
+        env.remove(name);
+    }
+    env
+}
+
 fn owned((name, value): (&str, &str)) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
@@ -110,7 +124,36 @@ fn argv(command: &[String], args: &[String], image: &Config) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use lantern_policy::workload::Deliver;
+    use lantern_types::Secret;
+
     use super::*;
+
+    #[test]
+    fn a_secret_is_the_only_variable_of_its_name() {
+        let secret = |name: &str, deliver| Handed {
+            name: name.to_owned(),
+            value: Secret::new("told".to_owned()),
+            deliver,
+        };
+        let texts = |words: &str| words.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let image = Config { env: texts("KEY=image FILE=image KEPT=image"), ..Config::default() };
+        let own = BTreeMap::from([("OWN".to_owned(), "spec".to_owned())]);
+        let given = Given { facts: &[("FACT", "ours".to_owned())], ..Given::default() };
+        let names = ["KEY", "HOME", "OWN", "FACT"].map(|name| secret(name, Deliver::Env));
+        let secrets = [&names[..], &[secret("FILE", Deliver::File)]].concat();
+        let env = environment(&image, &own, &given, &secrets);
+        let plain: Vec<(&str, &str)> =
+            env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let want = [
+            ("FILE", "image"),
+            ("KEPT", "image"),
+            ("LANTERN_INPUT", ""),
+            ("LANTERN_SECRETS_DIR", SECRETS_DIR),
+            ("PATH", PATH),
+        ];
+        assert_eq!(plain, want);
+    }
 
     #[test]
     fn a_command_takes_the_place_of_what_the_image_says() {

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lantern_policy::Scope;
+use lantern_store::inbox::Kept;
 use lantern_store::stops;
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
 use lantern_types::{At, Dur, RunId};
 use lantern_worker::Mail;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::Egress;
 use super::models::{self, Door, UnderWay};
@@ -74,10 +75,16 @@ impl Local {
         &self.door
     }
 
-    /// Sees to it that the meter knows how many steps there are.
-    pub(super) async fn count(&self) {
+    /// Sees to it that the meter knows how many steps there are. `false` when that cannot be read now.
+    pub(super) async fn count(&self) -> bool {
         let mut recorded = self.recorded.lock().await;
-        self.known(&mut recorded).await;
+        self.known(&mut recorded).await.is_some()
+    }
+
+    /// What the run keeps at most.
+    fn most(&self) -> Kept {
+        let limits = self.mail.limits.of(self.to.0.tenant());
+        Kept { count: limits.signals_per_run_max.into(), bytes: limits.signal_bytes_per_run_max }
     }
 
     /// Why the program may do nothing new now: a stop of its agent, its tenant or the server.
@@ -104,6 +111,10 @@ impl Local {
             return Err(halted);
         }
         if !begun.contains(place) {
+            // What cannot be kept is better not done.
+            if !has_room(known, begun, self.most()) {
+                return Err(full());
+            }
             let mut steps = self.door.meter.steps().await;
             match steps.has_room().await {
                 Ok(true) => steps.take(),
@@ -115,10 +126,11 @@ impl Local {
         Ok(None)
     }
 
-    /// Records what came of a step that was begun, and answers with what is recorded.
+    /// Records what came of a step that was begun, and answers with it. It was done, so it is answered also when the run cannot keep
+    /// it; then whoever asks again may be refused.
     pub(super) async fn end(&self, place: &str, (name, key): (&str, &str), value: Value) -> Answer {
         let mut recorded = self.recorded.lock().await;
-        let Some((known, _)) = self.known(&mut recorded).await else { return away() };
+        let Some((known, begun)) = self.known(&mut recorded).await else { return away() };
         if let Some(first) = known.get(place) {
             return ("200 OK", json!({ "value": first }));
         }
@@ -127,7 +139,10 @@ impl Local {
                 known.insert(place.to_owned(), value.clone());
                 ("200 OK", json!({ "value": value }))
             }
-            Ok(false) => full(),
+            Ok(false) => {
+                begun.remove(place);
+                ("200 OK", json!({ "recorded": false, "value": value }))
+            }
             Err(_) => away(),
         }
     }
@@ -145,7 +160,7 @@ impl Local {
     /// Records the first signal that no other step has taken, if there is one.
     pub(super) async fn take_signal(&self, (name, key): (&str, &str), came: &[Value]) -> Option<Answer> {
         let mut recorded = self.recorded.lock().await;
-        let Some((known, _)) = self.known(&mut recorded).await else { return Some(away()) };
+        let Some((known, begun)) = self.known(&mut recorded).await else { return Some(away()) };
         let place = steps::place(steps::signal_name(), key);
         if let Some(first) = known.get(&place) {
             return Some(("200 OK", json!({ "value": first })));
@@ -156,7 +171,13 @@ impl Local {
                 known.insert(place, value.clone());
                 ("200 OK", json!({ "value": value }))
             }
-            Ok(false) => full(),
+            // Not taken: it is there for whoever asks next.
+            Ok(false) => {
+                if begun.remove(&place) {
+                    self.door.meter.steps().await.give_back();
+                }
+                full()
+            }
             Err(_) => away(),
         })
     }
@@ -180,8 +201,14 @@ impl Local {
         (&self.mail, self.to, &self.steps)
     }
 
-    /// Answers a question.
-    pub(super) async fn answer(&self, egress: &Egress, method: &str, path: &str, body: &[u8]) -> Answered {
+    /// Answers a question. What only waits ends when whoever asked is `gone`; the same may be asked again under its key.
+    pub(super) async fn answer(
+        &self,
+        egress: &Egress,
+        (method, path): (&str, &str),
+        body: &[u8],
+        gone: &Notify,
+    ) -> Answered {
         let asked: Option<Value> = serde_json::from_slice(body).ok();
         let asked = asked.filter(|asked| asked.is_object() && within_depth(asked, JSON_DEPTH_MAX));
         let (status, body) = match (method, path, asked) {
@@ -192,14 +219,14 @@ impl Local {
             }
             ("POST", "/v1/steps/recall", Some(asked)) => self.recall(&asked).await,
             ("POST", "/v1/steps/record", Some(asked)) => self.record(asked).await,
-            ("POST", "/v1/steps/sleep", Some(asked)) => self.sleep(egress, &asked).await,
+            ("POST", "/v1/steps/sleep", Some(asked)) => self.sleep(egress, &asked, gone).await,
             ("POST", "/v1/steps/llm", Some(asked)) => {
                 let (status, body) = self.llm(egress, &asked).await;
                 return Answered { status, body, line: None };
             }
-            ("POST", "/v1/steps/tool", Some(asked)) => steps::tool(self, &asked).await,
-            ("POST", "/v1/steps/approval", Some(asked)) => steps::approval(self, &asked).await,
-            ("POST", "/v1/steps/signal", Some(asked)) => steps::signal(self, egress, &asked).await,
+            ("POST", "/v1/steps/tool", Some(asked)) => steps::tool(self, &asked, gone).await,
+            ("POST", "/v1/steps/approval", Some(asked)) => steps::approval(self, &asked, gone).await,
+            ("POST", "/v1/steps/signal", Some(asked)) => steps::signal(self, egress, &asked, gone).await,
             (_, "/v1/steps/memory", _) => refused(
                 "501 Not Implemented",
                 "not_built",
@@ -248,7 +275,7 @@ impl Local {
     }
 
     /// Waits until a time that is recorded under a key when it is first asked for.
-    async fn sleep(&self, egress: &Egress, asked: &Value) -> Answer {
+    async fn sleep(&self, egress: &Egress, asked: &Value, gone: &Notify) -> Answer {
         let seconds =
             asked.get("seconds").and_then(Value::as_u64).and_then(|seconds| u32::try_from(seconds).ok());
         let wait = seconds.map(|seconds| Dur::from_secs(seconds.into()));
@@ -260,7 +287,11 @@ impl Local {
         let answer = self.record(json!({ "key": asked.get("key"), "value": until.micros() })).await;
         let until = answer.1.get("value").and_then(Value::as_i64).map(At::from_micros);
         let Some(until) = until.filter(|_| answer.0 == "200 OK") else { return answer };
-        egress.clock.sleep(until.since(egress.clock.now())).await;
+        tokio::select! {
+            biased;
+            () = egress.clock.sleep(until.since(egress.clock.now())) => {}
+            () = gone.notified() => return away(),
+        }
         ("200 OK", json!({ "until": until.to_string() }))
     }
 
@@ -333,6 +364,13 @@ fn answered(key: &str) -> String {
     format!("\0{key}")
 }
 
+/// Whether a run that keeps so much at most can keep one more, beside what was begun and will be told.
+fn has_room(known: &BTreeMap<String, Value>, begun: &BTreeSet<String>, most: Kept) -> bool {
+    let open = begun.iter().filter(|place| !known.contains_key(*place)).count();
+    let bytes: usize = known.values().map(|value| value.to_string().len()).sum();
+    ((known.len() + open) as u64) < most.count && (bytes as u64) < most.bytes
+}
+
 /// How many steps were recorded: model calls count when they are made.
 fn counted(known: &BTreeMap<String, Value>) -> u64 {
     known.keys().filter(|key| !key.starts_with('\0')).count() as u64
@@ -365,4 +403,29 @@ pub(super) fn away() -> Answer {
 
 pub(super) fn refused(status: &'static str, code: &str, words: &str) -> Answer {
     (status, json!({ "code": code, "error": words }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_step_is_begun_that_the_run_could_not_keep() {
+        let most = Kept { count: 3, bytes: 10 };
+        for (known, begun, want) in [
+            (&[][..], &[][..], true),
+            (&[("a", 1)], &["b"], true),
+            // What was begun and told counts once.
+            (&[("a", 1)], &["a", "b"], true),
+            (&[("a", 1)], &["b", "c"], false),
+            (&[], &["b", "c", "d"], false),
+            (&[("a", 1), ("b", 1), ("c", 1)], &[], false),
+            (&[("a", 123_456_789)], &[], true),
+            (&[("a", 1_234_567_890)], &[], false),
+        ] {
+            let known = known.iter().map(|(place, value)| ((*place).to_owned(), json!(value))).collect();
+            let begun = begun.iter().map(|place| (*place).to_owned()).collect();
+            assert_eq!(has_room(&known, &begun, most), want, "{known:?} {begun:?}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use lantern_types::Dur;
 use lantern_types::edge::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use super::head::{self, HEAD_MAX, Head, Read, Target};
 use super::pass::pass;
@@ -135,16 +136,38 @@ async fn here(egress: &Egress, mut client: TcpStream, (head, path): (&Head, &str
     if is_for_a_model {
         read.truncate(length);
         // A meter that was told of no steps lets no call through.
-        local.count().await;
+        if !local.count().await {
+            let (status, body) = local::away();
+            return respond(egress, client, status, "application/json", &body.to_string()).await;
+        }
         return models::call(egress, client, local.door(), (head, path), read).await;
     }
-    let answered = local.answer(egress, &head.method, path, read.get(..length).unwrap_or_default()).await;
+    let (body, gone) = (read.get(..length).unwrap_or_default(), Notify::new());
+    let answering = local.answer(egress, (&head.method, path), body, &gone);
+    tokio::pin!(answering);
+    // What is being recorded is not cut off: the answer itself stops waiting where it may.
+    let answered = tokio::select! {
+        biased;
+        answered = &mut answering => answered,
+        () = left(&mut client) => {
+            gone.notify_one();
+            answering.await
+        }
+    };
     if let Some(line) = answered.line
         && egress.told.send(Told::Logged(line)).await.is_err()
     {
         return;
     }
     respond(egress, client, &answered.status, "application/json", &answered.body.to_string()).await;
+}
+
+/// Waits until a program reads no answer any more, as far as its silence tells: it ended what it says, or broke off.
+pub(super) async fn left(client: &mut TcpStream) {
+    // Who says more than was asked for is still there.
+    if matches!(client.read(&mut [0]).await, Ok(1..)) {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn peer(server: &TcpStream) -> Result<std::net::IpAddr, Reason> {

@@ -10,6 +10,7 @@ use lantern_policy::Scope;
 use lantern_types::edge::BoxFuture;
 use lantern_types::{Dur, RunId};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::Egress;
 use super::local::{Answer, Local, away, key, no_key, refused};
@@ -101,24 +102,24 @@ pub(super) fn run_in(place: &str) -> Option<(&'static str, &str)> {
 }
 
 /// Calls a tool.
-pub(super) async fn tool(local: &Local, asked: &Value) -> Answer {
+pub(super) async fn tool(local: &Local, asked: &Value, gone: &Notify) -> Answer {
     let Some(key) = key(asked) else { return no_key() };
     let name = asked.get("name").and_then(Value::as_str);
     let arguments = asked.get("arguments").cloned().unwrap_or_else(|| json!({}));
     let Some(name) = name.filter(|_| arguments.is_object()) else {
         return invalid("expected a key, the name of a tool and an object of arguments");
     };
-    run(local, (TOOL, key), Wanted::Tool { name: name.to_owned(), arguments }).await
+    run(local, (TOOL, key), Wanted::Tool { name: name.to_owned(), arguments }, gone).await
 }
 
 /// Asks a person.
-pub(super) async fn approval(local: &Local, asked: &Value) -> Answer {
+pub(super) async fn approval(local: &Local, asked: &Value, gone: &Notify) -> Answer {
     let Some(key) = key(asked) else { return no_key() };
     let reason = asked.get("reason").and_then(Value::as_str).filter(|reason| reason.len() <= TEXT_MAX);
     let (Some(reason), Some(approvers), Some(wait)) = (reason, approvers(asked), wait(asked)) else {
         return invalid("expected a key, a reason, perhaps up to 20 approvers, and perhaps timeoutSeconds");
     };
-    run(local, (APPROVAL, key), Wanted::Approval { reason: reason.to_owned(), approvers, wait }).await
+    run(local, (APPROVAL, key), Wanted::Approval { reason: reason.to_owned(), approvers, wait }, gone).await
 }
 
 fn approvers(asked: &Value) -> Option<Vec<String>> {
@@ -134,7 +135,7 @@ fn wait(asked: &Value) -> Option<Dur> {
 }
 
 /// Has a step done as a run of its own, and records what came of it.
-async fn run(local: &Local, (name, key): (&str, &str), wanted: Wanted) -> Answer {
+async fn run(local: &Local, (name, key): (&str, &str), wanted: Wanted, gone: &Notify) -> Answer {
     let place = place(name, key);
     match local.begin(&place).await {
         Ok(None) => {}
@@ -142,7 +143,13 @@ async fn run(local: &Local, (name, key): (&str, &str), wanted: Wanted) -> Answer
         Err(answer) => return answer,
     }
     let (_, (scope, run), steps) = local.outside();
-    let value = match steps(StepAsk { scope, run, key: key.to_owned(), wanted }).await {
+    let stepped = tokio::select! {
+        biased;
+        stepped = steps(StepAsk { scope, run, key: key.to_owned(), wanted }) => stepped,
+        // Its run goes on, and is found by its key.
+        () = gone.notified() => Stepped::Away,
+    };
+    let value = match stepped {
         Stepped::Over { run, outcome: Ok(output) } => json!({ "ok": true, "output": output, "runId": run }),
         Stepped::Over { run, outcome: Err((code, words)) } => {
             json!({ "ok": false, "code": code, "error": words, "runId": run })
@@ -157,7 +164,7 @@ async fn run(local: &Local, (name, key): (&str, &str), wanted: Wanted) -> Answer
 }
 
 /// Waits for a signal of the run. Each key hears one of its own, in the order in which they came.
-pub(super) async fn signal(local: &Local, egress: &Egress, asked: &Value) -> Answer {
+pub(super) async fn signal(local: &Local, egress: &Egress, asked: &Value, gone: &Notify) -> Answer {
     let Some(key) = key(asked) else { return no_key() };
     let name = asked.get("name").and_then(Value::as_str).filter(|name| (1..=200).contains(&name.len()));
     let (Some(name), Some(wait)) = (name.filter(|name| !name.starts_with("lantern:")), wait(asked)) else {
@@ -185,7 +192,11 @@ pub(super) async fn signal(local: &Local, egress: &Egress, asked: &Value) -> Ans
         if now >= until {
             return local.end(&place, (SIGNAL, key), json!({ "name": name, "received": false })).await;
         }
-        egress.clock.sleep(LOOK.min(until.since(now))).await;
+        tokio::select! {
+            biased;
+            () = egress.clock.sleep(LOOK.min(until.since(now))) => {}
+            () = gone.notified() => return away(),
+        }
     }
 }
 

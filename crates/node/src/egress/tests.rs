@@ -266,3 +266,12 @@ async fn every_connection_ends_with_the_box() {
     assert!(!matches!(stream.read(&mut answer).await, Ok(1..)));
     assert_eq!(house.told().await, format!("CONNECT a.example:{port} 127.0.0.1"));
 }
+
+#[tokio::test]
+async fn whoever_breaks_off_is_seen_to_have_left() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let asking = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut client, _) = listener.accept().await.unwrap();
+    drop(asking);
+    proxy::left(&mut client).await;
+}

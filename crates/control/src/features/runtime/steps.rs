@@ -2,14 +2,14 @@
 //!
 //! Invariant: the run's id comes of the workload's run and the program's key, so a step is made once, whoever asks again after
 //! whichever crash. Its run is of an agent of the server's own in the tenant, under the tenant's limits, stops and caps as every run is;
-//! a tool has its own class of effects there, and is none that only a node has.
+//! a tool computes only, there: one that reaches out would do so past the box's egress rules.
 
 use lantern_edge::{Code, Error, Refusal, Result};
 use lantern_engine::Manifest;
 use lantern_policy::Scope;
 use lantern_store::journal;
 use lantern_store::workloads;
-use lantern_types::{Digest, Dur, RunId, uuid8};
+use lantern_types::{Digest, Dur, EffectClass, RunId, ToolDef, uuid8};
 use serde_json::{Map, Value, json};
 
 use super::model::vm_id;
@@ -114,11 +114,8 @@ fn id(workload: RunId, kind: &str, key: &str) -> RunId {
 fn asked(app: &App, step: Step) -> std::result::Result<(&'static str, Value), StepOver> {
     match step {
         Step::Tool { name, arguments } => {
-            if !app.tools.iter().any(|tool| tool.name.as_str() == name) {
-                let known: Vec<&str> = app.tools.iter().map(|tool| tool.name.as_str()).collect();
-                let words = format!("there is no tool of that name; there are {}", known.join(", "));
-                return Err(StepOver::Refused { code: "tool_unknown".to_owned(), words });
-            }
+            callable(&app.tools, &name)
+                .map_err(|(code, words)| StepOver::Refused { code: code.to_owned(), words })?;
             let data = json!({ "tool": name, "arguments": "{{input.arguments}}" });
             let steps = json!([{ "id": "tool", "kind": "tool", "data": data }]);
             Ok(("tool", json!({ "steps": steps, "arguments": arguments })))
@@ -131,6 +128,29 @@ fn asked(app: &App, step: Step) -> std::result::Result<(&'static str, Value), St
         }
         Step::Withdraw(_) => Err(StepOver::Away),
     }
+}
+
+/// Whether a program in a box may call a tool: where it reaches is for its egress rules to say, so it calls what computes only.
+fn within(tool: &ToolDef) -> bool {
+    tool.effect == EffectClass::Pure
+}
+
+/// Why a program in a box may not call a tool of that name: a code, and why.
+fn callable(tools: &[ToolDef], name: &str) -> std::result::Result<(), (&'static str, String)> {
+    let Some(tool) = tools.iter().find(|tool| tool.name.as_str() == name) else {
+        let known: Vec<&str> =
+            tools.iter().filter(|tool| within(tool)).map(|tool| tool.name.as_str()).collect();
+        let words = format!("there is no tool of that name; a box may call {}", known.join(", "));
+        return Err(("tool_unknown", words));
+    };
+    if within(tool) {
+        return Ok(());
+    }
+    let words = format!(
+        "a box may not call {name}, which does more than compute; reach out from the program itself, by the box's own \
+        listener (HTTP_PROXY names it), where network: allowlist and its egress rules let it"
+    );
+    Err(("tool_not_allowed", words))
 }
 
 async fn begin(
@@ -160,7 +180,8 @@ async fn begin(
 
 /// What these runs do is in what they are asked; which tools there are is not.
 fn manifest(app: &App) -> Result<Manifest> {
-    let tools: Vec<&str> = app.tools.iter().map(|tool| tool.name.as_str()).collect();
+    let tools: Vec<&str> =
+        app.tools.iter().filter(|tool| within(tool)).map(|tool| tool.name.as_str()).collect();
     Manifest::parse(&json!({ "program": "steps", "tools": tools, "steps": [] })).map_err(Error::internal)
 }
 
@@ -192,7 +213,40 @@ async fn over(app: &App, scope: Scope, run: RunId) -> Result<StepOver> {
 
 #[cfg(test)]
 mod tests {
+    use lantern_types::ToolName;
+
     use super::*;
+
+    #[test]
+    fn a_box_calls_only_tools_that_compute() {
+        let tool = |name: &str, effect| ToolDef {
+            name: ToolName::parse(name).unwrap(),
+            description: String::new(),
+            input_schema: json!({}),
+            effect,
+        };
+        let tools = [
+            tool("calc", EffectClass::Pure),
+            tool("http.fetch", EffectClass::Idempotent),
+            tool("box.run", EffectClass::Keyed),
+            tool("mail.ask", EffectClass::Reconcilable),
+            tool("mail.send", EffectClass::Irreversible),
+        ];
+        for (name, want) in [
+            ("calc", None),
+            ("http.fetch", Some("tool_not_allowed")),
+            ("box.run", Some("tool_not_allowed")),
+            ("mail.ask", Some("tool_not_allowed")),
+            ("mail.send", Some("tool_not_allowed")),
+            ("http.fecth", Some("tool_unknown")),
+            ("http__fetch", Some("tool_unknown")),
+            ("", Some("tool_unknown")),
+        ] {
+            assert_eq!(callable(&tools, name).err().map(|(code, _)| code), want, "{name}");
+        }
+        let (_, words) = callable(&tools, "http.fetch").unwrap_err();
+        assert!(words.contains("the box's own listener"), "{words}");
+    }
 
     #[test]
     fn the_run_of_a_step_is_told_by_its_workload_its_kind_and_its_key() {

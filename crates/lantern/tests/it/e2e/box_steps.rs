@@ -73,6 +73,7 @@ fn a_program_calls_a_tool_once_by_its_key_within_its_steps() {
     let sum = json!({"key": "sum", "name": "calc", "arguments": {"expression": "6*7"}});
     let wrong = json!({"key": "wrong", "name": "calc", "arguments": {"expression": "6*"}});
     let none = json!({"key": "none", "name": "box.run", "arguments": {}});
+    let out = json!({"key": "out", "name": "http.fetch", "arguments": {"url": "http://203.0.113.1/"}});
     let more = json!({"key": "more", "value": 1});
     let spec = house.spec(
         "call",
@@ -80,6 +81,7 @@ fn a_program_calls_a_tool_once_by_its_key_within_its_steps() {
             (TOOL, sum.clone()),
             (TOOL, sum),
             (TOOL, none),
+            (TOOL, out),
             (TOOL, wrong),
             ("/v1/steps/record", more),
             ("/v1/steps/memory", json!({"key": "m"})),
@@ -95,10 +97,11 @@ fn a_program_calls_a_tool_once_by_its_key_within_its_steps() {
     assert!(first.1["value"]["output"].to_string().contains("42"), "{done:?}");
     assert_eq!(first, second, "the same call");
     assert_eq!((lines[2].0, &lines[2].1["code"]), (409, &json!("tool_unknown")), "{done:?}");
-    assert_eq!((lines[3].0, &lines[3].1["value"]["ok"]), (200, &json!(false)), "{done:?}");
-    assert_eq!((lines[4].0, &lines[4].1["code"]), (409, &json!("too_many_steps")), "{done:?}");
-    assert_eq!((lines[5].0, &lines[5].1["code"]), (501, &json!("not_built")), "{done:?}");
-    assert_eq!(lines[6].0, 400, "{done:?}");
+    assert_eq!((lines[3].0, &lines[3].1["code"]), (409, &json!("tool_not_allowed")), "{done:?}");
+    assert_eq!((lines[4].0, &lines[4].1["value"]["ok"]), (200, &json!(false)), "{done:?}");
+    assert_eq!((lines[5].0, &lines[5].1["code"]), (409, &json!("too_many_steps")), "{done:?}");
+    assert_eq!((lines[6].0, &lines[6].1["code"]), (501, &json!("not_built")), "{done:?}");
+    assert_eq!(lines[7].0, 400, "{done:?}");
     let told = last(&house.user);
     let tools = events(&told, "tool");
     assert_eq!(tools.len(), 2, "{told:#}");
