@@ -7,6 +7,7 @@
 mod ask;
 mod halt;
 mod outside;
+mod store;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::perform::{Performed, Start, perform, reconcile};
 use crate::purse::{self, Holds};
 use crate::{Deps, admission, outbox};
 use outside::Outside;
+use store::{chain, wait_for_the_store};
 
 /// No count of pokes: the inbox was not read yet.
 const UNREAD: i64 = -1;
@@ -127,11 +129,6 @@ pub(crate) async fn drive(deps: Arc<Deps>, mut claimed: Claimed, ear: Arc<Notify
             }
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Lets a run that cannot be driven go, until then or until someone pokes it.
@@ -559,18 +556,6 @@ impl Driver<'_> {
             () = timer => Woken::Due,
         })
     }
-}
-
-/// Waits a little for a store that could not answer; gives up when the process is stopping.
-async fn wait_for_the_store(deps: &Deps, stopping: &Shutdown, error: Error) -> Result<(), Ended> {
-    if stopping.is_requested() {
-        return Err(Ended::Store(error));
-    }
-    if deps.memo.tells(deps.clock.now()) {
-        tracing::warn!(error = %chain(&error), "the store could not answer; every run that waits for it asks again");
-    }
-    deps.clock.sleep(STORE_RETRY).await;
-    Ok(())
 }
 
 /// The folded run, absent only after a decision panicked: then it is parked. Borrows the field alone, because effects under way
