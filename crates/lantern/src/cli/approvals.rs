@@ -156,7 +156,10 @@ async fn decide(
     args: DecisionArgs,
     (verb, more): (&str, Option<MicroUsd>),
 ) -> Result<(), Failure> {
-    let body = json!({ "note": args.note, "moreUsd": more.map(MicroUsd::to_wire) });
+    let mut body = json!({ "note": args.note });
+    if let (Some(fields), Some(more)) = (body.as_object_mut(), more) {
+        fields.insert("moreUsd".to_owned(), more.to_wire().into());
+    }
     let answer = api.fetch(Call::post(format!("{}/{verb}", path(args.approval)), body)).await?;
     console.answer(&answer, || decided(&answer))
 }

@@ -92,6 +92,17 @@ impl Api {
         self.client.send(Reach::Private, request, Deadlines::total(deadline)).await.unwrap()
     }
 
+    /// Posts as a proxy that says whom it asks for.
+    pub(crate) async fn send_for(&self, peer: &str, path: &str, body: &Value) -> Response {
+        let mut request = Request::get(format!("{}{path}", self.base));
+        request.method = Method::POST;
+        request.headers.insert("x-forwarded-for", HeaderValue::from_str(peer).unwrap());
+        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.body = body.to_string().into();
+        let deadline = Dur::from_millis(u64::try_from(NEVER.as_millis()).unwrap());
+        self.client.send(Reach::Private, request, Deadlines::total(deadline)).await.unwrap()
+    }
+
     /// Posts, and answers with the text of what came, a stream's to its end.
     pub(crate) async fn text(&self, path: &str, body: &Value) -> String {
         let response = self.send(Method::POST, path, Some(body), None).await;
