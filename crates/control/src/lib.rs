@@ -27,7 +27,7 @@ pub use features::identity::factors::remove_factor_by_operator;
 pub use features::identity::passwords::reset_by_operator;
 use features::platform::api_docs::Described;
 pub use features::platform::api_docs::openapi;
-pub use features::runtime::{Load, Runtime, Step, StepOver, step};
+pub use features::runtime::{Load, Runtime, step};
 pub use lantern_edge::limit::Rate;
 pub use seed::{nobody_yet, seed_dev, seed_first};
 

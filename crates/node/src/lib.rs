@@ -26,7 +26,7 @@ use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_worker::Mail;
 use tokio::sync::OnceCell;
 
-pub use egress::{Answer, Ask, Body, Models, Outside, Resolve, StepAsk, Stepped, Steps, Wanted};
+pub use egress::{Answer, Ask, Body, Models, Outside, Resolve, StepAsk, Steps};
 pub use tool::Boxes;
 
 /// What a node is made of.

@@ -22,6 +22,7 @@ pub mod nearest;
 pub mod priority;
 pub mod reference;
 pub mod secret;
+pub mod step;
 pub mod stop;
 pub mod strategy;
 pub mod time;

@@ -9,16 +9,17 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use lantern_control::{App, Load, Runtime, StepOver};
+use lantern_control::{App, Load, Runtime};
 use lantern_gateway::{Answered, Doors, Inside};
 use lantern_net::{Network, Reach};
-use lantern_node::{Answer, Ask, Models, Node, Outside, Setup, StepAsk, Stepped, Steps, Wanted};
+use lantern_node::{Answer, Ask, Models, Node, Outside, Setup, StepAsk, Steps};
 use lantern_policy::egress::Rule;
 use lantern_policy::workload::Mode;
 use lantern_sandbox::Machine;
 use lantern_store::audit::Marks;
 use lantern_store::{Db, InForce, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
+use lantern_types::step::Stepped;
 use lantern_worker::Mail;
 
 use super::advice::Advice;
@@ -112,18 +113,7 @@ fn steps(app: LateApp) -> Steps {
         Box::pin(async move {
             let Some(app) = app.get() else { return Stepped::Away };
             let StepAsk { scope, run, key, wanted } = ask;
-            let step = match wanted {
-                Wanted::Tool { name, arguments } => lantern_control::Step::Tool { name, arguments },
-                Wanted::Withdraw(kind) => lantern_control::Step::Withdraw(kind),
-                Wanted::Approval { reason, approvers, wait } => {
-                    lantern_control::Step::Approval { reason, approvers, wait }
-                }
-            };
-            match lantern_control::step(app, scope, (run, &key), step).await {
-                StepOver::Over { run, outcome } => Stepped::Over { run, outcome },
-                StepOver::Refused { code, words } => Stepped::Refused { code, words },
-                StepOver::Away => Stepped::Away,
-            }
+            lantern_control::step(app, scope, (run, &key), wanted).await
         })
     })
 }

@@ -10,6 +10,7 @@ use lantern_policy::Scope;
 use lantern_store::inbox::Kept;
 use lantern_store::stops;
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
+use lantern_types::step::Wanted;
 use lantern_types::{At, Dur, RunId};
 use lantern_worker::Mail;
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use tokio::sync::{Mutex, Notify};
 
 use super::Egress;
 use super::models::{self, Door, UnderWay};
-use super::steps::{self, StepAsk, Steps, Wanted};
+use super::steps::{self, StepAsk, Steps};
 
 /// Bytes of what is asked.
 pub(crate) const BODY_MAX: u64 = 2 << 20;

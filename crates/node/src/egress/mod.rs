@@ -34,7 +34,7 @@ pub(crate) use models::Door;
 pub use models::{Answer, Ask, Body, Models};
 use pass::Pace;
 pub(crate) use said::Said;
-pub use steps::{StepAsk, Stepped, Steps, Wanted};
+pub use steps::{StepAsk, Steps};
 
 /// Connections of one box at once; who makes more waits.
 pub(crate) const OPEN_MAX: usize = 64;

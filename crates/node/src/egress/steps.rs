@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use lantern_policy::Scope;
 use lantern_types::edge::BoxFuture;
+use lantern_types::step::{Stepped, Wanted};
 use lantern_types::{Dur, RunId};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -41,48 +42,6 @@ pub struct StepAsk {
     pub key: String,
     /// What is to be done.
     pub wanted: Wanted,
-}
-
-/// What is to be done.
-pub enum Wanted {
-    /// A tool is to be called.
-    Tool {
-        /// Which.
-        name: String,
-        /// With what.
-        arguments: Value,
-    },
-    /// A person is to be asked.
-    Approval {
-        /// What.
-        reason: String,
-        /// Who may answer; everybody who may decide when there are none.
-        approvers: Vec<String>,
-        /// How long they have.
-        wait: Dur,
-    },
-    /// What was asked for before under the key is wanted no more, because the box is gone: `tool` or `approval`.
-    Withdraw(&'static str),
-}
-
-/// What came of a step.
-pub enum Stepped {
-    /// It is over.
-    Over {
-        /// The run that it was.
-        run: RunId,
-        /// What it gave, or its code and why it failed.
-        outcome: Result<Value, (String, String)>,
-    },
-    /// It is not begun.
-    Refused {
-        /// A code, and why.
-        code: String,
-        /// Why.
-        words: String,
-    },
-    /// Nobody knows now: the same is to be asked again.
-    Away,
 }
 
 /// Where what came of such a step is among what was recorded. No step that a program records has such a key.

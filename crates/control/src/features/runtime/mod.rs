@@ -14,4 +14,4 @@ mod service;
 mod steps;
 
 pub use cluster::{Load, Runtime};
-pub use steps::{Step, StepOver, step};
+pub use steps::step;

@@ -9,6 +9,7 @@ use lantern_engine::Manifest;
 use lantern_policy::Scope;
 use lantern_store::journal;
 use lantern_store::workloads;
+use lantern_types::step::{Stepped, Wanted};
 use lantern_types::{Digest, Dur, EffectClass, RunId, ToolDef, uuid8};
 use serde_json::{Map, Value, json};
 
@@ -23,62 +24,20 @@ const AGENT: &str = "(workload steps)";
 const WAIT: Dur = Dur::from_secs(60);
 const AGAIN: Dur = Dur::from_secs(1);
 
-/// A step that a program asks for.
-pub enum Step {
-    /// A tool is to be called.
-    Tool {
-        /// Which.
-        name: String,
-        /// With what.
-        arguments: Value,
-    },
-    /// A person is to be asked.
-    Approval {
-        /// What.
-        reason: String,
-        /// Who may answer; everybody who may decide when there are none.
-        approvers: Vec<String>,
-        /// How long they have.
-        wait: Dur,
-    },
-    /// What was asked for before under the key is wanted no more, because the box is gone: `tool` or `approval`.
-    Withdraw(&'static str),
-}
-
-/// What came of it.
-pub enum StepOver {
-    /// It is over.
-    Over {
-        /// The run that it was.
-        run: RunId,
-        /// What it gave, or its code and why it failed.
-        outcome: std::result::Result<Value, (String, String)>,
-    },
-    /// It is not begun: a code, and why.
-    Refused {
-        /// The code.
-        code: String,
-        /// Why.
-        words: String,
-    },
-    /// Nobody knows now: the same is to be asked again.
-    Away,
-}
-
 /// Does a step of a workload, or finds the run that does, and waits for its end.
-pub async fn step(app: &App, scope: Scope, (workload, key): (RunId, &str), step: Step) -> StepOver {
+pub async fn step(app: &App, scope: Scope, (workload, key): (RunId, &str), step: Wanted) -> Stepped {
     match done(app, scope, (workload, key), step).await {
         Ok(over) => over,
         Err(error) if matches!(error.code().kind(), Refusal::Internal | Refusal::Unavailable) => {
             tracing::warn!(run = %workload, %error, "a step of a workload was not done");
-            StepOver::Away
+            Stepped::Away
         }
-        Err(error) => StepOver::Refused { code: error.code().as_str().to_owned(), words: error.to_string() },
+        Err(error) => Stepped::Refused { code: error.code().as_str().to_owned(), words: error.to_string() },
     }
 }
 
-async fn done(app: &App, scope: Scope, (workload, key): (RunId, &str), step: Step) -> Result<StepOver> {
-    if let Step::Withdraw(kind) = step {
+async fn done(app: &App, scope: Scope, (workload, key): (RunId, &str), step: Wanted) -> Result<Stepped> {
+    if let Wanted::Withdraw(kind) = step {
         return withdrawn(app, scope, id(workload, kind, key)).await;
     }
     let (kind, input) = match asked(app, step) {
@@ -93,12 +52,12 @@ async fn done(app: &App, scope: Scope, (workload, key): (RunId, &str), step: Ste
 }
 
 /// Cancels the run of a step that nobody waits for any more.
-async fn withdrawn(app: &App, scope: Scope, run: RunId) -> Result<StepOver> {
+async fn withdrawn(app: &App, scope: Scope, run: RunId) -> Result<Stepped> {
     let reason = Some("the box that asked for it is gone".to_owned());
     match steer::cancel(app, scope, run, "workload".to_owned(), reason).await {
-        Ok(_) => Ok(StepOver::Away),
+        Ok(_) => Ok(Stepped::Away),
         // Over by itself, or never begun.
-        Err(error) if matches!(error.code(), Code::RunFinished | Code::RunNotFound) => Ok(StepOver::Away),
+        Err(error) if matches!(error.code(), Code::RunFinished | Code::RunNotFound) => Ok(Stepped::Away),
         Err(error) => Err(error),
     }
 }
@@ -111,22 +70,22 @@ fn id(workload: RunId, kind: &str, key: &str) -> RunId {
 }
 
 /// What its run is asked. Words of the program's are referred to, so that nothing in them is read as a reference.
-fn asked(app: &App, step: Step) -> std::result::Result<(&'static str, Value), StepOver> {
+fn asked(app: &App, step: Wanted) -> std::result::Result<(&'static str, Value), Stepped> {
     match step {
-        Step::Tool { name, arguments } => {
+        Wanted::Tool { name, arguments } => {
             callable(&app.tools, &name)
-                .map_err(|(code, words)| StepOver::Refused { code: code.to_owned(), words })?;
+                .map_err(|(code, words)| Stepped::Refused { code: code.to_owned(), words })?;
             let data = json!({ "tool": name, "arguments": "{{input.arguments}}" });
             let steps = json!([{ "id": "tool", "kind": "tool", "data": data }]);
             Ok(("tool", json!({ "steps": steps, "arguments": arguments })))
         }
-        Step::Approval { reason, approvers, wait } => {
+        Wanted::Approval { reason, approvers, wait } => {
             let data = json!({ "reason": "{{input.reason}}", "approvers": approvers });
             let steps =
                 json!([{ "id": "approval", "kind": "approval", "timeoutMs": wait.millis(), "data": data }]);
             Ok(("approval", json!({ "steps": steps, "reason": reason })))
         }
-        Step::Withdraw(_) => Err(StepOver::Away),
+        Wanted::Withdraw(_) => Err(Stepped::Away),
     }
 }
 
@@ -186,14 +145,14 @@ fn manifest(app: &App) -> Result<Manifest> {
 }
 
 /// Waits for the end of a run, and says what came of it.
-async fn over(app: &App, scope: Scope, run: RunId) -> Result<StepOver> {
+async fn over(app: &App, scope: Scope, run: RunId) -> Result<Stepped> {
     loop {
         match wait::over(app, scope, run, WAIT).await? {
             Some(true) => break,
-            Some(false) if app.stop.is_requested() => return Ok(StepOver::Away),
+            Some(false) if app.stop.is_requested() => return Ok(Stepped::Away),
             Some(false) => {}
             // As many wait as may, or it was removed.
-            None if journal::head(&app.db, scope, run).await?.is_none() => return Ok(StepOver::Away),
+            None if journal::head(&app.db, scope, run).await?.is_none() => return Ok(Stepped::Away),
             None => app.clock.sleep(AGAIN).await,
         }
     }
@@ -208,7 +167,7 @@ async fn over(app: &App, scope: Scope, run: RunId) -> Result<StepOver> {
             }
         }
     };
-    Ok(StepOver::Over { run, outcome })
+    Ok(Stepped::Over { run, outcome })
 }
 
 #[cfg(test)]
