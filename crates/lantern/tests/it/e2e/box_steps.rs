@@ -6,34 +6,13 @@ use serde_json::{Value, json};
 
 use super::api::Api;
 use super::metered::verified;
-use super::process::{Folder, NEVER, Server};
-use super::workloads::odd_image;
+use super::process::{NEVER, Server};
+use super::workloads::{House, house, signed_in};
 use crate::cli_fake::User;
-
-struct House {
-    folder: Folder,
-    server: Server,
-    user: User,
-    image: String,
-}
-
-fn house() -> House {
-    let folder = Folder::new();
-    let image = odd_image(folder.path());
-    let (server, user) = serve(&folder, "127.0.0.1:0");
-    House { folder, server, user, image }
-}
-
-fn serve(folder: &Folder, address: &str) -> (Server, User) {
-    let server = Server::dev_at(address, folder.path(), &[]);
-    let user = User::new().with("LANTERN_API_URL", &server.api);
-    user.run(&["login", "--email", "admin@lantern.dev", "--password", "lantern"]).ok();
-    (server, user)
-}
 
 impl House {
     /// A spec that asks us these things, each a path and a body, and more lines.
-    fn spec(&self, verb: &str, asked: &[(&str, Value)], more: &str) -> String {
+    fn asking(&self, verb: &str, asked: &[(&str, Value)], more: &str) -> String {
         let mut args = vec![verb.to_owned()];
         for (path, body) in asked {
             args.extend([(*path).to_owned(), String::new(), body.to_string()]);
@@ -53,13 +32,14 @@ fn answered(line: &str) -> (u16, Value) {
     (status, body)
 }
 
-fn events(told: &Value, action: &str) -> Vec<Value> {
+/// What happened to a workload, by its word.
+pub(super) fn events(told: &Value, action: &str) -> Vec<Value> {
     let events = told["events"].as_array().unwrap().iter();
     events.filter(|event| event["action"] == action).map(|event| event["attrs"].clone()).collect()
 }
 
 /// The last workload, and what happened to it.
-fn last(user: &User) -> Value {
+pub(super) fn last(user: &User) -> Value {
     let listed: Value = serde_json::from_str(&user.run(&["vm", "list", "-o", "json"]).ok()).unwrap();
     let vm = listed[0]["vmId"].as_str().unwrap();
     serde_json::from_str(&user.run(&["vm", "get", vm, "-o", "json"]).ok()).unwrap()
@@ -75,7 +55,7 @@ fn a_program_calls_a_tool_once_by_its_key_within_its_steps() {
     let none = json!({"key": "none", "name": "box.run", "arguments": {}});
     let out = json!({"key": "out", "name": "http.fetch", "arguments": {"url": "http://203.0.113.1/"}});
     let more = json!({"key": "more", "value": 1});
-    let spec = house.spec(
+    let spec = house.asking(
         "call",
         &[
             (TOOL, sum.clone()),
@@ -121,7 +101,7 @@ async fn a_person_decides_what_a_program_asks_and_a_signal_reaches_it_also_after
     let house = tokio::task::spawn_blocking(house).await.unwrap();
     let address = house.server.api.strip_prefix("http://").unwrap().to_owned();
     let ask = |key: &str, reason: &str| ("/v1/steps/approval", json!({"key": key, "reason": reason}));
-    let spec = house.spec(
+    let spec = house.asking(
         "call",
         &[
             ask("pay", "pay {{input.reason}} 5 dollars?"),
@@ -145,8 +125,7 @@ async fn a_person_decides_what_a_program_asks_and_a_signal_reaches_it_also_after
         let path = folder.path().to_owned();
         move || {
             let server = Server::dev_at(&address, &path, &[]);
-            let user = User::new().with("LANTERN_API_URL", &server.api);
-            user.run(&["login", "--email", "admin@lantern.dev", "--password", "lantern"]).ok();
+            let user = signed_in(&server);
             (server, user)
         }
     })
@@ -181,7 +160,7 @@ async fn a_question_goes_with_the_box_that_asked_it() {
     let house = tokio::task::spawn_blocking(house).await.unwrap();
     let api = Api::of(&house.server).await;
     let asked = json!({"key": "late", "reason": "anybody there?"});
-    let spec = house.spec("call", &[("/v1/steps/approval", asked)], "");
+    let spec = house.asking("call", &[("/v1/steps/approval", asked)], "");
     let following = house.user.begin(&["run", &spec]);
     let id = question(&api, "anybody there?").await;
     let vm = last(&house.user)["vm"]["vmId"].as_str().unwrap().to_owned();

@@ -9,10 +9,11 @@ use lantern_net::http::Method;
 use serde_json::{Value, json};
 
 use super::api::Api;
+use super::box_steps::{events, last};
 use super::metered::verified;
 use super::process::{Folder, Server};
 use super::secrets::{CANARY, shows, talkative, traces};
-use super::workloads::{left, odd_image};
+use super::workloads::{left, odd_image, signed_in};
 use crate::cli_fake::{Done, User};
 
 const AS_FILE: &str = "  secrets: [{env_name: KEY, secret_uri: 'lantern.secret://tenant/models'}]\n";
@@ -37,8 +38,7 @@ impl House {
         let (folder, place) = (Folder::new(), Folder::new());
         let image = odd_image(folder.path());
         let server = talkative(folder.path(), &place.path().join("server.log"));
-        let user = User::new().with("LANTERN_API_URL", &server.api);
-        user.run(&["login", "--email", "admin@lantern.dev", "--password", "lantern"]).ok();
+        let user = signed_in(&server);
         Self { folder, place, server, user, image }
     }
 
@@ -52,19 +52,6 @@ impl House {
         let spec = self.spec(class, args, more);
         self.user.run(&["run", &spec])
     }
-
-    /// The last workload, and what happened to it.
-    fn last(&self) -> Value {
-        let listed: Value = serde_json::from_str(&self.user.run(&["vm", "list", "-o", "json"]).ok()).unwrap();
-        let vm = listed[0]["vmId"].as_str().unwrap();
-        serde_json::from_str(&self.user.run(&["vm", "get", vm, "-o", "json"]).ok()).unwrap()
-    }
-}
-
-/// What happened to a workload, by its word.
-fn events(told: &Value, action: &str) -> Vec<Value> {
-    let events = told["events"].as_array().unwrap().iter();
-    events.filter(|event| event["action"] == action).map(|event| event["attrs"].clone()).collect()
 }
 
 fn shown_in_command_lines() -> Vec<PathBuf> {
@@ -114,13 +101,13 @@ async fn a_box_has_its_secrets_and_nothing_else_says_them() {
     let mut following = house.user.begin(&["run", &spec]);
     assert_eq!(following.line(), "up\n");
     assert_eq!(shown_in_command_lines(), Vec::<PathBuf>::new());
-    let vm = house.last()["vm"]["vmId"].as_str().unwrap().to_owned();
+    let vm = last(&house.user)["vm"]["vmId"].as_str().unwrap().to_owned();
     run(&["vm", "stop", &vm, "--grace", "0"], "");
     drop(following.end());
     assert_eq!(left(house.folder.path()), BTreeSet::new());
 
     // What is told of it, everywhere.
-    let last = house.last();
+    let last = last(&house.user);
     let vended = events(&last, "secret_vend");
     assert_eq!(vended.len(), 2, "{last:#}");
     let of = |event: &Value| (event["envName"].clone(), event["secret"].clone(), event["version"].clone());
@@ -174,7 +161,7 @@ async fn a_secret_that_is_not_to_be_had_refuses_the_workload_before_there_is_a_b
     let refused = |more: &str, words: &str| {
         let done = house.run("trusted", &["secrets", "KEY"], more);
         assert!(done.code != 0 && done.out.is_empty() && done.err.contains(words), "{words}: {done:?}");
-        let last = house.last();
+        let last = last(&house.user);
         assert_eq!(last["vm"]["logLines"], 0, "no box was made: {last:#}");
         assert!(events(&last, "secret_vend").is_empty(), "{last:#}");
     };

@@ -42,14 +42,14 @@ pub(super) fn odd_image(data: &Path) -> String {
 }
 
 /// A server with the image of the odd program.
-struct House {
-    folder: Folder,
-    server: Server,
-    user: User,
-    image: String,
+pub(super) struct House {
+    pub(super) folder: Folder,
+    pub(super) server: Server,
+    pub(super) user: User,
+    pub(super) image: String,
 }
 
-fn house() -> House {
+pub(super) fn house() -> House {
     let folder = Folder::new();
     let image = odd_image(folder.path());
     let server = Server::dev(folder.path());
@@ -57,7 +57,8 @@ fn house() -> House {
     House { folder, server, user, image }
 }
 
-fn signed_in(server: &Server) -> User {
+/// Somebody who is signed in to a `dev` server.
+pub(super) fn signed_in(server: &Server) -> User {
     let user = User::new().with("LANTERN_API_URL", &server.api);
     user.run(&["login", "--email", "admin@lantern.dev", "--password", "lantern"]).ok();
     user
