@@ -1,4 +1,4 @@
-//! What a program asks of us: results of steps that it had before, and lines in its log.
+//! What a program asks of us: results of steps that it had before, lines in its log, sleep, and the way to what `steps.rs` and the doors do.
 //!
 //! Invariant: a result that was answered with is durable, and is answered with ever after: whoever runs the program again, on
 //! whichever server, hears the first that was recorded under a key. Who asks is known by the network that it asks from, so nothing
