@@ -24,6 +24,7 @@ mod retry;
 mod run;
 mod step;
 pub mod template;
+mod usage;
 pub mod wire;
 
 pub use carried::Carried;
@@ -37,3 +38,4 @@ pub use program::{LlmAsk, llm_ask, timeout, user_text};
 pub use recall::{Recall, Recalled, exchange};
 pub use retry::Retry;
 pub use run::{Children, Phase, Run, Status, Step, StepState, Work, evolve};
+pub use usage::Tally;

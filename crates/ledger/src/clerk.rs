@@ -1,4 +1,5 @@
-//! Writes down what calls and steps cost, keeps this process's slices alive, and charges those of dead processes.
+//! Writes down what calls and steps cost, adds up what runs used without a slice, keeps this process's slices alive, and charges those of
+//! dead processes.
 //!
 //! Invariant: a call that is over is written within some milliseconds, together with what ended meanwhile; none is written twice.
 //! When the process stops, what nobody holds is given back.
@@ -10,10 +11,10 @@ use futures_util::future::join_all;
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
 use lantern_store::escrow::{self, NewCalls, Spent};
-use lantern_store::usage::{self, Amount, What};
+use lantern_store::usage::{self, Amount, What, pending};
 use lantern_store::{Db, Error};
 use lantern_types::call::{
-    AccountId, CallEvent, Charged, Counted, CrashCharge, Happened, Owner, Period, RunsSpent, StepSpent,
+    AccountId, CallEvent, Charged, CrashCharge, Owner, Period, RunUsage, RunsSpent, StepSpent,
 };
 use lantern_types::edge::Clock;
 use lantern_types::{At, ChainHead, Digest, Dur, MicroUsd, ProcessId, TenantId, link};
@@ -28,8 +29,8 @@ const BEAT: Dur = Dur::from_secs(3);
 const LOOK: Dur = Dur::from_secs(60);
 /// How often unused slices are given back: what a process holds when it dies is charged, so soon.
 const TIDY: Dur = Dur::from_millis(250);
-/// How often what no cap bounds is written: nothing is decided by it, so a step costs no commit of its own.
-const COUNT: Dur = Dur::from_secs(1);
+/// How often what runs used without a slice is added up. Whoever decides by it adds up first, so this is only so that little piles up.
+const ADD_UP: Dur = Dur::from_secs(1);
 /// Records of one commit.
 const RECORDS_MAX: usize = 1_000;
 const PAUSE: Dur = Dur::from_millis(20);
@@ -53,11 +54,12 @@ impl Clerk {
     pub(crate) async fn run(mut self, stop: Shutdown) {
         // Whoever had this database before is dead, when nobody else can have it.
         self.bury(self.sole).await;
+        self.add_up_all().await;
         let now = self.clock.now();
-        let (mut beat_at, mut tidy_at, mut count_at) = (now + BEAT, now + TIDY, now + COUNT);
+        let (mut beat_at, mut tidy_at, mut add_up_at) = (now + BEAT, now + TIDY, now + ADD_UP);
         while !stop.is_requested() {
             let idle = self.strays.is_empty() && self.purse.is_empty();
-            let next = if idle { beat_at } else { tidy_at.min(beat_at).min(count_at) };
+            let next = if idle { beat_at } else { tidy_at.min(beat_at).min(add_up_at) };
             let next = if idle && self.sole { self.clock.now() + LOOK } else { next };
             let rung = tokio::select! {
                 biased;
@@ -67,23 +69,26 @@ impl Clerk {
             };
             if rung {
                 self.clock.sleep(GATHER).await;
-                self.write(false).await;
+                self.write().await;
             }
             let now = self.clock.now();
             if idle {
-                (tidy_at, count_at) = (now + TIDY, now + COUNT);
+                (tidy_at, add_up_at) = (now + TIDY, now + ADD_UP);
             }
             if now >= tidy_at {
                 self.give_back(false).await;
                 tidy_at = now + TIDY;
             }
-            if now >= count_at {
-                self.write(true).await;
-                count_at = now + COUNT;
+            if now >= add_up_at {
+                self.add_up().await;
+                add_up_at = now + ADD_UP;
             }
             if now >= beat_at {
                 self.beat().await;
                 self.bury(false).await;
+                if !self.sole {
+                    self.add_up_all().await;
+                }
                 beat_at = now + BEAT;
             }
         }
@@ -94,11 +99,38 @@ impl Clerk {
     async fn finish(&mut self) {
         while self.purse.is_busy() {
             self.beat().await;
-            self.write(true).await;
+            self.write().await;
             self.clock.sleep(PAUSE).await;
         }
-        self.write(true).await;
+        self.write().await;
         self.give_back(true).await;
+        self.add_up().await;
+    }
+
+    /// Adds up what this process's runs have used.
+    async fn add_up(&self) {
+        for scope in self.purse.take_used() {
+            self.add_up_of(scope).await;
+        }
+    }
+
+    /// Adds up what any process has left.
+    async fn add_up_all(&self) {
+        match pending::waiting(&self.db).await {
+            Ok(scopes) => {
+                for scope in scopes {
+                    self.add_up_of(scope).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "what runs used could not be looked for yet"),
+        }
+    }
+
+    async fn add_up_of(&self, scope: Scope) {
+        if let Err(error) = pending::add_up(&self.db, scope).await {
+            tracing::warn!(tenant = %scope.tenant(), %error, "what runs used is not added up yet");
+            self.purse.used(scope);
+        }
     }
 
     async fn beat(&self) {
@@ -166,8 +198,8 @@ impl Clerk {
     }
 
     /// Writes what is over, each tenant's in a commit of its own.
-    async fn write(&mut self, counted: bool) {
-        let (process, done) = self.purse.unwritten(counted);
+    async fn write(&mut self) {
+        let (process, done) = self.purse.unwritten();
         if done.is_empty() {
             return;
         }
@@ -261,7 +293,7 @@ struct Lines {
 
 /// The records from `first_seq` on: one for each call, and one for all that runs did.
 fn lines(first_seq: i64, at: At, done: &mut [Done]) -> Lines {
-    let (mut n, mut bytes, mut items, mut counts) = (0, Vec::new(), Vec::<StepSpent>::new(), Vec::new());
+    let (mut n, mut bytes, mut used) = (0, Vec::new(), RunUsage::default());
     for Done { entry, .. } in done {
         match entry {
             Entry::Call(record) => {
@@ -269,16 +301,12 @@ fn lines(first_seq: i64, at: At, done: &mut [Done]) -> Lines {
                 bytes.extend(line(&CallEvent::Call(record.clone())));
                 n += 1;
             }
-            Entry::Step(step) => match items.iter_mut().find(|item| item.is_of(step)) {
-                Some(item) => item.add(step),
-                None => items.push(step.clone()),
-            },
-            Entry::Count(counted) => counts.push(counted.clone()),
+            Entry::Step(step) => used.add(RunUsage { items: vec![step.clone()], counts: Vec::new() }),
         }
     }
     let doors = n;
-    if !items.is_empty() || !counts.is_empty() {
-        let seq = first_seq.saturating_add(n);
+    if !used.is_empty() {
+        let (seq, RunUsage { items, counts }) = (first_seq.saturating_add(n), used);
         bytes.extend(line(&CallEvent::Runs(RunsSpent { seq, at, items, counts })));
         n += 1;
     }
@@ -312,13 +340,6 @@ fn used_by(Done { day, entry, spent, .. }: &Done) -> usage::Line {
             let amount = Amount { times: *calls, tokens_in: *tokens_in, tokens_out: *tokens_out, cost };
             let what = What::Model { provider: provider.clone(), name: model.clone() };
             (Owner::Agent(*agent), what, amount)
-        }
-        Entry::Count(Counted { agent, what, times }) => {
-            let what = match what {
-                Happened::Tool(name) => What::Tool(name.clone()),
-                Happened::Run(outcome) => What::Run(outcome.clone()),
-            };
-            (Owner::Agent(*agent), what, Amount { times: *times, ..Amount::default() })
         }
     };
     usage::Line { day: *day, owner, what, amount }

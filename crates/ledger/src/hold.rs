@@ -1,7 +1,7 @@
 //! Money of one attempt of a step, from its admission to its end.
 //!
 //! Invariant: it is settled once, when it is dropped at the latest: at all that was held when the attempt may have been made, and
-//! at nothing when it was not.
+//! at nothing when it was not. What no slice was taken for is not counted here: the append that ends the attempt says what it was.
 
 use std::sync::Arc;
 

@@ -23,7 +23,7 @@ use lantern_policy::{Scope, admit, escrow};
 use lantern_store::Db;
 use lantern_store::escrow::{Cap, accounts_of};
 use lantern_types::approval::OverCap;
-use lantern_types::call::{AccountId, CallRecord, Happened, Owner};
+use lantern_types::call::{AccountId, CallRecord, Owner};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::{AccountFacts, AgentId, At, Denial, MicroUsd, Route};
 
@@ -127,9 +127,9 @@ impl Ledger {
         self.purse.settle(held, purse::Entry::Call(Box::new(record)));
     }
 
-    /// Counts something that costs nothing by itself. It is written within a second.
-    pub fn happened(&self, scope: Scope, agent: AgentId, what: Happened) {
-        self.purse.happened(scope, agent, what);
+    /// A run of this tenant has appended that it used something. It is added up within a second, and before anybody asks.
+    pub fn used(&self, scope: Scope) {
+        self.purse.used(scope);
     }
 
     /// Holds so much for an attempt of a step of one of the agent's runs: all of it, from every cap that bounds it, or nothing.

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lantern_policy::Scope;
 use lantern_policy::escrow::{self, Account, Asks, Granted, Slice, Worst};
 use lantern_store::Db;
-use lantern_store::escrow::{Ask, Spent, Taken, accounts_of, take};
-use lantern_types::call::{AccountId, CallRecord, Counted, Happened, HeldFrom, Owner, Period, StepSpent};
+use lantern_store::escrow::{Ask, Spent, Taken, take};
+use lantern_types::call::{AccountId, CallRecord, HeldFrom, Period, StepSpent};
 use lantern_types::edge::{Clock, IdGen};
 use lantern_types::money::Overflow;
-use lantern_types::{AccountFacts, AgentId, At, Dur, MicroUsd, Payer, ProcessId, TenantId};
+use lantern_types::{AccountFacts, At, Dur, MicroUsd, Payer, ProcessId, TenantId};
 use tokio::sync::Notify;
 
 use crate::Refused;
@@ -47,21 +47,9 @@ struct State {
     next_n: i64,
     books: HashMap<(TenantId, AccountId), Book>,
     done: Vec<Done>,
-    /// Steps that no cap bounds, summed up until they are written.
-    counted: BTreeMap<Sort, (Scope, StepSpent)>,
-    /// What costs nothing, likewise.
-    happened: BTreeMap<(TenantId, At, AgentId, Happened), (Scope, u64)>,
+    /// Whose runs have used something that is not added up.
+    used: BTreeMap<TenantId, Scope>,
     in_flight: usize,
-}
-
-/// Which steps are summed up together.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Sort {
-    tenant: TenantId,
-    agent: AgentId,
-    provider: String,
-    model: String,
-    day: At,
 }
 
 /// A slice, and who wants more of it.
@@ -97,8 +85,8 @@ pub struct Held {
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
     Call(Box<CallRecord>),
+    /// Of a run. Those that no slice was taken for are told by their run's append.
     Step(StepSpent),
-    Count(Counted),
 }
 
 impl Entry {
@@ -107,7 +95,6 @@ impl Entry {
         match self {
             Self::Call(record) => record.cost,
             Self::Step(step) => step.charged(),
-            Self::Count(_) => MicroUsd::ZERO,
         }
     }
 
@@ -115,7 +102,6 @@ impl Entry {
         match self {
             Self::Call(record) => record.late = true,
             Self::Step(step) => step.late = true,
-            Self::Count(_) => {}
         }
     }
 }
@@ -169,8 +155,7 @@ impl Purse {
             next_n: 1,
             books: HashMap::new(),
             done: Vec::new(),
-            counted: BTreeMap::new(),
-            happened: BTreeMap::new(),
+            used: BTreeMap::new(),
             in_flight: 0,
         };
         Self { db, clock, ids, state: Mutex::new(state), bell: Notify::new() }
@@ -332,14 +317,8 @@ impl Purse {
         let Held { granted, scope, process, slices, accounts, .. } = held;
         let mut state = self.state();
         state.in_flight = state.in_flight.saturating_sub(1);
-        if slices.is_empty()
-            && let Entry::Step(step) = entry
-        {
-            let first = state.nothing_counted();
-            state.count(scope, day_of(&accounts), step);
-            if first {
-                self.bell.notify_one();
-            }
+        if slices.is_empty() && matches!(entry, Entry::Step(_)) {
+            // The append that ends it says so.
             return;
         }
         let (now, cost, living) = (self.clock.now(), entry.cost(), state.process == process);
@@ -366,12 +345,11 @@ impl Purse {
         self.bell.notify_one();
     }
 
-    /// Counts what costs nothing.
-    pub(crate) fn happened(&self, scope: Scope, agent: AgentId, what: Happened) {
-        let day = Period::Day.began(self.clock.now());
+    /// A run of this tenant has used something, which is durable.
+    pub(crate) fn used(&self, scope: Scope) {
         let mut state = self.state();
-        let first = state.nothing_counted();
-        state.happened.entry((scope.tenant(), day, agent, what)).or_insert((scope, 0)).1 += 1;
+        let first = state.used.is_empty();
+        state.used.insert(scope.tenant(), scope);
         if first {
             self.bell.notify_one();
         }
@@ -384,31 +362,15 @@ impl Purse {
         self.bell.notified().await;
     }
 
-    /// The process whose slices these are, and what is over and not written: with `counted`, also what no cap bounds.
-    pub(crate) fn unwritten(&self, counted: bool) -> (ProcessId, Vec<Done>) {
+    /// The process whose slices these are, and what is over and not written.
+    pub(crate) fn unwritten(&self) -> (ProcessId, Vec<Done>) {
         let mut state = self.state();
-        let mut done = std::mem::take(&mut state.done);
-        if counted {
-            done.extend(std::mem::take(&mut state.counted).into_iter().map(
-                |(Sort { agent, day, .. }, (scope, step))| {
-                    let cost = step.charged();
-                    let owners = if cost == MicroUsd::ZERO {
-                        Vec::new()
-                    } else {
-                        accounts_of(&[Owner::Tenant, Owner::Agent(agent)], &[], day).0
-                    };
-                    let spent = owners.into_iter().map(|account| Spent { account, cost, from: None });
-                    Done { scope, day, spent: spent.collect(), entry: Entry::Step(step) }
-                },
-            ));
-            done.extend(std::mem::take(&mut state.happened).into_iter().map(
-                |((_, day, agent, what), (scope, times))| {
-                    let entry = Entry::Count(Counted { agent, what, times });
-                    Done { scope, day, spent: Vec::new(), entry }
-                },
-            ));
-        }
-        (state.process, done)
+        (state.process, std::mem::take(&mut state.done))
+    }
+
+    /// Whose runs have used something since this was asked last.
+    pub(crate) fn take_used(&self) -> Vec<Scope> {
+        std::mem::take(&mut self.state().used).into_values().collect()
     }
 
     /// What was drawn on slices is durable.
@@ -470,16 +432,16 @@ impl Purse {
         idle
     }
 
-    /// Whether there is nothing to write, to prolong or to give back.
+    /// Whether there is nothing to write, to add up, to prolong or to give back.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.state();
-        state.books.is_empty() && state.done.is_empty() && state.nothing_counted()
+        state.books.is_empty() && state.done.is_empty() && state.used.is_empty()
     }
 
     /// Whether a call is under way, or over and not written.
     pub(crate) fn is_busy(&self) -> bool {
         let state = self.state();
-        state.in_flight > 0 || !state.done.is_empty() || !state.nothing_counted()
+        state.in_flight > 0 || !state.done.is_empty()
     }
 
     fn begin_anew(&self, state: &mut State, now: At) {
@@ -497,24 +459,6 @@ impl Purse {
 }
 
 impl State {
-    fn nothing_counted(&self) -> bool {
-        self.counted.is_empty() && self.happened.is_empty()
-    }
-
-    fn count(&mut self, scope: Scope, day: At, step: StepSpent) {
-        let sort = Sort {
-            tenant: scope.tenant(),
-            agent: step.agent,
-            provider: step.provider.clone(),
-            model: step.model.clone(),
-            day,
-        };
-        match self.counted.entry(sort) {
-            std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().1.add(&step),
-            std::collections::btree_map::Entry::Vacant(new) => drop(new.insert((scope, step))),
-        }
-    }
-
     fn book(&mut self, scope: Scope, account: AccountId, now: At) -> &mut Book {
         let next_n = &mut self.next_n;
         self.books.entry((scope.tenant(), account)).or_insert_with(|| {

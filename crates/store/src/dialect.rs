@@ -85,23 +85,77 @@ pub(crate) const LOCK_POSTGRES: &str =
 pub(crate) const JOURNAL_OF_NEW: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq LIMIT 2";
 
+/// The guard of an append, the parameters $2 to $13, and on what else it depends.
+macro_rules! held {
+    ($($and:literal)?) => {
+        concat!(
+            "WITH held AS (UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
+            tokens_out = $11, started_at = $12, error_code = $13
+            WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL",
+            $($and,)?
+            " RETURNING id)"
+        )
+    };
+}
+
+/// The same, where no emergency stop holds for the run.
+macro_rules! held_heeding {
+    () => {
+        held!(
+            " AND NOT EXISTS (SELECT 1 FROM server_stops WHERE lifted_at IS NULL)
+            AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.tenant_id = $1 AND s.lifted_at IS NULL
+                AND (s.agent_name IS NULL OR s.agent_name = runs.agent_name) FOR KEY SHARE)"
+        )
+    };
+}
+
+/// That of the last append, $2 to $14, and the inbox that nobody reads any more, $23.
+macro_rules! held_last {
+    () => {
+        "WITH held AS (UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
+        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14, outcome = $7, owner = NULL, wake_at = NULL
+        WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL RETURNING id),
+        emptied AS (DELETE FROM inbox WHERE tenant_id = $1 AND run_id IN (SELECT id FROM held) AND run_id = $23)"
+    };
+}
+
+/// What an append uses: the parameters after all others.
+macro_rules! used {
+    ($params:literal) => {
+        concat!(
+            ", used AS (INSERT INTO usage_pending (tenant_id, run_id, seq, at, used) SELECT $1, ",
+            $params,
+            " FROM held)"
+        )
+    };
+}
+
+/// The row of an append, whose parameters come after those of the guard.
+macro_rules! row {
+    ($params:literal) => {
+        concat!(
+            " INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain) SELECT $1, ",
+            $params,
+            " FROM held"
+        )
+    };
+}
+
 /// An append that only adds: its guard and its row. One statement, because on PostgreSQL each costs a message and an
 /// answer; on SQLite two plain ones are quicker, and a statement changes one table alone.
-pub(crate) const APPEND_POSTGRES: &str =
-    "WITH held AS (UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
-        tokens_out = $11, started_at = $12, error_code = $13
-        WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL RETURNING id)
-    INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
-    SELECT $1, $14, $15, $16, $17, $18, $19, $20, $21 FROM held";
+pub(crate) const APPEND_POSTGRES: &str = concat!(held!(), row!("$14, $15, $16, $17, $18, $19, $20, $21"));
+
+/// The same of one that used something.
+pub(crate) const APPEND_USING_POSTGRES: &str =
+    concat!(held!(), used!("$22, $23, $24, $25"), row!("$14, $15, $16, $17, $18, $19, $20, $21"));
 
 /// The last one: the run is nobody's any more, and nobody reads what lies in its inbox.
 pub(crate) const APPEND_LAST_POSTGRES: &str =
-    "WITH held AS (UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
-        tokens_out = $11, started_at = $12, finished_at = $13, error_code = $14, outcome = $7, owner = NULL, wake_at = NULL
-        WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL RETURNING id),
-    emptied AS (DELETE FROM inbox WHERE tenant_id = $1 AND run_id IN (SELECT id FROM held) AND run_id = $23)
-    INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
-    SELECT $1, $15, $16, $17, $18, $19, $20, $21, $22 FROM held";
+    concat!(held_last!(), row!("$15, $16, $17, $18, $19, $20, $21, $22"));
+
+/// The same of one that used something.
+pub(crate) const APPEND_LAST_USING_POSTGRES: &str =
+    concat!(held_last!(), used!("$24, $25, $26, $27"), row!("$15, $16, $17, $18, $19, $20, $21, $22"));
 
 /// One statement, as each database is told it.
 #[derive(Clone, Copy, Debug)]
@@ -130,14 +184,11 @@ pub(crate) const GUARD_HEEDING: Either = Either {
 
 /// The same with the append's row, as one statement.
 pub(crate) const APPEND_HEEDING_POSTGRES: &str =
-    "WITH held AS (UPDATE runs SET version = $5, chain = $6, status = $7, spent = $8, held = $9, tokens_in = $10,
-        tokens_out = $11, started_at = $12, error_code = $13
-        WHERE tenant_id = $1 AND id = $2 AND epoch = $3 AND version = $4 AND finished_at IS NULL
-        AND NOT EXISTS (SELECT 1 FROM server_stops WHERE lifted_at IS NULL)
-        AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.tenant_id = $1 AND s.lifted_at IS NULL
-            AND (s.agent_name IS NULL OR s.agent_name = runs.agent_name) FOR KEY SHARE) RETURNING id)
-    INSERT INTO journal (tenant_id, run_id, first_seq, n, at, format, bytes, body, chain)
-    SELECT $1, $14, $15, $16, $17, $18, $19, $20, $21 FROM held";
+    concat!(held_heeding!(), row!("$14, $15, $16, $17, $18, $19, $20, $21"));
+
+/// The same of one that used something.
+pub(crate) const APPEND_HEEDING_USING_POSTGRES: &str =
+    concat!(held_heeding!(), used!("$22, $23, $24, $25"), row!("$14, $15, $16, $17, $18, $19, $20, $21"));
 
 /// Notes which stop halts a run, while that one holds. On PostgreSQL it locks its way in too, so that who lifts the stop
 /// finds the run.

@@ -22,6 +22,7 @@ mod charge;
 pub(crate) use asks::STATEMENTS as ASKS_STATEMENTS;
 #[cfg(feature = "testing")]
 pub(crate) use caps::STATEMENTS as CAPS_STATEMENTS;
+pub(crate) use caps::locked_caps;
 pub use caps::{
     Cap, NewCap, Warning, accounts_of, cap_of, caps, locked_revision, revision, set_cap, set_cap_with,
     set_on_limit, set_zone, warnings,
@@ -31,7 +32,7 @@ use charge::{Charge, charges};
 
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::error::{Error, Result};
-use crate::usage;
+use crate::usage::{self, pending};
 use crate::value::{Row, Value};
 
 /// How a record is written.
@@ -222,6 +223,7 @@ pub(crate) const SYSTEM_STATEMENTS: &[&str] = &[BEAT, STALE, OTHERS];
 
 /// The accounts whose period began no earlier than this: what is spent, and what is held.
 pub async fn accounts(db: &Db, scope: Scope, since: At) -> Result<Vec<(AccountId, MicroUsd, MicroUsd)>> {
+    pending::add_up(db, scope).await?;
     let read = |row: &Row| {
         let (spent, held) = (row.int("spent")?, row.int("held")?);
         Ok((account(row)?, MicroUsd::from_micros(spent), MicroUsd::from_micros(held)))
@@ -234,6 +236,7 @@ pub async fn accounts(db: &Db, scope: Scope, since: At) -> Result<Vec<(AccountId
 
 /// Takes a slice of an account, or more of one: as much as the policy lets a process take. Durable when it answers.
 pub async fn take(db: &Db, scope: Scope, ask: Ask) -> Result<Taken> {
+    pending::add_up(db, scope).await?;
     for _ in 0..TRIES {
         if let Some(taken) = db.write(scope, move |tx| Box::pin(take_in(tx, ask))).await? {
             return Ok(taken);
@@ -330,9 +333,8 @@ impl From<NewCalls> for Prepared {
 pub async fn write(db: &Db, scope: Scope, calls: &Prepared) -> Result<bool> {
     match db.submit(scope, Arc::clone(&calls.batch)).await {
         Ok(counts) => {
-            for AccountId { owner, period, .. } in calls.warned(&counts) {
-                let (tenant, period) = (scope.tenant(), period.as_str());
-                tracing::warn!(%tenant, %owner, period, "much of a cap is spent: a warning was due");
+            for account in calls.warned(&counts) {
+                tell(scope, account);
             }
             return Ok(true);
         }
@@ -342,6 +344,23 @@ pub async fn write(db: &Db, scope: Scope, calls: &Prepared) -> Result<bool> {
     let (params, chain) = ([calls.process.into(), calls.first_seq.into()], calls.chain);
     let found = db.read(scope, move |tx| Box::pin(async move { tx.one(CHAIN_AT, &params).await })).await?;
     Ok(found.map(|row| row.chain("chain")).transpose()? == Some(chain))
+}
+
+/// The same within a transaction, of what nobody had taken a slice for; warnings may be due of these accounts.
+pub(crate) async fn write_in(tx: &mut TenantTx<'_>, calls: NewCalls, capped: &[AccountId]) -> Result<()> {
+    let at = calls.at;
+    tx.apply(&Prepared::from(calls).batch).await?;
+    for account in capped {
+        if caps::warn_in(tx, *account, at).await? {
+            tell(tx.scope(), *account);
+        }
+    }
+    Ok(())
+}
+
+fn tell(scope: Scope, AccountId { owner, period, .. }: AccountId) {
+    let (tenant, period) = (scope.tenant(), period.as_str());
+    tracing::warn!(%tenant, %owner, period, "much of a cap is spent: a warning was due");
 }
 
 /// Prolongs the slices of a process that have not run out.
@@ -377,15 +396,17 @@ pub async fn left(db: &Db, scope: Scope, process: ProcessId) -> Result<Left> {
         Box::pin(async move {
             let slices = tx.all(SLICES, &[process.into()]).await?;
             let slices = slices.iter().map(slice).collect::<Result<_>>()?;
-            let last = tx.one(LAST, &[process.into()]).await?;
-            let Some(last) = last else {
-                return Ok(Left { slices, next_seq: 1, chain: ChainHead::genesis() });
-            };
-            let next_seq = last.int("first_seq")?.saturating_add(last.int("n")?);
-            Ok(Left { slices, next_seq, chain: last.chain("chain")? })
+            let (next_seq, chain) = end_of(tx, process).await?;
+            Ok(Left { slices, next_seq, chain })
         })
     })
     .await
+}
+
+/// Where a process's stream goes on: the next place, and the chain up to there.
+pub(crate) async fn end_of(tx: &mut TenantTx<'_>, process: ProcessId) -> Result<(i64, ChainHead)> {
+    let Some(last) = tx.one(LAST, &[process.into()]).await? else { return Ok((1, ChainHead::genesis())) };
+    Ok((last.int("first_seq")?.saturating_add(last.int("n")?), last.chain("chain")?))
 }
 
 /// Charges what a dead process had not settled, with the record that says so: in the accounts that its slices were taken of, and

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use lantern_policy::Scope;
 use lantern_types::approval::Change;
+use lantern_types::call::RunUsage;
 use lantern_types::*;
 
 use crate::approvals;
@@ -24,6 +25,7 @@ use crate::outbox::{self, NewOutbox};
 use crate::receipts;
 use crate::sessions;
 use crate::stops::{self, Halt};
+use crate::usage::pending;
 use crate::value::{Row, Value};
 use crate::workloads;
 
@@ -138,6 +140,8 @@ pub struct Append {
     pub halt: Option<Halt>,
     /// What the run keeps of signals after these events, when they change it.
     pub kept: Option<Kept>,
+    /// What they say was used, and no slice was taken for.
+    pub used: RunUsage,
 }
 
 /// An append as the statements it comes to, which can be submitted again as often as it takes. Cheap to clone.
@@ -381,12 +385,19 @@ fn batch(append: Append, version: i64) -> Batch {
         (true, false) => batch.add(DELETE_INBOX, vec![run.into()], Expect::Any),
         (false, _) => {}
     }
+    let uses = !append.used.is_empty();
+    if uses {
+        pending::add(&mut batch, (run, version, append.at), &append.used);
+    }
     // What is one statement may share a transaction: when its guard does not hold, nothing else is undone for it.
     if plain {
-        batch.as_one(match (finished, append.heeds_stops) {
-            (true, _) => dialect::APPEND_LAST_POSTGRES,
-            (false, true) => dialect::APPEND_HEEDING_POSTGRES,
-            (false, false) => dialect::APPEND_POSTGRES,
+        batch.as_one(match (finished, append.heeds_stops, uses) {
+            (true, _, false) => dialect::APPEND_LAST_POSTGRES,
+            (true, _, true) => dialect::APPEND_LAST_USING_POSTGRES,
+            (false, true, false) => dialect::APPEND_HEEDING_POSTGRES,
+            (false, true, true) => dialect::APPEND_HEEDING_USING_POSTGRES,
+            (false, false, false) => dialect::APPEND_POSTGRES,
+            (false, false, true) => dialect::APPEND_USING_POSTGRES,
         });
     }
     for id in append.drained.into_iter().filter(|_| !finished) {
@@ -628,6 +639,7 @@ mod tests {
             heeds_stops: false,
             halt: None,
             kept: None,
+            used: RunUsage::default(),
         }
     }
 

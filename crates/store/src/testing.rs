@@ -264,6 +264,7 @@ pub async fn prepare_every_statement(db: &Db) {
         escrow::CAPS_STATEMENTS,
         escrow::ASKS_STATEMENTS,
         usage::STATEMENTS,
+        usage::pending::STATEMENTS,
         feedback::STATEMENTS,
         inbox::STATEMENTS,
         outbox::STATEMENTS,
@@ -286,7 +287,13 @@ pub async fn prepare_every_statement(db: &Db) {
     ];
     prepare_statements(db, tenant.concat()).await;
     let own = if schema::is_postgres(db).await {
-        let appends = [dialect::APPEND_POSTGRES, dialect::APPEND_LAST_POSTGRES];
+        let appends = [
+            dialect::APPEND_POSTGRES,
+            dialect::APPEND_USING_POSTGRES,
+            dialect::APPEND_LAST_POSTGRES,
+            dialect::APPEND_LAST_USING_POSTGRES,
+            dialect::APPEND_HEEDING_USING_POSTGRES,
+        ];
         prepare_statements(db, appends.into_iter().chain([dialect::LOCK_POSTGRES])).await;
         let heeding =
             [dialect::APPEND_HEEDING_POSTGRES, dialect::GUARD_HEEDING.postgres, dialect::HALT.postgres];
@@ -304,6 +311,7 @@ pub async fn prepare_every_statement(db: &Db) {
     };
     let system = [
         escrow::SYSTEM_STATEMENTS,
+        usage::pending::SYSTEM_STATEMENTS,
         lease::SYSTEM_STATEMENTS,
         limits::SYSTEM_STATEMENTS,
         loose::SYSTEM_STATEMENTS,

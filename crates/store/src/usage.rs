@@ -2,7 +2,9 @@
 //!
 //! Invariant: a line is added to in the commit that settles what it cost, and `cost` is what the tenant's account of that day was charged. So
 //! the lines of a day and what was charged for dead processes on it are together what that account has spent, to the micro-dollar. Sums are
-//! made by the database; nothing here decides.
+//! made by the database, once what runs used until then is added up ([`pending`]); nothing here decides.
+
+pub mod pending;
 
 use std::collections::BTreeMap;
 
@@ -237,6 +239,7 @@ pub(crate) fn add(batch: &mut Batch, lines: Vec<Line>) {
 
 /// All usage of some days, which are whole.
 pub async fn of(db: &Db, scope: Scope, days: Days) -> Result<Used> {
+    pending::add_up(db, scope).await?;
     db.read(scope, move |tx| {
         Box::pin(async move {
             let params = [days.from.into(), days.to.into()];
@@ -264,6 +267,7 @@ pub async fn open_runs(db: &Db, scope: Scope, Days { from, to }: Days) -> Result
 
 /// Usage of some days told apart: what cost most comes first, and of days the newest.
 pub async fn groups(db: &Db, scope: Scope, days: Days, by: By, part: Part) -> Result<Vec<Group>> {
+    pending::add_up(db, scope).await?;
     let sql = match by {
         By::Owner => BY_OWNER,
         By::Agent => BY_AGENT,

@@ -325,6 +325,40 @@ pub struct RunsSpent {
     pub counts: Vec<Counted>,
 }
 
+/// What one append of a run used and no slice was taken for: its model calls that ended, and what is counted with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunUsage {
+    /// By model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<StepSpent>,
+    /// What costs nothing by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<Counted>,
+}
+
+impl RunUsage {
+    /// Whether nothing was used.
+    pub const fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.counts.is_empty()
+    }
+
+    /// The sum of both: one line for each agent and thing.
+    pub fn add(&mut self, other: Self) {
+        for item in other.items {
+            match self.items.iter_mut().find(|known| known.is_of(&item)) {
+                Some(known) => known.add(&item),
+                None => self.items.push(item),
+            }
+        }
+        for Counted { agent, what, times } in other.counts {
+            match self.counts.iter_mut().find(|known| known.agent == agent && known.what == what) {
+                Some(known) => known.times = known.times.saturating_add(times),
+                None => self.counts.push(Counted { agent, what, times }),
+            }
+        }
+    }
+}
+
 /// What happened in one agent's runs that costs nothing by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "of", content = "name", rename_all = "snake_case")]

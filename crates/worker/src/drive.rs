@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use lantern_engine::{
-    Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepKind, approval, decide, effects, event,
-    questions, taken_up,
+    Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepKind, Tally, approval, decide, effects,
+    event, questions, taken_up,
 };
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
@@ -27,6 +27,7 @@ use lantern_store::record::Record;
 use lantern_store::seal::Place;
 use lantern_store::stops::StopRow;
 use lantern_store::{Error, approvals, inbox};
+use lantern_types::call::RunUsage;
 use lantern_types::{At, ChainHead, Dur, InboxId};
 use tokio::sync::Notify;
 use tracing::Instrument as _;
@@ -34,7 +35,7 @@ use tracing::Instrument as _;
 use crate::admission::Verdict;
 use crate::load::{self, Unloadable};
 use crate::perform::{Performed, Start, perform, reconcile};
-use crate::purse::{self, Holds};
+use crate::purse::Holds;
 use crate::{Deps, admission, outbox};
 use outside::Outside;
 use store::{chain, wait_for_the_store};
@@ -169,6 +170,7 @@ async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &S
         pokes: if claimed.pokes == 0 { 0 } else { UNREAD },
         chain: loaded.chain,
         summary: loaded.summary,
+        tally: loaded.tally,
         run: Some(loaded.run),
         outside: Outside::default(),
         holds: Holds::default(),
@@ -203,6 +205,8 @@ struct Driver<'a> {
     pokes: i64,
     chain: ChainHead,
     summary: Summary,
+    /// What was used and is not told yet.
+    tally: Tally,
     /// Always there between two decisions.
     run: Option<Run>,
     outside: Outside,
@@ -323,9 +327,6 @@ impl Driver<'_> {
             return Err(ended);
         }
         self.holds.heed(&events, admitted);
-        if let Some(agent) = held(self.run.as_ref())?.agent {
-            purse::count(&self.deps.ledger, self.scope, agent, &events);
-        }
         self.perform(&events)
     }
 
@@ -343,8 +344,10 @@ impl Driver<'_> {
     /// Makes the events durable. A store that cannot answer now is asked again, with the same append, for as long as the
     /// run is held: what came back from outside is not thrown away, and so not asked (and paid) for twice.
     async fn append(&mut self, events: &[Event], drained: Vec<InboxId>) -> Result<(), Ended> {
+        let used = self.tally.append(events);
+        let uses = !used.is_empty();
         let append = loop {
-            match self.prepare(events, &drained).await {
+            match self.prepare(events, (&drained, &used)).await {
                 Ok(append) => break append,
                 Err(Ended::Store(error)) => wait_for_the_store(self.deps, self.stopping, error).await?,
                 Err(ended) => return Err(ended),
@@ -377,6 +380,9 @@ impl Driver<'_> {
         if sends {
             self.deps.db.hub().wake();
         }
+        if uses {
+            self.deps.ledger.used(self.scope);
+        }
         Ok(())
     }
 
@@ -391,7 +397,11 @@ impl Driver<'_> {
         }
     }
 
-    async fn prepare(&mut self, events: &[Event], drained: &[InboxId]) -> Result<Append, Ended> {
+    async fn prepare(
+        &mut self,
+        events: &[Event],
+        (drained, used): (&[InboxId], &RunUsage),
+    ) -> Result<Append, Ended> {
         let (deps, run) = (self.deps, held(self.run.as_ref())?);
         let n = i64::try_from(events.len()).unwrap_or(i64::MAX);
         let version = i64::try_from(run.seq).unwrap_or(i64::MAX) - n;
@@ -415,6 +425,7 @@ impl Driver<'_> {
             heeds_stops: events.iter().any(|event| halt::admits(run, event)),
             halt: halt::told(events),
             kept: kept(run, events),
+            used: used.clone(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lantern_engine::{Event, Fact, Manifest, Run, approval, event};
+use lantern_engine::{Event, Fact, Manifest, Run, Tally, approval, event};
 use lantern_policy::Scope;
 use lantern_receipts::Summary;
 use lantern_store::journal::Stored;
@@ -33,6 +33,8 @@ pub(crate) struct Loaded {
     pub(crate) chain: ChainHead,
     /// What a receipt says of its events.
     pub(crate) summary: Summary,
+    /// What of it is still to be counted.
+    pub(crate) tally: Tally,
     /// The questions that are open in it.
     pub(crate) asked: Vec<Asked>,
 }
@@ -55,7 +57,7 @@ async fn whole(
     (scope, id): (Scope, RunId),
     journal: Option<&Stored>,
 ) -> Result<Loaded, Unloadable> {
-    let (events, chain, summary) = events(deps, (scope, id), journal).await?;
+    let Read { events, chain, summary, tally } = read(deps, (scope, id), journal).await?;
     let version = match events.first().map(|event| &event.fact) {
         Some(Fact::RunStarted { version, .. }) => *version,
         _ => return Err(Unloadable::Unreadable("the journal does not begin with a start".to_owned())),
@@ -63,17 +65,30 @@ async fn whole(
     let manifest = manifest(deps, scope, version).await?;
     let run = Run::fold(id, manifest, &events);
     let asked = approval::open(&run, &events);
-    Ok(Loaded { run, chain, summary, asked })
+    Ok(Loaded { run, chain, summary, tally, asked })
 }
 
-/// Every event of a run, and the chain after the last, which is checked on the way.
-async fn events(
+/// What a run's journal says.
+struct Read {
+    events: Vec<Event>,
+    /// The chain after the last event, checked on the way.
+    chain: ChainHead,
+    summary: Summary,
+    tally: Tally,
+}
+
+/// Every event of a run, and what is made of them append by append.
+async fn read(
     deps: &Deps,
     (scope, id): (Scope, RunId),
     journal: Option<&Stored>,
-) -> Result<(Vec<Event>, ChainHead, Summary), Unloadable> {
-    let mut chain = ChainHead::genesis();
-    let (mut all, mut summary) = (Vec::new(), Summary::default());
+) -> Result<Read, Unloadable> {
+    let mut all = Read {
+        events: Vec::new(),
+        chain: ChainHead::genesis(),
+        summary: Summary::default(),
+        tally: Tally::default(),
+    };
     let mut next = 1;
     loop {
         let page = match journal {
@@ -88,19 +103,22 @@ async fn events(
                     stored.format
                 )));
             }
-            chain = record::verify(chain, &stored)?;
+            all.chain = record::verify(all.chain, &stored)?;
             if record::removed_at(&stored).is_some() {
                 return Err(Unloadable::Unreadable("its content was removed".to_owned()));
             }
             let body = record::open(&deps.vault, scope, id, &stored).await?;
-            let events = event::decode(&stored.bytes, body.as_deref());
-            all.extend(events.map_err(|error| Unloadable::Unknown(error.to_string()))?);
+            let events = event::decode(&stored.bytes, body.as_deref())
+                .map_err(|error| Unloadable::Unknown(error.to_string()))?;
+            // Told when it was appended.
+            drop(all.tally.append(&events));
+            all.events.extend(events);
             // One that cannot be summed up is not: whoever seals the run sees that it has other events.
-            drop(summary.read(&stored.bytes));
+            drop(all.summary.read(&stored.bytes));
             next = stored.first_seq + stored.n;
         }
         if !full {
-            return Ok((all, chain, summary));
+            return Ok(all);
         }
     }
 }

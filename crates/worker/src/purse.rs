@@ -5,11 +5,8 @@
 
 use std::collections::HashMap;
 
-use lantern_engine::{Event, Fact, Outcome, StepId, StepKind};
-use lantern_ledger::{Bill, Hold, Ledger};
-use lantern_policy::Scope;
-use lantern_types::AgentId;
-use lantern_types::call::Happened;
+use lantern_engine::{Event, Fact, StepId};
+use lantern_ledger::{Bill, Hold};
 
 /// The holds of the attempts that are under way.
 #[derive(Default)]
@@ -33,33 +30,6 @@ impl Holds {
                 hold.settle(bill);
             }
         }
-    }
-}
-
-/// Counts calls of tools that were made, and runs that ended.
-pub(crate) fn count(ledger: &Ledger, scope: Scope, agent: AgentId, events: &[Event]) {
-    for event in events {
-        if let Some(what) = happened(&event.fact) {
-            ledger.happened(scope, agent, what);
-        }
-    }
-}
-
-fn happened(fact: &Fact) -> Option<Happened> {
-    match fact {
-        Fact::StepSettled { kind: StepKind::Tool, name: Some(name), .. }
-        | Fact::StepFailed { kind: StepKind::Tool, name: Some(name), .. } => {
-            Some(Happened::Tool(name.clone()))
-        }
-        Fact::Finished { outcome, .. } => {
-            let word = match outcome {
-                Outcome::Succeeded => "succeeded",
-                Outcome::Failed => "failed",
-                Outcome::Cancelled => "cancelled",
-            };
-            Some(Happened::Run(word.to_owned()))
-        }
-        _ => None,
     }
 }
 

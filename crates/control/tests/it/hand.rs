@@ -7,7 +7,7 @@ use lantern_policy::Scope;
 
 use crate::app::TestApp;
 use lantern_engine::{
-    Arrival, Context, Done, Event, Input, LlmAsk, Manifest, Run, StepId, approval, decide, event,
+    Arrival, Context, Done, Event, Input, LlmAsk, Manifest, Run, StepId, Tally, approval, decide, event,
 };
 use lantern_store::inbox::Kept;
 use lantern_store::journal::{self, Append, NewRun, Projection};
@@ -31,6 +31,7 @@ pub(crate) struct Hand {
     version: i64,
     chain: ChainHead,
     run: Option<Run>,
+    tally: Tally,
 }
 
 impl Hand {
@@ -46,16 +47,19 @@ impl Hand {
         lease::register(&app.db, process, app.clock.now(), Dur::from_secs(86_400)).await.unwrap();
         let claimed = lease::look(&app.db, process, READER, app.clock.now(), 256).await.unwrap().claimed;
         let claimed = claimed.into_iter().find(|claimed| claimed.run == id).expect("the run is due");
-        let mut events = Vec::new();
+        let (mut events, mut tally) = (Vec::new(), Tally::default());
         for stored in journal::read(&app.db, scope, id, 1, 1_000).await.unwrap() {
             let body = record::open(&app.vault, scope, id, &stored).await.unwrap();
-            events.extend(event::decode(&stored.bytes, body.as_deref()).unwrap());
+            let appended = event::decode(&stored.bytes, body.as_deref()).unwrap();
+            tally.append(&appended);
+            events.extend(appended);
         }
         let head = journal::head(&app.db, scope, id).await.unwrap().unwrap();
         let version = versions::by_id(&app.db, scope, head.agent_version_id).await.unwrap().unwrap();
         let manifest: Manifest = serde_json::from_str(&version.manifest).unwrap();
         let run = Some(Run::fold(id, Arc::new(manifest), &events));
-        Self { app, scope, id, epoch: claimed.epoch, version: claimed.version, chain: claimed.chain, run }
+        let (epoch, version, chain) = (claimed.epoch, claimed.version, claimed.chain);
+        Self { app, scope, id, epoch, version, chain, run, tally }
     }
 
     /// Starts the run that another run of tenant `a` went on as.
@@ -197,6 +201,7 @@ impl Hand {
             heeds_stops: false,
             halt: None,
             kept: Some(Kept { count: self.run().signals.len() as u64, bytes: self.run().signal_bytes }),
+            used: self.tally.append(events),
         };
         self.version = journal::append(&app.db, self.scope, append).await.unwrap().version;
     }

@@ -78,10 +78,10 @@ fn folded(record: &Value) -> Run {
     Run::fold(RunId::from_uuid(uuid(9)), manifest, &events)
 }
 
-type Story = fn() -> (Value, Desk);
+pub(crate) type Story = fn() -> (Value, Desk);
 
 /// The stories that are recorded, each under the name of its file. Together they have every kind of event.
-const STORIES: [(&str, Story); 8] = [
+pub(crate) const STORIES: [(&str, Story); 8] = [
     ("format-1.json", story),
     ("format-1-doubts.json", doubts),
     ("format-1-children.json", children),

@@ -18,3 +18,5 @@ mod recall;
 #[cfg(test)]
 mod steps;
 mod stops;
+#[cfg(test)]
+mod usage;

@@ -1,7 +1,7 @@
 //! Steps of runs beside one another: what is held, what is counted, what a process that died costs.
 
-use lantern_types::call::OnLimit;
-use lantern_types::{AgentId, ApiKeyId, Denial, PriceSource, Route, Zone};
+use lantern_types::call::{Counted, Happened, OnLimit};
+use lantern_types::{AgentId, ApiKeyId, Denial, PriceSource, Route, RunId, Zone};
 
 use super::*;
 use crate::{Bill, Hold, Ledger, Withheld};
@@ -55,6 +55,22 @@ fn denied(withheld: Result<Hold, Withheld>) -> Denial {
     }
 }
 
+/// What the append of a run tells: an attempt that no slice was taken for, and what is counted with it.
+async fn uses(db: &Db, scope: Scope, n: i64, agent: AgentId, (cost, counts): (Option<i64>, Vec<Happened>)) {
+    let counts = counts.into_iter().map(|what| Counted { agent, what, times: 1 }).collect();
+    let item = cost.map(|cost| attempt(agent, cost));
+    let run = RunId::from_uuid(Uuid::from_u128(7));
+    let used = RunUsage { items: item.into_iter().collect(), counts };
+    pending::note(db, scope, (run, n, NOON), &used).await.unwrap();
+}
+
+fn attempt(agent: AgentId, cost: i64) -> StepSpent {
+    let (provider, model) = ("p".to_owned(), "m".to_owned());
+    let (cost, unconfirmed) = (usd(cost), MicroUsd::ZERO);
+    let (calls, tokens_in, tokens_out, late) = (1, 3, 4, false);
+    StepSpent { agent, provider, model, calls, cost, unconfirmed, tokens_in, tokens_out, late }
+}
+
 fn bill(cost: i64) -> Bill {
     Bill { cost: usd(cost), tokens_in: 3, tokens_out: 4, ..Bill::default() }
 }
@@ -73,7 +89,7 @@ db_test!(an_attempt_is_held_for_from_every_cap_and_settled_once, async |db| {
     drop(ledger.hold(scope, AGENT, &route(1), usd(100)).await.unwrap_or_else(|_| panic!("it fits")));
     drop(hold(&ledger, scope, AGENT, 100).await.unwrap());
     first.settle(bill(30));
-    clerk.write(false).await;
+    clerk.write().await;
     clerk.give_back(true).await;
     assert_eq!(of(&db, scope, Owner::Tenant).await, (130, 0));
     assert_eq!(of(&db, scope, Owner::Agent(AGENT)).await, (130, 0));
@@ -83,10 +99,10 @@ db_test!(an_attempt_is_held_for_from_every_cap_and_settled_once, async |db| {
     assert_eq!(denial.code, "budget_exceeded");
     assert!(denial.reason.contains("the agent's cap of $0.000250 for the day"), "{}", denial.reason);
     hold(&ledger, scope, OTHER, 121).await.unwrap().settle(bill(121));
-    clerk.write(false).await;
+    clerk.write().await;
     let denial = denied(hold(&ledger, scope, OTHER, 750).await);
     assert!(denial.reason.contains("the tenant's cap"), "{}", denial.reason);
-    clerk.write(false).await;
+    clerk.write().await;
     clerk.give_back(true).await;
     assert_eq!(of(&db, scope, Owner::Tenant).await, (251, 0));
     assert_eq!(of(&db, scope, Owner::Agent(OTHER)).await, (121, 0), "counted without a cap of its own");
@@ -103,7 +119,7 @@ db_test!(what_others_hold_is_waited_for, async |db| {
         assert!(matches!(hold(ledger, scope, OTHER, 100).await, Err(Withheld::Waits)));
     }
     first.settle(bill(60));
-    clerk.write(false).await;
+    clerk.write().await;
     clerk.give_back(true).await;
     assert_eq!(
         denied(hold(&there, scope, OTHER, 100).await).code,
@@ -113,24 +129,30 @@ db_test!(what_others_hold_is_waited_for, async |db| {
     assert!(hold(&there, scope, OTHER, 90).await.is_ok());
 });
 
-db_test!(what_no_cap_bounds_is_counted_in_one_commit, async |db| {
+db_test!(what_no_cap_bounds_is_added_up_in_one_commit, async |db| {
     let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
     let clock = Arc::new(SetClock::at(NOON));
     let (ledger, mut clerk) = ledger(&db, &clock, 1);
     for n in 0..100 {
         let agent = if n < 60 { AGENT } else { OTHER };
         hold(&ledger, scope, agent, 100).await.unwrap().settle(bill(n));
+        uses(&db, scope, n, agent, (Some(n), Vec::new())).await;
+        ledger.used(scope);
     }
-    clerk.write(false).await;
-    assert!(events(&db, scope).await.is_empty(), "a step writes nothing");
-    clerk.write(true).await;
+    clerk.write().await;
+    assert!(events(&db, scope).await.is_empty(), "a step writes nothing of its own");
+    clerk.add_up().await;
     assert_eq!(of(&db, scope, Owner::Tenant).await, (4_950, 0));
     assert_eq!(of(&db, scope, Owner::Agent(AGENT)).await, (1_770, 0));
     let [CallEvent::Runs(runs)] = &events(&db, scope).await[..] else { panic!("one record") };
-    let told: Vec<_> = runs.items.iter().map(|item| (item.agent, item.calls, item.cost.micros())).collect();
+    let mut told: Vec<_> =
+        runs.items.iter().map(|item| (item.agent, item.calls, item.cost.micros())).collect();
+    told.sort();
     assert_eq!(told, [(AGENT, 60, 1_770), (OTHER, 40, 3_180)]);
-    assert_eq!((runs.items[0].tokens_in, runs.items[0].tokens_out), (180, 240));
-    clerk.write(true).await;
+    let of_agent = runs.items.iter().find(|item| item.agent == AGENT).unwrap();
+    assert_eq!((of_agent.tokens_in, of_agent.tokens_out), (180, 240));
+    clerk.add_up().await;
+    clerk.add_up_all().await;
     assert_eq!(events(&db, scope).await.len(), 1, "nothing is written twice");
 
     // A cap that comes later knows what was spent, and holds for the next step.
@@ -153,10 +175,10 @@ db_test!(the_crash_charge_covers_the_step_that_is_taken_over, async |db| {
     assert_eq!(of(&db, scope, Owner::Tenant).await, (100, 0));
     let again = hold(&lives, scope, AGENT, 100).await.unwrap();
     again.settle(bill(40));
-    clerk.write(false).await;
+    clerk.write().await;
     // It was not dead: what it settles now is written, and paid for already.
     lost.settle(bill(70));
-    late_clerk.write(false).await;
+    late_clerk.write().await;
     for clerk in [&mut clerk, &mut late_clerk] {
         clerk.give_back(true).await;
     }
@@ -199,7 +221,7 @@ db_test!(no_cap_is_passed_by_calls_and_steps_of_two_processes, async |db| {
         ledger.settle(held, record(usd(100), usd(100)));
     }
     for clerk in [&mut first, &mut second] {
-        clerk.write(true).await;
+        clerk.write().await;
         clerk.give_back(true).await;
     }
     assert_eq!(of(&db, scope, Owner::Tenant).await, (granted, 0));
@@ -219,6 +241,7 @@ db_test!(usage_adds_up_to_the_ledger_whoever_dies, async |db| {
     let (dies, mut late_clerk) = ledger(&db, &clock, 1);
     let (lives, mut clerk) = ledger(&db, &clock, 2);
     let key = ApiKeyId::from_uuid(Uuid::from_u128(9));
+    let mut outcomes = ["succeeded", "succeeded", "failed", "cancelled"].into_iter();
     // Without a cap, with one, and with one of an agent alone.
     for n in 0..30 {
         if n == 10 {
@@ -229,21 +252,27 @@ db_test!(usage_adds_up_to_the_ledger_whoever_dies, async |db| {
             cap(&db, scope, Owner::Agent(OTHER), Some(50_000)).await;
         }
         let agent = if n % 3 == 0 { AGENT } else { OTHER };
+        let capped = (10..20).contains(&n) || (n >= 20 && agent == OTHER);
+        let mut counts = vec![Happened::Tool("calc".to_owned())];
+        if agent == AGENT {
+            counts.extend(outcomes.next().map(|outcome| Happened::Run(outcome.to_owned())));
+        }
         hold(&lives, scope, agent, 100).await.unwrap().settle(bill(n + 1));
-        // Nobody knows what came of it, so all that was held counts.
+        // Of the capped ones nobody knows what came of the second, so all that was held counts.
         drop(hold(&lives, scope, agent, 7).await.unwrap());
-        lives.happened(scope, agent, Happened::Tool("calc".to_owned()));
-        clerk.write(n % 4 == 0).await;
-    }
-    for outcome in ["succeeded", "succeeded", "failed", "cancelled"] {
-        lives.happened(scope, AGENT, Happened::Run(outcome.to_owned()));
+        uses(&db, scope, 2 * n, agent, ((!capped).then_some(n + 1), counts)).await;
+        uses(&db, scope, 2 * n + 1, agent, ((!capped).then_some(7), Vec::new())).await;
+        clerk.write().await;
+        if n % 4 == 0 {
+            clerk.add_up_all().await;
+        }
     }
     let (accounts, _) = escrow::accounts_of(&[Owner::Tenant, Owner::Key(key)], &[], NOON);
     let payers = Payers { accounts, capped: Vec::new() };
     let price = Price { input: usd(1_000_000), output: usd(1_000_000) };
     let held = lives.admit(scope, &payers, &mut Worst { price, input: 70, output: 30 }, 30).await.unwrap();
     lives.settle(held, CallRecord { key: Some(key), ..record(usd(100), usd(55)) });
-    clerk.write(true).await;
+    clerk.write().await;
     let (told, agents) = used(&db, scope, usage::By::Owner).await;
     let (spent, _) = of(&db, scope, Owner::Tenant).await;
     assert_eq!(spent, (1..=30).sum::<i64>() + 30 * 7 + 55);
@@ -259,7 +288,7 @@ db_test!(usage_adds_up_to_the_ledger_whoever_dies, async |db| {
     let tools = used(&db, scope, usage::By::Tool).await.1;
     assert_eq!((tools[0].name.as_deref(), tools[0].sum.tool_calls), (Some("calc"), 30));
     // Counted once, though it was asked to write again.
-    clerk.write(true).await;
+    clerk.write().await;
     assert_eq!(used(&db, scope, usage::By::Owner).await.1, agents);
 
     clerk.give_back(true).await;
@@ -270,7 +299,7 @@ db_test!(usage_adds_up_to_the_ledger_whoever_dies, async |db| {
     clock.set(NOON + TTL + Dur::from_secs(1));
     clerk.bury(false).await;
     lost.settle(bill(70));
-    late_clerk.write(true).await;
+    late_clerk.write().await;
     for clerk in [&mut clerk, &mut late_clerk] {
         clerk.give_back(true).await;
     }
@@ -298,7 +327,7 @@ db_test!(a_cap_of_a_zone_is_free_again_at_its_own_midnight, async |db| {
     zoned.await.unwrap();
     db.hub().caps_changed();
     hold(&ledger, scope, AGENT, 90).await.unwrap().settle(bill(90));
-    clerk.write(true).await;
+    clerk.write().await;
     let account = |now: At| AccountId::within(tokyo, Owner::Agent(AGENT), Period::Day, now);
     let spent = async |now: At| {
         let accounts = escrow::accounts(&db, scope, At::from_micros(i64::MIN)).await.unwrap();
@@ -312,7 +341,7 @@ db_test!(a_cap_of_a_zone_is_free_again_at_its_own_midnight, async |db| {
     denied(hold(&ledger, scope, AGENT, 20).await);
     clock.set(midnight);
     hold(&ledger, scope, AGENT, 20).await.unwrap().settle(bill(20));
-    clerk.write(true).await;
+    clerk.write().await;
     assert_eq!((spent(midnight).await, of(&db, scope, Owner::Agent(AGENT)).await.0), (Some(20), 110));
 });
 
@@ -326,7 +355,7 @@ db_test!(what_counts_in_a_zone_is_told_once, async |db| {
     zoned.await.unwrap();
     db.hub().caps_changed();
     hold(&ledger, scope, AGENT, 90).await.unwrap().settle(bill(90));
-    clerk.write(true).await;
+    clerk.write().await;
     let of_zone = AccountId::within(berlin, Owner::Tenant, Period::Day, NOON);
     let accounts = escrow::accounts(&db, scope, At::from_micros(i64::MIN)).await.unwrap();
     assert!(accounts.iter().any(|(id, spent, _)| *id == of_zone && spent.micros() == 90), "{accounts:?}");
@@ -364,7 +393,7 @@ db_test!(what_a_dead_process_is_charged_counts_wherever_its_calls_would_have, as
     assert!(slice >= 400);
     // Whoever was taken for dead and lives settles for nothing more.
     lost.settle(bill(70));
-    late_clerk.write(true).await;
+    late_clerk.write().await;
     late_clerk.give_back(true).await;
     assert_eq!(all().await, charged);
     // Moving the cap back to days of UTC makes nothing free.
@@ -396,7 +425,7 @@ db_test!(a_cap_that_asks_says_what_is_asked_and_a_call_is_told_why_it_is_refused
     // What another step holds comes back: that is waited for, and nobody is asked.
     assert!(matches!(hold(&ledger, scope, AGENT, 20).await.map(drop), Err(Withheld::Waits)));
     first.settle(bill(90));
-    clerk.write(true).await;
+    clerk.write().await;
     let Err(Withheld::Asks(over, _)) = hold(&ledger, scope, AGENT, 20).await.map(drop) else {
         panic!("it asks")
     };

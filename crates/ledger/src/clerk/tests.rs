@@ -81,7 +81,7 @@ db_test!(what_a_process_settles_that_was_taken_for_dead_is_written_and_not_charg
 
     let first = paused.admit(scope, &payers(), &mut worst.clone(), 1).await.unwrap();
     paused.settle(first, call(usd(100), usd(30)));
-    paused_clerk.write(false).await;
+    paused_clerk.write().await;
     assert_eq!(stands(&db, scope).await, (30, 70), "what one call needs, and no more");
     let second = paused.admit(scope, &payers(), &mut worst.clone(), 1).await.unwrap();
 
@@ -91,14 +91,14 @@ db_test!(what_a_process_settles_that_was_taken_for_dead_is_written_and_not_charg
     assert_eq!(stands(&db, scope).await, (130, 0));
     let was = paused.process();
     paused.settle(second, call(usd(100), usd(40)));
-    paused_clerk.write(false).await;
+    paused_clerk.write().await;
     assert_eq!(stands(&db, scope).await, (130, 0), "the crash charge covers it");
     assert_ne!(paused.process(), was, "it goes on as another process");
 
     // And as that one it grants again.
     let third = paused.admit(scope, &payers(), &mut worst.clone(), 1).await.unwrap();
     paused.settle(third, call(usd(100), usd(50)));
-    paused_clerk.write(false).await;
+    paused_clerk.write().await;
     paused_clerk.give_back(true).await;
     assert_eq!(stands(&db, scope).await, (180, 0));
     let told: Vec<(i64, bool)> = events(&db, scope)
@@ -139,7 +139,7 @@ db_test!(many_calls_at_once_get_what_there_is_and_no_more, async |db| {
         let hold = held.granted.hold();
         purse.settle(held, call(hold, hold));
     }
-    clerk.write(false).await;
+    clerk.write().await;
     clerk.give_back(true).await;
     assert_eq!(stands(&db, scope).await, (5_000, 0));
 });

@@ -257,6 +257,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0033_asking_caps.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 34,
+        name: "pending_usage",
+        both: include_str!("../../../../migrations/0034_pending_usage.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0034_pending_usage.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

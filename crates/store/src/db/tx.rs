@@ -125,6 +125,18 @@ impl<'t> TenantTx<'t> {
         self.tx.exec(sql, Some(&self.tenant), params).await
     }
 
+    /// Does what a batch says, as a part of this transaction. `Conflict` when a statement changes other than it must.
+    pub(crate) async fn apply(&mut self, batch: &Batch) -> Result<()> {
+        for Step { sql, postgres, params, expect } in &batch.steps {
+            let sql = postgres.filter(|_| self.is_postgres()).unwrap_or(sql);
+            let rows = self.exec(sql, params).await?;
+            if matches!(expect, Expect::Rows(must) if *must != rows) {
+                return Err(Error::Conflict);
+            }
+        }
+        Ok(())
+    }
+
     /// From here to the end of this transaction no append looks for emergency stops, and none that looked is under way.
     pub(crate) async fn fence(&mut self) -> Result<()> {
         self.tx.fence().await

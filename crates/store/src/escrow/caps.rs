@@ -11,6 +11,7 @@ use lantern_types::{At, Dur, MicroUsd, Zone};
 use super::{account, asks, key, owner, period};
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::error::{Error, Result};
+use crate::usage::pending;
 use crate::value::Row;
 
 /// A cap that is set.
@@ -188,6 +189,8 @@ pub async fn set_cap_with(
     cap: Option<NewCap>,
     now: At,
 ) -> Result<()> {
+    // Before any account: whoever adds up what runs used locks these in that order.
+    tx.exec(LOCK, &[now.into()]).await?;
     let before = cap_of(tx, which).await?;
     let account = before.map_or_else(|| AccountId::at(which.0, which.1, now), |cap| cap.account(now));
     let [owner, period, began_at] = key(account);
@@ -223,6 +226,7 @@ pub async fn warnings(db: &Db, scope: Scope, since: At) -> Result<Vec<Warning>> 
         let (cap, spent) = (row.money("cap")?, row.money("spent")?);
         Ok(Warning { account: account(row)?, cap, spent, at: row.at("at")? })
     };
+    pending::add_up(db, scope).await?;
     db.read(scope, move |tx| {
         Box::pin(async move { tx.all(WARNINGS, &[since.into()]).await?.iter().map(read).collect() })
     })
@@ -242,6 +246,7 @@ pub async fn set_on_limit(tx: &mut TenantTx<'_>, owner: Owner, on_limit: OnLimit
 /// Says of which zone the days and months of an owner's caps are. What was spent in the day or month of the zone that is going on
 /// counts from then on, as far as days of UTC tell: never less than it was.
 pub async fn set_zone(tx: &mut TenantTx<'_>, owner: Owner, zone: Zone, now: At) -> Result<()> {
+    tx.exec(LOCK, &[now.into()]).await?;
     let before: Vec<Cap> = caps_in(tx).await?.into_iter().filter(|cap| cap.owner == owner).collect();
     let name = (zone != Zone::UTC).then(|| zone.name().to_owned());
     if tx.exec(SET_ZONE, &[owner.to_string().into(), name.into(), now.into()]).await? == 0 {
@@ -287,6 +292,18 @@ pub async fn locked_revision(tx: &mut TenantTx<'_>, now: At) -> Result<i64> {
 
 async fn revised(tx: &mut TenantTx<'_>, now: At) -> Result<()> {
     tx.exec(REVISED, &[now.into()]).await.map(drop)
+}
+
+/// The caps of a tenant, which nobody changes until this transaction is over.
+pub(crate) async fn locked_caps(tx: &mut TenantTx<'_>, now: At) -> Result<Vec<Cap>> {
+    tx.exec(LOCK, &[now.into()]).await?;
+    caps_in(tx).await
+}
+
+/// Gives the warning that is due of an account, and says whether it did.
+pub(super) async fn warn_in(tx: &mut TenantTx<'_>, account: AccountId, at: At) -> Result<bool> {
+    let [owner, period, began_at] = key(account);
+    Ok(tx.exec(WARN, &[owner, period, began_at, at.into()]).await? > 0)
 }
 
 /// Gives the warning that is due of an account, once.

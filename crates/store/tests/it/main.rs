@@ -20,6 +20,8 @@ mod limits;
 mod lists;
 mod outbox;
 mod parsers;
+#[cfg(test)]
+mod pending;
 mod postgres;
 mod receipts;
 mod retention;

@@ -6,6 +6,7 @@ use lantern_store::lease::{self, Claimed};
 use lantern_store::record::Record;
 use lantern_store::testing::Seeded;
 use lantern_store::{Db, Result, inbox};
+use lantern_types::call::RunUsage;
 use lantern_types::*;
 use uuid::Uuid;
 
@@ -90,5 +91,6 @@ pub(crate) fn two_events(claimed: &Claimed) -> Append {
         heeds_stops: false,
         halt: None,
         kept: None,
+        used: RunUsage::default(),
     }
 }

@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 48] = [
+const TABLES: [&str; 49] = [
     "secret_keys",
     "secrets",
     "secret_versions",
@@ -98,6 +98,7 @@ const TABLES: [&str; 48] = [
     "calls",
     "cap_waits",
     "usage_days",
+    "usage_pending",
     "warnings",
     "workloads",
     "workload_logs",

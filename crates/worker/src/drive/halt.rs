@@ -52,6 +52,7 @@ impl Driver<'_> {
                 Ok(loaded) => {
                     self.chain = loaded.chain;
                     self.summary = loaded.summary;
+                    self.tally = loaded.tally;
                     self.run = Some(loaded.run);
                     return Ok(());
                 }

@@ -86,6 +86,37 @@ async fn what_a_run_spends_is_spent_of_its_tenant_and_its_agent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_run_used_without_a_cap_is_known_at_once_whoever_dies_and_to_a_cap_that_comes_later() {
+    let bench = Bench::new().await;
+    agent(&bench, "a", &["one", "two", "three"]).await;
+    bench.script.on("one", vec![Act::Say("yes")]);
+    // What is asked when the process dies is asked again by the next.
+    bench.script.on("two", vec![Act::Hang, Act::Say("yes")]);
+    bench.script.on("three", vec![Act::Fail(Failure::refused("provider_refused", "no"))]);
+    bench.start_worker();
+    let run = bench.start_run("a", json!({})).await;
+    bench.until_calls(2).await;
+    let (_, events) = bench.folded(run).await;
+    let agent = Owner::Agent(whose(&events));
+    bench.kill().await;
+    assert_eq!((stands(&bench, Owner::Tenant).await, stands(&bench, agent).await), ((COST, 0), (COST, 0)));
+    bench.start_worker();
+    let row = bench.until(run, "failed").await;
+    bench.kill().await;
+    let (folded, _) = bench.folded(run).await;
+    // What the call that was cut short may have been billed stays held by the run, and counts.
+    assert_eq!((row.spent.micros(), row.held), (2 * COST, folded.unconfirmed));
+    let known = row.spent.plus(row.held).unwrap();
+    let all = (known.micros(), known.micros());
+    assert_eq!((stands(&bench, Owner::Tenant).await.0, stands(&bench, agent).await.0), all);
+    // Nobody has lived for as long as a second since, and the next step knows.
+    cap(&bench, Owner::Tenant, known.micros() + 9_000).await;
+    bench.start_worker();
+    let next = bench.start_run("a", json!({})).await;
+    assert!(denied(&bench, next).await.contains(&format!("{known} are spent")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_admission_says_which_caps_let_it_pass_and_a_denial_which_did_not() {
     let bench = Bench::new().await;
     agent(&bench, "a", &["one"]).await;

@@ -159,6 +159,34 @@ async fn a_soft_budget_asks_once_and_goes_on_after_a_crash_when_somebody_grants_
 }
 
 #[tokio::test]
+async fn what_runs_cost_is_in_every_sum_also_when_the_server_is_killed_right_after() {
+    let (folder, upstream) = (Folder::new(), Upstream::start().await);
+    let server = Server::dev_with(folder.path(), &upstream.env());
+    let api = Api::of(&server).await;
+    agent(&api, "work", 3, "hi").await;
+    let first = api.run("work", json!({})).await;
+    let ended = api.ended(&first).await;
+    server.kill();
+
+    let again = Server::dev_with(folder.path(), &upstream.env());
+    let api = Api::of(&again).await;
+    let second = api.run("work", json!({})).await;
+    api.ended(&second).await;
+    // With nothing between: the sums, and a cap that knows them.
+    let costs = answer(&said(&again, &api, &["costs", "--by", "model"]));
+    let cost = ended["costUsd"].as_f64().unwrap();
+    assert!(cost > 0.0, "{ended}");
+    assert_eq!((&costs["sum"]["costUsd"], &costs["untoldUsd"]), (&json!(2.0 * cost), &json!(0.0)), "{costs}");
+    assert_eq!((&costs["sum"]["calls"], &costs["sum"]["runs"]), (&json!(6), &json!(2)), "{costs}");
+    cap(&api, 2.0 * cost).await;
+    seen(&api).await;
+    let third = api.run("work", json!({})).await;
+    let refused = api.ended(&third).await;
+    assert_eq!(refused["error"]["code"], "budget_exceeded", "{refused}");
+    assert!(again.stop().success());
+}
+
+#[tokio::test]
 async fn a_killed_server_is_charged_for_the_steps_of_its_runs_and_they_go_on() {
     let (folder, upstream) = (Folder::new(), Upstream::start().await);
     let server = Server::dev_with(folder.path(), &upstream.env());
@@ -280,7 +308,7 @@ async fn costs_are_those_of_the_ledger_and_a_budget_warns_once_and_stops() {
     let ended = api.ended(&api.run("work", json!({})).await).await;
     assert_eq!(ended["error"]["code"], "budget_exceeded", "{ended}");
 
-    // All that was counted is written within a second.
+    // The call through the door is written within milliseconds, and what runs used with them.
     let counted = async {
         loop {
             let (status, usage) = api.get("/v1/usage?by=agent").await;
