@@ -277,11 +277,11 @@ def main(arguments):
             files.append(word)
             continue
         key = next(words, "")
-        if key.endswith(".json"):
-            with open(key, encoding="utf-8") as published:
-                trusted |= {b64(k["publicKey"], 32) for k in json.load(published)["keys"]}
-        else:
-            trusted.add(b64(key, 32))
+        try:
+            keys = json.load(open(key, "rb"))["keys"] if key.endswith(".json") else [{"publicKey": key}]
+            trusted |= {b64(k["publicKey"], 32) for k in keys}
+        except (Bad, ValueError, KeyError, TypeError, OSError) as why:
+            sys.exit("--key %s: no key, and no file of keys: %s" % (ascii(key), why))
     if not trusted or not files:
         sys.exit(__doc__)
     failed = 0

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::api::{Api, Call, encode};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::format::{block, line, text, time};
+use crate::cli::format::{block, dollars, line, text, time, usd};
 use crate::cli::input;
 use crate::cli::table::Column;
 
@@ -161,7 +161,26 @@ async fn decide(
         fields.insert("moreUsd".to_owned(), more.to_wire().into());
     }
     let answer = api.fetch(Call::post(format!("{}/{verb}", path(args.approval)), body)).await?;
-    console.answer(&answer, || decided(&answer))
+    console.answer(&answer, || decided(&answer))?;
+    if let Some(words) = more.and_then(|more| too_little(&answer, more)) {
+        console.note(&words);
+    }
+    Ok(())
+}
+
+/// That what was granted does not let the call through that asked, if so.
+fn too_little(approval: &Value, more: MicroUsd) -> Option<String> {
+    let budget = approval.get("budget")?;
+    let amount = |name: &str| budget.get(name).map(dollars).unwrap_or_default();
+    let [cap, spent, hold] = ["maxCostUsd", "spentUsd", "holdUsd"].map(amount);
+    let needs = spent.plus(hold).ok()?.minus(cap).ok()?;
+    (more < needs).then(|| {
+        let (more, hold, needs) = (usd(more), usd(hold), usd(needs));
+        format!(
+            "{more} more is too little for the call that asked, which could cost {hold}: with {needs} it would fit, \
+             and as it is, it asks again"
+        )
+    })
 }
 
 /// What became of a decision: one that nobody has taken in yet lies where it will be.
@@ -272,6 +291,16 @@ mod tests {
         );
         assert_eq!(described(&over), want);
         assert_eq!(row(&over)[4], "ship?");
+    }
+
+    #[test]
+    fn a_grant_that_is_not_enough_says_what_would_be() {
+        let approval = json!({"budget": {"maxCostUsd": 1.0, "spentUsd": 0.9, "holdUsd": 0.3}});
+        let said = |micros| too_little(&approval, MicroUsd::from_micros(micros));
+        assert_eq!(said(200_000), None);
+        let words = said(199_999).unwrap();
+        assert!(words.contains("with $0.20 it would fit"), "{words}");
+        assert_eq!(too_little(&json!({}), MicroUsd::from_micros(1)), None, "of a step");
     }
 
     #[test]

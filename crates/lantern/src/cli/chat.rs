@@ -23,8 +23,11 @@ use crate::cli::sessions::{self, send};
 )]
 pub(crate) struct ChatArgs {
     /// The agent to talk to
-    #[arg(required_unless_present = "session", conflicts_with = "session")]
+    #[arg(required_unless_present_any = ["session", "named"], conflicts_with = "session")]
     agent: Option<String>,
+    /// The same as a flag
+    #[arg(long = "agent", id = "named", value_name = "NAME", conflicts_with_all = ["agent", "session"])]
+    named: Option<String>,
     /// Go on with this session
     #[arg(long, value_name = "ID")]
     session: Option<SessionId>,
@@ -32,13 +35,13 @@ pub(crate) struct ChatArgs {
 
 /// Talks until there are no more lines.
 pub(crate) async fn run(console: &Console, api: &Api, args: ChatArgs) -> Result<Exit, Failure> {
-    let session = match (args.session, &args.agent) {
+    let session = match (args.session, args.agent.as_ref().or(args.named.as_ref())) {
         (Some(session), _) => {
             api.fetch(Call::get(format!("{}?limit=1", sessions::path(session)))).await?;
             session
         }
         (None, agent) => {
-            let made = sessions::create(api, agent.as_deref().unwrap_or_default(), None).await?;
+            let made = sessions::create(api, agent.map(String::as_str).unwrap_or_default(), None).await?;
             text(&made, "id").parse().map_err(|_| api.stranger())?
         }
     };

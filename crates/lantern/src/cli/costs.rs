@@ -21,6 +21,7 @@ const COLUMNS: &[Column] = &[
     Column::spare("SHARE"),
     Column::whole("COST"),
     Column::spare("CALLS"),
+    Column::spare("TOOLS"),
     Column::spare("RUNS"),
     Column::spare("IN"),
     Column::spare("OUT"),
@@ -134,12 +135,12 @@ fn chart(by: By, usage: &Value, groups: &[Value]) -> Vec<Vec<String>> {
 }
 
 fn row(group: &Value, bar: String) -> Vec<String> {
-    let calls = number(group, "calls").saturating_add(number(group, "toolCalls"));
     vec![
         what(group),
         bar,
         usd(group.get("costUsd").map(dollars).unwrap_or_default()),
-        count(calls),
+        count(number(group, "calls")),
+        count(number(group, "toolCalls")),
         count(number(group, "runs")),
         count(number(group, "tokensIn")),
         count(number(group, "tokensOut")),

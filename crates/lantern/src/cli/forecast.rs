@@ -20,8 +20,11 @@ use crate::cli::input;
 )]
 pub(crate) struct ForecastArgs {
     /// The agent that would run
-    #[arg(value_name = "AGENT")]
-    agent: String,
+    #[arg(value_name = "AGENT", required_unless_present = "named")]
+    agent: Option<String>,
+    /// The same as a flag
+    #[arg(long = "agent", id = "named", value_name = "NAME", conflicts_with = "agent")]
+    named: Option<String>,
     /// What the run would get: JSON, text, @file, or @- for standard input
     #[arg(long, value_name = "JSON|TEXT|@FILE")]
     input: Option<String>,
@@ -36,7 +39,8 @@ pub(crate) struct ForecastArgs {
 /// Shows a forecast.
 pub(crate) async fn run(console: &Console, api: &Api, args: &ForecastArgs) -> Result<Exit, Failure> {
     let mut body = Map::new();
-    body.insert("agentName".into(), args.agent.as_str().into());
+    let agent = args.agent.as_deref().or(args.named.as_deref()).unwrap_or_default();
+    body.insert("agentName".into(), agent.into());
     if let Some(argument) = &args.input {
         let read = input::read(argument, std::io::stdin())?;
         read.note.iter().for_each(|note| console.warn(note));

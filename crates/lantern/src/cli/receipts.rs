@@ -205,7 +205,8 @@ pub(crate) fn check(console: &Console, args: &VerifyArgs) -> Result<(), Failure>
     }
     let bytes = read(&args.file)?;
     let trusted = (!args.any_key).then_some(trusted.as_slice());
-    let report = verify(&bytes, trusted).map_err(|fault| refused(&fault))?;
+    let report = verify(&bytes, trusted)
+        .map_err(|fault| if is_receipt(&bytes) { refused(&fault) } else { other(&args.file) })?;
     let answer = json!({
         "verified": report.trust == Trust::Key,
         "trust": if report.trust == Trust::Key { "key" } else { "none" },
@@ -269,6 +270,19 @@ fn of(n: u64, what: &str) -> String {
     format!("{} {what}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
+/// Whether it is meant to be a receipt file, true or not.
+fn is_receipt(bytes: &[u8]) -> bool {
+    let Ok(Value::Object(file)) = serde_json::from_slice(bytes) else { return false };
+    ["payload", "signature"].iter().all(|name| file.contains_key(*name))
+}
+
+fn other(file: &Path) -> Failure {
+    let words = format!("{} is no receipt file", line(&file.display().to_string()));
+    Failure::new(Exit::Failed, words)
+        .code("receipt_invalid")
+        .hint("export one with `lantern receipts export RUN --file FILE`")
+}
+
 fn refused(fault: &Fault) -> Failure {
     let failure =
         Failure::new(Exit::Failed, format!("the receipt is not true: {fault}")).code("receipt_invalid");
@@ -319,4 +333,22 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
             .code("output_failed")
             .hint("name a file that is not there yet, in a folder that can be written in")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_receipt_is_not_called_a_forged_one() {
+        for (bytes, receipt) in [
+            (&br#"{"payload":{},"signature":"x"}"#[..], true),
+            (br#"{"payload":{}}"#, false),
+            (br#"{"keys":[]}"#, false),
+            (b"PK\x03\x04", false),
+            (b"", false),
+        ] {
+            assert_eq!(is_receipt(bytes), receipt);
+        }
+    }
 }

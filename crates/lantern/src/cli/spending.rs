@@ -36,6 +36,7 @@ const CAP: &[Column] = &[
     Column::whole("SPENT"),
     Column::whole("HELD"),
     Column::spare("SINCE"),
+    Column::spare("AT THE LIMIT"),
     Column::spare("ZONE"),
 ];
 
@@ -63,6 +64,9 @@ pub(crate) struct CapsArgs {
     /// Count days and months in this time zone, such as Europe/Berlin; none for UTC
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
+    /// What happens when an amount is reached: `stop`, or `ask` in the inbox whether runs may spend more
+    #[arg(long, value_name = "WHAT", value_parser = ["ask", "stop"])]
+    on_limit: Option<String>,
     /// What one API key may spend, and not all of the tenant
     #[arg(long, value_name = "ID")]
     key: Option<ApiKeyId>,
@@ -87,7 +91,8 @@ pub(crate) async fn calls(console: &Console, api: &Api, args: &CallsArgs) -> Res
 
 /// Shows caps, and sets them first when asked to.
 pub(crate) async fn caps(console: &Console, api: &Api, args: &CapsArgs) -> Result<(), Failure> {
-    let says = args.day.is_some() || args.month.is_some() || args.time_zone.is_some();
+    let says =
+        args.day.is_some() || args.month.is_some() || args.time_zone.is_some() || args.on_limit.is_some();
     let call = if says { Call::post(CAPS, wanted(args)?) } else { Call::get(CAPS) };
     let shown = api.fetch(call).await?;
     let Value::Array(mut caps) = shown else { return Err(api.stranger()) };
@@ -127,6 +132,9 @@ fn wanted(args: &CapsArgs) -> Result<Value, Failure> {
     if let Some(zone) = &args.time_zone {
         let zone = if zone == NONE { Value::Null } else { json!(zone) };
         body.insert("timeZone".to_owned(), zone);
+    }
+    if let Some(on_limit) = &args.on_limit {
+        body.insert("onLimit".to_owned(), json!(on_limit));
     }
     if let Some(key) = args.key {
         body.insert("apiKeyId".to_owned(), json!(key));
@@ -174,6 +182,7 @@ fn cap(cap: &Value) -> Vec<String> {
         usd(amount("spentUsd").unwrap_or_default()),
         usd(amount("heldUsd").unwrap_or_default()),
         time(text(cap, "beganAt")),
+        text(cap, "onLimit").to_owned(),
         text(cap, "timeZone").to_owned(),
     ]
 }
@@ -188,6 +197,7 @@ mod tests {
             day: day.map(str::to_owned),
             month: month.map(str::to_owned),
             time_zone: None,
+            on_limit: None,
             key: None,
             agent: None,
         };
@@ -205,6 +215,9 @@ mod tests {
         assert_eq!(wanted(&zone).unwrap(), json!({"timeZone": "Europe/Berlin"}));
         zone.time_zone = Some("none".to_owned());
         assert_eq!(wanted(&zone).unwrap(), json!({"timeZone": null}));
+        let mut asks = args(None, None);
+        asks.on_limit = Some("ask".to_owned());
+        assert_eq!(wanted(&asks).unwrap(), json!({"onLimit": "ask"}));
         for wrong in ["-1", "much", "0.0000001", "1e3"] {
             assert!(wanted(&args(Some(wrong), None)).is_err(), "{wrong}");
         }

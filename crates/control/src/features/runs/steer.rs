@@ -229,6 +229,14 @@ async fn waits_for_approval(app: &App, scope: Scope, row: &RunRow, step: &str, b
         StepState::Waiting { .. } => found.kind == StepKind::Approval,
         _ => false,
     };
+    if let Some(over) = &found.over_cap {
+        let id = over.id();
+        let words = format!(
+            "step {step} waits for a budget and not for a decision of its run: `lantern approvals grant {id}` lets more \
+             be spent, and so does POST /v1/approvals/{id}/grant"
+        );
+        return Err(Error::new(Code::StepNotWaiting, words));
+    }
     if !waits {
         return Err(Error::new(Code::StepNotWaiting, format!("step {step} does not wait for a decision")));
     }

@@ -143,8 +143,7 @@ impl Frame {
                 vec![due_at(data, "expiresAt", "answer before "), self.command()]
             }
             "budget_asked" => {
-                let id = line(text(data, "approvalId"));
-                vec![due_at(data, "expiresAt", "answer before "), format!("lantern approvals grant {id}")]
+                vec![due_at(data, "expiresAt", "answer before "), self.command()]
             }
             "step_in_doubt" => vec![self.trouble(), self.command()],
             "paused" if !text(data, "stopId").is_empty() => {

@@ -3,11 +3,11 @@
 //! Invariant: a command names its run and its step whole, to be copied. What is decided on (an approval's reason, a
 //! tool's arguments) is told when its step starts, so who asks later must have kept it. Pure.
 
-use lantern_types::RunId;
+use lantern_types::{MicroUsd, RunId};
 use serde_json::Value;
 
 use crate::cli::follow::frame::Frame;
-use crate::cli::format::{cut, line, text};
+use crate::cli::format::{cut, dollars, line, text, usd};
 
 /// As much of a reason or of arguments as is shown.
 const ABOUT_COLUMNS: usize = 400;
@@ -19,6 +19,42 @@ enum Need {
     Signal(String),
     /// Somebody must find out whether the step happened.
     Finding,
+    /// Somebody must say whether more may be spent.
+    Budget(Budget),
+}
+
+/// A budget that leaves too little for a step, as its question says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Budget {
+    /// The question's id.
+    approval: String,
+    whose: &'static str,
+    period: String,
+    cap: MicroUsd,
+    spent: MicroUsd,
+    hold: MicroUsd,
+}
+
+impl Budget {
+    fn of(data: &Value) -> Self {
+        let amount = |name: &str| data.get(name).map(dollars).unwrap_or_default();
+        let whose = if text(data, "owner").starts_with("agent:") { "the agent's" } else { "the tenant's" };
+        Self {
+            approval: line(text(data, "approvalId")),
+            whose,
+            period: line(text(data, "period")),
+            cap: amount("maxCostUsd"),
+            spent: amount("spentUsd"),
+            hold: amount("holdUsd"),
+        }
+    }
+
+    /// `$0.05, of the tenant's $1.00 for the day $0.98 are spent`
+    fn words(&self) -> String {
+        let Self { whose, period, .. } = self;
+        let (hold, cap, spent) = (usd(self.hold), usd(self.cap), usd(self.spent));
+        format!("it could cost {hold}; of {whose} {cap} for the {period}, {spent} are spent")
+    }
 }
 
 /// One step that waits for somebody.
@@ -41,6 +77,7 @@ impl Question {
             "approval_requested" => Need::Approval,
             "signal_waiting" => Need::Signal(line(text(&frame.data, "name"))),
             "step_in_doubt" => Need::Finding,
+            "budget_asked" => Need::Budget(Budget::of(&frame.data)),
             _ => return None,
         };
         let step = line(frame.step.as_deref().unwrap_or_default());
@@ -55,12 +92,17 @@ impl Question {
             Need::Approval => "waits for approval".to_owned(),
             Need::Signal(name) => format!("waits for the signal {name}"),
             Need::Finding => "is in doubt: did it happen?".to_owned(),
+            Need::Budget(_) => "waits for more budget".to_owned(),
         }
     }
 
     /// The step, what it waits for and what is decided on.
     pub(crate) fn whole(&self) -> String {
-        self.with_about(format!("{} {}", self.step, self.short()))
+        let words = format!("{} {}", self.step, self.short());
+        match &self.need {
+            Need::Budget(budget) => format!("{words}: {}", budget.words()),
+            _ => self.with_about(words),
+        }
     }
 
     /// What the run waits for: `approval of ship: 153 lines changed`.
@@ -70,6 +112,7 @@ impl Question {
             Need::Approval => format!("approval of {step}"),
             Need::Signal(name) => format!("the signal {name}"),
             Need::Finding => format!("somebody who knows whether {step} happened"),
+            Need::Budget(budget) => format!("more budget for {step}: {}", budget.words()),
         })
     }
 
@@ -97,6 +140,7 @@ impl Question {
             Need::Approval => format!("lantern runs approve {run} {step}"),
             Need::Signal(name) => format!("lantern runs signal {run} {name}"),
             Need::Finding => format!("lantern runs resolve {run} {step} --happened yes|no"),
+            Need::Budget(Budget { approval, .. }) => format!("lantern approvals grant {approval}"),
         }
     }
 
@@ -106,12 +150,23 @@ impl Question {
             Need::Approval => ("approval", ""),
             Need::Signal(name) => ("signal", name.as_str()),
             Need::Finding => ("finding", ""),
+            Need::Budget(_) => ("budget_question", ""),
         };
         let command = if self.others.is_empty() { self.command(run) } else { String::new() };
         let said = [("name", name), ("about", &self.about), ("until", &self.until), ("command", &command)];
         let mut question = object(&self.step, kind, &said);
-        if let Some(fields) = question.as_object_mut().filter(|_| !self.others.is_empty()) {
-            fields.insert("approvers".to_owned(), self.others.as_slice().into());
+        if let Some(fields) = question.as_object_mut() {
+            if !self.others.is_empty() {
+                fields.insert("approvers".to_owned(), self.others.as_slice().into());
+            }
+            if let Need::Budget(budget) = &self.need {
+                fields.insert("approvalId".to_owned(), budget.approval.as_str().into());
+                for (name, amount) in
+                    [("maxCostUsd", budget.cap), ("spentUsd", budget.spent), ("holdUsd", budget.hold)]
+                {
+                    fields.insert(name.to_owned(), amount.to_wire().into());
+                }
+            }
         }
         question
     }
@@ -124,11 +179,11 @@ impl Question {
 
     /// Whether there is more to say than the short words.
     pub(crate) const fn explained(&self) -> bool {
-        !self.about.is_empty()
+        !self.about.is_empty() || matches!(self.need, Need::Budget(_))
     }
 
     fn with_about(&self, words: String) -> String {
-        if self.explained() { format!("{words}: {}", self.about) } else { words }
+        if self.about.is_empty() { words } else { format!("{words}: {}", self.about) }
     }
 }
 
@@ -225,6 +280,16 @@ mod tests {
             assert_eq!((ask(kind).short().as_str(), ask(kind).command(id)), (short, command));
         }
         assert_eq!(testing::approval("s", "why").whole(), "s waits for approval: why");
+        let data = json!({"approvalId": "q", "owner": "agent:a", "period": "day", "maxCostUsd": 1.0, "spentUsd": 0.9,
+            "holdUsd": 0.2, "expiresAt": "2026-11-30T00:00:00Z"});
+        let asked = Question::asked(&frame(1, 0, "budget_asked", "s", data), "").unwrap();
+        let words = "it could cost $0.20; of the agent's $1.00 for the day, $0.90 are spent";
+        assert_eq!(asked.whole(), format!("s waits for more budget: {words}"));
+        assert_eq!(asked.wanted(), format!("more budget for s: {words}"));
+        assert_eq!(asked.command(id), "lantern approvals grant q");
+        let told = asked.json(id);
+        assert_eq!((&told["kind"], &told["approvalId"]), (&json!("budget_question"), &json!("q")), "{told}");
+        assert_eq!((&told["holdUsd"], &told["until"]), (&json!(0.2), &json!("2026-11-30T00:00:00Z")));
         assert!(Question::asked(&frame(1, 0, "step_completed", "s", json!({})), "").is_none());
     }
 }

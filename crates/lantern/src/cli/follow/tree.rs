@@ -129,7 +129,7 @@ impl Tree {
             }
             "step_reissued" => self.reissue(frame),
             "step_retrying" => self.change(frame, State::Waiting, format!("again after {}", frame.trouble())),
-            "approval_requested" | "step_in_doubt" => {
+            "approval_requested" | "step_in_doubt" | "budget_asked" => {
                 self.change(frame, State::Waiting, note(frame));
                 return self.question(frame);
             }

@@ -112,6 +112,12 @@ async fn a_soft_budget_asks_once_and_goes_on_after_a_crash_when_somebody_grants_
     let (id, budget) = (asked[0]["id"].as_str().unwrap().to_owned(), asked[0]["budget"].clone());
     assert_eq!((&budget["scope"], &budget["maxCostUsd"]), (&json!("agent"), &json!(0.0001)), "{asked}");
     assert!(upstream.asked().is_empty());
+    let shown = answer(&said(&server, &api, &["runs", "get", &runs[1]]));
+    let waits = &shown["waitsFor"][0];
+    assert_eq!((&waits["kind"], &waits["approvalId"]), (&json!("budget_question"), &json!(id)), "{shown}");
+    let (status, lead) =
+        api.post(&format!("/v1/runs/{}/approvals/s0", runs[1]), &json!({"approved": true})).await;
+    assert!(status == 409 && lead.to_string().contains(&format!("lantern approvals grant {id}")), "{lead}");
     // Calls are not an agent's; they have nobody to ask, and one that a cap that asks refuses says why.
     let capped = json!({"maxCostUsdPerDay": 0.00001, "onLimit": "ask"});
     assert_eq!(api.post("/v1/settings/caps", &capped).await.0, 200);
