@@ -269,6 +269,11 @@ impl From<lantern_store::Error> for Error {
     #[track_caller]
     fn from(error: lantern_store::Error) -> Self {
         use lantern_store::Error as Store;
+        if let Store::RunsOfDay { most } = error {
+            return Self::new(Code::BudgetExceeded, error.to_string())
+                .with_extra("reason", "maxRunsPerDay")
+                .with_extra("maxRunsPerDay", most);
+        }
         let (code, words, wait) = match &error {
             Store::Conflict => (Code::Conflict, "it was changed at the same time; read it again", None),
             Store::Unavailable(_) => (Code::Unavailable, "the database cannot answer now", Some(1)),
@@ -410,6 +415,7 @@ mod tests {
         for (error, status, code) in [
             (Store::Conflict, 409, "conflict"),
             (Store::Unavailable("away".into()), 503, "unavailable"),
+            (Store::RunsOfDay { most: 3 }, 402, "budget_exceeded"),
             (Store::Full, 503, "storage_full"),
             (Store::ReadOnly, 503, "storage_read_only"),
             (Store::Corrupt("malformed".into()), 503, "storage_damaged"),

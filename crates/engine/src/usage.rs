@@ -17,12 +17,14 @@ pub struct Tally {
     agent: Option<AgentId>,
     /// Attempts that were admitted and have not ended.
     open: HashMap<StepId, Open>,
+    /// Attempts that came to nothing, whose admission may stand for another.
+    retried: HashMap<StepId, Open>,
     /// Calls of tools that ended since something was told.
     tools: BTreeMap<String, u64>,
 }
 
 /// An attempt.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Open {
     /// Of a model: who is asked, and for which.
     Model { provider: String, model: String },
@@ -33,12 +35,16 @@ enum Open {
 }
 
 /// What an attempt came to.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bill {
-    cost: MicroUsd,
-    unconfirmed: MicroUsd,
-    tokens_in: u64,
-    tokens_out: u64,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bill {
+    /// What it is known to have cost.
+    pub cost: MicroUsd,
+    /// What may have been billed besides.
+    pub unconfirmed: MicroUsd,
+    /// Prompt tokens.
+    pub tokens_in: u64,
+    /// Completion tokens.
+    pub tokens_out: u64,
 }
 
 impl Open {
@@ -59,7 +65,13 @@ impl Tally {
             match &event.fact {
                 Fact::RunStarted { agent, .. } => self.agent = Some(*agent),
                 Fact::StepAdmitted { step, grant, .. } => {
+                    self.retried.remove(step);
                     self.open.insert(step.clone(), Open::of(grant));
+                }
+                Fact::StepReissued { step, .. } => {
+                    if let Some(again) = self.retried.remove(step) {
+                        self.open.insert(step.clone(), again);
+                    }
                 }
                 Fact::Finished { outcome, .. } => {
                     counts.extend(self.counted(Happened::Run(word(*outcome).to_owned()), 1));
@@ -69,8 +81,14 @@ impl Tally {
                     if let Some((step, bill)) = ended(fact)
                         && let Some(open) = self.open.remove(step)
                     {
-                        tells |= !matches!(open, Open::Other);
-                        items.extend(self.spent(open, fact, step, bill));
+                        if matches!(fact, Fact::StepRetrying { .. }) {
+                            self.retried.insert(step.clone(), open.clone());
+                        }
+                        tells |= open != Open::Other;
+                        items.extend(self.spent(open, fact, bill));
+                    } else if let Some(name) = self.given_up(fact) {
+                        // A tool's tries are one call, and the last of them was the last.
+                        *self.tools.entry(name).or_default() += 1;
                     }
                 }
             }
@@ -86,8 +104,15 @@ impl Tally {
         Some(Counted { agent: self.agent?, what, times })
     }
 
+    /// The tool that is not tried again.
+    fn given_up(&mut self, fact: &Fact) -> Option<String> {
+        let (Fact::StepFailed { step, .. } | Fact::StepAbandoned { step, .. }) = fact else { return None };
+        let other = self.retried.remove(step)? == Open::Other;
+        tool(fact).filter(|_| other).map(str::to_owned)
+    }
+
     /// What an attempt that ended is charged here.
-    fn spent(&mut self, open: Open, fact: &Fact, step: &StepId, bill: Bill) -> Option<StepSpent> {
+    fn spent(&mut self, open: Open, fact: &Fact, bill: Bill) -> Option<StepSpent> {
         match open {
             Open::Model { provider, model } => {
                 let (agent, Bill { cost, unconfirmed, tokens_in, tokens_out }) = (self.agent?, bill);
@@ -109,9 +134,6 @@ impl Tally {
             Open::Other => {
                 if let Some(name) = tool(fact) {
                     *self.tools.entry(name.to_owned()).or_default() += 1;
-                } else if matches!(fact, Fact::StepRetrying { .. }) {
-                    // A tool's tries are one call, whatever comes of the next.
-                    self.open.insert(step.clone(), Open::Other);
                 }
                 None
             }
@@ -137,7 +159,7 @@ const fn word(outcome: Outcome) -> &'static str {
 }
 
 /// Which attempt a fact ends, and what it came to.
-fn ended(fact: &Fact) -> Option<(&StepId, Bill)> {
+pub fn ended(fact: &Fact) -> Option<(&StepId, Bill)> {
     match fact {
         Fact::StepSettled { step, cost, tokens_in, tokens_out, .. } => {
             let (tokens_in, tokens_out) = (*tokens_in, *tokens_out);

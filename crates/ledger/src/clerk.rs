@@ -1,5 +1,4 @@
-//! Writes down what calls and steps cost, adds up what runs used without a slice, keeps this process's slices alive, and charges those of
-//! dead processes.
+//! Writes down what calls and steps cost, keeps this process's slices alive, and charges those of dead processes.
 //!
 //! Invariant: a call that is over is written within some milliseconds, together with what ended meanwhile; none is written twice.
 //! When the process stops, what nobody holds is given back.
@@ -11,7 +10,7 @@ use futures_util::future::join_all;
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
 use lantern_store::escrow::{self, NewCalls, Spent};
-use lantern_store::usage::{self, Amount, What, pending};
+use lantern_store::usage::{self, Amount, What};
 use lantern_store::{Db, Error};
 use lantern_types::call::{
     AccountId, CallEvent, Charged, CrashCharge, Owner, Period, RunUsage, RunsSpent, StepSpent,
@@ -29,8 +28,6 @@ const BEAT: Dur = Dur::from_secs(3);
 const LOOK: Dur = Dur::from_secs(60);
 /// How often unused slices are given back: what a process holds when it dies is charged, so soon.
 const TIDY: Dur = Dur::from_millis(250);
-/// How often what runs used without a slice is added up. Whoever decides by it adds up first, so this is only so that little piles up.
-const ADD_UP: Dur = Dur::from_secs(1);
 /// Records of one commit.
 const RECORDS_MAX: usize = 1_000;
 const PAUSE: Dur = Dur::from_millis(20);
@@ -54,12 +51,11 @@ impl Clerk {
     pub(crate) async fn run(mut self, stop: Shutdown) {
         // Whoever had this database before is dead, when nobody else can have it.
         self.bury(self.sole).await;
-        self.add_up_all().await;
         let now = self.clock.now();
-        let (mut beat_at, mut tidy_at, mut add_up_at) = (now + BEAT, now + TIDY, now + ADD_UP);
+        let (mut beat_at, mut tidy_at) = (now + BEAT, now + TIDY);
         while !stop.is_requested() {
             let idle = self.strays.is_empty() && self.purse.is_empty();
-            let next = if idle { beat_at } else { tidy_at.min(beat_at).min(add_up_at) };
+            let next = if idle { beat_at } else { tidy_at.min(beat_at) };
             let next = if idle && self.sole { self.clock.now() + LOOK } else { next };
             let rung = tokio::select! {
                 biased;
@@ -73,22 +69,15 @@ impl Clerk {
             }
             let now = self.clock.now();
             if idle {
-                (tidy_at, add_up_at) = (now + TIDY, now + ADD_UP);
+                tidy_at = now + TIDY;
             }
             if now >= tidy_at {
                 self.give_back(false).await;
                 tidy_at = now + TIDY;
             }
-            if now >= add_up_at {
-                self.add_up().await;
-                add_up_at = now + ADD_UP;
-            }
             if now >= beat_at {
                 self.beat().await;
                 self.bury(false).await;
-                if !self.sole {
-                    self.add_up_all().await;
-                }
                 beat_at = now + BEAT;
             }
         }
@@ -104,33 +93,6 @@ impl Clerk {
         }
         self.write().await;
         self.give_back(true).await;
-        self.add_up().await;
-    }
-
-    /// Adds up what this process's runs have used.
-    async fn add_up(&self) {
-        for scope in self.purse.take_used() {
-            self.add_up_of(scope).await;
-        }
-    }
-
-    /// Adds up what any process has left.
-    async fn add_up_all(&self) {
-        match pending::waiting(&self.db).await {
-            Ok(scopes) => {
-                for scope in scopes {
-                    self.add_up_of(scope).await;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "what runs used could not be looked for yet"),
-        }
-    }
-
-    async fn add_up_of(&self, scope: Scope) {
-        if let Err(error) = pending::add_up(&self.db, scope).await {
-            tracing::warn!(tenant = %scope.tenant(), %error, "what runs used is not added up yet");
-            self.purse.used(scope);
-        }
     }
 
     async fn beat(&self) {

@@ -6,9 +6,11 @@
 //! ```text
 //! purse.rs  grants in memory, settles        caps.rs  what bounds a tenant's runs now
 //! clerk.rs  what is written of it, and what dead processes left        hold.rs  money of one attempt of a step
+//! adder.rs  what runs used that no slice was taken for
 //! meter.rs  what the model calls of one workload may come to
 //! ```
 
+mod adder;
 mod caps;
 mod clerk;
 mod hold;
@@ -21,12 +23,14 @@ use lantern_net::Shutdown;
 use lantern_policy::escrow::{Account, Asks, Worst};
 use lantern_policy::{Scope, admit, escrow};
 use lantern_store::Db;
+use lantern_store::allowances::{self, Call};
 use lantern_store::escrow::{Cap, accounts_of};
 use lantern_types::approval::OverCap;
 use lantern_types::call::{AccountId, CallRecord, Owner};
 use lantern_types::edge::{Clock, IdGen, Tasks};
-use lantern_types::{AccountFacts, AgentId, At, Denial, MicroUsd, Route};
+use lantern_types::{AccountFacts, AgentId, At, Denial, MicroUsd, Route, RunId};
 
+use adder::Adder;
 use caps::Caps;
 use clerk::Clerk;
 use purse::Purse;
@@ -107,7 +111,9 @@ impl Ledger {
     /// Starts what writes down what was spent and gives back what is not used, until the process stops.
     pub fn keep(&self, tasks: &dyn Tasks, stop: Shutdown) {
         let clerk = Clerk::new(self.db.clone(), self.clock.clone(), self.purse.clone(), self.sole);
-        tasks.spawn("clerk", Box::pin(clerk.run(stop)));
+        tasks.spawn("clerk", Box::pin(clerk.run(stop.clone())));
+        let adder = Adder::new(self.db.clone(), self.clock.clone(), self.purse.clone(), self.sole);
+        tasks.spawn("adder", Box::pin(adder.run(stop)));
     }
 
     /// Holds the money for a call, whose completion tokens are lowered to what the caps allow. `Exceeded` when that is fewer
@@ -130,6 +136,23 @@ impl Ledger {
     /// A run of this tenant has appended that it used something. It is added up within a second, and before anybody asks.
     pub fn used(&self, scope: Scope) {
         self.purse.used(scope);
+    }
+
+    /// Counts a call of a tool, where the budget of the run's agent bounds its calls of a day: durable when it answers, and once for each
+    /// step. `Some`, and nothing counted, when it may be called no more: how often it may in a day.
+    pub async fn take_call(
+        &self,
+        scope: Scope,
+        agent: AgentId,
+        (run, step, tool): (RunId, &str, &str),
+    ) -> Result<Option<u32>, lantern_store::Error> {
+        let limits = self.caps.tools(scope).await?;
+        let Some(most) = limits.get(&agent).and_then(|tools| tools.get(tool)).copied() else {
+            return Ok(None);
+        };
+        let (step, tool, at) = (step.to_owned(), tool.to_owned(), self.clock.now());
+        let call = Call { run, step, agent, tool, at };
+        Ok((!allowances::take_call(&self.db, scope, call, most).await?).then_some(most))
     }
 
     /// Holds so much for an attempt of a step of one of the agent's runs: all of it, from every cap that bounds it, or nothing.

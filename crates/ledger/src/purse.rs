@@ -10,6 +10,7 @@ use lantern_policy::Scope;
 use lantern_policy::escrow::{self, Account, Asks, Granted, Slice, Worst};
 use lantern_store::Db;
 use lantern_store::escrow::{Ask, Spent, Taken, take};
+use lantern_store::usage::pending;
 use lantern_types::call::{AccountId, CallRecord, HeldFrom, Period, StepSpent};
 use lantern_types::edge::{Clock, IdGen};
 use lantern_types::money::Overflow;
@@ -39,6 +40,8 @@ pub(crate) struct Purse {
     // Sections under this lock are a few look-ups and sums.
     state: Mutex<State>,
     bell: Notify,
+    /// Rung when there is something to add up.
+    uses: Notify,
 }
 
 struct State {
@@ -158,7 +161,7 @@ impl Purse {
             used: BTreeMap::new(),
             in_flight: 0,
         };
-        Self { db, clock, ids, state: Mutex::new(state), bell: Notify::new() }
+        Self { db, clock, ids, state: Mutex::new(state), bell: Notify::new(), uses: Notify::new() }
     }
 
     /// Holds the money for a call, whose completion tokens are lowered to what the caps allow.
@@ -271,6 +274,8 @@ impl Purse {
         account: AccountId,
         hold: MicroUsd,
     ) -> Result<Option<(Account, Asks, MicroUsd)>> {
+        // What was spent until now bounds what is taken. This may take a while, and a slice lives from when it is taken.
+        pending::add_up(&self.db, scope).await?;
         let now = self.clock.now();
         let (process, n, (more, several), free) = {
             let mut state = self.state();
@@ -351,8 +356,13 @@ impl Purse {
         let first = state.used.is_empty();
         state.used.insert(scope.tenant(), scope);
         if first {
-            self.bell.notify_one();
+            self.uses.notify_one();
         }
+    }
+
+    /// Waits until there is something to add up.
+    pub(crate) async fn uses(&self) {
+        self.uses.notified().await;
     }
 
     // What follows is for the clerk.
@@ -432,10 +442,10 @@ impl Purse {
         idle
     }
 
-    /// Whether there is nothing to write, to add up, to prolong or to give back.
+    /// Whether there is nothing to write, to prolong or to give back.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.state();
-        state.books.is_empty() && state.done.is_empty() && state.used.is_empty()
+        state.books.is_empty() && state.done.is_empty()
     }
 
     /// Whether a call is under way, or over and not written.

@@ -21,6 +21,12 @@ pub enum Error {
     /// A connection lost in the middle of a commit leaves the outcome open: read the head before repeating.
     #[error("the database cannot answer now")]
     Unavailable(#[source] Source),
+    /// The agent has begun as many runs in this day as its budget lets it. Nothing was written.
+    #[error("agent budget limit reached: it may begin {most} runs a day, and has")]
+    RunsOfDay {
+        /// So many.
+        most: u32,
+    },
     /// The disk, or the space the database may take, is full. Nothing was written, and reads still work.
     #[error("there is no space left for the database")]
     Full,

@@ -223,7 +223,7 @@ pub(crate) const SYSTEM_STATEMENTS: &[&str] = &[BEAT, STALE, OTHERS];
 
 /// The accounts whose period began no earlier than this: what is spent, and what is held.
 pub async fn accounts(db: &Db, scope: Scope, since: At) -> Result<Vec<(AccountId, MicroUsd, MicroUsd)>> {
-    pending::add_up(db, scope).await?;
+    pending::add_up_for_a_reader(db, scope).await?;
     let read = |row: &Row| {
         let (spent, held) = (row.int("spent")?, row.int("held")?);
         Ok((account(row)?, MicroUsd::from_micros(spent), MicroUsd::from_micros(held)))
@@ -234,9 +234,9 @@ pub async fn accounts(db: &Db, scope: Scope, since: At) -> Result<Vec<(AccountId
     .await
 }
 
-/// Takes a slice of an account, or more of one: as much as the policy lets a process take. Durable when it answers.
+/// Takes a slice of an account, or more of one: as much as the policy lets a process take. Durable when it answers. Whoever takes has added
+/// up first ([`pending::add_up`]).
 pub async fn take(db: &Db, scope: Scope, ask: Ask) -> Result<Taken> {
-    pending::add_up(db, scope).await?;
     for _ in 0..TRIES {
         if let Some(taken) = db.write(scope, move |tx| Box::pin(take_in(tx, ask))).await? {
             return Ok(taken);
@@ -333,8 +333,9 @@ impl From<NewCalls> for Prepared {
 pub async fn write(db: &Db, scope: Scope, calls: &Prepared) -> Result<bool> {
     match db.submit(scope, Arc::clone(&calls.batch)).await {
         Ok(counts) => {
-            for account in calls.warned(&counts) {
-                tell(scope, account);
+            for AccountId { owner, period, .. } in calls.warned(&counts) {
+                let (tenant, period) = (scope.tenant(), period.as_str());
+                tracing::warn!(%tenant, %owner, period, "much of a cap is spent: a warning was due");
             }
             return Ok(true);
         }
@@ -351,16 +352,9 @@ pub(crate) async fn write_in(tx: &mut TenantTx<'_>, calls: NewCalls, capped: &[A
     let at = calls.at;
     tx.apply(&Prepared::from(calls).batch).await?;
     for account in capped {
-        if caps::warn_in(tx, *account, at).await? {
-            tell(tx.scope(), *account);
-        }
+        caps::warn_in(tx, *account, at).await?;
     }
     Ok(())
-}
-
-fn tell(scope: Scope, AccountId { owner, period, .. }: AccountId) {
-    let (tenant, period) = (scope.tenant(), period.as_str());
-    tracing::warn!(%tenant, %owner, period, "much of a cap is spent: a warning was due");
 }
 
 /// Prolongs the slices of a process that have not run out.

@@ -12,6 +12,7 @@ use lantern_types::approval::Change;
 use lantern_types::call::RunUsage;
 use lantern_types::*;
 
+use crate::allowances;
 use crate::approvals;
 use crate::blob;
 use crate::db::{Batch, Db, Expect, TenantTx};
@@ -73,6 +74,8 @@ pub struct NewRun {
     pub chain: ChainHead,
     /// When; also when it is due for a worker.
     pub at: At,
+    /// The most runs that the agent may begin in a day.
+    pub runs_of_day_max: Option<u32>,
 }
 
 /// What became of a new run.
@@ -288,9 +291,21 @@ pub(crate) const STATEMENTS: &[&str] = &[
 ];
 
 /// Writes a run and its first append. A run of the same idempotency key is answered instead; a run of the same id is
-/// a `Conflict`, and so is an agent or version that is not there.
+/// a `Conflict`, and so is an agent or version that is not there. `RunsOfDay`, and the whole transaction is to be undone, when the agent
+/// may begin no more runs in this day.
 pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
     let id = run.id;
+    if let Some(most) = run.runs_of_day_max {
+        if let Some(key) = &run.idempotency_key
+            && let Some(existing) = tx.one(BY_KEY, &[key.clone().into()]).await?
+        {
+            return Ok(Created::Existing(existing.id("id")?));
+        }
+        if !allowances::take_run(tx, (run.agent_id, &run.agent_name), run.at, most).await? {
+            return Err(Error::RunsOfDay { most });
+        }
+    }
+    let counted = run.runs_of_day_max.map(|_| (run.agent_id, run.at));
     let first = Stored {
         first_seq: 1,
         n: run.n,
@@ -323,6 +338,9 @@ pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
     ];
     if tx.exec(CREATE, &params).await? == 0 {
         let existing = tx.one(BY_KEY, &[run.idempotency_key.into()]).await?.ok_or(Error::Conflict)?;
+        if let Some((agent, at)) = counted {
+            allowances::give_run_back(tx, agent, at).await?;
+        }
         return Ok(Created::Existing(existing.id("id")?));
     }
     labels::add(tx, id, run.at, &run_labels).await?;
@@ -540,6 +558,7 @@ async fn given_up(tx: &mut TenantTx<'_>, end: GiveUp, news: Vec<NewInput>) -> Re
     if tx.exec(GIVE_UP, &params).await? == 0 {
         return Err(Error::Conflict);
     }
+    pending::gave_up(tx, (run, end.version, end.at)).await?;
     approvals::withdraw(tx, run, end.at).await?;
     tx.changed(run);
     for new in news {

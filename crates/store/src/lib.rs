@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+pub mod allowances;
 pub mod approvals;
 pub mod audit;
 pub mod backup;

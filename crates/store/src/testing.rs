@@ -27,9 +27,9 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose, metered,
-    outbox, past, receipts, retention, routing, runs, seal, secrets, sessions, share, sign_ins, stops,
-    system, tickets, usage, versions, workloads,
+    allowances, approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose,
+    metered, outbox, past, receipts, retention, routing, runs, seal, secrets, sessions, share, sign_ins,
+    stops, system, tickets, usage, versions, workloads,
 };
 
 pub use bucket::BucketServer;
@@ -213,6 +213,7 @@ impl Seeded {
             manifest: "{}".to_owned(),
             archived: false,
             run_cost_max: None,
+            runs_of_day_max: None,
         }
     }
 }
@@ -258,6 +259,7 @@ pub async fn prepare_every_statement(db: &Db) {
         runs::STATEMENTS,
         runs::list::STATEMENTS,
         labels::STATEMENTS,
+        allowances::STATEMENTS,
         approvals::STATEMENTS,
         audit::STATEMENTS,
         escrow::STATEMENTS,

@@ -239,7 +239,7 @@ pub(crate) fn add(batch: &mut Batch, lines: Vec<Line>) {
 
 /// All usage of some days, which are whole.
 pub async fn of(db: &Db, scope: Scope, days: Days) -> Result<Used> {
-    pending::add_up(db, scope).await?;
+    pending::add_up_for_a_reader(db, scope).await?;
     db.read(scope, move |tx| {
         Box::pin(async move {
             let params = [days.from.into(), days.to.into()];
@@ -267,7 +267,7 @@ pub async fn open_runs(db: &Db, scope: Scope, Days { from, to }: Days) -> Result
 
 /// Usage of some days told apart: what cost most comes first, and of days the newest.
 pub async fn groups(db: &Db, scope: Scope, days: Days, by: By, part: Part) -> Result<Vec<Group>> {
-    pending::add_up(db, scope).await?;
+    pending::add_up_for_a_reader(db, scope).await?;
     let sql = match by {
         By::Owner => BY_OWNER,
         By::Agent => BY_AGENT,

@@ -28,6 +28,8 @@ pub struct Version {
     pub archived: bool,
     /// The most that one run of its agent may spend, by the agent's budget.
     pub run_cost_max: Option<MicroUsd>,
+    /// The most runs that its agent may begin in a day, by the agent's budget.
+    pub runs_of_day_max: Option<u32>,
 }
 
 impl Version {
@@ -58,16 +60,19 @@ impl Version {
             body: first.body,
             chain: first.chain,
             at,
+            runs_of_day_max: self.runs_of_day_max,
         }
     }
 }
 
 const CURRENT: &str = "SELECT a.id AS agent_id, a.name AS agent_name, v.id AS id, v.digest AS digest,
-    v.manifest AS manifest, a.archived_at AS archived_at, a.run_cost_max AS run_cost_max FROM agents a
+    v.manifest AS manifest, a.archived_at AS archived_at, a.run_cost_max AS run_cost_max,
+    a.runs_of_day_max AS runs_of_day_max FROM agents a
     JOIN agent_versions v ON v.tenant_id = a.tenant_id AND v.id = a.current_version_id
     WHERE a.tenant_id = $1 AND a.name = $2 AND a.archived_at IS NULL";
 const BY_ID: &str = "SELECT v.agent_id AS agent_id, a.name AS agent_name, v.id AS id, v.digest AS digest,
-    v.manifest AS manifest, a.archived_at AS archived_at, a.run_cost_max AS run_cost_max FROM agent_versions v
+    v.manifest AS manifest, a.archived_at AS archived_at, a.run_cost_max AS run_cost_max,
+    a.runs_of_day_max AS runs_of_day_max FROM agent_versions v
     JOIN agents a ON a.tenant_id = v.tenant_id AND a.id = v.agent_id
     WHERE v.tenant_id = $1 AND v.id = $2";
 
@@ -96,5 +101,6 @@ fn read(row: Row) -> Result<Version> {
         manifest: row.text("manifest")?,
         archived: row.opt_at("archived_at")?.is_some(),
         run_cost_max: row.opt_int("run_cost_max")?.map(MicroUsd::from_micros),
+        runs_of_day_max: row.opt_int("runs_of_day_max")?.and_then(|most| u32::try_from(most).ok()),
     })
 }

@@ -367,6 +367,9 @@ pub enum Happened {
     Tool(String),
     /// A run ended so: `succeeded`, `failed` or `cancelled`.
     Run(String),
+    /// Something that a later build counts. It is in the record without its name, and in no sum.
+    #[serde(other)]
+    Other,
 }
 
 /// How often something of the kind happened.

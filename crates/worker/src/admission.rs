@@ -4,7 +4,7 @@ use lantern_engine::{
     Input, LlmAsk, ProgramKind, Run, Step, StepId, StepKind, StepState, Work, llm_ask, offered_tools,
 };
 use lantern_ledger::{Hold, Withheld};
-use lantern_policy::admit::Purse;
+use lantern_policy::admit::{OVER_CAP, Purse};
 use lantern_policy::choice::{self, Passed};
 use lantern_policy::route::Choices;
 use lantern_policy::strategy::in_force;
@@ -16,8 +16,8 @@ use lantern_policy::{
 use lantern_types::approval::OverCap;
 use lantern_types::llm::{IMAGE_TOKENS_MAX, Message};
 use lantern_types::{
-    AccountFacts, AdmissionFacts, Denial, Failure, Grant, Grounds, Out, Route, Strategy, ToolDef, ToolFacts,
-    ToolName,
+    AccountFacts, AdmissionFacts, AgentId, Denial, Failure, Grant, Grounds, Out, Route, Strategy, ToolDef,
+    ToolFacts, ToolName,
 };
 
 use crate::Deps;
@@ -62,13 +62,36 @@ pub(crate) async fn admit(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> 
         Asked::Child(request) => admit_child(purse, request, &deps.limits, terms),
         Asked::Plain => Ok(admit_plain(purse, terms)),
     });
-    Ok(match answer.await? {
+    let answer = answer.await?;
+    if let (Answer::Granted(..), Some(Work::Tool { name, .. }), Some(agent)) =
+        (&answer, &step.work, run.agent)
+        && let Some(denial) = over_day(deps, scope, agent, (run, step, name)).await?
+    {
+        return Ok(denied(step.id.clone(), denial));
+    }
+    Ok(match answer {
         Answer::Denied(denial, account) => {
             let grounds = Grounds { account, ..asked.grounds(purse(run), terms) };
             denied(step.id.clone(), Denial { grounds: Some(Box::new(grounds)), ..denial })
         }
         answer => verdict(step, answer),
     })
+}
+
+/// Why a tool may not be called any more in this day, if the agent's budget says so; else the call is counted.
+async fn over_day(
+    deps: &Deps,
+    scope: Scope,
+    agent: AgentId,
+    (run, step, tool): (&Run, &Step, &ToolName),
+) -> Result<Option<Denial>, Failure> {
+    let call = (run.id, step.id.as_str(), tool.as_str());
+    let most = deps.ledger.take_call(scope, agent, call).await;
+    let most = most.map_err(|error| Failure::refused("unavailable", error.to_string()))?;
+    Ok(most.map(|most| {
+        let words = format!("agent budget limit reached: it may call {tool} {most} times a day, and has");
+        Denial::new(OVER_CAP, words)
+    }))
 }
 
 /// What a step asks for that calls no model.

@@ -7,6 +7,7 @@
 mod ask;
 mod halt;
 mod outside;
+mod row;
 mod store;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,14 +15,13 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use lantern_engine::{
-    Arrival, Effect, Event, Fact, Input, Phase, Run, Status, StepKind, Tally, approval, decide, effects,
-    event, questions, taken_up,
+    Arrival, Effect, Event, Fact, Input, Phase, Run, Tally, approval, decide, effects, event, questions,
+    taken_up,
 };
 use lantern_net::Shutdown;
 use lantern_policy::Scope;
 use lantern_receipts::Summary;
-use lantern_store::inbox::Kept;
-use lantern_store::journal::{self, Append, Prepared, Projection};
+use lantern_store::journal::{self, Append, Prepared};
 use lantern_store::lease::{self, Claimed, Held, Parked};
 use lantern_store::record::Record;
 use lantern_store::seal::Place;
@@ -38,6 +38,7 @@ use crate::perform::{Performed, Start, perform, reconcile};
 use crate::purse::Holds;
 use crate::{Deps, admission, outbox};
 use outside::Outside;
+use row::{kept, projection};
 use store::{chain, wait_for_the_store};
 
 /// No count of pokes: the inbox was not read yet.
@@ -176,6 +177,7 @@ async fn take_up(deps: &Arc<Deps>, claimed: &Claimed, ear: &Notify, stopping: &S
         holds: Holds::default(),
         ask_at: None,
         asks_until: None,
+        unsure: false,
         stopping,
     };
     // What an earlier holder asked and was not told is asked again.
@@ -215,6 +217,8 @@ struct Driver<'a> {
     ask_at: Option<At>,
     /// When a question lapses that a step waits for people to answer; whoever answers wakes the run.
     asks_until: Option<At>,
+    /// The answer to a try of the last append was lost.
+    unsure: bool,
     stopping: &'a Shutdown,
 }
 
@@ -319,7 +323,7 @@ impl Driver<'_> {
         }
         if let Err(ended) = self.append(&events, drained).await {
             // It may be durable all the same: whoever takes the run up then makes the calls, and settles nothing for them.
-            if matches!(ended, Ended::Store(_)) {
+            if matches!(ended, Ended::Store(_)) || self.unsure {
                 for (_, hold) in &mut admitted {
                     hold.sends();
                 }
@@ -357,12 +361,12 @@ impl Driver<'_> {
         let (heeds, expected) = (append.heeds_stops, append.expected_version);
         drop(self.summary.read(&append.bytes));
         let append = Prepared::from(append);
-        let mut asked = false;
+        self.unsure = false;
         loop {
             match journal::append(&self.deps.db, self.scope, append.clone()).await {
                 Ok(_) => break,
                 // The answer to an earlier try was lost, and it was yes.
-                Err(Error::Conflict) if asked && self.stands(chain).await? => break,
+                Err(Error::Conflict) if self.unsure && self.stands(chain).await? => break,
                 Err(Error::Conflict) if heeds => {
                     if let Some(stop) = self.halted_by(expected).await? {
                         return Err(Ended::Halted(Box::new(stop)));
@@ -374,7 +378,7 @@ impl Driver<'_> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            asked = true;
+            self.unsure = true;
         }
         self.chain = chain;
         if sends {
@@ -573,26 +577,4 @@ impl Driver<'_> {
 /// may move between threads, and not be shared by them.
 fn held(run: Option<&Run>) -> Result<&Run, Ended> {
     run.ok_or_else(|| Ended::Parked("a decision was cut short".to_owned()))
-}
-
-/// What a run keeps of signals, when these events change it.
-fn kept(run: &Run, events: &[Event]) -> Option<Kept> {
-    let changes = events.iter().any(|event| {
-        matches!(event.fact, Fact::SignalReceived { .. } | Fact::StepSettled { kind: StepKind::Signal, .. })
-    });
-    changes.then_some(Kept { count: run.signals.len() as u64, bytes: run.signal_bytes })
-}
-
-fn projection(run: &Run) -> Projection {
-    let failed = run.status() == Status::Failed;
-    Projection {
-        status: run.status().as_str(),
-        spent: run.spent,
-        held: run.held,
-        tokens_in: i64::try_from(run.tokens_in).unwrap_or(i64::MAX),
-        tokens_out: i64::try_from(run.tokens_out).unwrap_or(i64::MAX),
-        started_at: run.started_at,
-        finished_at: run.finished_at,
-        error_code: run.error.as_ref().filter(|_| failed).map(|(code, ..)| code.clone()),
-    }
 }

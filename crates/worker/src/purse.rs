@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use lantern_engine::{Event, Fact, StepId};
-use lantern_ledger::{Bill, Hold};
+use lantern_engine::{Bill, Event, Fact, StepId, ended};
+use lantern_ledger::{self as ledger, Hold};
 
 /// The holds of the attempts that are under way.
 #[derive(Default)]
@@ -27,27 +27,9 @@ impl Holds {
             } else if let Some((step, bill)) = ended(&event.fact)
                 && let Some(hold) = self.open.remove(step)
             {
-                hold.settle(bill);
+                let Bill { cost, unconfirmed, tokens_in, tokens_out } = bill;
+                hold.settle(ledger::Bill { cost, unconfirmed, tokens_in, tokens_out });
             }
         }
-    }
-}
-
-/// Which attempt a fact ends, and what it came to.
-fn ended(fact: &Fact) -> Option<(&StepId, Bill)> {
-    match fact {
-        Fact::StepSettled { step, cost, tokens_in, tokens_out, .. } => {
-            let (tokens_in, tokens_out) = (*tokens_in, *tokens_out);
-            Some((step, Bill { cost: *cost, tokens_in, tokens_out, ..Bill::default() }))
-        }
-        Fact::StepFailed { step, cost, unconfirmed, tokens_in, tokens_out, .. }
-        | Fact::StepRetrying { step, cost, unconfirmed, tokens_in, tokens_out, .. } => {
-            let (tokens_in, tokens_out) = (*tokens_in, *tokens_out);
-            Some((step, Bill { cost: *cost, unconfirmed: *unconfirmed, tokens_in, tokens_out }))
-        }
-        Fact::StepAbandoned { step, cost, unconfirmed, .. } => {
-            Some((step, Bill { cost: *cost, unconfirmed: *unconfirmed, ..Bill::default() }))
-        }
-        _ => None,
     }
 }

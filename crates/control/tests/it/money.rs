@@ -13,6 +13,7 @@ use crate::app::{Answer, TestApp, on_both, request};
 on_both! {
     budgets: a_budget_is_the_caps_of_its_agent;
     budgets_bound_runs: every_run_that_begins_is_bound;
+    budgets_count_runs: no_more_runs_begin_in_a_day_than_the_budget_says;
     usage: usage_adds_up_and_is_told_apart;
     calls: calls_are_listed_behind_many_records_of_runs;
 }
@@ -137,7 +138,10 @@ async fn a_budget_is_the_caps_of_its_agent(test: &TestApp) {
         (json!({"maxCostUsdPerDay": 3, "maxCostUsdPerMonth": 2}), vec!["maxCostUsdPerDay"]),
         // What nothing enforces is not kept unread.
         (json!({"maxTokensPerDay": 5}), vec!["maxTokensPerDay"]),
-        (json!({"maxRunsPerDay": 5, "toolLimits": {"calc": 1}}), vec!["maxRunsPerDay", "toolLimits"]),
+        (json!({"maxRunsPerDay": 0, "toolLimits": {"calc": 0}}), vec!["maxRunsPerDay", "toolLimits"]),
+        (json!({"toolLimits": {"no tool": 1}}), vec!["toolLimits"]),
+        (json!({"toolLimits": {"calc": 1.5}}), vec!["toolLimits"]),
+        (json!({"toolLimits": ["calc"]}), vec!["toolLimits"]),
         (json!({"maxCostUsdPerDy": 5}), vec!["maxCostUsdPerDy"]),
     ] {
         let said = wrong.to_string();
@@ -205,6 +209,55 @@ async fn a_budget_is_the_caps_of_its_agent(test: &TestApp) {
     test.get(&test.a.member, BUDGET).await.refused(404, "budget_not_found");
     let caps = test.get(&test.a.member, "/v1/settings/caps").await.is(200).json;
     assert_eq!(of(&caps, "day"), None);
+}
+
+async fn no_more_runs_begin_in_a_day_than_the_budget_says(test: &TestApp) {
+    agent(test, "mine").await;
+    let body = || json!({"agentName": "mine"});
+    // What began before the budget was set counts.
+    test.run(body()).await;
+    let limits = json!({"maxRunsPerDay": 3, "toolLimits": {"calc": 2, "http.fetch": 9}});
+    test.put(&test.a.owner, BUDGET, limits).await.is(200);
+    let keyed = json!({"agentName": "mine", "idempotencyKey": "k"});
+    let first = test.run(keyed.clone()).await;
+    assert_eq!(test.run(keyed.clone()).await, first);
+    let shown = test.get(&test.a.member, BUDGET).await.is(200).json;
+    assert_eq!((&shown["maxRunsPerDay"], &shown["runsToday"]), (&json!(3), &json!(2)), "{shown}");
+    assert_eq!(shown["toolLimits"], json!({"calc": 2, "http.fetch": 9}));
+    assert_eq!(shown["toolCallsToday"], json!({"calc": 0, "http.fetch": 0}));
+    // Two at once do not fit, and one of them does not begin by itself.
+    let batch = json!({"runs": [body(), body()]});
+    let refused = test.post(&test.a.member, "/v1/runs/batch", batch).await.refused(402, "budget_exceeded");
+    assert_eq!(test.get(&test.a.member, BUDGET).await.json["runsToday"], 2, "{}", refused.text);
+    test.run(body()).await;
+    for request in [body(), json!({"agentName": "mine", "idempotencyKey": "other"})] {
+        let refused = test.post(&test.a.member, "/v1/runs", request).await.refused(402, "budget_exceeded");
+        assert_eq!(refused.json["reason"], "maxRunsPerDay", "{}", refused.text);
+        assert!(refused.json["error"].as_str().unwrap().starts_with("agent budget limit reached: "));
+    }
+    assert_eq!(test.run(keyed).await, first, "it is there already");
+    let fork = test.post(&test.a.member, &format!("/v1/runs/{first}/fork"), json!({})).await;
+    assert_eq!(fork.status, 402, "{}", fork.text);
+    let session = test.post(&test.a.member, "/v1/sessions", body()).await.is(201).json;
+    let message = format!("/v1/sessions/{}/messages", session["id"].as_str().unwrap());
+    test.post(&test.a.member, &message, json!({"content": "hi"})).await.refused(402, "budget_exceeded");
+    // Another agent's are its own, and so is another tenant's of the same name.
+    agent(test, "other").await;
+    test.run(json!({"agentName": "other"})).await;
+    // Raised, it goes on from there; lifted, nothing is counted; set again, all that began counts.
+    let set = async |runs: Option<u32>| {
+        test.put(&test.a.owner, BUDGET, json!({"maxRunsPerDay": runs, "maxCostUsdPerRun": 1})).await.is(200);
+    };
+    set(Some(4)).await;
+    test.run(body()).await;
+    test.post(&test.a.member, "/v1/runs", body()).await.refused(402, "budget_exceeded");
+    set(None).await;
+    test.run(body()).await;
+    set(Some(6)).await;
+    assert_eq!(test.get(&test.a.member, BUDGET).await.json["runsToday"], 0, "until the next begins");
+    test.run(body()).await;
+    assert_eq!(test.get(&test.a.member, BUDGET).await.json["runsToday"], 6);
+    test.post(&test.a.member, "/v1/runs", body()).await.refused(402, "budget_exceeded");
 }
 
 async fn every_run_that_begins_is_bound(test: &TestApp) {

@@ -95,6 +95,36 @@ fn each_attempt_of_a_model_counts_and_each_tool_with_the_turn_after_it() {
 }
 
 #[test]
+fn an_attempt_that_goes_on_under_its_admission_counts_by_itself() {
+    // A call that costs nothing is sent again without another admission.
+    let mut desk = Desk::open(json!({}), json!("hi"));
+    desk.fails("llm-1", lantern_types::Failure::transient("provider_rate_limited", "slow down"));
+    desk.later(60);
+    desk.reply("llm-1", "done");
+    let mut events = desk.events;
+    let step = events.iter().find_map(|event| match &event.fact {
+        Fact::StepAdmitted { step, generation, grant, .. } => {
+            Some((step.clone(), *generation, grant.clone()))
+        }
+        _ => None,
+    });
+    let (step, generation, _) = step.unwrap();
+    let mut admissions = 0;
+    for event in &mut events {
+        if let Fact::StepAdmitted { attempt, .. } = &event.fact {
+            admissions += 1;
+            if admissions == 2 {
+                event.fact = Fact::StepReissued { step: step.clone(), generation, attempt: *attempt };
+            }
+        }
+    }
+    assert_eq!(admissions, 2);
+    let all = sum(each(&events));
+    assert_eq!(all.items.iter().map(|item| item.calls).sum::<u64>(), 2, "{all:?}");
+    assert_eq!(all.items[0].tokens_out, desk.run.unwrap().tokens_out);
+}
+
+#[test]
 fn what_is_held_from_slices_of_a_cap_is_not_told_here() {
     let mut desk = paid();
     for event in &mut desk.events {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::api::{Api, Call, encode};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::format::{dollars, line, number, text, time, usd};
+use crate::cli::format::{count, dollars, line, number, text, time, usd};
 use crate::cli::table::Column;
 
 const LIST: &str = "/v1/budgets";
@@ -54,7 +54,7 @@ pub(crate) struct SetArgs {
     /// The agent's name
     agent: String,
     /// At most so many dollars a day, as in 5 or 0.50
-    #[arg(long, value_name = "USD", required_unless_present_any = ["month", "run"])]
+    #[arg(long, value_name = "USD", required_unless_present_any = ["month", "run", "runs_per_day", "tool"])]
     day: Option<String>,
     /// At most so many dollars a month
     #[arg(long, value_name = "USD")]
@@ -62,6 +62,12 @@ pub(crate) struct SetArgs {
     /// At most so many dollars for each run
     #[arg(long, value_name = "USD")]
     run: Option<String>,
+    /// At most so many runs a day
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    runs_per_day: Option<u32>,
+    /// At most so many calls of a tool a day, as in http.fetch=100; as often as there are tools
+    #[arg(long, value_name = "TOOL=N", value_parser = times)]
+    tool: Vec<(String, u32)>,
     /// Warn once when so many percent of a day's or month's amount are spent
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
     notify_at: Option<u8>,
@@ -116,6 +122,8 @@ async fn get(console: &Console, api: &Api, agent: &str) -> Result<(), Failure> {
             ("a month", amount(&budget, "maxCostUsdPerMonth")),
             ("this month", amount(&budget, "spentThisMonthUsd")),
             ("a run", amount(&budget, "maxCostUsdPerRun")),
+            ("runs a day", runs(&budget)),
+            ("tools a day", tools(&budget)),
             ("warns at", format!("{}%", number(&budget, "notifyAtPct"))),
             ("warned", warned),
             ("when reached", line(text(&budget, "onLimit"))),
@@ -126,6 +134,28 @@ async fn get(console: &Console, api: &Api, agent: &str) -> Result<(), Failure> {
 
 fn amount(budget: &Value, name: &str) -> String {
     budget.get(name).map(|amount| usd(dollars(amount))).unwrap_or_default()
+}
+
+/// `3 of 20 today`
+fn runs(budget: &Value) -> String {
+    let most = budget.get("maxRunsPerDay").and_then(Value::as_u64);
+    most.map(|most| format!("{} of {}", count(number(budget, "runsToday")), count(most))).unwrap_or_default()
+}
+
+/// `http.fetch 3 of 100`, of each tool that is bounded.
+fn tools(budget: &Value) -> String {
+    let limits = budget.get("toolLimits").and_then(Value::as_object).into_iter().flatten();
+    let called = |tool: &str| budget.get("toolCallsToday").map_or(0, |calls| number(calls, tool));
+    let shown = limits.map(|(tool, most)| {
+        format!("{} {} of {}", line(tool), count(called(tool)), count(most.as_u64().unwrap_or_default()))
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// `http.fetch=100`
+fn times(said: &str) -> Result<(String, u32), String> {
+    let read = said.split_once('=').and_then(|(tool, most)| Some((tool.to_owned(), most.parse().ok()?)));
+    read.filter(|(tool, most)| !tool.is_empty() && *most > 0).ok_or_else(|| "expected TOOL=N".to_owned())
 }
 
 /// `day at $4.00`, of each period in which a warning was given.
@@ -165,6 +195,13 @@ fn wanted(args: &SetArgs) -> Result<Value, Failure> {
         };
         body.insert(name.to_owned(), json!(amount.to_wire()));
     }
+    if let Some(runs) = args.runs_per_day {
+        body.insert("maxRunsPerDay".to_owned(), json!(runs));
+    }
+    if !args.tool.is_empty() {
+        let tools = args.tool.iter().map(|(tool, most)| (tool.clone(), json!(most)));
+        body.insert("toolLimits".to_owned(), Value::Object(tools.collect()));
+    }
     if let Some(percent) = args.notify_at {
         body.insert("notifyAtPct".to_owned(), json!(percent));
     }
@@ -186,6 +223,8 @@ mod tests {
             day: day.map(str::to_owned),
             month: None,
             run: run.map(str::to_owned),
+            runs_per_day: None,
+            tool: Vec::new(),
             notify_at: Some(50),
             on_limit: on_limit.map(str::to_owned),
         };
@@ -196,6 +235,17 @@ mod tests {
         for (on_limit, hard) in [("ask", false), ("stop", true)] {
             let body = wanted(&args(Some("5"), None, Some(on_limit))).unwrap();
             assert_eq!((&body["hardFail"], &body["onLimit"]), (&json!(hard), &json!(on_limit)));
+        }
+        let mut counts = args(None, None, None);
+        counts.runs_per_day = Some(20);
+        counts.tool = vec![times("calc=3").unwrap(), times("http.fetch=100").unwrap()];
+        let body = wanted(&counts).unwrap();
+        assert_eq!(
+            (&body["maxRunsPerDay"], &body["toolLimits"]),
+            (&json!(20), &json!({"calc": 3, "http.fetch": 100}))
+        );
+        for wrong in ["calc", "calc=", "=3", "calc=0", "calc=-1", "calc=1.5"] {
+            assert!(times(wrong).is_err(), "{wrong}");
         }
         for wrong in ["0", "0.00", "-1", "much", "0.0000001"] {
             assert!(wanted(&args(Some(wrong), None, None)).is_err(), "{wrong}");

@@ -3,7 +3,10 @@
 use lantern_types::call::{Counted, Happened, OnLimit};
 use lantern_types::{AgentId, ApiKeyId, Denial, PriceSource, Route, RunId, Zone};
 
+use lantern_store::usage::pending;
+
 use super::*;
+use crate::adder::Adder;
 use crate::{Bill, Hold, Ledger, Withheld};
 
 const AGENT: AgentId = AgentId::from_uuid(Uuid::from_u128(7));
@@ -18,6 +21,11 @@ fn route(micros: i64) -> Route {
         key: 0,
         why: None,
     }
+}
+
+/// What adds up for a process, when it is told.
+fn adder(ledger: &Ledger) -> Adder {
+    Adder::new(ledger.db.clone(), ledger.clock.clone(), ledger.purse.clone(), false)
 }
 
 /// A process of this database, whose clerk acts when it is told.
@@ -133,6 +141,7 @@ db_test!(what_no_cap_bounds_is_added_up_in_one_commit, async |db| {
     let scope = seed(&db, DEV_TENANT).await.unwrap().scope;
     let clock = Arc::new(SetClock::at(NOON));
     let (ledger, mut clerk) = ledger(&db, &clock, 1);
+    let adder = adder(&ledger);
     for n in 0..100 {
         let agent = if n < 60 { AGENT } else { OTHER };
         hold(&ledger, scope, agent, 100).await.unwrap().settle(bill(n));
@@ -141,7 +150,7 @@ db_test!(what_no_cap_bounds_is_added_up_in_one_commit, async |db| {
     }
     clerk.write().await;
     assert!(events(&db, scope).await.is_empty(), "a step writes nothing of its own");
-    clerk.add_up().await;
+    adder.own().await;
     assert_eq!(of(&db, scope, Owner::Tenant).await, (4_950, 0));
     assert_eq!(of(&db, scope, Owner::Agent(AGENT)).await, (1_770, 0));
     let [CallEvent::Runs(runs)] = &events(&db, scope).await[..] else { panic!("one record") };
@@ -151,8 +160,8 @@ db_test!(what_no_cap_bounds_is_added_up_in_one_commit, async |db| {
     assert_eq!(told, [(AGENT, 60, 1_770), (OTHER, 40, 3_180)]);
     let of_agent = runs.items.iter().find(|item| item.agent == AGENT).unwrap();
     assert_eq!((of_agent.tokens_in, of_agent.tokens_out), (180, 240));
-    clerk.add_up().await;
-    clerk.add_up_all().await;
+    adder.own().await;
+    adder.all().await;
     assert_eq!(events(&db, scope).await.len(), 1, "nothing is written twice");
 
     // A cap that comes later knows what was spent, and holds for the next step.
@@ -240,6 +249,7 @@ db_test!(usage_adds_up_to_the_ledger_whoever_dies, async |db| {
     let clock = Arc::new(SetClock::at(NOON));
     let (dies, mut late_clerk) = ledger(&db, &clock, 1);
     let (lives, mut clerk) = ledger(&db, &clock, 2);
+    let adder = adder(&lives);
     let key = ApiKeyId::from_uuid(Uuid::from_u128(9));
     let mut outcomes = ["succeeded", "succeeded", "failed", "cancelled"].into_iter();
     // Without a cap, with one, and with one of an agent alone.
@@ -264,7 +274,7 @@ db_test!(usage_adds_up_to_the_ledger_whoever_dies, async |db| {
         uses(&db, scope, 2 * n + 1, agent, ((!capped).then_some(7), Vec::new())).await;
         clerk.write().await;
         if n % 4 == 0 {
-            clerk.add_up_all().await;
+            adder.all().await;
         }
     }
     let (accounts, _) = escrow::accounts_of(&[Owner::Tenant, Owner::Key(key)], &[], NOON);

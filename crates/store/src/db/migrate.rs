@@ -264,6 +264,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0034_pending_usage.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 35,
+        name: "agent_limits",
+        both: include_str!("../../../../migrations/0035_agent_limits.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0035_agent_limits.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

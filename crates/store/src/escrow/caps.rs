@@ -194,8 +194,9 @@ pub async fn set_cap_with(
     let before = cap_of(tx, which).await?;
     let account = before.map_or_else(|| AccountId::at(which.0, which.1, now), |cap| cap.account(now));
     let [owner, period, began_at] = key(account);
-    tx.exec(WITHDRAW, &[owner.clone(), period.clone(), began_at]).await?;
+    // The account before its warning, as whoever settles does.
     asks::anew(tx, account, now).await?;
+    tx.exec(WITHDRAW, &[owner.clone(), period.clone(), began_at]).await?;
     let Some(NewCap { cap: amount, notify_at_pct: pct, on_limit }) = cap else {
         tx.exec(LIFT_CAP, &[owner, period]).await?;
         return revised(tx, now).await;
@@ -226,7 +227,7 @@ pub async fn warnings(db: &Db, scope: Scope, since: At) -> Result<Vec<Warning>> 
         let (cap, spent) = (row.money("cap")?, row.money("spent")?);
         Ok(Warning { account: account(row)?, cap, spent, at: row.at("at")? })
     };
-    pending::add_up(db, scope).await?;
+    pending::add_up_for_a_reader(db, scope).await?;
     db.read(scope, move |tx| {
         Box::pin(async move { tx.all(WARNINGS, &[since.into()]).await?.iter().map(read).collect() })
     })
@@ -300,10 +301,10 @@ pub(crate) async fn locked_caps(tx: &mut TenantTx<'_>, now: At) -> Result<Vec<Ca
     caps_in(tx).await
 }
 
-/// Gives the warning that is due of an account, and says whether it did.
-pub(super) async fn warn_in(tx: &mut TenantTx<'_>, account: AccountId, at: At) -> Result<bool> {
+/// Gives the warning that is due of an account, once.
+pub(super) async fn warn_in(tx: &mut TenantTx<'_>, account: AccountId, at: At) -> Result<()> {
     let [owner, period, began_at] = key(account);
-    Ok(tx.exec(WARN, &[owner, period, began_at, at.into()]).await? > 0)
+    tx.exec(WARN, &[owner, period, began_at, at.into()]).await.map(drop)
 }
 
 /// Gives the warning that is due of an account, once.

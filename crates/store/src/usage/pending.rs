@@ -6,18 +6,24 @@
 //! then. Its record is of a stream that all processes share.
 
 use lantern_policy::Scope;
-use lantern_types::call::{AccountId, CallEvent, Happened, Owner, Period, RunUsage, RunsSpent, StepSpent};
+use lantern_types::call::{
+    AccountId, CallEvent, Counted, Happened, Owner, Period, RunUsage, RunsSpent, StepSpent,
+};
 use lantern_types::{At, ChainHead, Digest, MicroUsd, ProcessId, RunId, TenantId, link};
 use uuid::Uuid;
 
 use super::{Amount, Line, What};
+use crate::allowances;
 use crate::db::{Batch, Db, Expect, TenantTx};
 use crate::error::{Error, Result};
 use crate::escrow::{self, Cap, NewCalls, Spent, accounts_of};
+use crate::runs;
 use crate::value::Row;
 
 /// Rows that are added up in one transaction.
 const ROWS_MAX: u32 = 1_000;
+/// Transactions of one call.
+const PASSES_MAX: u32 = 20;
 /// Tenants that are looked for at once.
 const TENANTS_MAX: u32 = 1_000;
 /// Whose the records are that tell of what was added up: no process has this id.
@@ -27,7 +33,7 @@ const ADD: &str = "INSERT INTO usage_pending (tenant_id, run_id, seq, at, used) 
 const FIRST: &str = "SELECT at FROM usage_pending WHERE tenant_id = $1 LIMIT 1";
 const TAKE: &str = "DELETE FROM usage_pending WHERE tenant_id = $1 AND (run_id, seq) IN
     (SELECT p.run_id, p.seq FROM usage_pending p WHERE p.tenant_id = $1 ORDER BY p.run_id, p.seq LIMIT $2)
-    RETURNING at, used";
+    RETURNING run_id, at, used";
 const WAITING: &str = "SELECT DISTINCT tenant_id FROM usage_pending LIMIT $1";
 
 /// Every statement of this file that runs for one tenant.
@@ -40,6 +46,15 @@ pub(crate) const SYSTEM_STATEMENTS: &[&str] = &[WAITING];
 /// Adds what an append used, whose last event is `seq`.
 pub(crate) fn add(batch: &mut Batch, (run, seq, at): (RunId, i64, At), used: &RunUsage) {
     batch.add(ADD, vec![run.into(), seq.into(), at.into(), json(used).into()], Expect::Rows(1));
+}
+
+/// Counts the end of a run that nobody could go on with, whose last event is `version`.
+pub(crate) async fn gave_up(tx: &mut TenantTx<'_>, (run, version, at): (RunId, i64, At)) -> Result<()> {
+    let Some(row) = runs::head_in(tx, run).await? else { return Ok(()) };
+    let failed = Counted { agent: row.agent_id, what: Happened::Run("failed".to_owned()), times: 1 };
+    let used = RunUsage { counts: vec![failed], ..RunUsage::default() };
+    let seq = version.saturating_add(1);
+    tx.exec(ADD, &[run.into(), seq.into(), at.into(), json(&used).into()]).await.map(drop)
 }
 
 /// The same as if a run had appended it.
@@ -62,9 +77,10 @@ pub async fn waiting(db: &Db) -> Result<Vec<Scope>> {
     rows.await?.iter().map(scope).collect()
 }
 
-/// Adds up all that a tenant's runs have used until now. Nothing is written when that is nothing.
+/// Adds up what a tenant's runs have used. Nothing is written when that is nothing.
 pub async fn add_up(db: &Db, scope: Scope) -> Result<()> {
-    loop {
+    // More than that piles up only while runs use faster than this adds up; the next to ask goes on.
+    for _ in 0..PASSES_MAX {
         let first = db.read(scope, |tx| Box::pin(async move { tx.one(FIRST, &[]).await })).await?;
         let Some(first) = first else { return Ok(()) };
         let at = first.at("at")?;
@@ -72,6 +88,15 @@ pub async fn add_up(db: &Db, scope: Scope) -> Result<()> {
         if taken < u64::from(ROWS_MAX) {
             return Ok(());
         }
+    }
+    Ok(())
+}
+
+/// The same for somebody who reads: where nothing can be written, what was added up until now is told.
+pub async fn add_up_for_a_reader(db: &Db, scope: Scope) -> Result<()> {
+    match add_up(db, scope).await {
+        Err(Error::Full | Error::ReadOnly) => Ok(()),
+        done => done,
     }
 }
 
@@ -83,6 +108,9 @@ async fn add_up_in(tx: &mut TenantTx<'_>, at: At) -> Result<u64> {
     for row in &rows {
         let used: RunUsage = serde_json::from_slice(&row.bytes("used")?)
             .map_err(|error| Error::Corrupt(format!("what a run used cannot be read: {error}").into()))?;
+        if used.counts.iter().any(|counted| matches!(counted.what, Happened::Run(_))) {
+            allowances::over(tx, row.id("run_id")?).await?;
+        }
         sum.add(row.at("at")?, used, &caps);
     }
     if !rows.is_empty() {
@@ -128,6 +156,7 @@ impl Sum {
             let what = match &counted.what {
                 Happened::Tool(name) => What::Tool(name.clone()),
                 Happened::Run(outcome) => What::Run(outcome.clone()),
+                Happened::Other => continue,
             };
             let amount = Amount { times: counted.times, ..Amount::default() };
             self.lines.push(Line { day, owner: Owner::Agent(counted.agent), what, amount });

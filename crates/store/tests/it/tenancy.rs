@@ -54,10 +54,12 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 49] = [
+const TABLES: [&str; 51] = [
     "secret_keys",
     "secrets",
     "secret_versions",
+    "day_calls",
+    "day_counts",
     "feedback",
     "second_factors",
     "recovery_codes",

@@ -85,16 +85,25 @@ pub(super) async fn begin(deps: &Deps, row: &Due, wanted: Wanted) -> Result<Begu
     let most = deps.limits.concurrent_runs_per_tenant_max;
     let too_many = || ("too_many_runs", format!("the tenant has {most} runs that are not over"));
     let full = if is_child && new.is_ok() { told.why_not(too_many()).await? } else { None };
-    let plan = Plan {
+    let plan = |new, bound| Plan {
         row: row.id,
         run,
         before,
         waits: told.parent.step.is_some().then_some(told.parent.run),
         new,
-        bound: full.map(|full| (most, full)),
+        bound,
         inbox_rows_max: deps.limits.inbox_rows_max,
     };
-    deps.db.write(row.scope, move |tx| Box::pin(settle(tx, plan))).await
+    let first = plan(new, full.map(|full| (most, full)));
+    match deps.db.write(row.scope, move |tx| Box::pin(settle(tx, first))).await {
+        // All of it was undone: the parent is told instead.
+        Err(error @ Error::RunsOfDay { .. }) => {
+            let refusal = told.why_not(("budget_exceeded", error.to_string())).await?;
+            let second = plan(Err(refusal), None);
+            deps.db.write(row.scope, move |tx| Box::pin(settle(tx, second))).await
+        }
+        settled => settled,
+    }
 }
 
 /// Does what is planned, and forgets the row.
@@ -236,6 +245,8 @@ async fn first(
         labels,
         priority,
         format: event::format(&decision.events),
+        // A continuation is no other run.
+        runs_of_day_max: version.runs_of_day_max.filter(|_| wanted.continues.is_none()),
         ..version.queued_run(wanted.run, record, context.at)
     }))
 }

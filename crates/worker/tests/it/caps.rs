@@ -1,6 +1,7 @@
 //! Caps of the tenant and of an agent, from which runs draw beside their own.
 
 use lantern_engine::{Event, Fact};
+use lantern_store::allowances;
 use lantern_store::approvals::{self, ApprovalFilter, ApprovalRow};
 use lantern_store::escrow::{self, NewCap, asks};
 use lantern_types::approval::Status;
@@ -114,6 +115,44 @@ async fn what_a_run_used_without_a_cap_is_known_at_once_whoever_dies_and_to_a_ca
     bench.start_worker();
     let next = bench.start_run("a", json!({})).await;
     assert!(denied(&bench, next).await.contains(&format!("{known} are spent")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_is_called_no_more_often_in_a_day_than_the_budget_of_its_agent_says() {
+    let bench = Bench::new().await;
+    let call = |id: &str| json!({"id": id, "kind": "tool", "data": {"tool": "calc", "arguments": {}}});
+    let three = json!({"program": "steps", "steps": [call("one"), call("two"), call("three")]});
+    bench.agent("a", three).await;
+    bench.script.on("one", vec![Act::Return(json!(1)), Act::Return(json!(1))]);
+    bench.script.on("two", vec![Act::Hang, Act::Return(json!(2))]);
+    bench.script.on("three", vec![Act::Return(json!(3))]);
+    // Found by the first run, which nothing bounds; its end is how the agent is known here.
+    let run = bench.start_run("a", json!({})).await;
+    let (_, events) = bench.folded(run).await;
+    let agent = whose(&events);
+    let tools = std::collections::BTreeMap::from([("calc".to_owned(), 3)]);
+    let bounds = allowances::Allowances { runs: None, tools };
+    let set = bench
+        .db
+        .write(bench.scope, move |tx| Box::pin(async move { allowances::set(tx, agent, &bounds).await }));
+    set.await.unwrap();
+    bench.db.hub().caps_changed();
+    bench.start_worker();
+    // What was counted before the process died is not counted again when it is called again.
+    bench.until_calls(2).await;
+    bench.kill().await;
+    bench.start_worker();
+    bench.until(run, "succeeded").await;
+    let counted = allowances::counted(&bench.db, bench.scope, bench.now()).await.unwrap();
+    assert_eq!(counted, [(agent, Some("calc".to_owned()), 3)]);
+    let next = bench.start_run("a", json!({})).await;
+    assert_eq!(bench.until(next, "failed").await.error_code.as_deref(), Some("budget_exceeded"));
+    let (_, events) = bench.folded(next).await;
+    let denied = events.iter().find_map(|event| match &event.fact {
+        Fact::StepDenied { reason, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    assert!(denied.unwrap().contains("calc 3 times a day"));
 }
 
 #[tokio::test(start_paused = true)]

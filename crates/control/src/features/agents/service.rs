@@ -190,7 +190,16 @@ pub(crate) async fn reserved(
         },
     };
     let (agent_name, manifest) = (name.to_owned(), manifest.canonical());
-    Ok(Version { agent, agent_name, id: version, digest, manifest, archived: false, run_cost_max: None })
+    Ok(Version {
+        agent,
+        agent_name,
+        id: version,
+        digest,
+        manifest,
+        archived: false,
+        run_cost_max: None,
+        runs_of_day_max: None,
+    })
 }
 
 async fn reserve(

@@ -11,10 +11,11 @@ use lantern_edge::route::{delete_route, get_route, put_route};
 use lantern_edge::{Body, Code, Error, Fields, Json, Model, Page, Paging, Params, Path, Result, Route};
 use lantern_policy::action::{DeleteBudget, ListBudgets, ReadBudget, SaveBudget};
 use lantern_policy::{Permit, Scope};
+use lantern_store::allowances::{self, Allowances};
 use lantern_store::escrow::{self, Cap, NewCap, Warning};
 use lantern_store::{Row, TenantTx};
 use lantern_types::call::{AccountId, OnLimit, Owner, Period};
-use lantern_types::{AgentId, At, Dur, MicroUsd, Zone};
+use lantern_types::{AgentId, At, Dur, MicroUsd, ToolName, Zone};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -23,15 +24,20 @@ use super::caps;
 use crate::App;
 use crate::features::agents;
 
-const ONE: &str = "SELECT id, name, run_cost_max, budget_at FROM agents WHERE tenant_id = $1 AND id = $2";
-const ALL: &str =
-    "SELECT id, name, run_cost_max, budget_at FROM agents WHERE tenant_id = $1 AND budget_at IS NOT NULL";
+const ONE: &str = "SELECT id, name, run_cost_max, budget_at, runs_of_day_max, tools_of_day_max FROM agents
+    WHERE tenant_id = $1 AND id = $2";
+const ALL: &str = "SELECT id, name, run_cost_max, budget_at, runs_of_day_max, tools_of_day_max FROM agents
+    WHERE tenant_id = $1 AND budget_at IS NOT NULL";
 const SAVE: &str = "UPDATE agents SET run_cost_max = $3, budget_at = $4 WHERE tenant_id = $1 AND id = $2";
 
 pub(crate) const STATEMENTS: &[&str] = &[ONE, ALL, SAVE];
 
 /// The contract's.
 const NOTIFY_AT_PCT: u8 = 80;
+/// More than anybody does in a day.
+const TIMES_MAX: u64 = 1_000_000_000;
+/// Tools that a budget can bound.
+const TOOLS_MAX: usize = 256;
 /// More than anybody spends: what is said to be more was meant otherwise.
 const AMOUNT_MAX: MicroUsd = MicroUsd::from_micros(1_000_000_000_000_000);
 
@@ -50,6 +56,7 @@ struct Wanted {
     day: Option<MicroUsd>,
     month: Option<MicroUsd>,
     run: Option<MicroUsd>,
+    allowances: Allowances,
     notify_at_pct: u8,
     on_limit: OnLimit,
 }
@@ -61,14 +68,9 @@ impl Model for Wanted {
         let run = amount(fields, "maxCostUsdPerRun");
         let pct = fields.integer("notifyAtPct", 1..=100).and_then(|pct| u8::try_from(pct).ok());
         let on_limit = on_limit(fields);
-        for (name, what) in [("maxTokensPerDay", "tokens"), ("maxRunsPerDay", "runs")] {
-            absent(fields, name, &format!("{what} of a day are counted and bound nothing yet; leave it out"));
-        }
-        absent(
-            fields,
-            "toolLimits",
-            "calls of tools are counted and bound nothing yet; `maxCalls` of a tool bounds those of a run",
-        );
+        absent(fields, "maxTokensPerDay", "tokens of a day are counted and bound nothing yet; leave it out");
+        let runs = fields.integer("maxRunsPerDay", 1..=TIMES_MAX).and_then(|runs| u32::try_from(runs).ok());
+        let allowances = Allowances { runs, tools: tool_limits(fields) };
         // The path says whose it is.
         let _ = fields.text("agentName", 256);
         fields.refuse_unread();
@@ -77,8 +79,41 @@ impl Model for Wanted {
         {
             fields.issue("maxCostUsdPerDay", "is more than maxCostUsdPerMonth");
         }
-        Some(Self { day, month, run, notify_at_pct: pct.unwrap_or(NOTIFY_AT_PCT), on_limit })
+        Some(Self { day, month, run, allowances, notify_at_pct: pct.unwrap_or(NOTIFY_AT_PCT), on_limit })
     }
+}
+
+/// How often each tool may be called in a day.
+fn tool_limits(fields: &mut Fields<'_>) -> BTreeMap<String, u32> {
+    fields.describe("toolLimits", || {
+        json!({
+            "type": ["object", "null"], "maxProperties": TOOLS_MAX,
+            "additionalProperties": { "type": "integer", "minimum": 1, "maximum": TIMES_MAX },
+            "description": "How often each of these tools may be called in a day of UTC.",
+        })
+    });
+    let said = match fields.value("toolLimits") {
+        None | Some(Value::Null) => return BTreeMap::new(),
+        Some(Value::Object(said)) if said.len() <= TOOLS_MAX => said,
+        Some(_) => {
+            fields.issue("toolLimits", "expected an object of at most 256 tools, each with a number");
+            return BTreeMap::new();
+        }
+    };
+    let mut limits = BTreeMap::new();
+    for (name, most) in said {
+        let tool = ToolName::parse(name).ok();
+        let most = most
+            .as_u64()
+            .filter(|most| (1..=TIMES_MAX).contains(most))
+            .and_then(|most| u32::try_from(most).ok());
+        match (tool, most) {
+            (Some(tool), Some(most)) => drop(limits.insert(tool.as_str().to_owned(), most)),
+            (None, _) => fields.issue("toolLimits", "has a name that no tool can have"),
+            (_, None) => fields.issue("toolLimits", "expected whole numbers from 1 to 1000000000"),
+        }
+    }
+    limits
 }
 
 /// What the amounts of a day and a month do when they are reached. Without a word they are hard; a soft one asks unless it says that it stops.
@@ -146,6 +181,18 @@ struct Shown {
     /// When so much of a day's or a month's amount is spent, a warning is given once in that day or month.
     notify_at_pct: u8,
     updated_at: String,
+    /// The most runs that may begin in a day of UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_runs_per_day: Option<u32>,
+    /// How many of them began today, where they are bounded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs_today: Option<u64>,
+    /// How often each tool may be called in a day of UTC.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tool_limits: BTreeMap<String, u32>,
+    /// How often each of them was called today.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tool_calls_today: BTreeMap<String, u64>,
     spent_today_usd: f64,
     spent_this_month_usd: f64,
     /// What is set aside for steps that are under way, of the day's amount.
@@ -182,6 +229,7 @@ struct Own {
     id: AgentId,
     name: String,
     run: Option<MicroUsd>,
+    allowances: Allowances,
     at: Option<At>,
 }
 
@@ -190,6 +238,7 @@ fn own(row: &Row) -> lantern_store::Result<Own> {
         id: row.id("id")?,
         name: row.text("name")?,
         run: row.opt_int("run_cost_max")?.map(MicroUsd::from_micros),
+        allowances: allowances::read(row)?,
         at: row.opt_at("budget_at")?,
     })
 }
@@ -215,6 +264,8 @@ struct Facts {
     now: At,
     accounts: BTreeMap<AccountId, (MicroUsd, MicroUsd)>,
     warnings: Vec<Warning>,
+    /// Runs under nothing, and calls of tools.
+    counted: Vec<(AgentId, Option<String>, u64)>,
 }
 
 async fn facts(app: &App, scope: Scope) -> Result<Facts> {
@@ -223,7 +274,8 @@ async fn facts(app: &App, scope: Scope) -> Result<Facts> {
     let since = Period::Month.began(now) - Dur::from_secs(86_400);
     let accounts = escrow::accounts(&app.db, scope, since).await?;
     let accounts = accounts.into_iter().map(|(account, spent, held)| (account, (spent, held))).collect();
-    Ok(Facts { now, accounts, warnings: escrow::warnings(&app.db, scope, since).await? })
+    let counted = allowances::counted(&app.db, scope, now).await?;
+    Ok(Facts { now, accounts, warnings: escrow::warnings(&app.db, scope, since).await?, counted })
 }
 
 fn shown(budget: Budget, facts: &Facts) -> Shown {
@@ -235,6 +287,12 @@ fn shown(budget: Budget, facts: &Facts) -> Shown {
     let cap = |period| budget.caps.iter().find(|cap| cap.period == period);
     let amount = |period| cap(period).map(|cap| cap.cap.to_wire());
     let on_limit = budget.caps.first().map_or(OnLimit::Hard, |cap| cap.on_limit);
+    let allowances = budget.own.allowances;
+    let counted = |tool: Option<&str>| {
+        let mut counted = facts.counted.iter();
+        let found = counted.find(|(agent, what, _)| *agent == budget.own.id && what.as_deref() == tool);
+        found.map_or(0, |(.., n)| *n)
+    };
     let warnings = facts.warnings.iter().filter(|warning| warning.account == current(warning.account.period));
     Shown {
         max_cost_usd_per_day: amount(Period::Day),
@@ -244,6 +302,10 @@ fn shown(budget: Budget, facts: &Facts) -> Shown {
         on_limit: if on_limit == OnLimit::Ask { "ask" } else { "stop" },
         notify_at_pct: budget.caps.iter().find_map(|cap| cap.notify_at_pct).unwrap_or(NOTIFY_AT_PCT),
         updated_at: budget.updated_at.to_string(),
+        max_runs_per_day: allowances.runs,
+        runs_today: allowances.runs.map(|_| counted(None)),
+        tool_calls_today: allowances.tools.keys().map(|tool| (tool.clone(), counted(Some(tool)))).collect(),
+        tool_limits: allowances.tools,
         spent_today_usd: stands(Period::Day).0.to_wire(),
         spent_this_month_usd: stands(Period::Month).0.to_wire(),
         held_today_usd: stands(Period::Day).1.to_wire(),
@@ -325,6 +387,7 @@ async fn save(app: &App, scope: Scope, name: &str, wanted: Option<Wanted>) -> Re
     let (agent, now) = (agents::service::get(app, scope, name).await?.0.id, app.clock.now());
     let owner = Owner::Agent(agent);
     let (at, run) = (wanted.as_ref().map(|_| now), wanted.as_ref().and_then(|wanted| wanted.run));
+    let bounds = wanted.as_ref().map(|wanted| wanted.allowances.clone()).unwrap_or_default();
     let of = |period| {
         let wanted = wanted.as_ref()?;
         let amount = match period {
@@ -340,6 +403,7 @@ async fn save(app: &App, scope: Scope, name: &str, wanted: Option<Wanted>) -> Re
             for (period, cap) in caps {
                 escrow::set_cap_with(tx, (owner, period), cap, now).await?;
             }
+            allowances::set(tx, agent, &bounds).await?;
             tx.exec(SAVE, &[agent.into(), run.into(), at.into()]).await
         })
     });

@@ -39,15 +39,18 @@ pub(crate) fn routes() -> Vec<Route<App>> {
             .answers::<Created<Run>>()
             .answers::<Json<Run>>()
             .streams("The events of the run, when `stream` is true."),
-        post_route("/v1/runs/batch", "Start several runs, all or none", create_batch)
-            .refuses(&[Refusal::NotFound, Refusal::RateLimited]),
+        post_route("/v1/runs/batch", "Start several runs, all or none", create_batch).refuses(&[
+            Refusal::NotFound,
+            Refusal::RateLimited,
+            Refusal::OverBudget,
+        ]),
         get_route("/v1/runs/{id}", "Read a run", get).waits().answers::<Json<Run>>(),
         delete_route("/v1/runs/{id}", "Delete a run that is over", delete),
         post_route("/v1/runs/{id}/redact", "Remove what was said in a run that is over, for good", redact),
         post_route("/v1/runs/{id}/cancel", "Cancel a run, or the one that it went on as", cancel)
             .refuses(&[Refusal::RateLimited]),
         held_post_route("/v1/runs/{id}/fork", "Fork a run from a step", fork::post_fork)
-            .refuses(&[Refusal::RateLimited])
+            .refuses(&[Refusal::RateLimited, Refusal::OverBudget])
             .answers::<Created<Run>>()
             .answers::<Json<Run>>(),
         held_post_route(
@@ -55,7 +58,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
             "Replay a run for nothing, or from a step on",
             fork::post_replay,
         )
-        .refuses(&[Refusal::RateLimited])
+        .refuses(&[Refusal::RateLimited, Refusal::OverBudget])
         .answers::<Created<Run>>()
         .answers::<Json<Run>>(),
         get_route("/v1/runs/{id}/diff/{other}", "Compare two runs", fork::get_diff)

@@ -229,7 +229,7 @@ async fn waits_for_approval(app: &App, scope: Scope, row: &RunRow, step: &str, b
         StepState::Waiting { .. } => found.kind == StepKind::Approval,
         _ => false,
     };
-    if let Some(over) = &found.over_cap {
+    if let Some(over) = found.over_cap.as_ref().filter(|_| found.state == StepState::Requested) {
         let id = over.id();
         let words = format!(
             "step {step} waits for a budget and not for a decision of its run: `lantern approvals grant {id}` lets more \
