@@ -6,7 +6,7 @@ import { axe, openPage, signIn } from "./browser.mjs";
 import { browser, group, quiet, settled } from "./group.mjs";
 import { HELPER, STEPS, history, member, slow, until } from "./work.mjs";
 
-const PAGES = ["/", "/runs", "/approvals", "/agents", "/sessions", "/providers", "/spending", "/calls", "/receipts", "/members", "/keys", "/settings", "/account"];
+const PAGES = ["/", "/runs", "/approvals", "/agents", "/sessions", "/providers", "/spending", "/calls", "/receipts", "/members", "/keys", "/secrets", "/settings", "/account"];
 group("signing in", (world) => {
   test("leads to the page that was asked for, and back to it", async () => {
     const { page, server } = world;

@@ -58,6 +58,17 @@ export async function people(server) {
   await server.api("POST", "/v1/invitations", { email: "barbara@example.com", role: "member" });
 }
 
+/** Secrets: one that a provider names, one of which no version counts, and one that nobody renewed. */
+export async function secrets(server) {
+  const put = (name, value) => server.api("PUT", `/v1/secrets/${name}`, { value });
+  for (const value of ["sk-not-a-real-key-1", "sk-not-a-real-key-2", "sk-not-a-real-key-3"]) await put("openai", value);
+  await put("github-token", "not-a-real-token");
+  await put("stripe.webhook_signing", "not-a-real-key");
+  await server.api("PATCH", "/v1/secrets/openai/versions/1", { enabled: false });
+  await server.api("PATCH", "/v1/secrets/github-token/versions/1", { enabled: false });
+  await server.api("POST", "/v1/settings/llm-providers", { provider: "openai", apiKey: "lantern.secret://tenant/openai" });
+}
+
 /** Fills a server with a small history. */
 export async function history(server) {
   for (const agent of [HELPER, ...Object.values(STEPS), { name: "digest", description: "Summarises notes for a stand-up", systemPrompt: DIGEST, tools: [] }]) {

@@ -2,9 +2,11 @@
 import { count } from "../lib/format";
 import { access } from "./access";
 import { plural } from "./plural";
+import { secrets } from "./secrets";
 
 export const m = {
   ...access,
+  secrets,
   brand: "Lantern",
   common: {
     loading: "Loading",
@@ -39,6 +41,7 @@ export const m = {
     audit: "Audit log",
     members: "Members",
     keys: "API keys",
+    secrets: "Secrets",
     settings: "Settings",
     more: "More",
     account: "Account",
@@ -80,6 +83,8 @@ export const m = {
       stop_holds: "An emergency stop holds. Lift it first, under Settings or with lantern stops lift.",
       budget_exceeded: "Raise the cap, or wait until the next period begins.",
       version_mismatch: "Somebody changed it meanwhile. Load the page again, then repeat your change.",
+      secret_not_found: "See which there are: lantern secrets list",
+      not_text: "Encode it first, as with base64 -w0, and hand that in.",
       session_busy: "The session answers another message. Wait for its end.",
       session_stopped: "A stopped session takes no messages. Begin another one.",
       no_crypto: "Open this page over TLS or on the machine itself, in a browser of 2025 or later; or check the file with lantern verify.",
