@@ -3,8 +3,9 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { openBrowser, openPage, signIn } from "./browser.mjs";
+import { Provider } from "./provider.mjs";
 import { Server } from "./server.mjs";
-import { history, people, secrets } from "./work.mjs";
+import { PAID, history, people, secrets, until } from "./work.mjs";
 
 const folder = process.argv[2] ?? "e2e/dist";
 const names = process.argv.slice(3);
@@ -104,7 +105,37 @@ try {
     await phone.waitForTimeout(700);
     await phone.screenshot({ path: join(folder, `${name}-phone.png`) });
   }
+  if (wanted("approval-budget") || wanted("agent-budget")) await budgets();
 } finally {
   await browser.close();
   await server.end();
+}
+
+/** A budget that is reached, on a server of its own: there models cost something. */
+async function budgets() {
+  const vendor = await new Provider().start();
+  const paid = await new Server(vendor.env).start();
+  try {
+    await paid.api("POST", "/v1/agents", PAID);
+    await paid.api("POST", "/v1/settings/caps", { maxCostUsdPerDay: "5", maxCostUsdPerMonth: "80" });
+    const run = async () => (await paid.api("POST", "/v1/runs", { agentName: PAID.name, input: {} })).id;
+    await until(paid, await run(), "succeeded");
+    await paid.api("PUT", `/v1/agents/${PAID.name}/budget`, { maxCostUsdPerDay: "0.001", maxCostUsdPerMonth: "0.02", maxCostUsdPerRun: "0.01", hardFail: false, onLimit: "ask" });
+    for (let n = 0; n < 3; n++) await until(paid, await run(), "paused");
+    for (const [theme, width, name] of [["light", 1280], ["dark", 1280], ["light", 390, "phone"]]) {
+      const page = await openPage(browser, paid, { theme, width, height: width > 400 ? 860 : 780 });
+      await signIn(page, paid.ready.login);
+      await page.goto("/approvals");
+      await page.getByRole("textbox").fill("0.50");
+      await page.waitForTimeout(700);
+      if (wanted("approval-budget")) await page.screenshot({ path: join(folder, `approval-budget-${name ?? theme}.png`) });
+      await page.goto(`/agents/${PAID.name}?tab=budget`);
+      await page.waitForTimeout(700);
+      if (wanted("agent-budget")) await page.screenshot({ path: join(folder, `agent-budget-${name ?? theme}.png`) });
+      await page.context().close();
+    }
+  } finally {
+    await paid.end();
+    await vendor.end();
+  }
 }

@@ -32,6 +32,12 @@ export const HELPER = {
 const DIGEST = "Summarise these notes for a stand-up.";
 const NOTES = "The search index was rebuilt overnight and queries are fast again. Two customers asked for exports in CSV. The export job now runs in the background and mails a link. We still need somebody to look at the flaky login test. The release is planned for Thursday, after the database is moved.";
 
+/** An agent whose steps cost something, where there is a vendor. */
+export const PAID = {
+  name: "writer", description: "Asks a model that costs something, twice", program: "steps", maxCostUsd: 1,
+  steps: ["draft", "polish"].map((id) => ({ id, kind: "llm", data: { prompt: "Say something.", model: "gpt-4o", maxTokens: 60 } })),
+};
+
 /** Waits until a run stands so. */
 export async function until(server, id, ...statuses) {
   for (const from = Date.now(); Date.now() - from < 30_000; ) {

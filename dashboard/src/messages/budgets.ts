@@ -1,0 +1,36 @@
+// The part of the catalogue about what may be spent, and about being asked for more.
+
+export const budgets = {
+  amountHint: "Dollars with at most 6 decimals, as in 5 or 0.50",
+  wrong: { amount: "That is no amount: dollars with at most 6 decimals, as in 5 or 0.50", nothing: "Say more than nothing" },
+  period: { day: "day", month: "month" } as Record<string, string>,
+  onLimit: {
+    label: "When it is reached",
+    ask: "Ask in the inbox whether runs may spend more",
+    stop: "Stop: deny what does not fit",
+    asks: "asks when it is reached",
+    hint: "Calls through the front doors never wait: they are refused.",
+  },
+  asked: {
+    title: (agent: string) => `The budget of ${agent} is reached`,
+    tenant: "The caps of the workspace are reached",
+    question: { day: "May more be spent today?", month: "May more be spent this month?" } as Record<string, string>,
+    cap: { day: "May be spent in this day", month: "May be spent in this month" } as Record<string, string>,
+    spent: "Spent when it was asked",
+    hold: "The next step could cost",
+    lacks: "So it lacks, at least",
+    once: "It is asked once, for every run that waits for it. The answer lets all of them go on, or denies all that does not fit.",
+    firstRun: "Open the run that asked first",
+    how: "What to let through",
+    more: "So much more, in dollars",
+    rest: { day: "The rest of the day", month: "The rest of the month" } as Record<string, string>,
+    little: (lack: string) => `The step that waits lacks ${lack} at least: with less it asks again at once.`,
+    grant: "Let it through",
+    deny: "Say no",
+    denyText: { day: "A no holds for the rest of the day, until the budget is set anew.", month: "A no holds for the rest of the month, until the budget is set anew." } as Record<string, string>,
+    whoMay: "Only those answer who may set budgets: the role admin.",
+    letMore: (amount: string) => `${amount} more was let through`,
+    letRest: { day: "The rest of the day was let through", month: "The rest of the month was let through" } as Record<string, string>,
+  },
+  answer: { granted: "more was let through", denied: "no", expired: "its period ended", withdrawn: "nobody asks any more", unneeded: "there was enough after all" } as Record<string, string>,
+};
