@@ -114,3 +114,119 @@ group("a budget that asks", (world) => {
     assert.deepEqual(page.faults, []);
   });
 }, { vendor: true });
+
+group("what may be spent", (world) => {
+  test("is said for an agent on its own page", async () => {
+    const { page, server } = world;
+    await server.api("POST", "/v1/agents", PAID);
+    await signIn(page, server.ready.login);
+    await page.goto("/agents/writer?tab=budget");
+    await page.getByText("No budget of its own").waitFor();
+    await page.getByText("lantern budgets set writer --day 1 --on-limit ask", { exact: true }).waitFor();
+    await bothThemes(page, "an agent without a budget");
+    await page.getByRole("button", { name: "Set budget" }).click();
+    const dialog = page.getByRole("dialog");
+    const save = dialog.getByRole("button", { name: "Save budget" });
+    assert.equal(await save.isDisabled(), true);
+    await dialog.getByLabel("A day").fill("five");
+    await dialog.getByText("That is no amount").waitFor();
+    assert.equal(await save.isDisabled(), true);
+    await dialog.getByLabel("A day").fill("0.000001");
+    await dialog.getByLabel("A run").fill("0.25");
+    await dialog.getByLabel("When it is reached").selectOption("ask");
+    await dialog.getByText("lantern budgets set writer --day 0.000001 --run 0.25 --on-limit ask", { exact: true }).waitFor();
+    await bothThemes(page, "a budget that is set");
+    await page.setViewportSize({ width: 390, height: 780 });
+    assert.ok((await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)) <= 0);
+    await page.setViewportSize({ width: 1280, height: 860 });
+    await save.click();
+    const card = page.getByRole("region", { name: "Budget" });
+    await card.getByText("of $0.000001").waitFor();
+    await card.getByText("asks in the inbox").waitFor();
+    await bothThemes(page, "a budget");
+    const budget = await server.api("GET", "/v1/agents/writer/budget");
+    assert.deepEqual([budget.maxCostUsdPerDay, budget.maxCostUsdPerRun, budget.onLimit, budget.hardFail], [0.000001, 0.25, "ask", false]);
+    // What stands is said again, whole; a refusal is shown.
+    await card.getByRole("button", { name: "Set budget" }).click();
+    assert.equal(await dialog.getByLabel("A day").inputValue(), "0.000001");
+    await dialog.getByLabel("A day").fill("5");
+    await dialog.getByLabel("A month").fill("1");
+    await dialog.getByText("A day may be spent more than a month").waitFor();
+    await save.click();
+    await dialog.getByRole("alert").getByText("maxCostUsdPerDay", { exact: true }).waitFor();
+    await dialog.getByLabel("A month").fill("20");
+    await dialog.getByLabel("When it is reached").selectOption("stop");
+    await save.click();
+    await card.getByText("of $20.00").waitFor();
+    await card.getByText("stops", { exact: true }).waitFor();
+    await card.getByRole("button", { name: "Remove budget" }).click();
+    await dialog.getByText("lantern budgets delete writer", { exact: true }).waitFor();
+    await dialog.getByRole("button", { name: "Remove budget" }).click();
+    await page.getByText("No budget of its own").waitFor();
+    assert.deepEqual(page.faults, []);
+  });
+
+  test("is said for a key in the list of keys", async () => {
+    const { page, server } = world;
+    const name = `ci <img src=x onerror="globalThis.owned=1">`;
+    const { key } = await server.api("POST", "/v1/api-keys", { name, scopes: ["write"] });
+    await page.goto("/keys");
+    await page.getByRole("button", { name: `Caps of ${name}` }).click();
+    const dialog = page.getByRole("dialog");
+    assert.equal(await dialog.getByLabel("When it is reached").count(), 0);
+    await dialog.getByText("Calls do not wait for people").waitFor();
+    await dialog.getByLabel("A day").fill("1");
+    await dialog.getByText(`lantern caps --key ${key.id} --day 1 --month none`, { exact: true }).waitFor();
+    await bothThemes(page, "the caps of a key");
+    await dialog.getByRole("button", { name: "Save caps" }).click();
+    await page.getByText("$0.00 of $1.00 today").waitFor();
+    await bothThemes(page, "keys with caps");
+    assert.equal(await page.evaluate(() => globalThis.owned), undefined);
+    const mine = (await server.api("GET", "/v1/settings/caps")).filter(({ apiKeyId }) => apiKeyId === key.id);
+    assert.deepEqual(mine.map(({ period, maxCostUsd, onLimit }) => [period, maxCostUsd, onLimit]), [["day", 1, "stop"]]);
+    await page.setViewportSize({ width: 390, height: 780 });
+    assert.ok((await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)) <= 0);
+    await page.setViewportSize({ width: 1280, height: 860 });
+    assert.deepEqual(page.faults, []);
+  });
+
+  test("is said for the workspace, with what is done when it is reached", async () => {
+    const { page, server } = world;
+    await server.api("PUT", "/v1/agents/writer/budget", { maxCostUsdPerDay: "2", hardFail: false, onLimit: "ask" });
+    await page.goto("/spending");
+    await page.getByRole("button", { name: "Set caps" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("A day").fill("0.000007");
+    assert.equal(await dialog.getByText("The command sets amounts alone").count(), 0);
+    await dialog.getByLabel("When it is reached").selectOption("ask");
+    await dialog.getByText("The command sets amounts alone").waitFor();
+    await dialog.getByText("lantern caps --day 0.000007 --month none", { exact: true }).waitFor();
+    await bothThemes(page, "the caps of the workspace");
+    await dialog.getByRole("button", { name: "Save caps" }).click();
+    await page.getByText("of $0.000007").waitFor();
+    assert.equal(await page.getByText("asks when it is reached").count(), 2);
+    const [ours] = (await server.api("GET", "/v1/settings/caps")).filter(({ scope }) => scope === "tenant");
+    assert.deepEqual([ours.maxCostUsd, ours.onLimit], [0.000007, "ask"]);
+    await bothThemes(page, "spending");
+    await page.getByRole("link", { name: "Agent writer" }).click();
+    await page.getByRole("region", { name: "Budget" }).getByText("of $2.00").waitFor();
+    assert.deepEqual(page.faults, []);
+  });
+
+  test("is shown to those who may not set it, without a button to", async () => {
+    const { server } = world;
+    for (const role of ["viewer", "member"]) {
+      const page = await openPage(browser(), server);
+      await signIn(page, await member(server, `${role}@example.com`, role));
+      await page.goto("/agents/writer?tab=budget");
+      await page.getByRole("region", { name: "Budget" }).getByText("of $2.00").waitFor();
+      await quiet(page);
+      assert.equal(await page.getByRole("button", { name: /Set budget|Remove budget/ }).count(), 0, role);
+      await page.goto("/keys");
+      await page.getByText("of $1.00 today").waitFor();
+      assert.equal(await page.getByRole("button", { name: /Caps of/ }).count(), 0, role);
+      assert.deepEqual(page.faults, []);
+      await page.context().close();
+    }
+  });
+});

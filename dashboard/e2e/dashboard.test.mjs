@@ -126,7 +126,7 @@ group("a workspace with a history", (world) => {
     const paths = [
       ...PAGES, `/runs/${ids.squares}?step=each`, `/runs/${ids.release}`, `/runs/${ids.breaks}`, `/runs/${ids.digest}?tab=events`, `/runs/${ids.digest}?tab=input`,
       `/runs/${ids.helper}?step=llm-2`, `/runs/${ids.helper}?tab=receipt`, `/runs/${ids.squares}?tab=compare&with=${ids.fork}`, `/runs/${ids.helper}?tab=compare&with=${ids.digest}`, "/proof",
-      "/agents/helper", "/agents/helper?tab=versions", "/agents/helper?tab=edit", "/agents/helper?tab=runs", `/sessions/${ids.session}`,
+      "/agents/helper", "/agents/helper?tab=versions", "/agents/helper?tab=edit", "/agents/helper?tab=runs", "/agents/helper?tab=budget", `/sessions/${ids.session}`,
       "/runs?start=1", "/agents?create=1", "/sessions?begin=1",
     ];
     for (const theme of ["light", "dark"]) {

@@ -18,6 +18,8 @@ try {
   await people(server);
   await secrets(server);
   await server.api("POST", "/v1/settings/caps", { agentName: "helper", maxCostUsdPerDay: "2" });
+  const deploys = (await server.api("GET", "/v1/api-keys")).find(({ name }) => name === "deploy pipeline");
+  await server.api("POST", "/v1/settings/caps", { apiKeyId: deploys.id, maxCostUsdPerDay: "1" });
   // An entry that says what was there before and after.
   const [changed] = await server.api("GET", "/v1/audit?action=agents.update");
   const pages = {

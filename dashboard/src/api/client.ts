@@ -20,6 +20,7 @@ export type ApiKey = Schemas["ApiKey"];
 export type EmergencyStop = Schemas["EmergencyStop"];
 export type Secret = Schemas["Secret"];
 export type Budget = Schemas["Budget"];
+export type SpendingCap = paths["/v1/settings/caps"]["get"]["responses"][200]["content"]["application/json"][number];
 
 type Verb = "get" | "post" | "put" | "patch" | "delete";
 type Paths<V extends Verb> = {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { lacks, microsOf, ofWire, plainUsd, shownUsd, wrongWith } from "./usd";
+import { fieldOf, lacks, microsOf, ofWire, plainUsd, shownUsd, wrongWith } from "./usd";
 
 test("dollars are read to the millionth, and nothing else is", () => {
   for (const [text, want] of [
@@ -28,7 +28,8 @@ test("a step lacks what its hold passes the cap by", () => {
 });
 
 test("a field is told what is wrong with it", () => {
-  for (const [text, empty, want] of [["", true, undefined], ["", false, "nothing"], ["0", true, "nothing"], ["0.5", false, undefined], ["much", true, "amount"]] as const) {
-    expect(wrongWith(text, { empty }), text).toBe(want);
+  for (const [text, may, want] of [["", { empty: true }, undefined], ["", {}, "nothing"], ["0", { empty: true }, "nothing"], ["0", { zero: true }, undefined], ["0.5", {}, undefined], ["much", { empty: true }, "amount"]] as const) {
+    expect(wrongWith(text, may), text).toBe(want);
   }
+  expect([fieldOf(0.000001), fieldOf(5), fieldOf(0), fieldOf(null), fieldOf(undefined)]).toEqual(["0.000001", "5", "0", "", ""]);
 });

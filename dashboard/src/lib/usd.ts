@@ -31,12 +31,15 @@ export function shownUsd(micros: bigint): string {
 
 /** Why a field is no amount, when it is none; an empty one may be left so. */
 export type Wrong = "amount" | "nothing";
-export function wrongWith(text: string, { empty }: { empty: boolean }): Wrong | undefined {
+export function wrongWith(text: string, { empty = false, zero = false }: { empty?: boolean; zero?: boolean }): Wrong | undefined {
   if (text.trim() === "") return empty ? undefined : "nothing";
   const micros = microsOf(text);
   if (micros === undefined) return "amount";
-  return micros === 0n ? "nothing" : undefined;
+  return micros === 0n && !zero ? "nothing" : undefined;
 }
+
+/** An amount of an answer as a field has it; empty when there is none. */
+export const fieldOf = (usd: number | null | undefined): string => (usd == null ? "" : plainUsd(ofWire(usd)));
 
 /** What a question about a budget says, in dollars as they came. */
 export interface Asked {
