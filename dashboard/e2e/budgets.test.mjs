@@ -90,6 +90,12 @@ group("a budget that asks", (world) => {
     await page.getByText("The question about the budget is over: more was let through").waitFor();
     await page.goto("/approvals?status=granted");
     await page.getByText("The rest of the day was let through").waitFor();
+    // Its receipt records the caps that it was held within and the choices of its models, and the page looks at both.
+    await page.goto(`/runs/${other}?tab=receipt`);
+    await page.getByRole("button", { name: "Check it here" }).click();
+    for (const which of ["ledger", "caps", "choices"]) await page.locator(`[data-check=${which}][data-state=holds].holds`).waitFor();
+    await page.getByText("2 caps and 2 choices of a model were recorded, and looked at.").waitFor();
+    await bothThemes(page, "a receipt of a run within caps");
     assert.deepEqual(page.faults, []);
   });
 

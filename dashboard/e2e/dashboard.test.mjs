@@ -197,7 +197,7 @@ group("a workspace with a history", (world) => {
     const raw = await page.locator("[data-secret]").textContent();
     assert.match(raw.trim(), /^hlx_live_[0-9a-f]{32}$/);
     await page.getByRole("button", { name: "Close" }).click();
-    await page.getByRole("cell", { name: "from the page" }).waitFor();
+    await page.getByRole("cell", { name: "from the page", exact: true }).waitFor();
     await page.goto("/providers");
     await page.getByRole("cell", { name: "openai" }).waitFor();
     assert.ok(!(await page.content()).includes("sk-not-a-real-key-0123456789") && !(await page.content()).includes(raw.trim()));
@@ -238,7 +238,7 @@ group("receipts", (world) => {
     await page.context().setOffline(true);
     await choose(page, file(fixture("01-succeeded.json")));
     await verdict(page, "alone");
-    assert.equal((await states(page)).filter((state) => state.endsWith(" holds")).length, 7);
+    assert.equal((await states(page)).filter((state) => state.endsWith(" holds")).length, 9);
     await page.getByRole("region", { name: "Keys that you trust" }).locator("input[type=file]").setInputFiles(keys);
     await verdict(page, "true");
     for (const name of ["02-cancelled.json", "05-failed.json", "10-failed.json"]) {
@@ -247,6 +247,11 @@ group("receipts", (world) => {
       await page.getByText(JSON.parse(fixture(name)).payload.runId).waitFor();
       await verdict(page, "true");
     }
+    // What a receipt records of choices is looked at, and that it records nothing of caps is said.
+    await choose(page, file(fixture("12-failed.json"), "12-failed.json"));
+    await page.getByText("0 caps and 2 choices of a model were recorded, and looked at.").waitFor();
+    await page.locator("[data-check=choices].holds").waitFor();
+    await page.locator("[data-check=caps]", { hasText: "none recorded" }).waitFor();
     // A dollar more, an event less, a letter of the signature.
     const text = fixture("01-succeeded.json").toString();
     for (const [from, to, check, before] of [
