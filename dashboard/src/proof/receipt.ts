@@ -17,6 +17,8 @@ export interface Verdict {
   held: Check[];
   /** The first that does not. What comes after it was not looked at, but for what is made of the same events. */
   fault?: { check: Check; words: string; event?: number };
+  /** What does not hold further on in the same events. */
+  also: Check[];
   /** Whether a key that is trusted signed it, or only the key inside the file. */
   trusted: boolean;
   keyId?: string;
@@ -33,7 +35,7 @@ const names = (of: Members): string => [...of.keys()].join(" ");
 
 /** Checks a file. With keys, one of them must have signed it; without any, it is only checked against itself. */
 export async function verify(bytes: Uint8Array, keys: Uint8Array[]): Promise<Verdict> {
-  const verdict: Verdict = { held: [], fault: undefined, trusted: false };
+  const verdict: Verdict = { held: [], fault: undefined, also: [], trusted: false };
   let check: Check = "form";
   const then = (next: Check) => {
     verdict.held.push(check);
@@ -95,6 +97,7 @@ function follow(verdict: Verdict, events: Members[], p: Members): void {
   // What is of no event is of all of them.
   const place = ({ event }: { event?: number }) => event ?? Number.POSITIVE_INFINITY;
   verdict.fault = faults.reduce<Verdict["fault"]>((first, one) => (first && place(first) <= place(one) ? first : one), undefined);
+  verdict.also = faults.filter((one) => one !== verdict.fault).map(({ check }) => check);
   verdict.followed = { caps: caps.count, choices: choices.count };
 }
 

@@ -25,7 +25,7 @@ export function VerdictCard({ verdict, checks, published }: { verdict: Verdict; 
       </div>
       <ol className="checks-made">
         {checks.map((check) => {
-          const state = verdict.held.some((held) => held === check) ? "holds" : fault?.check === check ? "fails" : "unseen";
+          const state = verdict.held.some((held) => held === check) ? "holds" : fault?.check === check || verdict.also.some((also) => also === check) ? "fails" : "unseen";
           const none = state === "holds" && (check === "caps" || check === "choices") && verdict.followed?.[check] === 0;
           const [name, what] = words.checks[check] ?? [check, ""];
           return (
