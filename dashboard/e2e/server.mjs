@@ -8,7 +8,9 @@ import { join } from "node:path";
 export const PROGRAM = process.env.LANTERN_PROGRAM;
 
 export class Server {
-  constructor() {
+  /** With more in its environment than a path and a home. */
+  constructor(env = {}) {
+    this.env = env;
     this.folder = mkdtempSync(join(tmpdir(), "lantern-dashboard-"));
   }
 
@@ -16,7 +18,7 @@ export class Server {
     this.port ??= await freePort();
     this.url = `http://127.0.0.1:${this.port}`;
     const args = ["dev", "-o", "json", "--no-open", "--listen", `127.0.0.1:${this.port}`, "--data-dir", this.folder];
-    const env = { PATH: process.env.PATH, HOME: this.folder, LOG_LEVEL: "error" };
+    const env = { PATH: process.env.PATH, HOME: this.folder, LOG_LEVEL: "error", ...this.env };
     this.child = spawn(PROGRAM, args, { env, cwd: this.folder, stdio: ["ignore", "pipe", "inherit"] });
     this.ready = JSON.parse(await firstLine(this.child));
     return this;

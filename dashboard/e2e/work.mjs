@@ -32,6 +32,12 @@ export const HELPER = {
 const DIGEST = "Summarise these notes for a stand-up.";
 const NOTES = "The search index was rebuilt overnight and queries are fast again. Two customers asked for exports in CSV. The export job now runs in the background and mails a link. We still need somebody to look at the flaky login test. The release is planned for Thursday, after the database is moved.";
 
+/** An agent whose steps cost something, where there is a vendor. */
+export const PAID = {
+  name: "writer", description: "Asks a model that costs something, twice", program: "steps", maxCostUsd: 1,
+  steps: ["draft", "polish"].map((id) => ({ id, kind: "llm", data: { prompt: "Say something.", model: "gpt-4o", maxTokens: 60 } })),
+};
+
 /** Waits until a run stands so. */
 export async function until(server, id, ...statuses) {
   for (const from = Date.now(); Date.now() - from < 30_000; ) {
@@ -56,6 +62,17 @@ export async function people(server) {
   await member(server, "grace@example.com", "member", "Grace Hopper");
   await member(server, "eve@example.com", "viewer", "Eve");
   await server.api("POST", "/v1/invitations", { email: "barbara@example.com", role: "member" });
+}
+
+/** Secrets: one that a provider names, one of which no version counts, and one that nobody renewed. */
+export async function secrets(server) {
+  const put = (name, value) => server.api("PUT", `/v1/secrets/${name}`, { value });
+  for (const value of ["sk-not-a-real-key-1", "sk-not-a-real-key-2", "sk-not-a-real-key-3"]) await put("openai", value);
+  await put("github-token", "not-a-real-token");
+  await put("stripe.webhook_signing", "not-a-real-key");
+  await server.api("PATCH", "/v1/secrets/openai/versions/1", { enabled: false });
+  await server.api("PATCH", "/v1/secrets/github-token/versions/1", { enabled: false });
+  await server.api("POST", "/v1/settings/llm-providers", { provider: "openai", apiKey: "lantern.secret://tenant/openai" });
 }
 
 /** Fills a server with a small history. */

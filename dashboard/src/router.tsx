@@ -94,6 +94,12 @@ const audit = createRoute({
   validateSearch: (search: Record<string, unknown>): Search => ({ ...readAudit(search), ...words("entry")(search) }),
 });
 const keys = createRoute({ getParentRoute: under, path: "/keys", component: lazyRouteComponent(() => import("./pages/keys"), "Keys") });
+const secrets = createRoute({
+  getParentRoute: under,
+  path: "/secrets",
+  component: lazyRouteComponent(() => import("./pages/secrets"), "Secrets"),
+  validateSearch: words("name"),
+});
 const settings = createRoute({ getParentRoute: under, path: "/settings", component: lazyRouteComponent(() => import("./pages/settings"), "Settings") });
 
 const tree = root.addChildren([
@@ -101,7 +107,7 @@ const tree = root.addChildren([
   proof,
   invitation,
   reset,
-  shell.addChildren([home, runs, run, approvals, agents, agent, sessions, session, providers, spending, calls, receipts, audit, members, keys, settings, account]),
+  shell.addChildren([home, runs, run, approvals, agents, agent, sessions, session, providers, spending, calls, receipts, audit, members, keys, secrets, settings, account]),
 ]);
 
 export const router = createRouter({

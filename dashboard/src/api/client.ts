@@ -18,8 +18,11 @@ export type SignIn = Schemas["SignIn"];
 export type AuditEntry = Schemas["AuditEntry"];
 export type ApiKey = Schemas["ApiKey"];
 export type EmergencyStop = Schemas["EmergencyStop"];
+export type Secret = Schemas["Secret"];
+export type Budget = Schemas["Budget"];
+export type SpendingCap = paths["/v1/settings/caps"]["get"]["responses"][200]["content"]["application/json"][number];
 
-type Verb = "get" | "post" | "patch" | "delete";
+type Verb = "get" | "post" | "put" | "patch" | "delete";
 type Paths<V extends Verb> = {
   [P in keyof paths]: paths[P] extends Record<V, { responses: unknown }> ? P : never;
 }[keyof paths];
@@ -41,6 +44,8 @@ export interface Asked<B = unknown> {
   path?: Record<string, string>;
   query?: Query;
   body?: B;
+  /** On which revision alone it is to happen. */
+  match?: { "If-Match": string } | { "If-None-Match": "*" };
   signal?: AbortSignal;
 }
 
@@ -89,7 +94,7 @@ export async function refusal(response: Response): Promise<ApiError> {
 }
 
 async function send(verb: Verb, path: string, asked: Asked): Promise<{ data: unknown; next?: string }> {
-  const headers: Record<string, string> = { ...PAGE, Accept: "application/json" };
+  const headers: Record<string, string> = { ...PAGE, ...asked.match, Accept: "application/json" };
   if (verb !== "get") headers["Content-Type"] = "application/json";
   let response: Response;
   try {
@@ -128,6 +133,9 @@ export async function page<P extends Paths<"get">>(path: P, asked: Asked = {}) {
 }
 export async function post<P extends Paths<"post">>(path: P, asked: Asked<BodyOf<Operation<P, "post">>> = {}) {
   return (await send("post", path, asked)).data as Answer<Operation<P, "post">>;
+}
+export async function put<P extends Paths<"put">>(path: P, asked: Asked<BodyOf<Operation<P, "put">>> = {}) {
+  return (await send("put", path, asked)).data as Answer<Operation<P, "put">>;
 }
 export async function patch<P extends Paths<"patch">>(path: P, asked: Asked<BodyOf<Operation<P, "patch">>> = {}) {
   return (await send("patch", path, asked)).data as Answer<Operation<P, "patch">>;

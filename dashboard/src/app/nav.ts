@@ -1,5 +1,5 @@
 // The pages, in the order in which they are offered.
-import { isAdmin } from "../lib/people";
+import { type Role, atLeast } from "../lib/people";
 import { m } from "../messages/en";
 
 interface Place {
@@ -8,8 +8,8 @@ interface Place {
   label: string;
   /** What goes there after `g`. */
   key: string;
-  /** Whether only those are offered it who look after the workspace. */
-  admin?: boolean;
+  /** The least role that is offered it; without one, everybody is. */
+  least?: Role;
   /** Whether it stands in the menu of one's own account. */
   own?: boolean;
 }
@@ -24,14 +24,15 @@ export const PAGES = [
   { to: "/spending", icon: "spending", label: m.nav.spending, key: "b" },
   { to: "/calls", icon: "calls", label: m.nav.calls, key: "c" },
   { to: "/receipts", icon: "receipts", label: m.nav.receipts, key: "e" },
-  { to: "/audit", icon: "audit", label: m.nav.audit, key: "l", admin: true },
+  { to: "/audit", icon: "audit", label: m.nav.audit, key: "l", least: "admin" },
   { to: "/members", icon: "members", label: m.nav.members, key: "u" },
   { to: "/keys", icon: "keys", label: m.nav.keys, key: "k" },
+  { to: "/secrets", icon: "secrets", label: m.nav.secrets, key: "t", least: "member" },
   { to: "/settings", icon: "settings", label: m.nav.settings, key: "," },
   { to: "/account", icon: "account", label: m.nav.yourAccount, key: "y", own: true },
 ] as const satisfies readonly Place[];
 
 /** The pages that somebody of this role is offered. */
 export function offered(role: string | undefined): readonly (typeof PAGES)[number][] {
-  return PAGES.filter((page: Place) => !page.admin || isAdmin(role));
+  return PAGES.filter((page: Place) => page.least === undefined || atLeast(role, page.least));
 }

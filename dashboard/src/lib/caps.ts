@@ -1,10 +1,46 @@
 // Caps, put together by whose they are.
 
+import { microsOf } from "./usd";
+
 export interface Cap {
   scope: string;
   period: string;
   apiKeyId?: string | null;
   agentName?: string | null;
+}
+
+/** What is done when a cap is reached. */
+export type OnLimit = "ask" | "stop";
+
+/** The budget of an agent as a form has it: amounts as they are typed, and empty ones that bound nothing. */
+export interface BudgetForm {
+  day: string;
+  month: string;
+  run: string;
+  notifyAt: string;
+  onLimit: OnLimit;
+}
+
+const amount = (text: string) => text.trim() || undefined;
+
+/** What is sent of it, which replaces all that was said before. A budget that asks is not hard, and a hard one stops. */
+export function budgetBody({ day, month, run, notifyAt, onLimit }: BudgetForm) {
+  return {
+    maxCostUsdPerDay: amount(day), maxCostUsdPerMonth: amount(month), maxCostUsdPerRun: amount(run),
+    notifyAtPct: notifyAt.trim() === "" ? undefined : Number(notifyAt), hardFail: onLimit === "stop", onLimit,
+  };
+}
+
+/** The command that does the same. */
+export function budgetCommand(agent: string, form: BudgetForm, quote: (word: string) => string): string {
+  const flag = (name: string, text: string) => (text.trim() === "" ? "" : ` --${name} ${quote(text.trim())}`);
+  return `lantern budgets set ${quote(agent)}${flag("day", form.day)}${flag("month", form.month)}${flag("run", form.run)}${flag("notify-at", form.notifyAt)} --on-limit ${form.onLimit}`;
+}
+
+/** Whether a day's amount passes the month's, which the server refuses. */
+export function dayPasses(day: string, month: string): boolean {
+  const [a, b] = [microsOf(day), microsOf(month)];
+  return a !== undefined && b !== undefined && a > b;
 }
 
 const ORDER = ["tenant", "agent", "apiKey"];

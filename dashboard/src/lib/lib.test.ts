@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { address } from "../api/client";
 import { hear, silence } from "./chat";
 import { auditCommand, auditQuery, ofField, readAudit, toField } from "./audit";
-import { byOwner } from "./caps";
+import { budgetBody, budgetCommand, byOwner, dayPasses } from "./caps";
 import { clientName } from "./client-name";
 import { asCommand, asQuery, readFilters, toggle, writeFilters } from "./filters";
 import { count, duration, firstLine, money, relative, shell } from "./format";
@@ -202,6 +202,14 @@ test("caps are put together by whose they are", () => {
   const cap = (scope: string, period: string, more = {}) => ({ scope, period, ...more });
   const found = byOwner([cap("apiKey", "day", { apiKeyId: "k" }), cap("agent", "month", { agentName: "b" }), cap("agent", "day", { agentName: "b" }), cap("agent", "day", { agentName: "a" }), cap("tenant", "month"), cap("tenant", "day")]);
   expect(found.map(({ scope, id, caps }) => [scope, id, caps.map(({ period }) => period).join()])).toEqual([["tenant", "", "day,month"], ["agent", "a", "day"], ["agent", "b", "day,month"], ["apiKey", "k", "day"]]);
+});
+
+test("a budget is sent whole, and said as a command", () => {
+  const form = { day: " 0.50 ", month: "", run: "0.1", notifyAt: "", onLimit: "ask" } as const;
+  expect(budgetBody(form)).toEqual({ maxCostUsdPerDay: "0.50", maxCostUsdPerMonth: undefined, maxCostUsdPerRun: "0.1", notifyAtPct: undefined, hardFail: false, onLimit: "ask" });
+  expect(budgetBody({ ...form, notifyAt: "90", onLimit: "stop" })).toMatchObject({ notifyAtPct: 90, hardFail: true, onLimit: "stop" });
+  expect(budgetCommand("a b", form, shell)).toBe("lantern budgets set 'a b' --day 0.50 --run 0.1 --on-limit ask");
+  expect([dayPasses("1", "0.999999"), dayPasses("1", "1"), dayPasses("", "1"), dayPasses("2", "much")]).toEqual([true, false, false, false]);
 });
 
 test("the numbers that a list leaves out are found", () => {

@@ -7,9 +7,14 @@ export type Change = "role" | "remove" | "signOut" | "reset" | "removeCode";
 
 const rank = (role: string | undefined): number => ROLES.indexOf(role as Role);
 
+/** Whether somebody of this role may what those of another may. */
+export function atLeast(role: string | undefined, least: Role): boolean {
+  return rank(role) >= rank(least);
+}
+
 /** Whether somebody of this role looks after keys, providers and people. */
 export function isAdmin(role: string | undefined): boolean {
-  return rank(role) >= rank("admin");
+  return atLeast(role, "admin");
 }
 
 /** The roles that somebody may give: none above their own, and none at all below an admin. */

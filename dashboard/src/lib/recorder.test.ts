@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type RunEvent, before, nothing, record, waterfall } from "./recorder";
+import { type RunEvent, before, budgetAsks, nothing, record, waterfall } from "./recorder";
 
 const BEGAN = Date.parse("2026-11-30T02:45:00Z");
 let seq = 0;
@@ -63,6 +63,14 @@ test("an approval is asked and decided", () => {
   const run = record(nothing(), events);
   expect(run.steps.get("ship")).toMatchObject({ approval: "granted", decidedBy: "ada", note: "fine", state: "done" });
   expect(run.endedAt).toBe(BEGAN + 9);
+});
+
+test("a question about a budget is known to the run that waits, until it is over", () => {
+  const asked = story(["run_started", 0], ["step_started", 1, "s", { name: "s", type: "llm" }], ["budget_asked", 2, "s", { approvalId: "a", owner: "agent", expiresAt: "2026-12-01T00:00:00Z" }]);
+  expect(budgetAsks(record(nothing(), asked))).toEqual(["a"]);
+  const over = record(nothing(), [...asked, { ...event("budget_answered", 3, "s", { status: "granted", moreUsd: 0.5 }), seq: asked.length + 1 }]);
+  expect(budgetAsks(over)).toEqual([]);
+  expect(over.steps.get("s")?.marks.map(({ kind, text }) => [kind, text])).toEqual([["asked", ""], ["answered", "granted"]]);
 });
 
 test("what a model says is told once, whichever pieces come again", () => {

@@ -15,7 +15,7 @@ export type StepState = "waiting" | "working" | "retrying" | "done" | "failed" |
 
 export interface Mark {
   at: number;
-  kind: "retry" | "resent" | "doubt" | "resolved" | "granted" | "denied";
+  kind: "retry" | "resent" | "doubt" | "resolved" | "granted" | "denied" | "asked" | "answered";
   text: string;
 }
 
@@ -46,6 +46,8 @@ export interface Step {
   reused: boolean;
   childRunId?: string;
   approval?: "asked" | "granted" | "denied";
+  /** The question about a budget that it waits for. */
+  budgetAsk?: string;
   decidedBy?: string;
   note?: string;
   marks: Mark[];
@@ -200,6 +202,10 @@ function change(step: Step, event: RunEvent, at: number): Partial<Step> {
       return { state: "abandoned", endedAt: at, heldUsd: 0, code: text(data.code), costUsd: step.costUsd + number(data.cost_usd) };
     case "step_charged":
       return { costUsd: step.costUsd + number(data.cost_usd) };
+    case "budget_asked":
+      return { budgetAsk: text(data.approvalId), due: text(data.expiresAt), marks: marked("asked", "") };
+    case "budget_answered":
+      return { budgetAsk: undefined, marks: marked("answered", text(data.status) ?? "") };
     case "approval_requested":
       return { approval: "asked", due: text(data.expiresAt) };
     case "approval_granted":
@@ -214,6 +220,11 @@ function change(step: Step, event: RunEvent, at: number): Partial<Step> {
     default:
       return {};
   }
+}
+
+/** The questions about budgets that a run waits for, by their ids. */
+export function budgetAsks(run: Recorded): string[] {
+  return [...new Set([...run.steps.values()].flatMap(({ budgetAsk }) => (budgetAsk === undefined ? [] : [budgetAsk])))];
 }
 
 /** The model and tool calls that a model call came after, in the order they began. */

@@ -1,10 +1,14 @@
 // Every word that the dashboard says, in this folder. A test refuses text anywhere else.
 import { count } from "../lib/format";
 import { access } from "./access";
+import { budgets } from "./budgets";
 import { plural } from "./plural";
+import { secrets } from "./secrets";
 
 export const m = {
   ...access,
+  budgets,
+  secrets,
   brand: "Lantern",
   common: {
     loading: "Loading",
@@ -39,6 +43,7 @@ export const m = {
     audit: "Audit log",
     members: "Members",
     keys: "API keys",
+    secrets: "Secrets",
     settings: "Settings",
     more: "More",
     account: "Account",
@@ -80,8 +85,11 @@ export const m = {
       stop_holds: "An emergency stop holds. Lift it first, under Settings or with lantern stops lift.",
       budget_exceeded: "Raise the cap, or wait until the next period begins.",
       version_mismatch: "Somebody changed it meanwhile. Load the page again, then repeat your change.",
+      secret_not_found: "See which there are: lantern secrets list",
+      not_text: "Encode it first, as with base64 -w0, and hand that in.",
       session_busy: "The session answers another message. Wait for its end.",
       session_stopped: "A stopped session takes no messages. Begin another one.",
+      budget_not_found: "Set one: lantern budgets set",
       no_crypto: "Open this page over TLS or on the machine itself, in a browser of 2025 or later; or check the file with lantern verify.",
       not_found: "It may have been deleted, or be of another workspace.",
       invalid: "Mend what is named above and send it again.",
@@ -179,7 +187,7 @@ export const m = {
     pick: "Choose a step to see what it asked and what came back.",
     step: { asked: "Asked", answered: "Answer", saying: "Answer, so far", output: "Result", error: "Error", tools: "Asks for tools", turn: "Turn", model: "Model", tokens: "Tokens in, out", cost: "Cost", held: "Held", effect: "Effect", attempt: "Attempt", began: "Began", took: "Took", due: "Due", child: "Child run", marks: "What happened", reused: "Reused from the run that this is a fork of", decided: "Decided by", note: "Note", finish: "Ended by" },
     state: { waiting: "Waits", working: "Works", retrying: "Tries again", done: "Done", failed: "Failed", in_doubt: "In doubt", denied: "Denied", abandoned: "Abandoned" },
-    mark: { retry: "Failed, and tried again", resent: "Sent again after a crash, under the same key", doubt: "In doubt: it may have happened", resolved: "Resolved by", granted: "Granted by", denied: "Denied by" },
+    mark: { retry: "Failed, and tried again", resent: "Sent again after a crash, under the same key", doubt: "In doubt: it may have happened", resolved: "Resolved by", granted: "Granted by", denied: "Denied by", asked: "A budget leaves too little, and people are asked", answered: "The question about the budget is over:" },
     types: { llm: "Model call", tool: "Tool call", approval: "Approval", signal: "Signal", sleep: "Sleep", child: "Child run", map: "Map", race: "Race" } as Record<string, string>,
     doubt: "Nobody knows whether this happened, and doing it twice would matter. Look outside, then say so.",
     happened: "It happened",
@@ -287,14 +295,18 @@ export const m = {
       checkpoint: ["Head of the log", "The same key signed the head, in the log's name"],
       inclusion: ["Place in the log", "The statement is the leaf of the log that its number says"],
       chain: ["Chain of events", "These events, in this order, and no others"],
-      ledger: ["Money", "Holds, bills, caps and totals follow from the events"],
+      ledger: ["Money", "Holds, bills, the run's cap and totals follow from the events"],
+      caps: ["Caps", "Holds are within the caps of workspace and agent that they name, and denials beyond them"],
+      choices: ["Choices", "Of the ways to answer a call, the first that was not left out was asked"],
     } as Record<string, [string, string]>,
     holds: "holds",
     fails: "does not hold",
     unseen: "not looked at",
     says: "What it says",
     sums: (admissions: number, bills: number) => `${plural(admissions, "admission", "admissions")} and ${plural(bills, "bill", "bills")} were added up again.`,
-    more: "This page adds the money up again. The command line makes every decision again, too, and needs no server:",
+    followed: (caps: number, choices: number) => `${plural(caps, "cap", "caps")} and ${plural(choices, "choice", "choices")} of a model were recorded, and looked at.`,
+    none: "none recorded",
+    more: "This page adds the money up and looks at what was recorded of caps and choices. The command line makes every decision again, too, and needs no server:",
   },
   compare: {
     with: "Compare with",
@@ -383,7 +395,7 @@ export const m = {
       save: "Save as a new version",
       saved: (n: number) => `Saved as version ${n}`,
     },
-    tabs: { versions: "Versions", manifest: "Manifest", runs: "Runs", edit: "Edit" },
+    tabs: { versions: "Versions", manifest: "Manifest", runs: "Runs", budget: "Budget", edit: "Edit" },
     version: (n: number) => `Version ${n}`,
     current: "current",
     promote: "Make current",
@@ -471,7 +483,7 @@ export const m = {
     saved: "Saved",
     empty: "No caps are set",
     emptyHint: "Without one, calls are bounded by nothing, and runs by their own caps alone. Set one here, or on the command line:",
-    counts: "Calls through the front doors and steps of runs draw from the same caps. A run has a cap of its own besides. A cap of a key or an agent is set on the command line.",
+    counts: "Calls through the front doors and steps of runs draw from the same caps. A run has a cap of its own besides. The budget of an agent is set on its page, and the caps of a key in the list of keys.",
   },
   calls: {
     title: "Calls",

@@ -9,6 +9,7 @@ import { pretty, shell } from "../lib/format";
 import { diffLines } from "../lib/value";
 import { m } from "../messages/en";
 import { Command, Confirm, Empty, Failure, Head, Loading, SameCommand, Status, Time, useTitle, useToast } from "../ui/pieces";
+import { AgentBudget } from "./agent-budget";
 import { AgentFields, type AgentForm, agentBody } from "./agents";
 import { StartRun } from "./start-run";
 
@@ -76,7 +77,7 @@ export function AgentPage() {
       {may && !active && <SameCommand line={`lantern agents restore ${shell(name)}`} />}
       <Tabs.Root value={tab ?? "manifest"} onValueChange={(next) => void navigate({ search: next === "manifest" ? {} : { tab: next }, replace: true })} className="stack">
         <Tabs.List className="tabs" aria-label={name}>
-          {(["manifest", "versions", "runs", ...(may && active ? ["edit" as const] : [])] as const).map((one) => (
+          {(["manifest", "versions", "runs", "budget", ...(may && active ? ["edit" as const] : [])] as const).map((one) => (
             <Tabs.Trigger key={one} value={one} className="tab">
               {m.agents.tabs[one]}
             </Tabs.Trigger>
@@ -90,6 +91,9 @@ export function AgentPage() {
         </Tabs.Content>
         <Tabs.Content value="runs" tabIndex={-1}>
           <LastRuns name={name} />
+        </Tabs.Content>
+        <Tabs.Content value="budget" tabIndex={-1}>
+          <AgentBudget name={name} />
         </Tabs.Content>
         <Tabs.Content value="edit" tabIndex={-1}>
           <Edit key={manifest.version} name={name} manifest={manifest} />

@@ -2,23 +2,37 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
-import { type Approval, page, post } from "../api/client";
+import { type Approval, get, page, post } from "../api/client";
 import { pretty, shell } from "../lib/format";
 import { m } from "../messages/en";
 import { Failure, Field, SameCommand, Status, Time, useToast } from "../ui/pieces";
+import { BudgetAsk } from "./ask-budget";
 
-/** What a run waits for. */
-export function useApprovals(runId: string, waits: boolean): Approval[] {
+/** What a run waits for. A question about a budget names the run that asked first; the others know it by its id, from their events. */
+export function useApprovals(runId: string, waits: boolean, budgetAsks: string[]): Approval[] {
   const asks = useQuery({
     queryKey: ["approvals", "run", runId],
     queryFn: ({ signal }) => page("/v1/approvals", { query: { status: "pending", runId, limit: 50 }, signal }),
     enabled: waits,
     refetchInterval: 4_000,
   });
-  return waits ? (asks.data?.items ?? []) : [];
+  const shared = useQuery({
+    queryKey: ["approvals", "budgets", ...budgetAsks],
+    queryFn: ({ signal }) => Promise.all(budgetAsks.map((id) => get("/v1/approvals/{id}", { path: { id }, signal }))),
+    enabled: waits && budgetAsks.length > 0,
+    refetchInterval: 4_000,
+  });
+  if (!waits) return [];
+  const own = asks.data?.items ?? [];
+  return [...own, ...(shared.data ?? []).filter((ask) => ask.status === "pending" && own.every(({ id }) => id !== ask.id))];
 }
 
-export function AskCard({ ask, may, inRun }: { ask: Approval; may: boolean; inRun?: boolean }) {
+export function AskCard(props: { ask: Approval; may: boolean; inRun?: string }) {
+  const { budget } = props.ask;
+  return budget ? <BudgetAsk ask={props.ask} budget={budget} inRun={props.inRun} /> : <StepAsk {...props} />;
+}
+
+function StepAsk({ ask, may, inRun }: { ask: Approval; may: boolean; inRun?: string }) {
   const client = useQueryClient();
   const toast = useToast();
   const [note, setNote] = useState("");

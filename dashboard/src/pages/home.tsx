@@ -108,7 +108,7 @@ export function Home() {
                     <Link to="/approvals" className="cover cut isolate">
                       {ask.agentName}
                     </Link>
-                    <span className="cut dim grow isolate">{firstLine(ask.reason ?? (ask.tool ? m.approvals.tool(ask.tool) : ask.stepId), 60)}</span>
+                    <span className="cut dim grow isolate">{firstLine(ask.budget ? (m.budgets.asked.question[ask.budget.period] ?? "") : (ask.reason ?? (ask.tool ? m.approvals.tool(ask.tool) : ask.stepId)), 60)}</span>
                     <span className="when">
                       <Time at={ask.askedAt} />
                     </span>

@@ -3,12 +3,13 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { type ApiKey, page, post, remove } from "../api/client";
 import { useMe } from "../app/session";
-import { shell } from "../lib/format";
+import { money, shell } from "../lib/format";
 import { isAdmin } from "../lib/people";
 import { m } from "../messages/en";
 import { More, usePages } from "../ui/more";
 import { Once } from "../ui/once";
 import { Confirm, Empty, Failure, Field, Head, Loading, SameCommand, Status, Time, useTitle, useToast } from "../ui/pieces";
+import { SetCaps, useCaps } from "./set-caps";
 
 const SCOPES = ["read", "write", "admin", "runtime:read", "runtime:write", "runtime:admin"];
 
@@ -20,6 +21,9 @@ export function Keys() {
   const [making, setMaking] = useState(false);
   const [made, setMade] = useState<string>();
   const [leaving, setLeaving] = useState<ApiKey>();
+  const [capping, setCapping] = useState<ApiKey>();
+  const caps = useCaps();
+  const of = (key: ApiKey) => caps.filter(({ apiKeyId }) => apiKeyId === key.id);
   const keys = usePages(["keys"], (cursor, signal) => page("/v1/api-keys", { query: { limit: 100, cursor }, signal }));
   const revoke = useMutation({
     mutationFn: (id: string) => remove("/v1/api-keys/{id}", { path: { id } }),
@@ -67,7 +71,10 @@ export function Keys() {
               <tbody>
                 {items.map((key) => (
                   <tr key={key.id}>
-                    <td className="cut isolate">{key.name}</td>
+                    <td className="cut">
+                      <span className="isolate">{key.name}</span>
+                      <Capped caps={of(key)} />
+                    </td>
                     <td className="fit mono dim wide">{key.prefix}…</td>
                     <td className="fit wide">{key.scopes.join(", ")}</td>
                     <td className="fit num dim wide">{key.lastUsedAt ? <Time at={key.lastUsedAt} /> : m.keys.never}</td>
@@ -78,9 +85,14 @@ export function Keys() {
                     {may && (
                       <td className="fit">
                         {key.status === "active" && (
-                          <button type="button" className="btn small danger" onClick={() => setLeaving(key)}>
-                            {m.keys.revoke}
-                          </button>
+                          <span className="row end">
+                            <button type="button" className="btn small" aria-label={m.budgets.key.capsOf(key.name)} onClick={() => setCapping(key)}>
+                              {m.budgets.key.caps}
+                            </button>
+                            <button type="button" className="btn small danger" onClick={() => setLeaving(key)}>
+                              {m.keys.revoke}
+                            </button>
+                          </span>
                         )}
                       </td>
                     )}
@@ -104,6 +116,7 @@ export function Keys() {
         />
       )}
       {made !== undefined && <Once title={m.keys.madeTitle} text={m.keys.madeText} secret={made} onClose={() => setMade(undefined)} />}
+      {capping && <SetCaps of={capping} caps={of(capping)} onClose={() => setCapping(undefined)} />}
       {leaving && (
         <Confirm
           title={m.keys.revokeTitle(leaving.name)}
@@ -118,6 +131,18 @@ export function Keys() {
         />
       )}
     </div>
+  );
+}
+
+/** What a key spent of its caps. */
+function Capped({ caps }: { caps: { period: string; spentUsd: number; maxCostUsd?: number | null }[] }) {
+  const said = caps.flatMap(({ period, spentUsd, maxCostUsd }) => (maxCostUsd == null ? [] : [m.budgets.key[period === "month" ? "month" : "today"](money(spentUsd), money(maxCostUsd))]));
+  if (said.length === 0) return null;
+  return (
+    <>
+      <br />
+      <span className="dim">{said.join(", ")}</span>
+    </>
   );
 }
 

@@ -76,7 +76,7 @@ export function StepDetail({ run, recorded, step, may, act }: { run: Run; record
                 <li key={`${mark.at}-${index}`}>
                   <span className="mono dim">{clock(new Date(mark.at).toISOString())}</span>
                   <span className="text">
-                    {m.run.mark[mark.kind]} {mark.text}
+                    {m.run.mark[mark.kind]} {mark.kind === "answered" ? (m.budgets.answer[mark.text] ?? mark.text) : mark.text}
                   </span>
                 </li>
               ))}

@@ -8,7 +8,7 @@ import { type Run, get } from "../api/client";
 import { type Link as Lifeline, follow } from "../api/follow";
 import { mayWrite, useMe } from "../app/session";
 import { count, money } from "../lib/format";
-import { type Recorded, type RunEvent, nothing, record } from "../lib/recorder";
+import { type Recorded, type RunEvent, budgetAsks, nothing, record } from "../lib/recorder";
 import { m } from "../messages/en";
 import { Body } from "../ui/block";
 import { Failure, Head, Loading, Status, Time, useTitle } from "../ui/pieces";
@@ -74,7 +74,7 @@ export function RunPage() {
     queryFn: ({ signal }) => get("/v1/runs/{id}", { path: { id }, signal }),
     refetchInterval: (query) => (query.state.data && OVER.has(query.state.data.status) ? false : 5_000),
   });
-  const asks = useApprovals(id, run.data?.status === "paused");
+  const asks = useApprovals(id, run.data?.status === "paused", budgetAsks(recorded));
   // The row follows the journal: what an event changed is asked for again.
   const last = recorded.events.at(-1)?.seq;
   useEffect(() => {
@@ -123,7 +123,7 @@ export function RunPage() {
       {asks.length > 0 && (
         <section className="card" aria-label={m.run.waits}>
           {asks.map((ask) => (
-            <AskCard key={ask.id} ask={ask} may={may} inRun />
+            <AskCard key={ask.id} ask={ask} may={may} inRun={id} />
           ))}
         </section>
       )}

@@ -41,7 +41,7 @@ export function SessionPage() {
   const session = useQuery({ queryKey: ["session", id], queryFn: ({ signal }) => get("/v1/sessions/{id}", { path: { id }, query: { limit: 1 }, signal }) });
   const { talk, link, trouble } = useConversation(id);
   const [ending, setEnding] = useState(false);
-  const asks = useApprovals(talk.working ?? "", talk.working !== undefined && talk.doing === "waiting");
+  const asks = useApprovals(talk.working ?? "", talk.working !== undefined && talk.doing === "waiting", []);
   useTitle(session.data?.agentName ?? m.sessions.title);
   const end = useMutation({
     mutationFn: () => post("/v1/sessions/{id}/stop", { path: { id } }),
@@ -78,7 +78,7 @@ export function SessionPage() {
       <section className="card chat" aria-label={m.sessions.chat}>
         <Messages talk={talk} />
         {asks.map((ask) => (
-          <AskCard key={ask.id} ask={ask} may={may} inRun />
+          <AskCard key={ask.id} ask={ask} may={may} inRun={ask.runId} />
         ))}
         {stopped ? <p className="in note composer">{m.sessions.stoppedNote}</p> : may && <Composer id={id} working={talk.working} />}
       </section>

@@ -1,17 +1,16 @@
 // Adds the money up, event by event: what was held, spent, let go of and left in doubt, and that the cap was never passed.
 //
-// The same as `docs/verify/verify.py`. It does not make every decision again, as `lantern verify` does.
+// As `docs/verify/verify.py` does; caps and choices are looked at beside it. It does not make every decision again, as `lantern verify` does.
+import { type Price, priceOf, stood, up, worst } from "./facts";
 import type { Json, Members } from "./json";
-import { Fault, isMembers, isText, isWhole, members, need, text, whole } from "./need";
+import { inTurn, isMembers, isText, isWhole, members, need, text, whole } from "./need";
 import { sorted, when } from "./payload";
 
-const MILLION = 1_000_000n;
-const up = (amount: bigint): bigint => (amount + MILLION - 1n) / MILLION;
 const ENDS = new Set(["StepSettled", "StepFailed", "StepAbandoned", "StepDenied", "StepReused", "StepRetrying", "StepCharged"]);
 
 interface Hold {
   amount: bigint;
-  price?: { input: bigint; output: bigint };
+  price?: Price;
 }
 
 /** What the events come to. */
@@ -35,6 +34,8 @@ class Ledger {
   private readonly holds = new Map<string, Hold>();
   private readonly keeps = new Set<string>();
   private readonly generation = new Map<string, bigint>();
+  /** The calls of programs in boxes that were told. */
+  private readonly told = new Set<string>();
 
   take(e: Members, n: number): void {
     const kind = e.get("type");
@@ -54,6 +55,10 @@ class Ledger {
       this.settle(e, kind, cost, doubt, tokensIn, tokensOut);
     } else if (kind === "CallMetered") {
       const hold = whole(e.get("hold"), "the hold");
+      const call = text(e.get("call"), "the call");
+      need(!this.told.has(call), "the call was told before");
+      this.told.add(call);
+      need(cost === hold || e.get("lost") !== true, "a call that nobody heard of costs what was held");
       need(cost <= hold && this.spent + this.held + hold <= this.cap, "it costs more than was held");
       this.models.add(`${text(e.get("provider"), "the provider")}/${text(e.get("model"), "the model")}`);
       this.spent += cost;
@@ -64,20 +69,11 @@ class Ledger {
   }
 
   private admit(step: string, grant: Members): void {
-    const facts = members(grant.get("facts"), "the facts");
     need(!this.holds.has(step), "something is held for the step already");
     const amount = whole(grant.get("hold"), "the hold");
-    const fact = (name: string): bigint => whole(facts.get(name), name);
-    need(fact("cap") === this.cap && fact("spent") === this.spent && fact("held") === this.held, "its facts are not what the events before come to");
-    const [bytes, most] = [fact("requestBytes"), fact("maxTokens")];
-    const route = grant.get("route");
-    let price: Hold["price"];
-    if (isMembers(route)) {
-      const prices = members(route.get("price"), "the price");
-      for (const [name, value] of prices) whole(value, name);
-      price = { input: whole(prices.get("input"), "the price"), output: whole(prices.get("output"), "the price") };
-      need(amount === up((bytes + 256n) * price.input) + up(most * price.output), "it holds another amount than its facts say");
-    }
+    stood(grant, this);
+    const [most, price] = [worst(grant), priceOf(grant)];
+    need(most === undefined || amount === most, "it holds another amount than its facts say");
     need(amount === 0n || this.spent + this.held + amount <= this.cap, "it passes the cap");
     this.holds.set(step, { amount, price });
     this.held += amount;
@@ -89,6 +85,8 @@ class Ledger {
     const step = text(e.get("step"), "the step");
     const grant = this.holds.get(step);
     const hold = grant?.amount ?? 0n;
+    const grounds = e.get("grounds");
+    if (kind === "StepDenied" && isMembers(grounds)) stood(grounds, this);
     need(cost <= hold && doubt <= hold, "it costs more than was held");
     const provider = e.get("provider") ?? null;
     if (kind === "StepSettled" && provider !== null) {
@@ -121,13 +119,7 @@ class Ledger {
 export function ledger(events: Members[], p: Members): Sums {
   need(events.length > 0, "there are no events");
   const sum = new Ledger();
-  events.forEach((event, n) => {
-    try {
-      sum.take(event, n + 1);
-    } catch (error) {
-      throw error instanceof Fault ? new Fault(error.message, n + 1) : error;
-    }
-  });
+  inTurn(events, (event, n) => sum.take(event, n));
   const says = (name: string, value: Json | undefined, words: string) => need(p.get(name) === value, words);
   const at = (event: Members | undefined) => (event ? when(event.get("at") as bigint) : undefined);
   says("startedAt", at(events[1]), "the payload says that it started at another time");

@@ -15,6 +15,17 @@ export function need(holds: unknown, words: string): asserts holds {
   if (!holds) throw new Fault(words);
 }
 
+/** Takes things in turn, numbered from 1; what is wrong with one names its number. */
+export function inTurn<T>(all: readonly T[], take: (one: T, n: number) => void): void {
+  all.forEach((one, n) => {
+    try {
+      take(one, n + 1);
+    } catch (error) {
+      throw error instanceof Fault ? new Fault(error.message, n + 1) : error;
+    }
+  });
+}
+
 export const isText = (value: Json | undefined): value is string => typeof value === "string";
 export const isWhole = (value: Json | undefined): value is bigint => typeof value === "bigint" && value >= 0n && value < 2n ** 63n;
 export const isHex = (value: Json | undefined): value is string => isText(value) && /^[0-9a-f]{64}$/.test(value);

@@ -1,7 +1,7 @@
 // The receipts that are recorded hold, and nothing that was changed does: the same as the two other verifiers are held to.
 import { describe, expect, test } from "vitest";
 import { CHECKS, type Verdict, readKeys, verify } from "./receipt";
-import { KEYS, LIAR, RECEIPTS, type Story, put, signed, told } from "./story";
+import { KEYS, LIAR, RECEIPTS, lie, put, signed, told, withEvent } from "./story";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const check = (text: string, keys = KEYS): Promise<Verdict> => verify(utf8(text), keys);
@@ -139,24 +139,6 @@ describe("other forms of the same", () => {
 });
 
 describe("who signs a lie", () => {
-  const event = (words: string, more = ""): Story => {
-    const found = RECEIPTS.find(([, text]) => told(text).appends.some(({ events }) => events.some((one) => one.includes(words) && one.includes(more))));
-    if (!found) throw new Error(`no recorded event has ${words} and ${more}`);
-    return told(found[1]);
-  };
-  const lie = (story: Story, words: string, from: string, to: string): number => {
-    let n = 0;
-    for (const append of story.appends) {
-      for (const [place, one] of append.events.entries()) {
-        n += 1;
-        if (!one.includes(words) || !one.includes(from)) continue;
-        append.events[place] = one.replace(from, to);
-        return n;
-      }
-    }
-    throw new Error(`no event has ${words} and ${from}`);
-  };
-
   test.each(RECEIPTS)("anew and changes nothing is believed: %s", async (_, text) => {
     expect(await check(signed(told(text)), [LIAR])).toMatchObject({ fault: undefined, trusted: true });
   });
@@ -169,7 +151,7 @@ describe("who signs a lie", () => {
     ['"provider":', '"tokensIn":', '"tokensIn":9'],
     ['"provider":', '"cost":', '"cost":9'],
   ])("about money in an event with %s, %s as %s, is found at that event", async (words, from, to) => {
-    const story = event(words, from);
+    const story = withEvent(words, from);
     const seq = lie(story, words, from, to);
     expect((await check(signed(story), [LIAR])).fault).toMatchObject({ check: "ledger", event: seq });
   });
@@ -185,7 +167,7 @@ describe("who signs a lie", () => {
     ['"depth":0', '"depth":1e400'],
     ['"cap":', '"cap":-'],
   ])("in another form is no less refused: %s as %.40s", async (from, to) => {
-    const story = event('"provider":');
+    const story = withEvent('"provider":');
     lie(story, '"type":"RunStarted"', from, to);
     expect((await check(signed(story), [LIAR])).fault).toBeDefined();
   });
@@ -195,7 +177,7 @@ describe("who signs a lie", () => {
     ["agentVersion", `"${"0".repeat(64)}"`], ["limits", `"${"0".repeat(64)}"`], ["catalogue", `"${"0".repeat(64)}"`], ["policies", "[]"], ["models", '["z/another"]'],
     ["events", "1"], ["appends", "1"], ["startedAt", '"2026-01-01T00:00:00Z"'], ["finishedAt", '"2026-01-01T00:00:00Z"'], ["log", '"a log"'], ["endedBy", '"row"'],
   ])("in the payload's %s is found", async (name, value) => {
-    const story = event('"provider":');
+    const story = withEvent('"provider":');
     story.payload.set(name, value);
     if (name === "costMicroUsd") story.payload.set("costUsd", "0");
     const { fault } = await check(signed(story), [LIAR]);
@@ -204,7 +186,7 @@ describe("who signs a lie", () => {
 
   test("by a key or a signature that passes too easily is refused", async () => {
     const weak = ["01" + "00".repeat(31), "00".repeat(32), "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a", "ee" + "ff".repeat(30) + "7f"].map((said) => Buffer.from(said, "hex"));
-    const text = signed(event('"provider":'));
+    const text = signed(withEvent('"provider":'));
     const { signature } = JSON.parse(text) as { signature: string };
     for (const point of weak) {
       const under = text.replace(signature, Buffer.concat([point, Buffer.alloc(32)]).toString("base64"));

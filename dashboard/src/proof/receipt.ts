@@ -1,20 +1,24 @@
 // Whether a receipt file is true. Written from docs/receipts.md; asks nobody, and believes nothing because the file says so.
+import { Caps } from "./caps";
+import { Choices } from "./choice";
 import { type Members, Unreadable, read } from "./json";
 import { type Sums, ledger } from "./ledger";
 import { checkpoint, included } from "./log";
-import { Fault, base64, hex, isHex, isMembers, list, members, need, same, sha, unhex, utf8 } from "./need";
+import { Fault, base64, hex, inTurn, isHex, isMembers, list, members, need, same, sha, unhex, utf8 } from "./need";
 import { checkPayload } from "./payload";
 import { checkKey, checkSignature } from "./signature";
 
-/** What is looked at, in this order. */
-export const CHECKS = ["form", "key", "signature", "checkpoint", "inclusion", "chain", "ledger"] as const;
+/** What is looked at, in this order; the last three each by itself. */
+export const CHECKS = ["form", "key", "signature", "checkpoint", "inclusion", "chain", "ledger", "caps", "choices"] as const;
 export type Check = (typeof CHECKS)[number];
 
 export interface Verdict {
   /** What holds. */
   held: Check[];
-  /** The first that does not; what comes after it was not looked at. */
+  /** The first that does not. What comes after it was not looked at, but for what is made of the same events. */
   fault?: { check: Check; words: string; event?: number };
+  /** What does not hold further on in the same events. */
+  also: Check[];
   /** Whether a key that is trusted signed it, or only the key inside the file. */
   trusted: boolean;
   keyId?: string;
@@ -22,6 +26,8 @@ export interface Verdict {
   payload?: Members;
   logSize?: bigint;
   sums?: Sums;
+  /** How many caps and choices of models the events record. */
+  followed?: { caps: number; choices: number };
 }
 
 const MEMBERS = "algorithm appends checkpoint keyId payload proof publicKey signature";
@@ -29,11 +35,11 @@ const names = (of: Members): string => [...of.keys()].join(" ");
 
 /** Checks a file. With keys, one of them must have signed it; without any, it is only checked against itself. */
 export async function verify(bytes: Uint8Array, keys: Uint8Array[]): Promise<Verdict> {
-  const verdict: Verdict = { held: [], fault: undefined, trusted: false };
+  const verdict: Verdict = { held: [], fault: undefined, also: [], trusted: false };
   let check: Check = "form";
-  const then = (next?: Check) => {
+  const then = (next: Check) => {
     verdict.held.push(check);
-    check = next ?? check;
+    check = next;
   };
   try {
     const { file, p, appends, slice } = form(bytes);
@@ -61,14 +67,38 @@ export async function verify(bytes: Uint8Array, keys: Uint8Array[]): Promise<Ver
     for (const { body, events } of appends) chain = await sha(chain, utf8(events.map((event) => `${slice(event)}\n`).join("")), body);
     need(hex(chain) === p.get("journalHash"), "the events are not those that were signed: the hash chain ends elsewhere");
     need(BigInt(appends.length) === p.get("appends"), "the payload counts other appends");
-    then("ledger");
-    verdict.sums = ledger(appends.flatMap(({ events }) => events), p);
-    then();
+    verdict.held.push(check);
+    follow(verdict, appends.flatMap(({ events }) => events), p);
   } catch (error) {
     if (!(error instanceof Fault || error instanceof Unreadable)) throw error;
     verdict.fault = { check, words: error.message, event: error instanceof Fault ? error.event : undefined };
   }
   return verdict;
+}
+
+/** Makes again what can be made of the events. Of several things that do not follow, the first event is named. */
+function follow(verdict: Verdict, events: Members[], p: Members): void {
+  const [caps, choices] = [new Caps(), new Choices()];
+  const passes: [Check, () => void][] = [
+    ["ledger", () => (verdict.sums = ledger(events, p))],
+    ["caps", () => inTurn(events, (event) => caps.take(event))],
+    ["choices", () => inTurn(events, (event) => choices.take(event))],
+  ];
+  const faults: NonNullable<Verdict["fault"]>[] = [];
+  for (const [check, pass] of passes) {
+    try {
+      pass();
+      verdict.held.push(check);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      faults.push({ check, words: error.message, event: error.event });
+    }
+  }
+  // What is of no event is of all of them.
+  const place = ({ event }: { event?: number }) => event ?? Number.POSITIVE_INFINITY;
+  verdict.fault = faults.reduce<Verdict["fault"]>((first, one) => (first && place(first) <= place(one) ? first : one), undefined);
+  verdict.also = faults.filter((one) => one !== verdict.fault).map(({ check }) => check);
+  verdict.followed = { caps: caps.count, choices: choices.count };
 }
 
 function form(bytes: Uint8Array) {

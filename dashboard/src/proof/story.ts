@@ -44,6 +44,40 @@ export function told(text: string): Story {
   return { appends, payload, rest: text.slice(text.indexOf(',"checkpoint":')) };
 }
 
+/** A recorded receipt that has an event with these words, and these besides. */
+export function withEvent(words: string, more = ""): Story {
+  const found = RECEIPTS.find(([, text]) => told(text).appends.some(({ events }) => events.some((one) => one.includes(words) && one.includes(more))));
+  if (!found) throw new Error(`no recorded event has ${words} and ${more}`);
+  return told(found[1]);
+}
+
+/** Writes `to` for `from` in the first event that has `words`, and answers that event's number. */
+export function lie(story: Story, words: string, from: string, to: string): number {
+  let n = 0;
+  for (const append of story.appends) {
+    for (const [place, one] of append.events.entries()) {
+      n += 1;
+      if (!one.includes(words) || !one.includes(from)) continue;
+      append.events[place] = one.replace(from, to);
+      return n;
+    }
+  }
+  throw new Error(`no event has ${words} and ${from}`);
+}
+
+/** Puts events before the first that has `words`, numbers all anew, and answers the number that it has then. `like` has that event's members. */
+export function insert(story: Story, words: string, made: (like: { at: number; step: string }) => Record<string, unknown>[]): number {
+  const append = story.appends.find(({ events }) => events.some((one) => one.includes(words)));
+  if (!append) throw new Error(`no event has ${words}`);
+  const place = append.events.findIndex((one) => one.includes(words));
+  const like = JSON.parse(append.events[place] ?? "{}");
+  append.events.splice(place, 0, ...made(like).map((event) => JSON.stringify({ seq: 0, at: like.at, ...event })));
+  let n = 0;
+  for (const one of story.appends) one.events = one.events.map((event) => event.replace(/^\{"seq":\d+/, `{"seq":${(n += 1)}`));
+  story.payload.set("events", String(n));
+  return story.appends.flatMap(({ events }) => events).findIndex((one) => one.includes(words)) + 1;
+}
+
 const list = (appends: Story["appends"]) => `[${appends.map(({ body, events }) => `{"body":"${body}","events":[${events.join(",")}]}`).join(",")}]`;
 
 /** The file with these appends, and nothing else changed. */

@@ -139,10 +139,11 @@ export function Failure({ error, retry }: { error: unknown; retry?: () => void }
   );
 }
 
-export function Field({ label, hint, children }: { label: string; hint?: string; children: ReactNode }) {
+/** `quiet`: what stands beside it says the label already, which is for screen readers then. */
+export function Field({ label, hint, quiet, children }: { label: string; hint?: string; quiet?: boolean; children: ReactNode }) {
   return (
     <label className="field">
-      <span>{label}</span>
+      <span className={quiet ? "sr" : undefined}>{label}</span>
       {children}
       {hint && <small>{hint}</small>}
     </label>

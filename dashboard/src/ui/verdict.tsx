@@ -25,16 +25,17 @@ export function VerdictCard({ verdict, checks, published }: { verdict: Verdict; 
       </div>
       <ol className="checks-made">
         {checks.map((check) => {
-          const state = verdict.held.some((held) => held === check) ? "holds" : fault?.check === check ? "fails" : "unseen";
+          const state = verdict.held.some((held) => held === check) ? "holds" : fault?.check === check || verdict.also.some((also) => also === check) ? "fails" : "unseen";
+          const none = state === "holds" && (check === "caps" || check === "choices") && verdict.followed?.[check] === 0;
           const [name, what] = words.checks[check] ?? [check, ""];
           return (
-            <li key={check} className={state} data-check={check} data-state={state}>
+            <li key={check} className={none ? "unseen" : state} data-check={check} data-state={state}>
               <span className="tick" aria-hidden="true">
-                {{ holds: "✓", fails: "✗", unseen: "·" }[state]}
+                {none ? "·" : { holds: "✓", fails: "✗", unseen: "·" }[state]}
               </span>
               <span className="name">{name}</span>
               <span className="what">{what}</span>
-              <span className="state">{words[state]}</span>
+              <span className="state">{none ? words.none : words[state]}</span>
             </li>
           );
         })}
@@ -66,7 +67,11 @@ function Says({ verdict }: { verdict: Verdict }) {
     <div className="in stack tight">
       <h3>{words.says}</h3>
       <Facts of={facts} />
-      {verdict.sums && <p className="note">{words.sums(verdict.sums.admissions, verdict.sums.bills)}</p>}
+      {verdict.sums && (
+        <p className="note">
+          {words.sums(verdict.sums.admissions, verdict.sums.bills)} {verdict.followed && words.followed(verdict.followed.caps, verdict.followed.choices)}
+        </p>
+      )}
     </div>
   );
 }
