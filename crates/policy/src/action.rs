@@ -127,6 +127,8 @@ actions! {
     ListWorkloads = Read "runtime.list";
     ReadWorkload = Read "runtime.read";
     StopWorkload = Write "runtime.stop";
+    ReadWorkloadAudit = Read "runtime.audit";
+    ReadWorkloadMetrics = Read "runtime.metrics";
     ReadCluster = Admin "runtime.cluster";
     ReadQuota = Read "runtime.quota";
     SaveQuota = Admin "runtime.save_quota";

@@ -240,6 +240,8 @@ pub(crate) const SEALED: &str = "UPDATE runs SET receipt = $3 WHERE tenant_id = 
 const DRAIN: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2 AND id = $3";
 const READ: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 AND first_seq + n > $3 ORDER BY first_seq LIMIT $4";
+const BACK: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
+    WHERE tenant_id = $1 AND run_id = $2 AND first_seq < $3 ORDER BY first_seq DESC LIMIT $4";
 const FIRST: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq LIMIT 1";
 const LAST: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
@@ -259,6 +261,7 @@ const DELETE_RUN: &str = "DELETE FROM runs WHERE tenant_id = $1 AND id = $2";
 #[cfg(feature = "testing")]
 pub(crate) const STATEMENTS: &[&str] = &[
     BY_KEY,
+    BACK,
     CREATE,
     INSERT,
     GUARD,
@@ -445,6 +448,13 @@ pub async fn read(db: &Db, scope: Scope, run: RunId, from_seq: i64, limit: u32) 
         })
     })
     .await
+}
+
+/// At most `limit` appends that begin before the event `before`, the newest first. The first of them may end after it.
+pub async fn back(db: &Db, scope: Scope, run: RunId, before: i64, limit: u32) -> Result<Vec<Stored>> {
+    let params = [run.into(), before.into(), limit.into()];
+    let rows = db.read(scope, move |tx| Box::pin(async move { tx.all(BACK, &params).await })).await?;
+    rows.into_iter().map(stored).collect()
 }
 
 /// A run's row, and its whole journal if it has at most `short` events.

@@ -214,6 +214,8 @@ const ROUTES: &[(&str, By)] = &[
     ("GET /v1/runtime/vms/{id}", Verb(&["vm get"])),
     ("GET /v1/runtime/vms/{id}/logs", Verb(&["vm logs", "run"])),
     ("DELETE /v1/runtime/vms/{id}", Verb(&["vm stop"])),
+    ("GET /v1/runtime/audit", Verb(&["vm audit"])),
+    ("GET /v1/runtime/metrics", Verb(&["vm metrics"])),
     ("GET /v1/runtime/cluster", Verb(&["vm cluster", "doctor"])),
     ("GET /v1/runtime/quota", Verb(&["vm quota get", "vm quota set"])),
     ("PUT /v1/runtime/quota", Verb(&["vm quota set"])),

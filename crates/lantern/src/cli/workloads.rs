@@ -1,5 +1,7 @@
 //! `lantern run FILE` and `lantern vm`: other people's programs in boxes, over the API.
 
+mod numbers;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -98,6 +100,24 @@ pub(crate) enum Verb {
         /// Why, for the run's journal
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
+    },
+    /// List what happened to workloads: the newest workload first, and of each the last event first
+    Audit {
+        /// Only events before this one: what the list before said
+        #[arg(long, value_name = "ID")]
+        before: Option<u64>,
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Count workloads, and what they spent and used
+    Metrics {
+        /// Show only those that stand so: pending, spawning, running, draining, terminated or failed
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
+        /// Show at most this many
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+        limit: u32,
     },
     /// Show which classes of isolation have a box here, and why the others have none
     Cluster,
@@ -349,6 +369,8 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
                 format!("{} is {}", line(text(&stopped, "vmId")), line(text(&stopped, "status")))
             })?;
         }
+        Verb::Audit { before, limit } => numbers::audit(console, api, before, limit).await?,
+        Verb::Metrics { state, limit } => numbers::metrics(console, api, state.as_deref(), limit).await?,
         Verb::Cluster => cluster(console, api).await?,
         Verb::Quota(Quota::Get) => quota(console, &api.fetch(Call::get(QUOTA)).await?)?,
         Verb::Quota(Quota::Set { max_concurrent, max_hours, max_cost, hard_fail }) => {

@@ -171,6 +171,43 @@ fn output_exit_codes_and_the_environment_are_the_programs() {
 }
 
 #[test]
+fn the_run_of_a_workload_is_exported_and_its_events_are_listed_and_counted() {
+    let house = house();
+    let (vm, run) = house.detached(&["echo"], "");
+    let logs = house.user.run(&["vm", "logs", &vm]);
+    assert_eq!(logs.code, 0, "{logs:?}");
+    // Its row is over before its run is.
+    house.user.run(&["logs", &run, "-f"]).ok();
+    let to = house.folder.path().join("out");
+    let done: Value = serde_json::from_str(
+        &house.user.run(&["export", &run, "--to", to.to_str().unwrap(), "-o", "json"]).ok(),
+    )
+    .unwrap();
+    assert_eq!((&done["runs"], &done["open"]), (&json!(1), &json!(0)));
+    let read = |name: &str| std::fs::read_to_string(to.join(&run).join(name)).unwrap();
+    let manifest: Value = serde_json::from_str(&read("manifest.json")).unwrap();
+    assert_eq!(manifest["steps"][0]["data"]["tool"], "box.run");
+    let journal = read("journal.jsonl");
+    assert_eq!(journal.lines().count(), usize::try_from(done["events"].as_u64().unwrap()).unwrap());
+    // The same events, in the words of the audit.
+    let listed: Value =
+        serde_json::from_str(&house.user.run(&["vm", "audit", "--limit", "2", "-o", "json"]).ok()).unwrap();
+    assert_eq!((&listed[0]["action"], &listed[1]["action"]), (&json!("terminate"), &json!("report")));
+    let all = house.user.run(&["vm", "audit"]).ok();
+    assert_eq!(all.lines().filter(|line| line.contains(&vm)).count(), journal.lines().count(), "{all}");
+    let before = listed[1]["id"].to_string();
+    let rest = house.user.run(&["vm", "audit", "--before", &before, "-o", "json"]).ok();
+    let rest: Value = serde_json::from_str(&rest).unwrap();
+    assert_eq!(rest.as_array().unwrap().len(), journal.lines().count() - 2);
+    let measured: Value =
+        serde_json::from_str(&house.user.run(&["vm", "metrics", "-o", "json"]).ok()).unwrap();
+    assert_eq!((&measured["totals"]["vms"], &measured["vms"][0]["vmId"]), (&json!(1), &json!(vm)));
+    assert!(measured["vms"][0]["computeSeconds"].as_f64().unwrap() > 0.0, "{measured}");
+    let shown = house.user.run(&["vm", "metrics"]).ok();
+    assert!(shown.contains("1, of which 0 are not over") && shown.contains(&vm), "{shown}");
+}
+
+#[test]
 fn a_flood_of_lines_is_bounded_and_the_end_is_told() {
     let house = house();
     let (vm, _) = house.detached(&["flood"], "");
