@@ -127,6 +127,7 @@ actions! {
     ListWorkloads = Read "runtime.list";
     ReadWorkload = Read "runtime.read";
     StopWorkload = Write "runtime.stop";
+    ExecWorkload = Admin "runtime.exec";
     ReadWorkloadAudit = Read "runtime.audit";
     ReadWorkloadMetrics = Read "runtime.metrics";
     ReadCluster = Admin "runtime.cluster";

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use lantern_control::{Load, Runtime};
 use lantern_engine::{Arrival, Input};
-use lantern_policy::workload::{Backend, Capabilities, Mode, Usable};
+use lantern_policy::workload::{
+    Backend, Capabilities, Exec, Execd, Image, Mode, Unfetched, Unrun, Usable, Wanted, Which,
+};
 use lantern_store::metered;
 use lantern_store::workloads::{self, End, Lines};
 use lantern_types::{Dur, RunId};
@@ -30,12 +32,44 @@ pub(crate) fn runtime() -> Runtime {
             Box::pin(async move { here })
         }),
         has_image: Arc::new(|image| image.sha256.starts_with('1')),
+        find: Arc::new(|wanted| Box::pin(async move { found(&wanted) })),
+        exec: Arc::new(|_, _, exec| Box::pin(async move { ran(&exec) })),
         load: Arc::new(|| Load {
             free_cpu_millis: 1_500,
             free_memory_bytes: 1 << 30,
             running: 1,
             pending: 0,
         }),
+    }
+}
+
+/// A box whose programs say what they were asked.
+fn ran(exec: &Exec) -> Result<Execd, Unrun> {
+    let code = match exec.argv[0].as_str() {
+        "/busy" => return Err(Unrun::Busy),
+        "/full" => return Err(Unrun::Full),
+        "/gone" => return Err(Unrun::NoBox),
+        "/none" => return Err(Unrun::Refused("a box by bubblewrap takes no other program".to_owned())),
+        "/late" => None,
+        _ => Some(3),
+    };
+    let stdout = format!("{} for {} s by {}", exec.argv.join(" "), exec.timeout.millis() / 1_000, exec.by);
+    Ok(Execd { code, stdout, stderr: "warn".to_owned(), cut: false })
+}
+
+/// A registry in which a tag is how the answer begins.
+fn found(wanted: &Wanted) -> Result<Image, Unfetched> {
+    let words = || "a word of the registry".to_owned();
+    match &wanted.which {
+        Which::Tag(tag) if tag == "away" => Err(Unfetched::Away(words())),
+        Which::Tag(tag) if tag == "liar" => Err(Unfetched::Refused(words())),
+        Which::Tag(tag) if tag == "1" => {
+            Ok(Image { repository: wanted.repository.clone(), sha256: format!("3{}", "0".repeat(63)) })
+        }
+        Which::Digest(sha256) if sha256.starts_with('4') => {
+            Ok(Image { repository: wanted.repository.clone(), sha256: format!("5{}", "0".repeat(63)) })
+        }
+        _ => Err(Unfetched::NotFound(words())),
     }
 }
 
@@ -60,6 +94,8 @@ on_both! {
     what_was_said_is_removed_with_the_run: removed;
     what_happened_is_read_in_pages_that_neither_repeat_nor_leave_out: audited;
     workloads_are_counted_for_their_tenant_alone: measured;
+    a_program_is_run_in_the_box_of_a_workload_by_who_administers_it: execs;
+    an_image_of_a_registry_is_named_by_its_digest_when_it_is_scheduled: from_registries;
 }
 
 async fn scheduled(test: &TestApp) {
@@ -359,6 +395,84 @@ async fn audited(test: &TestApp) {
         test.get(&test.a.owner, &format!("{AUDIT}?{wrong}")).await.refused(400, "invalid_query");
     }
     test.get(&test.a.owner, &format!("{AUDIT}?before={}", u64::MAX)).await.is(200);
+}
+
+async fn execs(test: &TestApp) {
+    let made = test.post(&test.a.owner, SCHEDULE, spec()).await.is(201).json;
+    let path = format!("{VMS}/{}/exec", made["vmId"].as_str().unwrap());
+    let asked = json!({"command": "/bin/ls", "argv": ["-l", "/"], "timeoutSeconds": 5});
+    let done = test.post(&test.a.owner, &path, asked.clone()).await.is(200).json;
+    let said = done["stdout"].as_str().unwrap();
+    assert!(said.starts_with("/bin/ls -l / for 5 s by "), "{said}");
+    assert_eq!(
+        (&done["exitCode"], &done["stderr"], &done["timedOut"]),
+        (&json!(3), &json!("warn"), &json!(false))
+    );
+    let done = test.post(&test.a.owner, &path, json!({"command": "/late"})).await.is(200).json;
+    assert_eq!((&done["exitCode"], &done["timedOut"]), (&json!(-1), &json!(true)));
+    for (program, status, code) in [
+        ("/busy", 503, "unavailable"),
+        ("/full", 429, "signals_full"),
+        ("/gone", 409, "workload_not_running"),
+        ("/none", 501, "runtime_unsupported"),
+    ] {
+        test.post(&test.a.owner, &path, json!({"command": program})).await.refused(status, code);
+    }
+    for wrong in [
+        json!({}),
+        json!({"command": ""}),
+        json!({"command": "a\u{0}b"}),
+        json!({"command": "a", "argv": "b"}),
+        json!({"command": "a", "argv": ["x".repeat(40_000)]}),
+        json!({"command": "a", "timeoutSeconds": 0}),
+        json!({"command": "a", "timeoutSeconds": 601}),
+    ] {
+        test.post(&test.a.owner, &path, wrong).await.refused(400, "invalid_body");
+    }
+    test.post(&test.a.member, &path, asked.clone()).await.refused(403, "role_missing");
+    test.post(&test.key(&["runtime:write"]).await, &path, asked.clone()).await.refused(403, "scope_missing");
+    test.post(&test.b.owner, &path, asked.clone()).await.refused(404, "workload_not_found");
+    test.delete(&test.a.owner, &format!("{VMS}/{}", made["vmId"].as_str().unwrap())).await.is(200);
+    test.post(&test.a.owner, &path, asked).await.refused(409, "workload_not_running");
+}
+
+async fn from_registries(test: &TestApp) {
+    let schedule = async |name: &str, image: String| {
+        let mut spec = json!({ "isolation": "trusted" });
+        spec[name] = json!(image);
+        test.post(&test.a.owner, SCHEDULE, spec).await
+    };
+    let made = schedule("image", "registry.example/team/hello:1".to_owned()).await.is(201).json;
+    let shown = test.get(&test.a.owner, &format!("{VMS}/{}", made["vmId"].as_str().unwrap())).await.json;
+    let want = format!("registry.example/team/hello@sha256:3{}", "0".repeat(63));
+    assert_eq!(shown["vm"]["spec"]["spec"]["image_digest"], want);
+    let run = test.get(&test.a.owner, &format!("/v1/runs/{}", run_of(&made))).await.is(200).json;
+    assert_eq!(run["input"]["image"], "registry.example/team/hello:1", "and what was asked for is told");
+    // A list of images becomes the one for this machine.
+    let listed = schedule("imageDigest", format!("registry.example/a@sha256:4{}", "0".repeat(63))).await;
+    let path = format!("{VMS}/{}", listed.is(201).json["vmId"].as_str().unwrap());
+    let shown = test.get(&test.a.owner, &path).await.json;
+    assert_eq!(
+        shown["vm"]["spec"]["spec"]["image_digest"],
+        format!("registry.example/a@sha256:5{}", "0".repeat(63))
+    );
+    // One that is here is not asked for.
+    schedule("image", format!("registry.example/{}", image('1'))).await.is(201);
+    for (asked, status, code) in [
+        ("registry.example/hello:2", 404, "image_not_found"),
+        ("registry.example/hello:away", 503, "unavailable"),
+        ("registry.example/hello:liar", 400, "workload_refused"),
+        ("hello:1", 400, "invalid_spec"),
+        ("registry.example/../hello:1", 400, "invalid_spec"),
+        ("registry.example/hello", 400, "invalid_spec"),
+    ] {
+        schedule("image", asked.to_owned()).await.refused(status, code);
+    }
+    let both =
+        json!({ "image": "registry.example/hello:1", "imageDigest": image('1'), "isolation": "trusted" });
+    test.post(&test.a.owner, SCHEDULE, both).await.refused(400, "invalid_spec");
+    let hostile = json!({ "image": "registry.example/hello:away", "isolation": "hostile" });
+    test.post(&test.a.owner, SCHEDULE, hostile).await.refused(400, "workload_refused");
 }
 
 async fn measured(test: &TestApp) {

@@ -214,6 +214,7 @@ const ROUTES: &[(&str, By)] = &[
     ("GET /v1/runtime/vms/{id}", Verb(&["vm get"])),
     ("GET /v1/runtime/vms/{id}/logs", Verb(&["vm logs", "run"])),
     ("DELETE /v1/runtime/vms/{id}", Verb(&["vm stop"])),
+    ("POST /v1/runtime/vms/{id}/exec", Verb(&["vm exec"])),
     ("GET /v1/runtime/audit", Verb(&["vm audit"])),
     ("GET /v1/runtime/metrics", Verb(&["vm metrics"])),
     ("GET /v1/runtime/cluster", Verb(&["vm cluster", "doctor"])),

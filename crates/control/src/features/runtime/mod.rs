@@ -6,6 +6,7 @@
 
 mod audit;
 mod cluster;
+mod exec;
 mod logs;
 mod metrics;
 mod model;

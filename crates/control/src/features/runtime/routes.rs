@@ -4,17 +4,18 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use lantern_edge::openapi::{Kind, PAGING, Param};
-use lantern_edge::route::{delete_route, get_route, post_route, put_route, stream_route};
+use lantern_edge::route::{delete_route, fresh_post_route, get_route, post_route, put_route, stream_route};
 use lantern_edge::sse::{self, After, Leave};
 use lantern_edge::{Body, Created, Json, Page, Params, Path, Refusal, Result, Route};
 use lantern_policy::Permit;
 use lantern_policy::action::{
-    ListWorkloads, ReadCluster, ReadQuota, ReadWorkload, ReadWorkloadAudit, ReadWorkloadMetrics, SaveQuota,
-    ScheduleWorkload, StopWorkload,
+    ExecWorkload, ListWorkloads, ReadCluster, ReadQuota, ReadWorkload, ReadWorkloadAudit,
+    ReadWorkloadMetrics, SaveQuota, ScheduleWorkload, StopWorkload,
 };
 
 use super::audit::{self, Audit};
 use super::cluster::{self, Cluster};
+use super::exec;
 use super::metrics::{self, Metrics};
 use super::model::{Asked, STATES, Scheduled, Stopped, Told, Workload};
 use super::quota::{self, NewQuota, Quota, Saved};
@@ -62,6 +63,8 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         delete_route("/v1/runtime/vms/{id}", "Stop a workload", stop)
             .takes(STOP)
             .refuses(&[Refusal::RateLimited]),
+        fresh_post_route("/v1/runtime/vms/{id}/exec", "Run another program in the box of a workload", run_in)
+            .refuses(&[Refusal::Conflict, Refusal::RateLimited, Refusal::NotSupported]),
         get_route(
             "/v1/runtime/audit",
             "List what happened to workloads, those of the newest workload first",
@@ -147,6 +150,17 @@ async fn show_metrics(
 ) -> Result<Response> {
     let (metrics, page) = metrics::show(&app, permit.scope(), &params).await?;
     Ok(page.leads(Json(metrics).into_response()))
+}
+
+/// Run another program in a box that runs, with the rights of the box's own, and wait for its end. Who did and what is in the run's
+/// journal before it is run. Whoever does not wait does not end it: its time does.
+async fn run_in(
+    permit: Permit<ExecWorkload>,
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Body(asked): Body<exec::Asked>,
+) -> Result<Json<exec::Answer>> {
+    exec::exec(&app, &permit, service::named(&id)?, asked).await.map(Json)
 }
 
 async fn show_cluster(_: Permit<ReadCluster>, State(app): State<App>) -> Result<Json<Cluster>> {

@@ -25,6 +25,7 @@ fn by_node(event: &Event) -> Option<(&'static str, Value)> {
     let Fact::SignalReceived { name, .. } = &event.fact else { return None };
     let action = match name.as_str() {
         "lantern:egress" => "egress",
+        "lantern:exec" => "exec",
         "lantern:secret" => "secret_vend",
         "lantern:step" => "step",
         "lantern:llm" => "llm",
@@ -40,7 +41,9 @@ fn by_node(event: &Event) -> Option<(&'static str, Value)> {
     };
     // A decision is told whole, and of a step only which it was: its result is the program's.
     let attrs = match action {
-        "egress" | "model_refused" | "secret_vend" => value.get("value").cloned().unwrap_or(Value::Null),
+        "egress" | "exec" | "model_refused" | "secret_vend" => {
+            value.get("value").cloned().unwrap_or(Value::Null)
+        }
         "tool" | "approval" => {
             json!({ "key": value.get("key"), "runId": value.pointer("/value/runId"), "ok": value.pointer("/value/ok") })
         }

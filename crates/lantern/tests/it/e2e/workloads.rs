@@ -274,6 +274,60 @@ fn after_kill_9_nothing_is_left_and_only_what_may_runs_again() {
 }
 
 #[test]
+fn another_program_runs_in_a_box_and_answers_for_itself() {
+    let house = house();
+    for class in ["trusted", "standard"] {
+        let text = format!("spec:\n  image_digest: {}\n  isolation: {class}\n  args: [wait]\n", house.image);
+        let spec = house.user.file("spec.yaml", text);
+        let mut following = house.user.begin(&["run", &spec]);
+        assert_eq!(following.line(), "up\n");
+        let listed = house.user.run(&["vm", "list", "--state", "running", "-o", "json"]).ok();
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        let vm = listed[0]["vmId"].as_str().unwrap().to_owned();
+        let exec = |args: &[&str]| house.user.run(&[&["vm", "exec", &vm, "--", "/odd"], args].concat());
+        assert_eq!(exec(&["exit", "5"]).code, 5, "{class}");
+        let env = exec(&["env"]).ok();
+        assert!(env.contains(&format!("LANTERN_VM_ID={vm}\n")), "{class} {env}");
+        let looked = exec(&["look"]).ok();
+        assert!(
+            looked.lines().all(|line| line.ends_with("false") || line.starts_with("/proc/1")),
+            "{class} {looked}"
+        );
+        let late = house.user.run(&["vm", "exec", &vm, "--timeout", "1", "--", "/odd", "wait"]);
+        assert!(late.code == 1 && late.err.contains("longer than --timeout"), "{class} {late:?}");
+        assert!(late.out.starts_with("up"), "what it wrote before: {late:?}");
+        let flood = exec(&["flood"]);
+        assert_eq!((flood.code, flood.out.len() > 1_000_000), (0, true), "{class}");
+        assert!(flood.err.contains("more than a MiB"), "{class} {}", flood.err);
+        // Who ran what is in the run's journal, and nothing of what it answered.
+        let told: Value =
+            serde_json::from_str(&house.user.run(&["vm", "get", &vm, "-o", "json"]).ok()).unwrap();
+        let execs = told["events"].as_array().unwrap().iter().filter(|event| event["action"] == "exec");
+        let execs: Vec<&Value> = execs.map(|event| &event["attrs"]).collect();
+        assert_eq!(execs.len(), 5, "{told}");
+        assert_eq!(execs[0]["command"], json!(["/odd", "exit", "5"]));
+        assert_eq!(execs[0]["by"], "admin@lantern.dev");
+        house.user.run(&["vm", "stop", &vm, "--grace", "0"]).ok();
+        drop(following.end());
+        let gone = exec(&["exit", "0"]);
+        assert!(gone.code != 0 && gone.err.contains("has no box now"), "{gone:?}");
+    }
+    let text = format!("spec:\n  image_digest: {}\n  isolation: untrusted\n  args: [wait]\n", house.image);
+    let mut following = house.user.begin(&["run", &house.user.file("spec.yaml", text)]);
+    assert_eq!(following.line(), "up\n");
+    let listed: Value = serde_json::from_str(&house.user.run(&["vm", "list", "-o", "json"]).ok()).unwrap();
+    let vm = listed[0]["vmId"].as_str().unwrap();
+    let refused = house.user.run(&["vm", "exec", vm, "--", "/odd", "exit", "0"]);
+    assert!(
+        refused.code != 0 && refused.err.contains("untrusted code takes no other program"),
+        "{refused:?}"
+    );
+    house.user.run(&["vm", "stop", vm, "--grace", "0"]).ok();
+    drop(following.end());
+    assert_eq!(house.left(), BTreeSet::new());
+}
+
+#[test]
 fn a_server_that_stops_takes_its_boxes_down() {
     let House { folder, server, user, image } = house();
     let house = House { folder, server, user, image };
