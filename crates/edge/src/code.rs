@@ -163,6 +163,7 @@ codes! {
         ContentRemoved = "content_removed",
         StepNotWaiting = "step_not_waiting",
         StepNotInDoubt = "step_not_in_doubt",
+        WorkloadNotRunning = "workload_not_running",
     }
     Outdated {
         VersionMismatch = "version_mismatch",

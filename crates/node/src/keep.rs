@@ -21,6 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::Node;
 use crate::egress::{Door, Egress, Local, OPEN_MAX, Said, Told};
+use crate::exec::Held;
 use crate::secrets::{self, Vended};
 
 /// Bytes of lines that are stored together, and how long the first of them may wait for others.
@@ -206,10 +207,14 @@ impl Keeper {
                 return self.over((LOST, None, String::new()));
             }
         }
-        self.node.with(|boxes| boxes.insert(run, placed.spec().limits));
+        self.node.with(|boxes| boxes.insert(run, Held::new(placed.spec().limits)));
         let told = placed.spec().network == Network::Allowlist || !vended.is_empty();
         let (why, code) = match self.made(&placed, vended, &input).await {
-            Ok(running) => self.live(running).await,
+            Ok(running) => {
+                let (shell, class) = (running.shell(), placed.spec().isolation);
+                self.node.with(|boxes| boxes.get_mut(&run).map(|held| held.made(shell, class)));
+                self.live(running).await
+            }
             Err(error) => (Why::NotMade(error.to_string()), None),
         };
         self.close_way().await;

@@ -7,7 +7,9 @@
 #![warn(missing_docs)]
 
 mod egress;
+mod exec;
 mod keep;
+mod registry;
 mod secrets;
 mod tool;
 
@@ -17,7 +19,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lantern_net::Shutdown;
-use lantern_policy::workload::{Capabilities, Image, Limits, Mode};
+use lantern_policy::workload::{Capabilities, Image, Mode, Unfetched, Wanted};
 use lantern_sandbox::Machine;
 use lantern_store::audit::Marks;
 use lantern_store::{Db, Sealer, workloads};
@@ -26,7 +28,10 @@ use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_worker::Mail;
 use tokio::sync::OnceCell;
 
+use exec::Held;
+
 pub use egress::{Answer, Ask, Body, Models, Outside, Resolve, StepAsk, Steps};
+pub use registry::{Origin, Registries};
 pub use tool::Boxes;
 
 /// What a node is made of.
@@ -57,6 +62,8 @@ pub struct Setup {
     pub models: Models,
     /// Does the steps of programs that are admitted or decided.
     pub steps: Steps,
+    /// Where images come from that are not here.
+    pub registries: Registries,
     /// Fresh ids, and the tokens of boxes.
     pub ids: Arc<dyn IdGen>,
 }
@@ -90,7 +97,7 @@ pub struct Node {
     setup: Setup,
     proved: OnceCell<Capabilities>,
     // Sections under this lock are one look-up or change.
-    boxes: Mutex<HashMap<RunId, Limits>>,
+    boxes: Mutex<HashMap<RunId, Held>>,
 }
 
 /// What of a node is in use.
@@ -131,10 +138,15 @@ impl Node {
         self.setup.machine.images().has(image)
     }
 
+    /// Finds an image in its registry, and fetches what it says of itself.
+    pub async fn find(&self, wanted: &Wanted) -> Result<Image, Unfetched> {
+        self.setup.registries.find(self.setup.machine.images(), wanted).await
+    }
+
     /// What is in use.
     pub fn load(&self) -> Load {
         let (running, asked) = self.with(|boxes| {
-            let asked: u64 = boxes.values().map(|limits| u64::from(limits.cpu_millis)).sum();
+            let asked: u64 = boxes.values().map(|held| u64::from(held.limits.cpu_millis)).sum();
             (u32::try_from(boxes.len()).unwrap_or(u32::MAX), asked)
         });
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -142,7 +154,7 @@ impl Node {
         Load { free_cpu_millis: all.saturating_sub(asked), free_memory_bytes: free_memory(), running }
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<RunId, Limits>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<RunId, Held>) -> T) -> T {
         change(&mut self.boxes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

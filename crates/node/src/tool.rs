@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lantern_policy::workload::{AgentSpec, Placed, place, read_text};
+use lantern_policy::workload::{AgentSpec, Image, Placed, Unfetched, place, read_text};
 use lantern_policy::{Admitted, Scope};
 use lantern_store::workloads::{self, LOST, WorkloadRow};
 use lantern_types::edge::BoxFuture;
@@ -96,6 +96,7 @@ async fn run(node: &Arc<Node>, scope: Scope, run: RunId, arguments: &Value) -> R
         }
     }
     let placed = placed(node, &row, spec).await?;
+    fetch(node, &placed.spec().image).await?;
     let vended = secrets::find(node, (scope, run), placed.spec()).await?;
     // From here on the box is the keeper's: whatever becomes of this future, nothing is left half made.
     let (leash, done) = start(node, (scope, run), (placed, vended), arguments);
@@ -206,6 +207,23 @@ async fn placed(node: &Node, row: &WorkloadRow, spec: AgentSpec) -> Result<Place
     let words =
         format!("it was scheduled as {} in {}, and is {class} in {backend} here", row.isolation, row.backend);
     Err(Failure::refused("workload_refused", words))
+}
+
+/// Fetches what is not here of an image. Cut off, it leaves nothing half there.
+async fn fetch(node: &Node, image: &Image) -> Result<(), Failure> {
+    let images = node.setup.machine.images();
+    node.setup.registries.layers(images, image).await.map_err(|why| match why {
+        Unfetched::NotFound(words) | Unfetched::Refused(words) => {
+            Failure::refused("image_refused", format!("the image {image} was not fetched: {words}"))
+        }
+        Unfetched::Away(words) => {
+            let failure = Failure::unknown(
+                "image_unavailable",
+                format!("the image {image} was not fetched yet: {words}"),
+            );
+            Failure { acted: Acted::No, retry_after: Some(ELSEWHERE), ..failure }
+        }
+    })
 }
 
 /// Has a box made and looked after.

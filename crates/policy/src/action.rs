@@ -127,6 +127,9 @@ actions! {
     ListWorkloads = Read "runtime.list";
     ReadWorkload = Read "runtime.read";
     StopWorkload = Write "runtime.stop";
+    ExecWorkload = Admin "runtime.exec";
+    ReadWorkloadAudit = Read "runtime.audit";
+    ReadWorkloadMetrics = Read "runtime.metrics";
     ReadCluster = Admin "runtime.cluster";
     ReadQuota = Read "runtime.quota";
     SaveQuota = Admin "runtime.save_quota";

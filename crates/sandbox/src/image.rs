@@ -4,6 +4,7 @@
 //! unpacked appears under its final name when it is whole, and never before.
 
 mod build;
+mod incoming;
 mod layout;
 mod unpack;
 
@@ -13,6 +14,7 @@ use std::{fs, io};
 use lantern_policy::workload::Image;
 
 pub use build::{Built, Plan, build};
+pub use incoming::{Blob, Incoming, MANIFEST_MAX, Named};
 pub use layout::{Config, Layout};
 pub use unpack::{Bounds, Unpacked};
 
@@ -104,6 +106,10 @@ impl Images {
 
     /// Removes what was begun and not finished by a process that died. Only for the one process that owns the folder.
     pub fn sweep(&self) -> io::Result<()> {
+        match fs::remove_dir_all(self.arriving()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let entries = match fs::read_dir(&self.unpacked) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries?,

@@ -8,6 +8,7 @@
 
 mod cgroup;
 mod error;
+mod exec;
 pub mod gate;
 mod handed;
 pub mod image;
@@ -21,7 +22,9 @@ pub mod seccomp;
 mod wire;
 
 pub use error::{Error, Result};
+pub use exec::{Ran, Shell};
 pub use handed::{Handed, SECRETS_DIR};
+pub use image::{Blob, Images, MANIFEST_MAX, Named};
 pub use launch::Given;
 pub use machine::{Machine, Setup};
 pub use running::{Ended, Happened, Running, Stream, Why};

@@ -17,6 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::cgroup::{Group, Groups};
+use crate::exec::Shell;
 use crate::handed;
 use crate::oci::{Flavour, Runtime};
 use crate::process;
@@ -27,7 +28,7 @@ const LINE_MAX: usize = 16 * 1_024;
 /// Lines of a runtime's complaint that are kept.
 const TAIL_MAX: usize = 4;
 /// How long a runtime may take for what is done at once.
-const QUICK: Dur = Dur::from_secs(20);
+pub(crate) const QUICK: Dur = Dur::from_secs(20);
 /// What gVisor answers when it could not start a program; a program may answer it too.
 const NOT_STARTED: i32 = 128;
 /// How often to look whether the last process is gone, and how many times.
@@ -143,6 +144,19 @@ impl Running {
             killed_at,
             why,
         }
+    }
+
+    /// How another program is run in this box. `None` for a box by bubblewrap.
+    pub fn shell(&self) -> Option<Shell> {
+        let Hold::Oci { runtime, pid_file } = &self.hold else { return None };
+        Some(Shell {
+            runtime: runtime.clone(),
+            id: self.id.clone(),
+            dir: self.dir.clone(),
+            pid_file: pid_file.clone(),
+            path: self.path.clone(),
+            clock: self.clock.clone(),
+        })
     }
 
     /// Asks the program to end, and ends it after `grace`. Asking again only shortens the grace.
@@ -302,6 +316,11 @@ pub(crate) async fn clear(clock: &dyn Clock, group: &Group) {
         clock.sleep(LOOK).await;
     }
     tracing::warn!(groups = ?group.dirs, "control groups of a box could not be removed");
+}
+
+/// Ends a process, if it is there.
+pub(crate) fn end_now(pid: i32) {
+    tell(pid, Signal::KILL);
 }
 
 fn tell(pid: i32, signal: Signal) {

@@ -30,7 +30,7 @@ use crate::usage::pending;
 use crate::value::{Row, Value};
 use crate::workloads;
 
-pub use crate::runs::{Found, RunFilter, RunRow, full, head, head_in, list, look};
+pub use crate::runs::{Found, RunFilter, RunRow, full, head, head_in, latest, list, look};
 
 /// The event format that there was first, which every run has at least.
 pub const FORMAT: i64 = 1;
@@ -247,12 +247,12 @@ pub(crate) const SEALED: &str = "UPDATE runs SET receipt = $3 WHERE tenant_id = 
 const DRAIN: &str = "DELETE FROM inbox WHERE tenant_id = $1 AND run_id = $2 AND id = $3";
 const READ: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 AND first_seq + n > $3 ORDER BY first_seq LIMIT $4";
+const BACK: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
+    WHERE tenant_id = $1 AND run_id = $2 AND first_seq < $3 ORDER BY first_seq DESC LIMIT $4";
 const FIRST: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq LIMIT 1";
 const LAST: &str = "SELECT first_seq, n, at, format, bytes, body, chain FROM journal
     WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq DESC LIMIT 1";
-const LATEST: &str =
-    "SELECT bytes FROM journal WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq DESC LIMIT $3";
 const FINISHED: &str =
     "SELECT 1 AS finished FROM runs WHERE tenant_id = $1 AND id = $2 AND finished_at IS NOT NULL
     AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.tenant_id = $1 AND o.run_id = $2)";
@@ -266,6 +266,7 @@ const DELETE_RUN: &str = "DELETE FROM runs WHERE tenant_id = $1 AND id = $2";
 #[cfg(feature = "testing")]
 pub(crate) const STATEMENTS: &[&str] = &[
     BY_KEY,
+    BACK,
     CREATE,
     INSERT,
     GUARD,
@@ -281,7 +282,6 @@ pub(crate) const STATEMENTS: &[&str] = &[
     READ,
     FIRST,
     LAST,
-    LATEST,
     FINISHED,
     BODIES,
     DELETE_JOURNAL,
@@ -476,6 +476,13 @@ pub async fn read(db: &Db, scope: Scope, run: RunId, from_seq: i64, limit: u32) 
     .await
 }
 
+/// At most `limit` appends that begin before the event `before`, the newest first. The first of them may end after it.
+pub async fn back(db: &Db, scope: Scope, run: RunId, before: i64, limit: u32) -> Result<Vec<Stored>> {
+    let params = [run.into(), before.into(), limit.into()];
+    let rows = db.read(scope, move |tx| Box::pin(async move { tx.all(BACK, &params).await })).await?;
+    rows.into_iter().map(stored).collect()
+}
+
 /// A run's row, and its whole journal if it has at most `short` events.
 pub async fn glance(
     db: &Db,
@@ -566,22 +573,6 @@ async fn given_up(tx: &mut TenantTx<'_>, end: GiveUp, news: Vec<NewInput>) -> Re
         inbox::put(tx, new, u32::MAX).await?;
     }
     Ok(())
-}
-
-/// The envelopes of the last `limit` appends of each of these runs, oldest first, in the order asked.
-pub async fn latest(db: &Db, scope: Scope, runs: Vec<RunId>, limit: u32) -> Result<Vec<Vec<Vec<u8>>>> {
-    db.read(scope, move |tx| {
-        Box::pin(async move {
-            let mut all = Vec::with_capacity(runs.len());
-            for run in runs {
-                let rows = tx.all(LATEST, &[run.into(), limit.into()]).await?;
-                let bytes = |mut row: Row| Ok(row.take_bytes("bytes")?.unwrap_or_default());
-                all.push(rows.into_iter().rev().map(bytes).collect::<Result<_>>()?);
-            }
-            Ok(all)
-        })
-    })
-    .await
 }
 
 /// Deletes a run that has finished, with everything that belongs to it, and answers the blobs that it named, for

@@ -81,9 +81,12 @@ const HEAD: &str = "SELECT id, agent_id, agent_name, agent_version_id, status, t
 const OPEN: &str = "SELECT count(*) AS open FROM
     (SELECT 1 FROM runs WHERE tenant_id = $1 AND finished_at IS NULL LIMIT $2) AS unfinished";
 
+const LATEST: &str =
+    "SELECT bytes FROM journal WHERE tenant_id = $1 AND run_id = $2 ORDER BY first_seq DESC LIMIT $3";
+
 /// Every statement of this file.
 #[cfg(feature = "testing")]
-pub(crate) const STATEMENTS: &[&str] = &[HEAD, OPEN];
+pub(crate) const STATEMENTS: &[&str] = &[LATEST, HEAD, OPEN];
 
 /// A run's row, if the tenant has it.
 pub async fn head(db: &Db, scope: Scope, run: RunId) -> Result<Option<RunRow>> {
@@ -133,4 +136,20 @@ fn read(row: &Row) -> Result<RunRow> {
 pub async fn full(tx: &mut TenantTx<'_>, most: u32) -> Result<bool> {
     let open = tx.one(OPEN, &[most.into()]).await?.map_or(Ok(0), |row| row.int("open"))?;
     Ok(open >= i64::from(most))
+}
+
+/// The envelopes of the last `limit` appends of each of these runs, oldest first, in the order asked.
+pub async fn latest(db: &Db, scope: Scope, runs: Vec<RunId>, limit: u32) -> Result<Vec<Vec<Vec<u8>>>> {
+    db.read(scope, move |tx| {
+        Box::pin(async move {
+            let mut all = Vec::with_capacity(runs.len());
+            for run in runs {
+                let rows = tx.all(LATEST, &[run.into(), limit.into()]).await?;
+                let bytes = |mut row: Row| Ok(row.take_bytes("bytes")?.unwrap_or_default());
+                all.push(rows.into_iter().rev().map(bytes).collect::<Result<_>>()?);
+            }
+            Ok(all)
+        })
+    })
+    .await
 }

@@ -113,7 +113,8 @@ pub struct Lines {
 
 const CREATE: &str =
     "INSERT INTO workloads (tenant_id, run_id, isolation, backend, degraded, state, grace, lines, dropped,
-    created_at, cap) VALUES ($1, $2, $3, $4, $5, 'pending', $6, 0, 0, $7, $8)";
+    created_at, cap, number) VALUES ($1, $2, $3, $4, $5, 'pending', $6, 0, 0, $7, $8,
+    (SELECT taken FROM runtime_quotas WHERE tenant_id = $1))";
 const LIST: &str =
     "SELECT run_id, isolation, backend, degraded, state, node, grace, lines, dropped, reason, exit_code,
     created_at, started_at, ended_at, cap, spent, held, calls, tokens_in, tokens_out, tokens_held,
@@ -121,6 +122,12 @@ const LIST: &str =
     (SELECT r.finished_at FROM runs r WHERE r.tenant_id = $1 AND r.id = workloads.run_id) AS run_ended_at
     FROM workloads WHERE tenant_id = $1";
 const ORDER: &str = "created_at DESC, run_id DESC";
+const NUMBERED: &str = "SELECT number, run_id FROM workloads WHERE tenant_id = $1 AND number <= $2
+    ORDER BY number DESC LIMIT $3";
+const SUMS: &str = "SELECT count(*) AS made, CAST(COALESCE(SUM(spent), 0) AS BIGINT) AS spent,
+    CAST(COALESCE(SUM(held), 0) AS BIGINT) AS held, CAST(COALESCE(SUM(calls), 0) AS BIGINT) AS calls,
+    CAST(COALESCE(SUM(tokens_in), 0) AS BIGINT) AS tokens_in, CAST(COALESCE(SUM(tokens_out), 0) AS BIGINT) AS tokens_out
+    FROM workloads WHERE tenant_id = $1";
 const TAKE: &str = "UPDATE workloads SET state = 'spawning', node = $3, started_at = NULL, ended_at = NULL, reason = NULL,
     exit_code = NULL WHERE tenant_id = $1 AND run_id = $2 AND (state = 'pending' OR (reason = 'lost' AND CAST($4 AS BIGINT) = 1))";
 const STARTED: &str =
@@ -164,7 +171,7 @@ const USED: &str = "SELECT
 #[cfg(feature = "testing")]
 pub(crate) const STATEMENTS: &[&str] = &[
     CREATE, LIST, TAKE, STARTED, DRAIN, END, WROTE, KEEP, READ, FORGET, REMOVE, BUSY, LOCK, QUOTA, SET_QUOTA,
-    USED,
+    USED, NUMBERED, SUMS,
 ];
 /// Every statement of this file that runs across tenants.
 #[cfg(feature = "testing")]
@@ -266,6 +273,56 @@ pub async fn list(
         })
     })
     .await
+}
+
+/// The number of each workload and its run, from this number on down. One of an earlier build beside this one has no number.
+pub async fn numbered(db: &Db, scope: Scope, from: i64, limit: u32) -> Result<Vec<(i64, RunId)>> {
+    let params = [from.into(), limit.into()];
+    let rows = db.read(scope, move |tx| Box::pin(async move { tx.all(NUMBERED, &params).await })).await?;
+    rows.iter().map(|row| Ok((row.int("number")?, row.id("run_id")?))).collect()
+}
+
+/// What a tenant's workloads come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sums {
+    /// Those that there are, over or not.
+    pub made: u64,
+    /// What of the quota is in use.
+    pub used: Used,
+    /// What their model calls cost, and used. The cap is none's.
+    pub metered: Stands,
+}
+
+/// What the tenant's workloads come to; their time since `day` began.
+pub async fn sums(db: &Db, scope: Scope, day: At, now: At) -> Result<Sums> {
+    db.read(scope, move |tx| {
+        Box::pin(async move {
+            let used = in_use(tx, day, now).await?;
+            let row = tx.one(SUMS, &[]).await?;
+            let count = |name| match &row {
+                Some(row) => row.int(name),
+                None => Ok(0),
+            };
+            let whole = |name| count(name).map(|n| u64::try_from(n).unwrap_or_default());
+            let metered = Stands {
+                cap: None,
+                spent: MicroUsd::from_micros(count("spent")?),
+                held: MicroUsd::from_micros(count("held")?),
+                calls: whole("calls")?,
+                tokens_in: whole("tokens_in")?,
+                tokens_out: whole("tokens_out")?,
+                tokens_held: 0,
+            };
+            Ok(Sums { made: whole("made")?, used, metered })
+        })
+    })
+    .await
+}
+
+async fn in_use(tx: &mut TenantTx<'_>, day: At, now: At) -> Result<Used> {
+    let used = tx.one(USED, &[day.into(), now.into()]).await?;
+    let used = used.map_or(Ok((0, 0)), |row| Ok((row.int("open")?, row.int("compute")?)));
+    used.map(|(open, compute)| Used { open, compute: Dur::from_micros(compute) })
 }
 
 /// A node takes a workload that nobody took, or one that was lost and may run `again`. `false` when it may not.
@@ -432,9 +489,7 @@ pub async fn set_quota(db: &Db, scope: Scope, quota: Quota) -> Result<()> {
 pub async fn locked(tx: &mut TenantTx<'_>, day: At, now: At) -> Result<(Quota, Used)> {
     tx.exec(LOCK, &[]).await?;
     let quota = tx.one(QUOTA, &[]).await?.map(|row| of_row(&row)).transpose()?.unwrap_or_default();
-    let used = tx.one(USED, &[day.into(), now.into()]).await?;
-    let used = used.map_or(Ok((0, 0)), |row| Ok((row.int("open")?, row.int("compute")?)));
-    used.map(|(open, compute)| (quota, Used { open, compute: Dur::from_micros(compute) }))
+    Ok((quota, in_use(tx, day, now).await?))
 }
 
 fn of_row(row: &Row) -> Result<Quota> {

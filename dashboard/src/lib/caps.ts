@@ -19,13 +19,19 @@ export interface BudgetForm {
   run: string;
   notifyAt: string;
   onLimit: OnLimit;
+  /** So many runs a day. */
+  runs: string;
+  /** So many calls of each tool a day, which the form keeps as they were said elsewhere. */
+  tools: Readonly<Record<string, number>>;
 }
 
 const amount = (text: string) => text.trim() || undefined;
 
 /** What is sent of it, which replaces all that was said before. A budget that asks is not hard, and a hard one stops. */
-export function budgetBody({ day, month, run, notifyAt, onLimit }: BudgetForm) {
+export function budgetBody({ day, month, run, notifyAt, onLimit, runs, tools }: BudgetForm) {
   return {
+    maxRunsPerDay: runs.trim() === "" ? undefined : Number(runs),
+    toolLimits: Object.keys(tools).length === 0 ? undefined : tools,
     maxCostUsdPerDay: amount(day), maxCostUsdPerMonth: amount(month), maxCostUsdPerRun: amount(run),
     notifyAtPct: notifyAt.trim() === "" ? undefined : Number(notifyAt), hardFail: onLimit === "stop", onLimit,
   };
@@ -34,7 +40,9 @@ export function budgetBody({ day, month, run, notifyAt, onLimit }: BudgetForm) {
 /** The command that does the same. */
 export function budgetCommand(agent: string, form: BudgetForm, quote: (word: string) => string): string {
   const flag = (name: string, text: string) => (text.trim() === "" ? "" : ` --${name} ${quote(text.trim())}`);
-  return `lantern budgets set ${quote(agent)}${flag("day", form.day)}${flag("month", form.month)}${flag("run", form.run)}${flag("notify-at", form.notifyAt)} --on-limit ${form.onLimit}`;
+  const tools = Object.entries(form.tools).map(([tool, most]) => ` --tool ${quote(`${tool}=${most}`)}`);
+  const amounts = `${flag("day", form.day)}${flag("month", form.month)}${flag("run", form.run)}${flag("runs-per-day", form.runs)}`;
+  return `lantern budgets set ${quote(agent)}${amounts}${tools.join("")}${flag("notify-at", form.notifyAt)} --on-limit ${form.onLimit}`;
 }
 
 /** Whether a day's amount passes the month's, which the server refuses. */

@@ -205,7 +205,10 @@ test("caps are put together by whose they are", () => {
 });
 
 test("a budget is sent whole, and said as a command", () => {
-  const form = { day: " 0.50 ", month: "", run: "0.1", notifyAt: "", onLimit: "ask" } as const;
+  const form = { day: " 0.50 ", month: "", run: "0.1", notifyAt: "", onLimit: "ask", runs: "", tools: {} } as const;
+  const counted = { ...form, runs: "20", tools: { "http.fetch": 9 } };
+  expect(budgetBody(counted)).toMatchObject({ maxRunsPerDay: 20, toolLimits: { "http.fetch": 9 } });
+  expect(budgetCommand("a", counted, shell)).toBe("lantern budgets set a --day 0.50 --run 0.1 --runs-per-day 20 --tool http.fetch=9 --on-limit ask");
   expect(budgetBody(form)).toEqual({ maxCostUsdPerDay: "0.50", maxCostUsdPerMonth: undefined, maxCostUsdPerRun: "0.1", notifyAtPct: undefined, hardFail: false, onLimit: "ask" });
   expect(budgetBody({ ...form, notifyAt: "90", onLimit: "stop" })).toMatchObject({ notifyAtPct: 90, hardFail: true, onLimit: "stop" });
   expect(budgetCommand("a b", form, shell)).toBe("lantern budgets set 'a b' --day 0.50 --run 0.1 --on-limit ask");

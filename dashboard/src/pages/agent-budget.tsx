@@ -71,6 +71,8 @@ function Stands({ budget }: { budget: Budget }) {
       <Facts
         of={[
           [names.run, budget.maxCostUsdPerRun == null ? m.spending.noCap : money(budget.maxCostUsdPerRun)],
+          ...(budget.maxRunsPerDay == null ? [] : [[names.runs, words.of(budget.runsToday ?? 0, budget.maxRunsPerDay)] as const]),
+          ...Object.entries(budget.toolLimits ?? {}).map(([tool, most]) => [tool, words.of(budget.toolCallsToday?.[tool] ?? 0, most)] as const),
           [names.notify, words.percent(budget.notifyAtPct)],
           [names.onLimit, words.does[budget.onLimit] ?? budget.onLimit],
           [names.set, <Time at={budget.updatedAt} />],
@@ -104,10 +106,12 @@ function SetBudget({ name, now, onClose }: { name: string; now?: Budget; onClose
     run: fieldOf(now?.maxCostUsdPerRun),
     notifyAt: now ? String(now.notifyAtPct) : "",
     onLimit: now?.onLimit === "ask" ? "ask" : "stop",
+    runs: now?.maxRunsPerDay == null ? "" : String(now.maxRunsPerDay),
+    tools: now?.toolLimits ?? {},
   });
   const set = (more: Partial<BudgetForm>) => setForm((before) => ({ ...before, ...more }));
   const amounts = [form.day, form.month, form.run];
-  const none = amounts.every((text) => text.trim() === "");
+  const none = [...amounts, form.runs].every((text) => text.trim() === "") && Object.keys(form.tools).length === 0;
   const wrong = none || amounts.some((text) => wrongWith(text, MAY) !== undefined);
   const save = useMutation({
     mutationFn: () => put("/v1/agents/{name}/budget", { path: { name }, body: budgetBody(form) }),
@@ -123,6 +127,9 @@ function SetBudget({ name, now, onClose }: { name: string; now?: Budget; onClose
       <Amount label={says.day} hint={m.budgets.amountHint} value={form.day} onChange={(day) => set({ day })} may={MAY} first />
       <Amount label={says.month} value={form.month} onChange={(month) => set({ month })} may={MAY} />
       <Amount label={says.run} hint={says.runHint} value={form.run} onChange={(run) => set({ run })} may={MAY} />
+      <Field label={says.runs} hint={says.runsHint}>
+        <input type="number" min="1" step="1" value={form.runs} onChange={(event) => set({ runs: event.target.value })} />
+      </Field>
       <Field label={says.notify} hint={says.notifyHint}>
         <input type="number" min="1" max="100" step="1" placeholder="80" value={form.notifyAt} onChange={(event) => set({ notifyAt: event.target.value })} />
       </Field>

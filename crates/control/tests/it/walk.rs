@@ -48,6 +48,7 @@ pub(crate) fn body(action: &str, path: &str) -> Option<Value> {
         "stops.set" => json!({"scope": "agent", "agentName": "mine", "reason": "walked"}),
         "budgets.save" => json!({"maxCostUsdPerDay": 1}),
         "runtime.schedule" => program("walked"),
+        "runtime.exec" => json!({"command": "/walked"}),
         "secrets.save" if path.contains("/versions/") => json!({"enabled": true}),
         "secrets.save" => json!({"value": "walked"}),
         "secrets.rotate_key" => json!({}),

@@ -1,12 +1,15 @@
 //! `lantern run FILE` and `lantern vm`: other people's programs in boxes, over the API.
 
+mod exec;
+mod numbers;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use lantern_net::http::Response;
 use lantern_net::{RealClock, Signals, sse};
-use lantern_policy::workload::{AgentSpec, read_text};
+use lantern_policy::workload::{Asked, read_asked};
 use lantern_types::Dur;
 use lantern_types::edge::Clock as _;
 use serde_json::{Value, json};
@@ -99,6 +102,39 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Run another program in the box of a workload, and answer with its exit code
+    #[command(
+        after_help = "What it writes is shown when it is over. It is run as the box's own program is, with its environment and its rights; \
+                            its input is empty."
+    )]
+    Exec {
+        /// The id of the workload, or of its run
+        id: String,
+        /// How many seconds it may take
+        #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=600))]
+        timeout: u32,
+        /// The program and its arguments, after --
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<String>,
+    },
+    /// List what happened to workloads: the newest workload first, and of each the last event first
+    Audit {
+        /// Only events before this one: what the list before said
+        #[arg(long, value_name = "ID")]
+        before: Option<u64>,
+        /// At most this many
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Count workloads, and what they spent and used
+    Metrics {
+        /// Show only those that stand so: pending, spawning, running, draining, terminated or failed
+        #[arg(long, value_name = "STATE")]
+        state: Option<String>,
+        /// Show at most this many
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+        limit: u32,
+    },
     /// Show which classes of isolation have a box here, and why the others have none
     Cluster,
     /// Show or set what the tenant may run
@@ -139,7 +175,11 @@ pub(crate) async fn start(console: &Console, api: &Api, args: RunArgs) -> Result
     };
     let spec = spec(&path)?;
     let given = input::as_value(input::read(&args.input, std::io::stdin())?)?;
-    let mut body = spec.to_json();
+    let mut body = spec.spec.to_json();
+    if let (Some(tag), Some(fields)) = (&spec.tag, body.get_mut("spec").and_then(Value::as_object_mut)) {
+        fields.remove("image_digest");
+        fields.insert("image".to_owned(), Value::from(tag.to_string()));
+    }
     if let Some(fields) = body.as_object_mut() {
         fields.insert("stdinInput".to_owned(), given);
     }
@@ -160,10 +200,10 @@ pub(crate) async fn start(console: &Console, api: &Api, args: RunArgs) -> Result
 }
 
 /// Reads a spec, and says what is wrong with it by line.
-fn spec(path: &Path) -> Result<AgentSpec, Failure> {
+fn spec(path: &Path) -> Result<Asked, Failure> {
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-    read_text(&text).map_err(|problems| Failure {
+    read_asked(&text).map_err(|problems| Failure {
         details: problems.iter().map(|problem| line(&problem.to_string())).collect(),
         ..Failure::usage(format!("{} is no spec that can be run", path.display()))
             .code("invalid_spec")
@@ -176,7 +216,7 @@ fn advised(failure: Failure) -> Failure {
     match failure.code.as_deref() {
         Some("workload_refused") => failure.hint("see which boxes there are, and why not: `lantern vm cluster`"),
         Some("image_not_found") => failure
-            .hint("make it on the server's machine with `lantern build DIR --into FILE`, with the server's --data-dir"),
+            .hint("make it on the server's machine with `lantern build DIR --into FILE`, with the server's --data-dir, or name an image of a registry"),
         Some("quota_exceeded") => failure.hint("see `lantern vm quota get`, and `lantern vm list --state running`"),
         _ => failure,
     }
@@ -349,6 +389,11 @@ pub(crate) async fn run(console: &Console, api: &Api, verb: Verb) -> Result<Exit
                 format!("{} is {}", line(text(&stopped, "vmId")), line(text(&stopped, "status")))
             })?;
         }
+        Verb::Exec { id, timeout, command } => {
+            return exec::exec(console, api, (&id, &command), timeout).await;
+        }
+        Verb::Audit { before, limit } => numbers::audit(console, api, before, limit).await?,
+        Verb::Metrics { state, limit } => numbers::metrics(console, api, state.as_deref(), limit).await?,
         Verb::Cluster => cluster(console, api).await?,
         Verb::Quota(Quota::Get) => quota(console, &api.fetch(Call::get(QUOTA)).await?)?,
         Verb::Quota(Quota::Set { max_concurrent, max_hours, max_cost, hard_fail }) => {
@@ -433,6 +478,11 @@ fn happened(action: &str, attrs: &Value) -> String {
             let port = attrs.get("port").map(Value::to_string).unwrap_or_default();
             let word = |name| text(attrs, name);
             format!("{}: {} {}:{port} {}", word("verdict"), word("method"), word("host"), word("reason"))
+        }
+        "exec" => {
+            let words = attrs.get("command").and_then(Value::as_array).into_iter().flatten();
+            let words: Vec<&str> = words.filter_map(Value::as_str).collect();
+            format!("{} by {}", words.join(" "), text(attrs, "by"))
         }
         "step" | "llm" => text(attrs, "key").to_owned(),
         "model" => {

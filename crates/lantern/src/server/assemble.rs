@@ -294,6 +294,7 @@ async fn node(
         stop: ground.tasks.stopping(),
         limits: &ground.limits,
         opened: config.open_networks.clone(),
+        registries: config.private_registries.clone(),
         doors,
         app,
     };

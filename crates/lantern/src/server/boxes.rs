@@ -11,8 +11,8 @@ use futures_util::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use lantern_control::{App, Load, Runtime};
 use lantern_gateway::{Answered, Doors, Inside};
-use lantern_net::{Network, Reach};
-use lantern_node::{Answer, Ask, Models, Node, Outside, Setup, StepAsk, Steps};
+use lantern_net::{Client, Network, Reach};
+use lantern_node::{Answer, Ask, Models, Node, Origin, Outside, Registries, Setup, StepAsk, Steps};
 use lantern_policy::egress::Rule;
 use lantern_policy::workload::Mode;
 use lantern_sandbox::Machine;
@@ -40,6 +40,8 @@ pub(super) struct Ground<'a> {
     pub(super) limits: &'a InForce,
     /// Networks that the operator opened.
     pub(super) opened: Arc<[Network]>,
+    /// Registries that may be at private addresses.
+    pub(super) registries: Vec<Origin>,
     /// The doors to models, once they are open.
     pub(super) doors: LateDoors,
     /// The API, once there is one.
@@ -77,6 +79,10 @@ pub(super) async fn open(ground: Ground<'_>, dir: &Path, mode: Mode) -> Result<A
             ids: ground.ids.clone(),
             limits: ground.limits.clone(),
         },
+        registries: Registries::new(
+            Client::new().context("cannot ask registries for images")?,
+            ground.registries,
+        ),
         models: models(ground.doors),
         steps: steps(ground.app),
         ids: ground.ids.clone(),
@@ -150,6 +156,7 @@ fn unopened() -> Answer {
 /// What the API knows of it.
 pub(super) fn runtime(node: &Arc<Node>, mode: Mode) -> Runtime {
     let (proved, images, used) = (node.clone(), node.clone(), node.clone());
+    let (finds, runs) = (node.clone(), node.clone());
     Runtime {
         node: node.name().to_owned(),
         mode,
@@ -158,6 +165,14 @@ pub(super) fn runtime(node: &Arc<Node>, mode: Mode) -> Runtime {
             Box::pin(async move { node.capabilities().await })
         }),
         has_image: Arc::new(move |image| images.has_image(image)),
+        find: Arc::new(move |wanted| {
+            let node = finds.clone();
+            Box::pin(async move { node.find(&wanted).await })
+        }),
+        exec: Arc::new(move |scope, run, exec| {
+            let node = runs.clone();
+            Box::pin(async move { node.exec(scope, run, exec).await })
+        }),
         load: Arc::new(move || {
             let lantern_node::Load { free_cpu_millis, free_memory_bytes, running } = used.load();
             Load { free_cpu_millis, free_memory_bytes, running, pending: 0 }

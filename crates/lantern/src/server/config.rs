@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use lantern_net::Network;
+use lantern_node::Origin;
 use lantern_store::{BucketOptions, retention};
 use lantern_types::{Dur, Limits, Secret};
 use serde::Deserialize;
@@ -74,6 +75,10 @@ struct Server {
     signup: Option<bool>,
     /// Whether this server runs the programs of workloads in boxes on its machine, which takes root. Without it: only in `dev`.
     workloads: Option<bool>,
+    /// Registries of images that may be at private addresses: `"https://registry.internal"`, `"http://10.0.0.5:5000"`. They alone may be
+    /// asked without TLS, where they say `http`. A public one is in no list.
+    #[serde(deserialize_with = "registries")]
+    private_registries: Vec<String>,
     /// Origins of web pages that may call the API.
     cors_origins: Vec<String>,
     /// Proxies in front of the server, whose `X-Forwarded-For` says where a request comes from: `"10.0.0.0/8"`, `"192.168.1.5"`.
@@ -93,6 +98,7 @@ impl Default for Server {
             spawn_burst: None,
             signup: None,
             workloads: None,
+            private_registries: Vec::new(),
             cors_origins: vec!["http://localhost:3001".to_owned()],
             trusted_proxies: Vec::new(),
         }
@@ -175,6 +181,15 @@ fn networks<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Vec<Network>, D
     }
 }
 
+/// Registries, each a scheme, a host and a port.
+fn registries<'de, D: serde::Deserializer<'de>>(file: D) -> Result<Vec<String>, D::Error> {
+    let listed = Vec::<String>::deserialize(file)?;
+    match listed.iter().find_map(|text| text.parse::<Origin>().err().map(|error| (text, error))) {
+        Some((text, error)) => Err(serde::de::Error::custom(format!("{text:?} is no registry: {error}"))),
+        None => Ok(listed),
+    }
+}
+
 /// Everything a server process needs to know, decided.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -196,6 +211,8 @@ pub(crate) struct Config {
     pub(crate) signup: Option<bool>,
     /// Whether it runs workloads, where that is said.
     pub(crate) workloads: Option<bool>,
+    /// Registries that may be at private addresses.
+    pub(crate) private_registries: Vec<Origin>,
     /// Whether tenants may name model servers on private addresses.
     pub(crate) private_models: bool,
     /// The private networks that tools may reach.
@@ -264,6 +281,7 @@ impl Config {
             server.spawn_rate_per_min = spawn.per_min,
             server.spawn_burst = spawn.burst,
             server.cors_origins = self.cors_origins.join(","),
+            server.private_registries = listed(self.private_registries.iter()),
             server.trusted_proxies = listed(self.trusted_proxies.iter()),
             database = if self.postgres.is_some() { "postgresql" } else { "sqlite" },
             database.connections = self.postgres.as_ref().map(|postgres| postgres.connections),
@@ -293,6 +311,7 @@ impl Config {
                 "spawn_burst": spawn.map(|spawn| spawn.burst),
                 "signup": self.signup,
                 "workloads": self.workloads,
+                "private_registries": self.private_registries.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "cors_origins": self.cors_origins,
                 "trusted_proxies": self.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
             },
@@ -344,6 +363,7 @@ impl Config {
             open_networks: file.tools.private_addresses.into(),
             signup: switch(env::SIGNUP)?.or(file.server.signup),
             workloads: switch(env::WORKLOADS)?.or(file.server.workloads),
+            private_registries: file.server.private_registries.iter().flat_map(|text| text.parse()).collect(),
             cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins),
             trusted_proxies: proxies(env::get(env::TRUSTED_PROXIES), file.server.trusted_proxies)?,
             content_kept: file.retention.content.as_deref().and_then(retention::parse),

@@ -41,6 +41,8 @@ pub(crate) enum Answer {
     Json(u16, Value),
     /// With these headers.
     With(u16, Value, Vec<(&'static str, String)>),
+    /// These bytes, whatever they are.
+    Bytes(Vec<u8>),
     /// These bytes of an event stream, and then.
     Events(String, Then),
 }
@@ -136,6 +138,7 @@ fn respond(answer: Answer) -> Response {
             let builder = Response::builder().status(status);
             headers.into_iter().fold(builder, |b, (name, value)| b.header(name, value)).body(body).unwrap()
         }
+        Answer::Bytes(bytes) => Response::new(Body::from(bytes)),
         Answer::Events(text, then) => {
             let rest = match then {
                 Then::Close => stream::empty().boxed(),

@@ -79,6 +79,44 @@ fn main() {
                 println!("{}", answer.join().unwrap());
             }
         }
+        // Announces a body of so many bytes on so many connections, and sends none of it. Says what is answered to so many of them, what is
+        // answered to a small body meanwhile, and to a whole one once the others were given up.
+        "hold" => {
+            let number = |n: usize| args[n].parse::<usize>().unwrap();
+            let (connections, bytes, answered) = (number(1), number(2), number(3));
+            let head = format!("POST {} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n", args[4]);
+            let (said, answers) = std::sync::mpsc::channel();
+            let open: Vec<_> = (0..connections)
+                .map(|_| {
+                    let mut stream = std::net::TcpStream::connect("127.0.0.1:3128").unwrap();
+                    stream.write_all(head.as_bytes()).unwrap();
+                    let (mut reading, said) = (stream.try_clone().unwrap(), said.clone());
+                    std::thread::spawn(move || {
+                        let mut answer = Vec::new();
+                        drop(reading.read_to_end(&mut answer));
+                        drop(said.send(String::from_utf8_lossy(&answer).into_owned()));
+                    });
+                    stream
+                })
+                .collect();
+            for _ in 0..answered {
+                let answer = answers.recv().unwrap();
+                let after = answer.lines().find(|line| line.starts_with("retry-after")).unwrap_or_default();
+                println!("{} {after}", answer.lines().next().unwrap_or("nothing"));
+            }
+            println!("{}", asked_of_us(&args[4], "-", &args[5]));
+            for stream in open {
+                drop(stream.shutdown(std::net::Shutdown::Both));
+            }
+            let whole = "x".repeat(bytes);
+            let last = loop {
+                let answer = asked_of_us(&args[4], "-", &whole);
+                if !answer.contains(" 503 ") {
+                    break answer;
+                }
+            };
+            println!("{}", last.split_inclusive(' ').take(2).collect::<String>());
+        }
         // Asks the same again until the answer is another: for each three arguments. Says "up" and then the other answers.
         "until" => {
             let asked: Vec<_> = args[1..].chunks(3).collect();

@@ -27,7 +27,7 @@ use lantern_policy::workload::egress::{Allowed, Asked, Host, Reason, listed, rea
 use lantern_types::edge::{BoxFuture, Clock};
 use lantern_types::{At, Dur};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 
 pub(crate) use local::Local;
 pub(crate) use models::Door;
@@ -40,6 +40,8 @@ pub use steps::{StepAsk, Steps};
 pub(crate) const OPEN_MAX: usize = 64;
 /// Decisions that wait to be told.
 const WAITING_MAX: usize = 64;
+/// KiB of bodies that are read for one box, or wait for what was asked with them: two of the largest, and many of the usual.
+const BODIES_KIB_MAX: u32 = 16 << 10;
 /// For how long a name keeps its addresses, and how many names are remembered.
 const PINNED: Dur = Dur::from_secs(300);
 const PINS_MAX: usize = 1_024;
@@ -99,6 +101,7 @@ pub(crate) struct Egress {
     clock: Arc<dyn Clock>,
     told: mpsc::Sender<Told>,
     local: Option<Local>,
+    bodies: Semaphore,
     pins: Pins,
     sent: AtomicU64,
     received: AtomicU64,
@@ -114,8 +117,9 @@ impl Egress {
         let (told, waiting) = mpsc::channel(WAITING_MAX);
         let paces = rules.iter().map(|rule| Pace::new(rule.rate_bps)).collect();
         let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
-        let pins = Pins::default();
-        (Arc::new(Self { rules, paces, outside, clock, told, local, pins, sent, received }), waiting)
+        let (pins, bodies) = (Pins::default(), Semaphore::new(BODIES_KIB_MAX as usize));
+        let egress = Self { rules, paces, outside, clock, told, local, bodies, pins, sent, received };
+        (Arc::new(egress), waiting)
     }
 
     /// Bytes that were sent and received.
@@ -145,6 +149,12 @@ impl Egress {
                 },
             }
         }
+    }
+
+    /// Room for a body of this length, for as long as it is held. `None` when the bodies of this box take as much as they may.
+    fn room(&self, length: u64) -> Option<SemaphorePermit<'_>> {
+        let kib = u32::try_from(length.div_ceil(1 << 10)).ok()?;
+        self.bodies.try_acquire_many(kib).ok()
     }
 
     /// Whether it may, and at which addresses.

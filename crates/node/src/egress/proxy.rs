@@ -8,6 +8,7 @@ use lantern_policy::workload::egress::{Asked, Host, How, Reason, tunnelled};
 use lantern_policy::workload::hello::{self, HELLO_MAX};
 use lantern_types::Dur;
 use lantern_types::edge::Clock;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -129,6 +130,8 @@ async fn here(egress: &Egress, mut client: TcpStream, (head, path): (&Head, &str
     if head.length > most {
         return answer(egress, client, "413 Content Too Large", None, "this is too much to ask").await;
     }
+    // Kept to the end of the answer: what was asked stays in memory as long.
+    let Some(_room) = egress.room(head.length) else { return busy(egress, client).await };
     let whole = |bytes: &[u8]| (bytes.len() >= length).then_some(());
     if until(egress, &mut client, &mut read, length.max(1), whole).await.is_none() {
         return;
@@ -233,6 +236,16 @@ async fn no(egress: &Egress, client: TcpStream, (method, host, port): (&str, &st
         _ => "403 Forbidden",
     };
     answer(egress, client, status, Some(why), why.told()).await;
+}
+
+/// Refuses what there is no room for now, in words that the clients of each wire know to ask again for.
+async fn busy(egress: &Egress, client: TcpStream) {
+    let words =
+        "the requests of this box that are under way take as much of the server as they may; ask again";
+    let error = json!({ "type": "overloaded_error", "code": "bodies_full", "message": words });
+    let body = json!({ "type": "error", "code": "bodies_full", "error": error });
+    let kind = "application/json\r\nretry-after: 1";
+    respond(egress, client, "503 Service Unavailable", kind, &body.to_string()).await;
 }
 
 async fn answer(egress: &Egress, client: TcpStream, status: &str, why: Option<Reason>, words: &str) {

@@ -275,3 +275,19 @@ async fn whoever_breaks_off_is_seen_to_have_left() {
     drop(asking);
     proxy::left(&mut client).await;
 }
+
+#[tokio::test]
+async fn the_bodies_of_one_box_have_room_for_so_much() {
+    let house = house(Vec::new(), &[]).await;
+    let most = u64::from(BODIES_KIB_MAX) << 10;
+    assert!(house.egress.room(most + 1).is_none() && house.egress.room(u64::MAX).is_none());
+    let whole = house.egress.room(most).unwrap();
+    assert!(house.egress.room(1).is_none());
+    // What has no body takes no room.
+    assert!(house.egress.room(0).is_some());
+    drop(whole);
+    let most_of_it = house.egress.room(most - 1).unwrap();
+    assert!(house.egress.room(1).is_none(), "counted in KiB");
+    drop(most_of_it);
+    assert!(house.egress.room(most).is_some());
+}

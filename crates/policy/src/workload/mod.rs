@@ -5,17 +5,21 @@
 
 pub mod doc;
 pub mod egress;
+mod exec;
 pub mod hello;
 pub mod place;
 mod read;
+mod registry;
 pub mod schema;
 pub mod spec;
 mod units;
 mod yaml;
 
 pub use doc::{Node, What};
+pub use exec::{Exec, Execd, Unrun};
 pub use place::{Backend, Capabilities, Mode, Placed, Refusal, Usable, place};
-pub use read::{Problem, read};
+pub use read::{Asked, Problem, read};
+pub use registry::{Unfetched, Wanted, Which, registry_of};
 pub use spec::{AgentSpec, Deliver, EgressRule, Image, Isolation, Limits, Network, SecretRef};
 pub use yaml::parse;
 
@@ -23,4 +27,10 @@ pub use yaml::parse;
 pub fn read_text(text: &str) -> Result<AgentSpec, Vec<Problem>> {
     let node = parse(text).map_err(|problem| vec![problem])?;
     read(&node)
+}
+
+/// The same, of a spec that may name its image by a tag.
+pub fn read_asked(text: &str) -> Result<Asked, Vec<Problem>> {
+    let node = parse(text).map_err(|problem| vec![problem])?;
+    read::asked(&node)
 }

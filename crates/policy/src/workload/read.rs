@@ -9,6 +9,7 @@ use std::fmt;
 use lantern_types::{Dur, MicroUsd, Reference, nearest};
 
 use super::doc::{Node, What};
+use super::registry::Wanted;
 use super::schema::{API_VERSION, ENVELOPE, KIND, LIMITS, METADATA, RULE, SECRET, SPEC};
 use super::spec::*;
 use super::units;
@@ -64,18 +65,38 @@ fn is_ours(name: &str) -> bool {
         || name == "GLIBC_TUNABLES"
 }
 
-/// Reads a document, with or without its envelope.
+/// A spec as somebody asks for it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The spec. Where there is a tag, its image has a digest of zeros, which is no image's.
+    pub spec: AgentSpec,
+    /// The image, where it is named by a tag: its digest is to be found.
+    pub tag: Option<Wanted>,
+}
+
+/// Reads a document, with or without its envelope. A tag names no image here.
 pub fn read(node: &Node) -> Result<AgentSpec, Vec<Problem>> {
-    let mut reader = Reader { problems: Vec::new() };
+    match asked(node)? {
+        Asked { spec, tag: None } => Ok(spec),
+        Asked { .. } => {
+            Err(vec![Problem::at(node.line, "image", "is a tag, which may change: name a digest")])
+        }
+    }
+}
+
+/// The same, of a spec that may name its image by a tag.
+pub(super) fn asked(node: &Node) -> Result<Asked, Vec<Problem>> {
+    let mut reader = Reader { problems: Vec::new(), tag: None };
     let spec = reader.document(node);
     match spec {
-        Some(spec) if reader.problems.is_empty() => Ok(spec),
+        Some(spec) if reader.problems.is_empty() => Ok(Asked { spec, tag: reader.tag }),
         _ => Err(reader.problems),
     }
 }
 
 struct Reader {
     problems: Vec<Problem>,
+    tag: Option<Wanted>,
 }
 
 /// A mapping whose names are known.
@@ -212,24 +233,55 @@ impl Reader {
 
     fn image(&mut self, fields: &Fields<'_>) -> Option<Image> {
         let expected = "expected a repository and a digest, such as hello@sha256: and 64 hex digits";
-        let Some((path, node)) = fields.get("image_digest") else {
-            self.problems.push(Problem::at(fields.line, &join(&fields.path, "image_digest"), "is required"));
+        let (path, node) = match (fields.get("image_digest"), fields.get("image")) {
+            (Some(digest), None) => digest,
+            (None, Some(image)) => return self.named_image(image, expected),
+            (Some(_), Some((path, node))) => {
+                self.problem(node, &path, "names the image, as image_digest does already");
+                return None;
+            }
+            (None, None) => {
+                let path = join(&fields.path, "image_digest");
+                self.problems.push(Problem::at(fields.line, &path, "is required"));
+                return None;
+            }
+        };
+        self.digest(&path, node, expected)
+    }
+
+    /// An image by its digest, or by a tag of a registry.
+    fn named_image(&mut self, (path, node): (String, &Node), expected: &str) -> Option<Image> {
+        let text = self.text_of(node, &path)?;
+        if text.contains("sha256:") {
+            return self.digest(&path, node, expected);
+        }
+        let Some(wanted) = Wanted::tagged(&text) else {
+            let words = "expected a registry, a repository and a tag, such as registry.example/team/hello:1.2; an image of this machine is \
+                         named by its digest";
+            self.problem(node, &path, words);
             return None;
         };
-        let text = self.text_of(node, &path)?;
+        let repository = wanted.repository.clone();
+        self.tag = Some(wanted);
+        Some(Image { repository, sha256: "0".repeat(64) })
+    }
+
+    fn digest(&mut self, path: &str, node: &Node, expected: &str) -> Option<Image> {
+        let text = self.text_of(node, path)?;
         let parts = text.rsplit_once("sha256:").filter(|(repository, _)| {
             repository.is_empty() || (repository.len() > 1 && repository.ends_with('@'))
         });
         let hex = |sha: &str| sha.len() == 64 && sha.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let Some((repository, sha256)) = parts.filter(|(_, sha256)| hex(sha256)) else {
-            let hint = if text.contains("sha256:") { "" } else { "; a tag may change, so it names no image" };
-            self.problem(node, &path, format!("{expected}{hint}"));
+            let hint =
+                if text.contains("sha256:") { "" } else { "; a tag may change, so it stands in `image`" };
+            self.problem(node, path, format!("{expected}{hint}"));
             return None;
         };
         let repository = repository.trim_end_matches('@');
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"./_-:".contains(&byte);
         if repository.len() > 255 || !repository.bytes().all(plain) {
-            self.problem(node, &path, expected);
+            self.problem(node, path, expected);
             return None;
         }
         Some(Image { repository: repository.to_owned(), sha256: sha256.to_owned() })
@@ -677,6 +729,10 @@ mod tests {
         for (text, words) in [
             ("network: none\n", "image_digest: is required"),
             ("image_digest: a:latest\n", "a tag may change"),
+            ("image: registry.example/a:1\n", "is a tag, which may change"),
+            ("image: a:1\n", "expected a registry"),
+            ("image: registry.example/a@sha256:abc\n", "64 hex digits"),
+            ("image: registry.example/a:1\nimage_digest: a:1\n", "as image_digest does already"),
             ("image_digest: a@sha256:abc\n", "64 hex digits"),
             (
                 "image_digest: 'a b@sha256:0000000000000000000000000000000000000000000000000000000000000000'\n",
@@ -690,6 +746,18 @@ mod tests {
             let problems = read_text(text).unwrap_err();
             let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
             assert!(said.iter().any(|said| said.contains(words)), "{text}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_kept_apart_until_its_digest_is_known() {
+        let asked = crate::workload::read_asked("image: registry.example/a:1\n").unwrap();
+        assert_eq!(asked.tag.map(|tag| tag.to_string()).as_deref(), Some("registry.example/a:1"));
+        assert_eq!(asked.spec.image.repository, "registry.example/a");
+        let digest = format!("registry.example/a@sha256:{}", "a".repeat(64));
+        for name in ["image", "image_digest", "imageDigest"] {
+            let asked = crate::workload::read_asked(&format!("{name}: {digest}\n")).unwrap();
+            assert!(asked.tag.is_none() && asked.spec.image.to_string() == digest, "{name}");
         }
     }
 

@@ -12,6 +12,7 @@ pub(super) const ENVELOPE: &[&str] = &["apiVersion", "kind", "metadata", "spec"]
 pub(super) const METADATA: &[&str] = &["name", "labels"];
 pub(super) const SPEC: &[&str] = &[
     "image_digest",
+    "image",
     "isolation",
     "limits",
     "network",

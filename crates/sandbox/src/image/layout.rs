@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Error, Result};
 
 /// Bytes of a manifest or configuration.
-const SMALL_MAX: u64 = 4 << 20;
+pub(super) const SMALL_MAX: u64 = 4 << 20;
 /// Layers of an image.
 const LAYERS_MAX: usize = 128;
 
@@ -208,7 +208,7 @@ pub(crate) fn bad(words: &str) -> Error {
 }
 
 /// `sha256:` and 64 hex digits, as the digits alone. Nothing else may become a file's name.
-fn digest(text: &str) -> Result<String> {
+pub(super) fn digest(text: &str) -> Result<String> {
     let hex = text
         .strip_prefix("sha256:")
         .filter(|hex| hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));

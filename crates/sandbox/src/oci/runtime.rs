@@ -106,6 +106,40 @@ impl Runtime {
         self.command(&["kill".as_ref(), id.as_ref(), signal.as_ref()])
     }
 
+    /// Whether it numbers the processes of a box by itself.
+    pub(crate) const fn counts_within(&self) -> bool {
+        matches!(self.flavour, Flavour::Runsc)
+    }
+
+    /// Runs another program in a box, and waits for it.
+    pub(crate) fn exec(&self, process: &Path, (pid, inner): (&Path, &Path), id: &str) -> Vec<OsString> {
+        let mut verb: Vec<&OsStr> = vec![OsStr::new("exec")];
+        if self.counts_within() {
+            let flags = ["-process".as_ref(), process.as_os_str(), "-pid-file".as_ref(), pid.as_os_str()];
+            verb.extend(flags.into_iter().chain([OsStr::new("-internal-pid-file"), inner.as_os_str()]));
+        } else {
+            verb.extend([
+                OsStr::new("--process"),
+                process.as_os_str(),
+                "--pid-file".as_ref(),
+                pid.as_os_str(),
+            ]);
+        }
+        verb.push(id.as_ref());
+        self.command(&verb)
+    }
+
+    /// Ends one program of a box that numbers them by itself.
+    pub(crate) fn kill_one(&self, id: &str, pid: i32) -> Vec<OsString> {
+        self.command(&[
+            "kill".as_ref(),
+            "-pid".as_ref(),
+            pid.to_string().as_ref(),
+            id.as_ref(),
+            "KILL".as_ref(),
+        ])
+    }
+
     pub(crate) fn delete(&self, id: &str) -> Vec<OsString> {
         let force = if self.flavour == Flavour::Runsc { "-force" } else { "--force" };
         self.command(&["delete".as_ref(), force.as_ref(), id.as_ref()])

@@ -10,7 +10,7 @@ use lantern_sandbox::{Given, Why, Wire};
 use crate::support::{BACKENDS, Outcome, RUNTIME, bench};
 
 /// Tricks that must be refused in every box, whatever the words.
-const REFUSED: &[&[&str]] = &[
+pub(crate) const REFUSED: &[&[&str]] = &[
     &["read", "/etc/shadow"],
     &["read", "/etc/passwd"],
     &["read", "/etc/ssh/ssh_host_rsa_key"],
@@ -57,11 +57,11 @@ const REFUSED: &[&[&str]] = &[
 ];
 
 /// The same, where the kernel is the host's: gVisor has such things of its own, with nothing of the host in them.
-const REFUSED_BY_THE_SHARED: &[&[&str]] =
+pub(crate) const REFUSED_BY_THE_SHARED: &[&[&str]] =
     &[&["list", "/sys/class"], &["list", "/sys/fs/cgroup"], &["device"], &["ptrace"]];
 
 /// What a box answers whose program was ended for a system call.
-const BAD_CALL: i32 = 128 + 31;
+pub(crate) const BAD_CALL: i32 = 128 + 31;
 
 #[test]
 fn what_reaches_out_is_refused_in_every_box() {

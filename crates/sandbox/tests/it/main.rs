@@ -5,6 +5,8 @@ mod boxes;
 #[cfg(test)]
 mod escape;
 #[cfg(test)]
+mod exec;
+#[cfg(test)]
 mod handed;
 #[cfg(test)]
 mod hostile_images;

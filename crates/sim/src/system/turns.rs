@@ -123,6 +123,7 @@ impl Hall {
             body: None,
             chain: ChainHead::genesis(),
             at: self.now,
+            runs_of_day_max: None,
         };
         let created = self.db.write(Scope::of_lease(tenant), move |tx| Box::pin(journal::create(tx, new)));
         created.await.map_err(unread)?;

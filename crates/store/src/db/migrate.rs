@@ -271,6 +271,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0035_agent_limits.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 36,
+        name: "workload_numbers",
+        both: include_str!("../../../../migrations/0036_workload_numbers.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0036_workload_numbers.sql"),
+        sqlite: include_str!("../../../../migrations/sqlite/0036_workload_numbers.sql"),
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

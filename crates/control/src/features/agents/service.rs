@@ -30,6 +30,9 @@ pub(super) struct Changed {
     pub(super) updated: bool,
 }
 
+/// With what the names of the server's own agents begin, and nobody else's.
+const OWN: char = '(';
+
 /// What a decision needs beside the request and the row.
 pub(super) struct Desk {
     now: At,
@@ -111,6 +114,17 @@ impl Desk {
 /// The agent of that name with its current version, archived or not. `agent_not_found` when there is none.
 pub(crate) async fn get(app: &App, scope: Scope, name: &str) -> Result<(Agent, Current)> {
     let wanted = named(name)?;
+    let found =
+        app.db.glance(scope, move |tx| Box::pin(async move { store::find(tx, &wanted).await })).await?;
+    found.ok_or_else(|| not_found(name))
+}
+
+/// The same, also of an agent that the server has for its own purposes: whoever may read its runs may read what they ran.
+pub(super) async fn get_any(app: &App, scope: Scope, name: &str) -> Result<(Agent, Current)> {
+    if !name.starts_with(OWN) {
+        return get(app, scope, name).await;
+    }
+    let wanted = name.to_owned();
     let found =
         app.db.glance(scope, move |tx| Box::pin(async move { store::find(tx, &wanted).await })).await?;
     found.ok_or_else(|| not_found(name))

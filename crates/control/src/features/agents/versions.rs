@@ -8,7 +8,7 @@ use lantern_engine::Manifest;
 use lantern_policy::action::PromoteAgent;
 use lantern_policy::{Permit, Scope};
 use lantern_store::TenantTx;
-use lantern_types::{At, VersionId};
+use lantern_types::{AgentId, At, VersionId};
 
 use super::diff::{self, Differences};
 use super::model::{Agent, Current, Wanted};
@@ -42,9 +42,10 @@ pub(super) async fn list(
     Ok(page.map(|row| show::listed_version(agent.current, row)))
 }
 
-/// One version. `agent_version_not_found` when the agent has none of that number or id.
+/// One version, also of an agent of the server's own. `agent_version_not_found` when the agent has none of that number or id.
 pub(super) async fn get(app: &App, scope: Scope, name: &str, wanted: &str) -> Result<ShownVersion> {
-    let (agent, [found]) = find(app, scope, name, [wanted]).await?;
+    let agent = service::get_any(app, scope, name).await?.0;
+    let [found] = of_agent(app, scope, agent.id, [wanted]).await?;
     show::version(agent.current, found).map_err(Error::internal)
 }
 
@@ -120,8 +121,17 @@ pub(super) async fn find<const N: usize>(
     wanted: [&str; N],
 ) -> Result<(Agent, [WholeVersion; N])> {
     let (agent, _) = service::get(app, scope, name).await?;
+    let found = of_agent(app, scope, agent.id, wanted).await?;
+    Ok((agent, found))
+}
+
+async fn of_agent<const N: usize>(
+    app: &App,
+    scope: Scope,
+    id: AgentId,
+    wanted: [&str; N],
+) -> Result<[WholeVersion; N]> {
     let wanted = wanted.into_iter().map(named).collect::<Result<Vec<_>>>()?;
-    let id = agent.id;
     let found = app.db.read(scope, move |tx| {
         Box::pin(async move {
             let mut found = Vec::with_capacity(wanted.len());
@@ -131,8 +141,7 @@ pub(super) async fn find<const N: usize>(
             Ok(found)
         })
     });
-    let found = found.await?.try_into().map_err(|_| not_found())?;
-    Ok((agent, found))
+    found.await?.try_into().map_err(|_| not_found())
 }
 
 /// What is neither a number nor an id names no version.

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use lantern_edge::{Code, Error, Result};
+use lantern_policy::Scope;
 use lantern_policy::workload::place::backend;
-use lantern_policy::workload::{Capabilities, Image, Isolation, Mode, Usable};
+use lantern_policy::workload::{
+    Capabilities, Exec, Execd, Image, Isolation, Mode, Unfetched, Unrun, Usable, Wanted,
+};
+use lantern_types::RunId;
 use lantern_types::edge::BoxFuture;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -22,9 +26,20 @@ pub struct Runtime {
     pub capabilities: Arc<dyn Fn() -> BoxFuture<'static, Capabilities> + Send + Sync>,
     /// Whether an image is there.
     pub has_image: Arc<dyn Fn(&Image) -> bool + Send + Sync>,
+    /// Finds an image in its registry.
+    pub find: Find,
+    /// Runs another program in a box.
+    pub exec: Run,
     /// What is in use.
     pub load: Arc<dyn Fn() -> Load + Send + Sync>,
 }
+
+/// Finds an image in its registry: which digest a tag means, and what speaks against it.
+type Find = Arc<dyn Fn(Wanted) -> BoxFuture<'static, std::result::Result<Image, Unfetched>> + Send + Sync>;
+
+/// Runs another program in the box of a workload, whose tenant and whose run are known to have it.
+type Run =
+    Arc<dyn Fn(Scope, RunId, Exec) -> BoxFuture<'static, std::result::Result<Execd, Unrun>> + Send + Sync>;
 
 /// What of a node is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

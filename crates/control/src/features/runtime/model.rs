@@ -50,7 +50,11 @@ fn described() -> Vec<(&'static str, Value)> {
     vec![
         (
             "imageDigest",
-            json!({ "type": ["string", "null"], "description": "A repository and a digest: `hello@sha256:` and 64 hex digits. Required, here or in `spec`." }),
+            json!({ "type": ["string", "null"], "description": "A repository and a digest: `hello@sha256:` and 64 hex digits. It or `image` is required, here or in `spec`." }),
+        ),
+        (
+            "image",
+            json!({ "type": ["string", "null"], "description": "In place of `imageDigest`: the same, or an image of a registry by its tag, which becomes a digest now." }),
         ),
         (
             "isolation",
@@ -198,7 +202,7 @@ pub(super) struct Happening {
     #[schema(value_type = String, format = "uuid")]
     pub(super) tenant_id: TenantId,
     pub(super) vm_id: String,
-    /// `schedule`, `place`, `spawn`, `respawn`, `egress`, `step`, `llm`, `model`, `model_refused`, `stop`, `report`, `terminate`, or the journal's own word.
+    /// `schedule`, `place`, `spawn`, `respawn`, `exec`, `egress`, `step`, `llm`, `model`, `model_refused`, `stop`, `report`, `terminate`, or the journal's own word.
     pub(super) action: &'static str,
     pub(super) attrs: Value,
     pub(super) at: String,

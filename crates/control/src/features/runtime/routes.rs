@@ -1,18 +1,22 @@
 //! Workloads over HTTP.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use lantern_edge::openapi::{Kind, PAGING, Param};
-use lantern_edge::route::{delete_route, get_route, post_route, put_route, stream_route};
+use lantern_edge::route::{delete_route, fresh_post_route, get_route, post_route, put_route, stream_route};
 use lantern_edge::sse::{self, After, Leave};
 use lantern_edge::{Body, Created, Json, Page, Params, Path, Refusal, Result, Route};
 use lantern_policy::Permit;
 use lantern_policy::action::{
-    ListWorkloads, ReadCluster, ReadQuota, ReadWorkload, SaveQuota, ScheduleWorkload, StopWorkload,
+    ExecWorkload, ListWorkloads, ReadCluster, ReadQuota, ReadWorkload, ReadWorkloadAudit,
+    ReadWorkloadMetrics, SaveQuota, ScheduleWorkload, StopWorkload,
 };
 
+use super::audit::{self, Audit};
 use super::cluster::{self, Cluster};
+use super::exec;
+use super::metrics::{self, Metrics};
 use super::model::{Asked, STATES, Scheduled, Stopped, Told, Workload};
 use super::quota::{self, NewQuota, Quota, Saved};
 use super::{logs, schedule, service};
@@ -26,6 +30,18 @@ const STOP: &[Param] = &[
         name: "grace",
         about: "How long the program may take to end, such as `10s`; 30 s when it is left out, 5 minutes at most.",
         kind: Kind::Text,
+    },
+];
+const AUDIT: &[Param] = &[
+    Param {
+        name: "limit",
+        about: "The most events of a page: 100 when it is left out, and 200 at most.",
+        kind: Kind::From(1),
+    },
+    Param {
+        name: "before",
+        about: "Only events before this one: `nextBefore` of the page before.",
+        kind: Kind::From(1),
     },
 ];
 const FRAMES: &str = "What the program wrote, a line each: `{vmId, stream, text, at}` without an `event:` line. First what is \
@@ -47,6 +63,18 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         delete_route("/v1/runtime/vms/{id}", "Stop a workload", stop)
             .takes(STOP)
             .refuses(&[Refusal::RateLimited]),
+        fresh_post_route("/v1/runtime/vms/{id}/exec", "Run another program in the box of a workload", run_in)
+            .refuses(&[Refusal::Conflict, Refusal::RateLimited, Refusal::NotSupported]),
+        get_route(
+            "/v1/runtime/audit",
+            "List what happened to workloads, those of the newest workload first",
+            list_audit,
+        )
+        .takes(AUDIT),
+        get_route("/v1/runtime/metrics", "Count workloads, and what they spent and used", show_metrics)
+            .takes(&PAGING)
+            .takes(FILTERS)
+            .answers::<Json<Metrics>>(),
         get_route("/v1/runtime/cluster", "See the node, and which classes have a box on it", show_cluster)
             .refuses(&[Refusal::NotSupported]),
         get_route("/v1/runtime/quota", "See what the tenant may run", show_quota),
@@ -102,6 +130,37 @@ async fn stop(
     params: Params,
 ) -> Result<Json<Stopped>> {
     service::stop(&app, &permit, service::named(&id)?, &params).await.map(Json)
+}
+
+/// What happened to the tenant's workloads: the newest workload first, and of each the last event first. An event's `id` is its own for
+/// ever. Who asked for a workload and who set quotas is in `/v1/audit`.
+async fn list_audit(
+    permit: Permit<ReadWorkloadAudit>,
+    State(app): State<App>,
+    params: Params,
+) -> Result<Json<Audit>> {
+    audit::list(&app, permit.scope(), &params).await.map(Json)
+}
+
+/// What all of the tenant's workloads come to, and a page of them one by one.
+async fn show_metrics(
+    permit: Permit<ReadWorkloadMetrics>,
+    State(app): State<App>,
+    params: Params,
+) -> Result<Response> {
+    let (metrics, page) = metrics::show(&app, permit.scope(), &params).await?;
+    Ok(page.leads(Json(metrics).into_response()))
+}
+
+/// Run another program in a box that runs, with the rights of the box's own, and wait for its end. Who did and what is in the run's
+/// journal before it is run. Whoever does not wait does not end it: its time does.
+async fn run_in(
+    permit: Permit<ExecWorkload>,
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Body(asked): Body<exec::Asked>,
+) -> Result<Json<exec::Answer>> {
+    exec::exec(&app, &permit, service::named(&id)?, asked).await.map(Json)
 }
 
 async fn show_cluster(_: Permit<ReadCluster>, State(app): State<App>) -> Result<Json<Cluster>> {

@@ -6,15 +6,18 @@
 use lantern_edge::{Code, Error, FieldError, Result};
 use lantern_engine::Manifest;
 use lantern_policy::action::ScheduleWorkload;
-use lantern_policy::workload::{AgentSpec, Placed, Refusal, place, read_text};
+use lantern_policy::workload::{
+    self, AgentSpec, Image, Placed, Refusal, Unfetched, Wanted, Which, place, registry_of,
+};
 use lantern_policy::{Permit, Scope};
 use lantern_store::journal::{self, Created};
 use lantern_store::workloads::{self, NewWorkload};
 use lantern_types::{At, Dur, Limits, RunId};
 use serde_json::{Map, Value, json};
 
+use super::cluster::{self, Runtime};
 use super::model::{Asked, Scheduled, vm_id};
-use super::{cluster, quota};
+use super::quota;
 use crate::App;
 use crate::features::agents;
 use crate::features::runs::{model, service as runs};
@@ -36,20 +39,22 @@ pub(super) async fn schedule(
 ) -> Result<Scheduled> {
     let (scope, runtime) = (permit.scope(), cluster::runtime(app)?);
     let Asked { document, input } = asked;
-    let placed = placed(app, scope, &document).await?;
-    if !(runtime.has_image)(&placed.spec().image) {
-        let words =
-            format!("the image {} is not on this machine; make it with `lantern build`", placed.spec().image);
-        return Err(Error::new(Code::ImageNotFound, words));
-    }
+    let asked = read(&document)?;
+    let placed = placed(app, scope, asked.spec).await?;
     let now = app.clock.now();
     runs::allow(app, scope, now)?;
+    let tag = asked.tag.as_ref().map(ToString::to_string);
+    // Placed again, by its digest: whatever a tag means later, the run names what it ran.
+    let placed = match image(runtime, &placed.spec().image, asked.tag).await? {
+        None => placed,
+        Some(image) => self::placed(app, scope, AgentSpec { image, ..placed.spec().clone() }).await?,
+    };
     let version = agents::service::reserved(app, scope, AGENT, manifest()?).await?;
     let run = RunId::from_uuid(app.ids.uuid());
     let labels: Map<String, Value> =
         placed.spec().labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let asked = runs::Plain {
-        input: told(&placed, &runtime.node, input),
+        input: told(&placed, &runtime.node, tag, input),
         labels,
         max_cost: placed.spec().limits.max_cost,
     };
@@ -82,26 +87,50 @@ fn manifest() -> Result<Manifest> {
 }
 
 /// What the run is asked, for whoever reads its journal and for the node.
-fn told(placed: &Placed, node: &str, input: Value) -> Value {
-    json!({
+fn told(placed: &Placed, node: &str, tag: Option<String>, input: Value) -> Value {
+    let mut told = json!({
         "spec": placed.spec().to_json(),
         "input": input,
         "backend": placed.backend().as_str(),
         "degraded": placed.degraded(),
         "node": node,
+    });
+    if let (Some(tag), Some(fields)) = (tag, told.as_object_mut()) {
+        fields.insert("image".to_owned(), json!(tag));
+    }
+    told
+}
+
+/// The image that is to be run, when it is another than the spec names: what a tag means, or the one of a list that is for this machine.
+async fn image(runtime: &Runtime, image: &Image, tag: Option<Wanted>) -> Result<Option<Image>> {
+    let wanted = match tag {
+        Some(tag) => tag,
+        None if (runtime.has_image)(image) => return Ok(None),
+        None if registry_of(&image.repository).is_none() => {
+            let words = format!("the image {image} is not on this machine; make it with `lantern build`");
+            return Err(Error::new(Code::ImageNotFound, words));
+        }
+        None => Wanted { repository: image.repository.clone(), which: Which::Digest(image.sha256.clone()) },
+    };
+    let named = wanted.to_string();
+    (runtime.find)(wanted).await.map(Some).map_err(|why| match why {
+        Unfetched::NotFound(words) => Error::new(Code::ImageNotFound, format!("the image {named}: {words}")),
+        Unfetched::Refused(reason) => refused(vec![Refusal { path: "image", reason }]),
+        Unfetched::Away(words) => Error::new(Code::Unavailable, format!("the image {named}: {words}")),
+    })
+}
+
+/// A spec, or everything that is wrong with it.
+fn read(document: &Map<String, Value>) -> Result<workload::Asked> {
+    workload::read_asked(&Value::Object(document.clone()).to_string()).map_err(|problems| {
+        let field = |problem: workload::Problem| FieldError { path: problem.path, message: problem.message };
+        Error::about(Code::InvalidSpec, "the spec cannot be read", problems.into_iter().map(field).collect())
     })
 }
 
 /// The first gate.
-async fn placed(app: &App, scope: Scope, document: &Map<String, Value>) -> Result<Placed> {
+async fn placed(app: &App, scope: Scope, spec: AgentSpec) -> Result<Placed> {
     let runtime = cluster::runtime(app)?;
-    let spec = read_text(&Value::Object(document.clone()).to_string()).map_err(|problems| {
-        let field = |problem: lantern_policy::workload::Problem| FieldError {
-            path: problem.path,
-            message: problem.message,
-        };
-        Error::about(Code::InvalidSpec, "the spec cannot be read", problems.into_iter().map(field).collect())
-    })?;
     let late = too_long(&spec, &app.limits(scope));
     let here = (runtime.capabilities)().await;
     match (place(spec, &here, runtime.mode), late) {

@@ -1,15 +1,15 @@
 //! Listing, reading and stopping workloads.
 
 use lantern_edge::{Code, Error, Page, Paging, Params, Result};
-use lantern_engine::{Fact, wire};
 use lantern_policy::action::StopWorkload;
 use lantern_policy::{Permit, Scope};
 use lantern_store::workloads::{self, WorkloadRow};
 use lantern_types::{Dur, RunId};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::model::{self, Happening, STATES, Stopped, Told, Workload, vm_id};
 use super::schedule::GRACE;
+use super::told;
 use crate::App;
 use crate::features::runs::{history, steer};
 
@@ -68,65 +68,11 @@ async fn happenings(app: &App, scope: Scope, run: RunId) -> Result<(Vec<Happenin
                     .map(|input| Value::clone(input));
             }
             if all.len() < SHOWN_MAX {
-                let kind = wire::kind(&event.fact);
-                let told = told_by_node(&event);
-                all.push(Happening {
-                    id: event.seq,
-                    tenant_id: scope.tenant(),
-                    vm_id: vm_id(run),
-                    action: told.as_ref().map_or_else(|| model::action(kind), |(action, _)| action),
-                    attrs: told.map_or_else(|| attrs(kind, &event.fact), |(_, attrs)| attrs),
-                    at: event.at.to_string(),
-                });
+                all.push(told::happening(scope.tenant(), run, event.seq, &event));
             }
         }
     }
     Ok((all, input))
-}
-
-/// What a node told the run of its box: the contract's word for it, and what was told; nothing of it once that was removed.
-fn told_by_node(event: &lantern_engine::Event) -> Option<(&'static str, Value)> {
-    let Fact::SignalReceived { name, .. } = &event.fact else { return None };
-    let action = match name.as_str() {
-        "lantern:egress" => "egress",
-        "lantern:secret" => "secret_vend",
-        "lantern:step" => "step",
-        "lantern:llm" => "llm",
-        "lantern:tool" => "tool",
-        "lantern:approval" => "approval",
-        "lantern:signal" => "signal",
-        "lantern:model" => "model_refused",
-        _ => return None,
-    };
-    let value = match &event.content {
-        Some(lantern_engine::Content::Signal(value)) => Value::clone(value),
-        _ => Value::Null,
-    };
-    // A decision is told whole, and of a step only which it was: its result is the program's.
-    let attrs = match action {
-        "egress" | "model_refused" | "secret_vend" => value.get("value").cloned().unwrap_or(Value::Null),
-        "tool" | "approval" => {
-            json!({ "key": value.get("key"), "runId": value.pointer("/value/runId"), "ok": value.pointer("/value/ok") })
-        }
-        _ => json!({ "key": value.get("key") }),
-    };
-    Some((action, attrs))
-}
-
-fn attrs(kind: &str, fact: &Fact) -> Value {
-    match fact {
-        Fact::StepFailed { code, .. }
-        | Fact::StepAbandoned { code, .. }
-        | Fact::StepRetrying { code, .. } => {
-            json!({ "event": kind, "code": code })
-        }
-        Fact::StepDenied { code, reason, .. } => json!({ "event": kind, "code": code, "reason": reason }),
-        Fact::CallMetered { provider, model, cost, tokens_in, tokens_out, lost, .. } => json!({
-            "event": kind, "provider": provider, "model": model, "costUsd": cost.to_wire(),
-            "tokensIn": tokens_in, "tokensOut": tokens_out, "lost": lost,
-        }),
-        _ => json!({ "event": kind }),
-    }
 }
 
 /// Stops a workload, with a grace. One that has ended stays as it is.

@@ -3,6 +3,7 @@
 //! Needs root and a runtime: compiled with the feature `boxes` alone.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,8 @@ use crate::cli_fake::{Answer, Done, Fake, Then, User};
 
 const EXAMPLE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/headless-agents/03-stateful-research");
+
+const SCRAPER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/headless-agents/02-web-scraper");
 
 /// A server whose operator opened its own machine's loopback, and somebody who may run programs.
 struct House {
@@ -164,19 +167,9 @@ fn goes_on_where_it_was(language: &str) {
         _ => Answer::Json(200, json!({"words": "lantern box lantern"})),
     });
     let folder = Folder::new();
-    let spec = folder.path().join("agent.yaml");
-    let rules = format!("- {{ pattern: localhost, http_methods: [GET], ports: [{}] }}", upstream.port);
-    let example = std::fs::read_to_string(format!("{EXAMPLE}/agent.yaml")).unwrap();
-    let first = example.find("- {").unwrap();
-    let last = example.find("  limits:").unwrap();
-    std::fs::write(&spec, format!("{}{rules}\n{}", &example[..first], &example[last..])).unwrap();
     let data = folder.path().join("data");
-    let built = Command::new(format!("{EXAMPLE}/build.sh"))
-        .args([env!("CARGO_BIN_EXE_lantern"), data.to_str().unwrap(), language])
-        .env("SPEC", &spec)
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{built:?}");
+    let rules = format!("- {{ pattern: localhost, http_methods: [GET], ports: [{}] }}", upstream.port);
+    let spec = built(EXAMPLE, (&folder, &data), &rules, &[language]);
     let (server, user) = serve(&folder, "127.0.0.1:0");
     let address = server.api.strip_prefix("http://").unwrap().to_owned();
     // With a dot, because programs ask for `localhost` themselves.
@@ -209,6 +202,72 @@ fn goes_on_where_it_was(language: &str) {
         events.filter(|event| event["action"] == "step").map(|event| &event["attrs"]["key"]).collect();
     assert_eq!(steps, ["fetch#1", "count#1", "fetch#2", "count#2", "fetch#3", "count#3"]);
     user.run(&["receipts", "get", run]).ok();
+    assert!(server.stop().success());
+    assert_eq!(left(&data), BTreeSet::new());
+}
+
+/// The spec of an example with these rules in place of its own, and its image in a data folder.
+fn built(example: &str, (folder, data): (&Folder, &Path), rules: &str, more: &[&str]) -> PathBuf {
+    let spec = folder.path().join("agent.yaml");
+    let own = std::fs::read_to_string(format!("{example}/agent.yaml")).unwrap();
+    let (first, last) = (own.find("- {").unwrap(), own.find("  limits:").unwrap());
+    std::fs::write(&spec, format!("{}{rules}\n{}", &own[..first], &own[last..])).unwrap();
+    let built = Command::new(format!("{example}/build.sh"))
+        .args([env!("CARGO_BIN_EXE_lantern"), data.to_str().unwrap()])
+        .args(more)
+        .env("SPEC", &spec)
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{built:?}");
+    spec
+}
+
+#[test]
+fn the_scraper_reads_what_its_spec_lists_and_nothing_else() {
+    let page = |title: &str, links: &[&str]| {
+        let links: Vec<String> = links.iter().map(|link| format!("<a href=\"{link}\">on</a>")).collect();
+        let links = links.concat();
+        Answer::Events(format!("<html><title>{title}</title><body>{links}</body></html>"), Then::Close)
+    };
+    let other = Fake::start(|_| Answer::Json(200, json!({"secret": 1})));
+    let elsewhere = format!("http://localhost.:{}/away", other.port);
+    let aside = elsewhere.clone();
+    let upstream = Fake::start(move |seen| match seen.line.as_str() {
+        "GET /" => page("Start", &["/next#part", "/moved", "/gone", "http://evil.example/", &elsewhere, "/"]),
+        "GET /next" => page("Next", &[]),
+        "GET /moved" => Answer::With(302, json!({}), vec![("location", elsewhere.clone())]),
+        _ => Answer::Json(404, json!({})),
+    });
+    let folder = Folder::new();
+    let data = folder.path().join("data");
+    let rules = format!(
+        "- {{ pattern: localhost, http_methods: [GET], ports: [{}], rate_bps: 262144 }}",
+        upstream.port
+    );
+    let spec = built(SCRAPER, (&folder, &data), &rules, &[]);
+    let (server, user) = serve(&folder, "127.0.0.1:0");
+    // With a dot, because programs ask for `localhost` themselves.
+    let start = format!("http://localhost.:{}", upstream.port);
+    let input = json!({"pages": [format!("{start}/")]}).to_string();
+    let done = user.run(&["run", spec.to_str().unwrap(), "--input", &input]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let said: Vec<Value> = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let want = [
+        json!({"url": format!("{start}/"), "title": "Start", "links": 6}),
+        json!({"url": format!("{start}/next"), "title": "Next", "links": 0}),
+        json!({"url": format!("{start}/moved"), "not_read": "port"}),
+        json!({"url": format!("{start}/gone"), "not_read": "status 404"}),
+        json!({"url": "http://evil.example/", "not_read": "no_rule"}),
+        json!({"url": aside, "not_read": "port"}),
+    ];
+    assert_eq!(said, want, "{done:?}");
+    assert_eq!(upstream.lines(), ["GET /", "GET /next", "GET /moved", "GET /gone"]);
+    assert!(other.lines().is_empty(), "a redirect leads out as little as a link does");
+    let listed: Value = serde_json::from_str(&user.run(&["vm", "audit", "-o", "json"]).ok()).unwrap();
+    let denied = listed.as_array().unwrap().iter().filter(|event| event["attrs"]["verdict"] == "deny");
+    let mut denied: Vec<&str> = denied.map(|event| event["attrs"]["host"].as_str().unwrap()).collect();
+    denied.sort_unstable();
+    assert_eq!(denied, ["evil.example", "localhost"]);
     assert!(server.stop().success());
     assert_eq!(left(&data), BTreeSet::new());
 }

@@ -263,6 +263,27 @@ fn what_a_spec_allows_bounds_its_calls_and_a_refusal_is_told() {
 }
 
 #[test]
+fn the_bodies_of_one_box_take_no_more_of_the_server_than_they_may() {
+    let house = house();
+    // Of four bodies of seven MiB two are taken; a small one has room beside them, and what was given up has it again.
+    let done = house.run(&["hold", "4", "7340032", "2", CHAT, &asked(false, 20)], NETWORK);
+    assert_eq!(done.code, 0, "{done:?}");
+    let lines: Vec<&str> = done.out.lines().collect();
+    let full = "HTTP/1.1 503 Service Unavailable retry-after: 1";
+    assert_eq!((lines[0], lines[1]), (full, full), "{done:?}");
+    assert!(lines[2].starts_with("HTTP/1.1 200 OK "), "{done:?}");
+    assert_eq!(lines[3], "HTTP/1.1 400 ", "{done:?}");
+    // The same for what takes steps.
+    let record = json!({"key": "a", "value": 1}).to_string();
+    let done = house.run(&["hold", "9", "2097152", "1", "/v1/steps/record", &record], NETWORK);
+    assert_eq!(done.code, 0, "{done:?}");
+    let lines: Vec<&str> = done.out.lines().collect();
+    assert_eq!(lines[0], full, "{done:?}");
+    assert!(lines[1].starts_with("HTTP/1.1 503 "), "not a byte is left beside eight of two MiB: {done:?}");
+    assert_eq!(lines[2], "HTTP/1.1 400 ", "{done:?}");
+}
+
+#[test]
 fn a_cap_of_the_tenant_bounds_programs_as_it_bounds_everybody() {
     let house = house();
     house.user.run(&["caps", "--day", "0.0001"]).ok();

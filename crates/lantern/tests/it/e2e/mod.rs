@@ -22,6 +22,8 @@ mod export;
 mod faults;
 mod forecast;
 mod fork;
+#[cfg(feature = "boxes")]
+mod images;
 mod init;
 mod live;
 mod login;

@@ -171,6 +171,43 @@ fn output_exit_codes_and_the_environment_are_the_programs() {
 }
 
 #[test]
+fn the_run_of_a_workload_is_exported_and_its_events_are_listed_and_counted() {
+    let house = house();
+    let (vm, run) = house.detached(&["echo"], "");
+    let logs = house.user.run(&["vm", "logs", &vm]);
+    assert_eq!(logs.code, 0, "{logs:?}");
+    // Its row is over before its run is.
+    house.user.run(&["logs", &run, "-f"]).ok();
+    let to = house.folder.path().join("out");
+    let done: Value = serde_json::from_str(
+        &house.user.run(&["export", &run, "--to", to.to_str().unwrap(), "-o", "json"]).ok(),
+    )
+    .unwrap();
+    assert_eq!((&done["runs"], &done["open"]), (&json!(1), &json!(0)));
+    let read = |name: &str| std::fs::read_to_string(to.join(&run).join(name)).unwrap();
+    let manifest: Value = serde_json::from_str(&read("manifest.json")).unwrap();
+    assert_eq!(manifest["steps"][0]["data"]["tool"], "box.run");
+    let journal = read("journal.jsonl");
+    assert_eq!(journal.lines().count(), usize::try_from(done["events"].as_u64().unwrap()).unwrap());
+    // The same events, in the words of the audit.
+    let listed: Value =
+        serde_json::from_str(&house.user.run(&["vm", "audit", "--limit", "2", "-o", "json"]).ok()).unwrap();
+    assert_eq!((&listed[0]["action"], &listed[1]["action"]), (&json!("terminate"), &json!("report")));
+    let all = house.user.run(&["vm", "audit"]).ok();
+    assert_eq!(all.lines().filter(|line| line.contains(&vm)).count(), journal.lines().count(), "{all}");
+    let before = listed[1]["id"].to_string();
+    let rest = house.user.run(&["vm", "audit", "--before", &before, "-o", "json"]).ok();
+    let rest: Value = serde_json::from_str(&rest).unwrap();
+    assert_eq!(rest.as_array().unwrap().len(), journal.lines().count() - 2);
+    let measured: Value =
+        serde_json::from_str(&house.user.run(&["vm", "metrics", "-o", "json"]).ok()).unwrap();
+    assert_eq!((&measured["totals"]["vms"], &measured["vms"][0]["vmId"]), (&json!(1), &json!(vm)));
+    assert!(measured["vms"][0]["computeSeconds"].as_f64().unwrap() > 0.0, "{measured}");
+    let shown = house.user.run(&["vm", "metrics"]).ok();
+    assert!(shown.contains("1, of which 0 are not over") && shown.contains(&vm), "{shown}");
+}
+
+#[test]
 fn a_flood_of_lines_is_bounded_and_the_end_is_told() {
     let house = house();
     let (vm, _) = house.detached(&["flood"], "");
@@ -234,6 +271,60 @@ fn after_kill_9_nothing_is_left_and_only_what_may_runs_again() {
     drop(other.end());
     assert!(server.stop().success());
     assert_eq!(left(folder.path()), BTreeSet::new());
+}
+
+#[test]
+fn another_program_runs_in_a_box_and_answers_for_itself() {
+    let house = house();
+    for class in ["trusted", "standard"] {
+        let text = format!("spec:\n  image_digest: {}\n  isolation: {class}\n  args: [wait]\n", house.image);
+        let spec = house.user.file("spec.yaml", text);
+        let mut following = house.user.begin(&["run", &spec]);
+        assert_eq!(following.line(), "up\n");
+        let listed = house.user.run(&["vm", "list", "--state", "running", "-o", "json"]).ok();
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        let vm = listed[0]["vmId"].as_str().unwrap().to_owned();
+        let exec = |args: &[&str]| house.user.run(&[&["vm", "exec", &vm, "--", "/odd"], args].concat());
+        assert_eq!(exec(&["exit", "5"]).code, 5, "{class}");
+        let env = exec(&["env"]).ok();
+        assert!(env.contains(&format!("LANTERN_VM_ID={vm}\n")), "{class} {env}");
+        let looked = exec(&["look"]).ok();
+        assert!(
+            looked.lines().all(|line| line.ends_with("false") || line.starts_with("/proc/1")),
+            "{class} {looked}"
+        );
+        let late = house.user.run(&["vm", "exec", &vm, "--timeout", "1", "--", "/odd", "wait"]);
+        assert!(late.code == 1 && late.err.contains("longer than --timeout"), "{class} {late:?}");
+        assert!(late.out.starts_with("up"), "what it wrote before: {late:?}");
+        let flood = exec(&["flood"]);
+        assert_eq!((flood.code, flood.out.len() > 1_000_000), (0, true), "{class}");
+        assert!(flood.err.contains("more than a MiB"), "{class} {}", flood.err);
+        // Who ran what is in the run's journal, and nothing of what it answered.
+        let told: Value =
+            serde_json::from_str(&house.user.run(&["vm", "get", &vm, "-o", "json"]).ok()).unwrap();
+        let execs = told["events"].as_array().unwrap().iter().filter(|event| event["action"] == "exec");
+        let execs: Vec<&Value> = execs.map(|event| &event["attrs"]).collect();
+        assert_eq!(execs.len(), 5, "{told}");
+        assert_eq!(execs[0]["command"], json!(["/odd", "exit", "5"]));
+        assert_eq!(execs[0]["by"], "admin@lantern.dev");
+        house.user.run(&["vm", "stop", &vm, "--grace", "0"]).ok();
+        drop(following.end());
+        let gone = exec(&["exit", "0"]);
+        assert!(gone.code != 0 && gone.err.contains("has no box now"), "{gone:?}");
+    }
+    let text = format!("spec:\n  image_digest: {}\n  isolation: untrusted\n  args: [wait]\n", house.image);
+    let mut following = house.user.begin(&["run", &house.user.file("spec.yaml", text)]);
+    assert_eq!(following.line(), "up\n");
+    let listed: Value = serde_json::from_str(&house.user.run(&["vm", "list", "-o", "json"]).ok()).unwrap();
+    let vm = listed[0]["vmId"].as_str().unwrap();
+    let refused = house.user.run(&["vm", "exec", vm, "--", "/odd", "exit", "0"]);
+    assert!(
+        refused.code != 0 && refused.err.contains("untrusted code takes no other program"),
+        "{refused:?}"
+    );
+    house.user.run(&["vm", "stop", vm, "--grace", "0"]).ok();
+    drop(following.end());
+    assert_eq!(house.left(), BTreeSet::new());
 }
 
 #[test]
