@@ -38,4 +38,4 @@ pub use program::{LlmAsk, llm_ask, timeout, user_text};
 pub use recall::{Recall, Recalled, exchange};
 pub use retry::Retry;
 pub use run::{Children, Phase, Run, Status, Step, StepState, Work, evolve};
-pub use usage::{Bill, Tally, ended};
+pub use usage::{Tally, ended};

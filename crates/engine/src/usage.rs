@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use lantern_types::call::{Counted, Happened, RunUsage, StepSpent};
-use lantern_types::{AgentId, Grant, MicroUsd};
+use lantern_types::call::{Bill, Counted, Happened, RunUsage, StepSpent};
+use lantern_types::{AgentId, Grant};
 
 use crate::event::{Event, Fact, Outcome, StepId, StepKind};
 
@@ -32,19 +32,6 @@ enum Open {
     Held,
     /// Of anything else.
     Other,
-}
-
-/// What an attempt came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bill {
-    /// What it is known to have cost.
-    pub cost: MicroUsd,
-    /// What may have been billed besides.
-    pub unconfirmed: MicroUsd,
-    /// Prompt tokens.
-    pub tokens_in: u64,
-    /// Completion tokens.
-    pub tokens_out: u64,
 }
 
 impl Open {

@@ -5,23 +5,10 @@
 
 use std::sync::Arc;
 
-use lantern_types::call::StepSpent;
+use lantern_types::call::{Bill, StepSpent};
 use lantern_types::{AccountFacts, AgentId, MicroUsd, Route};
 
 use crate::purse::{Entry, Held, Purse};
-
-/// What an attempt came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bill {
-    /// What it is known to have cost.
-    pub cost: MicroUsd,
-    /// What may have been billed besides.
-    pub unconfirmed: MicroUsd,
-    /// Prompt tokens.
-    pub tokens_in: u64,
-    /// Completion tokens.
-    pub tokens_out: u64,
-}
 
 /// Money that is held for one attempt of a step.
 pub struct Hold {

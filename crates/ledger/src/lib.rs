@@ -35,7 +35,7 @@ use caps::Caps;
 use clerk::Clerk;
 use purse::Purse;
 
-pub use hold::{Bill, Hold};
+pub use hold::Hold;
 pub use meter::{Meter, Metered, OverLimit, Reading, Steps, Whose};
 pub use purse::{Held, Payers};
 

@@ -325,6 +325,19 @@ pub struct RunsSpent {
     pub counts: Vec<Counted>,
 }
 
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bill {
+    /// What it is known to have cost.
+    pub cost: MicroUsd,
+    /// What may have been billed besides.
+    pub unconfirmed: MicroUsd,
+    /// Prompt tokens.
+    pub tokens_in: u64,
+    /// Completion tokens.
+    pub tokens_out: u64,
+}
+
 /// What one append of a run used and no slice was taken for: its model calls that ended, and what is counted with them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunUsage {

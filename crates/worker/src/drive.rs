@@ -323,7 +323,8 @@ impl Driver<'_> {
         }
         if let Err(ended) = self.append(&events, drained).await {
             // It may be durable all the same: whoever takes the run up then makes the calls, and settles nothing for them.
-            if matches!(ended, Ended::Store(_)) || self.unsure {
+            let unsure = self.unsure && !matches!(ended, Ended::Halted(_));
+            if matches!(ended, Ended::Store(_)) || unsure {
                 for (_, hold) in &mut admitted {
                     hold.sends();
                 }
@@ -348,6 +349,7 @@ impl Driver<'_> {
     /// Makes the events durable. A store that cannot answer now is asked again, with the same append, for as long as the
     /// run is held: what came back from outside is not thrown away, and so not asked (and paid) for twice.
     async fn append(&mut self, events: &[Event], drained: Vec<InboxId>) -> Result<(), Ended> {
+        self.unsure = false;
         let used = self.tally.append(events);
         let uses = !used.is_empty();
         let append = loop {
@@ -361,7 +363,6 @@ impl Driver<'_> {
         let (heeds, expected) = (append.heeds_stops, append.expected_version);
         drop(self.summary.read(&append.bytes));
         let append = Prepared::from(append);
-        self.unsure = false;
         loop {
             match journal::append(&self.deps.db, self.scope, append.clone()).await {
                 Ok(_) => break,

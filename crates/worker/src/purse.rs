@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use lantern_engine::{Bill, Event, Fact, StepId, ended};
-use lantern_ledger::{self as ledger, Hold};
+use lantern_engine::{Event, Fact, StepId, ended};
+use lantern_ledger::Hold;
 
 /// The holds of the attempts that are under way.
 #[derive(Default)]
@@ -27,8 +27,7 @@ impl Holds {
             } else if let Some((step, bill)) = ended(&event.fact)
                 && let Some(hold) = self.open.remove(step)
             {
-                let Bill { cost, unconfirmed, tokens_in, tokens_out } = bill;
-                hold.settle(ledger::Bill { cost, unconfirmed, tokens_in, tokens_out });
+                hold.settle(bill);
             }
         }
     }

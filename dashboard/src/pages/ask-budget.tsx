@@ -8,7 +8,8 @@ import { isAdmin } from "../lib/people";
 import { lacks, microsOf, ofWire, plainUsd, shownUsd, wrongWith } from "../lib/usd";
 import { m } from "../messages/en";
 import { type Fact, Facts } from "../ui/facts";
-import { Failure, Field, SameCommand, Status, Time, useToast } from "../ui/pieces";
+import { Failure, Field, SameCommand, Status, useToast } from "../ui/pieces";
+import { AskedWhen } from "./ask-when";
 
 const words = m.budgets.asked;
 type Budget = NonNullable<Approval["budget"]>;
@@ -35,20 +36,7 @@ export function BudgetAsk({ ask, budget, inRun }: { ask: Approval; budget: Budge
       {waits && <p className="note">{words.once}</p>}
       {ask.status === "granted" && <p className="note">{budget.moreUsd == null ? words.letRest[budget.period] : words.letMore(shownUsd(ofWire(budget.moreUsd)))}</p>}
       <div className="meta">
-        <span>
-          {m.approvals.asked} <Time at={ask.askedAt} />
-        </span>
-        {waits ? (
-          <span>
-            {m.approvals.expires} <Time at={ask.expiresAt} />
-          </span>
-        ) : (
-          ask.decidedAt && (
-            <span>
-              {m.approvals.decided} <Time at={ask.decidedAt} /> {ask.decidedBy && m.approvals.by(ask.decidedBy)}
-            </span>
-          )
-        )}
+        <AskedWhen ask={ask} />
         {inRun !== ask.runId && (
           <Link to="/runs/$id" params={{ id: ask.runId }}>
             {words.firstRun}

@@ -5,8 +5,9 @@ import { useState } from "react";
 import { type Approval, get, page, post } from "../api/client";
 import { pretty, shell } from "../lib/format";
 import { m } from "../messages/en";
-import { Failure, Field, SameCommand, Status, Time, useToast } from "../ui/pieces";
+import { Failure, Field, SameCommand, Status, useToast } from "../ui/pieces";
 import { BudgetAsk } from "./ask-budget";
+import { AskedWhen } from "./ask-when";
 
 /** What a run waits for. A question about a budget names the run that asked first; the others know it by its id, from their events. */
 export function useApprovals(runId: string, waits: boolean, budgetAsks: string[]): Approval[] {
@@ -62,20 +63,7 @@ function StepAsk({ ask, may, inRun }: { ask: Approval; may: boolean; inRun?: str
         </pre>
       )}
       <div className="meta">
-        <span>
-          {m.approvals.asked} <Time at={ask.askedAt} />
-        </span>
-        {waits ? (
-          <span>
-            {m.approvals.expires} <Time at={ask.expiresAt} />
-          </span>
-        ) : (
-          ask.decidedAt && (
-            <span>
-              {m.approvals.decided} <Time at={ask.decidedAt} /> {ask.decidedBy && m.approvals.by(ask.decidedBy)}
-            </span>
-          )
-        )}
+        <AskedWhen ask={ask} />
         {ask.approvers && ask.approvers.length > 0 && <span>{m.approvals.only(ask.approvers.join(", "))}</span>}
         {!inRun && (
           <Link to="/runs/$id" params={{ id: ask.runId }}>

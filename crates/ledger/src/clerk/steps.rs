@@ -1,13 +1,13 @@
 //! Steps of runs beside one another: what is held, what is counted, what a process that died costs.
 
-use lantern_types::call::{Counted, Happened, OnLimit};
+use lantern_types::call::{Bill, Counted, Happened, OnLimit};
 use lantern_types::{AgentId, ApiKeyId, Denial, PriceSource, Route, RunId, Zone};
 
 use lantern_store::usage::pending;
 
 use super::*;
 use crate::adder::Adder;
-use crate::{Bill, Hold, Ledger, Withheld};
+use crate::{Hold, Ledger, Withheld};
 
 const AGENT: AgentId = AgentId::from_uuid(Uuid::from_u128(7));
 const OTHER: AgentId = AgentId::from_uuid(Uuid::from_u128(8));

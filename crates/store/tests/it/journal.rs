@@ -4,7 +4,9 @@ use futures_util::future::{join, join_all};
 use lantern_store::journal::{self, Created};
 use lantern_store::lease::{self, Claimed, Held};
 use lantern_store::testing::{Seeded, seed};
+use lantern_store::usage::{self, Days};
 use lantern_store::{Db, Error, db_test, inbox, outbox};
+use lantern_types::call::Period;
 use lantern_types::*;
 use uuid::Uuid;
 
@@ -188,6 +190,10 @@ db_test!(a_run_is_given_up_only_when_it_was_asked_to_stop_and_nobody_could, asyn
         assert!(!give_up(wrong).await);
     }
     assert!(give_up(end).await);
+    let day = Period::Day.began(end.at);
+    let days = Days { from: day, to: day + Dur::from_secs(86_400) };
+    let told = usage::of(&db, seeded.scope, days).await.unwrap().sum;
+    assert_eq!((told.runs, told.failed), (1, 1), "its end is counted");
     assert!(!give_up(end).await, "once");
     let head = journal::head(&db, seeded.scope, run(1)).await.unwrap().unwrap();
     assert_eq!((head.status.as_str(), head.error_code.as_deref()), ("failed", Some("run_unreadable")));
