@@ -68,7 +68,7 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
             match run.step(step).and_then(|s| s.work.as_ref()) {
                 Some(Work::Child { agent, input }) => vec![Effect::StartRun {
                     run: child_run(run.id, step, *generation),
-                    parent: Parent { run: run.id, step: Some(step.clone()) },
+                    parent: Parent { run: run.id, step: Some(step.clone()), generation: Some(*generation) },
                     continues: None,
                     carried: None,
                     step: Some(step.clone()),
@@ -94,7 +94,7 @@ pub fn effects(run: &Run, event: &Event) -> Vec<Effect> {
             let spent = before.1.plus(run.cost()).unwrap_or(before.1);
             let continues = Some(Continues { run: run.id, count: before.0 + 1, spent });
             let inherited = run.parent.clone().filter(|parent| parent.step.is_some());
-            let parent = inherited.unwrap_or(Parent { run: run.id, step: None });
+            let parent = inherited.unwrap_or(Parent { run: run.id, step: None, generation: None });
             vec![Effect::StartRun {
                 run: *next,
                 parent,
@@ -123,8 +123,11 @@ fn question(step: &Step) -> Option<Effect> {
 
 fn stop_child(run: &Run, step: &StepId) -> Vec<Effect> {
     match run.step(step) {
-        Some(step) if matches!(step.work, Some(Work::Child { .. })) && step.attempt > 0 => {
-            vec![Effect::CancelRun(child_run(run.id, &step.id, step.generation))]
+        // Each try is admitted once: one that waits to be made has started nothing.
+        Some(Step { id, attempt, generation, work: Some(Work::Child { .. }), .. })
+            if attempt >= generation =>
+        {
+            vec![Effect::CancelRun(child_run(run.id, id, *generation))]
         }
         _ => Vec::new(),
     }
@@ -135,8 +138,7 @@ fn tell_parent(run: &Run, outcome: Outcome) -> Vec<Effect> {
     if run.continued {
         return Vec::new();
     }
-    let Some((parent, step)) = run.parent.as_ref().and_then(|p| p.step.clone().map(|step| (p.run, step)))
-    else {
+    let Some(Parent { run: parent, step: Some(step), generation }) = run.parent.clone() else {
         return Vec::new();
     };
     let output = match (&run.output, &run.error) {
@@ -146,7 +148,7 @@ fn tell_parent(run: &Run, outcome: Outcome) -> Vec<Effect> {
     };
     let before = run.continues.map_or(MicroUsd::ZERO, |before| before.spent);
     let spent = run.cost().plus(before).unwrap_or(before);
-    let arrival = Arrival::ChildFinished { step, outcome, spent, output };
+    let arrival = Arrival::ChildFinished { step, generation, outcome, spent, output };
     vec![Effect::TellParent { run: parent, arrival: Box::new(arrival) }]
 }
 

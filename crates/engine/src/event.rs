@@ -125,6 +125,9 @@ pub struct Parent {
     /// The child step within it; `None` when this run continues the parent as new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<StepId>,
+    /// Which try of that step. Builds that tried a child once do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
 }
 
 /// What a run goes on from.

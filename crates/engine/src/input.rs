@@ -198,6 +198,10 @@ pub enum Arrival {
     ChildFinished {
         /// The child step.
         step: StepId,
+        /// Of which of its tries the run was. Builds that tried a child once do not say, nor does whoever gives up a run
+        /// that cannot be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        generation: Option<u32>,
         /// How.
         outcome: Outcome,
         /// What it spent.

@@ -109,7 +109,7 @@ fn payload(run: RunId, event: &Event) -> Value {
                 "arguments": match content { Some(Content::Work(work)) => asked(work), _ => Value::Null },
             });
             if let (StepKind::Child, Some(members)) = (kind, asked.as_object_mut()) {
-                // A child step is admitted once: its run is that of its first generation.
+                // The run of its first try: what is asked for comes before a second one is.
                 members.insert("childRunId".to_owned(), child_run(run, step, 1).to_string().into());
             }
             asked

@@ -377,8 +377,9 @@ async fn ending(test: &TestApp) -> (String, Hand) {
 
 /// The child tells.
 async fn told(hand: &mut Hand) {
-    let (step, spent) = (StepId::new("sub"), MicroUsd::from_micros(7));
-    let told = Arrival::ChildFinished { step, outcome: Outcome::Cancelled, spent, output: json!(null) };
+    let (step, generation, spent) = (StepId::new("sub"), Some(1), MicroUsd::from_micros(7));
+    let outcome = Outcome::Cancelled;
+    let told = Arrival::ChildFinished { step, generation, outcome, spent, output: json!(null) };
     hand.give(Input::Arrived(told)).await;
 }
 

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use lantern_types::limits::{JSON_DEPTH_MAX, within_depth};
-use lantern_types::{Acted, Digest, Finding, MicroUsd, RunId};
+use lantern_types::{Acted, At, Digest, Finding, MicroUsd, RunId};
 use serde_json::{Value, json};
 
 use super::Draft;
+use super::perform::GivenUp;
 use crate::event::{Content, Fact, Outcome, StepId, StepKind};
 use crate::input::Arrival;
+use crate::program;
+use crate::retry::Wait;
 use crate::run::{StepState, Work};
-use crate::step::json_bytes;
+use crate::step::{Bill, json_bytes};
 
 impl Draft<'_> {
     pub(super) fn arrived(&mut self, arrival: Arrival) {
@@ -24,8 +27,12 @@ impl Draft<'_> {
                 let finding = if happened { Finding::Happened(output) } else { Finding::DidNotHappen };
                 self.resolved(&step, generation, finding, by);
             }
-            Arrival::ChildFinished { step, outcome, spent, output } => {
-                self.child_finished(&step, outcome, spent, output);
+            Arrival::ChildFinished { step, generation, outcome, spent, output } => {
+                let current = self.run.step(&step).map(|step| step.generation);
+                // The word of a try that was given up for another says nothing of that one.
+                if generation.is_none() || generation == current {
+                    self.child_finished(&step, outcome, spent, output);
+                }
             }
             Arrival::Cancel { by, reason } => {
                 let reason = Content::Reason(reason.unwrap_or_default());
@@ -159,7 +166,32 @@ impl Draft<'_> {
         }
         let code = output.get("code").and_then(Value::as_str).unwrap_or("child_failed").to_owned();
         let message = output.get("message").map(crate::template::as_text).unwrap_or_default();
-        self.fail_child(id, &code, message, spent);
+        // Who cancelled the child did not want it done again.
+        match self.child_again(id, &code).filter(|_| outcome == Outcome::Failed) {
+            Some(due) => self.start_again(id, (code, message), spent, due),
+            None => self.fail_child(id, &code, message, spent),
+        }
+    }
+
+    /// When a child that failed is started again, as another run: only where its step says so, because it costs as much again.
+    fn child_again(&self, id: &StepId, code: &str) -> Option<At> {
+        let step = self.run.step(id)?;
+        let retry = program::def_of(&self.run, step)?.retry.as_ref()?;
+        let left = step.attempt < self.context.limits.attempts_per_step_max;
+        if !left || retry.non_retryable.iter().any(|never| never == code) {
+            return None;
+        }
+        let salt = format!("{}|{id}", self.run.id);
+        let (at, longest) = (self.context.at, self.context.limits.wait_max);
+        retry.due(step.failures + 1, &Wait { at, asked: None, longest, salt: &salt })
+    }
+
+    fn start_again(&mut self, id: &StepId, (code, message): (String, String), cost: MicroUsd, due: At) {
+        let Some(step) = self.run.step(id) else { return };
+        let (generation, acted) = (step.generation + 1, Acted::Yes);
+        let bill = Bill { cost, ..Bill::default() };
+        let (crashed, elsewhere) = (false, false);
+        self.make_again(id, GivenUp { generation, code, acted, due, crashed, bill, elsewhere }, message);
     }
 
     /// A failed child is charged what it spent, not its whole hold.

@@ -115,6 +115,7 @@ fn every_kind_of_step_is_replayed_without_waiting() {
     run.arrives(Arrival::Approval { step, granted: true, by: "ada".into(), note: None, answer: None });
     run.arrives(Arrival::ChildFinished {
         step: StepId::new("sub"),
+        generation: Some(1),
         outcome: lantern_engine::Outcome::Succeeded,
         spent: MicroUsd::from_micros(7),
         output: json!("from below"),

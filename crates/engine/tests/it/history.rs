@@ -163,6 +163,7 @@ fn children() -> (Value, Desk) {
     }
     let told = |step: &str, outcome, spent: i64| Arrival::ChildFinished {
         step: lantern_engine::StepId::new(step),
+        generation: Some(1),
         outcome,
         spent: MicroUsd::from_micros(spent),
         output: json!("done"),

@@ -1,6 +1,6 @@
 //! The `steps` program: every kind of step, references, concurrency, continuation.
 
-use lantern_engine::{Arrival, Done, Effect, Input, Outcome, Status, StepId, StepState, Work};
+use lantern_engine::{Arrival, Done, Effect, Input, Outcome, Status, StepId, StepState, Work, child_run};
 use lantern_types::{Dur, Failure, Limits, MicroUsd};
 use serde_json::{Value, json};
 
@@ -229,6 +229,7 @@ fn a_child_run_reports_back_once_and_its_cost_is_booked() {
     assert_eq!((agent.as_str(), &input, cap.micros()), ("helper", &json!({"q": 1}), 100));
     let finished = Arrival::ChildFinished {
         step: StepId::new("sub"),
+        generation: Some(1),
         outcome: Outcome::Succeeded,
         spent: MicroUsd::from_micros(40),
         output: json!({"result": "ok"}),
@@ -242,9 +243,79 @@ fn a_child_run_reports_back_once_and_its_cost_is_booked() {
 }
 
 #[test]
+fn a_child_that_fails_is_started_again_as_often_as_its_step_says() {
+    let ended = |of: Option<u32>, outcome, code: &str| Arrival::ChildFinished {
+        step: StepId::new("sub"),
+        generation: of,
+        outcome,
+        spent: MicroUsd::from_micros(40),
+        output: json!({ "code": code, "message": "no luck" }),
+    };
+    let failed = |of, code| ended(of, Outcome::Failed, code);
+    let open = |more: Value| {
+        let mut sub = json!({"id": "sub", "kind": "child", "data": {"agent": "helper"}});
+        sub.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Desk::open(steps(json!([sub])), json!({}))
+    };
+    let started = |desk: &Desk| {
+        let runs = desk.effects.iter().filter_map(|effect| match effect {
+            Effect::StartRun { run, parent, .. } => Some((*run, parent.generation)),
+            _ => None,
+        });
+        runs.collect::<Vec<_>>()
+    };
+    let books = |desk: &Desk| (desk.run().spent.micros(), desk.run().held.micros());
+    let mut desk = open(json!({"retries": 1}));
+    assert_eq!(desk.arrives(failed(Some(1), "tool_failed")), ["step_retrying"]);
+    assert_eq!(books(&desk), (40, 0), "it is charged, and nothing is held until it is made again");
+    assert_eq!(desk.arrives(failed(Some(1), "tool_failed")), [""; 0], "the same word again");
+    assert_eq!(desk.later(2), ["step_readmitted", "step_admitted"]);
+    let (id, sub) = (desk.run().id, StepId::new("sub"));
+    let both = [(child_run(id, &sub, 1), Some(1)), (child_run(id, &sub, 2), Some(2))];
+    assert_eq!(
+        (started(&desk), books(&desk)),
+        (both.to_vec(), (40, 100)),
+        "another run, with a hold of its own"
+    );
+    assert_eq!(
+        desk.arrives(failed(Some(1), "tool_failed")),
+        [""; 0],
+        "the first try has nothing more to say"
+    );
+    assert_eq!(desk.arrives(failed(Some(2), "tool_failed")), ["step_failed", "run_failed"]);
+    assert_eq!(books(&desk), (80, 0));
+
+    // Whoever gives up a run that cannot be read does not know which try it was.
+    let mut desk = open(json!({"retries": 1}));
+    assert_eq!(desk.arrives(failed(None, "run_unreadable")), ["step_retrying"]);
+    desk.later(2);
+    desk.arrives(Arrival::Cancel { by: "ada".into(), reason: None });
+    assert!(desk.effects.contains(&Effect::CancelRun(child_run(id, &sub, 2))), "the last try is stopped");
+
+    let mut desk = open(json!({"retries": 1}));
+    desk.arrives(failed(Some(1), "tool_failed"));
+    let ends = ["cancel_requested", "step_abandoned", "run_cancelled"];
+    assert_eq!(desk.arrives(Arrival::Cancel { by: "ada".into(), reason: None }), ends);
+    assert!(
+        !desk.effects.iter().any(|effect| matches!(effect, Effect::CancelRun(_))),
+        "there is none to stop"
+    );
+
+    for (more, end) in [
+        (json!({}), failed(Some(1), "tool_failed")),
+        (json!({"retries": 1}), ended(Some(1), Outcome::Cancelled, "cancelled")),
+        (json!({"retry": {"nonRetryable": ["tool_failed"]}}), failed(Some(1), "tool_failed")),
+    ] {
+        let mut desk = open(more.clone());
+        assert_eq!(desk.arrives(end), ["step_failed", "run_failed"], "{more}");
+    }
+}
+
+#[test]
 fn a_dropped_child_is_charged_what_it_tells_and_its_hold_if_it_does_not() {
     let told = |spent: i64| Arrival::ChildFinished {
         step: StepId::new("r.sub"),
+        generation: Some(1),
         outcome: Outcome::Cancelled,
         spent: MicroUsd::from_micros(spent),
         output: json!(null),
@@ -298,6 +369,7 @@ fn a_run_that_ends_does_nothing_but_hear_what_its_children_spent() {
     let mut desk = Desk::open(steps(json!([race])), json!({}));
     let told = |step: &str, outcome, spent: i64| Arrival::ChildFinished {
         step: StepId::new(step),
+        generation: Some(1),
         outcome,
         spent: MicroUsd::from_micros(spent),
         output: json!("won"),
@@ -543,6 +615,7 @@ fn a_timeout_ends_a_child_a_map_and_a_race() {
         desk.later(2);
         desk.arrives(Arrival::ChildFinished {
             step: StepId::new("s"),
+            generation: Some(1),
             outcome: Outcome::Cancelled,
             spent: MicroUsd::ZERO,
             output: json!(null),

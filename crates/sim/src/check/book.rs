@@ -67,6 +67,8 @@ pub(crate) struct Entry {
     pub(crate) doubt: Option<String>,
     /// What it was charged in the end.
     pub(crate) cost: MicroUsd,
+    /// What each try before the last was charged.
+    pub(crate) tries: Vec<MicroUsd>,
     /// What it may have cost besides.
     pub(crate) doubtful: MicroUsd,
     pub(crate) output: Option<Digest>,
@@ -253,6 +255,7 @@ impl Book {
             doubt: None,
             cost: MicroUsd::ZERO,
             doubtful: MicroUsd::ZERO,
+            tries: Vec::new(),
             output: None,
             value: None,
             calls: 0,
@@ -332,6 +335,7 @@ fn advance(entry: &mut Entry, event: &Event) {
             entry.generation = *generation;
             entry.unsure = !grown && (entry.unsure || *acted == Acted::Unknown);
             entry.failures += u32::from(!crashed);
+            entry.tries.push(entry.cost);
             entry.mark = Mark::Backoff { due: *due, fresh };
             if fresh {
                 entry.hold = None;

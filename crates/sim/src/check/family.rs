@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lantern_engine::{StepId, StepKind};
 use lantern_types::{MicroUsd, RunId};
 
-use super::book::{Book, Mark};
+use super::book::{Book, Entry, Mark};
 use super::{Checked, demand, micros};
 
 /// How a run came to be started by another.
@@ -15,6 +15,8 @@ pub(crate) struct Birth {
     pub(crate) parent: RunId,
     /// The child step; `None` for a continuation.
     pub(crate) step: Option<StepId>,
+    /// Which try of it; of a continuation, that of the first run.
+    pub(crate) generation: Option<u32>,
     /// What it may spend.
     pub(crate) cap: MicroUsd,
 }
@@ -33,7 +35,8 @@ impl Family {
         let known = self.births.get(&child);
         demand(known.is_none_or(|known| *known == birth), "child-ids-unique", said)?;
         let twin = |(id, other): (&RunId, &Birth)| {
-            *id != child && other.parent == birth.parent && other.step == birth.step
+            let same = other.step == birth.step && other.generation == birth.generation;
+            *id != child && other.parent == birth.parent && same
         };
         demand(!self.births.iter().any(twin), "one-run-for-each-child-step", said)?;
         if let Some(parent) = books.get(&birth.parent) {
@@ -88,7 +91,8 @@ impl Family {
     pub(super) fn closed(&self, books: &BTreeMap<RunId, Book>) -> Checked {
         for (child, birth) in &self.births {
             let step = birth.step.as_ref().and_then(|step| books.get(&birth.parent)?.step(step));
-            let dropped = step.is_some_and(|step| step.mark == Mark::Abandoned);
+            let last = |step: &&Entry| birth.generation == Some(step.generation);
+            let dropped = step.filter(last).is_some_and(|step| step.mark == Mark::Abandoned);
             demand(!dropped || self.told.contains(child), "dropped-children-are-cancelled", || {
                 format!("{birth:?}")
             })?;
@@ -99,7 +103,8 @@ impl Family {
     /// The run that answers for a child step, if one was started: the last that it went on as.
     pub(super) fn child(&self, parent: RunId, step: &StepId) -> Option<RunId> {
         let of = |birth: &Birth| birth.parent == parent && birth.step.as_ref() == Some(step);
-        let first = self.births.iter().find(|(_, birth)| of(birth)).map(|(child, _)| *child)?;
+        let tries = self.births.iter().filter(|(_, birth)| of(birth));
+        let first = tries.max_by_key(|(_, birth)| birth.generation).map(|(child, _)| *child)?;
         self.chain(first).pop()
     }
 }
@@ -115,6 +120,12 @@ fn pair(chain: &[RunId], birth: &Birth, books: &BTreeMap<RunId, Book>) -> Checke
         format!("{} {:?} cost {}; its run spent {spent} and holds {held}", entry.id, entry.mark, entry.cost)
     };
     demand(entry.kind == StepKind::Child, "only-child-steps-start-runs", said)?;
+    let tried = birth.generation.filter(|of| *of < entry.generation);
+    if let Some(of) = tried {
+        let charged = usize::try_from(of).ok().and_then(|of| entry.tries.get(of.saturating_sub(1)));
+        demand(last.over.is_some(), "a-child-is-made-again-after-it-ended", said)?;
+        return demand(charged.copied().map(micros) == Some(spent), "a-child-costs-what-it-spent", said);
+    }
     match entry.mark {
         _ if entry.hold.is_some() => {
             let hold = entry.hold.map_or(0, micros);
@@ -157,7 +168,7 @@ mod tests {
     }
 
     fn birth(cap: i64) -> Birth {
-        Birth { parent: PARENT, step: Some(id("c")), cap: MicroUsd::from_micros(cap) }
+        Birth { parent: PARENT, step: Some(id("c")), generation: Some(1), cap: MicroUsd::from_micros(cap) }
     }
 
     #[test]

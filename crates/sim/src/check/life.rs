@@ -121,16 +121,22 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
                 [Mark::Performing, Mark::Waiting, Mark::Asking, Mark::Resolved(false)].contains(&entry.mark);
             must(from, "failed-when-tried")
         }
-        Fact::StepRetrying { generation, attempt, acted, due, crashed, .. } => {
+        Fact::StepRetrying { generation, attempt, acted, due, crashed, cost, .. } => {
             let died = entry.doubt.as_deref() == Some("crashed");
             let found = finds(cause);
             let crash = matches!(cause, Input::Recovered) || (found && died);
             must(*crashed == crash, "crashes-are-no-failures")?;
-            let from = if found { Mark::Resolved(false) } else { Mark::Performing };
+            let told = told(entry, cause);
+            let from = match (found, told) {
+                (true, _) => Mark::Resolved(false),
+                (false, Some(_)) => Mark::Waiting,
+                (false, None) => Mark::Performing,
+            };
             must(entry.mark == from && *attempt == entry.attempt + 1, "attempts-count")?;
             must(!found || *generation == entry.generation + 1, "what-did-not-happen-has-a-new-key")?;
             must(*due >= event.at + asked(cause), "waits-as-asked")?;
-            let answered = matches!(cause, Input::Performed { result: Ok(_), .. });
+            must(told.is_none_or(|spent| spent == *cost), "charged-as-told")?;
+            let answered = told.is_some() || matches!(cause, Input::Performed { result: Ok(_), .. });
             must((*acted == Acted::Yes) == answered, "acted-when-answered")?;
             let certain = (*acted == Acted::No && !entry.unsure) || answered;
             must(certain || entry.effect.repeats(), "unrepeatable-not-repeated")?;
@@ -151,12 +157,10 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
         }
         Fact::StepCharged { cost, unconfirmed, .. } => {
             let hold = entry.hold.unwrap_or_default();
-            let (told, doubtful) = match cause {
-                Input::Arrived(Arrival::ChildFinished { step, spent, .. }) if *step == entry.id => {
-                    ((*spent).min(hold), MicroUsd::ZERO)
-                }
+            let (told, doubtful) = match told(entry, cause) {
+                Some(spent) => (spent, MicroUsd::ZERO),
                 // Nobody has told in time; a run that goes on as a new one does not wait.
-                _ => {
+                None => {
                     let late = entry.tells_by.is_some_and(|due| due <= event.at);
                     must(late || book.next.is_some(), "children-have-time-to-tell")?;
                     (MicroUsd::ZERO, hold)
@@ -177,6 +181,18 @@ fn step(book: &Book, entry: &Entry, event: &Event, cause: &Input) -> Checked {
             must(entry.effect == EffectClass::Reconcilable, "only-the-reconcilable-is-found-out")
         }
         _ => Ok(()),
+    }
+}
+
+/// What the run of this step's last try says it spent, of what was held for it.
+fn told(entry: &Entry, cause: &Input) -> Option<MicroUsd> {
+    match cause {
+        Input::Arrived(Arrival::ChildFinished { step, generation, spent, .. })
+            if *step == entry.id && generation.is_none_or(|of| of == entry.generation) =>
+        {
+            Some((*spent).min(entry.hold.unwrap_or_default()))
+        }
+        _ => None,
     }
 }
 
@@ -265,6 +281,7 @@ mod tests {
         let told = |spent: i64| {
             Input::Arrived(Arrival::ChildFinished {
                 step: id("c"),
+                generation: Some(1),
                 outcome: Outcome::Cancelled,
                 spent: MicroUsd::from_micros(spent),
                 output: serde_json::Value::Null,

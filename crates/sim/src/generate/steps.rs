@@ -104,10 +104,14 @@ fn approval(rng: &mut Rng) -> Value {
 }
 
 fn child_run(rng: &mut Rng, others: &[Agent]) -> Value {
-    match rng.pick(others).filter(|_| !rng.roll().is_multiple_of(20)) {
+    let mut step = match rng.pick(others).filter(|_| !rng.roll().is_multiple_of(20)) {
         Some(agent) => json!({ "kind": "child", "data": { "agent": agent.name, "input": agent.input } }),
         None => json!({ "kind": "child", "data": { "agent": "nobody", "input": {} } }),
+    };
+    if let (Some(fields), Some(retry)) = (step.as_object_mut(), retry(rng)) {
+        fields.insert("retry".to_owned(), retry);
     }
+    step
 }
 
 fn map(rng: &mut Rng, depth: u32, others: &[Agent]) -> Value {

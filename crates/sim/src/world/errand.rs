@@ -102,12 +102,13 @@ impl World {
             Some(manifest) => self.begin(birth, &manifest, input)?,
         };
         let (Some(parent), Some(from)) = (parent, from) else { return Ok(()) };
+        let generation = parent.generation;
         match (begun, parent.step) {
-            (Ok(()), _) => self.checks.born(id, check::Birth { parent: from, step: asked, cap }),
+            (Ok(()), _) => self.checks.born(id, check::Birth { parent: from, step: asked, generation, cap }),
             (Err((code, message)), Some(step)) => {
                 let output = json!({ "code": code, "message": message });
                 let outcome = Outcome::Failed;
-                let arrival = Arrival::ChildFinished { step, outcome, spent, output };
+                let arrival = Arrival::ChildFinished { step, generation, outcome, spent, output };
                 self.tell(parent.run, arrival);
                 Ok(())
             }

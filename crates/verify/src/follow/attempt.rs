@@ -9,11 +9,16 @@ use crate::step::{Stand, Step};
 
 impl Follow {
     pub(super) fn retrying(&mut self, event: &Envelope<'_>) -> Checked {
-        let n = self.standing(event, &[Stand::Performing, Stand::Resolved(false)])?;
+        let n = self.standing(event, &[Stand::Performing, Stand::Waiting, Stand::Resolved(false)])?;
         let Some(step) = self.steps.get(n) else { return broken("step", "there is no such step") };
         let (Some(acted), Some(due)) = (event.acted, event.due) else {
             return broken("form", "a retry says what became of the attempt and when the next is made");
         };
+        // A child that failed is started anew, as another run. Nothing else is made again that only waited.
+        let child = step.kind == StepKind::Child;
+        let waited = step.stand == Stand::Waiting;
+        demand(waited == child, "retry", "what waited for itself is not made again")?;
+        demand(!child || acted == Acted::Yes, "retry", "a child that is made again had told how it ended")?;
         let unknown = acted == Acted::Unknown;
         let resolved = step.stand == Stand::Resolved(false);
         demand(

@@ -158,12 +158,14 @@ impl Told<'_> {
     /// `None` when no step waits for it.
     async fn why_not(&self, (code, message): Refusal) -> Result<Option<NewInput>> {
         let parent = self.parent.run;
+        let generation = self.parent.generation;
         let Some(step) = self.parent.step.clone() else {
             tracing::error!(run = %parent, code, message, "a run could not go on as a new one");
             return Ok(None);
         };
         let output = json!({ "code": code, "message": message });
-        let arrival = Arrival::ChildFinished { step, outcome: Outcome::Failed, spent: self.spent, output };
+        let (outcome, spent) = (Outcome::Failed, self.spent);
+        let arrival = Arrival::ChildFinished { step, generation, outcome, spent, output };
         let key = format!("{parent}|{}", self.row.key);
         sealed(self.deps, self.row.scope, (parent, key), &arrival).await.map(Some)
     }

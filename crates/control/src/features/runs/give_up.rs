@@ -71,8 +71,8 @@ async fn news(app: &App, scope: Scope, row: &RunRow) -> Result<Vec<NewInput>> {
         let output = json!({ "code": Code::RunUnreadable.as_str(), "message": UNREADABLE });
         // Nobody knows what it and the runs before it spent: the parent is charged all that it holds for them.
         let spent = MicroUsd::from_micros(i64::MAX);
-        let (step, outcome) = (StepId::new(step), Outcome::Failed);
-        let arrival = Arrival::ChildFinished { step, outcome, spent, output };
+        let (step, generation, outcome) = (StepId::new(step), None, Outcome::Failed);
+        let arrival = Arrival::ChildFinished { step, generation, outcome, spent, output };
         news.push(sealed(app, scope, (row.id, parent), &arrival).await?);
     }
     let limit = app.limits(scope).steps_per_run_max;
