@@ -50,9 +50,11 @@ impl Files {
         made.map_err(|e| Error::file(format!("open {}", path.display()), e))?;
         wal::check(&path.with_extension("db-wal"))?;
         let mut writer = Connection::open(&path).map_err(fault)?;
+        fold_at_close(&writer, false)?;
         prepare_writer(&mut writer, &path, options)?;
         reserve_log(&path.with_extension("db-wal"))?;
         let readers = (0..options.readers.max(1)).map(|_| open_reader(&path)).collect::<Result<Vec<_>>>()?;
+        fold_at_close(&writer, true)?;
         Ok(Self {
             permits: Arc::new(Semaphore::new(readers.len())),
             readers: Arc::new(Mutex::new(readers)),
@@ -64,6 +66,7 @@ impl Files {
     pub(super) fn open_beside(dir: &Path, hub: Hub) -> Result<Self> {
         let path = dir.join(DATABASE);
         let writer = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(fault)?;
+        fold_at_close(&writer, false)?;
         configure(&writer)?;
         migrate::check_sqlite(&writer)?;
         let (found, known) = (migrate::schema_of(&writer)?, migrate::known());
@@ -254,6 +257,12 @@ fn reserve_log(path: &Path) -> Result<()> {
         file.set_len(before).map_err(|e| Error::file(doing(), e))?;
     }
     Ok(())
+}
+
+/// Whether the last connection folds the log into the database and removes it. Not while nobody knows whether that database is in
+/// order: what is only in the log would be gone with it, whatever is put in its place.
+fn fold_at_close(conn: &Connection, fold: bool) -> Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !fold).map(drop).map_err(fault)
 }
 
 pub(super) fn configure(conn: &Connection) -> Result<()> {

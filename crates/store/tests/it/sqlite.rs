@@ -146,6 +146,35 @@ fn a_damaged_file_says_so() {
     }
 }
 
+/// What is only in the log would be gone with a database that is put back whole.
+#[test]
+fn the_log_beside_a_damaged_file_is_left_alone() {
+    let (live, copy) = (Folder::new("whole"), Folder::new("hurt"));
+    let file = |folder: &Folder, name: &str| folder.path().join(name);
+    block_on(async {
+        // Closed once, so that all but the run is in the file.
+        let db = open(&live).await.unwrap();
+        let seeded = seed(&db, tenant(1)).await.unwrap();
+        drop(db);
+        let db = open(&live).await.unwrap();
+        create(&db, seeded.scope, new_run(seeded, run(1), at(10))).await.unwrap();
+        for name in ["lantern.db", "lantern.db-wal"] {
+            std::fs::copy(file(&live, name), file(&copy, name)).unwrap();
+        }
+        let (whole, log) = (file(&copy, "lantern.db"), file(&copy, "lantern.db-wal"));
+        let (before, said) = (std::fs::read(&whole).unwrap(), std::fs::read(&log).unwrap());
+        let mut hurt = before.clone();
+        hurt[4_096..].fill(0x5A);
+        std::fs::write(&whole, &hurt).unwrap();
+        assert!(matches!(open(&copy).await.err(), Some(Error::Corrupt(_))));
+        assert!(std::fs::read(&log).unwrap() == said, "the log is as it was");
+        assert!(std::fs::read(&whole).unwrap() == hurt, "and so is the file");
+        std::fs::write(&whole, before).unwrap();
+        let again = open(&copy).await.unwrap();
+        assert!(journal::head(&again, seeded.scope, run(1)).await.unwrap().is_some());
+    });
+}
+
 #[test]
 fn a_file_that_is_no_database_is_not_touched() {
     let folder = Folder::new("foreign");
