@@ -28,6 +28,7 @@ pub use features::identity::passwords::reset_by_operator;
 use features::platform::api_docs::Described;
 pub use features::platform::api_docs::openapi;
 pub use features::runtime::{Load, Runtime, step};
+pub use features::settings::providers::url_problem as base_url_problem;
 pub use lantern_edge::limit::Rate;
 pub use seed::{nobody_yet, seed_dev, seed_first};
 

@@ -360,6 +360,9 @@ pub enum Fact {
         step: StepId,
         /// The generation of that attempt.
         generation: u32,
+        /// That it is a child, of which each try is another run; of other steps nothing is said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<StepKind>,
     },
     /// A crash left the step's outcome unknown, and its class lets it be sent again under the same key.
     StepReissued {

@@ -109,7 +109,7 @@ fn payload(run: RunId, event: &Event) -> Value {
                 "arguments": match content { Some(Content::Work(work)) => asked(work), _ => Value::Null },
             });
             if let (StepKind::Child, Some(members)) = (kind, asked.as_object_mut()) {
-                // The run of its first try: what is asked for comes before a second one is.
+                // The run of its first try; of a later one it is said when that is asked for.
                 members.insert("childRunId".to_owned(), child_run(run, step, 1).to_string().into());
             }
             asked
@@ -132,6 +132,9 @@ fn payload(run: RunId, event: &Event) -> Value {
             "code": code, "error": words(content), "acted": acted, "due": due.to_string(), "generation": generation,
             "crashed": crashed, "cost_usd": nonzero(*cost), "unconfirmedUsd": nonzero(*unconfirmed),
         }),
+        Fact::StepReadmitted { step, generation, kind: Some(StepKind::Child) } => {
+            json!({ "generation": generation, "childRunId": child_run(run, step, *generation).to_string() })
+        }
         Fact::StepReadmitted { generation, .. } | Fact::StepReissued { generation, .. } => {
             json!({ "generation": generation })
         }

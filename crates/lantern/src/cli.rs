@@ -331,7 +331,7 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Doctor => return Box::pin(doctor::run(console, globals)).await,
         Verb::Receipts(verb) => Box::pin(receipts::run(console, &opened(globals).await?, verb)).await?,
         Verb::Export(args) => Box::pin(export::run(console, &opened(globals).await?, &args)).await?,
-        Verb::Whoami => login::whoami(console, &Api::open(globals)?).await?,
+        Verb::Whoami => login::whoami(console, &opened(globals).await?).await?,
         Verb::Agents(verb) => Box::pin(agents::run(console, &opened(globals).await?, verb)).await?,
         Verb::Tools => about::tools(console, &opened(globals).await?).await?,
         Verb::Keys(verb) => keys::run(console, &opened(globals).await?, verb).await?,

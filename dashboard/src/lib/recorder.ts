@@ -169,7 +169,8 @@ function change(step: Step, event: RunEvent, at: number): Partial<Step> {
         provider: text(data.provider) ?? step.provider, model: text(data.model) ?? step.model,
       };
     case "step_readmitted":
-      return { state: "working", attempt: event.attempt ?? step.attempt };
+      // Another try of a child is another run.
+      return { state: "working", attempt: event.attempt ?? step.attempt, childRunId: text(data.childRunId) ?? step.childRunId };
     case "step_retrying":
       return {
         state: "retrying", due: text(data.due), attempt: (event.attempt ?? step.attempt) + 1,

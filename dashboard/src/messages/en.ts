@@ -187,7 +187,7 @@ export const m = {
     pick: "Choose a step to see what it asked and what came back.",
     step: { asked: "Asked", answered: "Answer", saying: "Answer, so far", output: "Result", error: "Error", tools: "Asks for tools", turn: "Turn", model: "Model", tokens: "Tokens in, out", cost: "Cost", held: "Held", effect: "Effect", attempt: "Attempt", began: "Began", took: "Took", due: "Due", child: "Child run", marks: "What happened", reused: "Reused from the run that this is a fork of", decided: "Decided by", note: "Note", finish: "Ended by" },
     state: { waiting: "Waits", working: "Works", retrying: "Tries again", done: "Done", failed: "Failed", in_doubt: "In doubt", denied: "Denied", abandoned: "Abandoned" },
-    mark: { retry: "Failed, and tried again", resent: "Sent again after a crash, under the same key", doubt: "In doubt: it may have happened", resolved: "Resolved by", granted: "Granted by", denied: "Denied by", asked: "A budget leaves too little, and people are asked", answered: "The question about the budget is over:" },
+    mark: { retry: "Failed, and tried again", resent: "Sent again under the same key", doubt: "In doubt: it may have happened", resolved: "Resolved by", granted: "Granted by", denied: "Denied by", asked: "A budget leaves too little, and people are asked", answered: "The question about the budget is over:" },
     types: { llm: "Model call", tool: "Tool call", approval: "Approval", signal: "Signal", sleep: "Sleep", child: "Child run", map: "Map", race: "Race" } as Record<string, string>,
     doubt: "Nobody knows whether this happened, and doing it twice would matter. Look outside, then say so.",
     happened: "It happened",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::doubt::CRASHED;
 use super::{Draft, performing};
-use crate::event::{Content, Fact, StepId};
+use crate::event::{Content, Fact, StepId, StepKind};
 use crate::input::Done;
 use crate::program;
 use crate::retry::Wait;
@@ -225,7 +225,8 @@ impl Draft<'_> {
     /// The backoff is over, and the admission with it: the step asks for another.
     pub(super) fn readmit(&mut self, id: &StepId) {
         let Some(step) = self.run.step(id) else { return };
-        let fact = Fact::StepReadmitted { step: id.clone(), generation: step.generation };
+        let kind = (step.kind == StepKind::Child).then_some(step.kind);
+        let fact = Fact::StepReadmitted { step: id.clone(), generation: step.generation, kind };
         self.emit(fact, None);
     }
 

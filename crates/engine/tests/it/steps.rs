@@ -1,6 +1,8 @@
 //! The `steps` program: every kind of step, references, concurrency, continuation.
 
-use lantern_engine::{Arrival, Done, Effect, Input, Outcome, Status, StepId, StepState, Work, child_run};
+use lantern_engine::{
+    Arrival, Done, Effect, Fact, Input, Outcome, Status, StepId, StepState, Work, child_run, wire,
+};
 use lantern_types::{Dur, Failure, Limits, MicroUsd};
 use serde_json::{Value, json};
 
@@ -272,6 +274,9 @@ fn a_child_that_fails_is_started_again_as_often_as_its_step_says() {
     assert_eq!(desk.later(2), ["step_readmitted", "step_admitted"]);
     let (id, sub) = (desk.run().id, StepId::new("sub"));
     let both = [(child_run(id, &sub, 1), Some(1)), (child_run(id, &sub, 2), Some(2))];
+    let readmitted = desk.events.iter().find(|event| matches!(event.fact, Fact::StepReadmitted { .. }));
+    let said = wire::frame(id, readmitted.unwrap());
+    assert_eq!(said["data"]["childRunId"], child_run(id, &sub, 2).to_string());
     assert_eq!(
         (started(&desk), books(&desk)),
         (both.to_vec(), (40, 100)),

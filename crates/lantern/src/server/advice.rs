@@ -150,6 +150,10 @@ pub(crate) fn database(error: Error, dir: &Path, postgres: bool) -> anyhow::Erro
                  `lantern migrate --create-roles` first"
             ),
         ),
+        Error::File { .. } if !postgres => (
+            "data_dir_unusable",
+            format!("see who owns {}, or name a folder that can be written in --data-dir", dir.display()),
+        ),
         _ => ("start_failed", format!("see the permissions of {}", dir.display())),
     };
     let what = if postgres {

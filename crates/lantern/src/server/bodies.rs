@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use lantern_net::Client;
 use lantern_store::{Blobs, BucketOptions, Credentials, Error};
 use lantern_types::Secret;
@@ -37,6 +37,8 @@ pub(super) struct Bodies {
     pub(super) secret_access_key: Option<String>,
 }
 
+const SETTINGS: &str = "see docs/serve.md for the settings of a bucket";
+
 /// The bucket that is configured. The other settings count only when there is one: they may be there for others.
 pub(super) fn bucket(
     file: Bodies,
@@ -46,18 +48,25 @@ pub(super) fn bucket(
     let own = said(env::S3_ENDPOINT).or(file.endpoint);
     let region =
         said(env::AWS_REGION).or(file.region).or_else(|| own.is_some().then(|| "us-east-1".to_owned()));
-    let region =
-        region.with_context(|| format!("a bucket needs {} or {}", env::S3_ENDPOINT, env::AWS_REGION))?;
+    let Some(region) = region else {
+        let what = format!("a bucket needs {} or {}", env::S3_ENDPOINT, env::AWS_REGION);
+        return Err(Advice::config(what, SETTINGS).into());
+    };
     let path_style = match said(env::S3_PATH_STYLE).as_deref() {
         Some("true" | "1") => true,
         Some("false" | "0") => false,
-        Some(other) => bail!("{} must be true or false, not {other:?}", env::S3_PATH_STYLE),
+        Some(other) => {
+            let what = format!("{} is {other:?}", env::S3_PATH_STYLE);
+            return Err(Advice::config(what, "write true or false").into());
+        }
         None => file.path_style.unwrap_or_else(|| own.is_some()),
     };
     let id = said(env::AWS_ACCESS_KEY_ID).or(file.access_key_id);
     let secret = said(env::AWS_SECRET_ACCESS_KEY).or(file.secret_access_key);
     let (Some(access_key_id), Some(secret)) = (id, secret) else {
-        bail!("a bucket needs both {} and {}", env::AWS_ACCESS_KEY_ID, env::AWS_SECRET_ACCESS_KEY);
+        let what =
+            format!("a bucket needs both {} and {}", env::AWS_ACCESS_KEY_ID, env::AWS_SECRET_ACCESS_KEY);
+        return Err(Advice::config(what, SETTINGS).into());
     };
     let endpoint = own.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
     let credentials = Credentials {
@@ -95,7 +104,7 @@ pub(super) async fn open(config: &Config, client: &Client, clock: &Arc<dyn Clock
         Ok(blobs) => blobs.check().await.map(|()| blobs),
         Err(error) => Err(error),
     };
-    let next = "see docs/serve.md for the settings of a bucket, and try it with the provider's own tool";
+    let next = format!("{SETTINGS}, and try it with the provider's own tool");
     checked.map_err(|error| why(error).context(Advice::new("bucket_unusable", context, next)))
 }
 
@@ -177,6 +186,11 @@ mod tests {
         assert!(!format!("{made:?}").contains("shh"));
         let odd =
             [KEYS, &[(env::S3_BUCKET, "b"), (env::AWS_REGION, "x"), (env::S3_PATH_STYLE, "maybe")]].concat();
-        assert!(decide("", &odd).is_err());
+        for odd in [odd, vec![(env::S3_BUCKET, "b")], vec![(env::S3_BUCKET, "b"), (env::AWS_REGION, "x")]] {
+            assert_eq!(
+                super::super::advice::failure(&decide("", &odd).unwrap_err()).code.as_deref(),
+                Some("invalid_config")
+            );
+        }
     }
 }

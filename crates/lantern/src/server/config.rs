@@ -364,7 +364,7 @@ impl Config {
             signup: switch(env::SIGNUP)?.or(file.server.signup),
             workloads: switch(env::WORKLOADS)?.or(file.server.workloads),
             private_registries: file.server.private_registries.iter().flat_map(|text| text.parse()).collect(),
-            cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins),
+            cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins)?,
             trusted_proxies: proxies(env::get(env::TRUSTED_PROXIES), file.server.trusted_proxies)?,
             content_kept: file.retention.content.as_deref().and_then(retention::parse),
             limits: file.limits,
@@ -473,11 +473,19 @@ fn spawn(per_min: u64, burst: Option<u64>) -> Option<Spawn> {
 }
 
 /// Origins as browsers write them: without a slash at the end.
-fn origins(said: Option<String>, file: Vec<String>) -> Vec<String> {
+fn origins(said: Option<String>, file: Vec<String>) -> Result<Vec<String>> {
     let said = said.map(|text| text.split(',').map(ToOwned::to_owned).collect());
     let listed: Vec<String> = said.unwrap_or(file);
     let plain = listed.iter().map(|origin| origin.trim().trim_end_matches('/'));
-    plain.filter(|origin| !origin.is_empty()).map(ToOwned::to_owned).collect()
+    let read = |origin: &str| {
+        let host = ["http://", "https://"].iter().find_map(|scheme| origin.strip_prefix(scheme));
+        if host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' '])) {
+            return Ok(origin.to_owned());
+        }
+        let what = format!("{} has {origin:?}, which is no origin", env::CORS_ORIGINS);
+        Err(Advice::config(what, "write origins such as https://app.example.com, separated by commas").into())
+    };
+    plain.filter(|origin| !origin.is_empty()).map(read).collect()
 }
 
 fn proxies(said: Option<String>, file: Vec<Network>) -> Result<Arc<[Network]>> {
@@ -605,11 +613,15 @@ mod tests {
 
     #[test]
     fn origins_are_listed_or_the_files() {
-        let of =
-            |said: Option<&str>| origins(said.map(ToOwned::to_owned), vec!["https://c.example".to_owned()]);
+        let of = |said: Option<&str>| {
+            origins(said.map(ToOwned::to_owned), vec!["https://c.example".to_owned()]).unwrap()
+        };
         assert_eq!(of(None), ["https://c.example"]);
         assert_eq!(of(Some(" https://a.example/, ,http://b:1")), ["https://a.example", "http://b:1"]);
-        assert!(origins(None, Vec::new()).is_empty());
+        assert!(origins(None, Vec::new()).unwrap().is_empty());
+        for odd in ["zz", "*", "ftp://a", "https://", "https://a/b", "https://u@a"] {
+            assert!(origins(Some(odd.to_owned()), Vec::new()).is_err(), "{odd}");
+        }
     }
 
     proptest::proptest! {

@@ -36,7 +36,10 @@ const DEV_PACE: u32 = 40;
 /// The rules of a `serve` process: the environment's providers, and no stand-in. Fails when a variable says what cannot be.
 pub(crate) fn serve(private: bool) -> Result<Rules> {
     Ok(Rules {
-        shared: NAMED.iter().filter_map(|named| from_environment(*named)).collect(),
+        shared: NAMED
+            .iter()
+            .filter_map(|named| from_environment(*named).transpose())
+            .collect::<Result<_>>()?,
         vendor_urls: vendor_urls(),
         private,
         offline_stands_in: false,
@@ -78,12 +81,15 @@ fn vendor_urls() -> BTreeMap<String, String> {
     urls.map(|(name, url)| (name.to_owned(), url.to_owned())).collect()
 }
 
-fn from_environment((name, key, base_url): Named) -> Option<Shared> {
-    let vendor_url = vendor(name)?.base_url?;
+fn from_environment((name, key, base_url): Named) -> Result<Option<Shared>> {
+    let Some(vendor_url) = vendor(name).and_then(|vendor| vendor.base_url) else { return Ok(None) };
     let api_key = env::get(key).map(Secret::new);
     let own = env::get(base_url);
     if api_key.is_none() && own.is_none() {
-        return None;
+        return Ok(None);
+    }
+    if let Some(own) = &own {
+        usable(base_url, own)?;
     }
     let vendor = own.as_deref().is_none_or(|url| url.trim_end_matches('/') == vendor_url);
     if !vendor {
@@ -92,13 +98,21 @@ fn from_environment((name, key, base_url): Named) -> Option<Shared> {
              budget of a run bounds what they cost"
         );
     }
-    Some(Shared {
+    Ok(Some(Shared {
         name: name.to_owned(),
         base_url: own.unwrap_or_else(|| vendor_url.to_owned()),
         api_key,
         vendor,
         models: Vec::new(),
-    })
+    }))
+}
+
+/// Refuses a base URL that nobody could be asked at, by the rule of those that tenants set.
+fn usable(variable: &'static str, url: &str) -> Result<()> {
+    let Some(problem) = lantern_control::base_url_problem(url) else { return Ok(()) };
+    // It may hold a key.
+    let what = format!("{variable} makes no base URL: {problem}");
+    Err(Advice::config(what, "write a URL such as https://models.example.com/v1").into())
 }
 
 async fn local(client: &Client) -> Option<Shared> {
@@ -185,6 +199,11 @@ mod tests {
         assert_eq!(strategy(Some("cheap")).ok(), Some(Strategy::Cheap));
         assert_eq!(strategy(None).ok(), Some(Strategy::default()));
         assert!(strategy(Some("fastest")).is_err());
+        for url in ["zz", "ftp://x", "http://[::1", "http://", "https://key@x/v1", "https://x/v1?a=b"] {
+            let refused = usable(env::OPENAI_BASE_URL, url).unwrap_err().to_string();
+            assert!(refused.contains("OPENAI_BASE_URL") && !refused.contains("key@"), "{url}: {refused}");
+        }
+        assert!(usable(env::OPENAI_BASE_URL, "http://127.0.0.1:9/v1/").is_ok());
     }
 
     #[test]

@@ -353,7 +353,7 @@ mod tests {
             tool("a", EffectClass::Keyed),
             admitted("a", 1, 1, 0),
             retrying("a", 2, 2, Acted::No, 0),
-            Fact::StepReadmitted { step: id("a"), generation: 2 },
+            Fact::StepReadmitted { step: id("a"), generation: 2, kind: None },
             admitted("a", 2, 2, 0),
         ];
         let cause = |generation| Input::Performed {

@@ -121,7 +121,7 @@ mod tests {
         for (refused, want) in [(true, None), (false, Some("a-new-key-only-after-refusals"))] {
             let (mut sends, keyed) = (Sends::default(), EffectClass::Keyed);
             let first = [begun(), tool("a", keyed), admitted("a", 1, 1, 0)];
-            let ready = Fact::StepReadmitted { step: id("a"), generation: 2 };
+            let ready = Fact::StepReadmitted { step: id("a"), generation: 2, kind: None };
             let again = vec![retrying("a", 2, 2, Acted::No, 3), ready, admitted("a", 2, 2, 0)];
             sends.sent(&send(&a, 1, keyed, refused), Some(&book(&first))).unwrap();
             let second = book(&[first.to_vec(), again].concat());
@@ -151,7 +151,7 @@ mod tests {
         let (a, effect, mut sends) = (id("a"), EffectClass::Reconcilable, Sends::default());
         let first = [begun(), tool("a", effect), admitted("a", 1, 1, 0)];
         sends.sent(&send(&a, 1, effect, false), Some(&book(&first))).unwrap();
-        let ready = Fact::StepReadmitted { step: id("a"), generation: 2 };
+        let ready = Fact::StepReadmitted { step: id("a"), generation: 2, kind: None };
         let again = vec![retrying("a", 2, 2, Acted::No, 3), ready, admitted("a", 2, 2, 0)];
         let second = book(&[first.to_vec(), again].concat());
         sends.absent(RunId::from_uuid(DEV_TENANT.uuid()), &a, 1);

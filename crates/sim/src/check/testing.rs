@@ -154,7 +154,7 @@ pub(super) fn lost(step: &str, attempt: u32, hold: i64, due: i64) -> Fact {
 }
 
 pub(super) fn readmitted(step: &str, generation: u32) -> Fact {
-    Fact::StepReadmitted { step: id(step), generation }
+    Fact::StepReadmitted { step: id(step), generation, kind: None }
 }
 
 pub(super) fn reissued(step: &str, generation: u32, attempt: u32) -> Fact {

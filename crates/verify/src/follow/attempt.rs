@@ -85,6 +85,7 @@ impl Follow {
             "generation",
             format_args!("its generation is {}", step.generation),
         )?;
+        demand(event.kind.is_none_or(|kind| kind == step.kind), "step", "it is of another kind")?;
         step.stand = if step.approval { Stand::Granted } else { Stand::Requested };
         Ok(())
     }

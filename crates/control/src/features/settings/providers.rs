@@ -83,7 +83,7 @@ fn valid_name(name: &str) -> bool {
 }
 
 /// Why this cannot be a base URL, if it cannot.
-fn url_problem(text: &str) -> Option<&'static str> {
+pub fn url_problem(text: &str) -> Option<&'static str> {
     let Ok(uri) = text.parse::<Uri>() else {
         return Some("expected a URL such as https://models.example.com/v1");
     };

@@ -17,7 +17,7 @@ const PREVIEW_COLUMNS: usize = 72;
 const CUT: &str = "cut at the token limit";
 
 /// What is said of a step that went out a second time.
-pub(crate) const REISSUED: &str = "sent again under the same key, after a crash";
+pub(crate) const REISSUED: &str = "sent again under the same key";
 
 /// What is said of a step of a fork or replay that is taken over from the run before.
 pub(crate) const REUSED: &str = "reused, not done again";

@@ -78,7 +78,7 @@ struct Step {
     note: String,
     /// What a person decides on who approves it.
     about: String,
-    /// How often it was sent again after a crash.
+    /// How often it was sent again under the same key.
     reissued: u32,
     /// Taken over from the run that this one is a fork or replay of.
     reused: bool,
@@ -309,7 +309,7 @@ impl Tree {
 }
 
 impl Step {
-    /// The step's line, and below it that a crash came in between.
+    /// The step's line, and below it that it was sent again.
     fn told(&self, now: At, spinner: &str) -> Vec<Line> {
         let times = if self.reissued > 1 { format!(", {} times", self.reissued) } else { String::new() };
         let again = format!("{}{REISSUED}{times}", "  ".repeat(self.depth + 1));

@@ -184,6 +184,13 @@ impl Open {
                 (text(&frame.data, "childRunId").parse().ok(), line(text(&frame.data, "name")));
             self.children.insert(step.clone(), Coming::of(frame, Cause::Child { run, agent }));
         }
+        // Another try of a child is another run.
+        if let (Some(id), Some(known)) = (frame.data.get("childRunId"), self.children.get_mut(step))
+            && frame.kind == "step_readmitted"
+            && let Cause::Child { run, .. } = &mut known.cause
+        {
+            *run = id.as_str().and_then(|id| id.parse().ok());
+        }
         let coming = match frame.kind.as_str() {
             "sleep_started" => Some(Coming::of(frame, Cause::Timer)),
             "step_retrying" => {
@@ -197,7 +204,7 @@ impl Open {
         // A child that was dropped, or did not end in time, keeps what is reserved for it until it has told.
         let owes = frame.data.get("owing") != Some(&Value::Bool(false));
         let over = match frame.kind.as_str() {
-            "child_completed" | "step_charged" => true,
+            "child_completed" | "step_charged" | "step_retrying" => true,
             "step_failed" | "step_abandoned" => !owes,
             _ => false,
         };
@@ -354,6 +361,25 @@ mod tests {
             let told = |wait: &Value| format!("{} {}", text(wait, "kind"), text(wait, "step"));
             let told: Vec<String> = waits.as_array().unwrap().iter().map(told).collect();
             assert_eq!(told, want, "after {kind} {step}");
+        }
+    }
+
+    #[test]
+    fn another_try_of_a_child_is_another_run() {
+        let second = "018f0000-0000-7000-8000-000000000002";
+        let asked = json!({ "type": "child", "name": "vat", "childRunId": run().to_string() });
+        let admitted = || json!({ "holdUsd": 2.0 });
+        let mut open = Open::default();
+        for (kind, data, want) in [
+            ("child_started", asked, None),
+            ("step_admitted", admitted(), Some(run().to_string())),
+            ("step_retrying", json!({ "code": "tool_failed", "due": "2026-09-21T14:13:20Z" }), None),
+            ("step_readmitted", json!({ "generation": 2, "childRunId": second }), None),
+            ("step_admitted", admitted(), Some(second.to_owned())),
+        ] {
+            open.apply(&frame(1, 0, kind, "sub", data));
+            let waits = open.clone().waits().json(run());
+            assert_eq!(waits[0]["run"].as_str().map(str::to_owned), want, "after {kind}");
         }
     }
 

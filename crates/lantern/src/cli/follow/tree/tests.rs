@@ -137,8 +137,8 @@ fn who_approves_sees_what() {
 }
 
 #[test]
-fn a_crash_leaves_a_line_below_its_step() {
-    let again = "sent again under the same key, after a crash";
+fn what_was_sent_again_leaves_a_line_below_its_step() {
+    let again = "sent again under the same key";
     let mut tree = tree();
     tree.apply(&started(1, 0, "llm-1", "llm", None));
     assert!(tree.apply(&frame(2, 1, "step_reissued", "llm-1", json!({ "generation": 2 }))).is_empty());
