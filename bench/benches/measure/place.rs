@@ -245,6 +245,7 @@ fn deps(
         content_kept: None,
         reader: lantern_store::lease::Reader { build: "bench", format: journal::FORMAT },
         memo: lantern_worker::Memo::default(),
+        traces: None,
     })
 }
 

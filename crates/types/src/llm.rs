@@ -100,6 +100,8 @@ pub struct LlmCall {
     pub output_schema: Option<Value>,
     /// The key to send outside.
     pub key: EffectKey,
+    /// The span to send outside, where traces are made.
+    pub trace: Option<TraceParent>,
 }
 
 /// Why the model stopped.

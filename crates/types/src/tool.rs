@@ -141,6 +141,8 @@ pub struct ToolCall {
     pub config: Option<Value>,
     /// The key to send outside.
     pub key: EffectKey,
+    /// The span to send outside, where traces are made.
+    pub trace: Option<TraceParent>,
 }
 
 /// What the other side of a call knows of it, when it is asked later.

@@ -40,6 +40,7 @@ fn question() -> Admitted<LlmCall> {
         temperature: None,
         output_schema: None,
         key,
+        trace: Some(TRACE.parse().unwrap()),
     };
     Admitted::by(&grant, call)
 }

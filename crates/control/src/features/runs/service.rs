@@ -278,6 +278,7 @@ pub(crate) async fn first_of(
         max_cost,
         priority: Priority::default(),
         stream: false,
+        trace: None,
     };
     let beginning = Beginning { trigger: Some(trigger), ..Beginning::default() };
     first_append(app, scope, run, version, new, beginning).await
@@ -308,6 +309,7 @@ async fn first_append(
         carried,
         recall,
         forks,
+        trace: new.trace.filter(|_| app.inner.traces.is_some()),
         cap: left.map_or(cap, |left| cap.min(left)),
         policy: lantern_policy::digest(),
         catalogue: app.catalogue.digest(),
@@ -326,6 +328,7 @@ async fn first_append(
     let record = Record::seal(&app.vault, scope, (run, 1), ChainHead::genesis(), plain).await?;
     let labels = serde_json::to_string(&new.labels).map_err(Error::internal)?;
     let queued = version.queued_run(run, record, now);
+    let traced = app.inner.traces.is_some() && new.trace.is_none_or(|trace| trace.sampled);
     Ok(journal::NewRun {
         session_id: new.session,
         labels,
@@ -333,6 +336,7 @@ async fn first_append(
         idempotency_key: new.idempotency_key,
         trigger_kind: trigger.map_or(queued.trigger_kind, str::to_owned),
         format: event::format(&decision.events),
+        traced,
         ..queued
     })
 }

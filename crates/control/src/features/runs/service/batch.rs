@@ -27,6 +27,16 @@ pub(in super::super) struct Batch {
     runs: Vec<NewRun>,
 }
 
+impl Batch {
+    /// The same, where all of them belong under this span.
+    pub(in super::super) fn under(mut self, trace: Option<TraceParent>) -> Self {
+        for new in &mut self.runs {
+            new.trace = trace;
+        }
+        self
+    }
+}
+
 /// One of them: it has no stream and no key of its own.
 struct Entry(NewRun);
 

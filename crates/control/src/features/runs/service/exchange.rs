@@ -76,6 +76,7 @@ pub(crate) async fn start_exchange(
         max_cost,
         priority: Priority::default(),
         stream: false,
+        trace: None,
     };
     start(app, (scope, actor), session, new, (system, tools)).await
 }

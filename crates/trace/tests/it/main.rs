@@ -1,0 +1,4 @@
+//! What spans are made of journals, and what bytes of spans.
+
+mod bytes;
+mod journals;
