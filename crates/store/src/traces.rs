@@ -66,7 +66,8 @@ const MOVE: &str =
     "UPDATE traces SET seq = $4, due_at = $5 WHERE tenant_id = $1 AND run_id = $2 AND seq = $3";
 const OVER: &str = "DELETE FROM traces WHERE tenant_id = $1 AND run_id = $2 AND seq = $3";
 const REMOVE: &str = "DELETE FROM traces WHERE tenant_id = $1 AND run_id = $2";
-const WAITING: &str = "SELECT t.tenant_id FROM traces t JOIN runs r ON r.tenant_id = t.tenant_id AND r.id = t.run_id
+const WAITING: &str =
+    "SELECT t.tenant_id FROM traces t JOIN runs r ON r.tenant_id = t.tenant_id AND r.id = t.run_id
     WHERE t.due_at <= $1 AND (r.version > t.seq OR r.finished_at IS NOT NULL) LIMIT 1";
 // Who waits for a row that another took looks at it again, and finds it not due.
 const TAKE: &str = "UPDATE traces SET due_at = $2 WHERE due_at <= $1 AND (tenant_id, run_id) IN
@@ -94,7 +95,8 @@ pub(crate) async fn remove(tx: &mut TenantTx<'_>, run: RunId) -> Result<()> {
 /// has died, or is late: then somebody else takes it.
 pub async fn take(db: &Db, now: At, until: At, limit: u32) -> Result<Vec<Due>> {
     // A look first: nobody who writes should wait for nothing to be seen.
-    let news = db.system_read(move |tx| Box::pin(async move { tx.one(WAITING, &[now.into()]).await })).await?;
+    let news =
+        db.system_read(move |tx| Box::pin(async move { tx.one(WAITING, &[now.into()]).await })).await?;
     if news.is_none() {
         return Ok(Vec::new());
     }

@@ -7,9 +7,7 @@
 use std::collections::HashMap;
 
 use lantern_engine::{Event, Fact, Outcome, Parent, StepId, StepKind, span_of};
-use lantern_types::{
-    At, Grant, MicroUsd, Route, RunId, SessionId, SpanId, TenantId, TraceId, TraceParent,
-};
+use lantern_types::{At, Grant, MicroUsd, Route, RunId, SessionId, SpanId, TenantId, TraceId, TraceParent};
 
 use crate::names;
 use crate::span::{Attribute, Kind, Span};
@@ -94,7 +92,14 @@ struct End<'a> {
 impl Spans {
     /// None yet.
     pub fn of(about: About) -> Self {
-        Self { about, begun: None, steps: HashMap::new(), used: Used::default(), over: false, given: Vec::new() }
+        Self {
+            about,
+            begun: None,
+            steps: HashMap::new(),
+            used: Used::default(),
+            over: false,
+            given: Vec::new(),
+        }
     }
 
     /// Whether its trace is kept, as far as whoever started the run said.
@@ -210,7 +215,10 @@ impl Spans {
         attributes.extend(continues.map(|before| (names::CONTINUES_RUN, before.run.to_string().into())));
         attributes.extend(forks.as_ref().map(|forks| (names::FORKS_RUN, forks.run.to_string().into())));
         let link = continues.map(|before| {
-            (trace.map_or_else(|| TraceId::of_run(before.run), |trace| trace.trace), SpanId::of_run(before.run))
+            (
+                trace.map_or_else(|| TraceId::of_run(before.run), |trace| trace.trace),
+                SpanId::of_run(before.run),
+            )
         });
         self.begun = Some(Begun { at, under: *trace, link, attributes });
     }
@@ -294,7 +302,9 @@ impl Spans {
 
     /// A call of a program that the run has under way. When it began nobody told.
     fn metered(&mut self, (at, seq): (At, u64), fact: &Fact) {
-        let Fact::CallMetered { provider, model, cost, tokens_in, tokens_out, lost, .. } = fact else { return };
+        let Fact::CallMetered { provider, model, cost, tokens_in, tokens_out, lost, .. } = fact else {
+            return;
+        };
         let used = used(*cost, MicroUsd::ZERO, *tokens_in, *tokens_out);
         self.used.add(used);
         let of_program = self.steps.iter().filter(|(_, step)| step.kind == StepKind::Tool);
@@ -324,11 +334,8 @@ impl Spans {
 
     /// Ends the run, and what nobody ended before.
     fn over(&mut self, at: At, status: &str, error: Option<&str>) {
-        let mut open: Vec<(StepId, Attempt)> = self
-            .steps
-            .iter()
-            .filter_map(|(id, step)| Some((id.clone(), step.open?)))
-            .collect();
+        let mut open: Vec<(StepId, Attempt)> =
+            self.steps.iter().filter_map(|(id, step)| Some((id.clone(), step.open?))).collect();
         open.sort_by(|a, b| a.0.cmp(&b.0));
         for (id, attempt) in open {
             let Some(step) = self.steps.get(&id) else { continue };
@@ -382,12 +389,7 @@ impl Spans {
     }
 
     /// What an attempt is called, with what else is known of one of its kind.
-    fn name(
-        &self,
-        step: &Asked,
-        attributes: &mut Vec<(&'static str, Attribute)>,
-        end: &End<'_>,
-    ) -> String {
+    fn name(&self, step: &Asked, attributes: &mut Vec<(&'static str, Attribute)>, end: &End<'_>) -> String {
         let named = |word: &str| match &step.name {
             Some(name) => format!("{word} {name}"),
             None => word.to_owned(),
@@ -477,7 +479,8 @@ impl Used {
     }
 
     fn say(self, attributes: &mut Vec<(&'static str, Attribute)>) {
-        for (name, tokens) in [(names::INPUT_TOKENS, self.tokens_in), (names::OUTPUT_TOKENS, self.tokens_out)] {
+        for (name, tokens) in [(names::INPUT_TOKENS, self.tokens_in), (names::OUTPUT_TOKENS, self.tokens_out)]
+        {
             if tokens > 0 {
                 attributes.push((name, tokens.into()));
             }

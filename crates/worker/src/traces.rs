@@ -61,7 +61,12 @@ pub(crate) async fn export(deps: Arc<Deps>, stopping: Shutdown) {
                 failures += 1;
                 let wait = after.map_or_else(|| backoff(failures), |asked| asked.min(ASKED_MAX).max(AGAIN));
                 let to = collector.shown();
-                tracing::warn!(collector = to, why, again_in_ms = wait.millis(), "traces could not be exported");
+                tracing::warn!(
+                    collector = to,
+                    why,
+                    again_in_ms = wait.millis(),
+                    "traces could not be exported"
+                );
                 wait
             }
             Err(error) => {
@@ -84,7 +89,7 @@ fn describe() {
 }
 
 fn backoff(failures: u32) -> Dur {
-    let doubled = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
+    let doubled = 2_i64.saturating_pow(failures.saturating_sub(1));
     Dur::from_micros(AGAIN.micros().saturating_mul(doubled)).min(AGAIN_MAX)
 }
 
@@ -164,7 +169,8 @@ async fn sent(collector: &Collector, spans: &[lantern_trace::Span]) -> std::resu
 
 /// Notes how far the runs of a group are exported, tenant by tenant.
 async fn note(deps: &Deps, group: &Group) -> Result<()> {
-    let mut done: Vec<Done> = group.runs.iter().map(|run| Done { due: run.due, seq: run.left_at() }).collect();
+    let mut done: Vec<Done> =
+        group.runs.iter().map(|run| Done { due: run.due, seq: run.left_at() }).collect();
     done.sort_by_key(|done| done.due.scope.tenant());
     for of_tenant in done.chunk_by(|a, b| a.due.scope == b.due.scope) {
         let Some(first) = of_tenant.first() else { continue };
@@ -191,7 +197,7 @@ mod tests {
 
     #[test]
     fn waits_double_and_end_somewhere() {
-        let waits: Vec<u64> = [1, 2, 3, 6, 7, 40, u32::MAX].map(|n| backoff(n).millis() / 1_000).into();
+        let waits = [1, 2, 3, 6, 7, 40, u32::MAX].map(|n| backoff(n).millis() / 1_000);
         assert_eq!(waits, [1, 2, 4, 32, 60, 60, 60]);
     }
 }

@@ -139,8 +139,19 @@ pub fn evolve(run: &mut Run, event: &Event) {
 }
 
 fn started(run: &mut Run, event: &Event) {
-    let Fact::RunStarted { agent, version, program, parent, depth, continues, forks, trace, cap, deadline, .. } =
-        &event.fact
+    let Fact::RunStarted {
+        agent,
+        version,
+        program,
+        parent,
+        depth,
+        continues,
+        forks,
+        trace,
+        cap,
+        deadline,
+        ..
+    } = &event.fact
     else {
         return;
     };

@@ -87,7 +87,8 @@ fn checked(name: &'static str, url: String) -> Result<String> {
         return Ok(url);
     }
     let what = format!("{name} is no address that spans can be posted to");
-    Err(Advice::config(what, "write it as http://HOST:PORT or https://HOST, such as http://localhost:4318").into())
+    Err(Advice::config(what, "write it as http://HOST:PORT or https://HOST, such as http://localhost:4318")
+        .into())
 }
 
 fn encoding(said: Option<&str>) -> Result<Encoding> {

@@ -63,7 +63,8 @@ db_test!(a_run_is_taken_when_it_has_news_and_by_one_at_a_time, async |db| {
     assert!(take(&db, 100).await.is_empty());
 
     let append = two_events(&claimed);
-    let over = journal::Projection { status: "succeeded", finished_at: Some(at(110)), ..append.projection.clone() };
+    let over =
+        journal::Projection { status: "succeeded", finished_at: Some(at(110)), ..append.projection.clone() };
     let last = journal::Append { expected_version: 3, projection: over, ..append };
     journal::append(&db, seeded.scope, last).await.unwrap();
     let [due] = take(&db, 120).await[..] else { panic!("one") };
@@ -99,7 +100,8 @@ db_test!(a_run_that_is_deleted_leaves_nothing_to_export, async |db| {
     traced(&db, seeded, 1).await;
     let claimed = claim_all(&db, process(1), at(20)).await.remove(0);
     let append = two_events(&claimed);
-    let over = journal::Projection { status: "succeeded", finished_at: Some(at(40)), ..append.projection.clone() };
+    let over =
+        journal::Projection { status: "succeeded", finished_at: Some(at(40)), ..append.projection.clone() };
     journal::append(&db, seeded.scope, journal::Append { projection: over, ..append }).await.unwrap();
     let [due] = take(&db, 50).await[..] else { panic!("one") };
     let deleted = db.write(seeded.scope, move |tx| Box::pin(journal::delete(tx, run(1), at(60))));

@@ -130,7 +130,10 @@ fn protobuf_says_the_same() {
     let bytes = encode(Encoding::Protobuf, &resource(), &[span(), span()]);
     let resource = &Message::read(&bytes).messages(1)[0];
     let of_service = &resource.messages(1)[0].messages(1)[0];
-    assert_eq!((of_service.text(1), of_service.messages(2)[0].text(1)), ("service.name".into(), "lantern".into()));
+    assert_eq!(
+        (of_service.text(1), of_service.messages(2)[0].text(1)),
+        ("service.name".into(), "lantern".into())
+    );
     let scope = &resource.messages(2)[0];
     assert_eq!(scope.messages(1)[0].text(1), "lantern");
     let spans = scope.messages(2);
@@ -143,7 +146,10 @@ fn protobuf_says_the_same() {
     assert_eq!((span.text(5).as_str(), span.number(6)), ("chat m", 3));
     assert_eq!((span.number(7), span.number(8)), (1_700_000_000_000_001_000, 1_700_000_000_000_300_000));
     let attributes = span.messages(9);
-    assert_eq!((attributes[0].text(1).as_str(), attributes[0].messages(2)[0].text(1)), ("text", "é".repeat(100)));
+    assert_eq!(
+        (attributes[0].text(1).as_str(), attributes[0].messages(2)[0].text(1)),
+        ("text", "é".repeat(100))
+    );
     assert_eq!(attributes[1].messages(2)[0].number(3).cast_signed(), -5);
     assert_eq!(attributes[2].messages(2)[0].number(2), 1);
     assert_eq!(span.messages(13)[0].hex(2), "00f067aa0ba902b7");

@@ -96,7 +96,8 @@ fn every_journal_is_one_trace_whose_spans_have_their_places() {
         let ended = made.iter().any(|span| span.id == SpanId::of_run(run()));
         for span in &made {
             assert!(span.start <= span.end, "{name}: {span:?}");
-            let above = span.parent.is_none_or(|parent| ids.contains(&parent) || parent == SpanId::of_run(run()));
+            let above =
+                span.parent.is_none_or(|parent| ids.contains(&parent) || parent == SpanId::of_run(run()));
             assert!(above || span.id == SpanId::of_run(run()), "{name}: {span:?}");
         }
         let roots = made.iter().filter(|span| span.name.starts_with("invoke_agent")).count();

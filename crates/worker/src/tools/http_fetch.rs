@@ -146,7 +146,7 @@ mod tests {
     async fn fetched(url: String) -> Failure {
         let here: Arc<[Network]> = Arc::new(["127.0.0.1".parse().unwrap()]);
         let client = Client::opening(here).unwrap();
-        follow(&client, url, Dur::from_secs(20)).await.unwrap_err()
+        follow(&client, url, (Dur::from_secs(20), None)).await.unwrap_err()
     }
 
     #[tokio::test]

@@ -1,6 +1,8 @@
 //! One collector of OpenTelemetry, over OTLP/HTTP.
 
-use lantern_net::http::{Deadlines, HeaderMap, HeaderName, HeaderValue, Method, Request, header, retry_after};
+use lantern_net::http::{
+    Deadlines, HeaderMap, HeaderName, HeaderValue, Method, Request, header, retry_after,
+};
 use lantern_net::{Client, Reach};
 use lantern_trace::{Encoding, Resource, Span, encode};
 use lantern_types::{Dur, Secret};
@@ -78,12 +80,13 @@ impl Collector {
 }
 
 fn said(status: u16, body: &[u8]) -> String {
-    let words: String = String::from_utf8_lossy(body)
-        .chars()
-        .filter(|char| !char.is_control())
-        .take(WORDS_MAX)
-        .collect();
-    if words.trim().is_empty() { format!("status {status}") } else { format!("status {status}: {}", words.trim()) }
+    let words: String =
+        String::from_utf8_lossy(body).chars().filter(|char| !char.is_control()).take(WORDS_MAX).collect();
+    if words.trim().is_empty() {
+        format!("status {status}")
+    } else {
+        format!("status {status}: {}", words.trim())
+    }
 }
 
 /// What an answer in JSON says of spans that were rejected. One in protobuf has it as text in the middle, and is taken at its status.

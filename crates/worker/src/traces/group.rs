@@ -89,7 +89,9 @@ async fn run(deps: &Deps, known: Option<(i64, Spans)>, due: Due, room: usize) ->
     let mut over = false;
     // What was exported before is read for what it began, and not sent again.
     while seq < due.seq || spans.len() < room {
-        let Some(page) = traces::read(&deps.db, due.scope, due.run, seq, PAGE).await? else { return Ok(None) };
+        let Some(page) = traces::read(&deps.db, due.scope, due.run, seq, PAGE).await? else {
+            return Ok(None);
+        };
         let Head { agent_name, session, version, finished_at, error_code } = page.head;
         let of_run = fold.get_or_insert_with(|| {
             let (tenant, agent) = (due.scope.tenant(), agent_name.clone());

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use lantern_edge::{Change, Code, Error, Fields, Model, idempotency};
 use lantern_engine::{Content, Event, FORMAT, Fact, Outcome};
 use lantern_store::journal::RunRow;
-use lantern_types::{AgentId, At, Limits, MicroUsd, Priority, RunId, SessionId, TenantId, TraceParent, VersionId};
+use lantern_types::{
+    AgentId, At, Limits, MicroUsd, Priority, RunId, SessionId, TenantId, TraceParent, VersionId,
+};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;

@@ -129,7 +129,8 @@ impl Api {
     pub(crate) async fn run_under(&self, trace: &str, agent: &str, input: Value) -> String {
         let mut request = Request::get(format!("{}/v1/runs", self.base));
         request.method = Method::POST;
-        let headers = [("authorization", format!("Bearer {}", self.token)), ("traceparent", trace.to_owned())];
+        let headers =
+            [("authorization", format!("Bearer {}", self.token)), ("traceparent", trace.to_owned())];
         for (name, value) in headers {
             request.headers.insert(name, HeaderValue::from_str(&value).unwrap());
         }

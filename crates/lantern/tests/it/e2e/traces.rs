@@ -117,16 +117,24 @@ impl Span {
         self.text("name").starts_with("invoke_agent ")
     }
     fn attempt(&self) -> String {
-        let [step, attempt] = ["lantern.step_id", "lantern.step_attempt"].map(|key| self.said(key).unwrap_or("-"));
-        format!("{} {step} {attempt} {}", self.text("name"), self.0["status"]["message"].as_str().unwrap_or("ok"))
+        let [step, attempt] =
+            ["lantern.step_id", "lantern.step_attempt"].map(|key| self.said(key).unwrap_or("-"));
+        format!(
+            "{} {step} {attempt} {}",
+            self.text("name"),
+            self.0["status"]["message"].as_str().unwrap_or("ok")
+        )
     }
 }
 
 #[tokio::test]
 async fn a_run_is_one_trace_through_a_kill() {
     let (folder, collector) = (Folder::new(), Collector::start(&[]).await);
-    let answers =
-        vec![Answer::Call("calc", json!({"expression": "2+2"})), Answer::Hang, Answer::Say("canary-of-what-was-said")];
+    let answers = vec![
+        Answer::Call("calc", json!({"expression": "2+2"})),
+        Answer::Hang,
+        Answer::Say("canary-of-what-was-said"),
+    ];
     let provider = Provider::start(answers).await;
     let env = [provider.env(), collector.env()].concat();
     let server = Server::dev_with(folder.path(), &env);
@@ -191,7 +199,8 @@ async fn a_collector_that_is_away_delays_no_run_and_gets_all_of_them_once_it_is_
     let (folder, collector) = (Folder::new(), Collector::start(&[503, 429, 401]).await);
     let server = Server::dev_with(folder.path(), &collector.env());
     let api = Api::of(&server).await;
-    let sum = json!({"id": "sum", "kind": "tool", "data": {"tool": "calc", "arguments": {"expression": "1+1"}}});
+    let sum =
+        json!({"id": "sum", "kind": "tool", "data": {"tool": "calc", "arguments": {"expression": "1+1"}}});
     api.agent("kid", json!({"program": "steps", "steps": [sum]})).await;
     let child = json!({"id": "sub", "kind": "child", "data": {"agent": "kid", "input": {}}});
     let map = json!({"id": "each", "kind": "map", "items": [1, 2], "steps": [child]});

@@ -10,7 +10,7 @@ use lantern_policy::action::CreateRun;
 use lantern_policy::{Permit, Scope};
 use lantern_store::journal::{self, Created};
 use lantern_store::versions::Version;
-use lantern_types::{At, Digest, RunId};
+use lantern_types::{At, Digest, RunId, TraceParent};
 
 use super::{Asked, Beginning, FULL_WAIT, check_cost, discard, first_append, head, started_before, version};
 use crate::App;
