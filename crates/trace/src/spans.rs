@@ -149,7 +149,7 @@ impl Spans {
             Fact::StepSettled { step, cost, tokens_in, tokens_out, provider, model, .. } => {
                 let used = used(*cost, MicroUsd::ZERO, *tokens_in, *tokens_out);
                 let (provider, model) = (provider.as_deref(), model.as_deref());
-                self.ended(step, (at, seq), &End { used, provider, model, ..End::default() }, true);
+                self.ended(step, (at, seq), &End { used, model, provider, ..End::default() }, true);
             }
             Fact::StepReused { step, code, .. } => self.reused(step, (at, seq), code.as_deref()),
             Fact::StepFailed { step, code, cost, unconfirmed, tokens_in, tokens_out, .. } => {
@@ -371,7 +371,7 @@ impl Spans {
             attributes.push((names::ATTEMPT, attempt.number.into()));
             attributes.push((names::GENERATION, attempt.generation.into()));
         }
-        let name = self.name(step, &mut attributes, end);
+        let name = step.called(&mut attributes, end);
         end.used.say(&mut attributes);
         if step.doubt {
             attributes.push((names::IN_DOUBT, true.into()));
@@ -385,39 +385,6 @@ impl Spans {
             attributes,
             error: end.error.map(str::to_owned),
             ..self.span(name, kind, (attempt.at, end_at))
-        }
-    }
-
-    /// What an attempt is called, with what else is known of one of its kind.
-    fn name(&self, step: &Asked, attributes: &mut Vec<(&'static str, Attribute)>, end: &End<'_>) -> String {
-        let named = |word: &str| match &step.name {
-            Some(name) => format!("{word} {name}"),
-            None => word.to_owned(),
-        };
-        match step.kind {
-            StepKind::Llm => {
-                attributes.push((names::OPERATION, names::CHAT.into()));
-                let route = step.route.as_ref();
-                let provider = end.provider.or_else(|| route.map(|route| route.provider.as_str()));
-                for name in [names::PROVIDER, names::SYSTEM] {
-                    attributes.extend(provider.map(|provider| (name, provider.into())));
-                }
-                attributes.extend(route.map(|route| (names::REQUEST_MODEL, route.model.as_str().into())));
-                attributes.extend(end.model.map(|model| (names::RESPONSE_MODEL, model.into())));
-                if step.max_tokens > 0 {
-                    attributes.push((names::REQUEST_MAX_TOKENS, step.max_tokens.into()));
-                }
-                let model = route.map(|route| route.model.as_str()).or(end.model);
-                model.map_or_else(|| names::CHAT.to_owned(), |model| format!("{} {model}", names::CHAT))
-            }
-            StepKind::Tool => {
-                attributes.push((names::OPERATION, names::EXECUTE_TOOL.into()));
-                attributes.extend(step.name.as_ref().map(|name| (names::TOOL_NAME, name.as_str().into())));
-                named(names::EXECUTE_TOOL)
-            }
-            StepKind::Approval => "ask_person".to_owned(),
-            StepKind::Child | StepKind::Signal => named(word(step.kind)),
-            StepKind::Sleep | StepKind::Map | StepKind::Race => word(step.kind).to_owned(),
         }
     }
 
@@ -455,6 +422,41 @@ impl Spans {
         let end = end.max(start);
         let (attributes, parent, link, error) = (Vec::new(), None, None, None);
         Span { trace: own.trace, id: own.span, parent, link, name, kind, start, end, attributes, error }
+    }
+}
+
+impl Asked {
+    /// What an attempt is called, with what else is known of one of its kind.
+    fn called(&self, attributes: &mut Vec<(&'static str, Attribute)>, end: &End<'_>) -> String {
+        let named = |word: &str| match &self.name {
+            Some(name) => format!("{word} {name}"),
+            None => word.to_owned(),
+        };
+        match self.kind {
+            StepKind::Llm => {
+                attributes.push((names::OPERATION, names::CHAT.into()));
+                let route = self.route.as_ref();
+                let provider = end.provider.or_else(|| route.map(|route| route.provider.as_str()));
+                for name in [names::PROVIDER, names::SYSTEM] {
+                    attributes.extend(provider.map(|provider| (name, provider.into())));
+                }
+                attributes.extend(route.map(|route| (names::REQUEST_MODEL, route.model.as_str().into())));
+                attributes.extend(end.model.map(|model| (names::RESPONSE_MODEL, model.into())));
+                if self.max_tokens > 0 {
+                    attributes.push((names::REQUEST_MAX_TOKENS, self.max_tokens.into()));
+                }
+                let model = route.map(|route| route.model.as_str()).or(end.model);
+                model.map_or_else(|| names::CHAT.to_owned(), |model| format!("{} {model}", names::CHAT))
+            }
+            StepKind::Tool => {
+                attributes.push((names::OPERATION, names::EXECUTE_TOOL.into()));
+                attributes.extend(self.name.as_ref().map(|name| (names::TOOL_NAME, name.as_str().into())));
+                named(names::EXECUTE_TOOL)
+            }
+            StepKind::Approval => "ask_person".to_owned(),
+            StepKind::Child | StepKind::Signal => named(word(self.kind)),
+            StepKind::Sleep | StepKind::Map | StepKind::Race => word(self.kind).to_owned(),
+        }
     }
 }
 

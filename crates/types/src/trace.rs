@@ -128,10 +128,8 @@ impl FromStr for TraceParent {
     /// Version 00, and what a later one adds behind it is left out. Of the flags only the first counts.
     fn from_str(text: &str) -> Result<Self, InvalidTrace> {
         let mut parts = text.trim().splitn(5, '-');
-        let (version, trace, span, flags) = match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(version), Some(trace), Some(span), Some(flags)) => (version, trace, span, flags),
-            _ => return Err(InvalidTrace),
-        };
+        let mut next = || parts.next().ok_or(InvalidTrace);
+        let (version, trace, span, flags) = (next()?, next()?, next()?, next()?);
         let [version] = byte(version)?;
         let [flags] = byte(flags)?;
         if version == 0xff || version == 0 && parts.next().is_some() {

@@ -17,8 +17,7 @@ use lantern_policy::action::{
     CancelRun, CreateRun, DecideApproval, DeleteRun, ListRuns, ReadRun, RedactRun, SignalRun, SteerRun,
 };
 use lantern_policy::{Permit, Scope};
-use lantern_types::trace::TRACEPARENT;
-use lantern_types::{RunId, TraceParent};
+use lantern_types::RunId;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -159,7 +158,7 @@ async fn create_batch(
     headers: HeaderMap,
     Body(batch): Body<Batch>,
 ) -> Result<CreatedAll<Run>> {
-    let batch = batch.under(trace(&headers));
+    let batch = batch.under(service::trace(&headers));
     let made = batch::start_batch(&app, &permit, batch, idempotency::key(&headers)?).await?;
     Ok(CreatedAll { all: made.runs, replayed: !made.fresh })
 }
@@ -192,7 +191,7 @@ async fn start(
         }
         new.idempotency_key = Some(key);
     }
-    new.trace = trace(headers);
+    new.trace = service::trace(headers);
     let stream = new.stream;
     let started = service::start(app, permit, new).await?;
     if stream {
@@ -202,11 +201,6 @@ async fn start(
     let held = Extension(Held(permit.scope(), started.run.uuid()));
     let made = (held, about, Created { body, location: format!("/v1/runs/{}", started.run) }).into_response();
     Ok(if started.fresh { made } else { idempotency::replayed(made) })
-}
-
-/// The caller's span. A header that cannot be read names none, as the standard has it.
-fn trace(headers: &HeaderMap) -> Option<TraceParent> {
-    headers.get(TRACEPARENT)?.to_str().ok()?.parse().ok()
 }
 
 async fn get(

@@ -8,6 +8,7 @@ pub(crate) mod exchange;
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use lantern_edge::{Code, Error, Page, Paging, Params, Result};
 use lantern_engine::{Carried, Context, Forks, Manifest, Recall, Refused, Reusable, Start, event};
 use lantern_policy::action::{CreateRun, DeleteRun, RedactRun};
@@ -17,7 +18,8 @@ use lantern_store::labels::{self, Hit};
 use lantern_store::record::Record;
 use lantern_store::retention;
 use lantern_store::versions::{self, Version};
-use lantern_types::{At, ChainHead, Dur, MicroUsd, Priority, RunId, SessionId};
+use lantern_types::trace::TRACEPARENT;
+use lantern_types::{At, ChainHead, Dur, MicroUsd, Priority, RunId, SessionId, TraceParent};
 use serde_json::{Map, Value};
 
 use super::filter::{self, Wanted};
@@ -97,6 +99,11 @@ pub(super) async fn start_fork(
         }
         Created::Existing(first) => Ok(first),
     }
+}
+
+/// The caller's span. A header that cannot be read names none, as the standard has it.
+pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get(TRACEPARENT)?.to_str().ok()?.parse().ok()
 }
 
 /// Counts one more run of the tenant, unless there were too many lately.
