@@ -189,6 +189,7 @@ impl Place {
             carried: None,
             recall: None,
             forks: None,
+            trace: None,
             cap: MicroUsd::from_micros(1_000_000),
             policy: lantern_policy::digest(),
             catalogue: self.deps.catalogue.digest(),

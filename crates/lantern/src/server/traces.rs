@@ -39,7 +39,7 @@ pub(super) fn options(said: impl Fn(&'static str) -> Option<String>) -> Result<O
         }
     };
     let (traces, base) = (said(env::OTEL_TRACES_ENDPOINT), said(env::OTEL_ENDPOINT));
-    if !enabled.unwrap_or(traces.is_some() || base.is_some()) {
+    if !enabled.unwrap_or_else(|| traces.is_some() || base.is_some()) {
         return Ok(None);
     }
     let (name, url) = match traces {
