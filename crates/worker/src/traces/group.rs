@@ -10,6 +10,8 @@ use lantern_types::RunId;
 
 use crate::Deps;
 
+/// The code of a run that was ended in its row because nobody could read it.
+const UNREADABLE: &str = "run_unreadable";
 /// Appends that are read at once.
 const PAGE: u32 = 256;
 /// Spans of one group, after which nothing more is read for it.
@@ -99,10 +101,16 @@ async fn run(deps: &Deps, known: Option<(i64, Spans)>, due: Due, room: usize) ->
         });
         let whole = page.appends.len() < PAGE as usize;
         for (last, bytes) in page.appends {
-            // Of a newer build, or spoilt: what can be said of the run was said.
             let Ok(events) = event::decode(&bytes, None) else {
-                tracing::warn!(run = %due.run, "the journal of the run cannot be read: its trace ends there");
-                return Ok(Some(Read { due, spans, seq, over: true, fold: None }));
+                let given_up = finished_at.filter(|_| error_code.as_deref() == Some(UNREADABLE));
+                spans.extend(
+                    given_up.map(|at| of_run.given_up(at, error_code.as_deref())).unwrap_or_default(),
+                );
+                let over = given_up.is_some();
+                // A build that is newer may read on. Until it takes the run, or this one does again, it stays in hand.
+                tracing::warn!(run = %due.run, seq, over, "the journal of the run cannot be read: its trace stops there");
+                let said = over || seq > due.seq;
+                return Ok(said.then_some(Read { due, spans, seq: seq.max(due.seq), over, fold: None }));
             };
             for event in &events {
                 let ended = of_run.event(event);
