@@ -189,6 +189,7 @@ impl Place {
             carried: None,
             recall: None,
             forks: None,
+            trace: None,
             cap: MicroUsd::from_micros(1_000_000),
             policy: lantern_policy::digest(),
             catalogue: self.deps.catalogue.digest(),
@@ -245,6 +246,7 @@ fn deps(
         content_kept: None,
         reader: lantern_store::lease::Reader { build: "bench", format: journal::FORMAT },
         memo: lantern_worker::Memo::default(),
+        traces: None,
     })
 }
 

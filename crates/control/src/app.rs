@@ -81,6 +81,8 @@ pub struct Setup {
     pub content_kept: Kept,
     /// The node of this process, if it runs workloads.
     pub runtime: Option<Runtime>,
+    /// Where spans of runs are exported to, as it is shown; `None` when none are made.
+    pub traces: Option<String>,
 }
 
 /// What the settings pages know of model providers.
@@ -178,6 +180,8 @@ pub(crate) struct Inner {
     pub(crate) runtime: Option<Runtime>,
     pub(crate) trusted: Arc<[Network]>,
     pub(crate) audit: audit::Log,
+    /// Where spans of runs are exported to, as it is shown; `None` when none are made.
+    pub(crate) traces: Option<String>,
 }
 
 impl Remembers for App {
@@ -267,6 +271,7 @@ impl App {
             runtime: setup.runtime,
             trusted: setup.trusted_proxies,
             audit,
+            traces: setup.traces,
         };
         Ok(Self {
             db: setup.db,

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use lantern_types::approval::{CapAnswer, OverCap};
 use lantern_types::{
-    Acted, AgentId, At, Digest, EffectClass, Grant, Grounds, MicroUsd, RunId, StopId, StopScope, VersionId,
+    Acted, AgentId, At, Digest, EffectClass, Grant, Grounds, MicroUsd, RunId, StopId, StopScope, TraceParent,
+    VersionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -170,6 +171,9 @@ pub enum Fact {
         /// How much it recalls, when it is a message to an agent in a session. Its content is then [`Content::Recalled`].
         #[serde(default, skip_serializing_if = "Option::is_none")]
         recall: Option<Recalled>,
+        /// The span that it belongs under, when somebody named one: the caller, or the run that started it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<TraceParent>,
         /// The most it may spend.
         cap: MicroUsd,
         /// When it must be over.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lantern_types::approval::{CapAnswer, OverCap};
 use lantern_types::llm::LlmReply;
 use lantern_types::{
-    AgentId, Denial, Digest, Failure, Finding, Grant, MicroUsd, StopId, StopScope, VersionId,
+    AgentId, Denial, Digest, Failure, Finding, Grant, MicroUsd, StopId, StopScope, TraceParent, VersionId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -38,6 +38,8 @@ pub struct Start {
     pub recall: Option<Arc<Recall>>,
     /// What it is a fork of, and the steps that it reuses.
     pub forks: Option<(Forks, Arc<[Reusable]>)>,
+    /// The span that it belongs under, when somebody named one.
+    pub trace: Option<TraceParent>,
     /// The most it may spend.
     pub cap: MicroUsd,
     /// The policy and catalogue in force.

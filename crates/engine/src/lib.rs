@@ -24,6 +24,7 @@ mod retry;
 mod run;
 mod step;
 pub mod template;
+mod trace;
 mod usage;
 pub mod wire;
 
@@ -38,4 +39,5 @@ pub use program::{LlmAsk, llm_ask, timeout, user_text};
 pub use recall::{Recall, Recalled, exchange};
 pub use retry::Retry;
 pub use run::{Children, Phase, Run, Status, Step, StepState, Work, evolve};
+pub use trace::span_of;
 pub use usage::{Tally, ended};

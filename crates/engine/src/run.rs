@@ -355,6 +355,8 @@ pub struct Run {
     pub continues: Option<Continues>,
     /// What it is a fork of.
     pub forks: Option<Forks>,
+    /// The span that it belongs under, when somebody named one.
+    pub trace: Option<lantern_types::TraceParent>,
     /// What an agent carried on from the runs before it.
     pub carried: Option<Arc<Carried>>,
     /// What it is told of a session's earlier exchanges.
@@ -369,8 +371,7 @@ pub struct Run {
     pub spent: MicroUsd,
     /// Reserved by steps under way, and what is `unconfirmed`.
     pub held: MicroUsd,
-    /// What vendors may have billed for sends that broke off, and children that cannot tell may have spent: nobody knows,
-    /// so it stays held.
+    /// What vendors may have billed for sends that broke off, or children that cannot tell may have spent: it stays held.
     pub unconfirmed: MicroUsd,
     /// Prompt tokens used.
     pub tokens_in: u64,
@@ -422,6 +423,7 @@ impl Run {
             depth: 0,
             continues: None,
             forks: None,
+            trace: None,
             carried: None,
             recall: None,
             continued: false,

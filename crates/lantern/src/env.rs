@@ -36,6 +36,7 @@ impl Variable {
             ADMIN_PASSWORD,
             DATABASE_OWNER_URL,
             DATABASE_URL,
+            OTEL_HEADERS,
         ]
         .contains(&self.name)
     }
@@ -148,6 +149,19 @@ variables! {
         OFFLINE_TOKENS_PER_SEC = "LANTERN_OFFLINE_TOKENS_PER_SEC" or "40";
         /// What counts when several models would do and nobody says: `balanced`, `cheap`, `best` or `fast`.
         ROUTE_STRATEGY = "LANTERN_ROUTE_STRATEGY" or "balanced";
+        /// `true`: spans of runs are exported to a collector of OpenTelemetry; `false`: they are not, wherever one is named. Without it:
+        /// where one is named.
+        OTEL_ENABLED = "LANTERN_OTEL_ENABLED";
+        /// Where that collector is; spans go to `/v1/traces` below it. With `LANTERN_OTEL_ENABLED` alone: `http://localhost:4318`.
+        OTEL_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        /// Where spans go, if not there: the whole URL.
+        OTEL_TRACES_ENDPOINT = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+        /// Headers for the collector, as `NAME=VALUE,NAME=VALUE`, with values percent-encoded where they must be. It is kept like a key.
+        OTEL_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS";
+        /// How spans are written: `http/protobuf` or `http/json`.
+        OTEL_PROTOCOL = "OTEL_EXPORTER_OTLP_PROTOCOL" or "http/protobuf";
+        /// What this server is called in traces.
+        OTEL_SERVICE_NAME = "OTEL_SERVICE_NAME" or "lantern";
         /// Where the shell looks for programs: the ready line then names this one as it can be called.
         PATH = "PATH";
     }

@@ -4,7 +4,7 @@
 //! followed: a request with a key in it goes to the configured address or nowhere.
 
 use lantern_net::Client;
-use lantern_net::http::{Deadlines, HeaderMap, Method, Request, Response, header};
+use lantern_net::http::{Deadlines, HeaderMap, Method, Request, Response, header, traced};
 use lantern_types::llm::{Cause, LlmCall, LlmReply, Unlisted};
 use lantern_types::{At, Dur, Failure};
 
@@ -39,6 +39,7 @@ pub(crate) async fn call(
     let url = request::call_url(endpoint, &vendor, &call.model, true);
     let mut headers = request::call_headers(endpoint, &vendor, &call.key.header())?;
     request::signed(endpoint, &vendor, &url, &body, now, &mut headers)?;
+    headers.extend(call.trace.and_then(traced));
     let request = Request { method: Method::POST, url, headers, body: body.into() };
     let deadlines = Deadlines { first_byte: timeout, idle: timeout.min(IDLE_MAX), total: timeout };
     let response = accepted(client, endpoint, request, deadlines).await?;

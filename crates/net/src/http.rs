@@ -11,7 +11,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use lantern_policy::egress::{Reach, Rule};
 use lantern_policy::network::Network;
-use lantern_types::Dur;
+use lantern_types::trace::TRACEPARENT;
+use lantern_types::{Dur, TraceParent};
 use reqwest::Url;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Sleep, sleep, timeout};
@@ -47,6 +48,12 @@ impl Request {
     pub fn get(url: impl Into<String>) -> Self {
         Self { method: Method::GET, url: url.into(), headers: HeaderMap::new(), body: Bytes::new() }
     }
+}
+
+/// The header that tells the other side which span its request belongs to.
+pub fn traced(trace: TraceParent) -> Option<(HeaderName, HeaderValue)> {
+    let value = HeaderValue::try_from(trace.to_string()).ok()?;
+    Some((HeaderName::from_static(TRACEPARENT), value))
 }
 
 /// Whether a URL has a name or a password in it. Whoever writes such a URL down writes those down too.

@@ -15,7 +15,7 @@ use lantern_store::metered::{self, Bounds, Came};
 use lantern_store::workloads::{self, End, LOST, Lines};
 use lantern_types::edge::BoxFuture;
 use lantern_types::secret::BOX_TOKEN_PREFIX;
-use lantern_types::{Digest, Dur, RunId, Secret};
+use lantern_types::{Digest, Dur, RunId, Secret, TraceParent};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -141,6 +141,8 @@ pub(crate) struct Keeper {
     node: Arc<Node>,
     scope: Scope,
     run: RunId,
+    /// The span that its program is told to lie under.
+    trace: Option<TraceParent>,
     let_go: Arc<Notify>,
     done: oneshot::Sender<Ended>,
     waiting: Vec<Value>,
@@ -170,7 +172,7 @@ struct Way {
 impl Keeper {
     pub(crate) fn new(
         node: Arc<Node>,
-        (scope, run): (Scope, RunId),
+        (scope, run, trace): (Scope, RunId, Option<TraceParent>),
         let_go: Arc<Notify>,
         done: oneshot::Sender<Ended>,
     ) -> Self {
@@ -178,6 +180,7 @@ impl Keeper {
             node,
             scope,
             run,
+            trace,
             let_go,
             done,
             waiting: Vec::new(),
@@ -272,6 +275,7 @@ impl Keeper {
             ("LANTERN_RUN_ID", self.run.to_string()),
             ("LANTERN_TENANT_ID", self.scope.tenant().to_string()),
         ];
+        facts.extend(self.trace.map(|trace| ("LANTERN_TRACE_PARENT", trace.to_string())));
         let mut wire = None;
         if placed.spec().network == Network::Allowlist {
             let proxy = format!("http://127.0.0.1:{PORT}");

@@ -10,7 +10,7 @@ use lantern_policy::{Admitted, Scope};
 use lantern_store::workloads::{self, LOST, WorkloadRow};
 use lantern_types::edge::BoxFuture;
 use lantern_types::tool::{EffectClass, ToolCall};
-use lantern_types::{Acted, Dur, Failure, Finding, RunId, ToolDef, ToolName};
+use lantern_types::{Acted, Dur, Failure, Finding, RunId, ToolDef, ToolName, TraceParent};
 use lantern_worker::Tools;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
@@ -64,7 +64,7 @@ impl Tools for Boxes {
         }
         Box::pin(async move {
             let work = call.into_work();
-            run(&self.node, scope, work.key.run, &work.arguments).await
+            run(&self.node, scope, (work.key.run, work.trace), &work.arguments).await
         })
     }
 
@@ -78,7 +78,12 @@ impl Tools for Boxes {
     }
 }
 
-async fn run(node: &Arc<Node>, scope: Scope, run: RunId, arguments: &Value) -> Result<Value, Failure> {
+async fn run(
+    node: &Arc<Node>,
+    scope: Scope,
+    (run, trace): (RunId, Option<TraceParent>),
+    arguments: &Value,
+) -> Result<Value, Failure> {
     let setup = &node.setup;
     let row = workloads::find(&setup.db, scope, run).await.map_err(away)?;
     // Any run of any agent may name the tool: a workload is one that was scheduled.
@@ -99,7 +104,7 @@ async fn run(node: &Arc<Node>, scope: Scope, run: RunId, arguments: &Value) -> R
     fetch(node, &placed.spec().image).await?;
     let vended = secrets::find(node, (scope, run), placed.spec()).await?;
     // From here on the box is the keeper's: whatever becomes of this future, nothing is left half made.
-    let (leash, done) = start(node, (scope, run), (placed, vended), arguments);
+    let (leash, done) = start(node, (scope, run, trace), (placed, vended), arguments);
     let ended = done.await;
     drop(leash);
     match ended {
@@ -229,7 +234,7 @@ async fn fetch(node: &Node, image: &Image) -> Result<(), Failure> {
 /// Has a box made and looked after.
 fn start(
     node: &Arc<Node>,
-    to: (Scope, RunId),
+    to: (Scope, RunId, Option<TraceParent>),
     (placed, vended): (Placed, Vec<Vended>),
     arguments: &Value,
 ) -> (Leash, oneshot::Receiver<Ended>) {

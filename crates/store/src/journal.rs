@@ -26,6 +26,7 @@ use crate::outbox::{self, NewOutbox};
 use crate::receipts;
 use crate::sessions;
 use crate::stops::{self, Halt};
+use crate::traces;
 use crate::usage::pending;
 use crate::value::{Row, Value};
 use crate::workloads;
@@ -76,6 +77,8 @@ pub struct NewRun {
     pub at: At,
     /// The most runs that the agent may begin in a day.
     pub runs_of_day_max: Option<u32>,
+    /// Whether its spans are to be exported.
+    pub traced: bool,
 }
 
 /// What became of a new run.
@@ -344,6 +347,9 @@ pub async fn create(tx: &mut TenantTx<'_>, run: NewRun) -> Result<Created> {
         return Ok(Created::Existing(existing.id("id")?));
     }
     labels::add(tx, id, run.at, &run_labels).await?;
+    if run.traced {
+        traces::begin(tx, id, run.at).await?;
+    }
     loose::name_in(tx, first.body.as_deref()).await?;
     tx.exec(INSERT, &row(id, first)).await?;
     tx.wake(id);
@@ -597,6 +603,7 @@ pub async fn delete(tx: &mut TenantTx<'_>, run: RunId, now: At) -> Result<Option
     receipts::remove(tx, run).await?;
     feedback::remove(tx, run).await?;
     sessions::run_goes(tx, run).await?;
+    traces::remove(tx, run).await?;
     for sql in [DELETE_JOURNAL, DELETE_INBOX, DELETE_OUTBOX, DELETE_RUN] {
         tx.exec(sql, &[run.into()]).await?;
     }

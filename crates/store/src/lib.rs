@@ -46,6 +46,7 @@ pub mod system;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tickets;
+pub mod traces;
 pub mod usage;
 pub mod value;
 pub mod vault;

@@ -29,7 +29,7 @@ use crate::versions::Version;
 use crate::{
     allowances, approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose,
     metered, outbox, past, receipts, retention, routing, runs, seal, secrets, sessions, share, sign_ins,
-    stops, system, tickets, usage, versions, workloads,
+    stops, system, tickets, traces, usage, versions, workloads,
 };
 
 pub use bucket::BucketServer;
@@ -283,6 +283,7 @@ pub async fn prepare_every_statement(db: &Db) {
         sign_ins::STATEMENTS,
         stops::STATEMENTS,
         tickets::STATEMENTS,
+        traces::STATEMENTS,
         versions::STATEMENTS,
         workloads::STATEMENTS,
         metered::STATEMENTS,
@@ -324,6 +325,7 @@ pub async fn prepare_every_statement(db: &Db) {
         outbox::SYSTEM_STATEMENTS,
         stops::server::SYSTEM_STATEMENTS,
         workloads::SYSTEM_STATEMENTS,
+        traces::SYSTEM_STATEMENTS,
         &own,
     ];
     for sql in system.concat().into_iter().chain(system::statements()) {

@@ -61,6 +61,7 @@ impl Version {
             chain: first.chain,
             at,
             runs_of_day_max: self.runs_of_day_max,
+            traced: false,
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod stop;
 pub mod strategy;
 pub mod time;
 pub mod tool;
+pub mod trace;
 pub mod zone;
 
 pub use chain::{ChainHead, link};
@@ -45,4 +46,5 @@ pub use stop::StopScope;
 pub use strategy::Strategy;
 pub use time::{At, Dur};
 pub use tool::{EffectClass, EffectKey, Finding, ToolDef, ToolName};
+pub use trace::{SpanId, TraceId, TraceParent};
 pub use zone::Zone;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{EffectKey, ToolDef};
+use crate::{EffectKey, ToolDef, TraceParent};
 
 /// Who said a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +100,8 @@ pub struct LlmCall {
     pub output_schema: Option<Value>,
     /// The key to send outside.
     pub key: EffectKey,
+    /// The span to send outside, where traces are made.
+    pub trace: Option<TraceParent>,
 }
 
 /// Why the model stopped.

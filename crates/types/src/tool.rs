@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
-use crate::{Digest, RunId};
+use crate::{Digest, RunId, TraceParent};
 
 /// What happens outside when a step is performed, and so what may be done after a crash past the send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -141,6 +141,8 @@ pub struct ToolCall {
     pub config: Option<Value>,
     /// The key to send outside.
     pub key: EffectKey,
+    /// The span to send outside, where traces are made.
+    pub trace: Option<TraceParent>,
 }
 
 /// What the other side of a call knows of it, when it is asked later.

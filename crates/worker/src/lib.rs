@@ -20,6 +20,7 @@ mod seal;
 mod service;
 mod sweep;
 pub mod tools;
+pub mod traces;
 
 use std::sync::Arc;
 
@@ -70,6 +71,8 @@ pub struct Deps {
     pub reader: Reader,
     /// What is remembered; new and empty at first.
     pub memo: Memo,
+    /// Who takes the spans of runs; without one none are made.
+    pub traces: Option<Arc<traces::Collector>>,
 }
 
 impl Deps {

@@ -14,7 +14,8 @@ use lantern_types::edge::BoxFuture;
 use lantern_types::llm::{LlmCall, LlmReply};
 use lantern_types::tool::ToolCall;
 use lantern_types::{
-    Acted, AdmissionFacts, Dur, EffectKey, Failure, Grant, MicroUsd, Route, Strategy, ToolDef, Tried,
+    Acted, AdmissionFacts, Dur, EffectKey, Failure, Grant, MicroUsd, Route, Strategy, ToolDef, TraceParent,
+    Tried,
 };
 use serde_json::Value;
 use tracing::{Instrument as _, Span};
@@ -71,7 +72,7 @@ pub(crate) fn reconcile(
 ) -> Option<BoxFuture<'static, Performed>> {
     let (id, generation) = (step.id.clone(), step.generation);
     let limit = timeout(run, step, &deps.limits);
-    let call = Admitted::by(step.grant.as_ref()?, tool_call(run, step)?);
+    let call = Admitted::by(step.grant.as_ref()?, tool_call(deps, run, step)?);
     let deps = deps.clone();
     let span = span(scope, run, step);
     let asking = async move {
@@ -104,7 +105,8 @@ fn work(
         Work::Turn { .. } | Work::Llm { .. } => {
             let ask = llm_ask(run, step)?;
             let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
-            let asked = Asked { ask, tools, grant, key: key(run, step) };
+            let (key, trace) = (key(run, step), trace(deps, run, step));
+            let asked = Asked { ask, tools, grant, key, trace };
             let others = Others {
                 model: asked.ask.model.clone(),
                 strategy: run.manifest.strategy,
@@ -115,16 +117,22 @@ fn work(
             };
             Some(llm(deps, scope, asked, (others, limit)))
         }
-        Work::Tool { .. } => Some(tool(deps, scope, Admitted::by(grant, tool_call(run, step)?), limit)),
+        Work::Tool { .. } => Some(tool(deps, scope, Admitted::by(grant, tool_call(deps, run, step)?), limit)),
         _ => None,
     }
 }
 
 /// The call that a tool step makes, or made.
-fn tool_call(run: &Run, step: &Step) -> Option<ToolCall> {
+fn tool_call(deps: &Deps, run: &Run, step: &Step) -> Option<ToolCall> {
     let Some(Work::Tool { name, arguments, .. }) = &step.work else { return None };
     let config = run.manifest.tool(name).and_then(|tool| tool.config.clone());
-    Some(ToolCall { name: name.clone(), arguments: arguments.clone(), config, key: key(run, step) })
+    let (arguments, trace) = (arguments.clone(), trace(deps, run, step));
+    Some(ToolCall { name: name.clone(), arguments, config, key: key(run, step), trace })
+}
+
+/// What the other side is told of the attempt's span.
+fn trace(deps: &Deps, run: &Run, step: &Step) -> Option<TraceParent> {
+    deps.traces.is_some().then(|| run.span_of_attempt(step))
 }
 
 fn key(run: &Run, step: &Step) -> EffectKey {
@@ -137,6 +145,7 @@ struct Asked<'a> {
     tools: Vec<ToolDef>,
     grant: &'a Grant,
     key: EffectKey,
+    trace: Option<TraceParent>,
 }
 
 /// By what it is told whether somebody else can be asked, when a call comes to nothing.
@@ -186,7 +195,7 @@ impl Others {
 }
 
 fn llm(deps: &Arc<Deps>, scope: Scope, asked: Asked<'_>, (others, limit): (Others, Dur)) -> Working {
-    let Asked { ask, tools, grant, key } = asked;
+    let Asked { ask, tools, grant, key, trace } = asked;
     let Some(route) = grant.route.clone() else {
         return Box::pin(async { Err(Failure::refused("no_llm", "the admission names no model")) });
     };
@@ -201,6 +210,7 @@ fn llm(deps: &Arc<Deps>, scope: Scope, asked: Asked<'_>, (others, limit): (Other
         temperature: ask.temperature,
         output_schema: ask.output_schema,
         key: others.key(&route, key),
+        trace,
     };
     let (deps, call) = (deps.clone(), Admitted::by(grant, call));
     Box::pin(async move {

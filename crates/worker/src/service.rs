@@ -13,7 +13,7 @@ use lantern_store::{Error, Result};
 use lantern_types::{Dur, ProcessId, RunId, TenantId};
 use tokio::sync::{Notify, watch};
 
-use crate::{Deps, drive, outbox, retention, seal, sweep};
+use crate::{Deps, drive, outbox, retention, seal, sweep, traces};
 
 /// How a worker behaves.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,7 @@ pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
     let sweeps = sweep::sweep(deps.clone(), stopping.clone());
     let retains = retention::retain(deps.clone(), stopping.clone());
     let seals = seal::seal(deps.clone(), stopping.clone());
+    let exports = traces::export(deps.clone(), stopping.clone());
     let lives = async {
         while !stopping.is_requested() {
             let lived = live(&deps, options, &leased, &stopping).await;
@@ -93,7 +94,7 @@ pub async fn run(deps: Deps, options: Options, stopping: Shutdown) {
             }
         }
     };
-    tokio::join!(deliveries, sweeps, retains, seals, lives);
+    tokio::join!(deliveries, sweeps, retains, seals, exports, lives);
 }
 
 /// One life: from registering a process id to losing it or stopping. `leased` is told the id.

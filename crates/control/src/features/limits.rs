@@ -6,7 +6,7 @@ use axum::extract::State;
 use lantern_edge::route::get_route;
 use lantern_edge::{Json, Route};
 use lantern_policy::Permit;
-use lantern_policy::action::ReadLimits;
+use lantern_policy::action::{Access, ReadLimits, allows};
 use lantern_store::limits::Own;
 use lantern_types::Limits;
 use serde::Serialize;
@@ -34,10 +34,24 @@ struct Shown {
     /// Those of them that the operator set for this tenant.
     #[schema(value_type = Object)]
     own: Own,
+    /// Whether traces of runs are made here, and where they go.
+    traces: Traces,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Traces {
+    /// Whether spans of runs are exported to a collector.
+    exported: bool,
+    /// Where that is; only admins are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
 }
 
 async fn read(permit: Permit<ReadLimits>, State(app): State<App>) -> Json<Shown> {
     let scope = permit.scope();
     let limits = Limits::clone(&app.limits(scope));
-    Json(Shown { limits, defaults: Limits::default(), own: app.limits.own(scope.tenant()) })
+    let to = app.inner.traces.as_ref();
+    let told = to.filter(|_| allows(&permit.actor().principal, Access::Admin)).cloned();
+    let traces = Traces { exported: to.is_some(), to: told };
+    Json(Shown { limits, defaults: Limits::default(), own: app.limits.own(scope.tenant()), traces })
 }

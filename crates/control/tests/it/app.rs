@@ -112,6 +112,7 @@ pub(crate) struct Wishes {
     pub(crate) content_kept: Option<Dur>,
     pub(crate) receipt_seed: Option<[u8; 32]>,
     pub(crate) runtime: Option<Runtime>,
+    pub(crate) traces: Option<String>,
 }
 
 impl Default for Wishes {
@@ -124,6 +125,7 @@ impl Default for Wishes {
             content_kept: None,
             receipt_seed: None,
             runtime: Some(crate::runtime::runtime()),
+            traces: None,
         }
     }
 }
@@ -163,6 +165,7 @@ impl TestApp {
             tasks: Arc::new(TaskSet::new(Handle::current())),
             content_kept: wishes.content_kept,
             runtime: wishes.runtime,
+            traces: wishes.traces,
             limits: wishes.limits.into(),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             tools: tools(),

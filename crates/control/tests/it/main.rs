@@ -81,6 +81,8 @@ mod texts;
 #[cfg(test)]
 mod tickets;
 #[cfg(test)]
+mod traces;
+#[cfg(test)]
 mod unreadable;
 #[cfg(test)]
 mod versions;

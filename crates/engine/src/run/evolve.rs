@@ -139,8 +139,19 @@ pub fn evolve(run: &mut Run, event: &Event) {
 }
 
 fn started(run: &mut Run, event: &Event) {
-    let Fact::RunStarted { agent, version, program, parent, depth, continues, forks, cap, deadline, .. } =
-        &event.fact
+    let Fact::RunStarted {
+        agent,
+        version,
+        program,
+        parent,
+        depth,
+        continues,
+        forks,
+        trace,
+        cap,
+        deadline,
+        ..
+    } = &event.fact
     else {
         return;
     };
@@ -152,6 +163,7 @@ fn started(run: &mut Run, event: &Event) {
     run.depth = *depth;
     run.continues = *continues;
     run.forks.clone_from(forks);
+    run.trace = *trace;
     run.cap = *cap;
     run.deadline = *deadline;
     run.created_at = event.at;

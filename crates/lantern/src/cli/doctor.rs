@@ -50,7 +50,11 @@ async fn examine(console: &Console, api: &Api, checks: &mut Checks<'_>) -> Resul
     if !checks.told("login", login(api).await)? {
         return Ok(());
     }
-    checks.told("limits", limits(api).await)?;
+    let told = limits(api).await;
+    checks.told("limits", told.clone().map(|told| told.as_ref().map_or_else(untold, unusual)))?;
+    if let Ok(told) = told {
+        checks.told("traces", Ok(told.as_ref().map_or_else(untold, traces)))?;
+    }
     checks.told("boxes", workloads::usable(api).await)?;
     let halted = !checks.told("stops", stops(api).await)?;
     let clock = RealClock::new();
@@ -82,13 +86,26 @@ pub(crate) async fn login(api: &Api) -> Result<String, Failure> {
     Ok(format!("{who}, {}, by {how}", line(text(&me, "role"))))
 }
 
-/// Which limits are not the usual ones, so that who meets one need not ask for the server's file.
-async fn limits(api: &Api) -> Result<String, Failure> {
+/// What the server says of its limits and of where traces go. `None` from an older one, which does not tell.
+async fn limits(api: &Api) -> Result<Option<Value>, Failure> {
     match api.fetch(Call::get("/v1/limits")).await {
-        Ok(told) => Ok(unusual(&told)),
-        // An older server, which does not tell.
-        Err(failure) if failure.exit == Exit::NotFound => Ok("not told by this server".to_owned()),
+        Ok(told) => Ok(Some(told)),
+        Err(failure) if failure.exit == Exit::NotFound => Ok(None),
         Err(failure) => Err(failure),
+    }
+}
+
+fn untold() -> String {
+    "not told by this server".to_owned()
+}
+
+/// Whether spans of runs go anywhere. Whether they arrive, the server's log and measurements say.
+fn traces(told: &Value) -> String {
+    let Some(traces) = told.get("traces") else { return untold() };
+    match (traces.get("exported"), text(traces, "to")) {
+        (Some(Value::Bool(true)), "") => "exported".to_owned(),
+        (Some(Value::Bool(true)), to) => format!("exported to {}", line(to)),
+        _ => "not exported: the server was started without OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(),
     }
 }
 
@@ -115,6 +132,7 @@ fn holding(stops: &[Value]) -> Result<String, Failure> {
     Err(Failure::new(Exit::Failed, words).hint("lantern stops list --holding"))
 }
 
+/// Which limits are not the usual ones, so that who meets one need not ask for the server's file.
 fn unusual(told: &Value) -> String {
     let limits = told.get("limits").and_then(Value::as_object).into_iter().flatten();
     let usual = |name: &str| told.get("defaults").and_then(|defaults| defaults.get(name));
@@ -312,6 +330,18 @@ mod tests {
         let told = |limits: Value| unusual(&json!({ "limits": limits, "defaults": { "a": 1, "b": 2 } }));
         assert_eq!(told(json!({ "a": 1, "b": 2 })), "the usual ones");
         assert_eq!(told(json!({ "a": 1, "b": 3, "c": 4 })), "b 3 (usually 2), c 4");
+    }
+
+    #[test]
+    fn where_traces_go_is_told_as_far_as_the_server_tells() {
+        for (told, want) in [
+            (json!({ "traces": { "exported": true, "to": "http://c:4318" } }), "exported to http://c:4318"),
+            (json!({ "traces": { "exported": true } }), "exported"),
+            (json!({ "traces": { "exported": false } }), "not exported: "),
+            (json!({}), "not told"),
+        ] {
+            assert!(traces(&told).starts_with(want), "{told}: {}", traces(&told));
+        }
     }
 
     #[test]

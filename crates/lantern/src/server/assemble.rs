@@ -23,6 +23,7 @@ use lantern_types::llm::Unlisted;
 use lantern_types::{Dur, Secret};
 use lantern_worker::providers::{Providers, Rules, Shared};
 use lantern_worker::tools::{self, Builtin};
+use lantern_worker::traces::Collector;
 use lantern_worker::{Deps, Options, Tools};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -100,6 +101,13 @@ struct Ground {
     catalogue: Arc<Catalogue>,
     content_kept: Kept,
     limits: InForce,
+    traces: Option<Traced>,
+}
+
+/// Who takes the spans of runs, and how that is shown.
+struct Traced {
+    collector: Arc<Collector>,
+    shown: String,
 }
 
 /// Runs a server until a signal says stop; `announce` is called once, when requests are answered.
@@ -115,7 +123,7 @@ pub(super) async fn run(
     let listener =
         TcpListener::bind(config.listen).await.map_err(|error| advice::address(error, config.listen))?;
     let address = listener.local_addr().context("the listening address")?;
-    let ground = ground(&config, mode).await?;
+    let ground = ground(&mut config, mode).await?;
     // Before anything is taken up: no run goes by another tenant's limits.
     ground.limits.refresh(&ground.db).await.context("cannot read the limits of tenants")?;
     let rules = Arc::new(match mode {
@@ -193,9 +201,11 @@ async fn next(hangups: &mut Option<Hangups>) {
     }
 }
 
-async fn ground(config: &Config, mode: Mode) -> Result<Ground> {
+async fn ground(config: &mut Config, mode: Mode) -> Result<Ground> {
     let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
     let ids: Arc<dyn IdGen> = Arc::new(RealIds::new(clock.clone()));
+    let traces = config.traces.take();
+    let config = &*config;
     let dir = &config.data_dir;
     DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(|| {
         let what = format!("cannot make the data folder {}", dir.display());
@@ -218,11 +228,15 @@ async fn ground(config: &Config, mode: Mode) -> Result<Ground> {
         notary: Notary::new(&sealer, own.as_ref()),
         vault: Vault::new(sealer, bodies::open(config, &client, &clock).await?),
         tasks: TaskSet::new(Handle::current()),
-        client,
+        client: client.clone(),
         fetcher,
         catalogue: Arc::new(Catalogue::builtin()?),
         content_kept: config.content_kept,
         limits: InForce::new(config.limits.clone()),
+        traces: traces.map(|options| Traced {
+            shown: options.shown(),
+            collector: Arc::new(options.collector(client.clone())),
+        }),
         db,
         keys,
         clock,
@@ -328,6 +342,7 @@ fn deps(ground: &Ground, providers: Arc<Providers>, (ledger, node): (Ledger, Opt
         content_kept: ground.content_kept,
         reader: Reader { build: env!("LANTERN_BUILD_VERSION"), format: lantern_engine::FORMAT },
         memo: lantern_worker::Memo::default(),
+        traces: ground.traces.as_ref().map(|traced| traced.collector.clone()),
     }
 }
 
@@ -351,6 +366,7 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
         trusted_proxies: config.trusted_proxies.clone(),
         content_kept: ground.content_kept,
         runtime: None,
+        traces: ground.traces.as_ref().map(|traced| traced.shown.clone()),
     }
 }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::advice::Advice;
-use super::{bodies, logging};
+use super::{bodies, logging, traces};
 use crate::env;
 #[cfg(test)]
 pub(crate) use example::default_of;
@@ -223,6 +223,8 @@ pub(crate) struct Config {
     pub(crate) trusted_proxies: Arc<[Network]>,
     /// For how long content is kept, where its tenant does not say; `None` for ever.
     pub(crate) content_kept: Option<Dur>,
+    /// Where spans of runs go, if they do.
+    pub(crate) traces: Option<traces::Options>,
     /// The limits in force.
     pub(crate) limits: Limits,
 }
@@ -292,6 +294,7 @@ impl Config {
             models.private_addresses = self.private_models,
             tools.private_addresses = listed(self.open_networks.iter()),
             retention.content = self.content_kept.map(retention::text),
+            traces = self.traces.as_ref().map(traces::Options::shown),
             limits = listed(changed(&self.limits).iter()),
             "the configuration in force; of the limits, those that are not the defaults"
         );
@@ -367,6 +370,7 @@ impl Config {
             cors_origins: origins(env::get(env::CORS_ORIGINS), file.server.cors_origins)?,
             trusted_proxies: proxies(env::get(env::TRUSTED_PROXIES), file.server.trusted_proxies)?,
             content_kept: file.retention.content.as_deref().and_then(retention::parse),
+            traces: traces::options(env::get)?,
             limits: file.limits,
         })
     }

@@ -21,6 +21,7 @@ mod port;
 mod reload;
 mod rotate;
 mod stop;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

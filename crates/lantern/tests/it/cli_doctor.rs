@@ -10,7 +10,11 @@ fn the_doctor_leaves_nothing_behind() {
         "GET /healthz" => Answer::Json(200, json!({ "status": "ok", "llmMode": "offline" })),
         "GET /auth/me" => Answer::Json(200, json!({ "email": "", "role": "service", "tenantId": "t" })),
         "GET /v1/settings/llm-providers" => Answer::Json(200, json!([])),
-        "GET /v1/limits" => Answer::Json(200, json!({ "limits": { "a": 2 }, "defaults": { "a": 1 } })),
+        "GET /v1/limits" => Answer::Json(
+            200,
+            json!({ "limits": { "a": 2 }, "defaults": { "a": 1 },
+            "traces": { "exported": true, "to": "http://c:4318" } }),
+        ),
         "GET /v1/stops?status=holding&limit=50" => {
             // One of an agent is told, and keeps nobody from anything.
             let stop = json!({ "id": "s", "scope": "agent", "agentName": "vat", "reason": "it loops" });
@@ -33,7 +37,11 @@ fn the_doctor_leaves_nothing_behind() {
     let user = User::of(&fake);
     let out = user.run(&["doctor"]).ok();
     let marks: Vec<&str> = out.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert_eq!(marks, ["server", "login", "limits", "boxes", "stops", "bodies", "model", "run"], "{out}");
+    assert_eq!(
+        marks,
+        ["server", "login", "limits", "traces", "boxes", "stops", "bodies", "model", "run"],
+        "{out}"
+    );
     assert!(out.contains("all spending of the agent vat is halted by s: it loops"), "{out}");
     assert!(out.contains("the built-in offline model") && out.contains("succeeded in 0.5s"), "{out}");
     let agent = fake.seen().iter().find(|seen| seen.line == "POST /v1/agents").unwrap().body["name"].clone();
@@ -41,7 +49,7 @@ fn the_doctor_leaves_nothing_behind() {
     assert!(lines.contains(&format!("DELETE /v1/runs/{RUN}")), "{lines:?}");
     assert!(lines.contains(&format!("DELETE /v1/agents/{}", agent.as_str().unwrap())), "{lines:?}");
     let report: Value = serde_json::from_str(&user.run(&["doctor", "-o", "json"]).ok()).unwrap();
-    assert_eq!((&report["ok"], report["checks"].as_array().unwrap().len()), (&json!(true), 8));
+    assert_eq!((&report["ok"], report["checks"].as_array().unwrap().len()), (&json!(true), 9));
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn requests() {
             temperature: call.temperature,
             output_schema: call.output_schema,
             key: EffectKey { run: RunId::from_bytes(&[0; 16]).unwrap(), step: String::new(), generation: 0 },
+            trace: None,
         };
         let written = write_request(&Request::from(&call), &vendor("openai").unwrap().dialect);
         // Models that think first take no other temperature than their own.

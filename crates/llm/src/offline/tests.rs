@@ -21,6 +21,7 @@ fn call(user: &str, tools: &[&str]) -> LlmCall {
         temperature: None,
         output_schema: None,
         key: EffectKey { run: RunId::from_bytes(&[7; 16]).unwrap(), step: "s".to_owned(), generation: 0 },
+        trace: None,
     }
 }
 

@@ -8,7 +8,8 @@ use super::request;
 use crate::{Door, Endpoint, Family};
 
 /// Headers of a request that pass on, beside those that begin with one of [`PASSING`].
-const PASSED: &[&str] = &["accept", "content-type", "idempotency-key", "openai-beta"];
+const PASSED: &[&str] =
+    &["accept", "content-type", "idempotency-key", "openai-beta", "traceparent", "tracestate"];
 /// Headers of an answer that pass back, beside those that begin with one of [`PASSING`].
 const RETURNED: &[&str] = &["content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry"];
 const PASSING: &[&str] = &["anthropic-", "openai-", "x-ratelimit-"];
@@ -90,6 +91,7 @@ mod tests {
             ("accept-encoding", "gzip"),
             ("anthropic-beta", "b1"),
             ("idempotency-key", "k"),
+            ("traceparent", "t"),
         ] {
             asked.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
@@ -104,7 +106,10 @@ mod tests {
                 (&sent["anthropic-beta"], &sent["idempotency-key"]),
                 (&"b1".parse().unwrap(), &"k".parse().unwrap())
             );
-            assert_eq!(sent["accept-encoding"], "identity");
+            assert_eq!(
+                (&sent["accept-encoding"], &sent["traceparent"]),
+                (&"identity".parse().unwrap(), &"t".parse().unwrap())
+            );
         }
     }
 }

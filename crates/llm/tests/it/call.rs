@@ -20,6 +20,7 @@ use crate::server::{Then, closed_port, misbehave, serve};
 
 const PATIENT: Dur = Dur::from_secs(60);
 const KEY: &str = "sk-very-secret";
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn question() -> Admitted<LlmCall> {
     let grant = Grant {
@@ -40,6 +41,7 @@ fn question() -> Admitted<LlmCall> {
         temperature: None,
         output_schema: None,
         key,
+        trace: Some(TRACE.parse().unwrap()),
     };
     Admitted::by(&grant, call)
 }
@@ -118,6 +120,7 @@ async fn a_call_is_sent_as_documented_and_its_text_arrives_as_it_comes() {
     assert_eq!(headers["authorization"], format!("Bearer {KEY}"));
     assert_eq!(headers["content-type"], "application/json");
     assert_eq!(headers["idempotency-key"], question().work().key.header());
+    assert_eq!(headers["traceparent"], TRACE);
     assert_eq!(body["messages"], json!([{"role": "user", "content": "hello"}]));
     assert_eq!((&body["stream"], &body["max_tokens"]), (&json!(true), &json!(100)));
 }

@@ -72,6 +72,7 @@ fn replay(commit: &Commit<'_>) -> (Run, Vec<Event>) {
         carried: run.carried.clone(),
         recall: run.recall.clone(),
         forks: Some((Forks { run: run.id, step: None, replay: true, decided: false }, steps.into())),
+        trace: None,
         cap: run.cap,
         policy: Digest::of(b""),
         catalogue: Digest::of(b""),

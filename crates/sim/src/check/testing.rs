@@ -52,6 +52,7 @@ pub(super) fn begun() -> Fact {
         depth: 0,
         continues: None,
         forks: None,
+        trace: None,
         recall: None,
         cap: MicroUsd::from_micros(CAP),
         deadline: None,

@@ -229,6 +229,7 @@ impl Place {
             content_kept: None,
             reader: lantern_store::lease::Reader { build: "this one", format: lantern_engine::FORMAT },
             memo: lantern_worker::Memo::default(),
+            traces: None,
         };
         let app = App::new(setup(&deps, &keys, &setting)).map_err(told)?;
         let tokens = Tokens::new(&keys).map_err(told)?;
@@ -449,6 +450,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
         limits: deps.in_force.clone(),
         content_kept: deps.content_kept,
         runtime: None,
+        traces: None,
         catalogue: deps.catalogue.clone(),
         tools: setting.tools.clone(),
         spawn: None,

@@ -124,6 +124,7 @@ impl Hall {
             chain: ChainHead::genesis(),
             at: self.now,
             runs_of_day_max: None,
+            traced: false,
         };
         let created = self.db.write(Scope::of_lease(tenant), move |tx| Box::pin(journal::create(tx, new)));
         created.await.map_err(unread)?;

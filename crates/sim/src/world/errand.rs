@@ -139,6 +139,7 @@ impl World {
             carried: birth.carried,
             recall: None,
             forks: None,
+            trace: None,
             cap: birth.cap,
             policy: lantern_policy::digest(),
             catalogue: setting.catalogue.digest(),

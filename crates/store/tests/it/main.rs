@@ -37,6 +37,7 @@ mod sweep;
 mod tenancy;
 mod tickets;
 mod tls;
+mod traces;
 mod transactions;
 mod watched;
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub(crate) async fn rows(deps: &Deps, scope: Scope, run: &Run, events: &[Event])
     let mut rows = Vec::new();
     for event in events {
         for (n, effect) in effects(run, event).into_iter().enumerate() {
-            let Some(errand) = errand(run, effect) else { continue };
+            let Some(errand) = errand(run, effect, deps.traces.is_some()) else { continue };
             let id = deps.ids.uuid();
             let plain = serde_json::to_vec(&errand).map_err(|error| Error::Internal(error.into()))?;
             let place = Place { purpose: "outbox", row: id.as_bytes() };
@@ -74,12 +74,13 @@ pub(crate) async fn rows(deps: &Deps, scope: Scope, run: &Run, events: &[Event])
     Ok(rows)
 }
 
-fn errand(run: &Run, effect: Effect) -> Option<Errand> {
+fn errand(run: &Run, effect: Effect, traced: bool) -> Option<Errand> {
     match effect {
         Effect::Perform(_) | Effect::Reconcile(_) => None,
         Effect::StartRun { run: id, parent, continues, carried, step, agent, input, cap } => {
             Some(Errand::Start(Wanted {
                 run: id,
+                trace: traced.then(|| run.span_above(&parent)),
                 parent,
                 continues,
                 carried,

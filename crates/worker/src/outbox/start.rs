@@ -16,7 +16,7 @@ use lantern_store::outbox::{self, Due};
 use lantern_store::record::Record;
 use lantern_store::versions::{self, Version};
 use lantern_store::{Error, Result, TenantTx};
-use lantern_types::{ChainHead, MicroUsd, Priority, RunId, VersionId};
+use lantern_types::{ChainHead, MicroUsd, Priority, RunId, TraceParent, VersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -41,6 +41,9 @@ pub(super) struct Wanted {
     pub(super) input: Value,
     pub(super) cap: MicroUsd,
     pub(super) depth: u32,
+    /// The span that it belongs under, where traces are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<TraceParent>,
 }
 
 /// What became of a start.
@@ -217,6 +220,7 @@ async fn first(
         carried: wanted.carried,
         recall: None,
         forks: None,
+        trace: wanted.trace,
         cap,
         policy: lantern_policy::digest(),
         catalogue: deps.catalogue.digest(),
@@ -247,6 +251,7 @@ async fn first(
         labels,
         priority,
         format: event::format(&decision.events),
+        traced: deps.traces.is_some() && wanted.trace.is_none_or(|trace| trace.sampled),
         // A continuation is no other run.
         runs_of_day_max: version.runs_of_day_max.filter(|_| wanted.continues.is_none()),
         ..version.queued_run(wanted.run, record, context.at)

@@ -4,10 +4,10 @@
 //! says so. Secrets are never sent: there are no headers to set, and an address that has one in it is refused, a redirect's
 //! too.
 
-use lantern_net::http::{Deadlines, Request, Response, has_credentials, header, retry_after};
+use lantern_net::http::{Deadlines, Request, Response, has_credentials, header, retry_after, traced};
 use lantern_net::{Client, Error, Reach};
 use lantern_types::tool::ToolCall;
-use lantern_types::{Dur, EffectClass, Failure, ToolDef, ToolName};
+use lantern_types::{Dur, EffectClass, Failure, ToolDef, ToolName, TraceParent};
 use serde_json::{Value, json};
 
 pub(super) const NAME: &str = "http.fetch";
@@ -52,7 +52,7 @@ pub(super) async fn call(
     let url = call.arguments.get("url").and_then(Value::as_str).unwrap_or_default();
     let asked = call.arguments.get("maxBytes").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
     let bytes_max = asked.unwrap_or(BYTES_DEFAULT).min(BYTES_MAX);
-    let (url, mut response) = follow(client, url.to_owned(), timeout).await?;
+    let (url, mut response) = follow(client, url.to_owned(), (timeout, call.trace)).await?;
     let status = response.status();
     if matches!(status.as_u16(), 429 | 500..=599) {
         let message = format!("{url} answered {}", status.as_u16());
@@ -94,7 +94,11 @@ fn beginning(text: &str, room: u64) -> &str {
     text.get(..cut.map_or(text.len(), |(at, _)| at)).unwrap_or_default()
 }
 
-async fn follow(client: &Client, mut url: String, timeout: Dur) -> Result<(String, Response), Failure> {
+async fn follow(
+    client: &Client,
+    mut url: String,
+    (timeout, trace): (Dur, Option<TraceParent>),
+) -> Result<(String, Response), Failure> {
     for _ in 0..=HOPS_MAX {
         if has_credentials(&url) {
             return Err(Failure::refused("url_invalid", CREDENTIALS));
@@ -102,6 +106,7 @@ async fn follow(client: &Client, mut url: String, timeout: Dur) -> Result<(Strin
         let mut request = Request::get(url.clone());
         let agent = concat!("lantern/", env!("CARGO_PKG_VERSION"));
         request.headers.insert(header::USER_AGENT, header::HeaderValue::from_static(agent));
+        request.headers.extend(trace.and_then(traced));
         let sent = client.send(Reach::Public, request, Deadlines::total(timeout)).await;
         let response = sent.map_err(|error| failure(&error))?;
         match response.redirect() {
@@ -141,7 +146,7 @@ mod tests {
     async fn fetched(url: String) -> Failure {
         let here: Arc<[Network]> = Arc::new(["127.0.0.1".parse().unwrap()]);
         let client = Client::opening(here).unwrap();
-        follow(&client, url, Dur::from_secs(20)).await.unwrap_err()
+        follow(&client, url, (Dur::from_secs(20), None)).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -246,7 +251,13 @@ mod tests {
 
     fn a_call(arguments: Value) -> ToolCall {
         let key = EffectKey { run: RunId::from_uuid(DEV_USER.uuid()), step: "fetch".into(), generation: 1 };
-        ToolCall { name: ToolName::parse(NAME).unwrap(), arguments: Arc::new(arguments), config: None, key }
+        ToolCall {
+            name: ToolName::parse(NAME).unwrap(),
+            arguments: Arc::new(arguments),
+            config: None,
+            key,
+            trace: None,
+        }
     }
 
     proptest::proptest! {

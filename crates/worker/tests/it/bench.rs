@@ -330,6 +330,7 @@ impl Bench {
             content_kept: None,
             reader: Reader { build: "this one", format: lantern_engine::FORMAT },
             memo: lantern_worker::Memo::default(),
+            traces: None,
         };
         let tasks = Mutex::new(tasks);
         let (broken, slow) = (Arc::default(), Arc::default());
@@ -452,6 +453,7 @@ impl Bench {
             carried: None,
             recall: None,
             forks: None,
+            trace: None,
             cap: manifest.max_cost.unwrap_or(MicroUsd::from_micros(1_000_000)),
             policy: lantern_policy::digest(),
             catalogue: self.deps.catalogue.digest(),

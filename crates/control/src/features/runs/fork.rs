@@ -258,6 +258,7 @@ async fn fork(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Ask) -> Re
         max_cost: ask.max_cost,
         priority: row.priority,
         stream: false,
+        trace: None,
     };
     service::start_fork(app, permit, version, new, forked).await
 }
@@ -290,6 +291,7 @@ async fn replay(app: &App, permit: &Permit<CreateRun>, run: RunId, ask: Replay) 
         max_cost: None,
         priority: row.priority,
         stream: false,
+        trace: None,
     };
     service::start_fork(app, permit, version, new, forked).await
 }

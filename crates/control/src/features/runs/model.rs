@@ -5,7 +5,9 @@ use std::sync::Arc;
 use lantern_edge::{Change, Code, Error, Fields, Model, idempotency};
 use lantern_engine::{Content, Event, FORMAT, Fact, Outcome};
 use lantern_store::journal::RunRow;
-use lantern_types::{AgentId, At, Limits, MicroUsd, Priority, RunId, SessionId, TenantId, VersionId};
+use lantern_types::{
+    AgentId, At, Limits, MicroUsd, Priority, RunId, SessionId, TenantId, TraceParent, VersionId,
+};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -27,6 +29,8 @@ pub(super) struct NewRun {
     pub(super) max_cost: Option<MicroUsd>,
     pub(super) priority: Priority,
     pub(super) stream: bool,
+    /// The span that it belongs under, as the request's head names it.
+    pub(super) trace: Option<TraceParent>,
 }
 
 /// The same where the path names the agent: `agent_name` is empty unless the body names it too.
@@ -67,7 +71,7 @@ impl NewRun {
         let priority = priority.unwrap_or_default();
         let stream = fields.boolean("stream").unwrap_or(false);
         let input = Arc::new(input);
-        Self { agent_name, input, session, labels, idempotency_key, max_cost, priority, stream }
+        Self { agent_name, input, session, labels, idempotency_key, max_cost, priority, stream, trace: None }
     }
 }
 

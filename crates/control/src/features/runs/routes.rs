@@ -158,6 +158,7 @@ async fn create_batch(
     headers: HeaderMap,
     Body(batch): Body<Batch>,
 ) -> Result<CreatedAll<Run>> {
+    let batch = batch.under(service::trace(&headers));
     let made = batch::start_batch(&app, &permit, batch, idempotency::key(&headers)?).await?;
     Ok(CreatedAll { all: made.runs, replayed: !made.fresh })
 }
@@ -190,6 +191,7 @@ async fn start(
         }
         new.idempotency_key = Some(key);
     }
+    new.trace = service::trace(headers);
     let stream = new.stream;
     let started = service::start(app, permit, new).await?;
     if stream {

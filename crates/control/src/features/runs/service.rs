@@ -8,6 +8,7 @@ pub(crate) mod exchange;
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use lantern_edge::{Code, Error, Page, Paging, Params, Result};
 use lantern_engine::{Carried, Context, Forks, Manifest, Recall, Refused, Reusable, Start, event};
 use lantern_policy::action::{CreateRun, DeleteRun, RedactRun};
@@ -17,7 +18,8 @@ use lantern_store::labels::{self, Hit};
 use lantern_store::record::Record;
 use lantern_store::retention;
 use lantern_store::versions::{self, Version};
-use lantern_types::{At, ChainHead, Dur, MicroUsd, Priority, RunId, SessionId};
+use lantern_types::trace::TRACEPARENT;
+use lantern_types::{At, ChainHead, Dur, MicroUsd, Priority, RunId, SessionId, TraceParent};
 use serde_json::{Map, Value};
 
 use super::filter::{self, Wanted};
@@ -97,6 +99,11 @@ pub(super) async fn start_fork(
         }
         Created::Existing(first) => Ok(first),
     }
+}
+
+/// The caller's span. A header that cannot be read names none, as the standard has it.
+pub(crate) fn trace(headers: &HeaderMap) -> Option<TraceParent> {
+    headers.get(TRACEPARENT)?.to_str().ok()?.parse().ok()
 }
 
 /// Counts one more run of the tenant, unless there were too many lately.
@@ -278,6 +285,7 @@ pub(crate) async fn first_of(
         max_cost,
         priority: Priority::default(),
         stream: false,
+        trace: None,
     };
     let beginning = Beginning { trigger: Some(trigger), ..Beginning::default() };
     first_append(app, scope, run, version, new, beginning).await
@@ -308,6 +316,7 @@ async fn first_append(
         carried,
         recall,
         forks,
+        trace: new.trace.filter(|_| app.inner.traces.is_some()),
         cap: left.map_or(cap, |left| cap.min(left)),
         policy: lantern_policy::digest(),
         catalogue: app.catalogue.digest(),
@@ -326,6 +335,7 @@ async fn first_append(
     let record = Record::seal(&app.vault, scope, (run, 1), ChainHead::genesis(), plain).await?;
     let labels = serde_json::to_string(&new.labels).map_err(Error::internal)?;
     let queued = version.queued_run(run, record, now);
+    let traced = app.inner.traces.is_some() && new.trace.is_none_or(|trace| trace.sampled);
     Ok(journal::NewRun {
         session_id: new.session,
         labels,
@@ -333,6 +343,7 @@ async fn first_append(
         idempotency_key: new.idempotency_key,
         trigger_kind: trigger.map_or(queued.trigger_kind, str::to_owned),
         format: event::format(&decision.events),
+        traced,
         ..queued
     })
 }

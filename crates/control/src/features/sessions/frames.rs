@@ -310,6 +310,7 @@ mod tests {
             depth: 0,
             continues: continues.then_some(Continues { run: run(1), count: 1, spent: MicroUsd::ZERO }),
             forks: None,
+            trace: None,
             recall: Some(lantern_engine::Recalled { exchanges: 3, dropped: 2, images_dropped: 0 }),
             cap: MicroUsd::ZERO,
             deadline: None,

@@ -17,6 +17,7 @@ use lantern_policy::action::{
 use super::model::{Made, NewMessage, NewSession, Session, Stopped, Taken};
 use super::{events, service};
 use crate::App;
+use crate::features::runs;
 
 /// Where older clients say what `turnHint` says.
 const TURN_HINT: &str = "x-lantern-turn-hint";
@@ -80,7 +81,8 @@ async fn send(
 ) -> Result<Accepted<Taken>> {
     heard.ignores(TURN_HINT);
     let key = idempotency::key(&heard.headers)?;
-    let run_id = service::send(&app, &permit, service::id(&id)?, message, key).await?;
+    let trace = runs::service::trace(&heard.headers);
+    let run_id = service::send(&app, &permit, service::id(&id)?, message, (key, trace)).await?;
     Ok(Accepted(Taken { status: "processing", run_id }))
 }
 

@@ -7,7 +7,7 @@ use lantern_edge::{Code, Error, Page, Paging, Params, Result};
 use lantern_policy::action::{CreateSession, DeleteSession, SendMessage, StopSession};
 use lantern_policy::{Permit, Principal, Scope};
 use lantern_store::sessions::{self, SessionRow};
-use lantern_types::{RunId, SessionId};
+use lantern_types::{RunId, SessionId, TraceParent};
 use serde_json::{Map, Value};
 
 use super::attachments;
@@ -62,7 +62,7 @@ pub(super) async fn send(
     permit: &Permit<SendMessage>,
     session: SessionId,
     message: NewMessage,
-    key: Option<String>,
+    (key, trace): (Option<String>, Option<TraceParent>),
 ) -> Result<RunId> {
     let row = find(app, permit.scope(), session).await?;
     let NewMessage { content, attachments, system, tools, labels, max_cost } = message;
@@ -72,7 +72,7 @@ pub(super) async fn send(
         input.insert("attachments".to_owned(), Value::Array(attachments));
     }
     let input = Value::Object(input);
-    let message = exchange::Message { input, labels, max_cost, key, system, tools };
+    let message = exchange::Message { input, labels, max_cost, key, system, tools, trace };
     let started = exchange::start_exchange(app, (permit.scope(), permit.actor()), row, message).await?;
     Ok(started.run)
 }

@@ -125,6 +125,24 @@ impl Api {
         run["id"].as_str().unwrap().to_owned()
     }
 
+    /// The same, under a span of the caller's.
+    pub(crate) async fn run_under(&self, trace: &str, agent: &str, input: Value) -> String {
+        let mut request = Request::get(format!("{}/v1/runs", self.base));
+        request.method = Method::POST;
+        let headers =
+            [("authorization", format!("Bearer {}", self.token)), ("traceparent", trace.to_owned())];
+        for (name, value) in headers {
+            request.headers.insert(name, HeaderValue::from_str(&value).unwrap());
+        }
+        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.body = json!({"agentName": agent, "input": input}).to_string().into();
+        let deadline = Dur::from_millis(u64::try_from(NEVER.as_millis()).unwrap());
+        let answer = self.client.send(Reach::Private, request, Deadlines::total(deadline)).await.unwrap();
+        assert_eq!(answer.status(), 201);
+        let run: Value = serde_json::from_slice(&answer.bytes(1 << 20).await.unwrap()).unwrap();
+        run["id"].as_str().unwrap().to_owned()
+    }
+
     /// Waits until the run has ended and answers it.
     pub(crate) async fn ended(&self, run: &str) -> Value {
         let (_, frames) = self.events(run, None).await;

@@ -44,6 +44,7 @@ mod slow;
 mod spawn;
 mod start;
 mod stops;
+mod traces;
 mod troubleshooting;
 #[cfg(feature = "boxes")]
 mod vended;

@@ -33,6 +33,7 @@ pub(crate) struct Provider {
     answers: Arc<Mutex<VecDeque<Answer>>>,
     calls: Arc<Mutex<Vec<(String, Value)>>>,
     bearers: Arc<Mutex<Vec<String>>>,
+    traces: Arc<Mutex<Vec<String>>>,
     hushed: Arc<AtomicBool>,
     models: Arc<[&'static str]>,
     pub(crate) url: String,
@@ -78,6 +79,10 @@ impl Provider {
     pub(crate) fn bearers(&self) -> Vec<String> {
         self.bearers.lock().unwrap().clone()
     }
+    /// Which span each of them named.
+    pub(crate) fn traces(&self) -> Vec<String> {
+        self.traces.lock().unwrap().clone()
+    }
     pub(crate) fn keys(&self) -> Vec<String> {
         self.calls().into_iter().map(|(key, _)| key).collect()
     }
@@ -109,6 +114,7 @@ async fn complete(State(provider): State<Provider>, headers: HeaderMap, body: By
     let said = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let key = said("idempotency-key");
     provider.bearers.lock().unwrap().push(said("authorization"));
+    provider.traces.lock().unwrap().push(said("traceparent"));
     provider.calls.lock().unwrap().push((key, serde_json::from_slice(&body).unwrap()));
     let answer = {
         let mut answers = provider.answers.lock().unwrap();

@@ -10,7 +10,7 @@ use lantern_policy::action::CreateRun;
 use lantern_policy::{Permit, Scope};
 use lantern_store::journal::{self, Created};
 use lantern_store::versions::Version;
-use lantern_types::{At, Digest, RunId};
+use lantern_types::{At, Digest, RunId, TraceParent};
 
 use super::{Asked, Beginning, FULL_WAIT, check_cost, discard, first_append, head, started_before, version};
 use crate::App;
@@ -25,6 +25,16 @@ const RUNS: &str = "runs";
 #[derive(Debug)]
 pub(in super::super) struct Batch {
     runs: Vec<NewRun>,
+}
+
+impl Batch {
+    /// The same, where all of them belong under this span.
+    pub(in super::super) fn under(mut self, trace: Option<TraceParent>) -> Self {
+        for new in &mut self.runs {
+            new.trace = trace;
+        }
+        self
+    }
 }
 
 /// One of them: it has no stream and no key of its own.

@@ -14,7 +14,7 @@ use lantern_policy::{Actor, Permit, Scope};
 use lantern_store::journal::{self, Created};
 use lantern_store::sessions::{self, Claim, SessionRow};
 use lantern_store::versions::Version;
-use lantern_types::{Digest, Dur, EffectClass, MicroUsd, Priority, RunId, SessionId};
+use lantern_types::{Digest, Dur, EffectClass, MicroUsd, Priority, RunId, SessionId, TraceParent};
 use serde_json::{Map, Value};
 
 use super::{Asked, Beginning, FULL_WAIT, Started, allow, check_cost, discard, first_append, started_before};
@@ -49,6 +49,8 @@ pub(crate) struct Message {
     /// In place of the agent's system prompt.
     pub(crate) system: Option<String>,
     pub(crate) tools: Tools,
+    /// The span that it belongs under.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 /// What became of a message.
@@ -66,7 +68,7 @@ pub(crate) async fn start_exchange(
     session: SessionRow,
     message: Message,
 ) -> Result<Started> {
-    let Message { input, labels, max_cost, key, system, tools } = message;
+    let Message { input, labels, max_cost, key, system, tools, trace } = message;
     let new = NewRun {
         agent_name: session.agent_name.clone(),
         input: Arc::new(input),
@@ -76,6 +78,7 @@ pub(crate) async fn start_exchange(
         max_cost,
         priority: Priority::default(),
         stream: false,
+        trace,
     };
     start(app, (scope, actor), session, new, (system, tools)).await
 }
