@@ -30,6 +30,7 @@ use crate::features;
 use crate::features::runtime::Runtime;
 use crate::lockout::Lockout;
 use crate::password::Passwords;
+use crate::sso::{Sso, SsoSetup};
 
 /// The contract's limit on sign-ins, for each address from each peer.
 const LOGINS: Rate = Rate { count: 10, per: Dur::from_secs(60), burst: 10 };
@@ -81,6 +82,8 @@ pub struct Setup {
     pub content_kept: Kept,
     /// The node of this process, if it runs workloads.
     pub runtime: Option<Runtime>,
+    /// The issuers that people sign in by, if there are any.
+    pub sso: Option<SsoSetup>,
 }
 
 /// What the settings pages know of model providers.
@@ -178,6 +181,7 @@ pub(crate) struct Inner {
     pub(crate) runtime: Option<Runtime>,
     pub(crate) trusted: Arc<[Network]>,
     pub(crate) audit: audit::Log,
+    pub(crate) sso: Sso,
 }
 
 impl Remembers for App {
@@ -267,6 +271,7 @@ impl App {
             runtime: setup.runtime,
             trusted: setup.trusted_proxies,
             audit,
+            sso: Sso::new(setup.sso),
         };
         Ok(Self {
             db: setup.db,

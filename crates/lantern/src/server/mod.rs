@@ -20,6 +20,7 @@ mod models;
 mod port;
 mod reload;
 mod rotate;
+mod sso;
 mod stop;
 
 use std::net::SocketAddr;
