@@ -180,7 +180,10 @@ variables! {
         /// Where a local model server answers, as Ollama itself reads it: `HOST[:PORT]`, or a URL. It is used when no other
         /// provider is configured and it has a model. Without it: `127.0.0.1:11434`.
         OLLAMA_HOST = "OLLAMA_HOST";
-        /// Where a desktop's windows are. With it, `dev` at a terminal opens the dashboard in a browser, unless `--no-open` is said.
+    }
+    "`dev`, `login`" {
+        /// Where a desktop's windows are. With it, `dev` at a terminal opens the dashboard in a browser, unless `--no-open` is said, and
+        /// `login --sso` the issuer.
         DISPLAY = "DISPLAY";
         /// The same, of desktops that speak Wayland.
         WAYLAND_DISPLAY = "WAYLAND_DISPLAY";

@@ -4,11 +4,13 @@ import { access } from "./access";
 import { budgets } from "./budgets";
 import { plural } from "./plural";
 import { secrets } from "./secrets";
+import { sso } from "./sso";
 
 export const m = {
   ...access,
   budgets,
   secrets,
+  sso,
   brand: "Lantern",
   common: {
     loading: "Loading",

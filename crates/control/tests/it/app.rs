@@ -8,7 +8,7 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use lantern_control::testing::{Answered, undocumented};
-use lantern_control::{App, Probe, ProbeAsk, Providers, Rate, Runtime, Setup, SharedProvider, router};
+use lantern_control::{App, Probe, ProbeAsk, Providers, Rate, Runtime, Setup, SharedProvider, SsoSetup, router};
 use lantern_edge::token::{Person, Tokens};
 use lantern_net::{RealClock, RealIds, Shutdown, TaskSet};
 use lantern_policy::egress::Reach;
@@ -112,6 +112,7 @@ pub(crate) struct Wishes {
     pub(crate) content_kept: Option<Dur>,
     pub(crate) receipt_seed: Option<[u8; 32]>,
     pub(crate) runtime: Option<Runtime>,
+    pub(crate) sso: Option<SsoSetup>,
 }
 
 impl Default for Wishes {
@@ -124,6 +125,7 @@ impl Default for Wishes {
             content_kept: None,
             receipt_seed: None,
             runtime: Some(crate::runtime::runtime()),
+            sso: None,
         }
     }
 }
@@ -163,6 +165,7 @@ impl TestApp {
             tasks: Arc::new(TaskSet::new(Handle::current())),
             content_kept: wishes.content_kept,
             runtime: wishes.runtime,
+            sso: wishes.sso,
             limits: wishes.limits.into(),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             tools: tools(),

@@ -36,6 +36,23 @@ const ROUTES: &[(&str, By)] = &[
     ("POST /auth/signup", Verb(&["signup"])),
     ("POST /auth/logout", Verb(&["logout"])),
     ("POST /auth/refresh", Nobody("every command does it by itself when a login is over")),
+    ("GET /auth/oauth", Verb(&["login", "doctor"])),
+    ("POST /auth/oauth/exchange", Verb(&["login"])),
+    ("GET /auth/oauth/{provider}/terminal", Nobody("`login --sso` has a browser open it")),
+    ("GET /auth/oauth/{provider}/callback", Nobody("issuers send browsers there")),
+    ("GET /auth/oauth/{provider}/start", Same("POST /auth/oauth/{provider}/start")),
+    (
+        "POST /auth/oauth/{provider}/start",
+        Nobody("for pages, whose browser goes on to the issuer; `login --sso` begins in one"),
+    ),
+    ("POST /auth/session/sso", Nobody("for pages of this server, which are signed in by a cookie")),
+    ("POST /v1/sso/check", Verb(&["doctor"])),
+    ("GET /auth/identities", Verb(&["identities list"])),
+    ("DELETE /auth/identities/{id}", Verb(&["identities unlink"])),
+    (
+        "POST /auth/identities",
+        Nobody("for pages: it takes the browser that came back from the issuer"),
+    ),
     ("POST /auth/session", Nobody("for pages of this server, which are signed in by a cookie")),
     (
         "POST /auth/session/invitation",

@@ -37,6 +37,7 @@ pub(crate) use admin::AdminVerb;
 use advice::Advice;
 use assemble::{Mode, Ready};
 pub(crate) use backup::{BackupArgs, RestoreArgs};
+pub(crate) use browser::{open, screen};
 use config::Config;
 pub(crate) use config::ExplainArgs;
 #[cfg(test)]
