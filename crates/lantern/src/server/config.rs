@@ -306,7 +306,7 @@ impl Config {
     /// The same in the form of the file. Of a secret it says only that there is one.
     pub(super) fn in_force(&self) -> Value {
         let (spawn, postgres, bucket) = (self.spawn, self.postgres.as_ref(), self.bucket.as_ref());
-        let secret = |there: bool| there.then_some(explain::MASK);
+        let secret = |there: bool| there.then_some(MASK);
         json!({
             "server": {
                 "listen": self.listen.to_string(),
