@@ -154,6 +154,8 @@ variables! {
         OIDC_CLIENT_SECRET = "LANTERN_OIDC_CLIENT_SECRET";
         /// The id of the one tenant whose people it signs in.
         OIDC_TENANT = "LANTERN_OIDC_TENANT";
+        /// `true`: it may be at a private address, and without TLS, as one on one's own machine is.
+        OIDC_PRIVATE_ADDRESS = "LANTERN_OIDC_PRIVATE_ADDRESS" or "false";
         /// The domains whose addresses it signs in, separated by commas. It needs these or a tenant.
         OIDC_ALLOWED_DOMAINS = "LANTERN_OIDC_ALLOWED_DOMAINS";
         /// The operator's key for an OpenAI-compatible provider.

@@ -40,7 +40,8 @@ pub struct Pass {
 }
 
 const SWEEP_FLOWS: &str = "DELETE FROM sso_flows WHERE expires_at <= $1";
-const KEEP_FLOW: &str = "INSERT INTO sso_flows (hash, provider, browser, wish, expires_at) SELECT $1, $2, $3, $4, $5
+const KEEP_FLOW: &str =
+    "INSERT INTO sso_flows (hash, provider, browser, wish, expires_at) SELECT $1, $2, $3, $4, $5
     WHERE (SELECT count(*) FROM (SELECT 1 FROM sso_flows LIMIT $6) AS waiting) < $6";
 const FIND_FLOW: &str = "SELECT wish FROM sso_flows
     WHERE hash = $1 AND provider = $2 AND browser = $3 AND expires_at > $4";
@@ -117,9 +118,8 @@ pub async fn keep_pass(db: &Db, pass: Pass, now: At) -> Result<()> {
 
 /// The pass with this hash, unless it is over.
 pub async fn find_pass(db: &Db, hash: Digest, now: At) -> Result<Option<Pass>> {
-    let find = db.system_read(move |tx| {
-        Box::pin(async move { tx.one(FIND_PASS, &[hash.into(), now.into()]).await })
-    });
+    let find = db
+        .system_read(move |tx| Box::pin(async move { tx.one(FIND_PASS, &[hash.into(), now.into()]).await }));
     let read = |row: Row| {
         let bound = row.opt_bytes("bound")?.and_then(|bytes| Digest::from_bytes(&bytes));
         Ok(Pass { hash, bound, proof: row.text("proof")?, expires_at: row.at("expires_at")? })

@@ -27,9 +27,9 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    allowances, approvals, audit, dialect, escrow, feedback, identities, inbox, journal, labels, lease, limits, loose,
-    metered, outbox, past, receipts, retention, routing, runs, seal, secrets, sessions, share, sign_ins, sso,
-    stops, system, tickets, usage, versions, workloads,
+    allowances, approvals, audit, dialect, escrow, feedback, identities, inbox, journal, labels, lease,
+    limits, loose, metered, outbox, past, receipts, retention, routing, runs, seal, secrets, sessions, share,
+    sign_ins, sso, stops, system, tickets, usage, versions, workloads,
 };
 
 pub use bucket::BucketServer;

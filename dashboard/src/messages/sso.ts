@@ -15,12 +15,12 @@ export const sso = {
   unlinkTitle: "Unlink this account?",
   unlinkText: "It signs nobody in to this account any more. Sign-ins that it began go on; end them below.",
   unlinked: "Unlinked",
-  failed: "Signing in did not work: what came back is not to be believed. Begin anew.",
+  failed: "What came back is not to be believed.",
   refusals: {
-    sso_denied: "Somebody said no there. Begin anew, and say yes.",
-    sso_expired: "This was used already, took too long, or was begun in another browser. Begin anew.",
-    sso_email_unverified: "No verified address of yours is known there. Verify it there, and begin anew.",
-    sso_unavailable: "It did not answer this server. Try again in a while, or sign in with your password.",
-    login_rate_limited: "There were too many tries. Wait a minute, and begin anew.",
+    sso_denied: "Somebody said no there.",
+    sso_expired: "This was used already, took too long, or was begun in another browser.",
+    sso_email_unverified: "No verified address of yours is known there.",
+    sso_unavailable: "It did not answer this server.",
+    login_rate_limited: "There were too many tries.",
   } as Record<string, string>,
 };

@@ -55,7 +55,7 @@ export function Identities() {
   const client = useQueryClient();
   const navigate = useNavigate();
   const toast = useToast();
-  const { sso, error } = useSearch({ from: "/shell/under/account" });
+  const { sso, error } = useSearch({ from: "/shell/account" });
   const [password, setPassword] = useState("");
   const [ending, setEnding] = useState<Identity>();
   const list = usePages(["identities"], (cursor, signal) => page("/auth/identities", { query: { limit: 50, cursor }, signal }));
@@ -77,7 +77,7 @@ export function Identities() {
     mutationFn: (identity: Identity) => remove("/auth/identities/{id}", { path: { id: identity.id } }),
     onSuccess: () => changed(words.unlinked),
   });
-  const label = (name: string | undefined) => issuers.find((issuer) => issuer.name === name)?.label ?? name;
+  const label = (name: string | null | undefined) => issuers.find((issuer) => issuer.name === name)?.label ?? name;
   const identities = list.items;
   if (issuers.length === 0 && identities.length === 0) return null;
   return (

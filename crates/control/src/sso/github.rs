@@ -54,7 +54,11 @@ pub(super) fn authorize(said: &SsoProvider) -> String {
 }
 
 fn api(said: &SsoProvider, path: &str) -> String {
-    if said.issuer == PUBLIC { format!("{PUBLIC_API}{path}") } else { format!("{}/api/v3{path}", said.issuer) }
+    if said.issuer == PUBLIC {
+        format!("{PUBLIC_API}{path}")
+    } else {
+        format!("{}/api/v3{path}", said.issuer)
+    }
 }
 
 /// Exchanges a code for an access token.

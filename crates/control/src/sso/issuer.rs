@@ -6,7 +6,9 @@
 //! issuer at will.
 
 use jsonwebtoken::jwk::Jwk;
-use lantern_net::http::{Deadlines, HeaderMap, HeaderValue, Method, Request, StatusCode, has_credentials, header};
+use lantern_net::http::{
+    Deadlines, HeaderMap, HeaderValue, Method, Request, StatusCode, has_credentials, header,
+};
 use lantern_types::{At, Dur};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -81,12 +83,7 @@ impl Known {
     }
 
     /// The issuer's keys, asked for anew when those that are known are older than this.
-    async fn keys(
-        &mut self,
-        of: &Provider,
-        lasts: Dur,
-        now: At,
-    ) -> Result<Vec<Jwk>, Fault> {
+    async fn keys(&mut self, of: &Provider, lasts: Dur, now: At) -> Result<Vec<Jwk>, Fault> {
         if let Some((keys, at)) = &self.keys
             && fresh(*at, lasts, now)
         {
@@ -115,7 +112,8 @@ impl Provider {
     ) -> Result<String, Fault> {
         let described = self.described(now).await?;
         let methods = described.token_endpoint_auth_methods_supported.as_deref();
-        let basic = methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic"));
+        let basic =
+            methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic"));
         let said = &self.said;
         let mut pairs = vec![
             ("grant_type", "authorization_code"),
@@ -127,19 +125,17 @@ impl Provider {
         if basic {
             headers.insert(header::AUTHORIZATION, proof::basic(&said.client_id, &said.client_secret)?);
         } else {
-            pairs.extend([("client_id", said.client_id.as_str()), ("client_secret", said.client_secret.expose())]);
+            pairs.extend([
+                ("client_id", said.client_id.as_str()),
+                ("client_secret", said.client_secret.expose()),
+            ]);
         }
         let tokens: Tokens = post(self, &described.token_endpoint, headers, &pairs).await?;
         tokens.id_token.ok_or_else(|| Fault::Unusable("its answer has no id token".to_owned()))
     }
 
     /// Who an id token is of.
-    pub(super) async fn read(
-        &self,
-        token: &str,
-        nonce: &str,
-        now: At,
-    ) -> Result<Proof, Fault> {
+    pub(super) async fn read(&self, token: &str, nonce: &str, now: At) -> Result<Proof, Fault> {
         let expected = Expected { issuer: &self.said.issuer, client_id: &self.said.client_id, nonce, now };
         let mut known = self.known.lock().await;
         let keys = known.keys(self, KEPT, now).await?;
@@ -163,7 +159,11 @@ impl Provider {
         }
         known.described(self, now).await?;
         let keys = known.keys(self, FAILED_AGAIN, now).await?;
-        if keys.is_empty() { Err(Fault::Unusable("it has no key that we can read".to_owned())) } else { Ok(()) }
+        if keys.is_empty() {
+            Err(Fault::Unusable("it has no key that we can read".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -172,7 +172,9 @@ async fn describe(of: &Provider) -> Result<Described, Fault> {
     let address = format!("{}/.well-known/openid-configuration", said.issuer.trim_end_matches('/'));
     let described: Described = get(of, &address).await?;
     if described.issuer != said.issuer {
-        return Err(Fault::Unusable("it calls itself by another name than the one that is configured".to_owned()));
+        return Err(Fault::Unusable(
+            "it calls itself by another name than the one that is configured".to_owned(),
+        ));
     }
     let places = [&described.authorization_endpoint, &described.token_endpoint, &described.jwks_uri];
     if let Some(wrong) = places.into_iter().find(|place| !is_place(place, said.private_address)) {
@@ -223,7 +225,8 @@ pub(super) async fn ask<T: DeserializeOwned>(
     }
     let body = response.bytes(most).await.map_err(unreachable)?;
     // What it answers may repeat what we sent, so none of it is in the words.
-    serde_json::from_slice(&body).map_err(|_| Fault::Unusable("its answer is not the JSON that it must be".to_owned()))
+    serde_json::from_slice(&body)
+        .map_err(|_| Fault::Unusable("its answer is not the JSON that it must be".to_owned()))
 }
 
 #[cfg(test)]

@@ -216,8 +216,12 @@ impl Sso {
         if proof.subject.is_empty() || proof.subject.len() > SUBJECT_BYTES_MAX {
             return Err(Fault::Untrue("the subject is none"));
         }
-        let plain = |c: char| c.is_ascii_graphic() || (!c.is_ascii() && !c.is_control() && !c.is_whitespace());
-        if proof.email.len() > EMAIL_BYTES_MAX || !proof.email.contains('@') || !proof.email.chars().all(plain) {
+        let plain =
+            |c: char| c.is_ascii_graphic() || (!c.is_ascii() && !c.is_control() && !c.is_whitespace());
+        if proof.email.len() > EMAIL_BYTES_MAX
+            || !proof.email.contains('@')
+            || !proof.email.chars().all(plain)
+        {
             return Err(Fault::Unverified);
         }
         proof.name = proof.name.as_deref().and_then(shown);
@@ -272,7 +276,14 @@ mod tests {
     #[test]
     fn what_a_trip_shows_says_nothing_of_what_it_keeps() {
         let (one, other) = (Trip::of("one".to_owned()), Trip::of("other".to_owned()));
-        let all = [one.nonce(), one.verifier(), one.challenge(), other.nonce(), other.verifier(), other.challenge()];
+        let all = [
+            one.nonce(),
+            one.verifier(),
+            one.challenge(),
+            other.nonce(),
+            other.verifier(),
+            other.challenge(),
+        ];
         let distinct: std::collections::BTreeSet<&String> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
         // As long as RFC 7636 wants it.

@@ -109,13 +109,9 @@ pub(super) fn read(token: &str, keys: &[Jwk], expected: &Expected<'_>) -> Result
         return Err(Untrue("it was asked for by somebody else"));
     }
     match claims.email {
-        Some(email) if claims.email_verified == Some(Value::Bool(true)) => Ok(Proof {
-            issuer: claims.iss,
-            subject: claims.sub,
-            email,
-            hosted: claims.hd,
-            name: claims.name,
-        }),
+        Some(email) if claims.email_verified == Some(Value::Bool(true)) => {
+            Ok(Proof { issuer: claims.iss, subject: claims.sub, email, hosted: claims.hd, name: claims.name })
+        }
         _ => Err(Unverified),
     }
 }

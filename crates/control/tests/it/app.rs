@@ -8,7 +8,9 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use lantern_control::testing::{Answered, undocumented};
-use lantern_control::{App, Probe, ProbeAsk, Providers, Rate, Runtime, Setup, SharedProvider, SsoSetup, router};
+use lantern_control::{
+    App, Probe, ProbeAsk, Providers, Rate, Runtime, Setup, SharedProvider, SsoSetup, router,
+};
 use lantern_edge::token::{Person, Tokens};
 use lantern_net::{RealClock, RealIds, Shutdown, TaskSet};
 use lantern_policy::egress::Reach;

@@ -85,9 +85,15 @@ pub(crate) struct Issuer {
 fn key(signs: Signs) -> (EncodingKey, Algorithm, &'static str) {
     let der = |text: &str| hex::decode(text.split_whitespace().collect::<String>()).unwrap();
     match signs {
-        Signs::Es(1) => (EncodingKey::from_ec_der(&der(include_str!("issuer/ec1.hex"))), Algorithm::ES256, "ec1"),
-        Signs::Es(_) => (EncodingKey::from_ec_der(&der(include_str!("issuer/ec2.hex"))), Algorithm::ES256, "ec2"),
-        Signs::Rs => (EncodingKey::from_rsa_der(&der(include_str!("issuer/rsa.hex"))), Algorithm::RS256, "rsa"),
+        Signs::Es(1) => {
+            (EncodingKey::from_ec_der(&der(include_str!("issuer/ec1.hex"))), Algorithm::ES256, "ec1")
+        }
+        Signs::Es(_) => {
+            (EncodingKey::from_ec_der(&der(include_str!("issuer/ec2.hex"))), Algorithm::ES256, "ec2")
+        }
+        Signs::Rs => {
+            (EncodingKey::from_rsa_der(&der(include_str!("issuer/rsa.hex"))), Algorithm::RS256, "rsa")
+        }
         Signs::None | Signs::PublicKeyAsSecret => {
             let public = public(Signs::Rs)["n"].as_str().unwrap().to_owned();
             (EncodingKey::from_secret(public.as_bytes()), Algorithm::HS256, "rsa")
@@ -169,7 +175,10 @@ impl Issuer {
     /// What its page does once somebody has said who they are and yes: the address that their browser goes back to.
     pub(crate) fn consent(&self, sent_to: &str) -> String {
         let (page, query) = sent_to.split_once('?').unwrap();
-        assert!([format!("{}/authorize", self.url), format!("{}/login/oauth/authorize", self.url)].contains(&page.to_owned()));
+        assert!(
+            [format!("{}/authorize", self.url), format!("{}/login/oauth/authorize", self.url)]
+                .contains(&page.to_owned())
+        );
         let asked = pairs(query);
         assert_eq!((asked["response_type"].as_str(), asked["client_id"].as_str()), ("code", CLIENT));
         assert_eq!(asked["code_challenge_method"], "S256");
@@ -217,7 +226,8 @@ impl Desk {
         reader.read_exact(&mut body).unwrap();
         let path = line.split(' ').nth(1).unwrap().split('?').next().unwrap().to_owned();
         self.seen.lock().unwrap().asked.push(path.clone());
-        let trouble = self.script.lock().unwrap().trouble.filter(|(at, _)| path.starts_with(at)).map(|(_, what)| what);
+        let trouble =
+            self.script.lock().unwrap().trouble.filter(|(at, _)| path.starts_with(at)).map(|(_, what)| what);
         let (status, body) = match trouble {
             Some(Trouble::Hangs) => {
                 // Until the other side gives up.
@@ -233,7 +243,9 @@ impl Desk {
             },
         };
         let length = body.len();
-        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        );
         drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())));
     }
 
@@ -250,17 +262,24 @@ impl Desk {
             }
             "/keys" => {
                 let strange = json!({"kty": "strange", "kid": "ec9", "x": 1});
-                let keys: Vec<Value> = script.published.iter().map(|signs| public(*signs)).chain([strange]).collect();
+                let keys: Vec<Value> =
+                    script.published.iter().map(|signs| public(*signs)).chain([strange]).collect();
                 Some(json!({ "keys": keys }))
             }
             "/token" => {
                 let form = pairs(body);
                 let escaped = "s%26cret%3A%2B%C3%BC%2F%3D";
                 let basic = format!("Basic {}", STANDARD.encode(format!("{CLIENT}:{escaped}")));
-                let posted = (form.get("client_id").map(String::as_str), form.get("client_secret").map(String::as_str));
+                let posted = (
+                    form.get("client_id").map(String::as_str),
+                    form.get("client_secret").map(String::as_str),
+                );
                 let known = authorization == basic || posted == (Some(CLIENT), Some(SECRET));
-                let code = self.redeemed(&form).filter(|_| known && form["grant_type"] == "authorization_code")?;
-                Some(json!({"access_token": "at", "token_type": "Bearer", "id_token": token(&script, &self.url, &code)}))
+                let code =
+                    self.redeemed(&form).filter(|_| known && form["grant_type"] == "authorization_code")?;
+                Some(
+                    json!({"access_token": "at", "token_type": "Bearer", "id_token": token(&script, &self.url, &code)}),
+                )
             }
             "/login/oauth/access_token" => {
                 let form = pairs(body);

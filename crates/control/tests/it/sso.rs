@@ -115,7 +115,10 @@ impl Place {
         for line in answer.headers.get_all("set-cookie") {
             let line = line.to_str().unwrap();
             let Some(rest) = line.strip_prefix("__Host-lantern_sso=") else { continue };
-            assert!(line.contains("; Path=/; ") && line.contains("; HttpOnly; ") && line.ends_with("; Secure"), "{line}");
+            assert!(
+                line.contains("; Path=/; ") && line.contains("; HttpOnly; ") && line.ends_with("; Secure"),
+                "{line}"
+            );
             assert!(!line.contains("Domain"), "{line}");
             let value = rest.split(';').next().unwrap();
             browser.cookie = Some(format!("__Host-lantern_sso={value}")).filter(|_| !value.is_empty());
@@ -184,11 +187,18 @@ async fn from_a_domain(place: &Place) {
     assert_eq!(landed, "/sign-in?sso=any&next=%2Fruns%3Fstatus%3Dfailed");
     let pass = browser.clone();
     let signed = place.finish(&mut browser, json!({})).await.is(200);
-    assert_eq!((&signed.json["email"], &signed.json["role"]), (&json!("Grace@joins.example"), &json!("member")));
+    assert_eq!(
+        (&signed.json["email"], &signed.json["role"]),
+        (&json!("Grace@joins.example"), &json!("member"))
+    );
     assert_eq!(signed.json["tenantId"], test.a.id.to_string());
     assert_eq!(signed.json["name"], "Ada Lovelace");
     assert!(signed.json.get("token").is_none(), "{}", signed.text);
-    let session = signed.headers.get_all("set-cookie").iter().find(|line| line.to_str().unwrap().starts_with("lantern_session="));
+    let session = signed
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .find(|line| line.to_str().unwrap().starts_with("lantern_session="));
     assert!(session.unwrap().to_str().unwrap().contains("; SameSite=Strict"));
     // The pass is spent, in this browser and in a copy of it.
     place.finish(&mut pass.clone(), json!({})).await.refused(401, "sso_expired");
@@ -214,7 +224,9 @@ async fn from_a_domain(place: &Place) {
 async fn no_role(place: &Place) {
     let Place { test, .. } = place;
     place.says_of("new-1", "grace@joins.example");
-    place.says(json!({"email": "grace@joins.example", "role": "owner", "roles": ["owner"], "groups": ["owner"]}));
+    place.says(
+        json!({"email": "grace@joins.example", "role": "owner", "roles": ["owner"], "groups": ["owner"]}),
+    );
     let signed = place.sign_in("any").await.is(200).json;
     assert_eq!(signed["role"], "member");
     let id = signed["id"].as_str().unwrap();
@@ -262,7 +274,13 @@ async fn state(place: &Place) {
     let said = format!("https://lantern.example/auth/oauth/any/callback?state={state}&error=access_denied");
     assert_eq!(place.back(&mut browser, &said).await, "/sign-in?sso=any&error=sso_denied");
     // Nobody is sent elsewhere.
-    for next in ["//evil.example", "/\\evil.example", "https://evil.example/", "/%2Fevil.example", "javascript:alert(1)"] {
+    for next in [
+        "//evil.example",
+        "/\\evil.example",
+        "https://evil.example/",
+        "/%2Fevil.example",
+        "javascript:alert(1)",
+    ] {
         let landed = place.come(&mut Browser::default(), "any", json!({ "next": next })).await;
         assert_eq!(landed, "/sign-in?sso=any", "{next}");
         let query = next.replace('%', "%25").replace('\\', "%5C");
@@ -334,7 +352,8 @@ async fn two_tenants(place: &Place) {
 async fn invited(place: &Place) {
     let Place { test, .. } = place;
     let invite = async |email: &str, role: &str| {
-        let made = test.post(&test.a.owner, "/v1/invitations", json!({"email": email, "role": role})).await.is(201);
+        let made =
+            test.post(&test.a.owner, "/v1/invitations", json!({"email": email, "role": role})).await.is(201);
         made.json["token"].as_str().unwrap().to_owned()
     };
     let token = invite("Ada@Example.com", "admin").await;
@@ -354,7 +373,9 @@ async fn invited(place: &Place) {
     assert_eq!((&signed.json["email"], &signed.json["role"]), (&json!(ADA), &json!("admin")));
     assert_eq!(place.sign_in("any").await.is(200).json["id"], signed.json["id"]);
     let accept = json!({"token": token, "password": PASSWORD});
-    test.send(request("POST", "/auth/invitations/accept", None, Some(accept))).await.refused(401, "invalid_invitation");
+    test.send(request("POST", "/auth/invitations/accept", None, Some(accept)))
+        .await
+        .refused(401, "invalid_invitation");
     let bad = json!({"invitation": "hlx_inv_nothing"});
     test.send(request("POST", "/auth/oauth/any/start", None, Some(bad))).await.refused(400, "invalid_body");
     // By GitHub as well, whose address is the primary one and not the one that its profile shows.
@@ -380,7 +401,8 @@ async fn linked(place: &Place) {
     // What is to be linked signs nobody in.
     place.finish(&mut browser, json!({})).await.refused(401, "sso_expired");
     let link = async |browser: &mut Browser, password: &str, page: bool| {
-        let mut request = request("POST", "/auth/identities", Some(token), Some(json!({ "password": password })));
+        let mut request =
+            request("POST", "/auth/identities", Some(token), Some(json!({ "password": password })));
         if page {
             request.headers_mut().insert("x-lantern-page", "1".parse().unwrap());
         }
@@ -418,7 +440,8 @@ async fn linked(place: &Place) {
     place.come(&mut browser, "any", json!({"link": true})).await;
     link(&mut browser, PASSWORD, true).await.is(204);
     let id = ada["user"]["id"].as_str().unwrap();
-    let made = test.post(&test.a.owner, &format!("/v1/members/{id}/password-reset"), json!({})).await.is(201).json;
+    let made =
+        test.post(&test.a.owner, &format!("/v1/members/{id}/password-reset"), json!({})).await.is(201).json;
     let reset = json!({"token": made["token"], "newPassword": "another horse battery"});
     test.send(request("POST", "/auth/password-reset", None, Some(reset))).await.is(204);
     place.sign_in("any").await.refused(403, "sso_not_linked");
@@ -521,7 +544,9 @@ async fn audited(place: &Place) {
     place.sign_in("any").await.refused(403, "sso_not_linked");
     place.sign_in("ten").await.is(200);
     let listed = test.get(&test.a.owner, "/v1/audit?limit=10").await.is(200).json;
-    let entry = |entry: &Value| format!("{} {}", entry["action"].as_str().unwrap(), entry["outcome"].as_str().unwrap());
+    let entry = |entry: &Value| {
+        format!("{} {}", entry["action"].as_str().unwrap(), entry["outcome"].as_str().unwrap())
+    };
     let mut entries: Vec<String> = listed.as_array().unwrap().iter().map(entry).collect();
     entries.retain(|entry| entry.starts_with("auth."));
     // A denial is written within a moment.
@@ -592,7 +617,10 @@ async fn a_key_is_found_that_is_new_and_nobody_makes_us_look_for_it_at_will() {
     place.says_of("new-1", "grace@joins.example");
     place.sign_in("any").await.is(200);
     place.sign_in("any").await.is(200);
-    assert_eq!((place.issuer.asked("/keys"), place.issuer.asked("/.well-known/openid-configuration")), (1, 1));
+    assert_eq!(
+        (place.issuer.asked("/keys"), place.issuer.asked("/.well-known/openid-configuration")),
+        (1, 1)
+    );
     // The issuer has a new key. Within half a minute it is not looked for.
     {
         let mut script = place.issuer.script();
@@ -615,15 +643,16 @@ async fn a_key_is_found_that_is_new_and_nobody_makes_us_look_for_it_at_will() {
 async fn an_issuer_that_is_of_no_use_is_told_as_that() {
     let place = Place::over(Db::inline_sqlite().unwrap()).await;
     let test = &place.test;
-    let start = async |name: &str| {
-        test.send(request("GET", &format!("/auth/oauth/{name}/start"), None, None)).await
-    };
+    let start =
+        async |name: &str| test.send(request("GET", &format!("/auth/oauth/{name}/start"), None, None)).await;
     start("gone").await.refused(502, "sso_unavailable");
     start("nobody").await.refused(400, "sso_not_configured");
     start("../x").await.is(404);
-    for (trouble, code) in
-        [(Trouble::Html, "sso_failed"), (Trouble::Huge, "sso_unavailable"), (Trouble::Fails, "sso_unavailable")]
-    {
+    for (trouble, code) in [
+        (Trouble::Html, "sso_failed"),
+        (Trouble::Huge, "sso_unavailable"),
+        (Trouble::Fails, "sso_unavailable"),
+    ] {
         place.issuer.script().trouble = Some(("/.well-known", trouble));
         let refused = start("any").await.refused(502, code);
         assert!(!refused.text.contains("script") && !refused.text.contains("127.0.0.1"), "{}", refused.text);
@@ -651,7 +680,8 @@ async fn an_issuer_that_is_of_no_use_is_told_as_that() {
     assert_eq!(of("gone"), json!({"name": "gone", "ok": false, "code": "sso_unavailable"}));
     test.post(&test.a.member, "/v1/sso/check", json!({})).await.refused(403, "role_missing");
     // It recovers; and takes our secret in the form where it says that it wants that.
-    place.issuer.script().description = json!({"token_endpoint_auth_methods_supported": ["client_secret_post"]});
+    place.issuer.script().description =
+        json!({"token_endpoint_auth_methods_supported": ["client_secret_post"]});
     test.clock.pass(Dur::from_secs(11));
     place.says_of("new-1", "grace@joins.example");
     place.sign_in("any").await.is(200);

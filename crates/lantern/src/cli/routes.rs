@@ -49,10 +49,7 @@ const ROUTES: &[(&str, By)] = &[
     ("POST /v1/sso/check", Verb(&["doctor"])),
     ("GET /auth/identities", Verb(&["identities list"])),
     ("DELETE /auth/identities/{id}", Verb(&["identities unlink"])),
-    (
-        "POST /auth/identities",
-        Nobody("for pages: it takes the browser that came back from the issuer"),
-    ),
+    ("POST /auth/identities", Nobody("for pages: it takes the browser that came back from the issuer")),
     ("POST /auth/session", Nobody("for pages of this server, which are signed in by a cookie")),
     (
         "POST /auth/session/invitation",

@@ -58,7 +58,8 @@ pub(crate) async fn show(
 ) -> Result<Value, Failure> {
     let choices = choices(api).await?;
     let choice = chosen(&choices, name)?;
-    let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot listen on 127.0.0.1: {error}"));
+    let failed =
+        |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot listen on 127.0.0.1: {error}"));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
     let ids = RealIds::new(Arc::new(RealClock::new()));
@@ -120,7 +121,8 @@ fn chosen<'a>(choices: &'a [Value], name: &str) -> Result<&'a Value, Failure> {
         _ => choices.iter().find(|choice| text(choice, "name") == name),
     };
     found.ok_or_else(|| {
-        let said = if name.is_empty() { "there are several".to_owned() } else { format!("there is no {name:?}") };
+        let said =
+            if name.is_empty() { "there are several".to_owned() } else { format!("there is no {name:?}") };
         Failure::usage(said).hint(format!("say --sso and one of {}", names()))
     })
 }
@@ -152,7 +154,9 @@ async fn answer(mut stream: TcpStream, handle: &str) -> Option<Came> {
         Some(Came::Refused(_)) => ("200 OK", FAILED),
         None => ("404 Not Found", "There is nothing here."),
     };
-    let page = format!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Lantern</title><p>{words}</p></html>\n");
+    let page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Lantern</title><p>{words}</p></html>\n"
+    );
     let reply = format!(
         "HTTP/1.1 {status}\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: {}\r\n\
          content-security-policy: default-src 'none'; frame-ancestors 'none'\r\nreferrer-policy: no-referrer\r\n\
@@ -173,7 +177,9 @@ fn brought(head: &str, handle: &str) -> Option<Came> {
         pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
     };
     // Neither a code nor an error has anything that an address escapes.
-    let plain = |text: &&str| text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let plain = |text: &&str| {
+        text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
     pair("state").filter(|state| *state == handle)?;
     let code = pair("code").filter(plain).map(|code| Came::Code(code.to_owned()));
     code.or_else(|| pair("error").filter(plain).map(|code| Came::Refused(code.to_owned())))
@@ -186,8 +192,12 @@ fn refused(code: &str) -> Failure {
         "sso_email_unverified" => {
             ("the issuer knows no verified address of yours", "verify your address there, and log in anew")
         }
-        "sso_unavailable" => ("the issuer did not answer the server", "try it again in a while; `lantern doctor` asks it"),
-        _ => ("the issuer proved nothing that the server believes", "log in anew; the server's log says more"),
+        "sso_unavailable" => {
+            ("the issuer did not answer the server", "try it again in a while; `lantern doctor` asks it")
+        }
+        _ => {
+            ("the issuer proved nothing that the server believes", "log in anew; the server's log says more")
+        }
     };
     Failure::new(Exit::Forbidden, words).code(code).hint(hint)
 }

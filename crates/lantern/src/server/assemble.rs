@@ -127,8 +127,8 @@ pub(super) async fn run(
     let node = node(&ground, &config, mode, (late.clone(), late_app.clone())).await?;
     let runtime = node.as_ref().map(|node| boxes::runtime(node, boxed(mode)));
     let sso = config.sso.setup(format!("http://{}", reachable(address)), ground.client.clone());
-    let app =
-        App::new(Setup { runtime, ..setup(&ground, &config, &rules, sso) }).context("cannot set up the API")?;
+    let app = App::new(Setup { runtime, ..setup(&ground, &config, &rules, sso) })
+        .context("cannot set up the API")?;
     let _ = late_app.set(app.clone());
     let accounts = account::seed(&app, mode, address).await?;
     let providers = Arc::new(providers(&ground, rules.clone()));

@@ -169,7 +169,13 @@ fn from_environment(
             match (client_id, client_secret) {
                 (None, None) => {}
                 (Some(client_id), Some(client_secret)) => {
-                    let made = Provider { name: name.to_owned(), kind, client_id, client_secret, ..Provider::default() };
+                    let made = Provider {
+                        name: name.to_owned(),
+                        kind,
+                        client_id,
+                        client_secret,
+                        ..Provider::default()
+                    };
                     providers.push(if kind == Kind::Oidc { of_variables(made, said) } else { made });
                 }
                 _ => {
@@ -193,6 +199,7 @@ fn of_variables(made: Provider, said: &impl Fn(&'static str) -> Option<String>) 
         label: said(env::OIDC_LABEL),
         tenant: said(env::OIDC_TENANT),
         allowed_domains: domains.map(str::to_owned).collect(),
+        private_address: said(env::OIDC_PRIVATE_ADDRESS).is_some_and(|word| word == "true" || word == "1"),
         ..made
     }
 }
@@ -220,7 +227,10 @@ fn provider(file: Provider) -> Result<SsoProvider> {
     let issuer = file.issuer.clone().or_else(|| usual.map(str::to_owned));
     let issuer = issuer.ok_or_else(|| refused("has no issuer", "write the issuer as it calls itself"))?;
     if !is_url(&issuer, file.private_address) {
-        return Err(refused("its issuer is no address with https://", "only one with private_address may be without TLS"));
+        return Err(refused(
+            "its issuer is no address with https://",
+            "only one with private_address may be without TLS",
+        ));
     }
     let tenant = |text: &str| {
         let next = "write the id of a tenant, as `lantern whoami` shows it";
@@ -231,7 +241,10 @@ fn provider(file: Provider) -> Result<SsoProvider> {
     let joins: Vec<(String, TenantId)> = joins.collect::<Result<_>>()?;
     let mut domains = file.allowed_domains.iter().chain(file.joins.keys());
     if let Some(wrong) = domains.find(|domain| !is_domain(domain)) {
-        return Err(refused(&format!("{wrong:?} is no domain"), "write what is behind the @, as example.com"));
+        return Err(refused(
+            &format!("{wrong:?} is no domain"),
+            "write what is behind the @, as example.com",
+        ));
     }
     let rule = file.kind.rule();
     if !may_join(rule) && !(joins.is_empty() && file.allowed_domains.is_empty()) {
@@ -263,7 +276,11 @@ fn label(kind: Kind, name: &str) -> String {
 
 fn is_domain(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-    !text.is_empty() && text.len() <= 253 && text.bytes().all(plain) && !text.starts_with('.') && !text.ends_with('.')
+    !text.is_empty()
+        && text.len() <= 253
+        && text.bytes().all(plain)
+        && !text.starts_with('.')
+        && !text.ends_with('.')
 }
 
 fn is_url(text: &str, private: bool) -> bool {
@@ -290,7 +307,10 @@ mod tests {
     }
 
     fn of(provider: &str) -> Result<Decided> {
-        decided(&format!("[[providers]]\nname = \"id\"\nclient_id = \"c\"\nclient_secret = \"s\"\n{provider}"), &[])
+        decided(
+            &format!("[[providers]]\nname = \"id\"\nclient_id = \"c\"\nclient_secret = \"s\"\n{provider}"),
+            &[],
+        )
     }
 
     #[test]
@@ -299,12 +319,22 @@ mod tests {
         for (provider, good) in [
             (format!("{issuer}tenant = \"{TENANT}\""), true),
             (format!("{issuer}allowed_domains = [\"example.com\"]"), true),
-            (format!("{issuer}allowed_domains = [\"example.com\"]\njoins = {{ \"example.com\" = \"{TENANT}\" }}"), true),
+            (
+                format!(
+                    "{issuer}allowed_domains = [\"example.com\"]\njoins = {{ \"example.com\" = \"{TENANT}\" }}"
+                ),
+                true,
+            ),
             (issuer.to_owned(), false),
             (format!("tenant = \"{TENANT}\""), false),
             (format!("{issuer}tenant = \"acme\""), false),
             (format!("{issuer}allowed_domains = [\"@example.com\"]"), false),
-            (format!("{issuer}allowed_domains = [\"example.com\"]\njoins = {{ \"example.com\" = \"acme\" }}"), false),
+            (
+                format!(
+                    "{issuer}allowed_domains = [\"example.com\"]\njoins = {{ \"example.com\" = \"acme\" }}"
+                ),
+                false,
+            ),
             (format!("issuer = \"http://id.example\"\ntenant = \"{TENANT}\""), false),
             (format!("issuer = \"http://10.0.0.5\"\nprivate_address = true\ntenant = \"{TENANT}\""), true),
             (format!("issuer = \"https://ada:pw@id.example\"\ntenant = \"{TENANT}\""), false),
@@ -320,7 +350,9 @@ mod tests {
 
     #[test]
     fn variables_make_issuers_or_fill_them_in() {
-        let names = |file: &str, said: &[(&'static str, &str)]| decided(file, said).map(|decided| decided.names()).ok();
+        let names = |file: &str, said: &[(&'static str, &str)]| {
+            decided(file, said).map(|decided| decided.names()).ok()
+        };
         assert_eq!(names("", &[]).as_deref(), Some(""));
         let google = [(env::GOOGLE_CLIENT_ID, "c"), (env::GOOGLE_CLIENT_SECRET, "s")];
         assert_eq!(names("", &google).as_deref(), Some("google"));
@@ -329,7 +361,10 @@ mod tests {
         assert_eq!(names(file, &[]), None, "without a secret");
         let filled = decided(file, &google[1..]).unwrap();
         assert_eq!(filled.providers[0].client_id, "of the file");
-        assert_eq!((filled.providers[0].client_secret.expose().as_str(), filled.providers[0].label.as_str()), ("s", "Google"));
+        assert_eq!(
+            (filled.providers[0].client_secret.expose().as_str(), filled.providers[0].label.as_str()),
+            ("s", "Google")
+        );
         let oidc = [
             (env::OIDC_CLIENT_ID, "c"),
             (env::OIDC_CLIENT_SECRET, "s"),
@@ -365,7 +400,8 @@ mod tests {
 
     #[test]
     fn names_are_plain_and_distinct() {
-        let two = "[[providers]]\nname = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\n";
+        let two =
+            "[[providers]]\nname = \"a\"\nkind = \"github\"\nclient_id = \"c\"\nclient_secret = \"s\"\n";
         assert!(decided(two, &[]).is_ok());
         assert!(decided(&two.repeat(2), &[]).is_err());
         for name in ["", "A", "a b", "a/b", "..", "ä"] {

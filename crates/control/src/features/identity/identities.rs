@@ -9,8 +9,8 @@ use lantern_edge::openapi::PAGING;
 use lantern_edge::request::Peer;
 use lantern_edge::route::{delete_route, fresh_post_route, get_route};
 use lantern_edge::{
-    Body, Code, Error, Fields, Model, NoContent, Page, Paging, Params, Path, Refusal, Result, Route, WithCookie,
-    cookie,
+    Body, Code, Error, Fields, Model, NoContent, Page, Paging, Params, Path, Refusal, Result, Route,
+    WithCookie, cookie,
 };
 use lantern_policy::action::{LinkIdentity, ListIdentities, UnlinkIdentity};
 use lantern_policy::sso::{Found, decide};
@@ -110,8 +110,9 @@ async fn link(
     let provider = sso::of(&app, &proven)?;
     // Whom the operator's rules would not let in is not linked either.
     let found = Found { linked: Some(scope.tenant()), ..Found::default() };
-    decide(&provider.said.rules, proven.proof.said(), found)
-        .map_err(|_| Error::new(Code::SsoNoAccount, "this issuer signs in nobody like this, or nobody of this tenant"))?;
+    decide(&provider.said.rules, proven.proof.said(), found).map_err(|_| {
+        Error::new(Code::SsoNoAccount, "this issuer signs in nobody like this, or nobody of this tenant")
+    })?;
     sso::taken(&app, pass).await?;
     sso::link_to(&app, scope.tenant(), id, proven.proof).await?;
     tracing::info!(tenant = %scope.tenant(), user = %id, provider = proven.provider, "linked an identity");

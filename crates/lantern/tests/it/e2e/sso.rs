@@ -26,23 +26,35 @@ fn look(url: &str, cookie: &str) -> Answer {
     let rest = url.strip_prefix("http://").unwrap();
     let (host, path) = rest.split_once('/').unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
-    let head = format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n");
+    let head =
+        format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let header = |name: &str| {
-        let found = head.lines().filter_map(|line| line.split_once(": ")).find(|(found, _)| found.eq_ignore_ascii_case(name));
+        let found = head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(found, _)| found.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.to_owned()).unwrap_or_default()
     };
     let cookie = header("set-cookie").split(';').next().unwrap().to_owned();
-    Answer { status: head[9..12].parse().unwrap(), location: header("location"), cookie, body: body.to_owned() }
+    Answer {
+        status: head[9..12].parse().unwrap(),
+        location: header("location"),
+        cookie,
+        body: body.to_owned(),
+    }
 }
 
 fn serve(folder: &Folder, config: Option<&str>) -> Server {
     let mut command = lantern();
     command.args(["serve", "--output", "json", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path());
-    command.env("LOG_LEVEL", "error").env("LANTERN_ADMIN_EMAIL", ADMIN.0).env("LANTERN_ADMIN_PASSWORD", ADMIN.1);
+    command
+        .env("LOG_LEVEL", "error")
+        .env("LANTERN_ADMIN_EMAIL", ADMIN.0)
+        .env("LANTERN_ADMIN_PASSWORD", ADMIN.1);
     if let Some(config) = config {
         let file = folder.path().join("lantern.toml");
         std::fs::write(&file, config).unwrap();
@@ -52,7 +64,11 @@ fn serve(folder: &Folder, config: Option<&str>) -> Server {
 }
 
 /// A command that logs in by an issuer, and the address that it shows.
-fn begun(user: &User, server: &Server, args: &[&str]) -> (Child, BufReader<std::process::ChildStderr>, String) {
+fn begun(
+    user: &User,
+    server: &Server,
+    args: &[&str],
+) -> (Child, BufReader<std::process::ChildStderr>, String) {
     let mut command = lantern();
     command.args(args).env("HOME", &user.home).env("LANTERN_API_URL", &server.api);
     let mut child =
@@ -78,7 +94,10 @@ fn somebody_logs_in_by_an_issuer_and_is_whom_it_says() {
     let me: Value = serde_json::from_str(&user.run(&["whoami", "-o", "json"]).ok()).unwrap();
     let tenant = me["tenantId"].as_str().unwrap();
     let refused = user.run(&["login", "--sso"]);
-    assert!(refused.code == 2 && refused.err.contains("nobody can log in to this server by an issuer"), "{refused:?}");
+    assert!(
+        refused.code == 2 && refused.err.contains("nobody can log in to this server by an issuer"),
+        "{refused:?}"
+    );
     assert!(server.stop().success());
 
     let url = &issuer.url;

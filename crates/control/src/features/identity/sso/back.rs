@@ -12,7 +12,8 @@ use lantern_types::Digest;
 
 use super::super::session::rate_limited;
 use super::{
-    PASS, PASS_LASTS, Proven, Terminal, Wish, expired, forget_cookie, keep_cookie, provider, random, shown_cookie, told,
+    PASS, PASS_LASTS, Proven, Terminal, Wish, expired, forget_cookie, keep_cookie, provider, random,
+    shown_cookie, told,
 };
 use crate::App;
 use crate::sso::{Provider, Trip, escaped};
@@ -125,7 +126,12 @@ fn to_program(terminal: &Terminal, came: std::result::Result<&str, Option<Code>>
         Ok(pass) => ("code", pass),
         Err(code) => ("error", code.unwrap_or(Code::SsoFailed).as_str()),
     };
-    format!("http://127.0.0.1:{}/?{what}={}&state={}", terminal.port, escaped(said), escaped(&terminal.handle))
+    format!(
+        "http://127.0.0.1:{}/?{what}={}&state={}",
+        terminal.port,
+        escaped(said),
+        escaped(&terminal.handle)
+    )
 }
 
 #[cfg(test)]
@@ -136,11 +142,20 @@ mod tests {
     fn a_browser_goes_on_here_or_to_its_own_machine() {
         let wish = |next: &str| Wish { next: Some(next.to_owned()), ..Wish::default() };
         assert_eq!(to_page("id", &Wish::default(), None), "/sign-in?sso=id");
-        assert_eq!(to_page("id", &wish("/runs?a=b&sso=x"), None), "/sign-in?sso=id&next=%2Fruns%3Fa%3Db%26sso%3Dx");
-        assert_eq!(to_page("//evil", &Wish::default(), Some(Code::SsoFailed)), "/sign-in?sso=%2F%2Fevil&error=sso_failed");
+        assert_eq!(
+            to_page("id", &wish("/runs?a=b&sso=x"), None),
+            "/sign-in?sso=id&next=%2Fruns%3Fa%3Db%26sso%3Dx"
+        );
+        assert_eq!(
+            to_page("//evil", &Wish::default(), Some(Code::SsoFailed)),
+            "/sign-in?sso=%2F%2Fevil&error=sso_failed"
+        );
         assert_eq!(to_page("id", &Wish { link: true, ..Wish::default() }, None), "/account?sso=id");
         let terminal = Terminal { port: 4_711, challenge: Digest::of(b""), handle: "mine".to_owned() };
-        assert_eq!(to_program(&terminal, Ok("hlx_sso_1")), "http://127.0.0.1:4711/?code=hlx_sso_1&state=mine");
+        assert_eq!(
+            to_program(&terminal, Ok("hlx_sso_1")),
+            "http://127.0.0.1:4711/?code=hlx_sso_1&state=mine"
+        );
         assert_eq!(
             to_program(&terminal, Err(Some(Code::SsoDenied))),
             "http://127.0.0.1:4711/?error=sso_denied&state=mine"

@@ -88,12 +88,15 @@ pub(super) async fn terminal(
     params: Params,
 ) -> Result<WithCookie<Found>> {
     let wrong = |what: &str| {
-        Error::new(Code::InvalidQuery, format!("{what}: is not what a program would send")).with_field(what, "is wrong")
+        Error::new(Code::InvalidQuery, format!("{what}: is not what a program would send"))
+            .with_field(what, "is wrong")
     };
-    let port = params.parsed::<u16>("port", "a port")?.filter(|port| *port >= 1_024).ok_or_else(|| wrong("port"))?;
+    let port =
+        params.parsed::<u16>("port", "a port")?.filter(|port| *port >= 1_024).ok_or_else(|| wrong("port"))?;
     let challenge = params.text("challenge").and_then(challenge).ok_or_else(|| wrong("challenge"))?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let handle = params.text("handle").filter(|text| HANDLE_BYTES.contains(&text.len()) && text.bytes().all(plain));
+    let handle =
+        params.text("handle").filter(|text| HANDLE_BYTES.contains(&text.len()) && text.bytes().all(plain));
     let handle = handle.ok_or_else(|| wrong("handle"))?.to_owned();
     let wish = Wish { terminal: Some(Terminal { port, challenge, handle }), ..Wish::default() };
     let (redirect_url, cookie) = begin(&app, &name, peer, wish).await?;

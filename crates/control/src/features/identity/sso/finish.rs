@@ -225,9 +225,9 @@ async fn used(app: &App, account: &Account, identity: IdentityId) -> Result<()> 
 /// Links what an issuer says to an account. `identity_linked` when it is somebody's.
 pub(in super::super) async fn link_to(app: &App, tenant: TenantId, user: UserId, proof: Proof) -> Result<()> {
     let (new, now) = (identity(app, user, proof), app.clock.now());
-    let link = app
-        .db
-        .write(Scope::of_lease(tenant), move |tx| Box::pin(async move { identities::link(tx, new, now).await }));
+    let link = app.db.write(Scope::of_lease(tenant), move |tx| {
+        Box::pin(async move { identities::link(tx, new, now).await })
+    });
     match link.await {
         Err(lantern_store::Error::Conflict) => {
             Err(Error::new(Code::IdentityLinked, "this identity is an account's already"))

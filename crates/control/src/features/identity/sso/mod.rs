@@ -66,8 +66,12 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         public_get("/auth/oauth/{provider}/start", "Begin to sign in by an issuer", begin::look)
             .takes(&[NEXT])
             .refuses(&sends),
-        public_post("/auth/oauth/{provider}/start", "Begin to sign in by an issuer, or to link it", begin::start)
-            .refuses(&sends),
+        public_post(
+            "/auth/oauth/{provider}/start",
+            "Begin to sign in by an issuer, or to link it",
+            begin::start,
+        )
+        .refuses(&sends),
         public_get(
             "/auth/oauth/{provider}/terminal",
             "Begin to sign a program in that runs beside the browser",
@@ -75,12 +79,31 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         )
         .takes(&TERMINAL)
         .refuses(&sends),
-        public_get("/auth/oauth/{provider}/callback", "Come back from an issuer", back::callback).takes(&BACK),
+        public_get("/auth/oauth/{provider}/callback", "Come back from an issuer", back::callback)
+            .takes(&BACK),
         public_post("/auth/oauth/exchange", "Sign a program in that was handed a code", finish::exchange)
-            .refuses(&[Refusal::Unauthenticated, Refusal::Forbidden, Refusal::Conflict, Refusal::RateLimited]),
-        public_post("/auth/session/sso", "Sign in as a web page that came back from an issuer", finish::session)
-            .refuses(&[Refusal::Unauthenticated, Refusal::Forbidden, Refusal::Conflict, Refusal::RateLimited]),
-        fresh_post_route("/v1/sso/check", "Ask the issuers that people sign in by whether they answer", check),
+            .refuses(&[
+                Refusal::Unauthenticated,
+                Refusal::Forbidden,
+                Refusal::Conflict,
+                Refusal::RateLimited,
+            ]),
+        public_post(
+            "/auth/session/sso",
+            "Sign in as a web page that came back from an issuer",
+            finish::session,
+        )
+        .refuses(&[
+            Refusal::Unauthenticated,
+            Refusal::Forbidden,
+            Refusal::Conflict,
+            Refusal::RateLimited,
+        ]),
+        fresh_post_route(
+            "/v1/sso/check",
+            "Ask the issuers that people sign in by whether they answer",
+            check,
+        ),
     ]
 }
 
