@@ -13,7 +13,7 @@ const words = (...names: string[]) => (search: Record<string, unknown>): Search 
   Object.fromEntries(names.flatMap((name) => (typeof search[name] === "string" ? [[name, search[name] as string]] : [])));
 
 const root = createRootRoute({ notFoundComponent: Missing, errorComponent: Crashed });
-const signIn = createRoute({ getParentRoute: () => root, path: "/sign-in", component: SignIn, validateSearch: words("next", "over") });
+const signIn = createRoute({ getParentRoute: () => root, path: "/sign-in", component: SignIn, validateSearch: words("next", "over", "sso", "error") });
 // Whoever was given a receipt needs no account to check it.
 const proof = createRoute({ getParentRoute: () => root, path: "/proof", component: lazyRouteComponent(() => import("./pages/proof"), "Proof") });
 
@@ -86,7 +86,7 @@ const spending = createRoute({ getParentRoute: under, path: "/spending", compone
 const calls = createRoute({ getParentRoute: under, path: "/calls", component: lazyRouteComponent(() => import("./pages/calls"), "Calls") });
 const receipts = createRoute({ getParentRoute: under, path: "/receipts", component: lazyRouteComponent(() => import("./pages/receipts"), "Receipts") });
 const members = createRoute({ getParentRoute: under, path: "/members", component: lazyRouteComponent(() => import("./pages/members"), "Members") });
-const account = createRoute({ getParentRoute: under, path: "/account", component: lazyRouteComponent(() => import("./pages/account"), "Account") });
+const account = createRoute({ getParentRoute: under, path: "/account", component: lazyRouteComponent(() => import("./pages/account"), "Account"), validateSearch: words("sso", "error") });
 const audit = createRoute({
   getParentRoute: under,
   path: "/audit",

@@ -30,6 +30,7 @@ use crate::features;
 use crate::features::runtime::Runtime;
 use crate::lockout::Lockout;
 use crate::password::Passwords;
+use crate::sso::{Sso, SsoSetup};
 
 /// The contract's limit on sign-ins, for each address from each peer.
 const LOGINS: Rate = Rate { count: 10, per: Dur::from_secs(60), burst: 10 };
@@ -83,6 +84,8 @@ pub struct Setup {
     pub runtime: Option<Runtime>,
     /// Where spans of runs are exported to, as it is shown; `None` when none are made.
     pub traces: Option<String>,
+    /// The issuers that people sign in by, if there are any.
+    pub sso: Option<SsoSetup>,
 }
 
 /// What the settings pages know of model providers.
@@ -182,6 +185,7 @@ pub(crate) struct Inner {
     pub(crate) audit: audit::Log,
     /// Where spans of runs are exported to, as it is shown; `None` when none are made.
     pub(crate) traces: Option<String>,
+    pub(crate) sso: Sso,
 }
 
 impl Remembers for App {
@@ -272,6 +276,7 @@ impl App {
             trusted: setup.trusted_proxies,
             audit,
             traces: setup.traces,
+            sso: Sso::new(setup.sso),
         };
         Ok(Self {
             db: setup.db,

@@ -13,6 +13,7 @@ mod password;
 mod permit;
 mod schema;
 mod seed;
+mod sso;
 #[cfg(feature = "testing")]
 pub mod testing;
 
@@ -31,6 +32,7 @@ pub use features::runtime::{Load, Runtime, step};
 pub use features::settings::providers::url_problem as base_url_problem;
 pub use lantern_edge::limit::Rate;
 pub use seed::{nobody_yet, seed_dev, seed_first};
+pub use sso::{SsoProvider, SsoSetup};
 
 /// Everything this crate serves, ready for [`lantern_edge::serve()`].
 pub fn router(app: App) -> Router {

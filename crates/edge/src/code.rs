@@ -88,6 +88,7 @@ codes! {
         UnsupportedAlgorithm = "unsupported_algorithm",
         InvalidSpec = "invalid_spec",
         WorkloadRefused = "workload_refused",
+        SsoNotConfigured = "sso_not_configured",
     }
     Unauthenticated {
         Unauthorized = "unauthorized",
@@ -100,6 +101,7 @@ codes! {
         InvalidInvitation = "invalid_invitation",
         InvalidResetToken = "invalid_reset_token",
         RefreshTokenReused = "refresh_token_reused",
+        SsoExpired = "sso_expired",
     }
     Forbidden {
         ScopeMissing = "scope_missing",
@@ -110,6 +112,10 @@ codes! {
         SignupClosed = "signup_closed",
         OperatorOnly = "operator_only",
         StopHolds = "stop_holds",
+        SsoDenied = "sso_denied",
+        SsoEmailUnverified = "sso_email_unverified",
+        SsoNoAccount = "sso_no_account",
+        SsoNotLinked = "sso_not_linked",
     }
     NotFound {
         RouteNotFound = "route_not_found",
@@ -124,6 +130,7 @@ codes! {
         MemberNotFound = "member_not_found",
         InvitationNotFound = "invitation_not_found",
         SignInNotFound = "sign_in_not_found",
+        IdentityNotFound = "identity_not_found",
         ProviderNotFound = "provider_not_found",
         SecretNotFound = "secret_not_found",
         StopNotFound = "stop_not_found",
@@ -145,6 +152,7 @@ codes! {
         EmailRegistered = "email_registered",
         FactorEnabled = "factor_enabled",
         FactorNotBegun = "factor_not_begun",
+        IdentityLinked = "identity_linked",
         AlreadyMember = "already_member",
         LastOwner = "last_owner",
         OwnAccount = "own_account",
@@ -217,6 +225,8 @@ codes! {
     }
     BadGateway {
         EgressDenied = "egress_denied",
+        SsoFailed = "sso_failed",
+        SsoUnavailable = "sso_unavailable",
         ProviderAuth = "provider_auth",
         ProviderInterrupted = "provider_interrupted",
         ProviderInvalidResponse = "provider_invalid_response",

@@ -84,9 +84,14 @@ pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
     if !headers.contains_key(PAGE) {
         return None;
     }
+    named(headers, NAME)
+}
+
+/// What a browser sends under this name; the first, where it sends several.
+pub fn named<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let (_, text) = pairs.find(|(name, _)| *name == NAME)?;
+    let (_, text) = pairs.find(|(found, _)| *found == name)?;
     Some(text).filter(|text| !text.is_empty() && text.len() <= BYTES_MAX)
 }
 

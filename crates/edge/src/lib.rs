@@ -63,7 +63,9 @@ pub use pass::Pass;
 pub use permit::permit;
 pub use problem::{Error, FieldError, Result, Shape, Told};
 pub use query::{Params, Path};
-pub use reply::{Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady, OverBudget, WithCookie};
+pub use reply::{
+    Accepted, Created, CreatedAll, Either, Found, Json, NoContent, NotReady, OverBudget, WithCookie,
+};
 pub use request::Heard;
 pub use route::{Entry, Route};
 pub use serve::serve;

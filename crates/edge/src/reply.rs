@@ -13,6 +13,7 @@ pub(crate) const OK: u16 = StatusCode::OK.as_u16();
 pub(crate) const CREATED: u16 = StatusCode::CREATED.as_u16();
 pub(crate) const ACCEPTED: u16 = StatusCode::ACCEPTED.as_u16();
 pub(crate) const NO_CONTENT: u16 = StatusCode::NO_CONTENT.as_u16();
+pub(crate) const FOUND: u16 = StatusCode::FOUND.as_u16();
 pub(crate) const NOT_MODIFIED: u16 = StatusCode::NOT_MODIFIED.as_u16();
 pub(crate) const OVER_BUDGET: u16 = StatusCode::PAYMENT_REQUIRED.as_u16();
 pub(crate) const NOT_READY: u16 = StatusCode::SERVICE_UNAVAILABLE.as_u16();
@@ -46,6 +47,13 @@ pub struct CreatedAll<T> {
 /// 204.
 #[derive(Debug)]
 pub struct NoContent;
+
+/// 302: a browser goes on there.
+#[derive(Debug)]
+pub struct Found {
+    /// The `Location` header.
+    pub location: HeaderValue,
+}
 
 /// An answer that sets a cookie.
 #[derive(Debug)]
@@ -133,6 +141,14 @@ impl<T: Serialize> IntoResponse for CreatedAll<T> {
 impl IntoResponse for NoContent {
     fn into_response(self) -> Response {
         StatusCode::NO_CONTENT.into_response()
+    }
+}
+
+impl IntoResponse for Found {
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::FOUND.into_response();
+        response.headers_mut().insert(header::LOCATION, self.location);
+        response
     }
 }
 

@@ -21,6 +21,7 @@ mod failure;
 mod follow;
 mod forecast;
 mod format;
+mod identities;
 mod images;
 mod init;
 mod input;
@@ -42,6 +43,7 @@ mod runs;
 mod secrets;
 mod sessions;
 mod spending;
+mod sso;
 mod stops;
 mod table;
 mod totp;
@@ -183,6 +185,9 @@ pub(crate) enum Verb {
     /// Log in with a code of an authenticator app beside the password
     #[command(subcommand)]
     Totp(totp::Verb),
+    /// See by which issuers you log in, and unlink one
+    #[command(subcommand)]
+    Identities(identities::Verb),
     /// See where you are logged in, and end a login
     #[command(subcommand)]
     Logins(members::LoginsVerb),
@@ -321,10 +326,11 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Init(args) => init::run(console, args)?,
         Verb::Verify(args) => receipts::check(console, &args)?,
         Verb::Build(args) => images::build(console, args)?,
-        Verb::Login(args) => login::login(console, globals, args).await?,
+        Verb::Login(args) => Box::pin(login::login(console, globals, args)).await?,
         Verb::Signup(args) => login::signup(console, globals, args).await?,
         Verb::Password(verb) => password::run(console, globals, verb).await?,
         Verb::Totp(verb) => totp::run(console, &opened(globals).await?, verb).await?,
+        Verb::Identities(verb) => identities::run(console, &opened(globals).await?, verb).await?,
         Verb::Logins(verb) => members::logins(console, &opened(globals).await?, verb).await?,
         Verb::Members(verb) => Box::pin(members::run(console, globals, verb)).await?,
         Verb::Onboard(args) => return Box::pin(onboard::run(console, globals, args)).await,

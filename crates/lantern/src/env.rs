@@ -37,6 +37,9 @@ impl Variable {
             DATABASE_OWNER_URL,
             DATABASE_URL,
             OTEL_HEADERS,
+            GOOGLE_CLIENT_SECRET,
+            GITHUB_CLIENT_SECRET,
+            OIDC_CLIENT_SECRET,
         ]
         .contains(&self.name)
     }
@@ -132,6 +135,30 @@ variables! {
         AWS_SECRET_ACCESS_KEY = "AWS_SECRET_ACCESS_KEY" in "bodies.secret_access_key";
         /// What comes with a temporary key; it is not renewed.
         AWS_SESSION_TOKEN = "AWS_SESSION_TOKEN";
+        /// Where browsers reach this server, for issuers that people sign in by: `https://lantern.example`.
+        OAUTH_REDIRECT_BASE = "OAUTH_REDIRECT_BASE" in "sso.public_url";
+        /// Who this server is to Google. With its secret, people sign in by Google.
+        GOOGLE_CLIENT_ID = "GOOGLE_CLIENT_ID";
+        /// By what Google knows this server.
+        GOOGLE_CLIENT_SECRET = "GOOGLE_CLIENT_SECRET";
+        /// Who this server is to GitHub. With its secret, people sign in by GitHub.
+        GITHUB_CLIENT_ID = "GITHUB_CLIENT_ID";
+        /// By what GitHub knows this server.
+        GITHUB_CLIENT_SECRET = "GITHUB_CLIENT_SECRET";
+        /// An issuer of OpenID Connect that people sign in by, under the name `sso`: letter by letter as it calls itself.
+        OIDC_ISSUER = "LANTERN_OIDC_ISSUER";
+        /// What people are shown of it.
+        OIDC_LABEL = "LANTERN_OIDC_LABEL";
+        /// Who this server is to it.
+        OIDC_CLIENT_ID = "LANTERN_OIDC_CLIENT_ID";
+        /// By what it knows this server.
+        OIDC_CLIENT_SECRET = "LANTERN_OIDC_CLIENT_SECRET";
+        /// The id of the one tenant whose people it signs in.
+        OIDC_TENANT = "LANTERN_OIDC_TENANT";
+        /// `true`: it may be at a private address, and without TLS, as one on one's own machine is.
+        OIDC_PRIVATE_ADDRESS = "LANTERN_OIDC_PRIVATE_ADDRESS" or "false";
+        /// The domains whose addresses it signs in, separated by commas. It needs these or a tenant.
+        OIDC_ALLOWED_DOMAINS = "LANTERN_OIDC_ALLOWED_DOMAINS";
         /// The operator's key for an OpenAI-compatible provider.
         OPENAI_API_KEY = "OPENAI_API_KEY";
         /// The operator's base URL for an OpenAI-compatible provider. Without it, the vendor's own when there is a key.
@@ -169,7 +196,10 @@ variables! {
         /// Where a local model server answers, as Ollama itself reads it: `HOST[:PORT]`, or a URL. It is used when no other
         /// provider is configured and it has a model. Without it: `127.0.0.1:11434`.
         OLLAMA_HOST = "OLLAMA_HOST";
-        /// Where a desktop's windows are. With it, `dev` at a terminal opens the dashboard in a browser, unless `--no-open` is said.
+    }
+    "`dev`, `login`" {
+        /// Where a desktop's windows are. With it, `dev` at a terminal opens the dashboard in a browser, unless `--no-open` is said, and
+        /// `login --sso` the issuer.
         DISPLAY = "DISPLAY";
         /// The same, of desktops that speak Wayland.
         WAYLAND_DISPLAY = "WAYLAND_DISPLAY";

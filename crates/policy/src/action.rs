@@ -56,6 +56,10 @@ actions! {
     ChangePassword = Known "self.change_password";
     ReadFactor = Known "self.read_factor";
     ChangeFactor = Known "self.change_factor";
+    ListIdentities = Known "self.list_identities";
+    LinkIdentity = Known "self.link_identity";
+    UnlinkIdentity = Known "self.unlink_identity";
+    CheckSso = Admin "sso.check";
     ListMembers = Read "members.list";
     ChangeRole = Admin "members.change_role";
     RemoveMember = Admin "members.remove";

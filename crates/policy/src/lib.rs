@@ -18,6 +18,7 @@ pub mod lockout;
 pub mod network;
 pub mod people;
 pub mod route;
+pub mod sso;
 pub mod strategy;
 pub mod turns;
 pub mod workload;

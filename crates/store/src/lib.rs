@@ -18,6 +18,7 @@ mod dialect;
 pub mod error;
 pub mod escrow;
 pub mod feedback;
+pub mod identities;
 pub mod inbox;
 pub mod journal;
 pub mod keys;
@@ -41,6 +42,7 @@ pub mod secrets;
 pub mod sessions;
 pub mod share;
 pub mod sign_ins;
+pub mod sso;
 pub mod stops;
 pub mod system;
 #[cfg(feature = "testing")]

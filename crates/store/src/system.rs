@@ -159,8 +159,15 @@ fn any_of(select: &str) -> String {
 
 /// The account of an address in lower case.
 pub async fn user_by_email(db: &Db, email_key: String) -> Result<Option<Account>> {
-    let read = |row: Row| {
-        Ok(Account {
+    let found = db
+        .system_read(move |tx| Box::pin(async move { tx.one(USER_BY_EMAIL, &[email_key.into()]).await }))
+        .await?;
+    found.map(|row| Account::of(&row)).transpose()
+}
+
+impl Account {
+    pub(crate) fn of(row: &Row) -> Result<Self> {
+        Ok(Self {
             tenant: row.id("tenant_id")?,
             id: row.id("id")?,
             email: row.text("email")?,
@@ -168,11 +175,7 @@ pub async fn user_by_email(db: &Db, email_key: String) -> Result<Option<Account>
             role: row.text("role")?,
             password_hash: row.text("password_hash")?,
         })
-    };
-    let found = db
-        .system_read(move |tx| Box::pin(async move { tx.one(USER_BY_EMAIL, &[email_key.into()]).await }))
-        .await?;
-    found.map(read).transpose()
+    }
 }
 
 /// Whether anybody at all can sign in.

@@ -27,9 +27,9 @@ use crate::error::Result;
 use crate::value::Value;
 use crate::versions::Version;
 use crate::{
-    allowances, approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose,
-    metered, outbox, past, receipts, retention, routing, runs, seal, secrets, sessions, share, sign_ins,
-    stops, system, tickets, traces, usage, versions, workloads,
+    allowances, approvals, audit, dialect, escrow, feedback, identities, inbox, journal, labels, lease,
+    limits, loose, metered, outbox, past, receipts, retention, routing, runs, seal, secrets, sessions, share,
+    sign_ins, sso, stops, system, tickets, traces, usage, versions, workloads,
 };
 
 pub use bucket::BucketServer;
@@ -268,6 +268,7 @@ pub async fn prepare_every_statement(db: &Db) {
         usage::STATEMENTS,
         usage::pending::STATEMENTS,
         feedback::STATEMENTS,
+        identities::STATEMENTS,
         inbox::STATEMENTS,
         outbox::STATEMENTS,
         past::STATEMENTS,
@@ -322,6 +323,7 @@ pub async fn prepare_every_statement(db: &Db) {
         receipts::keys::SYSTEM_STATEMENTS,
         retention::SYSTEM_STATEMENTS,
         share::SYSTEM_STATEMENTS,
+        sso::SYSTEM_STATEMENTS,
         outbox::SYSTEM_STATEMENTS,
         stops::server::SYSTEM_STATEMENTS,
         workloads::SYSTEM_STATEMENTS,

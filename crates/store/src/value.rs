@@ -76,6 +76,7 @@ ids!(
     CallId,
     RequestId,
     InvitationId,
+    IdentityId,
     SecretId
 );
 

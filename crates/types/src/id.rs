@@ -78,6 +78,8 @@ id! {
     SignInId,
     /// One invitation into a tenant.
     InvitationId,
+    /// Who somebody is to an issuer of single sign-on.
+    IdentityId,
     /// An `hlx_live_…` key's row (never the key itself).
     ApiKeyId,
     /// One running `lantern` process.

@@ -15,6 +15,7 @@ export type User = Schemas["User"];
 export type Member = Schemas["Member"];
 export type Invitation = Schemas["Invitation"];
 export type SignIn = Schemas["SignIn"];
+export type Identity = Schemas["Identity"];
 export type AuditEntry = Schemas["AuditEntry"];
 export type ApiKey = Schemas["ApiKey"];
 export type EmergencyStop = Schemas["EmergencyStop"];

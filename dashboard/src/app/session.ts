@@ -29,6 +29,11 @@ export async function signIn(email: string, password: string, code?: string): Pr
   begun(await post("/auth/session", { body: { email, password, code } }));
 }
 
+/** Signs in by what this browser came back from an issuer with, which is in a cookie. */
+export async function finishSignIn(code?: string): Promise<void> {
+  begun(await post("/auth/session/sso", { body: { code } }));
+}
+
 /** Comes into a workspace by an invitation. */
 export async function comeIn(token: string, password: string, name?: string): Promise<void> {
   begun(await post("/auth/session/invitation", { body: { token, password, name } }));

@@ -4,11 +4,13 @@ import { access } from "./access";
 import { budgets } from "./budgets";
 import { plural } from "./plural";
 import { secrets } from "./secrets";
+import { sso } from "./sso";
 
 export const m = {
   ...access,
   budgets,
   secrets,
+  sso,
   brand: "Lantern",
   common: {
     loading: "Loading",
@@ -77,6 +79,14 @@ export const m = {
       second_factor_required: "Type the code that the app shows now.",
       wrong_code: "Wait for the app's next code, or take a recovery code.",
       login_rate_limited: "Wait a minute, then try again.",
+      sso_denied: "Begin anew, and say yes there.",
+      sso_expired: "Begin anew, in this browser.",
+      sso_failed: "Begin anew. If it stays so, whoever runs this server finds the reason in its log.",
+      sso_unavailable: "Try again in a while, or sign in with a password.",
+      sso_email_unverified: "Verify your address there, then begin anew.",
+      sso_no_account: "Ask somebody of the workspace for an invitation.",
+      sso_not_linked: "Sign in with the password. Then link it under Your account.",
+      identity_linked: "Unlink it there first, or sign in by it.",
       run_finished: "The run is over already. Load the page again to see how it ended.",
       run_not_finished: "Wait until the run is over, or cancel it first.",
       step_not_waiting: "Somebody else decided it, or it lapsed. Load the page again.",

@@ -10,6 +10,7 @@ import { Facts } from "../ui/facts";
 import { More, usePages } from "../ui/more";
 import { NewPassword } from "../ui/new-password";
 import { Confirm, Failure, Field, Head, Loading, SameCommand, Time, useTitle, useToast } from "../ui/pieces";
+import { Identities } from "./issuers";
 import { SecondFactor } from "./second-factor";
 
 const words = m.account;
@@ -39,6 +40,7 @@ export function Account() {
       </section>
       <Password />
       <SecondFactor />
+      <Identities />
       <SignIns />
     </div>
   );

@@ -10,6 +10,7 @@ import { slipOf } from "../lib/people";
 import { m } from "../messages/en";
 import { NewPassword } from "../ui/new-password";
 import { Command, Door, Failure, Field, useTitle } from "../ui/pieces";
+import { Issuers } from "./issuers";
 
 /** The slip of the address, or what is pasted in its place. */
 function useSlip(): { slip: string; field: ReactNode } {
@@ -50,6 +51,7 @@ export function AcceptInvitation() {
           {words.submit}
         </button>
       </form>
+      {slip && <Issuers verb={m.sso.accept} invitation={slip} />}
       <div className="stack tight">
         <p className="hint">{m.common.sameOnCli}</p>
         <Command line="lantern members accept" />

@@ -33,6 +33,8 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         identity::sign_ins::routes(),
         identity::passwords::routes(),
         identity::factors::routes(),
+        identity::sso::routes(),
+        identity::identities::routes(),
         identity::people::routes(),
         identity::invitations::routes(),
         identity::api_keys::routes(),

@@ -8,7 +8,9 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use lantern_control::testing::{Answered, undocumented};
-use lantern_control::{App, Probe, ProbeAsk, Providers, Rate, Runtime, Setup, SharedProvider, router};
+use lantern_control::{
+    App, Probe, ProbeAsk, Providers, Rate, Runtime, Setup, SharedProvider, SsoSetup, router,
+};
 use lantern_edge::token::{Person, Tokens};
 use lantern_net::{RealClock, RealIds, Shutdown, TaskSet};
 use lantern_policy::egress::Reach;
@@ -113,6 +115,7 @@ pub(crate) struct Wishes {
     pub(crate) receipt_seed: Option<[u8; 32]>,
     pub(crate) runtime: Option<Runtime>,
     pub(crate) traces: Option<String>,
+    pub(crate) sso: Option<SsoSetup>,
 }
 
 impl Default for Wishes {
@@ -126,6 +129,7 @@ impl Default for Wishes {
             receipt_seed: None,
             runtime: Some(crate::runtime::runtime()),
             traces: None,
+            sso: None,
         }
     }
 }
@@ -166,6 +170,7 @@ impl TestApp {
             content_kept: wishes.content_kept,
             runtime: wishes.runtime,
             traces: wishes.traces,
+            sso: wishes.sso,
             limits: wishes.limits.into(),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             tools: tools(),

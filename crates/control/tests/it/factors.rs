@@ -29,7 +29,7 @@ fn bytes(secret: &str) -> Vec<u8> {
 }
 
 /// The code that the app shows now.
-fn code(test: &TestApp, secret: &[u8]) -> String {
+pub(crate) fn code(test: &TestApp, secret: &[u8]) -> String {
     totp::code(secret, totp::step(test.clock.now()))
 }
 
@@ -45,7 +45,7 @@ async fn begin(test: &TestApp, by: &str) -> Vec<u8> {
 }
 
 /// Somebody who signs in with a code: signed in, their secret, and their recovery codes.
-async fn enrolled(test: &TestApp) -> (Value, Vec<u8>, Vec<String>) {
+pub(crate) async fn enrolled(test: &TestApp) -> (Value, Vec<u8>, Vec<String>) {
     let ada = joined(test, EMAIL, "member").await;
     let secret = begin(test, token(&ada)).await;
     let shown = json!({"code": code(test, &secret)});

@@ -30,6 +30,8 @@ mod goldens;
 #[cfg(test)]
 mod hand;
 #[cfg(test)]
+mod issuer;
+#[cfg(test)]
 mod keyed;
 #[cfg(test)]
 mod keys;
@@ -70,6 +72,8 @@ mod secrets;
 mod session;
 #[cfg(test)]
 mod sessions;
+#[cfg(test)]
+mod sso;
 #[cfg(test)]
 mod steer;
 #[cfg(test)]

@@ -43,6 +43,7 @@ pub(crate) fn body(action: &str, path: &str) -> Option<Value> {
         "invitations.create" => json!({"email": "walked@example.com"}),
         "self.change_factor" if path.ends_with("/confirm") => json!({"code": "000000"}),
         "self.change_factor" => json!({"password": "x"}),
+        "self.link_identity" => json!({"password": "x"}),
         "self.change_password" => json!({"currentPassword": "x", "newPassword": "correct horse battery"}),
         "api_keys.create" => json!({"name": "walked"}),
         "stops.set" => json!({"scope": "agent", "agentName": "mine", "reason": "walked"}),

@@ -16,11 +16,14 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::follow::took;
 use crate::cli::format::{duration, line, text};
 use crate::cli::providers::{self, SET, remedy, unpriced, unusable};
+use crate::cli::sso;
 use crate::cli::stops::halted;
 use crate::cli::workloads;
 
 /// How the operator's provider is set.
 const ENVIRONMENT: &str = "the provider's key and base URL in the server's environment";
+/// What to do about an issuer.
+const ISSUERS: &str = "the server's log says why; docs/guide/single-sign-on.md says what an issuer needs";
 /// The probe's name, the same each time: an archived agent that is saved again is the same agent.
 const PROBE: &str = "lantern-doctor-probe";
 const PROBE_MAX: Dur = Dur::from_secs(60);
@@ -55,6 +58,10 @@ async fn examine(console: &Console, api: &Api, checks: &mut Checks<'_>) -> Resul
     if let Ok(told) = told {
         checks.told("traces", Ok(told.as_ref().map_or_else(untold, traces)))?;
     }
+    // Most servers have no issuers, and older ones know none.
+    if sso::choices(api).await.is_ok_and(|choices| !choices.is_empty()) {
+        checks.told("sso", issuers(api).await)?;
+    }
     checks.told("boxes", workloads::usable(api).await)?;
     let halted = !checks.told("stops", stops(api).await)?;
     let clock = RealClock::new();
@@ -84,6 +91,30 @@ pub(crate) async fn login(api: &Api) -> Result<String, Failure> {
         Auth::Login(_) | Auth::None(_) => "the saved login".to_owned(),
     };
     Ok(format!("{who}, {}, by {how}", line(text(&me, "role"))))
+}
+
+/// Whether the issuers that people log in by answer the server.
+async fn issuers(api: &Api) -> Result<String, Failure> {
+    let checked = match api.fetch(Call::post("/v1/sso/check", json!({}))).await {
+        Err(failure) if failure.exit == Exit::Forbidden => {
+            return Ok("not tested: that takes an admin".to_owned());
+        }
+        checked => checked?,
+    };
+    let (mut words, mut failed) = (Vec::new(), None);
+    for issuer in checked.as_array().into_iter().flatten() {
+        let (name, code) = (line(text(issuer, "name")), line(text(issuer, "code")));
+        words.push(match code.as_str() {
+            "" => format!("{name} answers"),
+            "sso_unavailable" => format!("{name} does not answer the server"),
+            _ => format!("{name} does not answer as its issuer must"),
+        });
+        failed = failed.or_else(|| (!code.is_empty()).then_some(code));
+    }
+    match failed {
+        None => Ok(words.join("; ")),
+        Some(code) => Err(Failure::new(Exit::Failed, words.join("; ")).code(&code).hint(ISSUERS)),
+    }
 }
 
 /// What the server says of its limits and of where traces go. `None` from an older one, which does not tell.

@@ -16,6 +16,7 @@ use crate::cli::api::{Api, Auth, Base, Call, DEFAULT_URL};
 use crate::cli::console::{Console, fields};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::format::{line, text, time};
+use crate::cli::sso;
 use crate::credentials::{Credentials, Place};
 use crate::env;
 
@@ -46,6 +47,9 @@ pub(crate) struct CodedArgs {
     /// The code of your authenticator app, or a recovery code; asked for when it is needed and left out
     #[arg(long)]
     code: Option<String>,
+    /// Log in by an issuer, in a browser on this machine: by this one, or by the only one that there is
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["email", "password", "password_stdin"])]
+    sso: Option<String>,
 }
 
 /// Flags of `lantern signup`.
@@ -163,7 +167,11 @@ pub(crate) async fn sign_in(console: &Console, api: &Api, args: LoginArgs) -> Re
 /// Logs in and saves the login.
 pub(crate) async fn login(console: &Console, globals: &Globals, args: CodedArgs) -> Result<(), Failure> {
     let api = Api::anonymous(globals)?;
-    let reply = show(console, &api, args.login, args.code.as_deref()).await?;
+    let code = args.code.as_deref();
+    let reply = match args.sso {
+        Some(name) => sso::show(console, &api, &name, code).await?,
+        None => show(console, &api, args.login, code).await?,
+    };
     keep(console, &api, &reply, "logged in")
 }
 

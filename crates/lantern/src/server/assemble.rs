@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use lantern_control::{App, Providers as Known, Setup, SharedProvider};
+use lantern_control::{App, Providers as Known, Setup, SharedProvider, SsoSetup};
 use lantern_edge::route::mount;
 use lantern_gateway::{Doors, Reachable};
 use lantern_ledger::Ledger;
@@ -134,8 +134,9 @@ pub(super) async fn run(
     let late_app = boxes::LateApp::default();
     let node = node(&ground, &config, mode, (late.clone(), late_app.clone())).await?;
     let runtime = node.as_ref().map(|node| boxes::runtime(node, boxed(mode)));
-    let app =
-        App::new(Setup { runtime, ..setup(&ground, &config, &rules) }).context("cannot set up the API")?;
+    let sso = config.sso.setup(format!("http://{}", reachable(address)), ground.client.clone());
+    let app = App::new(Setup { runtime, ..setup(&ground, &config, &rules, sso) })
+        .context("cannot set up the API")?;
     let _ = late_app.set(app.clone());
     let accounts = account::seed(&app, mode, address).await?;
     let providers = Arc::new(providers(&ground, rules.clone()));
@@ -346,7 +347,7 @@ fn deps(ground: &Ground, providers: Arc<Providers>, (ledger, node): (Ledger, Opt
     }
 }
 
-fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
+fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>, sso: SsoSetup) -> Setup {
     Setup {
         db: ground.db.clone(),
         vault: ground.vault.clone(),
@@ -367,6 +368,7 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>) -> Setup {
         content_kept: ground.content_kept,
         runtime: None,
         traces: ground.traces.as_ref().map(|traced| traced.shown.clone()),
+        sso: Some(sso),
     }
 }
 

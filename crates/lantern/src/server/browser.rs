@@ -1,4 +1,4 @@
-//! Shows the dashboard to whoever starts `lantern dev` at a desktop.
+//! Shows the dashboard to whoever starts `lantern dev` at a desktop, and an issuer to whoever logs in by it.
 //!
 //! Never in the way: a machine without a screen, or without a program that opens addresses, serves all the same.
 
@@ -16,12 +16,12 @@ pub(super) const fn wanted(refused: bool, terminal: bool, screen: bool) -> bool 
 }
 
 /// Whether there are windows to open one among.
-pub(super) fn screen() -> bool {
+pub(crate) fn screen() -> bool {
     [env::DISPLAY, env::WAYLAND_DISPLAY].into_iter().any(|name| env::get(name).is_some())
 }
 
 /// Opens `url` in a browser, or logs why it cannot.
-pub(super) fn open(url: &str) {
+pub(crate) fn open(url: &str) {
     let mut command = Command::new(OPENER);
     command.arg(url).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.spawn() {

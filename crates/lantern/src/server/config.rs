@@ -20,10 +20,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::advice::Advice;
-use super::{bodies, logging, traces};
+use super::{bodies, logging, sso, traces};
 use crate::env;
 #[cfg(test)]
 pub(crate) use example::default_of;
+pub(super) use explain::MASK;
 pub(crate) use explain::{ExplainArgs, explain};
 
 /// Where the file is shown.
@@ -43,6 +44,8 @@ struct File {
     database: Database,
     /// A bucket for bodies over 64 KiB. Without one they lie in the data folder.
     bodies: bodies::Bodies,
+    /// Single sign-on: issuers that people sign in by.
+    sso: sso::Sso,
     /// The model providers of tenants.
     models: Models,
     /// The built-in tools.
@@ -221,6 +224,8 @@ pub(crate) struct Config {
     pub(crate) cors_origins: Vec<String>,
     /// Proxies that are believed about whom they ask for.
     pub(crate) trusted_proxies: Arc<[Network]>,
+    /// The issuers that people sign in by.
+    pub(crate) sso: sso::Decided,
     /// For how long content is kept, where its tenant does not say; `None` for ever.
     pub(crate) content_kept: Option<Dur>,
     /// Where spans of runs go, if they do.
@@ -291,6 +296,7 @@ impl Config {
             bodies.region = bucket.map(|bucket| bucket.region.as_str()),
             bodies.prefix = bucket.map(|bucket| bucket.prefix.as_str()),
             bodies.path_style = bucket.map(|bucket| bucket.path_style),
+            sso.providers = self.sso.names(),
             models.private_addresses = self.private_models,
             tools.private_addresses = listed(self.open_networks.iter()),
             retention.content = self.content_kept.map(retention::text),
@@ -303,7 +309,7 @@ impl Config {
     /// The same in the form of the file. Of a secret it says only that there is one.
     pub(super) fn in_force(&self) -> Value {
         let (spawn, postgres, bucket) = (self.spawn, self.postgres.as_ref(), self.bucket.as_ref());
-        let secret = |there: bool| there.then_some(explain::MASK);
+        let secret = |there: bool| there.then_some(MASK);
         json!({
             "server": {
                 "listen": self.listen.to_string(),
@@ -332,6 +338,7 @@ impl Config {
                 "access_key_id": bucket.map(|bucket| &bucket.credentials.access_key_id),
                 "secret_access_key": secret(bucket.is_some()),
             },
+            "sso": self.sso.in_force(),
             "models": { "private_addresses": self.private_models },
             "tools": {
                 "private_addresses": self.open_networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -356,6 +363,7 @@ impl Config {
             data_dir,
             postgres: postgres(file.database)?,
             bucket: bodies::bucket(file.bodies, env::get)?,
+            sso: sso::decide(file.sso, env::get)?,
             log_level: env::get(env::LOG_LEVEL).unwrap_or(file.server.log_level),
             drain_secs: number(env::DRAIN_TIMEOUT)?.unwrap_or(file.server.drain_secs),
             spawn: spawn(

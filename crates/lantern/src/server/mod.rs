@@ -20,6 +20,7 @@ mod models;
 mod port;
 mod reload;
 mod rotate;
+mod sso;
 mod stop;
 mod traces;
 
@@ -37,6 +38,7 @@ pub(crate) use admin::AdminVerb;
 use advice::Advice;
 use assemble::{Mode, Ready};
 pub(crate) use backup::{BackupArgs, RestoreArgs};
+pub(crate) use browser::{open, screen};
 use config::Config;
 pub(crate) use config::ExplainArgs;
 #[cfg(test)]
@@ -82,11 +84,11 @@ pub(crate) fn dev(args: &DevArgs, console: &Console) -> ExitCode {
         logging::start("warn", console.json())?;
         tracing::info!(local, "whether {} is part of the configuration", env::LOCAL_FILE);
         let config = Config::dev(args.listen, args.data_dir.clone())?;
-        let opens = browser::wanted(args.no_open, console.terminal && !console.json(), browser::screen());
+        let opens = browser::wanted(args.no_open, console.terminal && !console.json(), screen());
         block_on(assemble::run(config, Mode::Dev, None, |ready| {
             announce(console, ready);
             if opens {
-                browser::open(&ready.api);
+                open(&ready.api);
             }
         }))
     };

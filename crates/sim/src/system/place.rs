@@ -466,6 +466,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
             probe: Arc::new(|_| Box::pin(async { Err(Unlisted { code: "no_llm", cause: None }) })),
         },
         stop: Shutdown::new(),
+        sso: None,
     }
 }
 

@@ -285,6 +285,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0037_traces.sql"),
         sqlite: "",
     },
+    Migration {
+        number: 39,
+        name: "identities",
+        both: include_str!("../../../../migrations/0039_identities.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0039_identities.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

@@ -54,8 +54,9 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 52] = [
+const TABLES: [&str; 53] = [
     "traces",
+    "identities",
     "secret_keys",
     "secrets",
     "secret_versions",

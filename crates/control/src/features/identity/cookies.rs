@@ -60,7 +60,7 @@ async fn accept(
 }
 
 /// Signs somebody in who has shown that they are who this account is of.
-async fn shown(
+pub(super) async fn shown(
     app: &App,
     account: Account,
     peer: Peer,

@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 
 use super::accounts::{NAME_BYTES_MAX, USER, address, new_password};
 use super::session::{self, Device, SignedIn};
-use super::slips;
+use super::slips::{self, Slip};
 use crate::App;
 
 /// How long an invitation is good when nobody says.
@@ -249,6 +249,28 @@ async fn accept(
     Ok(Created { location: "/auth/me".to_owned(), body })
 }
 
+/// Whom an invitation is for.
+pub(super) struct Named {
+    pub(super) email: String,
+    pub(super) role: String,
+}
+
+/// Whom an invitation is for that was shown; `None` when it is not good.
+pub(super) async fn named(app: &App, slip: Slip) -> lantern_store::Result<Option<Named>> {
+    let shown = shown(slip, app.clock.now());
+    let find = app.db.read(slip.scope(), move |tx| Box::pin(async move { tx.one(FIND, &shown).await }));
+    find.await?.map(|row| Ok(Named { email: row.text("email")?, role: row.text("role")? })).transpose()
+}
+
+/// Uses an invitation up. `false` when it is not good.
+pub(super) async fn take(tx: &mut TenantTx<'_>, slip: Slip, now: At) -> lantern_store::Result<bool> {
+    Ok(tx.exec(TAKE, &shown(slip, now)).await? > 0)
+}
+
+fn shown(slip: Slip, now: At) -> [Value; 3] {
+    [InvitationId::from_uuid(slip.row).into(), slip.hash.into(), now.into()]
+}
+
 /// Makes the person whom an invitation names, and uses it up.
 pub(super) async fn come_in(app: &App, witness: &Witness, acceptance: Acceptance) -> Result<Account> {
     let Acceptance { token, password, name } = acceptance;
@@ -258,14 +280,8 @@ pub(super) async fn come_in(app: &App, witness: &Witness, acceptance: Acceptance
         Error::new(Code::InvalidInvitation, words)
     };
     let slip = slips::read(slips::INVITATION, token.expose()).ok_or_else(invalid)?;
-    let (scope, row) = (slip.scope(), InvitationId::from_uuid(slip.row));
-    let shown: [Value; 3] = [row.into(), slip.hash.into(), app.clock.now().into()];
-    let found = {
-        let shown = shown.clone();
-        app.db.read(scope, move |tx| Box::pin(async move { tx.one(FIND, &shown).await })).await?
-    };
-    let found = found.ok_or_else(invalid)?;
-    let (email, role) = (found.text("email")?, found.text("role")?);
+    let scope = slip.scope();
+    let Named { email, role } = named(app, slip).await?.ok_or_else(invalid)?;
     let hash = app.inner.passwords.hash(password).await?;
     let (id, now) = (UserId::from_uuid(app.ids.uuid()), app.clock.now());
     let key = email.to_lowercase();
@@ -274,7 +290,7 @@ pub(super) async fn come_in(app: &App, witness: &Witness, acceptance: Acceptance
         [id.into(), email.into(), key.clone().into(), name.into(), role.into(), hash.into(), now.into()];
     let come = app.db.write(scope, move |tx| {
         Box::pin(async move {
-            let taken = tx.exec(TAKE, &shown).await? > 0;
+            let taken = take(tx, slip, now).await?;
             if taken {
                 tx.exec(USER, &user).await?;
             }

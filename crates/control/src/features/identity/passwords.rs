@@ -12,7 +12,7 @@ use lantern_edge::{Body, Code, Created, Error, Fields, Model, NoContent, Refusal
 use lantern_policy::action::{ChangePassword, MakeReset};
 use lantern_policy::people::{self, Change};
 use lantern_policy::{Act, Permit, Principal, Scope};
-use lantern_store::{Db, TenantTx, Value, sign_ins, system};
+use lantern_store::{Db, TenantTx, Value, identities, sign_ins, system};
 use lantern_types::edge::IdGen;
 use lantern_types::{At, Dur, Secret, SignInId, UserId};
 use serde::Serialize;
@@ -224,6 +224,8 @@ async fn reset(
             }
             tx.exec(SET, &[id.into(), hash.into()]).await?;
             sign_ins::end_all(tx, id).await?;
+            // Whoever was in may have linked an identity of theirs.
+            identities::forget(tx, id).await?;
             tx.one(ADDRESS, &[id.into()]).await
         })
     });

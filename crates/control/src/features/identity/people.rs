@@ -13,7 +13,7 @@ use lantern_edge::{
 use lantern_policy::action::{ChangeRole, ListMembers, RemoveMember, SignMemberOut};
 use lantern_policy::people::{self, Change, Refused};
 use lantern_policy::{Permit, Role, Scope};
-use lantern_store::{Error as StoreError, Row, TenantTx, Where, sign_ins};
+use lantern_store::{Error as StoreError, Row, TenantTx, Where, identities, sign_ins};
 use lantern_types::{At, UserId};
 use serde::Serialize;
 use serde_json::json;
@@ -147,6 +147,7 @@ async fn perform(
             sign_ins::end_all(tx, id).await?;
             tx.exec(FORGET_RESET, &[id.into()]).await?;
             factors::forget(tx, id).await?;
+            identities::forget(tx, id).await?;
             let revoked = disown(tx, id, None, now).await?;
             tx.exec(REMOVE, &[id.into()]).await?;
             revoked

@@ -184,11 +184,23 @@ pub(super) async fn account(app: &App, peer: Peer, witness: &Witness, login: Log
     let account = found.filter(|_| verified);
     let account = account.ok_or_else(|| Error::new(Code::InvalidCredentials, "invalid credentials"))?;
     app.inner.lockout.right(&email);
-    let known = knows(app, Some(&account), peer).await?.then_some(peer);
-    match factors::pass(app, &account, known, login.code.as_deref()).await? {
-        Passed::Yes => Ok(account),
+    factored(app, &account, peer, login.code.as_deref(), (witness, SIGN_IN)).await?;
+    Ok(account)
+}
+
+/// Asks somebody for the code of their second factor, if they have one, who has shown otherwise that the account is theirs.
+pub(super) async fn factored(
+    app: &App,
+    account: &Account,
+    peer: IpAddr,
+    code: Option<&str>,
+    (witness, action): (&Witness, &'static str),
+) -> Result<()> {
+    let known = knows(app, Some(account), peer).await?.then_some(peer);
+    match factors::pass(app, account, known, code).await? {
+        Passed::Yes => Ok(()),
         shown => {
-            witness.names(account.tenant, Who::Stranger(account.id), SIGN_IN);
+            witness.names(account.tenant, Who::Stranger(account.id), action);
             Err(match shown {
                 Passed::Asked => {
                     let words = "this account signs in with a code of its app, too: send it as code";

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as TEXT;
 use lantern_policy::Scope;
 use lantern_types::edge::IdGen;
 use lantern_types::{Digest, TenantId};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// What invitations begin with.
@@ -20,7 +21,7 @@ pub(super) const BYTES_MAX: usize = 128;
 const SECRET: usize = 24;
 
 /// A slip that was shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Slip {
     tenant: TenantId,
     /// The row that it names, which need not be there.

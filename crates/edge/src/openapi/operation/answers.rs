@@ -10,7 +10,7 @@ use crate::etag::{Live, Versioned};
 use crate::page::Page;
 use crate::problem::Error;
 use crate::reply::{
-    self, Accepted, Created, CreatedAll, Either, Json, NoContent, NotReady, OverBudget, WithCookie,
+    self, Accepted, Created, CreatedAll, Either, Found, Json, NoContent, NotReady, OverBudget, WithCookie,
 };
 
 /// Something that a handler answers with, and what that says of the response.
@@ -128,6 +128,12 @@ impl<T: ToSchema> Answers for CreatedAll<T> {
 impl Answers for NoContent {
     fn describe(operation: &mut Operation) {
         operation.answer(reply::NO_CONTENT, "Done; there is nothing to say.", None);
+    }
+}
+
+impl Answers for Found {
+    fn describe(operation: &mut Operation) {
+        operation.answer(reply::FOUND, "`Location` says where a browser goes on.", None);
     }
 }
 

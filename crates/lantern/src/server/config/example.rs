@@ -7,15 +7,17 @@ use serde_json::Value;
 use super::{Database, File, Retention, Server};
 use crate::generated;
 use crate::server::bodies::Bodies;
+use crate::server::sso::{Provider, Sso};
 
 const HEAD: &str = "\
 # Every key of the file that `lantern serve --config FILE` reads, with its default. What is commented out has none and
 # shows an example. Flags and environment variables win over the file (docs/environment.md). Written by `make gen`.
 ";
 /// Where the structs of the sections are.
-const SOURCES: [&str; 3] = [
+const SOURCES: [&str; 4] = [
     include_str!("../config.rs"),
     include_str!("../bodies.rs"),
+    include_str!("../sso.rs"),
     include_str!("../../../../types/src/limits.rs"),
 ];
 const COLUMNS: usize = 120;
@@ -44,6 +46,20 @@ fn sample() -> File {
             access_key_id: said("KEY_ID"),
             secret_access_key: said("KEY"),
             ..Bodies::default()
+        },
+        sso: Sso {
+            public_url: said("https://lantern.example"),
+            providers: vec![Provider {
+                name: "work".to_owned(),
+                label: said("Work"),
+                issuer: said("https://id.example"),
+                client_id: "CLIENT_ID".to_owned(),
+                client_secret: "CLIENT_SECRET".to_owned(),
+                tenant: said("00000000-0000-0000-0000-000000000001"),
+                allowed_domains: vec!["example.com".to_owned()],
+                joins: [("example.com".to_owned(), "00000000-0000-0000-0000-000000000001".to_owned())].into(),
+                ..Provider::default()
+            }],
         },
         retention: Retention { content: said("90d") },
         ..File::default()
@@ -102,18 +118,31 @@ fn example() -> String {
     let sections = comments("File");
     let (mut made, mut section, mut keys) = (vec![HEAD.to_owned()], "", BTreeMap::new());
     let shown = toml::to_string(&sample()).unwrap();
+    // Within a list of tables, of which there is none when nobody says so: all of it is an example.
+    let mut listed = false;
     for line in shown.lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(name) = line.strip_prefix("[[").and_then(|rest| rest.strip_suffix("]]")) {
+            let (of, list) = name.split_once('.').unwrap();
+            let entry = list.strip_suffix('s').unwrap();
+            let about = &comments(&format!("{}{}", of[..1].to_uppercase(), &of[1..]))[&plain(list)];
+            made.push(format!("\n{}# {line}\n", wrapped(about)));
+            (keys, listed) = (comments(&format!("{}{}", entry[..1].to_uppercase(), &entry[1..])), true);
+        } else if listed && line.starts_with('[') && line.matches('.').count() == 2 {
+            // A table in it, whose comment belongs to its name.
+            let name = line.trim_matches(['[', ']']).rsplit('.').next().unwrap();
+            made.push(format!("{}# {line}\n", wrapped(&keys[&plain(name)])));
+            keys.clear();
+        } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             let initial = name[..1].to_uppercase();
+            listed = false;
             (section, keys) = (name, comments(&format!("{initial}{}", &name[1..])));
             made.push(format!("\n{}{line}\n", wrapped(&sections[name])));
         } else if let Some((key, _)) = line.split_once(" = ") {
-            let comment = keys
-                .get(&plain(key))
-                .filter(|text| !text.is_empty())
-                .unwrap_or_else(|| panic!("{key} has no comment"));
-            let mark = if defaults[section][key].is_null() { "# " } else { "" };
-            made.push(format!("{}{mark}{line}\n", wrapped(comment)));
+            let comment = keys.get(&plain(key)).filter(|text| !text.is_empty());
+            let comment = comment.map(|text| wrapped(text));
+            assert!(comment.is_some() || (listed && keys.is_empty()), "{key} has no comment");
+            let mark = if listed || defaults[section][key].is_null() { "# " } else { "" };
+            made.push(format!("{}{mark}{line}\n", comment.unwrap_or_default()));
         }
     }
     made.concat()

@@ -17,7 +17,7 @@ use crate::server::advice::Advice;
 use crate::server::reload;
 
 /// What is shown of a secret that is set.
-pub(super) const MASK: &str = "********";
+pub(in crate::server) const MASK: &str = "********";
 
 /// Flags of `lantern config explain`.
 #[derive(Debug, Args)]

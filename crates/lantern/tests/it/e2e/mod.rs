@@ -25,6 +25,9 @@ mod fork;
 #[cfg(feature = "boxes")]
 mod images;
 mod init;
+#[expect(dead_code, reason = "the tests of the control plane make it do more")]
+#[path = "../../../../control/tests/it/issuer.rs"]
+mod issuer;
 mod live;
 mod login;
 #[cfg(feature = "boxes")]
@@ -42,6 +45,7 @@ mod secrets;
 mod sessions;
 mod slow;
 mod spawn;
+mod sso;
 mod start;
 mod stops;
 mod traces;
