@@ -110,6 +110,7 @@ codes! {
         SignupClosed = "signup_closed",
         OperatorOnly = "operator_only",
         StopHolds = "stop_holds",
+        PolicyDenied = "policy_denied",
     }
     NotFound {
         RouteNotFound = "route_not_found",
@@ -126,6 +127,7 @@ codes! {
         SignInNotFound = "sign_in_not_found",
         ProviderNotFound = "provider_not_found",
         SecretNotFound = "secret_not_found",
+        PolicyNotFound = "policy_not_found",
         StopNotFound = "stop_not_found",
         ModelNotFound = "model_not_found",
         LogEntryNotFound = "log_entry_not_found",

@@ -28,7 +28,7 @@ use crate::value::Value;
 use crate::versions::Version;
 use crate::{
     allowances, approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose,
-    metered, outbox, past, receipts, retention, routing, runs, seal, secrets, sessions, share, sign_ins,
+    metered, outbox, past, policies, receipts, retention, routing, runs, seal, secrets, sessions, share, sign_ins,
     stops, system, tickets, usage, versions, workloads,
 };
 
@@ -276,6 +276,7 @@ pub async fn prepare_every_statement(db: &Db) {
         receipts::STATEMENTS,
         receipts::log::STATEMENTS,
         retention::STATEMENTS,
+        policies::STATEMENTS,
         routing::STATEMENTS,
         seal::STATEMENTS,
         &secrets,
@@ -316,6 +317,7 @@ pub async fn prepare_every_statement(db: &Db) {
         usage::pending::SYSTEM_STATEMENTS,
         lease::SYSTEM_STATEMENTS,
         limits::SYSTEM_STATEMENTS,
+        policies::SYSTEM_STATEMENTS,
         loose::SYSTEM_STATEMENTS,
         receipts::SYSTEM_STATEMENTS,
         receipts::keys::SYSTEM_STATEMENTS,

@@ -164,6 +164,7 @@ impl TestApp {
             content_kept: wishes.content_kept,
             runtime: wishes.runtime,
             limits: wishes.limits.into(),
+            standing: lantern_store::Standing::none(),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             tools: tools(),
             spawn: wishes.spawn,

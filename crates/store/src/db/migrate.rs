@@ -278,6 +278,13 @@ const MIGRATIONS: &[Migration] = &[
         postgres: include_str!("../../../../migrations/postgres/0036_workload_numbers.sql"),
         sqlite: include_str!("../../../../migrations/sqlite/0036_workload_numbers.sql"),
     },
+    Migration {
+        number: 38,
+        name: "policies",
+        both: include_str!("../../../../migrations/0038_policies.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0038_policies.sql"),
+        sqlite: "",
+    },
 ];
 
 /// The schema of the release before this one. Migrations after it only add, so that builds of that release go on beside

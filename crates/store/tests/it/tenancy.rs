@@ -94,6 +94,7 @@ const TABLES: [&str; 51] = [
     "log_checkpoints",
     "tenant_settings",
     "model_routing",
+    "policies",
     "caps",
     "accounts",
     "slices",

@@ -329,6 +329,7 @@ impl Bench {
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             content_kept: None,
             reader: Reader { build: "this one", format: lantern_engine::FORMAT },
+            standing: lantern_store::Standing::none(),
             memo: lantern_worker::Memo::default(),
         };
         let tasks = Mutex::new(tasks);

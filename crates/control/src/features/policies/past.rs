@@ -1,0 +1,202 @@
+//! What policies would have said of a run of the past, from its journal alone.
+//!
+//! Each step is asked about by itself, as if the rest of its run had gone as it went: what an agent would have done in place of a step
+//! that is forbidden is not known. Amounts are sums of what was charged, so they are exact. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use lantern_cedar::steps::{self, Asker, DENIED, Step};
+use lantern_cedar::{Policies, Who};
+use lantern_engine::{Event, Fact, StepId, StepKind};
+use lantern_types::{AdmissionFacts, At, EffectClass, Forbids, Grant, MicroUsd};
+
+/// Steps that are named.
+pub(super) const BLOCKS_MAX: usize = 100;
+/// The tool that reaches out to a host which its arguments name.
+const FETCH: &str = "http.fetch";
+
+/// What came of asking.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub(super) runs: u64,
+    pub(super) events: u64,
+    /// Admissions that were asked about: attempts, and not steps.
+    pub(super) asked: u64,
+    pub(super) blocked: u64,
+    pub(super) blocked_runs: u64,
+    /// What all of them cost.
+    pub(super) spent: i64,
+    /// What those cost that are forbidden.
+    pub(super) saved: i64,
+    /// Denials by policies of that time which these would not have made.
+    pub(super) freed: u64,
+    /// Calls of `http.fetch` of which it was not recorded where they went.
+    pub(super) unknown_hosts: u64,
+    /// Model calls of programs in boxes: of them it is not recorded what they asked for.
+    pub(super) unasked: u64,
+    pub(super) by: BTreeMap<String, ByPolicy>,
+    pub(super) blocks: Vec<Block>,
+    /// Blocks beyond those that are named.
+    pub(super) unnamed: u64,
+}
+
+/// What one policy forbids.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ByPolicy {
+    pub(super) blocked: u64,
+    pub(super) saved: i64,
+}
+
+/// One admission that is forbidden.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Block {
+    pub(super) run: String,
+    pub(super) step: String,
+    pub(super) attempt: u32,
+    pub(super) at: At,
+    pub(super) forbids: Vec<Forbids>,
+    pub(super) cost: i64,
+}
+
+/// What is known of a step.
+#[derive(Debug)]
+struct Known {
+    kind: StepKind,
+    name: Option<String>,
+    class: EffectClass,
+    /// The present attempt, if it is forbidden.
+    blocked: Option<Blocked>,
+}
+
+#[derive(Debug)]
+struct Blocked {
+    by: Vec<String>,
+    /// Its place among those that are named.
+    named: Option<usize>,
+}
+
+/// Asks about one run, as its events come.
+pub(super) struct Run<'a> {
+    policies: &'a Policies,
+    agent: &'a str,
+    id: String,
+    steps: HashMap<StepId, Known>,
+    blocked: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(policies: &'a Policies, agent: &'a str, id: String) -> Self {
+        Self { policies, agent, id, steps: HashMap::new(), blocked: false }
+    }
+
+    pub(super) fn take(&mut self, event: &Event, sums: &mut Sums) {
+        sums.events += 1;
+        match &event.fact {
+            Fact::StepRequested { step, kind, name, effect, .. } => {
+                let known = Known { kind: *kind, name: name.clone(), class: *effect, blocked: None };
+                if matches!(kind, StepKind::Llm | StepKind::Tool | StepKind::Child) {
+                    self.steps.insert(step.clone(), known);
+                }
+            }
+            Fact::StepAdmitted { step, attempt, grant, .. } => {
+                self.admitted((step, *attempt), grant, event.at, sums);
+            }
+            Fact::StepDenied { step, code, grounds, .. } if code == DENIED => {
+                let Some(known) = self.steps.get(step) else { return };
+                let facts = grounds.as_ref().map(|grounds| (&grounds.facts, grounds.route.as_ref()));
+                let Some((facts, route)) = facts else { return };
+                let hold = MicroUsd::ZERO;
+                let asked = match route {
+                    Some(route) => Some(Step::model(route, hold, facts)),
+                    None => looked(known, facts),
+                };
+                let lets = asked.is_some_and(|step| {
+                    steps::forbids(self.policies, self.asker(facts, event.at), step).is_empty()
+                });
+                sums.freed += u64::from(lets);
+            }
+            Fact::StepSettled { step, cost, .. }
+            | Fact::StepFailed { step, cost, .. }
+            | Fact::StepRetrying { step, cost, .. }
+            | Fact::StepAbandoned { step, cost, .. }
+            | Fact::StepCharged { step, cost, .. } => self.cost(step, *cost, sums),
+            Fact::CallMetered { cost, .. } => {
+                sums.unasked += 1;
+                sums.spent = sums.spent.saturating_add(cost.micros());
+            }
+            _ => {}
+        }
+    }
+
+    /// The run has no more events.
+    pub(super) fn end(self, sums: &mut Sums) {
+        sums.runs += 1;
+        sums.blocked_runs += u64::from(self.blocked);
+    }
+
+    fn asker(&self, facts: &AdmissionFacts, at: At) -> Asker<'a> {
+        let at = facts.ruled.as_ref().map_or(at, |ruled| ruled.at);
+        Asker { who: Who::Agent(self.agent), at, spent: facts.spent }
+    }
+
+    fn admitted(&mut self, (step, attempt): (&StepId, u32), grant: &Grant, at: At, sums: &mut Sums) {
+        let asker = self.asker(&grant.facts, at);
+        let Some(known) = self.steps.get_mut(step) else { return };
+        let asked = match &grant.route {
+            Some(route) => Some(Step::model(route, grant.hold, &grant.facts)),
+            None => looked(known, &grant.facts),
+        };
+        let Some(asked) = asked else { return };
+        sums.asked += 1;
+        if matches!(asked, Step::Tool { name: FETCH, host: None, .. }) {
+            sums.unknown_hosts += 1;
+        }
+        let forbids = steps::forbids(self.policies, asker, asked);
+        known.blocked = None;
+        if forbids.is_empty() {
+            return;
+        }
+        sums.blocked += 1;
+        self.blocked = true;
+        let mut by: Vec<String> = forbids.iter().flat_map(|one| one.by.iter().cloned()).collect();
+        by.sort();
+        by.dedup();
+        for id in &by {
+            sums.by.entry(id.clone()).or_default().blocked += 1;
+        }
+        let named = (sums.blocks.len() < BLOCKS_MAX).then_some(sums.blocks.len());
+        if named.is_some() {
+            let (run, step) = (self.id.clone(), step.to_string());
+            sums.blocks.push(Block { run, step, attempt, at, forbids, cost: 0 });
+        } else {
+            sums.unnamed += 1;
+        }
+        known.blocked = Some(Blocked { by, named });
+    }
+
+    fn cost(&self, step: &StepId, cost: MicroUsd, sums: &mut Sums) {
+        sums.spent = sums.spent.saturating_add(cost.micros());
+        let Some(blocked) = self.steps.get(step).and_then(|known| known.blocked.as_ref()) else { return };
+        sums.saved = sums.saved.saturating_add(cost.micros());
+        for id in &blocked.by {
+            let by = sums.by.entry(id.clone()).or_default();
+            by.saved = by.saved.saturating_add(cost.micros());
+        }
+        if let Some(block) = blocked.named.and_then(|n| sums.blocks.get_mut(n)) {
+            block.cost = block.cost.saturating_add(cost.micros());
+        }
+    }
+}
+
+/// What policies look at of a step that calls no model.
+fn looked<'a>(known: &'a Known, facts: &'a AdmissionFacts) -> Option<Step<'a>> {
+    let name = known.name.as_deref()?;
+    match known.kind {
+        StepKind::Tool => {
+            let (calls, host) = (facts.calls, facts.host.as_deref());
+            Some(Step::Tool { name, class: known.class, calls, host })
+        }
+        StepKind::Child => Some(Step::Child { name }),
+        _ => None,
+    }
+}
