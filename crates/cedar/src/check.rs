@@ -70,7 +70,10 @@ fn of(policy: &Policy, places: &Places, otherwise: Otherwise) -> Result<(), Faul
             };
             let found = case.type_of(&condition.expr).map_err(told)?;
             if !matches!(found, Type::Bool(_)) {
-                return Err(told((condition.expr.at, format!("a condition is true or false, and this is {}", found.name()))));
+                return Err(told((
+                    condition.expr.at,
+                    format!("a condition is true or false, and this is {}", found.name()),
+                )));
             }
         }
     }
@@ -150,7 +153,9 @@ impl Case {
             Node::Equal { sides, same } => {
                 let (left, right) = (self.type_of(&sides.0)?, self.type_of(&sides.1)?);
                 match (&left, &right) {
-                    (Type::Context, _) | (_, Type::Context) => wrong(expr.at, "the facts are not compared as a whole"),
+                    (Type::Context, _) | (_, Type::Context) => {
+                        wrong(expr.at, "the facts are not compared as a whole")
+                    }
                     (Type::Entity(one), Type::Entity(other)) if one != other => Ok(Type::Bool(Some(!same))),
                     _ if alike(&left, &right) => Ok(Type::Bool(None)),
                     _ => wrong(expr.at, format!("{} is never {}", left.name(), right.name())),
@@ -167,7 +172,9 @@ impl Case {
             }
             Node::In(sides) => self.is_in(&sides.0, &sides.1),
             Node::Is(of, kind, outer) => {
-                let Type::Entity(found) = self.type_of(of)? else { return wrong(of.at, "only a thing has a kind") };
+                let Type::Entity(found) = self.type_of(of)? else {
+                    return wrong(of.at, "only a thing has a kind");
+                };
                 match outer {
                     _ if found != *kind => Ok(Type::Bool(Some(false))),
                     None => Ok(Type::Bool(Some(true))),
@@ -184,11 +191,14 @@ impl Case {
                     Some(true) => self.type_of(then),
                     Some(false) => self.type_of(other),
                     None => match (self.type_of(then)?, self.type_of(other)?) {
-                        (Type::Bool(one), Type::Bool(two)) => Ok(Type::Bool(one.filter(|one| two == Some(*one)))),
-                        (one, two) if one == two => Ok(one),
-                        (one, two) => {
-                            wrong(expr.at, format!("it is {} or {}, and should be of one type", one.name(), two.name()))
+                        (Type::Bool(one), Type::Bool(two)) => {
+                            Ok(Type::Bool(one.filter(|one| two == Some(*one))))
                         }
+                        (one, two) if one == two => Ok(one),
+                        (one, two) => wrong(
+                            expr.at,
+                            format!("it is {} or {}, and should be of one type", one.name(), two.name()),
+                        ),
                     },
                 }
             }
@@ -220,7 +230,10 @@ impl Case {
             };
             match &kind {
                 Some(kind) if *kind != found => {
-                    return wrong(item.at, format!("a set of one type has {} and {}", kind.name(), found.name()));
+                    return wrong(
+                        item.at,
+                        format!("a set of one type has {} and {}", kind.name(), found.name()),
+                    );
                 }
                 _ => kind = Some(found),
             }
@@ -247,7 +260,9 @@ impl Case {
         let one = |kind: &Type| match (&found, kind) {
             (Type::Entity(found), Type::Entity(outer)) => Ok(inside(*found, *outer)),
             (Type::Action, Type::Action) => Ok(true),
-            (Type::Entity(_) | Type::Action, other) => Err((outer.at, format!("nothing is in {}", other.name()))),
+            (Type::Entity(_) | Type::Action, other) => {
+                Err((outer.at, format!("nothing is in {}", other.name())))
+            }
             (other, _) => Err((of.at, format!("{} is in nothing", other.name()))),
         };
         let can = match &self.type_of(outer)? {
@@ -258,7 +273,9 @@ impl Case {
     }
 
     fn ask(self, method: Method, of: &Expr, argument: Option<&Expr>) -> Typed {
-        let Type::Set(kind) = self.type_of(of)? else { return wrong(of.at, "only a set is asked what it has") };
+        let Type::Set(kind) = self.type_of(of)? else {
+            return wrong(of.at, "only a set is asked what it has");
+        };
         let Some(argument) = argument else { return Ok(Type::Bool(None)) };
         let found = self.type_of(argument)?;
         let fits = match (method, &found) {
@@ -266,7 +283,11 @@ impl Case {
             (_, Type::Set(other)) => alike(&kind, other),
             _ => return wrong(argument.at, format!("expected a set, and this is {}", found.name())),
         };
-        if fits { Ok(Type::Bool(None)) } else { wrong(argument.at, format!("the set never has {}", found.name())) }
+        if fits {
+            Ok(Type::Bool(None))
+        } else {
+            wrong(argument.at, format!("the set never has {}", found.name()))
+        }
     }
 }
 

@@ -19,8 +19,8 @@ pub(crate) enum Token {
 
 /// Longer ones first.
 const SIGNS: [&str; 26] = [
-    "::", "==", "!=", "<=", ">=", "&&", "||", "(", ")", "{", "}", "[", "]", ",", ";", ".", "@", "<", ">", "!",
-    "+", "-", "*", ":", "=", "?",
+    "::", "==", "!=", "<=", ">=", "&&", "||", "(", ")", "{", "}", "[", "]", ",", ";", ".", "@", "<", ">",
+    "!", "+", "-", "*", ":", "=", "?",
 ];
 
 /// The words of a text.
@@ -85,8 +85,12 @@ fn quoted(text: &str, at: Place) -> Result<(Token, usize), Fault> {
                     }
                     Some('u') => {
                         let opened = chars.next().is_some_and(|(_, char)| char == '{');
-                        let digits: String =
-                            chars.by_ref().map(|(_, char)| char).take_while(|char| *char != '}').take(7).collect();
+                        let digits: String = chars
+                            .by_ref()
+                            .map(|(_, char)| char)
+                            .take_while(|char| *char != '}')
+                            .take(7)
+                            .collect();
                         hex(&digits).filter(|_| opened).ok_or_else(wrong)?
                     }
                     _ => return Err(wrong()),

@@ -189,8 +189,9 @@ impl Parser<'_> {
         if is {
             return Ok(id);
         }
-        let words =
-            format!("an id has 1 to {ID_CHARS_MAX} letters, digits, spaces and - _ . / : and no space at its ends");
+        let words = format!(
+            "an id has 1 to {ID_CHARS_MAX} letters, digits, spaces and - _ . / : and no space at its ends"
+        );
         Err(self.fault(at, words))
     }
 
@@ -327,8 +328,12 @@ impl Parser<'_> {
     fn relation(&mut self, depth: usize) -> Parsed<Expr> {
         let left = self.sum(depth)?;
         let at = self.at();
-        let compares =
-            [("<=", Compare::LessOrEqual), (">=", Compare::MoreOrEqual), ("<", Compare::Less), (">", Compare::More)];
+        let compares = [
+            ("<=", Compare::LessOrEqual),
+            (">=", Compare::MoreOrEqual),
+            ("<", Compare::Less),
+            (">", Compare::More),
+        ];
         for (sign, compare) in compares {
             if self.takes(sign) {
                 let right = self.sum(depth)?;
@@ -361,7 +366,9 @@ impl Parser<'_> {
             return self.node(at, Node::Has(Box::new(left), name));
         }
         if self.takes_word("like") {
-            let Token::Text(pattern) = self.token() else { return self.expected("a pattern in quotation marks") };
+            let Token::Text(pattern) = self.token() else {
+                return self.expected("a pattern in quotation marks");
+            };
             let pattern = pattern.clone();
             self.next += 1;
             return self.node(at, Node::Like(Box::new(left), pattern));

@@ -369,7 +369,10 @@ mod tests {
                 assert_eq!(matches!(found, Fact::Long(_)), kind == Long, "{name}");
                 assert!(said.contains(&format!("{name}: {word}")), "{} has no {name}", action.as_str());
             }
-            assert_eq!(said.matches(": Long").count() + said.matches(": String").count(), action.facts().count());
+            assert_eq!(
+                said.matches(": Long").count() + said.matches(": String").count(),
+                action.facts().count()
+            );
         }
     }
 }

@@ -118,7 +118,9 @@ pub fn denial(forbids: &[Forbids], unread: bool) -> Denial {
 pub fn said(forbids: &[Forbids], unread: bool) -> String {
     let Some(Forbids { action, on, .. }) = forbids.first() else { return "a policy forbids it".to_owned() };
     if unread {
-        return format!("{action} {on}: the policies of the tenant cannot be read, so everything is forbidden");
+        return format!(
+            "{action} {on}: the policies of the tenant cannot be read, so everything is forbidden"
+        );
     }
     let mut by: Vec<&str> = forbids.iter().flat_map(|one| one.by.iter().map(String::as_str)).collect();
     by.dedup();

@@ -85,7 +85,13 @@ pub struct Version {
 
 impl Version {
     /// The version after the newest, of `newest`'s tenant.
-    pub fn after(newest: Option<&Self>, (text, otherwise): (String, Otherwise), mode: Mode, by: String, at: At) -> Self {
+    pub fn after(
+        newest: Option<&Self>,
+        (text, otherwise): (String, Otherwise),
+        mode: Mode,
+        by: String,
+        at: At,
+    ) -> Self {
         Self {
             version: newest.map_or(0, |newest| newest.version) + 1,
             digest: lantern_cedar::digest(&text, otherwise),
@@ -350,8 +356,7 @@ pub async fn past(
                 let bounds = [from.into(), until.into(), at.into(), run.into(), limit.into()];
                 bounds.into_iter().chain(agent.clone().map(Value::from)).collect()
             };
-            let (heads, appends) =
-                if agent.is_some() { (PAST_OF, APPENDS_OF) } else { (PAST, APPENDS) };
+            let (heads, appends) = if agent.is_some() { (PAST_OF, APPENDS_OF) } else { (PAST, APPENDS) };
             let rows = tx.all(heads, &params(i64::from(RUNS))).await?;
             let full = rows.len() == RUNS as usize;
             let (mut runs, mut events) = (Vec::new(), 0);

@@ -28,8 +28,8 @@ use crate::value::Value;
 use crate::versions::Version;
 use crate::{
     allowances, approvals, audit, dialect, escrow, feedback, inbox, journal, labels, lease, limits, loose,
-    metered, outbox, past, policies, receipts, retention, routing, runs, seal, secrets, sessions, share, sign_ins,
-    stops, system, tickets, usage, versions, workloads,
+    metered, outbox, past, policies, receipts, retention, routing, runs, seal, secrets, sessions, share,
+    sign_ins, stops, system, tickets, usage, versions, workloads,
 };
 
 pub use bucket::BucketServer;

@@ -1,9 +1,9 @@
 //! Gathers the facts that an admission is decided on, and asks `policy`.
 
+use lantern_cedar::steps::{self, Step as Looked};
 use lantern_engine::{
     Input, LlmAsk, ProgramKind, Run, Step, StepId, StepKind, StepState, Work, llm_ask, offered_tools,
 };
-use lantern_cedar::steps::{self, Step as Looked};
 use lantern_ledger::{Hold, Withheld};
 use lantern_policy::admit::{OVER_CAP, Purse};
 use lantern_policy::choice::{self, Passed};
@@ -17,12 +17,12 @@ use lantern_policy::{
 use lantern_types::approval::OverCap;
 use lantern_types::llm::{IMAGE_TOKENS_MAX, Message};
 use lantern_types::{
-    AccountFacts, AdmissionFacts, AgentId, Denial, Failure, Forbids, Grant, Grounds, Out, Route,
-    Ruled, Strategy, ToolDef, ToolFacts, ToolName,
+    AccountFacts, AdmissionFacts, AgentId, Denial, Failure, Forbids, Grant, Grounds, Out, Route, Ruled,
+    Strategy, ToolDef, ToolFacts, ToolName,
 };
 
-use crate::ruling::{self, Ruling};
 use crate::Deps;
+use crate::ruling::{self, Ruling};
 
 /// What becomes of a step that asks for admission.
 pub(crate) enum Verdict {
@@ -158,7 +158,11 @@ async fn model(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> Result<Verd
         choice::record(&ask.model, &choices, &deps.catalogue, past, (passed, chosen)).map(Box::new)
     };
     let terms = terms(deps);
-    let deny = |denial: Denial, route: Option<Route>, account, (choice, told): (_, Vec<Forbids>), (request_bytes, max_tokens)| {
+    let deny = |denial: Denial,
+                route: Option<Route>,
+                account,
+                (choice, told): (_, Vec<Forbids>),
+                (request_bytes, max_tokens)| {
         let grounds = grounds(purse(run), terms);
         let ruled = ruling.as_ref().filter(|_| !told.is_empty()).map(|ruling| Box::new(ruling.ruled(told)));
         let facts = AdmissionFacts { request_bytes, max_tokens, choice, ruled, ..grounds.facts };

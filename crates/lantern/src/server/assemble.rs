@@ -17,7 +17,9 @@ use lantern_policy::{Catalogue, workload};
 use lantern_store::audit::Marks;
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
-use lantern_store::{Db, InForce, Keys, Notary, PostgresOptions, Relay, Sealer, SqliteOptions, Standing, Vault, stops};
+use lantern_store::{
+    Db, InForce, Keys, Notary, PostgresOptions, Relay, Sealer, SqliteOptions, Standing, Vault, stops,
+};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
 use lantern_types::{Dur, Secret};

@@ -257,7 +257,13 @@ mod tests {
 
     fn a_call(arguments: Value) -> ToolCall {
         let key = EffectKey { run: RunId::from_uuid(DEV_USER.uuid()), step: "fetch".into(), generation: 1 };
-        ToolCall { name: ToolName::parse(NAME).unwrap(), arguments: Arc::new(arguments), config: None, key, asker: None }
+        ToolCall {
+            name: ToolName::parse(NAME).unwrap(),
+            arguments: Arc::new(arguments),
+            config: None,
+            key,
+            asker: None,
+        }
     }
 
     proptest::proptest! {

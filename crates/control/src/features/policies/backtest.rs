@@ -5,7 +5,7 @@
 
 use axum::extract::State;
 use lantern_cedar::Otherwise;
-use lantern_edge::{Body, Error, Code, Fields, Json, Model, Result};
+use lantern_edge::{Body, Code, Error, Fields, Json, Model, Result};
 use lantern_engine::event;
 use lantern_policy::Permit;
 use lantern_policy::action::TestPolicies;

@@ -32,7 +32,9 @@ const CURRENT: &str = "current";
 pub(crate) fn routes() -> Vec<Route<App>> {
     vec![
         get_route("/v1/policies", "List the versions of the tenant's policies", list).takes(&PAGING),
-        put_route("/v1/policies", "Say what agents may not do", put).conditional().refuses(&[Refusal::Conflict]),
+        put_route("/v1/policies", "Say what agents may not do", put)
+            .conditional()
+            .refuses(&[Refusal::Conflict]),
         delete_route("/v1/policies", "Ask no policies any more", delete)
             .conditional()
             .refuses(&[Refusal::NotFound]),
@@ -234,7 +236,8 @@ async fn put(
     }
     let made = add(&app, scope, wished, move |newest| {
         if newest.is_some_and(|newest| newest.version >= VERSIONS_MAX) {
-            let words = format!("there are {VERSIONS_MAX} versions of the policies, and there may be no more");
+            let words =
+                format!("there are {VERSIONS_MAX} versions of the policies, and there may be no more");
             return Err(Error::new(Code::InvalidBody, words));
         }
         Ok(Version::after(newest, (text, otherwise), mode, by, now))
