@@ -68,12 +68,14 @@ fn of(policy: &Policy, places: &Places, otherwise: Otherwise) -> Result<(), Faul
                 let words = format!("{words}, in {}", case.action.as_str());
                 fault(&places.lines, at, words)
             };
-            let found = case.type_of(&condition.expr).map_err(told)?;
-            if !matches!(found, Type::Bool(_)) {
-                return Err(told((
-                    condition.expr.at,
-                    format!("a condition is true or false, and this is {}", found.name()),
-                )));
+            match case.type_of(&condition.expr).map_err(told)? {
+                // As in Cedar: what stands behind a condition that is never met is not looked at.
+                Type::Bool(Some(is)) if is != condition.when => break,
+                Type::Bool(_) => {}
+                found => {
+                    let words = format!("a condition is true or false, and this is {}", found.name());
+                    return Err(told((condition.expr.at, words)));
+                }
             }
         }
     }
@@ -157,7 +159,9 @@ impl Case {
                         wrong(expr.at, "the facts are not compared as a whole")
                     }
                     (Type::Entity(one), Type::Entity(other)) if one != other => Ok(Type::Bool(Some(!same))),
-                    _ if alike(&left, &right) => Ok(Type::Bool(None)),
+                    _ if alike(&left, &right) => {
+                        Ok(Type::Bool(same_written(&sides.0, &sides.1).map(|is| is == *same)))
+                    }
                     _ => wrong(expr.at, format!("{} is never {}", left.name(), right.name())),
                 }
             }
@@ -297,5 +301,17 @@ fn alike(one: &Type, other: &Type) -> bool {
         (Type::Bool(_), Type::Bool(_)) => true,
         (Type::Set(one), Type::Set(other)) => alike(one, other),
         (one, other) => one == other,
+    }
+}
+
+/// Whether two that are written out are the same; `None` of what has to be looked up.
+fn same_written(one: &Expr, other: &Expr) -> Option<bool> {
+    match (&one.node, &other.node) {
+        (Node::Text(one), Node::Text(other)) => Some(one == other),
+        (Node::Long(one), Node::Long(other)) => Some(one == other),
+        (Node::Bool(one), Node::Bool(other)) => Some(one == other),
+        (Node::Entity(one), Node::Entity(other)) => Some(one == other),
+        (Node::Action(one), Node::Action(other)) => Some(one == other),
+        _ => None,
     }
 }

@@ -40,7 +40,7 @@ fn what_is_too_much_is_refused() {
 
 #[test]
 fn a_long_chain_is_understood() {
-    let text = with(&format!("false{}", " || context.spent == 1".repeat(900)));
+    let text = with(&format!("false{}", " || context.spent == 1".repeat(700)));
     let policies = Policies::read(&text, Otherwise::Allow).unwrap();
     assert!(!ask(&policies));
 }

@@ -337,6 +337,11 @@ impl Bench {
         Self { script, scope, db, deps, tasks, clock, ids, sole: true, broken, slow }
     }
 
+    /// The policies that are in force here.
+    pub(crate) fn standing(&self) -> &lantern_store::Standing {
+        &self.deps.standing
+    }
+
     /// From now on processes share the database with others.
     pub(crate) fn share(&mut self) {
         self.sole = false;

@@ -200,3 +200,156 @@ fn looked<'a>(known: &'a Known, facts: &'a AdmissionFacts) -> Option<Step<'a>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use lantern_cedar::Otherwise;
+    use lantern_types::{Acted, Digest, Price, PriceSource, Route};
+
+    fn event(seq: u64, fact: Fact) -> Event {
+        Event { seq, at: At::from_micros(i64::try_from(seq).unwrap()), fact, content: None }
+    }
+
+    fn requested(seq: u64, step: &str, kind: StepKind, name: Option<&str>, effect: EffectClass) -> Event {
+        let fact = Fact::StepRequested {
+            step: StepId::new(step),
+            kind,
+            name: name.map(str::to_owned),
+            parent: None,
+            effect,
+            due: None,
+            request: Digest::of(b""),
+            tools: None,
+            approval: false,
+        };
+        event(seq, fact)
+    }
+
+    fn admitted(seq: u64, step: &str, attempt: u32, model: Option<&str>, facts: AdmissionFacts) -> Event {
+        let price = Price::default();
+        let route = model.map(|model| Route {
+            provider: "lab".to_owned(),
+            model: model.to_owned(),
+            price,
+            price_source: PriceSource::SelfHosted,
+            key: 0,
+            why: None,
+        });
+        let hold = MicroUsd::from_micros(if model.is_some() { 100 } else { 0 });
+        let digest = Digest::of(b"");
+        let grant = Grant { hold, route, facts, policy: digest, catalogue: digest, limits: digest };
+        event(seq, Fact::StepAdmitted { step: StepId::new(step), generation: 1, attempt, grant })
+    }
+
+    fn settled(seq: u64, step: &str, kind: StepKind, cost: i64) -> Event {
+        let fact = Fact::StepSettled {
+            step: StepId::new(step),
+            kind,
+            name: None,
+            generation: 1,
+            attempt: 1,
+            cost: MicroUsd::from_micros(cost),
+            tokens_in: 0,
+            tokens_out: 0,
+            claimed: None,
+            output: Digest::of(b""),
+            provider: None,
+            model: None,
+        };
+        event(seq, fact)
+    }
+
+    fn sums(text: &str, events: &[Event]) -> Sums {
+        let policies = Policies::read(text, Otherwise::Allow).unwrap();
+        let (mut sums, mut run) = (Sums::default(), Run::new(&policies, "scout", "r".to_owned()));
+        for event in events {
+            run.take(event, &mut sums);
+        }
+        run.end(&mut sums);
+        sums
+    }
+
+    fn a_run() -> Vec<Event> {
+        let facts = AdmissionFacts::default;
+        let retrying = Fact::StepRetrying {
+            step: StepId::new("m"),
+            generation: 2,
+            attempt: 2,
+            code: "x".to_owned(),
+            acted: Acted::No,
+            due: At::from_micros(5),
+            crashed: false,
+            cost: MicroUsd::from_micros(7),
+            unconfirmed: MicroUsd::ZERO,
+            tokens_in: 0,
+            tokens_out: 0,
+            readmit: true,
+        };
+        vec![
+            requested(2, "m", StepKind::Llm, None, EffectClass::Keyed),
+            admitted(3, "m", 1, Some("big"), facts()),
+            event(4, retrying),
+            admitted(5, "m", 2, Some("small"), facts()),
+            settled(6, "m", StepKind::Llm, 40),
+            requested(7, "t", StepKind::Tool, Some("http.fetch"), EffectClass::Idempotent),
+            admitted(8, "t", 1, None, AdmissionFacts { host: Some("example.com".to_owned()), ..facts() }),
+            settled(9, "t", StepKind::Tool, 0),
+            requested(10, "old", StepKind::Tool, Some("http.fetch"), EffectClass::Idempotent),
+            admitted(11, "old", 1, None, facts()),
+            settled(12, "old", StepKind::Tool, 0),
+            requested(13, "c", StepKind::Child, Some("clerk"), EffectClass::Keyed),
+            admitted(14, "c", 1, None, facts()),
+            settled(15, "c", StepKind::Child, 60),
+        ]
+    }
+
+    #[test]
+    fn what_is_forbidden_is_summed_to_the_micro_dollar() {
+        for (text, blocked, saved) in [
+            ("", 0, 0),
+            (r#"forbid(principal, action == Action::"call_model", resource == Model::"lab/big");"#, 1, 7),
+            (r#"forbid(principal, action == Action::"call_model", resource == Model::"lab/small");"#, 1, 40),
+            (r#"forbid(principal, action == Action::"spend", resource);"#, 2, 47),
+            (r#"forbid(principal, action == Action::"reach_out", resource);"#, 1, 0),
+            (r#"forbid(principal, action == Action::"call_tool", resource);"#, 2, 0),
+            (r#"forbid(principal, action == Action::"call_agent", resource);"#, 1, 60),
+            (r#"forbid(principal == Agent::"clerk", action, resource);"#, 0, 0),
+            ("forbid(principal, action, resource);", 5, 107),
+        ] {
+            let got = sums(text, &a_run());
+            assert_eq!((got.blocked, got.saved), (blocked, saved), "{text}");
+            assert_eq!((got.asked, got.spent, got.runs, got.events), (5, 107, 1, 14), "{text}");
+            assert_eq!(got.blocked_runs, u64::from(blocked > 0));
+            assert_eq!(got.unknown_hosts, 1, "one of them does not say where it went");
+            assert_eq!(got.blocks.iter().map(|block| block.cost).sum::<i64>(), saved, "{text}");
+            let by = got.by.get("policy0").map_or((0, 0), |by| (by.blocked, by.saved));
+            assert_eq!(by, (blocked, saved), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_forbidden_then_and_is_not_now_is_counted() {
+        let (digest, facts) = (Digest::of(b""), AdmissionFacts::default());
+        let grounds = lantern_types::Grounds {
+            facts,
+            route: None,
+            tool: None,
+            account: None,
+            policy: digest,
+            catalogue: digest,
+            limits: digest,
+        };
+        let denied = Fact::StepDenied {
+            step: StepId::new("t"),
+            code: DENIED.to_owned(),
+            reason: String::new(),
+            grounds: Some(Box::new(grounds)),
+        };
+        let events =
+            [requested(2, "t", StepKind::Tool, Some("pay"), EffectClass::Irreversible), event(3, denied)];
+        assert_eq!(sums("", &events).freed, 1);
+        assert_eq!(sums("forbid(principal, action, resource);", &events).freed, 0);
+    }
+}
