@@ -79,7 +79,7 @@ impl std::error::Error for Fault {}
 /// A text of policies that was understood.
 #[derive(Debug)]
 pub struct Policies {
-    policies: Vec<Policy>,
+    list: Vec<Policy>,
     otherwise: Otherwise,
     digest: Digest,
 }
@@ -101,8 +101,8 @@ impl Policies {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let policies = policies.into_iter().map(|(policy, _)| policy).collect();
-        Ok(Self { policies, otherwise, digest: digest(text, otherwise) })
+        let list = policies.into_iter().map(|(policy, _)| policy).collect();
+        Ok(Self { list, otherwise, digest: digest(text, otherwise) })
     }
 
     /// Names the text, and what it does with what it does not speak of.
@@ -117,14 +117,14 @@ impl Policies {
 
     /// The ids of its policies, in the order of the text.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.policies.iter().map(|policy| policy.id.as_str())
+        self.list.iter().map(|policy| policy.id.as_str())
     }
 
     /// What the policies say of an effect. Who forbids wins over who permits, as in Cedar; but a policy that forbids and cannot be
     /// worked out forbids, where Cedar would leave it out.
     pub fn answer(&self, asked: &Asked<'_>) -> Answer {
         let (mut by, mut permitted) = (Vec::new(), self.otherwise == Otherwise::Allow);
-        for policy in &self.policies {
+        for policy in &self.list {
             match policy.says {
                 Says::Permit if !permitted => permitted = eval::applies(policy, asked) == Some(true),
                 Says::Permit => {}

@@ -297,7 +297,7 @@ impl Parser<'_> {
         while self.takes("||") {
             sides.push(self.conjunction(depth)?);
         }
-        self.joined(sides, |left, right| Node::Or(left, right))
+        self.joined(sides, Node::Or)
     }
 
     fn conjunction(&mut self, depth: usize) -> Parsed<Expr> {
@@ -305,7 +305,7 @@ impl Parser<'_> {
         while self.takes("&&") {
             sides.push(self.relation(depth)?);
         }
-        self.joined(sides, |left, right| Node::And(left, right))
+        self.joined(sides, Node::And)
     }
 
     /// Joins many sides by halves, in their order: a chain of a thousand is ten deep and not a thousand. Both joints give the same

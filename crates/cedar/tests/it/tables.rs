@@ -130,7 +130,7 @@ fn with_deny_what_is_done_is_permitted() {
 
 fn fault(text: &str) -> String {
     let faults = Policies::read(text, Otherwise::Allow).err().unwrap_or_default();
-    faults.first().map(Fault::to_string).unwrap_or_else(|| "none".to_owned())
+    faults.first().map_or_else(|| "none".to_owned(), Fault::to_string)
 }
 
 #[test]
@@ -155,19 +155,19 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
             "line 2, column 16: there is no fact host; there are agent, hour, spent, weekday, calls, effect, tool, in call_tool",
         ),
         (
-            r#"forbid(principal, action, resource) when { context.hold > 5 };"#,
+            "forbid(principal, action, resource) when { context.hold > 5 };",
             "line 1, column 52: there is no fact hold; there are agent, hour, spent, weekday, amount, model, provider, in spend",
         ),
         (
-            r#"forbid(principal, action, resource) when { context.spent };"#,
+            "forbid(principal, action, resource) when { context.spent };",
             "line 1, column 52: a condition is true or false, and this is a number, in call_model",
         ),
         (
-            r#"forbid(principal, action, resource) when { context.agent > 5 };"#,
+            "forbid(principal, action, resource) when { context.agent > 5 };",
             "line 1, column 52: expected a number, and this is a text, in call_model",
         ),
         (
-            r#"forbid(principal is Host, action, resource);"#,
+            "forbid(principal is Host, action, resource);",
             "line 1, column 1: no effect has such a principal, action and resource",
         ),
         (
@@ -179,7 +179,7 @@ fn what_makes_no_sense_is_refused_where_it_stands() {
             "line 1, column 21: templates are not known here: name one thing",
         ),
         (
-            r#"forbid(principal, action, resource) when { context.agent == {} };"#,
+            "forbid(principal, action, resource) when { context.agent == {} };",
             "line 1, column 61: records are not known here",
         ),
         (

@@ -5,7 +5,6 @@ use lantern_policy::Scope;
 use lantern_store::policies::{self, After, Mode, Version};
 use lantern_store::testing::seed;
 use lantern_store::{Db, Error, Standing, db_test};
-use lantern_types::At;
 
 use crate::support::*;
 

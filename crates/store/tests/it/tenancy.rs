@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 51] = [
+const TABLES: [&str; 52] = [
     "secret_keys",
     "secrets",
     "secret_versions",
