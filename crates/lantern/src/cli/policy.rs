@@ -239,7 +239,7 @@ struct Sums {
 }
 
 /// What is added up.
-const SUMMED: [&str; 10] = [
+const SUMMED: [&str; 11] = [
     "runs",
     "events",
     "allowed",
@@ -247,6 +247,7 @@ const SUMMED: [&str; 10] = [
     "blockedRuns",
     "spentMicroUsd",
     "savedMicroUsd",
+    "childrenMicroUsd",
     "freed",
     "unknownHosts",
     "unasked",
@@ -334,6 +335,10 @@ fn tell(console: &Console, sums: &Sums) -> Result<(), Failure> {
         ),
         ("would have saved", format!("{} of {}", money("savedMicroUsd"), money("spentMicroUsd"))),
     ]))?;
+    if of("childrenMicroUsd") > 0 {
+        let cost = money("childrenMicroUsd");
+        console.note(&format!("the runs that forbidden calls of agents began cost {cost}; of that, only what is forbidden in them counts as saved"));
+    }
     if !sums.policies.is_empty() {
         let row = |(id, blocked, saved): &(String, u64, i64)| vec![line(id), count(*blocked), exact(*saved)];
         console.say("")?;

@@ -79,6 +79,9 @@ pub(super) struct Tested {
     spent_micro_usd: i64,
     /// What those cost that would have been forbidden, in micro-dollars.
     saved_micro_usd: i64,
+    /// What the runs cost that forbidden calls of agents began, in micro-dollars. They are runs like any other: it is part of what all
+    /// of it cost, and what is forbidden within them is part of what was saved.
+    children_micro_usd: i64,
     /// Steps that policies of that time denied and these do not.
     freed: u64,
     /// Calls of `http.fetch` of which it was not recorded where they went: they were asked about as calls of a tool alone.
@@ -145,6 +148,7 @@ impl Tested {
             blocked_runs: sums.blocked_runs,
             spent_micro_usd: sums.spent,
             saved_micro_usd: sums.saved,
+            children_micro_usd: sums.children,
             freed: sums.freed,
             unknown_hosts: sums.unknown_hosts,
             unasked: sums.unasked,

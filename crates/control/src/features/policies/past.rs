@@ -1,7 +1,8 @@
 //! What policies would have said of a run of the past, from its journal alone.
 //!
 //! Each step is asked about by itself, as if the rest of its run had gone as it went: what an agent would have done in place of a step
-//! that is forbidden is not known. Amounts are sums of what was charged, so they are exact. Pure.
+//! that is forbidden is not known. Amounts are sums of what was charged, so they are exact: what a run of another agent cost is counted
+//! in that run, and once. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,6 +29,8 @@ pub(super) struct Sums {
     pub(super) spent: i64,
     /// What those cost that are forbidden.
     pub(super) saved: i64,
+    /// What the runs cost that forbidden calls of agents began. It is part of `spent`, and may be of `saved`: they are runs by themselves.
+    pub(super) children: i64,
     /// Denials by policies of that time which these would not have made.
     pub(super) freed: u64,
     /// Calls of `http.fetch` of which it was not recorded where they went.
@@ -175,8 +178,16 @@ impl<'a> Run<'a> {
     }
 
     fn cost(&self, step: &StepId, cost: MicroUsd, sums: &mut Sums) {
-        sums.spent = sums.spent.saturating_add(cost.micros());
-        let Some(blocked) = self.steps.get(step).and_then(|known| known.blocked.as_ref()) else { return };
+        let Some(known) = self.steps.get(step) else { return };
+        let child = known.kind == StepKind::Child;
+        if !child {
+            sums.spent = sums.spent.saturating_add(cost.micros());
+        }
+        let Some(blocked) = &known.blocked else { return };
+        if child {
+            sums.children = sums.children.saturating_add(cost.micros());
+            return;
+        }
         sums.saved = sums.saved.saturating_add(cost.micros());
         for id in &blocked.by {
             let by = sums.by.entry(id.clone()).or_default();
@@ -314,14 +325,17 @@ mod tests {
             (r#"forbid(principal, action == Action::"spend", resource);"#, 2, 47),
             (r#"forbid(principal, action == Action::"reach_out", resource);"#, 1, 0),
             (r#"forbid(principal, action == Action::"call_tool", resource);"#, 2, 0),
-            (r#"forbid(principal, action == Action::"call_agent", resource);"#, 1, 60),
+            (r#"forbid(principal, action == Action::"call_agent", resource);"#, 1, 0),
             (r#"forbid(principal == Agent::"clerk", action, resource);"#, 0, 0),
-            ("forbid(principal, action, resource);", 5, 107),
+            ("forbid(principal, action, resource);", 5, 47),
         ] {
             let got = sums(text, &a_run());
             assert_eq!((got.blocked, got.saved), (blocked, saved), "{text}");
-            assert_eq!((got.asked, got.spent, got.runs, got.events), (5, 107, 1, 14), "{text}");
+            assert_eq!((got.asked, got.spent, got.runs, got.events), (5, 47, 1, 14), "{text}");
             assert_eq!(got.blocked_runs, u64::from(blocked > 0));
+            let calls_agents =
+                text.contains("call_agent") || text.contains("action, resource);") && blocked == 5;
+            assert_eq!(got.children, if calls_agents { 60 } else { 0 }, "{text}");
             assert_eq!(got.unknown_hosts, 1, "one of them does not say where it went");
             assert_eq!(got.blocks.iter().map(|block| block.cost).sum::<i64>(), saved, "{text}");
             let by = got.by.get("policy0").map_or((0, 0), |by| (by.blocked, by.saved));
