@@ -15,6 +15,7 @@ on_both! {
 }
 
 const PATH: &str = "/v1/policies";
+const NOTHING: &str = "// nothing is forbidden";
 const NO_MAIL: &str =
     r#"@id("no mail") forbid(principal, action == Action::"call_tool", resource == Tool::"mail.send");"#;
 
@@ -33,7 +34,7 @@ async fn what_is_saved_is_a_version_and_in_force_at_once(test: &TestApp) {
     let tenant = test.a.id;
     test.get(&test.a.viewer, &format!("{PATH}/current")).await.refused(404, "policy_not_found");
     assert_eq!(test.get(&test.a.viewer, PATH).await.is(200).json, json!([]));
-    test.put(&test.a.member, PATH, json!({"text": ""})).await.refused(403, "role_missing");
+    test.put(&test.a.member, PATH, json!({"text": NOTHING})).await.refused(403, "role_missing");
 
     let first = saves(test, NO_MAIL).await;
     assert_eq!(
@@ -78,9 +79,10 @@ async fn what_makes_no_sense_is_refused_where_it_stands(test: &TestApp) {
         (json!({"text": "permit(principal, action, resource);"}), "text:1:1", "changes nothing"),
         (json!({"text": "forbid(principal is Host, action, resource);"}), "text:1:1", "no effect"),
         (json!({"text": " ".repeat(65_537)}), "text", ""),
-        (json!({"text": "", "default": "maybe"}), "default", "expected"),
-        (json!({"text": "", "mode": "off"}), "mode", "expected"),
-        (json!({"txt": ""}), "txt", ""),
+        (json!({"text": NOTHING, "default": "maybe"}), "default", "expected"),
+        (json!({"text": NOTHING, "mode": "off"}), "mode", "expected"),
+        (json!({"text": NOTHING, "txt": ""}), "txt", ""),
+        (json!({"text": ""}), "text", "empty"),
     ] {
         let refused = test.put(&test.a.owner, PATH, body.clone()).await.refused(400, "invalid_body");
         assert!(refused.paths().contains(&path), "{body}: {}", refused.text);
@@ -91,9 +93,9 @@ async fn what_makes_no_sense_is_refused_where_it_stands(test: &TestApp) {
         test.post(&test.a.owner, "/v1/policies/test", tried).await.refused(400, "invalid_body").paths(),
         ["text:1:1"]
     );
-    let cursor = json!({"text": "", "cursor": "x"});
+    let cursor = json!({"text": NOTHING, "cursor": "x"});
     test.post(&test.a.owner, "/v1/policies/test", cursor).await.refused(400, "invalid_body");
-    let nobody = json!({"text": "", "agentName": "nobody"});
+    let nobody = json!({"text": NOTHING, "agentName": "nobody"});
     test.post(&test.a.owner, "/v1/policies/test", nobody).await.refused(404, "agent_not_found");
     assert_eq!(test.get(&test.a.viewer, PATH).await.is(200).json, json!([]), "none of it was kept");
 }
@@ -110,7 +112,7 @@ async fn no_tenant_is_bound_by_anothers(test: &TestApp) {
 async fn two_changes_do_not_undo_each_other(test: &TestApp) {
     saves(test, NO_MAIL).await;
     let tag = test.get(&test.a.owner, &format!("{PATH}/current")).await.is(200).header("etag").to_owned();
-    saves(test, "").await;
+    saves(test, NOTHING).await;
     let mut late = request("PUT", PATH, Some(&test.a.owner), Some(json!({"text": NO_MAIL})));
     late.headers_mut().insert("if-match", tag.parse().unwrap());
     test.send(late).await.refused(412, "version_mismatch");
@@ -131,8 +133,8 @@ async fn runs_of_the_past_are_asked_about(test: &TestApp) {
         (&json!(0), &json!(0), &json!(0))
     );
     assert!(tried.get("cursor").is_none());
-    let later = json!({"text": "", "since": "2100-01-01T00:00:00Z"});
+    let later = json!({"text": NOTHING, "since": "2100-01-01T00:00:00Z"});
     assert_eq!(test.post(&test.a.viewer, "/v1/policies/test", later).await.is(200).json["runs"], 0);
-    let theirs = test.post(&test.b.owner, "/v1/policies/test", json!({"text": ""})).await.is(200).json;
+    let theirs = test.post(&test.b.owner, "/v1/policies/test", json!({"text": NOTHING})).await.is(200).json;
     assert_eq!(theirs["runs"], 0, "nobody tries policies on another tenant's runs");
 }

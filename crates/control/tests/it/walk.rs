@@ -52,8 +52,8 @@ pub(crate) fn body(action: &str, path: &str) -> Option<Value> {
         "secrets.save" if path.contains("/versions/") => json!({"enabled": true}),
         "secrets.save" => json!({"value": "walked"}),
         "secrets.rotate_key" => json!({}),
-        "policies.save" => json!({"text": ""}),
-        "policies.test" => json!({"text": ""}),
+        "policies.save" => json!({"text": "// walked"}),
+        "policies.test" => json!({"text": "// walked"}),
         "providers.save" => json!({"provider": "vendor", "apiKey": "sk-0123456789"}),
         _ => return None,
     })

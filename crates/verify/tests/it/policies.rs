@@ -56,7 +56,7 @@ fn an_admission_names_policies_that_let_it_be() {
         ("a left out model that was not", forbids("call_tool", "pay"), false),
     ] {
         let (story, seq) = told(&of(digest, &more));
-        files.push(folder.write(&format!("{}.json", files.len()), &story.signed()));
+        files.push(folder.write(&format!("receipt-{}.json", files.len()), &story.signed()));
         want.push(holds);
         let (story, _) = told(&of(digest, &more));
         match checked(story, &[]) {
@@ -68,7 +68,7 @@ fn an_admission_names_policies_that_let_it_be() {
     }
     // What the other verifier cannot see without the names of steps it takes as it is; here it sees all of it.
     let document = serde_json::json!({"keys": [{"publicKey": signer().public().to_string()}]});
-    let keys = folder.write("keys", document.to_string().as_bytes());
+    let keys = folder.write("keys.json", document.to_string().as_bytes());
     let found: Vec<bool> = other(&keys, &files).into_iter().map(|(holds, _)| holds).collect();
     assert_eq!(found, want);
 
