@@ -93,6 +93,10 @@ pub(crate) async fn things(test: &TestApp) -> Things {
     let lab = json!({"provider": "lab", "baseUrl": "http://127.0.0.1:1/v1"});
     test.post(&test.a.owner, "/v1/settings/llm-providers", lab).await.is(200);
     test.put(&test.a.owner, "/v1/secrets/mine", json!({"value": "mine"})).await.is(201);
+    // More than whoever walks makes of their own.
+    for n in 1..=3 {
+        test.put(&test.a.owner, "/v1/policies", json!({"text": format!("// mine {n}")})).await.is(200);
+    }
     let session = test.post(&test.a.owner, "/v1/sessions", json!({"agentName": "mine"})).await.is(201).json;
     let text = |id: &Value| id.as_str().unwrap().to_owned();
     let workload = test.post(&test.a.owner, "/v1/runtime/schedule", program("mine")).await.is(201).json;
@@ -140,7 +144,7 @@ pub(crate) fn filled(path: &str, things: &Things) -> String {
         .replace("{name}", name)
         .replace("{stepId}", "s")
         .replace("{takeoverId}", &things.approval)
-        .replace("{version}", "1")
+        .replace("{version}", if path.starts_with("/v1/policies/") { "3" } else { "1" })
         .replace("{other}", other)
         .replace("{provider}", "lab")
         .replace("{tenant}", &things.tenant)

@@ -123,6 +123,9 @@ pub(crate) struct TestArgs {
     /// Only runs of this agent
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
+    /// Try a cap of each run as well, in dollars
+    #[arg(long, value_name = "USD")]
+    max_cost_per_run: Option<String>,
     /// Only runs that began since then: a time, or so long ago, such as 7d
     #[arg(long, value_parser = moment)]
     since: Option<Moment>,
@@ -239,7 +242,7 @@ struct Sums {
 }
 
 /// What is added up.
-const SUMMED: [&str; 11] = [
+const SUMMED: [&str; 13] = [
     "runs",
     "events",
     "allowed",
@@ -248,6 +251,8 @@ const SUMMED: [&str; 11] = [
     "spentMicroUsd",
     "savedMicroUsd",
     "childrenMicroUsd",
+    "stoppedRuns",
+    "stoppedMicroUsd",
     "freed",
     "unknownHosts",
     "unasked",
@@ -303,6 +308,13 @@ async fn test(console: &Console, api: &Api, args: &TestArgs) -> Result<(), Failu
     if let Some(object) = body.as_object_mut() {
         object.extend(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
     }
+    if let Some(dollars) = &args.max_cost_per_run {
+        let cap: Value = serde_json::from_str(dollars)
+            .map_err(|_| Failure::usage("--max-cost-per-run is an amount of dollars, such as 0.50"))?;
+        if let Some(object) = body.as_object_mut() {
+            object.insert("maxCostUsdPerRun".to_owned(), cap);
+        }
+    }
     let mut sums = Sums::default();
     loop {
         let page = api.fetch(Call::post(format!("{PATH}/test"), body.clone())).await?;
@@ -335,6 +347,12 @@ fn tell(console: &Console, sums: &Sums) -> Result<(), Failure> {
         ),
         ("would have saved", format!("{} of {}", money("savedMicroUsd"), money("spentMicroUsd"))),
     ]))?;
+    if of("stoppedRuns") > 0 {
+        let (runs, cost) = (shown(of("stoppedRuns")), money("stoppedMicroUsd"));
+        console.note(&format!(
+            "the cap would have stopped {runs} runs, which spent {cost} on what they did after that"
+        ));
+    }
     if of("childrenMicroUsd") > 0 {
         let cost = money("childrenMicroUsd");
         console.note(&format!("the runs that forbidden calls of agents began cost {cost}; of that, only what is forbidden in them counts as saved"));

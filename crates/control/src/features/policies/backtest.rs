@@ -10,7 +10,7 @@ use lantern_engine::event;
 use lantern_policy::Permit;
 use lantern_policy::action::TestPolicies;
 use lantern_store::policies::{After, past};
-use lantern_types::{At, Forbids, RunId};
+use lantern_types::{At, Forbids, MicroUsd, RunId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -32,6 +32,7 @@ pub(super) struct Asked {
     since: Option<At>,
     until: Option<At>,
     after: Option<After>,
+    cap: Option<MicroUsd>,
 }
 
 impl Model for Asked {
@@ -41,6 +42,7 @@ impl Model for Asked {
         let agent = fields.text("agentName", AGENT_NAME_BYTES_MAX);
         let since = fields.parsed_if_any::<At>("since");
         let until = fields.parsed_if_any::<At>("until");
+        let cap = fields.dollars("maxCostUsdPerRun");
         let after = match fields.text("cursor", CURSOR_BYTES_MAX).as_deref().map(cursor) {
             None => None,
             Some(Some(after)) => Some(after),
@@ -50,7 +52,7 @@ impl Model for Asked {
             }
         };
         let (text, otherwise) = text?;
-        Some(Self { text, otherwise, agent, since, until, after })
+        Some(Self { text, otherwise, agent, since, until, after, cap })
     }
 }
 
@@ -82,6 +84,9 @@ pub(super) struct Tested {
     /// What the runs cost that forbidden calls of agents began, in micro-dollars. They are runs like any other: it is part of what all
     /// of it cost, and what is forbidden within them is part of what was saved.
     children_micro_usd: i64,
+    /// Runs that `maxCostUsdPerRun` would have stopped, and what they spent on what they did after that, in micro-dollars.
+    stopped_runs: u64,
+    stopped_micro_usd: i64,
     /// Steps that policies of that time denied and these do not.
     freed: u64,
     /// Calls of `http.fetch` of which it was not recorded where they went: they were asked about as calls of a tool alone.
@@ -149,6 +154,8 @@ impl Tested {
             spent_micro_usd: sums.spent,
             saved_micro_usd: sums.saved,
             children_micro_usd: sums.children,
+            stopped_runs: sums.stopped,
+            stopped_micro_usd: sums.stopped_cost,
             freed: sums.freed,
             unknown_hosts: sums.unknown_hosts,
             unasked: sums.unasked,
@@ -192,7 +199,7 @@ pub(super) async fn test(
     let more = loop {
         let page = past(&app.db, scope, asked.agent.clone(), (from, until), after).await?;
         for run in page.runs {
-            let mut past = Run::new(&policies, &run.agent, run.id.to_string());
+            let mut past = Run::new(&policies, (&run.agent, run.id.to_string()), asked.cap);
             for append in &run.appends {
                 let events = event::decode(append, None).map_err(|error| {
                     tracing::warn!(run = %run.id, %error, "a journal was not read");

@@ -1,4 +1,4 @@
-//! What policies would have said of a run of the past, from its journal alone.
+//! What policies, and a cap of each run, would have done to a run of the past, from its journal alone.
 //!
 //! Each step is asked about by itself, as if the rest of its run had gone as it went: what an agent would have done in place of a step
 //! that is forbidden is not known. Amounts are sums of what was charged, so they are exact: what a run of another agent cost is counted
@@ -37,6 +37,9 @@ pub(super) struct Sums {
     pub(super) unknown_hosts: u64,
     /// Model calls of programs in boxes: of them it is not recorded what they asked for.
     pub(super) unasked: u64,
+    /// Runs that the cap would have stopped, and what they spent on what they did after that.
+    pub(super) stopped: u64,
+    pub(super) stopped_cost: i64,
     pub(super) by: BTreeMap<String, ByPolicy>,
     pub(super) blocks: Vec<Block>,
     /// Blocks beyond those that are named.
@@ -69,6 +72,8 @@ struct Known {
     class: EffectClass,
     /// The present attempt, if it is forbidden.
     blocked: Option<Blocked>,
+    /// Whether it would not have come to that: the cap would have stopped the run before.
+    stopped: bool,
 }
 
 #[derive(Debug)]
@@ -83,20 +88,24 @@ pub(super) struct Run<'a> {
     policies: &'a Policies,
     agent: &'a str,
     id: String,
+    /// The most that a run may spend.
+    cap: Option<MicroUsd>,
     steps: HashMap<StepId, Known>,
     blocked: bool,
+    stopped: bool,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(policies: &'a Policies, agent: &'a str, id: String) -> Self {
-        Self { policies, agent, id, steps: HashMap::new(), blocked: false }
+    pub(super) fn new(policies: &'a Policies, (agent, id): (&'a str, String), cap: Option<MicroUsd>) -> Self {
+        Self { policies, agent, id, cap, steps: HashMap::new(), blocked: false, stopped: false }
     }
 
     pub(super) fn take(&mut self, event: &Event, sums: &mut Sums) {
         sums.events += 1;
         match &event.fact {
             Fact::StepRequested { step, kind, name, effect, .. } => {
-                let known = Known { kind: *kind, name: name.clone(), class: *effect, blocked: None };
+                let known =
+                    Known { kind: *kind, name: name.clone(), class: *effect, blocked: None, stopped: false };
                 if matches!(kind, StepKind::Llm | StepKind::Tool | StepKind::Child) {
                     self.steps.insert(step.clone(), known);
                 }
@@ -135,6 +144,7 @@ impl<'a> Run<'a> {
     pub(super) fn end(self, sums: &mut Sums) {
         sums.runs += 1;
         sums.blocked_runs += u64::from(self.blocked);
+        sums.stopped += u64::from(self.stopped);
     }
 
     fn asker(&self, facts: &AdmissionFacts, at: At) -> Asker<'a> {
@@ -144,7 +154,10 @@ impl<'a> Run<'a> {
 
     fn admitted(&mut self, (step, attempt): (&StepId, u32), grant: &Grant, at: At, sums: &mut Sums) {
         let asker = self.asker(&grant.facts, at);
+        self.stopped |= self.cap.is_some_and(|cap| passes(grant, cap));
+        let stopped = self.stopped;
         let Some(known) = self.steps.get_mut(step) else { return };
+        known.stopped = stopped;
         let asked = match &grant.route {
             Some(route) => Some(Step::model(route, grant.hold, &grant.facts)),
             None => looked(known, &grant.facts),
@@ -183,6 +196,9 @@ impl<'a> Run<'a> {
         if !child {
             sums.spent = sums.spent.saturating_add(cost.micros());
         }
+        if known.stopped && !child {
+            sums.stopped_cost = sums.stopped_cost.saturating_add(cost.micros());
+        }
         let Some(blocked) = &known.blocked else { return };
         if child {
             sums.children = sums.children.saturating_add(cost.micros());
@@ -197,6 +213,13 @@ impl<'a> Run<'a> {
             block.cost = block.cost.saturating_add(cost.micros());
         }
     }
+}
+
+/// Whether what is held for a model call would not have fit under another cap of its run, by the rule that admits it.
+fn passes(grant: &Grant, cap: MicroUsd) -> bool {
+    let facts = &grant.facts;
+    let total = facts.spent.plus(facts.held).and_then(|sum| sum.plus(grant.hold));
+    grant.route.is_some() && total.is_ok_and(|total| total > cap)
 }
 
 /// What policies look at of a step that calls no model.
@@ -273,8 +296,13 @@ mod tests {
     }
 
     fn sums(text: &str, events: &[Event]) -> Sums {
+        under(text, events, None)
+    }
+
+    fn under(text: &str, events: &[Event], cap: Option<i64>) -> Sums {
         let policies = Policies::read(text, Otherwise::Allow).unwrap();
-        let (mut sums, mut run) = (Sums::default(), Run::new(&policies, "scout", "r".to_owned()));
+        let cap = cap.map(MicroUsd::from_micros);
+        let (mut sums, mut run) = (Sums::default(), Run::new(&policies, ("scout", "r".to_owned()), cap));
         for event in events {
             run.take(event, &mut sums);
         }
@@ -340,6 +368,30 @@ mod tests {
             assert_eq!(got.blocks.iter().map(|block| block.cost).sum::<i64>(), saved, "{text}");
             let by = got.by.get("policy0").map_or((0, 0), |by| (by.blocked, by.saved));
             assert_eq!(by, (blocked, saved), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cap_stops_a_run_where_what_is_held_passes_it() {
+        // Two calls that hold 100 each; the first cost 7, and the second, which begins at 7, cost 40.
+        let spent = |n| AdmissionFacts { spent: MicroUsd::from_micros(n), ..AdmissionFacts::default() };
+        let events = [
+            requested(2, "m", StepKind::Llm, None, EffectClass::Keyed),
+            admitted(3, "m", 1, Some("big"), spent(0)),
+            settled(4, "m", StepKind::Llm, 7),
+            requested(5, "n", StepKind::Llm, None, EffectClass::Keyed),
+            admitted(6, "n", 1, Some("big"), spent(7)),
+            settled(7, "n", StepKind::Llm, 40),
+        ];
+        for (cap, want) in [
+            (None, (0, 0)),
+            (Some(107), (0, 0)),
+            (Some(106), (1, 40)),
+            (Some(100), (1, 40)),
+            (Some(99), (1, 47)),
+        ] {
+            let got = under("", &events, cap);
+            assert_eq!((got.stopped, got.stopped_cost, got.blocked), (want.0, want.1, 0), "{cap:?}");
         }
     }
 
