@@ -303,17 +303,14 @@ async fn test(console: &Console, api: &Api, args: &TestArgs) -> Result<(), Failu
     let mut body = json!({ "text": source, "default": Otherwise::from(args.file.default).as_str() });
     let now = RealClock::new().now();
     let when = |moment: Option<Moment>| moment.map(|moment| moment.at(now).to_string());
-    let members =
-        [("agentName", args.agent.clone()), ("since", when(args.since)), ("until", when(args.until))];
+    let members = [
+        ("agentName", args.agent.clone()),
+        ("maxCostUsdPerRun", args.max_cost_per_run.clone()),
+        ("since", when(args.since)),
+        ("until", when(args.until)),
+    ];
     if let Some(object) = body.as_object_mut() {
         object.extend(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
-    }
-    if let Some(dollars) = &args.max_cost_per_run {
-        let cap: Value = serde_json::from_str(dollars)
-            .map_err(|_| Failure::usage("--max-cost-per-run is an amount of dollars, such as 0.50"))?;
-        if let Some(object) = body.as_object_mut() {
-            object.insert("maxCostUsdPerRun".to_owned(), cap);
-        }
     }
     let mut sums = Sums::default();
     loop {

@@ -93,6 +93,15 @@ async fn what_is_forbidden_is_tried_observed_and_then_not_sent() {
     let of_b = answer(&said(&server, &api, &["policy", "test", &policies, "--agent", "b", "--since", "1h"]));
     assert_eq!((&of_b["blocked"], &of_b["savedMicroUsd"]), (&json!(1), &json!(0)));
 
+    // A cap of each run: under a micro-dollar no call fits, and what a made would not have been spent.
+    let words = ["policy", "test", &policies, "--agent", "a", "--max-cost-per-run", "0.000001"];
+    let capped = answer(&said(&server, &api, &words));
+    assert_eq!(
+        (&capped["stoppedRuns"], &capped["stoppedMicroUsd"]),
+        (&json!(1), &tried["savedMicroUsd"]),
+        "{capped}"
+    );
+
     // Observed: it is told, and happens.
     answer(&said(&server, &api, &["policy", "set", &policies, "--observe"]));
     let run = api.run("b", json!({})).await;
