@@ -78,8 +78,7 @@ def usd(micros):
     return ("%d.%06d" % divmod(micros, 10**6)).rstrip("0").rstrip(".")
 
 def key_of(raw):
-    y = int.from_bytes(raw, "little") & (2**255 - 1)
-    need(y < P, "a key in another encoding")
+    need(int.from_bytes(raw, "little") & (2**255 - 1) < P, "a key in another encoding")
     need(raw[:31] + bytes([raw[31] & 127]) not in SMALL, "a key of small order")
     return Ed25519PublicKey.from_public_bytes(raw)
 
@@ -114,8 +113,7 @@ def checkpoint(note, log, key):
     need(len(lines) == 3 and lines[0] == log, "the checkpoint is another log's")
     need(log and not any(c.isspace() or not c.isprintable() or c == "+" for c in log), "no name of a log")
     need(lines[1].isascii() and lines[1].isdigit() and str(int(lines[1])) == lines[1], "the checkpoint's size")
-    root, text = b64(lines[2], 32), said + "\n"
-    prefix = "\u2014 " + log + " "
+    root, text, prefix = b64(lines[2], 32), said + "\n", "\u2014 " + log + " "
     need(signed.startswith(prefix) and signed.endswith("\n") and signed.count("\n") == 1, "one signature, the log's")
     raw = b64(signed[len(prefix):-1], 68)
     need(raw[:4] == sha(log.encode(), b"\n\x01", key)[:4], "the checkpoint names another key")
@@ -142,17 +140,25 @@ def stood(of, purse, n):
     facts, price = of["facts"], (of.get("route") or {}).get("price")
     amounts = [facts[name] for name in ("cap", "spent", "held", "requestBytes", "maxTokens")]
     need(all(whole(part) for part in amounts) and tuple(amounts[:3]) == purse, "event %d: its facts" % n)
-    if price is None:
-        return None
-    need(all(whole(part) for part in price.values()), "event %d: an amount" % n)
-    return (-(-(facts["requestBytes"] + 256) * price["input"] // 10**6) - (-facts["maxTokens"] * price["output"] // 10**6))
+    need(all(whole(part) for part in (price or {}).values()), "event %d: an amount" % n)
+    return None if price is None else (-(-(facts["requestBytes"] + 256) * price["input"] // 10**6) - (-facts["maxTokens"] * price["output"] // 10**6))
 
 def account(a, at, n):
-    need(a["of"] in ("tenant", "agent") and a["period"] in ("day", "month"), "event %d: an account" % n)
-    need(all(whole(a[name]) for name in ("began", "cap", "spent", "held")) and a["began"] <= at, "event %d: an account" % n)
+    known = a["of"] in ("tenant", "agent") and a["period"] in ("day", "month") and a["began"] <= at
+    need(known and all(whole(a[name]) for name in ("began", "cap", "spent", "held")), "event %d: an account" % n)
 
 def way_of(route):
     return route.get("provider"), route.get("model"), route.get("key", 0)
+
+def ruled(of, denied, n):
+    """Whether what policies said fits what became of the step. Whether they do say so it cannot tell: it knows no Cedar."""
+    said, ways = of["facts"].get("ruled"), (of["facts"].get("choice") or {}).get("ways", [])
+    left = {"%s/%s" % way_of(way)[:2] for way in ways if way.get("out") == "forbidden"}
+    if said is None:
+        return need(not denied and not left, "event %d: it names no policies" % n)
+    on, lets = {one["on"] for one in said.get("forbids", [])}, said.get("observes", False)
+    need(is_hex(said["set"]) and left <= on and not (left and lets), "event %d: what policies forbid" % n)
+    need(on and not lets if denied else lets or on <= left and not said.get("unread"), "event %d: policies say otherwise" % n)
 
 def ledger(events, p):
     """Adds the money up: what was held, spent and let go of, and that the cap was kept."""
@@ -165,8 +171,7 @@ def ledger(events, p):
         kind, step = e["type"], e.get("step")
         amounts = [e.get(name, 0) for name in ("cost", "unconfirmed", "tokensIn", "tokensOut")]
         need(all(whole(a) for a in amounts), "event %d: an amount" % n)
-        cost, doubt = amounts[:2]
-        tokens_in, tokens_out = tokens_in + amounts[2], tokens_out + amounts[3]
+        (cost, doubt), tokens_in, tokens_out = amounts[:2], tokens_in + amounts[2], tokens_out + amounts[3]
         if kind == "RunStarted":
             cap, start = amount(e["cap"], "event 1: its cap"), e
             policies.add(e["policy"])
@@ -174,6 +179,7 @@ def ledger(events, p):
             grant = e["grant"]
             need(step not in holds and whole(grant["hold"]), "event %d: its hold" % n)
             worst, choice = stood(grant, (cap, spent, held), n), grant["facts"].get("choice")
+            ruled(grant, False, n)
             need(worst in (None, grant["hold"]), "event %d: it holds another amount than its facts say" % n)
             need(grant["hold"] == 0 or spent + held + grant["hold"] <= cap, "event %d: it passes the cap" % n)
             for a in grant["facts"].get("accounts", []):
@@ -186,9 +192,9 @@ def ledger(events, p):
             holds[step], held = grant, held + grant["hold"]
             policies.add(grant["policy"])
         elif kind in ("StepSettled", "StepFailed", "StepAbandoned", "StepDenied", "StepReused", "StepRetrying", "StepCharged"):
-            grant = holds.get(step)
-            hold = grant["hold"] if grant else 0
-            if kind == "StepDenied" and e.get("grounds") is not None:
+            hold = holds[step]["hold"] if step in holds else 0
+            if kind == "StepDenied" and (e.get("grounds") is not None or e["code"] == "policy_denied"):
+                ruled(e["grounds"], e["code"] == "policy_denied", n)
                 worst, a = stood(e["grounds"], (cap, spent, held), n), e["grounds"].get("account")
                 if a is not None:
                     account(a, e["at"], n)
@@ -196,24 +202,21 @@ def ledger(events, p):
             need(cost <= hold and doubt <= hold, "event %d: it costs more than was held" % n)
             if kind == "StepSettled" and e.get("provider") is not None:
                 models.add("%s/%s" % (e["provider"], e.get("model", "")))
-                price = grant["route"]["price"]
+                price = holds[step]["route"]["price"]
                 bill = -(-amounts[2] * price["input"] // 10**6) - (-amounts[3] * price["output"] // 10**6)
-                unsaid = amounts[2] == amounts[3] == 0
-                need(cost == min(bill, hold) or unsaid and cost == hold, "event %d: its bill" % n)
+                need(cost == min(bill, hold) or amounts[2] == amounts[3] == 0 and cost == hold, "event %d: its bill" % n)
             need(not (step in keeps and kind != "StepCharged"), "event %d: the step was over" % n)
             spent += cost
             stays = e.get("owing", False) or kind == "StepRetrying" and (
                 e["generation"] == generation.get(step, 1) and not e.get("readmit", False))
-            if e.get("owing", False):
-                keeps.add(step)
+            keeps |= {step} if e.get("owing", False) else set()
             if stays:
                 need(doubt == 0, "event %d: what stays held is not in doubt" % n)
             else:
                 holds.pop(step, None)
                 held, unconfirmed = held - hold + doubt, unconfirmed + doubt
                 keeps.discard(step)
-            if kind == "StepRetrying":
-                generation[step] = e["generation"]
+            generation.update({step: e["generation"]} if kind == "StepRetrying" else {})
         elif kind == "CallMetered":
             hold = amount(e["hold"], "event %d: its hold" % n)
             need(cost <= hold and spent + held + hold <= cap, "event %d: it costs more than was held" % n)
@@ -222,8 +225,7 @@ def ledger(events, p):
             told.add(e["call"])
             models.add("%s/%s" % (e["provider"], e["model"]))
             spent += cost
-        elif kind == "Finished":
-            over = e
+        over = e if kind == "Finished" else None
         need(0 <= unconfirmed <= held and spent <= cap, "event %d: the ledger" % n)
     need(p.get("startedAt") == (when(events[1]["at"]) if len(events) > 1 else None), "when it started")
     if p["endedBy"] == "event":
@@ -238,8 +240,7 @@ def ledger(events, p):
     need(all(p[name] == value for value, name in same), "the payload says other than the events")
     need(sorted(p["models"]) == sorted(models), "models")
     one = p["models"][0] if len(p["models"]) == 1 else None
-    need((p["provider"] + "/" + p["model"] if "provider" in p and "model" in p else None) == one, "model")
-    need(("provider" in p) == ("model" in p), "model")
+    need((p["provider"] + "/" + p["model"] if {"provider", "model"} & set(p) else None) == one, "model")
 
 def check(data, trusted):
     text = data.decode("utf-8")
@@ -265,8 +266,7 @@ def check(data, trusted):
         lines = "".join(dumps(e) + "\n" for e in append["events"])
         head = sha(head, lines.encode(), bytes.fromhex(append["body"]))
         events += append["events"]
-    need(head.hex() == p["journalHash"], "the hash chain ends elsewhere")
-    need(len(file["appends"]) == p["appends"], "appends")
+    need(head.hex() == p["journalHash"] and len(file["appends"]) == p["appends"], "the hash chain ends elsewhere")
     ledger(events, p)
     return p
 

@@ -13,7 +13,7 @@ pub(crate) mod sql;
 pub(crate) mod style;
 
 /// The crates without async, IO or clock.
-pub(crate) const PURE: &[&str] = &["types", "engine", "policy", "receipts", "verify", "trace"];
+pub(crate) const PURE: &[&str] = &["types", "engine", "policy", "receipts", "cedar", "verify", "trace"];
 
 /// The crate that a path lies in: `store` for `crates/store/src/db.rs`.
 pub(crate) fn crate_of(path: &str) -> Option<&str> {

@@ -15,6 +15,7 @@ mod load;
 mod machine;
 mod peer;
 mod place;
+mod policies;
 mod postgres;
 mod provider;
 mod receipts;
@@ -79,6 +80,7 @@ const NAMES: &[&str] = &[
     "create",
     "lists",
     "receipts",
+    "policies",
     "streams",
     "latency",
     "recovery-many",
@@ -158,6 +160,7 @@ async fn one(bench: &Bench, name: &str) -> Result<Vec<Line>> {
         "create" => requests::start(bench).await,
         "lists" => lists::measure(bench).await,
         "receipts" => receipts::measure(bench).await,
+        "policies" => policies::measure(bench).await,
         "streams" => watchers::idle(bench).await,
         "latency" => watchers::latency(bench).await,
         "recovery-many" => recovery::many(bench).await,

@@ -245,6 +245,7 @@ fn deps(
         catalogue: Arc::new(Catalogue::builtin()?),
         content_kept: None,
         reader: lantern_store::lease::Reader { build: "bench", format: journal::FORMAT },
+        standing: lantern_store::Standing::none(),
         memo: lantern_worker::Memo::default(),
         traces: None,
     })

@@ -19,7 +19,7 @@ use lantern_policy::strategy::Strategy;
 use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
 use lantern_store::retention::Kept;
-use lantern_store::{Db, InForce, Keys, Notary, Vault, watched};
+use lantern_store::{Db, InForce, Keys, Notary, Standing, Vault, watched};
 use lantern_types::edge::{BoxFuture, Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
 use lantern_types::{At, Dur, Limits, Secret, TenantId, ToolDef, UserId};
@@ -62,6 +62,8 @@ pub struct Setup {
     pub tasks: Arc<dyn Tasks>,
     /// The limits in force, for everybody.
     pub limits: InForce,
+    /// The policies in force, for everybody.
+    pub standing: Standing,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
     /// The tools that workers of this build have.
@@ -151,6 +153,8 @@ pub struct App {
     pub tasks: Arc<dyn Tasks>,
     /// The limits in force, for everybody.
     pub limits: InForce,
+    /// The policies in force, for everybody.
+    pub standing: Standing,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
     /// The tools that workers of this build have.
@@ -248,6 +252,7 @@ impl App {
         let audit = audit::Log::new(setup.db.clone(), &setup.keys, setup.clock.clone())?;
         audit.keep(&*setup.tasks, setup.stop.clone());
         setup.limits.keep(&setup.db, &*setup.tasks, setup.clock.clone(), setup.stop.clone());
+        setup.standing.keep(&setup.db, &*setup.tasks, setup.clock.clone(), setup.stop.clone());
         watched::keep(&setup.db, &*setup.tasks, setup.clock.clone(), setup.stop.clone());
         let streams = usize::try_from(setup.limits.base().subscribers_max).unwrap_or(Semaphore::MAX_PERMITS);
         let answers = Answers::new(
@@ -286,6 +291,7 @@ impl App {
             ids: setup.ids,
             tasks: setup.tasks,
             limits: setup.limits,
+            standing: setup.standing,
             catalogue: setup.catalogue,
             tools: setup.tools.into(),
             content_kept: setup.content_kept,

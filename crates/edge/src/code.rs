@@ -116,6 +116,7 @@ codes! {
         SsoEmailUnverified = "sso_email_unverified",
         SsoNoAccount = "sso_no_account",
         SsoNotLinked = "sso_not_linked",
+        PolicyDenied = "policy_denied",
     }
     NotFound {
         RouteNotFound = "route_not_found",
@@ -133,6 +134,7 @@ codes! {
         IdentityNotFound = "identity_not_found",
         ProviderNotFound = "provider_not_found",
         SecretNotFound = "secret_not_found",
+        PolicyNotFound = "policy_not_found",
         StopNotFound = "stop_not_found",
         ModelNotFound = "model_not_found",
         LogEntryNotFound = "log_entry_not_found",

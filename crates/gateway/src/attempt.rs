@@ -6,6 +6,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use lantern_cedar::steps::{self, Asker, Step};
 use lantern_edge::{Code, Error, Result};
 use lantern_llm::cross::{self, Crossing, Question, Unsayable};
 use lantern_llm::pass::{self, Passing};
@@ -15,7 +16,7 @@ use lantern_policy::Admitted;
 use lantern_policy::breaker::Trouble;
 use lantern_policy::escrow::{Granted, Seen, Worst};
 use lantern_types::call::{CallEnd, CallRecord};
-use lantern_types::{Acted, Failure, MicroUsd, Price, Route};
+use lantern_types::{Acted, At, Failure, MicroUsd, Price, Route};
 use uuid::Uuid;
 
 use crate::answer::Passed;
@@ -45,6 +46,7 @@ impl Caller<'_> {
         let held = self.hold(endpoint, route, (sized, attempt)).await;
         let (mut open, sends) = held.map_err(|error| match error.code() {
             Code::BudgetExceeded => Missed::unsent(Trouble::Budget, error),
+            Code::PolicyDenied => Missed::unsent(Trouble::Forbidden, error),
             _ => Missed::unsent(Trouble::Wrong, error),
         })?;
         let mut named =
@@ -139,6 +141,7 @@ impl Caller<'_> {
             input: Worst::input(bytes, apart, caches),
             output: most.saturating_mul(asked.answers),
         };
+        self.may(route, &worst, bytes, begun_at)?;
         let least = asked.answers.min(worst.output);
         let reading = match self.meter {
             Some(meter) => Some(meter.hold(route, &mut worst, least).await.map_err(over_limit)?),
@@ -167,6 +170,32 @@ impl Caller<'_> {
             reading,
         };
         Ok((open, Sends { granted, most: bounded.then_some(each.max(1)), lowered }))
+    }
+
+    /// Whether the policies of the tenant let the call be, as it is asked for: before a cap makes it smaller.
+    fn may(&self, route: &Route, worst: &Worst, request_bytes: u64, at: At) -> Result<()> {
+        let set = self.inner.standing.of(self.scope.tenant());
+        let set = set.map_err(|error| Error::new(Code::Unavailable, error.to_string()))?;
+        let Some(set) = set else { return Ok(()) };
+        let (provider, model) = (route.provider.as_str(), route.model.as_str());
+        // What is out of range is more than any policy names.
+        let hold = worst.hold().unwrap_or(MicroUsd::from_micros(i64::MAX));
+        let step = Step::Model { provider, model, hold, request_bytes, max_tokens: worst.output };
+        let asker = Asker { who: self.who, at, spent: MicroUsd::ZERO };
+        let forbids = match &set.policies {
+            Some(policies) => steps::forbids(policies, asker, step),
+            None => steps::all_of(step),
+        };
+        if forbids.is_empty() {
+            return Ok(());
+        }
+        let (tenant, words) = (self.scope.tenant(), steps::said(&forbids, set.policies.is_none()));
+        if set.observes {
+            tracing::info!(%tenant, call = %self.id, words, "a policy that is observed would have forbidden a call");
+            return Ok(());
+        }
+        let by: Vec<&str> = forbids.iter().flat_map(|one| one.by.iter().map(String::as_str)).collect();
+        Err(Error::new(Code::PolicyDenied, words).with_extra("policies", by))
     }
 
     /// The caller's own name for this effect, else ours.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
+use lantern_cedar::Who;
 use lantern_edge::{Code, Error, Result};
 use lantern_ledger::Meter;
 use lantern_llm::{Breakers, Door, Endpoint, Line};
@@ -44,17 +45,18 @@ pub(crate) async fn call(
     request: Request,
     bill: &Bill,
 ) -> Result<Response> {
-    let asker = match &permit.actor().principal {
-        Principal::Key { id, .. } => Asker::Key(*id),
-        Principal::User { .. } => Asker::Person,
+    let (asker, id) = match &permit.actor().principal {
+        Principal::Key { id, .. } => (Asker::Key(*id), id.to_string()),
+        Principal::User { id, .. } => (Asker::Person, id.to_string()),
     };
-    call_of(doors, (permit.scope(), asker, None), request, bill).await
+    let who = if matches!(asker, Asker::Key(_)) { Who::Key(&id) } else { Who::Person(&id) };
+    call_of(doors, (permit.scope(), asker, who, None), request, bill).await
 }
 
 /// The same, of whoever asks; on a meter, too, if there is one.
 pub(crate) async fn call_of(
     doors: &Doors,
-    (scope, asker, meter): (Scope, Asker, Option<&Meter>),
+    (scope, asker, who, meter): (Scope, Asker, Who<'_>, Option<&Meter>),
     request: Request,
     bill: &Bill,
 ) -> Result<Response> {
@@ -78,6 +80,7 @@ pub(crate) async fn call_of(
         body: &body,
         caps,
         asker,
+        who,
         agent: agent.as_deref(),
         meter,
         id,
@@ -106,6 +109,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) body: &'a Bytes,
     pub(crate) caps: &'a [Cap],
     pub(crate) asker: Asker,
+    /// The same, as policies name them.
+    pub(crate) who: Who<'a>,
     /// The agent whose stop it heeds, beside those of the tenant and the server.
     pub(crate) agent: Option<&'a str>,
     pub(crate) meter: Option<&'a Meter>,

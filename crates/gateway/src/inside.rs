@@ -6,6 +6,7 @@
 use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
+use lantern_cedar::Who;
 use lantern_edge::{Code, Error, Result, Shape};
 use lantern_ledger::Meter;
 use lantern_llm::Door;
@@ -83,7 +84,10 @@ impl Doors {
             return Err(Error::new(Code::RouteNotFound, words));
         };
         let asker = agent.as_ref().map_or(Asker::Person, |(id, _)| Asker::Agent(*id));
-        let request = Request { door, headers, body, agent: agent.map(|(_, name)| name) };
-        call_of(self, (scope, asker, Some(&meter)), request, &Bill::default()).await
+        let agent = agent.map(|(_, name)| name);
+        // A workload without an agent is nobody's that a policy could name.
+        let name = agent.clone().unwrap_or_default();
+        let request = Request { door, headers, body, agent };
+        call_of(self, (scope, asker, Who::Agent(&name), Some(&meter)), request, &Bill::default()).await
     }
 }

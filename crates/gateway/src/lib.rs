@@ -46,7 +46,7 @@ use lantern_policy::alias::Aliases;
 use lantern_policy::strategy::Strategy;
 use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
-use lantern_store::{Db, InForce};
+use lantern_store::{Db, InForce, Standing};
 use lantern_types::Failure;
 use lantern_types::edge::{BoxFuture, Clock, IdGen};
 
@@ -79,6 +79,8 @@ pub struct Setup {
     pub ids: Arc<dyn IdGen>,
     /// The limits in force.
     pub limits: InForce,
+    /// The policies in force.
+    pub standing: Standing,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
     /// Who did not answer lately, which runs look at too.
@@ -103,6 +105,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdGen>,
     limits: InForce,
+    standing: Standing,
     catalogue: Arc<Catalogue>,
     breakers: Arc<Breakers>,
     client: Client,
@@ -115,10 +118,12 @@ struct Inner {
 impl Doors {
     /// Opens the doors.
     pub fn open(setup: Setup) -> Self {
-        let Setup { db, clock, ids, limits, catalogue, breakers, client, gate, directory, ledger } = setup;
+        let Setup { db, clock, ids, limits, standing, catalogue, breakers, client, gate, directory, ledger } =
+            setup;
         let facts = Facts::new(db, clock.clone(), directory);
         let checker = Checker::default();
-        let inner = Inner { clock, ids, limits, catalogue, breakers, client, gate, facts, ledger, checker };
+        let inner =
+            Inner { clock, ids, limits, standing, catalogue, breakers, client, gate, facts, ledger, checker };
         Self { inner: Arc::new(inner) }
     }
 }

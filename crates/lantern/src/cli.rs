@@ -33,6 +33,7 @@ mod members;
 mod models;
 mod onboard;
 mod password;
+mod policy;
 mod providers;
 mod receipts;
 mod retention;
@@ -236,6 +237,9 @@ pub(crate) enum Verb {
     /// Show and set how models are chosen when several would do, and what the aliases mean
     #[command(subcommand)]
     Routing(routing::Verb),
+    /// Check, save and try policies: what agents may not do, in the Cedar language
+    #[command(subcommand, visible_alias = "policies")]
+    Policy(policy::Verb),
     /// List calls that came through the front doors for models, the newest first
     Calls(spending::CallsArgs),
     /// Show or set what may be spent through the front doors for models
@@ -345,6 +349,11 @@ async fn perform(globals: &Globals, console: &Console, verb: Verb) -> Result<Exi
         Verb::Secrets(verb) => secrets::run(console, &opened(globals).await?, verb).await?,
         Verb::Retention(args) => retention::run(console, &opened(globals).await?, &args).await?,
         Verb::Routing(verb) => routing::run(console, &opened(globals).await?, verb).await?,
+        Verb::Policy(verb) => {
+            if let Some(verb) = policy::alone(console, verb)? {
+                Box::pin(policy::run(console, &opened(globals).await?, verb)).await?;
+            }
+        }
         Verb::Calls(args) => spending::calls(console, &opened(globals).await?, &args).await?,
         Verb::Caps(args) => spending::caps(console, &opened(globals).await?, &args).await?,
         Verb::Costs(args) => costs::run(console, &opened(globals).await?, &args).await?,

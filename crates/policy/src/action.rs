@@ -116,6 +116,9 @@ actions! {
     SaveRetention = Admin "retention.save";
     ReadRouting = Read "routing.read";
     SaveRouting = Admin "routing.save";
+    ReadPolicies = Read "policies.read";
+    SavePolicies = Admin "policies.save";
+    TestPolicies = Read "policies.test";
     ListModels = Read "models.list";
     CallModel = Write "models.call";
     ForecastRun = Read "runs.forecast";

@@ -31,6 +31,8 @@ pub enum Trouble {
     Missing,
     /// What is left of a cap does not pay for it.
     Budget,
+    /// A policy of the tenant forbids it.
+    Forbidden,
     /// The provider's wire has no words for the request.
     Unsayable,
     /// The request makes no sense: nobody else would answer it either.
@@ -51,6 +53,7 @@ impl Trouble {
             Self::Key => "key refused",
             Self::Missing => "no such model",
             Self::Budget => "too dear for the cap",
+            Self::Forbidden => "forbidden by a policy",
             Self::Unsayable => "another wire",
             Self::Wrong => "request refused",
         }
@@ -101,7 +104,7 @@ impl Breaker {
             Trouble::Down => DOWN_COOLS,
             Trouble::Key | Trouble::Missing => KEY_COOLS,
             // These say nothing of the provider.
-            Trouble::Budget | Trouble::Unsayable | Trouble::Wrong => return,
+            Trouble::Budget | Trouble::Forbidden | Trouble::Unsayable | Trouble::Wrong => return,
         };
         self.failures = self.failures.saturating_add(1);
         let patient = trouble == Trouble::Down && asked.is_none() && self.until.is_none();

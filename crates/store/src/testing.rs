@@ -28,8 +28,8 @@ use crate::value::Value;
 use crate::versions::Version;
 use crate::{
     allowances, approvals, audit, dialect, escrow, feedback, identities, inbox, journal, labels, lease,
-    limits, loose, metered, outbox, past, receipts, retention, routing, runs, seal, secrets, sessions, share,
-    sign_ins, sso, stops, system, tickets, traces, usage, versions, workloads,
+    limits, loose, metered, outbox, past, policies, receipts, retention, routing, runs, seal, secrets,
+    sessions, share, sign_ins, sso, stops, system, tickets, traces, usage, versions, workloads,
 };
 
 pub use bucket::BucketServer;
@@ -277,6 +277,7 @@ pub async fn prepare_every_statement(db: &Db) {
         receipts::STATEMENTS,
         receipts::log::STATEMENTS,
         retention::STATEMENTS,
+        policies::STATEMENTS,
         routing::STATEMENTS,
         seal::STATEMENTS,
         &secrets,
@@ -318,6 +319,7 @@ pub async fn prepare_every_statement(db: &Db) {
         usage::pending::SYSTEM_STATEMENTS,
         lease::SYSTEM_STATEMENTS,
         limits::SYSTEM_STATEMENTS,
+        policies::SYSTEM_STATEMENTS,
         loose::SYSTEM_STATEMENTS,
         receipts::SYSTEM_STATEMENTS,
         receipts::keys::SYSTEM_STATEMENTS,

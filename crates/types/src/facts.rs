@@ -146,6 +146,8 @@ pub enum Out {
     OverBudget,
     /// It is too dear for what is left of a cap of the tenant or the agent.
     OverCap,
+    /// A policy of the tenant forbids it.
+    Forbidden,
 }
 
 impl Out {
@@ -156,6 +158,7 @@ impl Out {
             Self::Tried => "tried",
             Self::OverBudget => "over_budget",
             Self::OverCap => "over_cap",
+            Self::Forbidden => "forbidden",
         }
     }
 }
@@ -194,4 +197,37 @@ pub struct Grounds {
     pub catalogue: Digest,
     /// The limits in force.
     pub limits: Digest,
+}
+
+/// What the policies of its tenant said of a step, and what they were asked with beside the other facts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ruled {
+    /// Names the text of the policies.
+    pub set: Digest,
+    /// Whether what they forbid is only told, and happens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observes: bool,
+    /// Whether this build could not read them: then everything is forbidden.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
+    /// The agent's name.
+    pub agent: String,
+    /// When they were asked.
+    pub at: At,
+    /// What they forbid: of the step itself, and of the ways that were left out before the one that was chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbids: Vec<Forbids>,
+}
+
+/// One effect that policies forbid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forbids {
+    /// Its kind: `call_model`, `spend`, `call_tool`, `reach_out` or `call_agent`.
+    pub action: String,
+    /// The model as `provider/model`, the tool, the host or the agent.
+    pub on: String,
+    /// The policies that say so. None where nothing permits it, and where they could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<String>,
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AccountFacts, Choice, Digest, Grounds, MicroUsd, Price};
+use crate::{AccountFacts, Choice, Digest, Grounds, MicroUsd, Price, Ruled};
 
 /// Which model answers a call, and what it costs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,12 @@ pub struct AdmissionFacts {
     /// The accounts whose caps let the hold pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<AccountFacts>,
+    /// Of a tool that reaches out: the host that its arguments name. Where else it is sent is not known before it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// What the policies of the tenant said; `None` where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ruled: Option<Box<Ruled>>,
 }
 
 /// An admission: the step may be performed, and this much is reserved for it.

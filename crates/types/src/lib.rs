@@ -32,7 +32,7 @@ pub mod zone;
 
 pub use chain::{ChainHead, link};
 pub use digest::Digest;
-pub use facts::{AccountFacts, Choice, Grounds, Offered, Out, Payer, ToolFacts, Way};
+pub use facts::{AccountFacts, Choice, Forbids, Grounds, Offered, Out, Payer, Ruled, ToolFacts, Way};
 pub use failure::{Acted, Failure};
 pub use grant::{AdmissionFacts, Denial, Grant, PriceSource, Route, Tried};
 pub use id::*;

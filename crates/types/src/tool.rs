@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 
-use crate::{Digest, RunId, TraceParent};
+use crate::{Digest, MicroUsd, RunId, TraceParent};
 
 /// What happens outside when a step is performed, and so what may be done after a crash past the send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -143,6 +143,17 @@ pub struct ToolCall {
     pub key: EffectKey,
     /// The span to send outside, where traces are made.
     pub trace: Option<TraceParent>,
+    /// By whom policies are asked where else it may go, when it was admitted by policies.
+    pub asker: Option<Asker>,
+}
+
+/// Whose call of a tool it is, as policies are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The agent's name.
+    pub agent: String,
+    /// What its run spent before the call.
+    pub spent: MicroUsd,
 }
 
 /// What the other side of a call knows of it, when it is asked later.

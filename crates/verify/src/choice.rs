@@ -105,7 +105,13 @@ impl Rules {
         };
         let is =
             |way: &&Way| (&way.provider, &way.model, way.key) == (&route.provider, &route.model, route.key);
-        let way = choice.ways.iter().find(is).filter(|way| way.out == Some(Out::OverCap));
+        let way = choice.ways.iter().find(is);
+        // That policies say so is looked at where they are.
+        if way.is_some_and(|way| way.out == Some(Out::Forbidden)) {
+            let passed = Passed { route: route.clone(), out: Out::Forbidden, account: None };
+            return Ok(Answer::TooDear(Denial::new(lantern_cedar::steps::DENIED, ""), passed));
+        }
+        let way = way.filter(|way| way.out == Some(Out::OverCap));
         let Some(way) = way else { return Ok(Answer::Goes) };
         let Some(account) = way.account else {
             return Err("it names no cap that a way is too dear for".to_owned());

@@ -8,10 +8,13 @@ mod admit;
 mod attempt;
 mod metered;
 mod over_cap;
+mod ruled;
 mod totals;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
+use lantern_cedar::Policies;
 use lantern_engine::{Outcome, StepKind};
 use lantern_policy::Known;
 use lantern_receipts::Payload;
@@ -33,6 +36,10 @@ pub struct Derived {
     pub bounded: u64,
     /// Replies whose cost follows from their usage.
     pub bills: u64,
+    /// Steps of which it was recorded what the policies of the tenant said, and that this fits what became of them.
+    pub ruled: u64,
+    /// Of these, those whose policies were given, and say the same again.
+    pub reasked: u64,
     /// Of the admissions, those whose model follows from what it was chosen from.
     pub choices: u64,
     /// Denials that follow from their grounds.
@@ -55,8 +62,12 @@ fn demand(holds: bool, rule: &'static str, words: impl std::fmt::Display) -> Che
 }
 
 /// Follows the events, and compares where they lead with what the payload says.
-pub(crate) fn follow<'a>(payload: &Payload, events: impl Iterator<Item = &'a str>) -> Result<Derived, Fault> {
-    let mut run = Follow::new(payload.run_id);
+pub(crate) fn follow<'a>(
+    payload: &Payload,
+    events: impl Iterator<Item = &'a str>,
+    given: &[Arc<Policies>],
+) -> Result<Derived, Fault> {
+    let mut run = Follow { given: given.into(), ..Follow::new(payload.run_id) };
     for (line, seq) in events.zip(1_u64..) {
         let fault = |(rule, words)| Fault { event: Some(seq), rule, words };
         demand(compact::is(line), "bytes", "it is not in its one byte form").map_err(fault)?;
@@ -109,6 +120,10 @@ struct Follow {
     models: BTreeSet<String>,
     /// Which model calls of a program were told.
     metered: BTreeSet<String>,
+    /// The agent's name, as policies were told.
+    agent: Option<String>,
+    /// Policies whose text is given.
+    given: Arc<[Arc<Policies>]>,
     derived: Derived,
 }
 
@@ -139,6 +154,8 @@ impl Follow {
             policies: BTreeSet::new(),
             models: BTreeSet::new(),
             metered: BTreeSet::new(),
+            agent: None,
+            given: Arc::new([]),
             derived: Derived::default(),
         }
     }

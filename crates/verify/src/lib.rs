@@ -16,6 +16,9 @@ mod follow;
 mod money;
 mod step;
 
+use std::sync::Arc;
+
+use lantern_cedar::Policies;
 use lantern_receipts::{File, Payload, VerifyKey};
 
 pub use follow::Derived;
@@ -66,6 +69,15 @@ pub struct Report {
 
 /// Checks a file. With trusted keys, one of them must have signed it.
 pub fn verify(bytes: &[u8], trusted: Option<&[VerifyKey]>) -> Result<Report, Fault> {
+    verify_by(bytes, trusted, &[])
+}
+
+/// The same, and asks policies again whose text is given, wherever they were asked.
+pub fn verify_by(
+    bytes: &[u8],
+    trusted: Option<&[VerifyKey]>,
+    policies: &[Arc<Policies>],
+) -> Result<Report, Fault> {
     let whole =
         |rule| move |invalid: lantern_receipts::Invalid| Fault { event: None, rule, words: invalid.0 };
     let file = File::parse(bytes).map_err(whole("bytes"))?;
@@ -81,6 +93,6 @@ pub fn verify(bytes: &[u8], trusted: Option<&[VerifyKey]>) -> Result<Report, Fau
     file.check_chain().map_err(whole("chain"))?;
     let events =
         file.appends.iter().flatten().flat_map(|append| append.events.iter().map(|event| event.get()));
-    let derived = follow::follow(&file.payload, events)?;
+    let derived = follow::follow(&file.payload, events, policies)?;
     Ok(Report { key: file.public_key, trust, log_size: note.checkpoint.size, derived, payload: file.payload })
 }

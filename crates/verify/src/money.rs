@@ -89,9 +89,10 @@ impl Rules {
             (_, None) => admit_plain(purse, terms),
             (_, Some(_)) => return Some("only a model call has a route".to_owned()),
         };
-        // Calls of tools, the choice of a model and the accounts are looked at elsewhere.
-        let AdmissionFacts { calls, choice, accounts, .. } = facts.clone();
-        let again = Grant { facts: AdmissionFacts { calls, choice, accounts, ..again.facts }, ..again };
+        // Calls of tools, the choice of a model, the accounts and what policies said are looked at elsewhere.
+        let AdmissionFacts { calls, choice, accounts, host, ruled, .. } = facts.clone();
+        let facts = AdmissionFacts { calls, choice, accounts, host, ruled, ..again.facts };
+        let again = Grant { facts, ..again };
         if again == *grant {
             return None;
         }

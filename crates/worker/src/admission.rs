@@ -1,5 +1,6 @@
 //! Gathers the facts that an admission is decided on, and asks `policy`.
 
+use lantern_cedar::steps::{self, Step as Looked};
 use lantern_engine::{
     Input, LlmAsk, ProgramKind, Run, Step, StepId, StepKind, StepState, Work, llm_ask, offered_tools,
 };
@@ -16,11 +17,12 @@ use lantern_policy::{
 use lantern_types::approval::OverCap;
 use lantern_types::llm::{IMAGE_TOKENS_MAX, Message};
 use lantern_types::{
-    AccountFacts, AdmissionFacts, AgentId, Denial, Failure, Grant, Grounds, Out, Route, Strategy, ToolDef,
-    ToolFacts, ToolName,
+    AccountFacts, AdmissionFacts, AgentId, Denial, Failure, Forbids, Grant, Grounds, Out, Route, Ruled,
+    Strategy, ToolDef, ToolFacts, ToolName,
 };
 
 use crate::Deps;
+use crate::ruling::{self, Ruling};
 
 /// What becomes of a step that asks for admission.
 pub(crate) enum Verdict {
@@ -39,6 +41,8 @@ enum Answer {
     Granted(Box<Grant>, Option<Hold>),
     /// With the account whose cap denies it, if one does.
     Denied(Denial, Option<AccountFacts>),
+    /// Policies of the tenant forbid it.
+    Forbidden(Vec<Forbids>),
     WaitsForRun,
     WaitsForCap,
     /// People are asked, because of this account.
@@ -50,19 +54,30 @@ pub(crate) async fn admit(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> 
     if let Some(Work::Turn { .. } | Work::Llm { .. }) = &step.work {
         return model(deps, scope, run, step).await;
     }
-    let terms = terms(deps);
+    let (terms, ruling) = (terms(deps), ruling::of(deps, scope, run).await?);
     let asked = match &step.work {
         Some(Work::Tool { name, .. }) => Asked::Tool(tool(deps, run, step, name)),
         Some(Work::Child { .. }) => Asked::Child(ChildRequest { depth: run.depth, asking: asking(run) }),
         Some(_) => Asked::Plain,
         None => return Ok(denied(step.id.clone(), unreadable())),
     };
-    let answer = one(deps, scope, run, |purse| match asked {
-        Asked::Tool(request) => admit_tool(purse, request, terms),
-        Asked::Child(request) => admit_child(purse, request, &deps.limits, terms),
-        Asked::Plain => Ok(admit_plain(purse, terms)),
-    });
-    let answer = answer.await?;
+    let host = match &step.work {
+        Some(Work::Tool { name, arguments, .. }) => ruling::host(name.as_str(), arguments),
+        _ => None,
+    };
+    let verdict = |purse| {
+        let grant = match asked {
+            Asked::Tool(request) => admit_tool(purse, request, terms),
+            Asked::Child(request) => admit_child(purse, request, &deps.limits, terms),
+            Asked::Plain => Ok(admit_plain(purse, terms)),
+        }?;
+        Ok(Grant { facts: AdmissionFacts { host: host.clone(), ..grant.facts }, ..grant })
+    };
+    let rules = |_: &Grant| {
+        let looked = looked(step, asked, host.as_deref())?;
+        ruling.as_ref().map(|ruling| ruling.on(looked))
+    };
+    let answer = one(deps, scope, run, verdict, &rules).await?;
     if let (Answer::Granted(..), Some(Work::Tool { name, .. }), Some(agent)) =
         (&answer, &step.work, run.agent)
         && let Some(denial) = over_day(deps, scope, agent, (run, step, name)).await?
@@ -74,8 +89,26 @@ pub(crate) async fn admit(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> 
             let grounds = Grounds { account, ..asked.grounds(purse(run), terms) };
             denied(step.id.clone(), Denial { grounds: Some(Box::new(grounds)), ..denial })
         }
-        answer => verdict(step, answer),
+        Answer::Forbidden(forbids) => {
+            let denial = steps::denial(&forbids, ruling.as_ref().is_some_and(Ruling::unread));
+            let mut grounds = asked.grounds(purse(run), terms);
+            grounds.facts.host = host;
+            grounds.facts.ruled = ruling.map(|ruling| Box::new(ruling.ruled(forbids)));
+            denied(step.id.clone(), Denial { grounds: Some(Box::new(grounds)), ..denial })
+        }
+        answer => self::verdict(step, answer),
     })
+}
+
+/// What policies look at of a step that calls no model; nothing of one that acts on nobody.
+fn looked<'a>(step: &'a Step, asked: Asked, host: Option<&'a str>) -> Option<Looked<'a>> {
+    match (&step.work, asked) {
+        (Some(Work::Tool { name, .. }), Asked::Tool(ToolRequest { calls, .. })) => {
+            Some(Looked::Tool { name: name.as_str(), class: step.effect, calls, host })
+        }
+        (Some(Work::Child { agent, .. }), _) => Some(Looked::Child { name: agent }),
+        _ => None,
+    }
 }
 
 /// Why a tool may not be called any more in this day, if the agent's budget says so; else the call is counted.
@@ -119,32 +152,51 @@ async fn model(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> Result<Verd
     let Some(ask) = llm_ask(run, step) else { return Ok(denied(step.id.clone(), unreadable())) };
     let choices = choices(deps, scope, run.manifest.strategy).await?;
     let past = Past { tried: &step.tried, now: deps.clock.now(), spread: spread(run.id) };
+    let ruling = ruling::of(deps, scope, run).await?;
+    let mut told: Vec<Forbids> = Vec::new();
     let record = |passed: &[Passed], chosen: Option<&Route>| {
         choice::record(&ask.model, &choices, &deps.catalogue, past, (passed, chosen)).map(Box::new)
     };
     let terms = terms(deps);
-    let deny = |denial: Denial, route: Option<Route>, account, choice, (request_bytes, max_tokens)| {
+    let deny = |denial: Denial,
+                route: Option<Route>,
+                account,
+                (choice, told): (_, Vec<Forbids>),
+                (request_bytes, max_tokens)| {
         let grounds = grounds(purse(run), terms);
-        let facts = AdmissionFacts { request_bytes, max_tokens, choice, ..grounds.facts };
+        let ruled = ruling.as_ref().filter(|_| !told.is_empty()).map(|ruling| Box::new(ruling.ruled(told)));
+        let facts = AdmissionFacts { request_bytes, max_tokens, choice, ruled, ..grounds.facts };
         let grounds = Some(Box::new(Grounds { facts, route, account, ..grounds }));
         Ok(denied(step.id.clone(), Denial { grounds, ..denial }))
     };
     let turns = match turns(&ask.model, &choices, &deps.catalogue, past) {
         Ok(turns) => turns,
-        Err(denial) => return deny(denial, None, None, record(&[], None), (0, 0)),
+        Err(denial) => return deny(denial, None, None, (record(&[], None), told), (0, 0)),
     };
     let tools = if ask.offer_tools { offered_tools(run, deps.tools.defs()) } else { Vec::new() };
     let size = (request_bytes(&ask, &tools), max_tokens(deps, &ask));
     let (mut passed, mut refused, mut asks) = (Vec::new(), None, None);
     while let Some(route) = choice::next(&turns, &passed) {
         let request = LlmRequest { route: route.clone(), request_bytes: size.0, max_tokens: size.1 };
-        match one(deps, scope, run, |purse| admit_llm(purse, &request, &deps.limits, terms)).await? {
+        let rules = |grant: &Grant| {
+            ruling.as_ref().map(|ruling| ruling.on(Looked::model(route, grant.hold, &grant.facts)))
+        };
+        let verdict = |purse| admit_llm(purse, &request, &deps.limits, terms);
+        match one(deps, scope, run, verdict, &rules).await? {
             Answer::Denied(denial, account) => {
                 let Some(out) = choice::too_dear(&denial) else {
-                    return deny(denial, Some(request.route), account, record(&passed, Some(route)), size);
+                    let recorded = record(&passed, Some(route));
+                    return deny(denial, Some(request.route), account, (recorded, told), size);
                 };
                 passed.push(Passed { route: route.clone(), out, account });
                 refused.get_or_insert((denial, account));
+            }
+            // As if the model were not there: another one may be asked.
+            Answer::Forbidden(forbids) => {
+                let denial = steps::denial(&forbids, ruling.as_ref().is_some_and(Ruling::unread));
+                passed.push(Passed { route: route.clone(), out: Out::Forbidden, account: None });
+                told.extend(forbids);
+                refused.get_or_insert((denial, None));
             }
             // People are asked for the first choice, unless another one needs nobody's leave.
             Answer::Asks(over, account) => {
@@ -153,16 +205,19 @@ async fn model(deps: &Deps, scope: Scope, run: &Run, step: &Step) -> Result<Verd
             }
             Answer::Granted(mut grant, hold) => {
                 grant.facts.choice = record(&passed, Some(route));
-                return Ok(verdict(step, Answer::Granted(grant, hold)));
+                if let Some(ruled) = &mut grant.facts.ruled {
+                    ruled.forbids.splice(0..0, told);
+                }
+                return Ok(self::verdict(step, Answer::Granted(grant, hold)));
             }
-            answer => return Ok(verdict(step, answer)),
+            answer => return Ok(self::verdict(step, answer)),
         }
     }
     if let Some(over) = asks {
         return Ok(Verdict::Asks(over));
     }
     let (denial, account) = refused.unwrap_or_else(|| (unreadable(), None));
-    deny(denial, turns.into_iter().next(), account, record(&passed, None), size)
+    deny(denial, turns.into_iter().next(), account, (record(&passed, None), told), size)
 }
 
 /// Admits one way of doing a step, or denies it, or lets it wait.
@@ -171,12 +226,19 @@ async fn one(
     scope: Scope,
     run: &Run,
     verdict: impl Fn(Purse) -> Result<Grant, Denial>,
+    rules: &(dyn Fn(&Grant) -> Option<Ruled> + Sync),
 ) -> Result<Answer, Failure> {
     let mut grant = match admit_or_wait(purse(run), verdict) {
         Ok(Some(grant)) => Box::new(grant),
         Ok(None) => return Ok(Answer::WaitsForRun),
         Err(denial) => return Ok(Answer::Denied(denial, None)),
     };
+    if let Some(ruled) = rules(&grant) {
+        if !ruled.forbids.is_empty() && !ruled.observes {
+            return Ok(Answer::Forbidden(ruled.forbids));
+        }
+        grant.facts.ruled = Some(Box::new(ruled));
+    }
     let hold = match (&grant.route, run.agent) {
         (Some(route), Some(agent)) => match deps.ledger.hold(scope, agent, route, grant.hold).await {
             Ok(hold) => Some(hold),
@@ -200,6 +262,7 @@ fn verdict(step: &Step, answer: Answer) -> Verdict {
     match answer {
         Answer::Granted(grant, hold) => Verdict::Decided(Box::new((Input::Admit { step, grant }, hold))),
         Answer::Denied(denial, _) => denied(step, denial),
+        Answer::Forbidden(forbids) => denied(step, steps::denial(&forbids, false)),
         Answer::WaitsForRun => Verdict::WaitsForRun,
         Answer::WaitsForCap => Verdict::WaitsForCap,
         Answer::Asks(over, _) => Verdict::Asks(over),

@@ -15,6 +15,7 @@ mod perform;
 pub mod providers;
 mod purse;
 mod retention;
+mod ruling;
 mod schema;
 mod seal;
 mod service;
@@ -29,7 +30,7 @@ use lantern_ledger::Ledger;
 use lantern_policy::Catalogue;
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
-use lantern_store::{Db, InForce, Notary, Vault};
+use lantern_store::{Db, InForce, Notary, Standing, Vault};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::{Limits, TenantId};
 
@@ -63,6 +64,8 @@ pub struct Deps {
     pub in_force: InForce,
     /// Those of the server, or of the tenant whose run is driven.
     pub limits: Arc<Limits>,
+    /// The policies in force, for everybody.
+    pub standing: Standing,
     /// The model catalogue in force.
     pub catalogue: Arc<Catalogue>,
     /// For how long the content of ended runs is kept, where their tenant does not say.

@@ -1,4 +1,4 @@
-//! What never changes and is dear to make, remembered: the digests in force, manifests by version, compiled schemas.
+//! What never changes and is dear to make, remembered: the digests in force, manifests by version, names of agents, compiled schemas.
 //!
 //! Each map is bounded: a full one is emptied, and what is needed again is made again.
 
@@ -11,7 +11,7 @@ use lantern_engine::Manifest;
 use lantern_policy::admit::Terms;
 use lantern_policy::{Catalogue, Scope};
 use lantern_schema::Checker;
-use lantern_types::{At, Dur, Limits, VersionId};
+use lantern_types::{AgentId, At, Dur, Limits, VersionId};
 
 /// Entries of one map.
 const KEPT_MAX: usize = 1_024;
@@ -33,6 +33,7 @@ struct Inner {
     terms: Mutex<Vec<(Arc<Limits>, Terms)>>,
     // Sections under this lock are one look-up or insert.
     manifests: Mutex<HashMap<(Scope, VersionId), Arc<Manifest>>>,
+    agents: Mutex<HashMap<(Scope, AgentId), Arc<str>>>,
     schemas: Checker,
     /// When a store that does not answer was last told of.
     told: AtomicI64,
@@ -84,6 +85,16 @@ impl Memo {
     /// Keeps a version's manifest, which is immutable.
     pub(crate) fn keep_manifest(&self, scope: Scope, id: VersionId, manifest: Arc<Manifest>) {
         keep(&self.inner.manifests, (scope, id), manifest);
+    }
+
+    /// An agent's name, if it was kept.
+    pub(crate) fn agent(&self, scope: Scope, id: AgentId) -> Option<Arc<str>> {
+        find(&self.inner.agents, &(scope, id))
+    }
+
+    /// Keeps an agent's name, which never changes.
+    pub(crate) fn keep_agent(&self, scope: Scope, id: AgentId, name: Arc<str>) {
+        keep(&self.inner.agents, (scope, id), name);
     }
 
     /// What checks values against schemas, and remembers these.

@@ -12,7 +12,7 @@ use lantern_policy::{Admitted, LlmRequest, Scope, admit_llm};
 use lantern_store::notify::Delta;
 use lantern_types::edge::BoxFuture;
 use lantern_types::llm::{LlmCall, LlmReply};
-use lantern_types::tool::ToolCall;
+use lantern_types::tool::{Asker, ToolCall};
 use lantern_types::{
     Acted, AdmissionFacts, Dur, EffectKey, Failure, Grant, MicroUsd, Route, Strategy, ToolDef, TraceParent,
     Tried,
@@ -21,6 +21,7 @@ use serde_json::Value;
 use tracing::{Instrument as _, Span};
 
 use crate::edge::Say;
+use crate::ruling::{self, Ruling};
 use crate::{Deps, admission, schema};
 
 /// What came back, for which step.
@@ -114,6 +115,7 @@ fn work(
                 spread: lantern_policy::turns::spread(run.id),
                 facts: grant.facts.clone(),
                 hold: grant.hold,
+                ruling: ruling::again(deps, scope, &grant.facts),
             };
             Some(llm(deps, scope, asked, (others, limit)))
         }
@@ -126,8 +128,13 @@ fn work(
 fn tool_call(deps: &Deps, run: &Run, step: &Step) -> Option<ToolCall> {
     let Some(Work::Tool { name, arguments, .. }) = &step.work else { return None };
     let config = run.manifest.tool(name).and_then(|tool| tool.config.clone());
+    let facts = step.grant.as_ref().map(|grant| &grant.facts);
+    let asker = facts.and_then(|facts| {
+        facts.ruled.as_ref().map(|ruled| Asker { agent: ruled.agent.clone(), spent: facts.spent })
+    });
+
     let (arguments, trace) = (arguments.clone(), trace(deps, run, step));
-    Some(ToolCall { name: name.clone(), arguments, config, key: key(run, step), trace })
+    Some(ToolCall { name: name.clone(), arguments, config, key: key(run, step), trace, asker })
 }
 
 /// What the other side is told of the attempt's span.
@@ -157,17 +164,22 @@ struct Others {
     /// What the call was admitted on, and what is held for it.
     facts: AdmissionFacts,
     hold: MicroUsd,
+    /// The policies that it was admitted by.
+    ruling: Option<Ruling>,
 }
 
 impl Others {
-    /// Whether the run could pay for this way too, when the call came to nothing in this way: what may have been billed stays held.
+    /// Whether the run could go this way too, and pay for it, when the call came to nothing in this way: what may have been billed stays held.
     fn fits(&self, deps: &Deps, route: &Route, acted: Acted) -> bool {
         let AdmissionFacts { cap, spent, held, request_bytes, max_tokens, .. } = self.facts;
         let kept = if acted == Acted::No { MicroUsd::ZERO } else { self.hold };
         let Ok(held) = held.plus(kept) else { return false };
         let purse = Purse { cap, spent, held, unconfirmed: MicroUsd::ZERO };
         let request = LlmRequest { route: route.clone(), request_bytes, max_tokens };
-        admit_llm(purse, &request, &deps.limits, deps.memo.terms(&deps.catalogue, &deps.limits)).is_ok()
+        let terms = deps.memo.terms(&deps.catalogue, &deps.limits);
+        let Ok(grant) = admit_llm(purse, &request, &deps.limits, terms) else { return false };
+        let step = lantern_cedar::steps::Step::model(route, grant.hold, &grant.facts);
+        self.ruling.as_ref().is_none_or(|ruling| ruling.lets(step))
     }
 
     /// The key that a call goes out under this way: the step's own for the first model that the provider was asked for. Another

@@ -8,6 +8,7 @@ pub(crate) mod identity;
 pub(crate) mod limits;
 pub(crate) mod money;
 pub(crate) mod platform;
+pub(crate) mod policies;
 pub(crate) mod receipts;
 pub(crate) mod runs;
 pub(crate) mod runtime;
@@ -52,6 +53,7 @@ pub(crate) fn routes() -> Vec<Route<App>> {
         secrets::routes(),
         settings::retention::routes(),
         settings::routing::routes(),
+        policies::routes(),
         tools::routes(),
         limits::routes(),
         audit::routes(),

@@ -172,6 +172,7 @@ impl TestApp {
             traces: wishes.traces,
             sso: wishes.sso,
             limits: wishes.limits.into(),
+            standing: lantern_store::Standing::none(),
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             tools: tools(),
             spawn: wishes.spawn,

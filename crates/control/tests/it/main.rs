@@ -52,6 +52,8 @@ mod passwords;
 #[cfg(test)]
 mod platform;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod prefer;

@@ -53,6 +53,8 @@ pub(crate) fn body(action: &str, path: &str) -> Option<Value> {
         "secrets.save" if path.contains("/versions/") => json!({"enabled": true}),
         "secrets.save" => json!({"value": "walked"}),
         "secrets.rotate_key" => json!({}),
+        "policies.save" => json!({"text": "// walked"}),
+        "policies.test" => json!({"text": "// walked"}),
         "providers.save" => json!({"provider": "vendor", "apiKey": "sk-0123456789"}),
         _ => return None,
     })
@@ -92,6 +94,10 @@ pub(crate) async fn things(test: &TestApp) -> Things {
     let lab = json!({"provider": "lab", "baseUrl": "http://127.0.0.1:1/v1"});
     test.post(&test.a.owner, "/v1/settings/llm-providers", lab).await.is(200);
     test.put(&test.a.owner, "/v1/secrets/mine", json!({"value": "mine"})).await.is(201);
+    // More than whoever walks makes of their own.
+    for n in 1..=3 {
+        test.put(&test.a.owner, "/v1/policies", json!({"text": format!("// mine {n}")})).await.is(200);
+    }
     let session = test.post(&test.a.owner, "/v1/sessions", json!({"agentName": "mine"})).await.is(201).json;
     let text = |id: &Value| id.as_str().unwrap().to_owned();
     let workload = test.post(&test.a.owner, "/v1/runtime/schedule", program("mine")).await.is(201).json;
@@ -139,7 +145,7 @@ pub(crate) fn filled(path: &str, things: &Things) -> String {
         .replace("{name}", name)
         .replace("{stepId}", "s")
         .replace("{takeoverId}", &things.approval)
-        .replace("{version}", "1")
+        .replace("{version}", if path.starts_with("/v1/policies/") { "3" } else { "1" })
         .replace("{other}", other)
         .replace("{provider}", "lab")
         .replace("{tenant}", &things.tenant)

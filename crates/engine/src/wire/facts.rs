@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 /// Adds what an admission was decided on to its payload.
 pub(super) fn add(payload: &mut Value, facts: &AdmissionFacts) {
     let Some(members) = payload.as_object_mut() else { return };
+    members.extend(policies(facts).map(|said| ("policies".to_owned(), said)));
     // What costs nothing is not looked up in the run's cap, and its frame stays as small as it was.
     let Some(choice) = &facts.choice else { return };
     members.insert("budget".to_owned(), budget(facts));
@@ -21,11 +22,26 @@ pub(super) fn add_grounds(payload: &mut Value, grounds: &Grounds) {
     let mut tell = |name: &str, value: Option<Value>| {
         members.extend(value.map(|value| (name.to_owned(), value)));
     };
+    tell("policies", policies(facts));
     tell("choice", facts.choice.as_deref().map(choice));
     tell("provider", route.as_ref().map(|route| route.provider.as_str().into()));
     tell("model", route.as_ref().map(|route| route.model.as_str().into()));
     tell("account", account.as_ref().map(self::account));
     tell("tool", tool.map(|tool| json!({ "listed": tool.listed, "known": tool.known, "calls": facts.calls, "maxCalls": tool.calls_max })));
+}
+
+/// What the policies of the tenant forbid of the step; nothing where there are none, or they forbid nothing.
+fn policies(facts: &AdmissionFacts) -> Option<Value> {
+    let ruled = facts.ruled.as_ref().filter(|ruled| ruled.unread || !ruled.forbids.is_empty())?;
+    let forbids = ruled.forbids.iter();
+    let forbids = forbids.map(|one| json!({ "action": one.action, "on": one.on, "policies": one.by }));
+    let mut said = json!({ "digest": ruled.set, "forbids": forbids.collect::<Vec<_>>() });
+    if let Some(members) = said.as_object_mut() {
+        let marks = [("observed", ruled.observes), ("unreadable", ruled.unread)];
+        members
+            .extend(marks.into_iter().filter(|(_, is)| *is).map(|(name, _)| (name.to_owned(), true.into())));
+    }
+    Some(said)
 }
 
 fn budget(facts: &AdmissionFacts) -> Value {

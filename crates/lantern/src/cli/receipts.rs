@@ -7,11 +7,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use lantern_cedar::{Otherwise, Policies};
 use lantern_receipts::VerifyKey;
 use lantern_types::RunId;
-use lantern_verify::{Fault, Report, Trust, verify};
+use lantern_verify::{Fault, Report, Trust, verify_by};
 use serde_json::{Value, json};
 
 use crate::cli::api::{Api, Call};
@@ -98,6 +100,9 @@ pub(crate) struct VerifyArgs {
     /// Check the file against itself only, whoever signed it
     #[arg(long)]
     any_key: bool,
+    /// Ask the policies of this file again, wherever the run asked them
+    #[arg(long = "policies", value_name = "FILE")]
+    policies: Vec<PathBuf>,
 }
 
 /// Does what was asked of a server.
@@ -205,7 +210,11 @@ pub(crate) fn check(console: &Console, args: &VerifyArgs) -> Result<(), Failure>
     }
     let bytes = read(&args.file)?;
     let trusted = (!args.any_key).then_some(trusted.as_slice());
-    let report = verify(&bytes, trusted)
+    let mut policies = Vec::new();
+    for file in &args.policies {
+        policies.extend(policies_of(file)?);
+    }
+    let report = verify_by(&bytes, trusted, &policies)
         .map_err(|fault| if is_receipt(&bytes) { refused(&fault) } else { other(&args.file) })?;
     let answer = json!({
         "verified": report.trust == Trust::Key,
@@ -215,7 +224,8 @@ pub(crate) fn check(console: &Console, args: &VerifyArgs) -> Result<(), Failure>
         "logSize": report.log_size,
         "derived": { "events": report.derived.events, "admissions": report.derived.admissions,
             "boundedAdmissions": report.derived.bounded, "bills": report.derived.bills,
-            "choices": report.derived.choices, "denials": report.derived.denials, "uncheckedDenials": report.derived.untold },
+            "choices": report.derived.choices, "policyAnswers": report.derived.ruled,
+            "policyAnswersAskedAgain": report.derived.reasked, "denials": report.derived.denials, "uncheckedDenials": report.derived.untold },
     });
     console.answer(&answer, || words(&report))
 }
@@ -259,10 +269,42 @@ fn words(report: &Report) -> String {
                 of(derived.bills, "bill")
             ),
         ),
+        ("policies", ruled(derived.ruled, derived.reasked)),
         ("log", format!("{}, number {} of {}", line(&payload.log), payload.log_index, report.log_size)),
         ("issued", time(&payload.issued_at.0.to_string())),
     ]);
     format!("{first}\n{facts}")
+}
+
+/// What was checked of what policies said.
+fn ruled(told: u64, again: u64) -> String {
+    match (told, again) {
+        (0, _) => "none were asked".to_owned(),
+        (told, 0) => format!(
+            "{} fit what became of the steps; not asked again: give their text with --policies",
+            of(told, "answer")
+        ),
+        (told, again) => format!(
+            "{} fit what became of the steps, {} of them asked again",
+            of(told, "answer"),
+            count(again)
+        ),
+    }
+}
+
+/// The policies of a file, both ways in which they may have been saved.
+fn policies_of(file: &Path) -> Result<Vec<Arc<Policies>>, Failure> {
+    let bytes = read(file)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let both = [Otherwise::Allow, Otherwise::Deny].map(|otherwise| Policies::read(&text, otherwise));
+    let [allow, deny] = both;
+    match (allow, deny) {
+        (Err(_), Err(faults)) => {
+            let first = faults.first().map(ToString::to_string).unwrap_or_default();
+            Err(Failure::usage(format!("{}: {first}", file.display())).hint("name a file of policies"))
+        }
+        (allow, deny) => Ok([allow, deny].into_iter().flatten().map(Arc::new).collect()),
+    }
 }
 
 /// So many of them.

@@ -10,6 +10,8 @@ mod fork;
 mod list;
 mod wait;
 
+pub(crate) use list::{Moment, moment};
+
 use clap::{Args, Subcommand, ValueEnum};
 use lantern_net::http::{HeaderName, HeaderValue};
 use lantern_net::{RealClock, RealIds};

@@ -17,7 +17,9 @@ use lantern_policy::{Catalogue, workload};
 use lantern_store::audit::Marks;
 use lantern_store::lease::Reader;
 use lantern_store::retention::Kept;
-use lantern_store::{Db, InForce, Keys, Notary, PostgresOptions, Relay, Sealer, SqliteOptions, Vault, stops};
+use lantern_store::{
+    Db, InForce, Keys, Notary, PostgresOptions, Relay, Sealer, SqliteOptions, Standing, Vault, stops,
+};
 use lantern_types::edge::{Clock, IdGen, Tasks};
 use lantern_types::llm::Unlisted;
 use lantern_types::{Dur, Secret};
@@ -102,6 +104,7 @@ struct Ground {
     content_kept: Kept,
     limits: InForce,
     traces: Option<Traced>,
+    standing: Standing,
 }
 
 /// Who takes the spans of runs, and how that is shown.
@@ -126,6 +129,7 @@ pub(super) async fn run(
     let ground = ground(&mut config, mode).await?;
     // Before anything is taken up: no run goes by another tenant's limits.
     ground.limits.refresh(&ground.db).await.context("cannot read the limits of tenants")?;
+    ground.standing.refresh(&ground.db).await.context("cannot read the policies of tenants")?;
     let rules = Arc::new(match mode {
         Mode::Dev => models::dev(&ground.client).await?,
         Mode::Serve => models::serve(config.private_models)?,
@@ -238,6 +242,7 @@ async fn ground(config: &mut Config, mode: Mode) -> Result<Ground> {
             shown: options.shown(),
             collector: Arc::new(options.collector(client.clone())),
         }),
+        standing: Standing::default(),
         db,
         keys,
         clock,
@@ -274,6 +279,7 @@ fn doors(ground: &Ground, app: &App, providers: Arc<Providers>, ledger: Ledger) 
         clock: ground.clock.clone(),
         ids: ground.ids.clone(),
         limits: ground.limits.clone(),
+        standing: ground.standing.clone(),
         catalogue: ground.catalogue.clone(),
         breakers: providers.breakers(),
         client: ground.client.clone(),
@@ -323,7 +329,12 @@ fn boxed(mode: Mode) -> workload::Mode {
 }
 
 fn deps(ground: &Ground, providers: Arc<Providers>, (ledger, node): (Ledger, Option<Arc<Node>>)) -> Deps {
-    let builtin: Arc<dyn Tools> = Arc::new(Builtin::new(ground.fetcher.clone(), ground.limits.clone()));
+    let builtin: Arc<dyn Tools> = Arc::new(Builtin::new(
+        ground.fetcher.clone(),
+        ground.limits.clone(),
+        ground.standing.clone(),
+        ground.clock.clone(),
+    ));
     Deps {
         db: ground.db.clone(),
         vault: ground.vault.clone(),
@@ -342,6 +353,7 @@ fn deps(ground: &Ground, providers: Arc<Providers>, (ledger, node): (Ledger, Opt
         catalogue: ground.catalogue.clone(),
         content_kept: ground.content_kept,
         reader: Reader { build: env!("LANTERN_BUILD_VERSION"), format: lantern_engine::FORMAT },
+        standing: ground.standing.clone(),
         memo: lantern_worker::Memo::default(),
         traces: ground.traces.as_ref().map(|traced| traced.collector.clone()),
     }
@@ -357,6 +369,7 @@ fn setup(ground: &Ground, config: &Config, rules: &Arc<Rules>, sso: SsoSetup) ->
         ids: ground.ids.clone(),
         tasks: Arc::new(ground.tasks.clone()),
         limits: ground.limits.clone(),
+        standing: ground.standing.clone(),
         catalogue: ground.catalogue.clone(),
         tools: tools::definitions(),
         spawn: config.spawn.map(reload::rate),

@@ -228,6 +228,7 @@ impl Place {
             catalogue: Arc::new(setting.catalogue.clone()),
             content_kept: None,
             reader: lantern_store::lease::Reader { build: "this one", format: lantern_engine::FORMAT },
+            standing: lantern_store::Standing::none(),
             memo: lantern_worker::Memo::default(),
             traces: None,
         };
@@ -448,6 +449,7 @@ fn setup(deps: &Deps, keys: &Keys, setting: &Setting) -> Setup {
         ids: deps.ids.clone(),
         tasks: deps.tasks.clone(),
         limits: deps.in_force.clone(),
+        standing: deps.standing.clone(),
         content_kept: deps.content_kept,
         runtime: None,
         traces: None,

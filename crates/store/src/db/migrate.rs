@@ -286,6 +286,13 @@ const MIGRATIONS: &[Migration] = &[
         sqlite: "",
     },
     Migration {
+        number: 38,
+        name: "policies",
+        both: include_str!("../../../../migrations/0038_policies.sql"),
+        postgres: include_str!("../../../../migrations/postgres/0038_policies.sql"),
+        sqlite: "",
+    },
+    Migration {
         number: 39,
         name: "identities",
         both: include_str!("../../../../migrations/0039_identities.sql"),

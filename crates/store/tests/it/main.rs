@@ -22,6 +22,8 @@ mod outbox;
 mod parsers;
 #[cfg(test)]
 mod pending;
+mod policies;
+#[cfg(test)]
 mod postgres;
 mod receipts;
 mod retention;

@@ -54,7 +54,7 @@ db_test!(a_statement_must_name_its_tenant, async |db| {
     }
 });
 
-const TABLES: [&str; 53] = [
+const TABLES: [&str; 54] = [
     "traces",
     "identities",
     "secret_keys",
@@ -96,6 +96,7 @@ const TABLES: [&str; 53] = [
     "log_checkpoints",
     "tenant_settings",
     "model_routing",
+    "policies",
     "caps",
     "accounts",
     "slices",

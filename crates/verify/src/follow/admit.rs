@@ -1,6 +1,7 @@
 //! Admissions and denials: what the run and its accounts had left, which model was chosen from what, and whether the rules say the
 //! same of it again.
 
+use lantern_cedar::steps::DENIED;
 use lantern_engine::StepKind;
 use lantern_policy::Known;
 use lantern_policy::admit::{OVER_CAP, Purse};
@@ -43,6 +44,7 @@ impl Follow {
             )?;
         }
         self.calls_are(n, facts)?;
+        self.ruled(n, facts, (grant.route.as_ref(), grant.hold), (false, event.at))?;
         match self.known(grant.policy) {
             Some(known) => {
                 self.follows(n, &grant, (known, event.at))?;
@@ -67,6 +69,9 @@ impl Follow {
             Some(grounds) => {
                 self.purse_is(&grounds.facts)?;
                 self.calls_are(n, &grounds.facts)?;
+                let (facts, route) = (&grounds.facts, grounds.route.as_ref());
+                let worst = route.and_then(|route| choice::worst(facts, route)).unwrap_or_default();
+                self.ruled(n, facts, (route, worst), (code == DENIED, event.at))?;
                 let derived = match self.known(grounds.policy) {
                     Some(Known::Same) => self.denies(n, &code, grounds, event.at)?,
                     _ => false,
@@ -74,7 +79,10 @@ impl Follow {
                 self.derived.denials += u64::from(derived);
                 self.derived.untold += u64::from(!derived);
             }
-            None => self.derived.untold += 1,
+            None => {
+                demand(code != DENIED, "policy", "it is denied by policies, and names none")?;
+                self.derived.untold += 1;
+            }
         }
         self.close(n, event)
     }
@@ -184,6 +192,17 @@ impl Follow {
                     let lack = stands(account, at)?.lack(hold);
                     demand(lack == Lack::Spent, "denial", "the cap leaves so much")?;
                 }
+            }
+            // That the policies say so was looked at already; what is left is that nothing else denies it first.
+            StepKind::Tool | StepKind::Child if code == DENIED => {
+                let again = match (step.kind, grounds.tool) {
+                    (StepKind::Tool, Some(tool)) => Rules::denies_tool(purse, tool, grounds),
+                    (StepKind::Child, _) if self.rules.knows_limits(grounds.limits) => {
+                        self.rules.denies_child(purse, (self.depth(), self.asking()), grounds)
+                    }
+                    _ => return Ok(false),
+                };
+                demand(again.is_none(), "denial", "the rules deny it for something else")?;
             }
             StepKind::Tool => {
                 let Some(tool) = grounds.tool else { return Ok(false) };

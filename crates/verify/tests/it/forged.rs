@@ -31,7 +31,7 @@ impl Story {
         Self { appends, payload: file.payload }
     }
 
-    fn events(&mut self) -> impl Iterator<Item = &mut String> {
+    pub(crate) fn events(&mut self) -> impl Iterator<Item = &mut String> {
         self.appends.iter_mut().flat_map(|(_, events)| events.iter_mut())
     }
 
@@ -344,7 +344,7 @@ fn lies_about_money_are_found_by_the_other_verifier_too() {
 
 impl Story {
     /// A recorded receipt of which one event has all of this.
-    fn with_event(words: &str, more: &str) -> Self {
+    pub(crate) fn with_event(words: &str, more: &str) -> Self {
         let has = |bytes: &[u8]| {
             let file = File::parse(bytes).unwrap();
             let mut events = file.appends.iter().flatten().flat_map(|append| append.events.iter());

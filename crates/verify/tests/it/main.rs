@@ -9,6 +9,7 @@
 
 mod forged;
 mod hostile;
+mod policies;
 mod recorded;
 mod tampered;
 

@@ -4,13 +4,14 @@
 //! says so. Secrets are never sent: there are no headers to set, and an address that has one in it is refused, a redirect's
 //! too.
 
-use lantern_net::http::{Deadlines, Request, Response, has_credentials, header, retry_after, traced};
+use lantern_cedar::steps::DENIED;
+use lantern_net::http::{Deadlines, Request, Response, has_credentials, header, host, retry_after, traced};
 use lantern_net::{Client, Error, Reach};
 use lantern_types::tool::ToolCall;
 use lantern_types::{Dur, EffectClass, Failure, ToolDef, ToolName, TraceParent};
 use serde_json::{Value, json};
 
-pub(super) const NAME: &str = "http.fetch";
+pub(crate) const NAME: &str = "http.fetch";
 
 /// Redirects that are followed.
 const HOPS_MAX: usize = 5;
@@ -48,11 +49,12 @@ pub(super) async fn call(
     client: &Client,
     call: &ToolCall,
     (timeout, output_bytes_max): (Dur, u64),
+    refused: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<Value, Failure> {
     let url = call.arguments.get("url").and_then(Value::as_str).unwrap_or_default();
     let asked = call.arguments.get("maxBytes").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
     let bytes_max = asked.unwrap_or(BYTES_DEFAULT).min(BYTES_MAX);
-    let (url, mut response) = follow(client, url.to_owned(), (timeout, call.trace)).await?;
+    let (url, mut response) = follow(client, url.to_owned(), (timeout, call.trace), refused).await?;
     let status = response.status();
     if matches!(status.as_u16(), 429 | 500..=599) {
         let message = format!("{url} answered {}", status.as_u16());
@@ -94,14 +96,19 @@ fn beginning(text: &str, room: u64) -> &str {
     text.get(..cut.map_or(text.len(), |(at, _)| at)).unwrap_or_default()
 }
 
+/// Follows redirects. What the policies refuse of where they lead is not asked.
 async fn follow(
     client: &Client,
     mut url: String,
     (timeout, trace): (Dur, Option<TraceParent>),
+    refused: &(dyn Fn(&str) -> Option<String> + Sync),
 ) -> Result<(String, Response), Failure> {
     for _ in 0..=HOPS_MAX {
         if has_credentials(&url) {
             return Err(Failure::refused("url_invalid", CREDENTIALS));
+        }
+        if let Some(words) = host(&url).and_then(|host| refused(&host)) {
+            return Err(Failure::refused(DENIED, words));
         }
         let mut request = Request::get(url.clone());
         let agent = concat!("lantern/", env!("CARGO_PKG_VERSION"));
@@ -146,7 +153,7 @@ mod tests {
     async fn fetched(url: String) -> Failure {
         let here: Arc<[Network]> = Arc::new(["127.0.0.1".parse().unwrap()]);
         let client = Client::opening(here).unwrap();
-        follow(&client, url, (Dur::from_secs(20), None)).await.unwrap_err()
+        follow(&client, url, (Dur::from_secs(20), None), &|_| None).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -204,7 +211,7 @@ mod tests {
         let here: Arc<[Network]> = Arc::new(["127.0.0.1".parse().unwrap()]);
         let (client, call) =
             (Client::opening(here).unwrap(), a_call(json!({"url": url, "maxBytes": BYTES_MAX})));
-        let output = super::call(&client, &call, (Dur::from_secs(20), 1 << 20)).await.unwrap();
+        let output = super::call(&client, &call, (Dur::from_secs(20), 1 << 20), &|_| None).await.unwrap();
         served.await.unwrap();
         assert_eq!(output["truncated"], json!(true));
         let bytes = output.to_string().len();
@@ -257,6 +264,7 @@ mod tests {
             config: None,
             key,
             trace: None,
+            asker: None,
         }
     }
 
@@ -272,7 +280,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let call = a_call(json!({"url": url, "maxBytes": bytes}));
             let client = Client::new().unwrap();
-            let refused = runtime.block_on(super::call(&client, &call, (Dur::from_secs(5), 1 << 20))).unwrap_err();
+            let refused = runtime.block_on(super::call(&client, &call, (Dur::from_secs(5), 1 << 20), &|_| None)).unwrap_err();
             proptest::prop_assert!(matches!(refused.code, "url_invalid" | "egress_denied"), "{}: {:?}", url, refused);
             proptest::prop_assert!(!refused.retryable);
         }

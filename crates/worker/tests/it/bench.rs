@@ -329,12 +329,18 @@ impl Bench {
             catalogue: Arc::new(Catalogue::builtin().unwrap()),
             content_kept: None,
             reader: Reader { build: "this one", format: lantern_engine::FORMAT },
+            standing: lantern_store::Standing::none(),
             memo: lantern_worker::Memo::default(),
             traces: None,
         };
         let tasks = Mutex::new(tasks);
         let (broken, slow) = (Arc::default(), Arc::default());
         Self { script, scope, db, deps, tasks, clock, ids, sole: true, broken, slow }
+    }
+
+    /// The policies that are in force here.
+    pub(crate) fn standing(&self) -> &lantern_store::Standing {
+        &self.deps.standing
     }
 
     /// From now on processes share the database with others.

@@ -16,6 +16,8 @@ mod money;
 #[cfg(test)]
 mod outbox;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod shares;
 #[cfg(test)]
 mod stops;

@@ -99,6 +99,7 @@ fn left_out(decision: &Value) -> String {
             "tried" => "tried already",
             "over_budget" => "too dear for the run",
             "over_cap" => "too dear for a cap",
+            "forbidden" => "forbidden by a policy",
             other => other,
         };
         let key =

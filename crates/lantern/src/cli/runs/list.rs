@@ -67,13 +67,13 @@ pub(crate) struct ListArgs {
 
 /// A time that the user said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moment {
+pub(crate) enum Moment {
     At(At),
     Ago(Dur),
 }
 
 impl Moment {
-    fn at(self, now: At) -> At {
+    pub(crate) fn at(self, now: At) -> At {
         match self {
             Self::At(at) => at,
             Self::Ago(dur) => now - dur,
@@ -132,7 +132,7 @@ pub(super) fn row(run: &Value) -> Vec<String> {
     ]
 }
 
-fn moment(text: &str) -> Result<Moment, String> {
+pub(crate) fn moment(text: &str) -> Result<Moment, String> {
     let at = text.parse().map(Moment::At).ok();
     at.or_else(|| Dur::parse(text).map(Moment::Ago))
         .ok_or_else(|| "a time as 2026-11-01T09:00:00Z, or how long ago as 90m or 7d".to_owned())

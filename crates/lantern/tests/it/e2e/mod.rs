@@ -34,6 +34,7 @@ mod login;
 mod metered;
 mod onboard;
 mod operate;
+mod policies;
 mod process;
 mod provider;
 mod receipts;
