@@ -183,10 +183,16 @@ async fn the_weakest_get_what_the_table_says() {
                     ("self.sign_out", "role_missing") if signed_out => 401,
                     ("self.sign_out", "role_missing") => 204,
                     // Somebody else's, and not the password.
-                    ("self.end_sign_in", "role_missing") => 404,
+                    ("self.end_sign_in" | "self.unlink_identity", "role_missing") => 404,
                     ("self.change_factor", "role_missing") if path.ends_with("/confirm") => 409,
-                    ("self.change_password" | "self.change_factor", "role_missing") => 400,
-                    ("self.read", _) | ("self.list_sign_ins" | "self.read_factor", "role_missing") => 200,
+                    (
+                        "self.change_password" | "self.change_factor" | "self.link_identity",
+                        "role_missing",
+                    ) => 400,
+                    ("self.read", _)
+                    | ("self.list_sign_ins" | "self.list_identities" | "self.read_factor", "role_missing") => {
+                        200
+                    }
                     // A key is not signed in, and may know it.
                     (action, _) if action.starts_with("self.") => 409,
                     _ if UNBUILT.iter().any(|end| path.ends_with(end)) => 501,

@@ -40,7 +40,7 @@ const ROUTES: &[(&str, By)] = &[
     ("POST /auth/oauth/exchange", Verb(&["login"])),
     ("GET /auth/oauth/{provider}/terminal", Nobody("`login --sso` has a browser open it")),
     ("GET /auth/oauth/{provider}/callback", Nobody("issuers send browsers there")),
-    ("GET /auth/oauth/{provider}/start", Same("POST /auth/oauth/{provider}/start")),
+    ("GET /auth/oauth/{provider}/start", Nobody("the contract's way to begin, for pages")),
     (
         "POST /auth/oauth/{provider}/start",
         Nobody("for pages, whose browser goes on to the issuer; `login --sso` begins in one"),

@@ -100,6 +100,7 @@ async fn link(
     headers: HeaderMap,
     Body(Password(password)): Body<Password>,
 ) -> Result<WithCookie<NoContent>> {
+    who(&permit)?;
     cookie::from_page(&headers)?;
     let Caller { id, .. } = passwords::caller(&app, &permit, peer, password, "password").await?;
     let (scope, pass) = (permit.scope(), sso::shown(&app, &headers)?);
