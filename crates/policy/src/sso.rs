@@ -146,10 +146,10 @@ pub fn path_here(said: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
+    use lantern_types::{DEV_TENANT, DEV_USER};
 
-    const A: TenantId = TenantId::from_uuid(Uuid::from_u128(1));
-    const B: TenantId = TenantId::from_uuid(Uuid::from_u128(2));
+    const A: TenantId = DEV_TENANT;
+    const B: TenantId = TenantId::from_uuid(DEV_USER.uuid());
 
     fn rules(kind: Kind, tenant: Option<TenantId>) -> Rules {
         Rules { kind, tenant, domains: Vec::new(), joins: Vec::new() }
