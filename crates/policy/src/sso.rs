@@ -82,7 +82,8 @@ pub fn decide(rules: &Rules, said: Said<'_>, found: Found) -> Result<Verdict, Re
     let domain = domain(said.email).ok_or(Refused::Nobody)?;
     let vouched = vouches(rules.kind, &domain, said.hosted);
     let listed = rules.domains.iter().any(|listed| listed.eq_ignore_ascii_case(&domain));
-    if !rules.domains.is_empty() && !(listed && vouched) {
+    let allowed = rules.domains.is_empty() || (listed && vouched);
+    if !allowed {
         return Err(Refused::Nobody);
     }
     let within = |tenant: TenantId| rules.tenant.is_none_or(|only| only == tenant);

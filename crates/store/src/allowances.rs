@@ -89,8 +89,14 @@ pub fn read(row: &Row) -> Result<Allowances> {
     Ok(Allowances { runs: runs(row)?, tools: tools(row)? })
 }
 
-/// Lets this bound an agent, instead of what did. What was not bounded before is counted anew, from what there is.
-pub async fn set(tx: &mut TenantTx<'_>, agent: AgentId, new: &Allowances) -> Result<()> {
+/// Lets this bound an agent from now on, instead of what did. What was not bounded before is counted anew, from what there is: runs
+/// at once, calls of a tool when the next is made.
+pub async fn set(
+    tx: &mut TenantTx<'_>,
+    (agent, name): (AgentId, &str),
+    new: &Allowances,
+    now: At,
+) -> Result<()> {
     let before = of(tx, agent).await?;
     if before.runs.is_none() {
         tx.exec(FORGET, &[agent.into(), RUNS.into()]).await?;
@@ -101,7 +107,11 @@ pub async fn set(tx: &mut TenantTx<'_>, agent: AgentId, new: &Allowances) -> Res
     let tools = (!new.tools.is_empty())
         .then(|| serde_json::to_string(&new.tools).map_err(|error| Error::Internal(error.into())))
         .transpose()?;
-    tx.exec(SET, &[agent.into(), new.runs.map(i64::from).into(), tools.into()]).await.map(drop)
+    tx.exec(SET, &[agent.into(), new.runs.map(i64::from).into(), tools.into()]).await?;
+    if new.runs.is_some() {
+        tx.exec(BEGIN_RUNS, &[agent.into(), Period::Day.began(now).into(), name.into()]).await?;
+    }
+    Ok(())
 }
 
 /// What was counted in the day that this is in: runs under nothing, calls under their tool.

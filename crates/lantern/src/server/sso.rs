@@ -247,7 +247,8 @@ fn provider(file: Provider) -> Result<SsoProvider> {
         ));
     }
     let rule = file.kind.rule();
-    if !may_join(rule) && !(joins.is_empty() && file.allowed_domains.is_empty()) {
+    let by_domain = !joins.is_empty() || !file.allowed_domains.is_empty();
+    if by_domain && !may_join(rule) {
         let what = "does not know whose an address is now, so it can have no joins and no allowed_domains";
         return Err(refused(what, "invite people, or leave both out"));
     }

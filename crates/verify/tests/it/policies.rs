@@ -62,7 +62,7 @@ fn an_admission_names_policies_that_let_it_be() {
         match checked(story, &[]) {
             Ok(derived) => assert!(holds && derived.ruled == 1 && derived.reasked == 0, "{name}"),
             Err(fault) => {
-                assert_eq!((holds, fault.event, fault.rule), (false, Some(seq), "policy"), "{name}: {fault}")
+                assert_eq!((holds, fault.event, fault.rule), (false, Some(seq), "policy"), "{name}: {fault}");
             }
         }
     }
@@ -105,7 +105,7 @@ fn policies_whose_text_is_given_are_asked_again() {
         match checked(story, std::slice::from_ref(given)) {
             Ok(derived) => assert_eq!(Some(derived.reasked), again, "{ruled}"),
             Err(fault) => {
-                assert_eq!((None, Some(seq), "policy"), (again, fault.event, fault.rule), "{ruled}: {fault}")
+                assert_eq!((None, Some(seq), "policy"), (again, fault.event, fault.rule), "{ruled}: {fault}");
             }
         }
     }

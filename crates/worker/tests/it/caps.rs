@@ -132,9 +132,10 @@ async fn a_tool_is_called_no_more_often_in_a_day_than_the_budget_of_its_agent_sa
     let agent = whose(&events);
     let tools = std::collections::BTreeMap::from([("calc".to_owned(), 3)]);
     let bounds = allowances::Allowances { runs: None, tools };
-    let set = bench
-        .db
-        .write(bench.scope, move |tx| Box::pin(async move { allowances::set(tx, agent, &bounds).await }));
+    let now = bench.now();
+    let set = bench.db.write(bench.scope, move |tx| {
+        Box::pin(async move { allowances::set(tx, (agent, "a"), &bounds, now).await })
+    });
     set.await.unwrap();
     bench.db.hub().caps_changed();
     bench.start_worker();

@@ -384,7 +384,8 @@ async fn delete(
 
 /// Lets this hold, and nothing else.
 async fn save(app: &App, scope: Scope, name: &str, wanted: Option<Wanted>) -> Result<()> {
-    let (agent, now) = (agents::service::get(app, scope, name).await?.0.id, app.clock.now());
+    let (agent, now) = (agents::service::get(app, scope, name).await?.0, app.clock.now());
+    let (agent, name) = (agent.id, agent.name);
     let owner = Owner::Agent(agent);
     let (at, run) = (wanted.as_ref().map(|_| now), wanted.as_ref().and_then(|wanted| wanted.run));
     let bounds = wanted.as_ref().map(|wanted| wanted.allowances.clone()).unwrap_or_default();
@@ -403,7 +404,7 @@ async fn save(app: &App, scope: Scope, name: &str, wanted: Option<Wanted>) -> Re
             for (period, cap) in caps {
                 escrow::set_cap_with(tx, (owner, period), cap, now).await?;
             }
-            allowances::set(tx, agent, &bounds).await?;
+            allowances::set(tx, (agent, &name), &bounds, now).await?;
             tx.exec(SAVE, &[agent.into(), run.into(), at.into()]).await
         })
     });

@@ -58,7 +58,7 @@ pub(super) async fn look(
     params: Params,
 ) -> Result<WithCookie<Json<Redirect>>> {
     let wish = Wish { next: page(params.text("next")), ..Wish::default() };
-    answered(begin(&app, &name, peer, wish).await?)
+    Ok(answered(begin(&app, &name, peer, wish).await?))
 }
 
 /// Begin to sign in by an issuer, or to come into a tenant by an invitation that names the address which the issuer vouches for, or
@@ -76,7 +76,7 @@ pub(super) async fn start(
         })?),
     };
     let wish = Wish { next: page(next.as_deref()), link, invitation, terminal: None };
-    answered(begin(&app, &name, peer, wish).await?)
+    Ok(answered(begin(&app, &name, peer, wish).await?))
 }
 
 /// Begin to sign a program in, in the browser beside it. It ends at the program's own port with a code, which is good for whoever
@@ -109,8 +109,8 @@ fn page(next: Option<&str>) -> Option<String> {
     next.and_then(path_here).map(str::to_owned)
 }
 
-fn answered((redirect_url, cookie): (String, HeaderValue)) -> Result<WithCookie<Json<Redirect>>> {
-    Ok(WithCookie { cookie, answer: Json(Redirect { redirect_url }) })
+fn answered((redirect_url, cookie): (String, HeaderValue)) -> WithCookie<Json<Redirect>> {
+    WithCookie { cookie, answer: Json(Redirect { redirect_url }) }
 }
 
 async fn begin(app: &App, name: &str, peer: Peer, wish: Wish) -> Result<(String, HeaderValue)> {
