@@ -220,3 +220,15 @@ fn a_digest_names_the_text_and_what_holds_otherwise() {
     assert_ne!(one, digest("", Otherwise::Deny));
     assert_ne!(one, digest(" ", Otherwise::Allow));
 }
+
+#[test]
+fn the_policies_of_the_guide_make_sense() {
+    const GUIDE: &str = include_str!("../../../../docs/guide/policies.md");
+    let blocks = GUIDE.split("```cedar\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let blocks: Vec<&str> = blocks.collect();
+    assert_eq!(blocks.len(), 2, "one for each default");
+    for (text, otherwise) in blocks.into_iter().zip([Otherwise::Allow, Otherwise::Deny]) {
+        let faults = Policies::read(text, otherwise).err().unwrap_or_default();
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+}

@@ -260,6 +260,8 @@ const LOCAL: &[&str] = &[
     "help",
     "verify",
     "receipts rotate-key",
+    "policy check",
+    "policy schema",
 ];
 
 /// Method and path of every route that is described.
